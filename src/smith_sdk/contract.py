@@ -1,0 +1,361 @@
+"""What generated code is built on: subjects, filters, payloads, stream and consumer declarations, and the contract that holds them.
+
+Nothing here knows a Smith name, a server or an event loop. Generated packages import this module and nothing else of the SDK.
+
+How wrong code is refused: a subject is an *invariant* `Subject[MessageT]`, so `publish(subject: StreamSubject[M], payload: M)` has one
+solution for M or none. A `Filter` is covariant and no `Subject`: it can be subscribed to, never published to. A token that selects the
+payload is an invariant `Cap[MessageT]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NoReturn
+
+import msgspec
+from typing_extensions import Self, TypeVar
+
+from .errors import ContractVersionError, InvalidToken, SubjectMismatch, UnknownSubject
+
+RUNTIME_ABI: Final = 1
+"""What generated code and this runtime have agreed on. A generated package names the ABI that it was made for."""
+
+MessageT = TypeVar("MessageT")
+M_co = TypeVar("M_co", covariant=True, default=Any)
+S_co = TypeVar("S_co", covariant=True, bound="AnySubject", default="AnySubject")
+OtherMessageT = TypeVar("OtherMessageT")
+OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
+
+
+# ---- tokens
+
+_legal_token: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]{1,256}").fullmatch
+
+
+def is_token(value: object) -> bool:
+    """Whether NATS can carry `value` as one token: 1 to 256 characters, none of them '.', '*', '>', white space or a control."""
+    return isinstance(value, str) and _legal_token(value) is not None
+
+
+def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> NoReturn:
+    """Raise the `InvalidToken` that says what is wrong with `value` for `{token}` of `pattern`."""
+    if allowed:
+        why = f"allowed: {allowed}"
+    elif not isinstance(value, str):
+        why = f"a token is a str, not {type(value).__name__}"
+    elif not value:
+        why = "a token cannot be empty"
+    else:
+        why = "a token is 1 to 256 characters without '.', '*', '>', white space and control characters"
+    raise InvalidToken(f"{{{token}}} of subject {pattern} cannot be {value!r}: {why}", pattern=pattern, token=token, value=value)
+
+
+class Cap(str, Generic[MessageT]):
+    """A token value that selects the payload, such as `capability.fs_read_v1`. Invariant, made by generated code only."""
+
+    __slots__ = ()
+
+
+# ---- payloads
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every generated payload. `ID_FIELD` names the field that identifies one for deduplication, None where none does."""
+
+    ID_FIELD: ClassVar[str | None] = None
+
+
+# ---- subjects and filters
+
+
+class AnySubject(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all subjects, not generic. `NAME` is the name in the spec, `PATTERN` its pattern, `STREAM` the stream that keeps it."""
+
+    NAME: ClassVar[str]
+    PATTERN: ClassVar[str]
+    STREAM: ClassVar[str | None]
+    ORIGIN: ClassVar[str]
+    """"module:name" of the generated contract that this class belongs to."""
+
+    @property
+    def message_type(self) -> Any:
+        """The class of the payload that this very subject carries (`bytes` where it carries raw bytes)."""
+        raise NotImplementedError(f"{type(self).__name__} is no generated subject")
+
+    @classmethod
+    def from_tokens(cls, tokens: list[str]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        raise NotImplementedError(f"{cls.__name__} is no generated subject")
+
+
+class Subscribable(Generic[M_co, S_co]):
+    """Whatever can be subscribed to: a subject, or a filter."""
+
+    __slots__ = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """NATS subjects to subscribe to, wildcards included; none covers another."""
+        return (str(self),)
+
+
+class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
+    """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload."""
+
+
+class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
+    """A subject that a stream keeps: `publish` takes it."""
+
+    def envelope(self, payload: MessageT) -> Envelope:
+        """This subject and its payload as one typed pair, for `publish_many`."""
+        return Envelope(self, payload)
+
+
+class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
+    """A subject that no stream keeps: `emit` takes it, and whoever does not listen at that moment misses it."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A subject and the payload that goes there; made by `subject.envelope(payload)`, where the pair is type-checked."""
+
+    subject: AnySubject
+    payload: Any
+
+
+class Filter(Subscribable[M_co, S_co]):
+    """One or more subjects with wildcards. Covariant, and no `Subject`: it cannot be published to. Filters join with `|`."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, *patterns: str) -> None:
+        kept: list[str] = []
+        for pattern in dict.fromkeys(patterns):
+            if not any(covers(other, pattern) for other in kept):
+                kept = [other for other in kept if not covers(pattern, other)]
+                kept.append(pattern)
+        self._patterns = tuple(kept)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return self._patterns
+
+    def __or__(self, other: Filter[OtherMessageT, OtherSubjectT]) -> Filter[M_co | OtherMessageT, S_co | OtherSubjectT]:
+        return Filter(*self._patterns, *other.patterns)
+
+    def __str__(self) -> str:
+        return " | ".join(self._patterns)
+
+    def __repr__(self) -> str:
+        return f"Filter({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Filter) and set(self._patterns) == set(other._patterns)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._patterns))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every subject that `other` matches is matched by `pattern` too; `other` may be a subject without wildcards."""
+    mine, theirs = pattern.split("."), other.split(".")
+    for index, token in enumerate(mine):
+        if token == ">":
+            return len(theirs) > index
+        if index >= len(theirs) or theirs[index] == ">":
+            return False
+        if token != "*" and token != theirs[index]:
+            return False
+    return len(mine) == len(theirs)
+
+
+# ---- messages as received
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a message stands in its stream. `timestamp` is nanoseconds since 1970 (UTC), when the server stored it."""
+
+    stream: str
+    consumer: str
+    stream_seq: int
+    consumer_seq: int
+    num_delivered: int
+    num_pending: int
+    timestamp: int
+
+
+class Received(Generic[M_co, S_co]):
+    """A message as it arrived: what both faces' `Message` have in common. The `…Msg` aliases of generated code name it."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def payload(self) -> M_co:
+            """The decoded payload; raises `PayloadDecodeError`. Decoded once, at the first look."""
+            raise NotImplementedError
+
+        @property
+        def subject(self) -> S_co:
+            """The typed subject; raises `UnknownSubject`."""
+            raise NotImplementedError
+
+        @property
+        def raw(self) -> bytes:
+            """The bytes as received."""
+            raise NotImplementedError
+
+        @property
+        def headers(self) -> Mapping[str, str]:
+            """The headers; empty where there are none."""
+            raise NotImplementedError
+
+        @property
+        def metadata(self) -> Metadata:
+            """Where the message stands in its stream; raises `NotAcknowledgeable` for a message of core NATS."""
+            raise NotImplementedError
+
+
+# ---- streams and consumers as declared
+
+
+class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as declared. Sizes are bytes, durations seconds; None leaves the key to the server."""
+
+    name: str
+    subjects: tuple[str, ...]
+    retention: Literal["limits", "interest", "workqueue"] = "limits"
+    discard: Literal["old", "new"] = "old"
+    storage: Literal["file", "memory"] = "file"
+    replicas: int = 1
+    max_age: float | None = None
+    max_bytes: int | None = None
+    max_msgs: int | None = None
+    max_msg_size: int | None = None
+    duplicate_window: float | None = None
+    allow_direct: bool | None = None
+    deny_delete: bool | None = None
+    deny_purge: bool | None = None
+    description: str = ""
+
+
+class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=True):
+    """A durable pull consumer as declared. Durations are seconds. `max_attempts` (-1: without end) is the worker's, not the server's."""
+
+    name: str
+    stream: str
+    filters: tuple[str, ...]
+    ack_wait: float
+    max_attempts: int
+    max_ack_pending: int
+    prefetch: int
+    description: str = ""
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to run the topology. `replicas` of every stream; `fit` scales all `max_bytes` in proportion so that they sum to at most that."""
+
+    name: str
+    replicas: int = 1
+    fit: int | None = None
+
+
+# ---- the contract
+
+
+class Leaf:
+    """The end of a path in the parse trie: a generated subject class, imported when it is first needed."""
+
+    __slots__ = ("module", "name", "_cls")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+        self._cls: type[AnySubject] | None = None
+
+    @property
+    def cls(self) -> type[AnySubject]:
+        if self._cls is None:
+            self._cls = getattr(import_module(self.module), self.name)
+        assert self._cls is not None
+        return self._cls
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a bus needs to know: subjects and payloads, streams, consumers, profiles. Emitted by the generator as `CONTRACT`.
+
+    `trie` maps token -> node, `"*"` standing for any token (merged into its literal siblings) and `""` for the end, a `Leaf`.
+    """
+
+    name: str
+    version: int
+    abi: int
+    spec_hash: str
+    origin: str
+    trie: Mapping[str, Any]
+    streams: tuple[StreamSpec, ...]
+    consumers: tuple[ConsumerSpec[Any, Any], ...]
+    profiles: tuple[Profile, ...]
+    dead_letters: str | None = None
+    """First tokens of the subjects that dead letters go to, such as "smith.dlq"; None where the spec declares no `dlq` subject."""
+
+    def __post_init__(self) -> None:
+        if self.abi != RUNTIME_ABI:
+            raise ContractVersionError(
+                f"the generated contract {self.name!r} was made for runtime ABI {self.abi}, this smith-sdk has {RUNTIME_ABI}: "
+                f"generate it again with the smith-codegen of this version"
+            )
+
+    def parse(self, subject: str) -> AnySubject:
+        """The typed subject that `subject` is; raises `UnknownSubject`, or `InvalidToken` where a token is not allowed."""
+        tokens = subject.split(".")
+        node = self.trie
+        for token in tokens:
+            found = node.get(token)
+            if found is None or token == "*" or token == "":
+                found = node.get("*")
+                if found is None:
+                    break
+            node = found
+        else:
+            leaf = node.get("")
+            if leaf is not None:
+                return leaf.cls.from_tokens(tokens)  # type: ignore[no-any-return]
+        raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
+
+    def require(self, subject: object) -> None:
+        """Raise `SubjectMismatch` unless `subject` is an instance of a generated subject class of this contract."""
+        cls = type(subject)
+        if not isinstance(subject, AnySubject):
+            raise SubjectMismatch(
+                f"{subject!r} ({cls.__name__}) is no subject of contract {self.name!r}: use a class of its subjects package"
+            )
+        if getattr(cls, "ORIGIN", None) != self.origin:
+            raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is no subject of contract {self.name!r} ({self.origin})")
+
+    def stream(self, name: str) -> StreamSpec:
+        """The declared stream called `name`; raises `KeyError`."""
+        for spec in self.streams:
+            if spec.name == name:
+                return spec
+        raise KeyError(name)
+
+    def profile(self, name: str) -> tuple[StreamSpec, ...]:
+        """The streams as profile `name` has them; raises `KeyError` naming the profiles there are."""
+        for profile in self.profiles:
+            if profile.name == name:
+                break
+        else:
+            raise KeyError(f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}")
+        total = sum(spec.max_bytes or 0 for spec in self.streams)
+        factor = 1.0 if profile.fit is None or total <= profile.fit else profile.fit / total
+        return tuple(
+            msgspec.structs.replace(
+                spec,
+                replicas=profile.replicas,
+                max_bytes=None if spec.max_bytes is None else int(spec.max_bytes * factor),
+            )
+            for spec in self.streams
+        )
