@@ -1,0 +1,1 @@
+"""smith-sdk: the typed Python SDK for the Smith bus."""
