@@ -1,0 +1,318 @@
+"""The pull loop: messages of one durable consumer, asked for ahead of need, each handed out once.
+
+`capacity` bounds what is *requested + unhandled*; when that falls to `refill_at`, the loop asks for the rest. The server answers on one
+inbox with messages, idle heartbeats and statuses; a killed server says nothing at all, so missing heartbeats count as a loss too. Then,
+and after a reconnect, a leadership change or a server's shutdown, the loop asks again. It ends with an error when the consumer is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from ..errors import BusClosed, ConsumerNotFound, JetStreamError, PermissionDenied, SmithError
+from ..options import Backoff
+from .admin import API, APPLY, NANOS
+from .connection import Connection, RawMessage, Subscription
+
+log: Final = logging.getLogger("smith_sdk.consume")
+
+EXPIRES: Final = 30.0
+HEARTBEAT: Final = 5.0
+_AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
+
+ACK: Final = b"+ACK"
+NAK: Final = b"-NAK"
+TERM: Final = b"+TERM"
+IN_PROGRESS: Final = b"+WPI"
+
+Diagnose = Callable[[], Awaitable[SmithError | None]]
+"""Asked when nobody answers a pull: the error that says why nobody ever will, or None when asking again may help."""
+
+
+class PullLoop:
+    """A continuous pull on `consumer` of `stream`. Belongs to one event loop. `start`, then `next` and `done` in turn, then `stop`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: str,
+        consumer: str,
+        diagnose: Diagnose,
+        *,
+        capacity: int,
+        refill_at: int | None = None,
+        ack_wait: float = 30.0,
+        expires: float = EXPIRES,
+        heartbeat: float = HEARTBEAT,
+    ) -> None:
+        self._connection = connection
+        self.stream = stream
+        self.consumer = consumer
+        self._diagnose = diagnose
+        self._capacity = capacity
+        self._refill_at = capacity // 2 if refill_at is None else refill_at
+        self._ack_wait = ack_wait
+        self._expires = expires
+        self._heartbeat = heartbeat
+        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._buffer: deque[RawMessage] = deque()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._requested = 0
+        self._handed_out = 0
+        self._inbox = ""
+        self._subscription: Subscription | None = None
+        self._connected = False
+        self._stopping = False
+        self._asking = False
+        self._failures = 0
+        self._heard_at = 0.0
+        self._error: SmithError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Subscribe and ask for the first messages. Raises `BusClosed`."""
+        self._connected = True
+        self._connection.add_listener(self)
+        await self._listen()
+        self._refill()
+        self._spawn(self._tend())
+
+    async def _listen(self) -> None:
+        self._inbox = self._connection.new_inbox()
+        self._subscription = await self._connection.subscribe(self._inbox, self._on_message, self._end)
+
+    # ---- handing out
+
+    def take(self) -> RawMessage | None:
+        """The next message if one is here."""
+        if self._buffer:
+            self._handed_out += 1
+            return self._buffer.popleft()
+        return None
+
+    async def next(self) -> RawMessage | None:
+        """The next message; None once the loop was stopped.
+
+        Raises what ended the loop: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        """
+        while True:
+            if self._buffer:
+                self._handed_out += 1
+                return self._buffer.popleft()
+            if self._error is not None:
+                raise self._error
+            if self._stopping:
+                return None
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if not waiter.done() or waiter.cancelled():
+                    if waiter in self._waiters:
+                        self._waiters.remove(waiter)
+                    elif self._buffer:
+                        self._wake()
+
+    def done(self, count: int = 1) -> None:
+        """`count` messages that were handed out need no slot any more."""
+        self._handed_out -= count
+        if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
+            self._refill()
+
+    # ---- asking
+
+    def _refill(self) -> None:
+        if self._asking or self._stopping or not self._connected or self._error is not None:
+            return
+        self._asking = True
+        self._spawn(self._ask())
+
+    async def _ask(self) -> None:
+        """Ask for what there is room for. One task at a time: messages that finish together are asked for together."""
+        self._asking = False
+        count = self._capacity - self._requested - self._handed_out - len(self._buffer)
+        if count <= 0 or self._stopping or not self._connected:
+            return
+        if self._requested == 0:
+            self._heard_at = asyncio.get_running_loop().time()
+        self._requested += count
+        request = {"batch": count, "expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
+        try:
+            await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox)
+        except BusClosed as error:
+            self._end(error)
+
+    def _ask_later(self) -> None:
+        """Ask again after a backoff; the requests that were out are void."""
+        self._requested = 0
+        self._failures += 1
+        asyncio.get_running_loop().call_later(_AGAIN.delay(self._failures), self._refill)
+
+    # ---- what comes
+
+    def _on_message(self, message: RawMessage) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        headers = message.headers
+        if headers is not None and "Status" in headers and not message.data and not message.reply:
+            self._on_status(headers)
+            return
+        if not message.reply:
+            return
+        self._requested = max(0, self._requested - 1)
+        self._failures = 0
+        if self._stopping:
+            self._spawn(self._answer((message,), NAK))
+            return
+        self._buffer.append(message)
+        if self._waiters:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _on_status(self, headers: dict[str, str]) -> None:
+        status, description = headers["Status"], headers.get("Description", "")
+        if status == "100":
+            return
+        self._requested = max(0, self._requested - int(headers.get("Nats-Pending-Messages") or 0))
+        if status in ("404", "408"):
+            self._failures = 0
+            self._refill_if_low()
+        elif status == "409" and "Consumer Deleted" in description:
+            self._end(
+                ConsumerNotFound(
+                    f"consumer {self.consumer} of stream {self.stream} was deleted while it was read: {APPLY}",
+                    err_code=10014,
+                    code=409,
+                    stream=self.stream,
+                    consumer=self.consumer,
+                )
+            )
+        elif status == "503":
+            self._requested = 0
+            self._spawn(self._ask_why())
+        elif status == "409" and "Exceeded Max" not in description:
+            log.info("%s/%s: %s; asking again", self.stream, self.consumer, description)
+            self._ask_later()
+        elif status == "409" and "MaxWaiting" in description:
+            log.warning("%s/%s has too many pulls waiting (max_waiting); asking again later", self.stream, self.consumer)
+            self._ask_later()
+        else:
+            self._end(
+                JetStreamError(
+                    f"consumer {self.consumer} of stream {self.stream} refused a pull: {status} {description}",
+                    code=int(status) if status.isdigit() else 0,
+                    stream=self.stream,
+                    consumer=self.consumer,
+                )
+            )
+
+    def _refill_if_low(self) -> None:
+        if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
+            self._refill()
+
+    async def _ask_why(self) -> None:
+        try:
+            error = await self._diagnose()
+        except SmithError as failure:
+            log.info("why %s/%s does not answer is not known yet: %s", self.stream, self.consumer, failure)
+            error = None
+        if error is not None:
+            self._end(error)
+        elif not self._stopping:
+            self._ask_later()
+
+    def _end(self, error: SmithError) -> None:
+        self._error = self._error or error
+        while self._waiters:
+            self._wake()
+
+    # ---- time and the connection
+
+    async def _tend(self) -> None:
+        """Notice silence, and keep what is buffered from running out of its ack wait."""
+        loop = asyncio.get_running_loop()
+        pause = min(self._heartbeat / 2, self._ack_wait / 3)
+        extended_at = loop.time()
+        while self._error is None:
+            await asyncio.sleep(pause)
+            now = loop.time()
+            if self._connected and self._requested and now - self._heard_at > 2 * self._heartbeat:
+                log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
+                await self._renew()
+            if now - extended_at >= self._ack_wait / 3:
+                extended_at = now
+                await self._answer(tuple(self._buffer), IN_PROGRESS)
+
+    async def _renew(self) -> None:
+        """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
+        old = self._subscription
+        self._requested = 0
+        try:
+            await self._listen()
+        except BusClosed as error:
+            self._end(error)
+            return
+        if old is not None:
+            await old.unsubscribe()
+        self._refill()
+
+    async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
+        try:
+            for message in messages:
+                await self._connection.publish(message.reply, answer)
+        except BusClosed as error:
+            self._end(error)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_disconnect(self) -> None:
+        self._connected = False
+        self._requested = 0
+
+    def on_reconnect(self) -> None:
+        self._connected = True
+        self._requested = 0
+        self._refill()
+
+    def on_refused(self, subject: str) -> None:
+        if subject == self._next_subject.lower():
+            self._end(
+                PermissionDenied(f"the server's permissions forbid pulling from {self._next_subject}", subject=self._next_subject)
+            )
+
+    def on_close(self, error: SmithError) -> None:
+        self._connected = False
+        self._end(error)
+
+    async def stop(self) -> None:
+        """Ask for no more, give back what was not handed out, and let `next` return None. Safe to repeat."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._connection.remove_listener(self)
+        while self._waiters:
+            self._wake()
+        unhandled = tuple(self._buffer)
+        self._buffer.clear()
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._error is None:
+            await self._answer(unhandled, NAK)
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+            self._subscription = None

@@ -1,0 +1,97 @@
+"""Requests and their replies: one inbox subscription, an int token per request, one timer for every deadline.
+
+The ack window builds on the same inbox; `request` is for everything that is rare (the admin API, confirmed acks, barriers).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from .connection import Connection, RawMessage, Subscription
+
+
+class NoResponders(Exception):
+    """Nobody listens on the subject of the request: the server says so at once."""
+
+
+class Replies:
+    """Request and reply over one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: dict[str, tuple[asyncio.Future[RawMessage], str]] = {}
+        self._prefix = ""
+        self._tokens = 0
+        self._subscription: Subscription | None = None
+
+    async def start(self) -> None:
+        """Subscribe the inbox."""
+        self._prefix = self._connection.new_inbox() + "."
+        self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_reply, self._fail_all)
+        self._connection.add_listener(self)
+
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout: float, headers: dict[str, str] | None = None
+    ) -> RawMessage:
+        """Send `data` and return the one reply.
+
+        Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` when the link went meanwhile (the request
+        may have been carried out), `PermissionDenied`, `BusClosed`.
+        """
+        loop = asyncio.get_running_loop()
+        self._tokens += 1
+        reply = f"{self._prefix}{self._tokens}"
+        future: asyncio.Future[RawMessage] = loop.create_future()
+        self._waiting[reply] = (future, subject)
+        timer = loop.call_later(timeout, self._expire, future, subject, timeout)
+        try:
+            await self._connection.publish(subject, data, reply, headers)
+            message = await future
+        finally:
+            timer.cancel()
+            self._waiting.pop(reply, None)
+        if not message.data and message.headers is not None and message.headers.get("Status") == "503":
+            raise NoResponders(subject)
+        return message
+
+    async def barrier(self, *, timeout: float) -> None:
+        """Return once the server has taken in everything that was published before: an echo to our own inbox."""
+        await self.request(self._prefix + "barrier", timeout=timeout)
+
+    def _on_reply(self, message: RawMessage) -> None:
+        waiting = self._waiting.get(
+            message.reply or message.subject
+        )  # the echo of `barrier` carries the reply subject it was sent with
+        if waiting is not None and not waiting[0].done():
+            waiting[0].set_result(message)
+
+    def _expire(self, future: asyncio.Future[RawMessage], subject: str, timeout: float) -> None:
+        if not future.done():
+            future.set_exception(DeadlineExceeded(f"no reply on {subject} within {timeout:g} s", timeout=timeout))
+
+    def _fail_all(self, error: SmithError) -> None:
+        for future, _ in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+
+    def on_disconnect(self) -> None:
+        self._fail_all(ConnectionLost("the connection was lost while a request was under way; it may have been carried out"))
+
+    def on_reconnect(self) -> None:
+        return
+
+    def on_refused(self, subject: str) -> None:
+        for future, sent_to in self._waiting.values():
+            if sent_to.lower() == subject and not future.done():
+                future.set_exception(
+                    PermissionDenied(f"the server's permissions forbid publishing to {sent_to}", subject=sent_to)
+                )
+
+    def on_close(self, error: SmithError) -> None:
+        self._fail_all(error)
+
+
+API_TIMEOUT: Final = 5.0
+"""Seconds that a JetStream API request may take before the call that needs it gives up."""

@@ -1,0 +1,376 @@
+"""The ack window: JetStream publishes that are under way, bounded by messages and bytes, each with a deadline, none forgotten.
+
+Every entry ends in exactly one way: the stream's ack, a typed error, or `PublishUnconfirmed`, which says whether the message may be
+stored. Until then it is sent again, with the same `Nats-Msg-Id`, when its ack is late, when the connection came back, and when the
+stream had no leader; never for longer than the stream remembers that id.
+
+One inbox subscription and one timer serve the whole window; a message costs a dict entry and a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from ..errors import (
+    BusClosed,
+    NoInterest,
+    PayloadTooLarge,
+    PermissionDenied,
+    PublishError,
+    PublishUnconfirmed,
+    SmithError,
+    StreamNotFound,
+    WrongStream,
+)
+from ..options import Backoff
+from .admin import APPLY, ApiError, publish_error
+from .connection import Connection, RawMessage, Subscription
+
+log: Final = logging.getLogger("smith_sdk.publish")
+
+MSG_ID: Final = "Nats-Msg-Id"
+_TICK: Final = 0.1
+_ACK_LATE: Final = Backoff(initial=2.0, max=8.0, jitter=0.2)
+_NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
+_HEADER_OVERHEAD: Final = 64
+
+
+class PubAck(msgspec.Struct, frozen=True):
+    """The stream's word that a message is stored. `duplicate`: it was stored before under the same id, at `seq`."""
+
+    stream: str
+    seq: int = 0
+    duplicate: bool = False
+
+
+class _Refusal(msgspec.Struct):
+    error: ApiError = ApiError()
+
+
+_decode_ack: Final = msgspec.json.Decoder(PubAck).decode
+_decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
+
+
+@dataclass(eq=False, slots=True)
+class _Pending:
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+    msg_id: str
+    stream: str | None
+    size: int
+    deadline: float
+    future: asyncio.Future[PubAck]
+    attempts: int = 0
+    may_be_stored: bool = False
+    resend_at: float = 0.0
+
+
+Diagnose = Callable[[str], Awaitable[SmithError | None]]
+"""Asked when nobody answers for a stream: the error that says why it never will, or None when waiting may help."""
+
+
+class AckWindow:
+    """Publishes under way on one connection. Belongs to one event loop."""
+
+    def __init__(
+        self, connection: Connection, diagnose: Diagnose, *, max_messages: int = 4096, max_bytes: int = 64 * 1024 * 1024
+    ) -> None:
+        self._connection = connection
+        self._diagnose = diagnose
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._low_messages = max_messages * 3 // 4
+        self._low_bytes = max_bytes * 3 // 4
+        self._pending: dict[int, _Pending] = {}
+        self._bytes = 0
+        self._tokens = 0
+        self._prefix = ""
+        self._cut = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._empty: asyncio.Event = asyncio.Event()
+        self._empty.set()
+        self._subscription: Subscription | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._examined: set[str] = set()
+        self._connected = False
+        self._closed: SmithError | None = BusClosed("the bus is not connected")
+
+    async def start(self) -> None:
+        """Subscribe the inbox of the acks."""
+        self._prefix = self._connection.new_inbox() + "."
+        self._cut = len(self._prefix)
+        self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_ack, self._fail_all)
+        self._connection.add_listener(self)
+        self._connected = True
+        self._closed = None
+
+    def __len__(self) -> int:
+        """Messages under way."""
+        return len(self._pending)
+
+    async def submit(
+        self, subject: str, data: bytes, headers: dict[str, str], *, msg_id: str, stream: str | None, timeout: float
+    ) -> asyncio.Future[PubAck]:
+        """Wait for room, send, and return the future of the ack. `headers` must hold `msg_id` already, and is kept.
+
+        The future ends within `timeout` seconds of the call. Raises `PayloadTooLarge` (by the connected server's limit),
+        `PublishUnconfirmed` when no room came in time, `BusClosed`.
+        """
+        if self._closed is not None:
+            raise self._closed
+        loop = asyncio.get_running_loop()
+        size = len(data) + _HEADER_OVERHEAD + sum(map(len, headers.values()))
+        deadline = loop.time() + timeout
+        if self._connected and size > (limit := self._connection.max_payload):
+            raise PayloadTooLarge(
+                f"the payload for {subject} has {len(data)} bytes, the connected server takes {limit} with headers",
+                stream=stream,
+                subject=subject,
+                msg_id=msg_id,
+            )
+        if self._room or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
+            await self._wait_for_room(size, timeout, subject, msg_id)
+        self._tokens = token = self._tokens + 1
+        future: asyncio.Future[PubAck] = loop.create_future()
+        entry = _Pending(subject, data, headers, msg_id, stream, size, deadline, future)
+        self._pending[token] = entry
+        self._bytes += size
+        if self._timer is None:
+            self._empty.clear()
+            self._timer = loop.call_later(_TICK, self._tick)
+        await self._send(token, entry, loop.time())
+        return future
+
+    async def _wait_for_room(self, size: int, timeout: float, subject: str, msg_id: str) -> None:
+        while len(self._pending) >= self._max_messages or (self._pending and self._bytes + size > self._max_bytes):
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(room)
+            try:
+                async with asyncio.timeout(timeout):
+                    await room
+            except TimeoutError:
+                raise PublishUnconfirmed(
+                    f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
+                    f"is the stream's server up?",
+                    may_be_stored=False,
+                    subject=subject,
+                    msg_id=msg_id,
+                ) from None
+            finally:
+                if not room.done() or room.cancelled():
+                    self._room.remove(room)
+                elif self._closed is None:
+                    self._wake()
+            if self._closed is not None:
+                raise self._closed
+
+    async def _send(self, token: int, entry: _Pending, now: float) -> None:
+        if not self._connected:
+            return  # on_reconnect sends it
+        entry.attempts += 1
+        entry.may_be_stored = True
+        entry.resend_at = now + _ACK_LATE.delay(entry.attempts)
+        try:
+            await self._connection.publish(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
+        except BusClosed as error:
+            self._fail(token, error)
+        except Exception as error:
+            self._fail(
+                token, PublishError(f"{entry.subject} could not be sent: {error}", subject=entry.subject, msg_id=entry.msg_id)
+            )
+
+    # ---- endings
+
+    def _take(self, token: int) -> _Pending | None:
+        entry = self._pending.pop(token, None)
+        if entry is not None:
+            self._bytes -= entry.size
+            if self._room:
+                self._wake()
+            if not self._pending:
+                self._empty.set()
+        return entry
+
+    def _wake(self) -> None:
+        """Let those who wait go on once the window is at three quarters: waking for every slot would cost a switch a message."""
+        if len(self._pending) <= self._low_messages and self._bytes <= self._low_bytes:
+            free = self._max_messages - len(self._pending)
+            while self._room and free > 0:
+                room = self._room.popleft()
+                if not room.done():
+                    room.set_result(None)
+                    free -= 1
+
+    def _fail(self, token: int, error: SmithError) -> None:
+        entry = self._take(token)
+        if entry is not None and not entry.future.done():
+            entry.future.set_exception(error)
+
+    def _unconfirmed(self, token: int, entry: _Pending, why: str) -> None:
+        stored = "it may be stored" if entry.may_be_stored else "it was not stored"
+        self._fail(
+            token,
+            PublishUnconfirmed(
+                f"no acknowledgement for {entry.subject}: {why}; {stored}; publishing again with the same id is safe",
+                may_be_stored=entry.may_be_stored,
+                subject=entry.subject,
+                msg_id=entry.msg_id,
+            ),
+        )
+
+    def _fail_all(self, error: SmithError) -> None:
+        for token in tuple(self._pending):
+            self._fail(token, error)
+
+    # ---- what comes back
+
+    def _on_ack(self, message: RawMessage) -> None:
+        try:
+            token = int(message.subject[self._cut :])
+        except ValueError:
+            return
+        entry = self._pending.get(token)
+        if entry is None:
+            return
+        try:
+            ack = _decode_ack(message.data)
+        except msgspec.DecodeError:
+            self._on_no_ack(token, entry, message)
+            return
+        if ack.seq == 0:
+            self._on_no_ack(token, entry, message)
+        elif entry.stream is not None and ack.stream != entry.stream:
+            self._fail(
+                token,
+                WrongStream(
+                    f"{entry.subject} was stored by stream {ack.stream}, the contract says {entry.stream}: {APPLY}",
+                    stream=ack.stream,
+                    subject=entry.subject,
+                    msg_id=entry.msg_id,
+                ),
+            )
+        else:
+            self._take(token)
+            if not entry.future.done():
+                entry.future.set_result(ack)
+
+    def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
+        if not message.data and message.headers is not None and message.headers.get("Status") == "503":
+            entry.may_be_stored = entry.attempts > 1
+            entry.resend_at = asyncio.get_running_loop().time() + _NO_LEADER.delay(entry.attempts)
+            self._examine(entry.stream or entry.subject)
+            return
+        try:
+            refusal = _decode_refusal(message.data)
+        except msgspec.DecodeError as error:
+            refusal = _Refusal(ApiError(description=f"the answer to the publish is no JSON of the JetStream API: {error}"))
+        self._fail(token, publish_error(refusal.error, subject=entry.subject, stream=entry.stream, msg_id=entry.msg_id))
+
+    def _examine(self, stream: str) -> None:
+        """Nobody took the message: find out, once for all that wait on `stream`, whether waiting helps."""
+        if stream in self._examined:
+            return
+        self._examined.add(stream)
+        self._spawn(self._ask(stream))
+
+    async def _ask(self, stream: str) -> None:
+        try:
+            error = await self._diagnose(stream)
+        except SmithError as failure:
+            log.info("why stream %s does not answer is not known yet: %s", stream, failure)
+            error = None
+        finally:
+            self._examined.discard(stream)
+        if error is None:
+            return
+        for token, entry in tuple(self._pending.items()):
+            if (entry.stream or entry.subject) == stream:
+                self._fail(token, _about(error, entry))
+
+    # ---- time and the connection
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late: list[int] = []
+        for token, entry in tuple(self._pending.items()):
+            if entry.future.done():
+                self._take(token)
+            elif now >= entry.deadline:
+                self._unconfirmed(token, entry, "the deadline passed")
+            elif self._connected and now >= entry.resend_at:
+                late.append(token)
+        if late:
+            self._spawn(self._resend(late))
+        self._timer = loop.call_later(_TICK, self._tick) if self._pending else None
+
+    async def _resend(self, tokens: list[int]) -> None:
+        now = asyncio.get_running_loop().time()
+        for token in tokens:
+            entry = self._pending.get(token)
+            if entry is not None:
+                await self._send(token, entry, now)
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_disconnect(self) -> None:
+        self._connected = False
+
+    def on_reconnect(self) -> None:
+        self._connected = True
+        if self._pending:
+            self._spawn(self._resend(list(self._pending)))
+
+    def on_refused(self, subject: str) -> None:
+        for token, entry in tuple(self._pending.items()):
+            if entry.subject.lower() == subject:
+                self._fail(
+                    token,
+                    PermissionDenied(f"the server's permissions forbid publishing to {entry.subject}", subject=entry.subject),
+                )
+
+    def on_close(self, error: SmithError) -> None:
+        self._connected = False
+        self._closed = error
+        for token, entry in tuple(self._pending.items()):
+            self._unconfirmed(token, entry, str(error))
+        while self._room:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    async def drain(self, timeout: float) -> None:
+        """Take nothing new, wait up to `timeout` seconds for what is under way, and end the rest as unconfirmed."""
+        self._closed = self._closed or BusClosed("the bus is closing")
+        if self._pending:
+            await asyncio.wait({waiting := asyncio.ensure_future(self._empty.wait())}, timeout=timeout)
+            waiting.cancel()
+        self.on_close(self._closed)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in tuple(self._tasks):
+            task.cancel()
+        self._connection.remove_listener(self)
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+            self._subscription = None
+
+
+def _about(error: SmithError, entry: _Pending) -> SmithError:
+    """`error` for one of the messages that it ends: an exception instance is raised in one place only."""
+    if isinstance(error, (StreamNotFound, NoInterest)):
+        return type(error)(str(error), err_code=error.err_code, code=error.code, stream=error.stream, subject=entry.subject)
+    return type(error)(*error.args)
