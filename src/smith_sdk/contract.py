@@ -10,14 +10,18 @@ payload is an invariant `Cap[MessageT]`.
 from __future__ import annotations
 
 import re
+import secrets
+import time
+import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Never, NoReturn, Self
 
 import msgspec
-from typing_extensions import Self, TypeVar
+from typing_extensions import TypeVar
 
-from .errors import ContractVersionError, InvalidToken, SubjectMismatch, UnknownSubject
+from .errors import ContractVersionError, InvalidToken, PayloadMismatch, SubjectMismatch, UnknownSubject
 
 RUNTIME_ABI: Final = 1
 """What generated code and this runtime have agreed on. A generated package names the ABI that it was made for."""
@@ -31,7 +35,8 @@ OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
 
 # ---- tokens
 
-_legal_token: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]{1,256}").fullmatch
+# The white space above U+0020 is spelled out: `\s` inside the class would cost twice as much on a token as long as a UUID.
+_legal_token: Final = re.compile("[^.*>\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,256}").fullmatch
 
 
 def is_token(value: object) -> bool:
@@ -52,10 +57,40 @@ def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> 
     raise InvalidToken(f"{{{token}}} of subject {pattern} cannot be {value!r}: {why}", pattern=pattern, token=token, value=value)
 
 
+def refuse_message(pattern: str, expected: str, message: object) -> NoReturn:
+    """Raise the `PayloadMismatch` that says that no token of `pattern` can be read from `message`, which is no `expected`."""
+    raise PayloadMismatch(f"subject {pattern} carries {expected}, not {type(message).__name__}", subject=pattern)
+
+
 class Cap(str, Generic[MessageT]):
     """A token value that selects the payload, such as `capability.fs_read_v1`. Invariant, made by generated code only."""
 
     __slots__ = ()
+
+
+# ---- values that a new payload is given
+
+
+def new_uuid7() -> str:
+    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits; ids made later sort later."""
+    value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
+
+
+def new_uuid4() -> str:
+    """A new random UUID."""
+    return str(uuid.uuid4())
+
+
+def now_ns() -> int:
+    """Nanoseconds since 1970 (UTC)."""
+    return time.time_ns()
+
+
+def now_rfc3339() -> str:
+    """The time as RFC 3339 with microseconds, in UTC: `2025-01-31T12:00:00.000000Z`."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 # ---- payloads
@@ -103,6 +138,10 @@ class Subscribable(Generic[M_co, S_co]):
 
 class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
     """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
 
 class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
@@ -268,7 +307,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 class Leaf:
     """The end of a path in the parse trie: a generated subject class, imported when it is first needed."""
 
-    __slots__ = ("module", "name", "_cls")
+    __slots__ = ("_cls", "module", "name")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
@@ -348,7 +387,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             if profile.name == name:
                 break
         else:
-            raise KeyError(f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}")
+            raise KeyError(
+                f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}"
+            )
         total = sum(spec.max_bytes or 0 for spec in self.streams)
         factor = 1.0 if profile.fit is None or total <= profile.fit else profile.fit / total
         return tuple(
