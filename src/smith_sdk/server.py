@@ -413,8 +413,9 @@ class EmbeddedServer:
     def _abandon(self) -> None:
         """In a forked child: keep the address, give up the ownership, and a lock that a thread of the parent may hold."""
         self._lock = threading.RLock()
-        if self._run is not None:
-            self._run.abandon()
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
 
 
 def _wait_for_lock(file: Path, timeout: float) -> bool:

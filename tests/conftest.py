@@ -1,0 +1,57 @@
+"""One real nats-server for the whole run, others on demand; `async def` tests; no mock of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import smith_sdk
+from smith_sdk.server import EmbeddedServer
+
+
+def pytest_report_header() -> str:
+    return f"smith_sdk: {smith_sdk.__file__}"
+
+
+def pytest_configure() -> None:
+    # Set by `nox -s tests`: what is tested must be the wheel, not the checkout.
+    if os.environ.get("SMITH_TEST_WHEEL") and "site-packages" not in str(smith_sdk.__file__):
+        pytest.exit(f"smith_sdk comes from {smith_sdk.__file__}, not from the installed wheel", returncode=3)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """`async def` tests run to their end in a loop of their own. Fixtures are plain functions."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(pyfuncitem.obj(**arguments), debug=False)
+    return True
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    """URL of a server that all tests share: keep to names of your own, and leave no stream behind."""
+    with EmbeddedServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def make_server() -> Iterator[Callable[..., EmbeddedServer]]:
+    """Starts servers of a test's own: `make_server(...)` takes what `EmbeddedServer` takes. Stopped at the end of the test."""
+    servers: list[EmbeddedServer] = []
+
+    def make(*args: Any, **options: Any) -> EmbeddedServer:
+        server = EmbeddedServer(*args, **options)
+        servers.append(server)
+        server.start()
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()

