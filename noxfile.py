@@ -1,0 +1,88 @@
+"""What people and CI run. `nox -s demo` and `nox -s tests` need nothing but Python; `nox --list` shows the rest.
+
+Environments are kept between runs and brought up to date by each; `nox -R` leaves them as they are, `nox -r` is the default.
+What goes to stdout is the commands' own output; nox talks on stderr.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "typing", "tests"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+EXTRAS = "server,cli,codegen,uvloop"
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group; any pip can install these."""
+    return nox.project.dependency_groups(GROUPS, name)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job, on an embedded server: `nox -s demo -- [PATH] [--workers N] [--json]`."""
+    session.install(".[server,cli]")
+    session.run("python", "-m", "smith_sdk.cli", "demo", *session.posargs)
+
+
+@nox.session
+def codegen(session: nox.Session) -> None:
+    """Generate what comes from subjects.toml; with `-- --check`, fail where the committed files differ."""
+    session.install("-e", f".[{EXTRAS}]")
+    session.run("smith-codegen", "subjects.toml", "src/smith_sdk", *session.posargs)
+    session.run("python", "-m", "smith_codegen.faces", "src/smith_sdk", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """ruff: check and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """mypy --strict and pyright over the SDK and the generator."""
+    session.install("-e", f".[{EXTRAS}]", *group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """pytest against the built wheel, on the Python that runs nox: `nox -s tests -- [pytest's arguments]`."""
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def tests_all(session: nox.Session) -> None:
+    """The same on every installed Python of those supported."""
+    run_tests(session)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks, as a table; `-- --json FILE` writes the same figures as one flat JSON object."""
+    session.install(f".[{EXTRAS}]")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+def run_tests(session: nox.Session) -> None:
+    wheels = Path(session.create_tmp()) / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".", silent=True)
+    (wheel,) = wheels.glob("*.whl")
+    session.install(f"{wheel}[{EXTRAS}]", *group("test"), *group("typing"))
+    # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    session.run("pytest", *session.posargs, env={"SMITH_TEST_WHEEL": "1"})
