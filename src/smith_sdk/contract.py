@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 import secrets
+import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Never, NoReturn, Self
@@ -44,6 +45,22 @@ def is_token(value: object) -> bool:
     return isinstance(value, str) and _legal_token(value) is not None
 
 
+def is_int_token(value: object, least: int | None, most: int | None) -> bool:
+    """Whether `value` is an int (and no bool) within the bounds, so that its decimal form can be a token."""
+    return type(value) is int and (least is None or value >= least) and (most is None or value <= most)
+
+
+def read_int_token(pattern: str, token: str, text: str) -> int:
+    """The int that a wire token stands for; raises `InvalidToken` unless it is written as `str` writes it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = None
+    if value is None or str(value) != text:
+        refuse_token(pattern, token, text, "a whole number")
+    return value
+
+
 def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> NoReturn:
     """Raise the `InvalidToken` that says what is wrong with `value` for `{token}` of `pattern`."""
     if allowed:
@@ -66,6 +83,28 @@ class Cap(str, Generic[MessageT]):
     """A token value that selects the payload, such as `capability.fs_read_v1`. Invariant, made by generated code only."""
 
     __slots__ = ()
+
+
+# ---- names that are imported when they are first used
+
+
+def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a module whose `names` stand elsewhere: ".module" or ".module:attribute", relative to `package`.
+
+    Each name is looked up once and then kept in the module.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = names[name].partition(":")
+        found: Any = import_module(module, package)
+        for part in attribute.split(".") if attribute else ():
+            found = getattr(found, part)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return get, lambda: sorted(names)
 
 
 # ---- values that a new payload is given
@@ -294,7 +333,7 @@ class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to run the topology. `replicas` of every stream; `fit` scales all `max_bytes` in proportion so that they sum to at most that."""
+    """A way to run the topology: `replicas` of every stream; `fit` scales all `max_bytes` in proportion, to at most that sum."""
 
     name: str
     replicas: int = 1

@@ -1,0 +1,937 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The payloads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+
+import msgspec
+from smith_sdk.contract import Cap, Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
+from typing_extensions import TypeVar
+
+from . import _capability
+from ._tokens import Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
+
+
+class FsReadV1Params(Payload, frozen=True, kw_only=True):
+    """What fs.read.v1 needs to know."""
+
+    path: str
+    max_bytes: int | None = None
+    follow_symlinks: bool | None = None
+
+
+class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
+    """A request to execute one capability: fs.read.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: FsReadV1Params
+
+    @property
+    def capability(self) -> Cap[FsReadV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.fs_read_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: FsReadV1Params,
+    ) -> FsReadV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class FsWriteV1Params(Payload, frozen=True, kw_only=True):
+    """What fs.write.v1 needs to know."""
+
+    path: str
+    content: str
+    append: bool | None = None
+    create: bool | None = None
+
+
+class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.write.v1"):
+    """A request to execute one capability: fs.write.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: FsWriteV1Params
+
+    @property
+    def capability(self) -> Cap[FsWriteV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.fs_write_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: FsWriteV1Params,
+    ) -> FsWriteV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class HttpFetchV1Params(Payload, frozen=True, kw_only=True):
+    """What http.fetch.v1 needs to know."""
+
+    url: str
+    method: str | None = None
+    headers: dict[str, str] | None = None
+    body: str | None = None
+    timeout_ms: int | None = None
+
+
+class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
+    """A request to execute one capability: http.fetch.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: HttpFetchV1Params
+
+    @property
+    def capability(self) -> Cap[HttpFetchV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.http_fetch_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: HttpFetchV1Params,
+    ) -> HttpFetchV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class GitCloneV1Params(Payload, frozen=True, kw_only=True):
+    """What git.clone.v1 needs to know."""
+
+    url: str
+    dest: str | None = None
+    branch: str | None = None
+    depth: int | None = None
+
+
+class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="git.clone.v1"):
+    """A request to execute one capability: git.clone.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: GitCloneV1Params
+
+    @property
+    def capability(self) -> Cap[GitCloneV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.git_clone_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: GitCloneV1Params,
+    ) -> GitCloneV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class ArchiveReadV1Params(Payload, frozen=True, kw_only=True):
+    """What archive.read.v1 needs to know."""
+
+    path: str
+    extract_content: bool | None = None
+
+
+class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="archive.read.v1"):
+    """A request to execute one capability: archive.read.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: ArchiveReadV1Params
+
+    @property
+    def capability(self) -> Cap[ArchiveReadV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.archive_read_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: ArchiveReadV1Params,
+    ) -> ArchiveReadV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class SqliteQueryV1Params(Payload, frozen=True, kw_only=True):
+    """What sqlite.query.v1 needs to know."""
+
+    database_path: str
+    query: str
+    params: list[Any] | None = None
+    max_rows: int | None = None
+    timeout_ms: int | None = None
+
+
+class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
+    """A request to execute one capability: sqlite.query.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: SqliteQueryV1Params
+
+    @property
+    def capability(self) -> Cap[SqliteQueryV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.sqlite_query_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: SqliteQueryV1Params,
+    ) -> SqliteQueryV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class BenchReportV1Params(Payload, frozen=True, kw_only=True):
+    """What bench.report.v1 needs to know."""
+
+    benchmark_name: str
+    metrics: dict[str, float]
+    metadata: dict[str, Any] | None = None
+    retention_days: int | None = None
+
+
+class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
+    """A request to execute one capability: bench.report.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: BenchReportV1Params
+
+    @property
+    def capability(self) -> Cap[BenchReportV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.bench_report_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: BenchReportV1Params,
+    ) -> BenchReportV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class ShellExecV1Params(Payload, frozen=True, kw_only=True):
+    """What shell.exec.v1 needs to know."""
+
+    command: str
+    args: list[str] | None = None
+    env: dict[str, str] | None = None
+    cwd: str | None = None
+    timeout_ms: int | None = None
+    stdin: str | None = None
+
+
+class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="shell.exec.v1"):
+    """A request to execute one capability: shell.exec.v1."""
+
+    ID_FIELD: ClassVar[str | None] = "id"
+
+    id: IntentId
+    domain: Domain
+    created_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    """Milliseconds after `created_at_ns` until the intent is expired."""
+    nonce: str
+    signer: str = ""
+    """Base64 Ed25519 public key; empty: not signed."""
+    signature_b64: str = ""
+    """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
+    metadata: dict[str, Any] = {}
+    params: ShellExecV1Params
+
+    @property
+    def capability(self) -> Cap[ShellExecV1Intent]:
+        """What selects this payload, as a token of its subjects."""
+        return _capability.shell_exec_v1
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        id: str | None = None,
+        domain: str,
+        created_at_ns: int | None = None,
+        ttl_ms: int = 300000,
+        nonce: str | None = None,
+        signer: str = "",
+        signature_b64: str = "",
+        metadata: dict[str, Any] | None = None,
+        params: ShellExecV1Params,
+    ) -> ShellExecV1Intent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            id=IntentId(new_uuid7() if id is None else id),
+            domain=Domain(domain),
+            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            ttl_ms=ttl_ms,
+            nonce=new_uuid4() if nonce is None else nonce,
+            signer=signer,
+            signature_b64=signature_b64,
+            metadata={} if metadata is None else metadata,
+            params=params,
+        )
+
+
+class QuarantinedIntent(Payload, frozen=True, kw_only=True):
+    """An intent that nobody may execute, kept for review."""
+
+    intent: bytes
+    """The intent as it was received; base64 in JSON."""
+    reason: str
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        intent: bytes,
+        reason: str,
+        timestamp_ns: int | None = None,
+    ) -> QuarantinedIntent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            intent=intent,
+            reason=reason,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+        )
+
+
+class IntentResult(Payload, frozen=True, kw_only=True):
+    """What became of an intent."""
+
+    ID_FIELD: ClassVar[str | None] = "intent_id"
+
+    intent_id: IntentId
+    status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
+    """`success` and `failed` are older words for `ok` and `error`."""
+    output: Any = None
+    error: ExecutionError | None = None
+    started_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    finished_at_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    runner_meta: RunnerMetadata
+    audit_ref: AuditRef
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        intent_id: str,
+        status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"],
+        output: Any = None,
+        error: ExecutionError | None = None,
+        started_at_ns: int,
+        finished_at_ns: int | None = None,
+        runner_meta: RunnerMetadata,
+        audit_ref: AuditRef,
+    ) -> IntentResult:
+        """A new one; what is not given is filled in."""
+        return cls(
+            intent_id=IntentId(intent_id),
+            status=status,
+            output=output,
+            error=error,
+            started_at_ns=started_at_ns,
+            finished_at_ns=now_ns() if finished_at_ns is None else finished_at_ns,
+            runner_meta=runner_meta,
+            audit_ref=audit_ref,
+        )
+
+
+class ExecutionError(Payload, frozen=True, kw_only=True):
+    """Why an intent was not executed, or failed. A denial has the code POLICY_DENIED."""
+
+    code: str
+    message: str
+
+
+class RunnerMetadata(Payload, frozen=True, kw_only=True):
+    """The process that executed an intent, and what it used."""
+
+    pid: int
+    cpu_ms: int
+    """Milliseconds of processor time."""
+    max_rss_kb: int
+    """Largest resident set, in KiB."""
+    capability_digest: str | None = None
+
+
+class AuditRef(Payload, frozen=True, kw_only=True):
+    """Where the audit trail speaks of this result."""
+
+    id: str
+    timestamp: int
+    hash: str
+
+
+class AuditEvent(Payload, frozen=True, kw_only=True):
+    """One entry of the audit trail about an intent."""
+
+    intent_id: IntentId
+    result_status: str
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    executor_id: ExecutorId
+    policy_decisions: list[PolicyDecision]
+    security_context: SecurityContext
+    resource_usage: ResourceUsage | None = None
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        intent_id: str,
+        result_status: str,
+        timestamp_ns: int | None = None,
+        executor_id: str,
+        policy_decisions: list[PolicyDecision],
+        security_context: SecurityContext,
+        resource_usage: ResourceUsage | None = None,
+    ) -> AuditEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            intent_id=IntentId(intent_id),
+            result_status=result_status,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            executor_id=ExecutorId(executor_id),
+            policy_decisions=policy_decisions,
+            security_context=security_context,
+            resource_usage=resource_usage,
+        )
+
+
+class PolicyDecision(Payload, frozen=True, kw_only=True):
+    """What one policy rule decided."""
+
+    rule_name: str
+    decision: Literal["allow", "deny", "transform"]
+    reason: str
+
+
+class SecurityContext(Payload, frozen=True, kw_only=True):
+    """What an intent was confined by."""
+
+    sandbox_mode: Literal["full", "demo", "unsafe"] | None = None
+    user_ns: int | None = None
+    mount_ns: int | None = None
+    pid_ns: int | None = None
+    net_ns: int | None = None
+    cgroup_path: str | None = None
+    landlock_enabled: bool
+    seccomp_enabled: bool
+    allowlist_hits: list[AllowlistHit] | None = None
+
+
+class AllowlistHit(Payload, frozen=True, kw_only=True):
+    """One use of a resource that an allowlist permits."""
+
+    resource_type: str
+    resource_id: str
+    operation: str
+    timestamp_ns: int
+
+
+class ResourceUsage(Payload, frozen=True, kw_only=True):
+    """What an execution used."""
+
+    peak_memory_kb: int
+    cpu_time_ms: int
+    wall_time_ms: int
+    fd_count: int
+    disk_read_bytes: int
+    disk_write_bytes: int
+    network_tx_bytes: int
+    network_rx_bytes: int
+
+
+class SecurityEvent(Payload, frozen=True, kw_only=True):
+    """Something that concerns security, with or without an intent."""
+
+    event_type: EventType
+    severity: Literal["info", "warning", "critical"]
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    intent_id: IntentId | None = None
+    detail: dict[str, Any]
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        event_type: str,
+        severity: Literal["info", "warning", "critical"],
+        timestamp_ns: int | None = None,
+        intent_id: str | None = None,
+        detail: dict[str, Any],
+    ) -> SecurityEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            event_type=EventType(event_type),
+            severity=severity,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            intent_id=None if intent_id is None else IntentId(intent_id),
+            detail=detail,
+        )
+
+
+class LifecycleEvent(Payload, frozen=True, kw_only=True):
+    """An executor process changed its state."""
+
+    executor_id: ExecutorId
+    state: Literal["starting", "ready", "draining", "stopped"]
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    detail: str | None = None
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        executor_id: str,
+        state: Literal["starting", "ready", "draining", "stopped"],
+        timestamp_ns: int | None = None,
+        detail: str | None = None,
+    ) -> LifecycleEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            executor_id=ExecutorId(executor_id),
+            state=state,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            detail=detail,
+        )
+
+
+class HealthEvent(Payload, frozen=True, kw_only=True):
+    """How a service is."""
+
+    service: Service
+    healthy: bool
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    detail: dict[str, Any] | None = None
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        service: str,
+        healthy: bool,
+        timestamp_ns: int | None = None,
+        detail: dict[str, Any] | None = None,
+    ) -> HealthEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            service=Service(service),
+            healthy=healthy,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            detail=detail,
+        )
+
+
+class MetricsEvent(Payload, frozen=True, kw_only=True):
+    """Figures of a service."""
+
+    service: Service
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    metrics: dict[str, float]
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        service: str,
+        timestamp_ns: int | None = None,
+        metrics: dict[str, float],
+    ) -> MetricsEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            service=Service(service),
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            metrics=metrics,
+        )
+
+
+class LogEntry(Payload, frozen=True, kw_only=True):
+    """One line of a service's log."""
+
+    timestamp: str
+    """RFC 3339."""
+    level: Level
+    service: Service
+    target: str
+    message: str
+    fields: dict[str, Any]
+    span: Any = None
+    trace: Any = None
+    correlation_id: str
+    node_id: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        timestamp: str | None = None,
+        level: Level,
+        service: str,
+        target: str,
+        message: str,
+        fields: dict[str, Any] | None = None,
+        span: Any = None,
+        trace: Any = None,
+        correlation_id: str,
+        node_id: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> LogEntry:
+        """A new one; what is not given is filled in."""
+        return cls(
+            timestamp=now_rfc3339() if timestamp is None else timestamp,
+            level=level,
+            service=Service(service),
+            target=target,
+            message=message,
+            fields={} if fields is None else fields,
+            span=span,
+            trace=trace,
+            correlation_id=correlation_id,
+            node_id=node_id,
+            metadata={} if metadata is None else metadata,
+        )
+
+
+class BenchmarkEvent(Payload, frozen=True, kw_only=True):
+    """Something that happened in a benchmark run."""
+
+    run_id: RunId
+    task_id: TaskId
+    step_id: StepId
+    ts: str
+    """RFC 3339."""
+    policy_id: str
+    cfg_hash: str
+    env_hash: str
+    seed: int
+    event_type: Any
+    data: Any
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        run_id: str,
+        task_id: str,
+        step_id: str,
+        ts: str | None = None,
+        policy_id: str,
+        cfg_hash: str,
+        env_hash: str,
+        seed: int,
+        event_type: Any,
+        data: Any,
+    ) -> BenchmarkEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            run_id=RunId(run_id),
+            task_id=TaskId(task_id),
+            step_id=StepId(step_id),
+            ts=now_rfc3339() if ts is None else ts,
+            policy_id=policy_id,
+            cfg_hash=cfg_hash,
+            env_hash=env_hash,
+            seed=seed,
+            event_type=event_type,
+            data=data,
+        )
+
+
+class PlatformEvent(Payload, frozen=True, kw_only=True):
+    """Something that happened on the platform around Smith."""
+
+    event: str
+    timestamp_ns: int
+    """Nanoseconds since 1970 (UTC)."""
+    data: Any
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        event: str,
+        timestamp_ns: int | None = None,
+        data: Any,
+    ) -> PlatformEvent:
+        """A new one; what is not given is filled in."""
+        return cls(
+            event=event,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            data=data,
+        )
+
+
+Intent: TypeAlias = (
+    FsReadV1Intent
+    | FsWriteV1Intent
+    | HttpFetchV1Intent
+    | GitCloneV1Intent
+    | ArchiveReadV1Intent
+    | SqliteQueryV1Intent
+    | BenchReportV1Intent
+    | ShellExecV1Intent
+)
+"""A request to execute one capability."""
+IntentT = TypeVar("IntentT", bound=Intent, default=Intent)
+OneIntentT = TypeVar("OneIntentT", bound=Intent)
+INTENT_CLASSES: Final[dict[str, Any]] = {
+    "fs.read.v1": FsReadV1Intent,
+    "fs.write.v1": FsWriteV1Intent,
+    "http.fetch.v1": HttpFetchV1Intent,
+    "git.clone.v1": GitCloneV1Intent,
+    "archive.read.v1": ArchiveReadV1Intent,
+    "sqlite.query.v1": SqliteQueryV1Intent,
+    "bench.report.v1": BenchReportV1Intent,
+    "shell.exec.v1": ShellExecV1Intent,
+}
+Capability: TypeAlias = (
+    Cap[FsReadV1Intent]
+    | Cap[FsWriteV1Intent]
+    | Cap[HttpFetchV1Intent]
+    | Cap[GitCloneV1Intent]
+    | Cap[ArchiveReadV1Intent]
+    | Cap[SqliteQueryV1Intent]
+    | Cap[BenchReportV1Intent]
+    | Cap[ShellExecV1Intent]
+)
+"""What an intent asks for; selects its payload."""

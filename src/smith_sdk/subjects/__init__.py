@@ -1,0 +1,62 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subjects of the bus: `subjects.<namespace>.<name>` is a class. A namespace is imported when it is first used."""
+
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "ai_sdlc",
+    "audit",
+    "benchmark",
+    "capability",
+    "dlq",
+    "DlqMsg",
+    "events",
+    "gitlab",
+    "intents",
+    "logs",
+    "orchestrator",
+    "parse",
+    "results",
+    "ResultsMsg",
+]
+
+if TYPE_CHECKING:
+    from . import ai_sdlc as ai_sdlc
+    from . import audit as audit
+    from . import benchmark as benchmark
+    from . import capability as capability
+    from . import events as events
+    from . import gitlab as gitlab
+    from . import intents as intents
+    from . import logs as logs
+    from . import orchestrator as orchestrator
+    from ._root import Results as results
+    from ._root import ResultsMsg as ResultsMsg
+    from ._root import Dlq as dlq
+    from ._root import DlqMsg as DlqMsg
+    from ..topology import CONTRACT as _CONTRACT
+
+    parse = _CONTRACT.parse
+else:
+    # Checkers must not see this: a module `__getattr__` would turn every misspelt name into Any.
+    from smith_sdk.contract import lazy_names as _lazy_names
+
+    __getattr__, __dir__ = _lazy_names(
+        __name__,
+        {
+            "parse": "..topology:CONTRACT.parse",
+            "ai_sdlc": ".ai_sdlc",
+            "audit": ".audit",
+            "benchmark": ".benchmark",
+            "capability": ".capability",
+            "events": ".events",
+            "gitlab": ".gitlab",
+            "intents": ".intents",
+            "logs": ".logs",
+            "orchestrator": ".orchestrator",
+            "results": "._root:Results",
+            "ResultsMsg": "._root:ResultsMsg",
+            "dlq": "._root:Dlq",
+            "DlqMsg": "._root:DlqMsg",
+        },
+    )

@@ -1,0 +1,176 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The classes of the subjects of the namespace `audit`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+
+from ..protocol._messages import AuditEvent, SecurityEvent
+from ..protocol._tokens import EventType, IntentId
+
+
+@final
+class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditExecution"], frozen=True, kw_only=True):
+    """`smith.audit.execution.{intent_id}`: Audit trail of executions."""
+
+    NAME: ClassVar[str] = "audit.execution"
+    PATTERN: ClassVar[str] = "smith.audit.execution.{intent_id}"
+    STREAM: ClassVar[str | None] = "AUDIT_SECURITY"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    intent_id: IntentId
+
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id)
+
+    def __str__(self) -> str:
+        return f"smith.audit.execution.{self.intent_id}"
+
+    @property
+    def message_type(self) -> type[AuditEvent]:
+        """The class of the payload."""
+        return AuditEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            intent_id=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: AuditEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, AuditEvent):
+            refuse_message("smith.audit.execution.{intent_id}", "AuditEvent", message)
+        read: Any = message
+        return cls(
+            intent_id=read.intent_id,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        intent_id: IntentId | None = None,
+    ) -> Filter[AuditEvent, AuditExecution]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if intent_id is not None and (not is_token(intent_id)):
+            refuse_token("smith.audit.execution.{intent_id}", "intent_id", intent_id)
+        return Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
+
+
+AuditExecutionMsg: TypeAlias = Received[AuditEvent, AuditExecution]
+
+
+@final
+class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPolicy"], frozen=True, kw_only=True):
+    """`smith.audit.policy.{intent_id}`: Audit trail of admission."""
+
+    NAME: ClassVar[str] = "audit.policy"
+    PATTERN: ClassVar[str] = "smith.audit.policy.{intent_id}"
+    STREAM: ClassVar[str | None] = "AUDIT_SECURITY"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    intent_id: IntentId
+
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token("smith.audit.policy.{intent_id}", "intent_id", self.intent_id)
+
+    def __str__(self) -> str:
+        return f"smith.audit.policy.{self.intent_id}"
+
+    @property
+    def message_type(self) -> type[AuditEvent]:
+        """The class of the payload."""
+        return AuditEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            intent_id=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: AuditEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, AuditEvent):
+            refuse_message("smith.audit.policy.{intent_id}", "AuditEvent", message)
+        read: Any = message
+        return cls(
+            intent_id=read.intent_id,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        intent_id: IntentId | None = None,
+    ) -> Filter[AuditEvent, AuditPolicy]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if intent_id is not None and (not is_token(intent_id)):
+            refuse_token("smith.audit.policy.{intent_id}", "intent_id", intent_id)
+        return Filter(f"smith.audit.policy.{'*' if intent_id is None else intent_id}")
+
+
+AuditPolicyMsg: TypeAlias = Received[AuditEvent, AuditPolicy]
+
+
+@final
+class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "AuditSecurity"], frozen=True, kw_only=True):
+    """`smith.audit.security.{event_type}`: Audit trail of security events."""
+
+    NAME: ClassVar[str] = "audit.security"
+    PATTERN: ClassVar[str] = "smith.audit.security.{event_type}"
+    STREAM: ClassVar[str | None] = "AUDIT_SECURITY"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    event_type: EventType
+
+    def __post_init__(self) -> None:
+        if not is_token(self.event_type):
+            refuse_token("smith.audit.security.{event_type}", "event_type", self.event_type)
+
+    def __str__(self) -> str:
+        return f"smith.audit.security.{self.event_type}"
+
+    @property
+    def message_type(self) -> type[SecurityEvent]:
+        """The class of the payload."""
+        return SecurityEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            event_type=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: SecurityEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, SecurityEvent):
+            refuse_message("smith.audit.security.{event_type}", "SecurityEvent", message)
+        read: Any = message
+        return cls(
+            event_type=read.event_type,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        event_type: EventType | None = None,
+    ) -> Filter[SecurityEvent, AuditSecurity]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if event_type is not None and (not is_token(event_type)):
+            refuse_token("smith.audit.security.{event_type}", "event_type", event_type)
+        return Filter(f"smith.audit.security.{'*' if event_type is None else event_type}")
+
+
+AuditSecurityMsg: TypeAlias = Received[SecurityEvent, AuditSecurity]

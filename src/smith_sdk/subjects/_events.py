@@ -1,0 +1,178 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The classes of the subjects of the namespace `events`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+
+from ..protocol._messages import HealthEvent, LifecycleEvent, MetricsEvent
+from ..protocol._tokens import ExecutorId, Service
+
+
+@final
+class EventsExecutorLifecycle(
+    StreamSubject[LifecycleEvent], Subscribable[LifecycleEvent, "EventsExecutorLifecycle"], frozen=True, kw_only=True
+):
+    """`smith.events.executor.lifecycle.{executor_id}`: Executors that start, drain and stop."""
+
+    NAME: ClassVar[str] = "events.executor_lifecycle"
+    PATTERN: ClassVar[str] = "smith.events.executor.lifecycle.{executor_id}"
+    STREAM: ClassVar[str | None] = "SYSTEM_EVENTS"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    executor_id: ExecutorId
+
+    def __post_init__(self) -> None:
+        if not is_token(self.executor_id):
+            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", self.executor_id)
+
+    def __str__(self) -> str:
+        return f"smith.events.executor.lifecycle.{self.executor_id}"
+
+    @property
+    def message_type(self) -> type[LifecycleEvent]:
+        """The class of the payload."""
+        return LifecycleEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            executor_id=tokens[4],
+        )
+
+    @classmethod
+    def of(cls, message: LifecycleEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, LifecycleEvent):
+            refuse_message("smith.events.executor.lifecycle.{executor_id}", "LifecycleEvent", message)
+        read: Any = message
+        return cls(
+            executor_id=read.executor_id,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        executor_id: ExecutorId | None = None,
+    ) -> Filter[LifecycleEvent, EventsExecutorLifecycle]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if executor_id is not None and (not is_token(executor_id)):
+            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", executor_id)
+        return Filter(f"smith.events.executor.lifecycle.{'*' if executor_id is None else executor_id}")
+
+
+EventsExecutorLifecycleMsg: TypeAlias = Received[LifecycleEvent, EventsExecutorLifecycle]
+
+
+@final
+class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "EventsHealth"], frozen=True, kw_only=True):
+    """`smith.events.health.{service}`: Health of the services."""
+
+    NAME: ClassVar[str] = "events.health"
+    PATTERN: ClassVar[str] = "smith.events.health.{service}"
+    STREAM: ClassVar[str | None] = "SYSTEM_EVENTS"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    service: Service
+
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token("smith.events.health.{service}", "service", self.service)
+
+    def __str__(self) -> str:
+        return f"smith.events.health.{self.service}"
+
+    @property
+    def message_type(self) -> type[HealthEvent]:
+        """The class of the payload."""
+        return HealthEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            service=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: HealthEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, HealthEvent):
+            refuse_message("smith.events.health.{service}", "HealthEvent", message)
+        read: Any = message
+        return cls(
+            service=read.service,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        service: Service | None = None,
+    ) -> Filter[HealthEvent, EventsHealth]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if service is not None and (not is_token(service)):
+            refuse_token("smith.events.health.{service}", "service", service)
+        return Filter(f"smith.events.health.{'*' if service is None else service}")
+
+
+EventsHealthMsg: TypeAlias = Received[HealthEvent, EventsHealth]
+
+
+@final
+class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "EventsMetrics"], frozen=True, kw_only=True):
+    """`smith.events.metrics.{service}`: Figures of the services."""
+
+    NAME: ClassVar[str] = "events.metrics"
+    PATTERN: ClassVar[str] = "smith.events.metrics.{service}"
+    STREAM: ClassVar[str | None] = "SYSTEM_EVENTS"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    service: Service
+
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token("smith.events.metrics.{service}", "service", self.service)
+
+    def __str__(self) -> str:
+        return f"smith.events.metrics.{self.service}"
+
+    @property
+    def message_type(self) -> type[MetricsEvent]:
+        """The class of the payload."""
+        return MetricsEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            service=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: MetricsEvent) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, MetricsEvent):
+            refuse_message("smith.events.metrics.{service}", "MetricsEvent", message)
+        read: Any = message
+        return cls(
+            service=read.service,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        service: Service | None = None,
+    ) -> Filter[MetricsEvent, EventsMetrics]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if service is not None and (not is_token(service)):
+            refuse_token("smith.events.metrics.{service}", "service", service)
+        return Filter(f"smith.events.metrics.{'*' if service is None else service}")
+
+
+EventsMetricsMsg: TypeAlias = Received[MetricsEvent, EventsMetrics]

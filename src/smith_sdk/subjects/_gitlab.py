@@ -1,0 +1,102 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The classes of the subjects of the namespace `gitlab`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import CoreSubject, Received, Subscribable
+
+from ..protocol._messages import PlatformEvent
+
+
+@final
+class GitlabEventMr(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventMr"], frozen=True, kw_only=True):
+    """`smith.gitlab.event.mr`: Merge requests."""
+
+    NAME: ClassVar[str] = "gitlab.event_mr"
+    PATTERN: ClassVar[str] = "smith.gitlab.event.mr"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    def __str__(self) -> str:
+        return "smith.gitlab.event.mr"
+
+    @property
+    def message_type(self) -> type[PlatformEvent]:
+        """The class of the payload."""
+        return PlatformEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls()
+
+
+GitlabEventMrMsg: TypeAlias = Received[PlatformEvent, GitlabEventMr]
+
+
+@final
+class GitlabEventPipeline(
+    CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventPipeline"], frozen=True, kw_only=True
+):
+    """`smith.gitlab.event.pipeline`: Pipelines."""
+
+    NAME: ClassVar[str] = "gitlab.event_pipeline"
+    PATTERN: ClassVar[str] = "smith.gitlab.event.pipeline"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    def __str__(self) -> str:
+        return "smith.gitlab.event.pipeline"
+
+    @property
+    def message_type(self) -> type[PlatformEvent]:
+        """The class of the payload."""
+        return PlatformEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls()
+
+
+GitlabEventPipelineMsg: TypeAlias = Received[PlatformEvent, GitlabEventPipeline]
+
+
+@final
+class GitlabEventIssue(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventIssue"], frozen=True, kw_only=True):
+    """`smith.gitlab.event.issue`: Issues."""
+
+    NAME: ClassVar[str] = "gitlab.event_issue"
+    PATTERN: ClassVar[str] = "smith.gitlab.event.issue"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    def __str__(self) -> str:
+        return "smith.gitlab.event.issue"
+
+    @property
+    def message_type(self) -> type[PlatformEvent]:
+        """The class of the payload."""
+        return PlatformEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls()
+
+
+GitlabEventIssueMsg: TypeAlias = Received[PlatformEvent, GitlabEventIssue]

@@ -1,0 +1,243 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The classes of the subjects of the namespace `intents`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final, overload
+
+from smith_sdk.contract import Cap, Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+
+from ..protocol import _capability
+from ..protocol._messages import INTENT_CLASSES, Capability, Intent, IntentT, OneIntentT, QuarantinedIntent
+from ..protocol._tokens import Domain
+
+
+@final
+class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[IntentT]"], frozen=True, kw_only=True):
+    """`smith.intents.raw.{capability}`: Intents as published, before admission."""
+
+    NAME: ClassVar[str] = "intents.raw"
+    PATTERN: ClassVar[str] = "smith.intents.raw.{capability}"
+    STREAM: ClassVar[str | None] = "SDLC_RAW"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    capability: Cap[IntentT]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
+            refuse_token(
+                "smith.intents.raw.{capability}",
+                "capability",
+                self.capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+
+    def __str__(self) -> str:
+        return f"smith.intents.raw.{self.capability}"
+
+    @property
+    def message_type(self) -> type[IntentT]:
+        """The class of the payload."""
+        found: type[IntentT] = INTENT_CLASSES[self.capability]
+        return found
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+        )
+
+    @classmethod
+    def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, Intent):
+            refuse_message("smith.intents.raw.{capability}", "Intent", message)
+        read: Any = message
+        return IntentsRaw(
+            capability=read.capability,
+        )
+
+    @overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: Cap[OneIntentT],
+    ) -> Filter[OneIntentT, IntentsRaw[OneIntentT]]: ...
+
+    @overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: None = None,
+    ) -> Filter[Intent, IntentsRaw[Intent]]: ...
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: Cap[Any] | None = None,
+    ) -> Filter[Any, Any]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
+            refuse_token(
+                "smith.intents.raw.{capability}",
+                "capability",
+                capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+        return Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
+
+
+IntentsRawMsg: TypeAlias = Received[IntentT, IntentsRaw[IntentT]]
+
+
+@final
+class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted[IntentT]"], frozen=True, kw_only=True):
+    """`smith.intents.vetted.{capability}.{domain}`: Intents that admission let through, for the executors."""
+
+    NAME: ClassVar[str] = "intents.vetted"
+    PATTERN: ClassVar[str] = "smith.intents.vetted.{capability}.{domain}"
+    STREAM: ClassVar[str | None] = "ATOMS_VETTED"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    capability: Cap[IntentT]
+    domain: Domain
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
+            refuse_token(
+                "smith.intents.vetted.{capability}.{domain}",
+                "capability",
+                self.capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain)
+
+    def __str__(self) -> str:
+        return f"smith.intents.vetted.{self.capability}.{self.domain}"
+
+    @property
+    def message_type(self) -> type[IntentT]:
+        """The class of the payload."""
+        found: type[IntentT] = INTENT_CLASSES[self.capability]
+        return found
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            domain=tokens[6],
+        )
+
+    @classmethod
+    def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, Intent):
+            refuse_message("smith.intents.vetted.{capability}.{domain}", "Intent", message)
+        read: Any = message
+        return IntentsVetted(
+            capability=read.capability,
+            domain=read.domain,
+        )
+
+    @overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: Cap[OneIntentT],
+        domain: Domain | None = None,
+    ) -> Filter[OneIntentT, IntentsVetted[OneIntentT]]: ...
+
+    @overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: None = None,
+        domain: Domain | None = None,
+    ) -> Filter[Intent, IntentsVetted[Intent]]: ...
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: Cap[Any] | None = None,
+        domain: Domain | None = None,
+    ) -> Filter[Any, Any]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
+            refuse_token(
+                "smith.intents.vetted.{capability}.{domain}",
+                "capability",
+                capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+        if domain is not None and (not is_token(domain)):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", domain)
+        return Filter(f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}")
+
+
+IntentsVettedMsg: TypeAlias = Received[IntentT, IntentsVetted[IntentT]]
+
+
+@final
+class IntentsQuarantine(
+    StreamSubject[QuarantinedIntent], Subscribable[QuarantinedIntent, "IntentsQuarantine"], frozen=True, kw_only=True
+):
+    """`smith.intents.quarantine.{capability}`: Intents that wait for review."""
+
+    NAME: ClassVar[str] = "intents.quarantine"
+    PATTERN: ClassVar[str] = "smith.intents.quarantine.{capability}"
+    STREAM: ClassVar[str | None] = "SDLC_QUARANTINE_BACKPRESSURE"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    capability: Capability
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
+            refuse_token(
+                "smith.intents.quarantine.{capability}",
+                "capability",
+                self.capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+
+    def __str__(self) -> str:
+        return f"smith.intents.quarantine.{self.capability}"
+
+    @property
+    def message_type(self) -> type[QuarantinedIntent]:
+        """The class of the payload."""
+        return QuarantinedIntent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: Capability | None = None,
+    ) -> Filter[QuarantinedIntent, IntentsQuarantine]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
+            refuse_token(
+                "smith.intents.quarantine.{capability}",
+                "capability",
+                capability,
+                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
+            )
+        return Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
+
+
+IntentsQuarantineMsg: TypeAlias = Received[QuarantinedIntent, IntentsQuarantine]

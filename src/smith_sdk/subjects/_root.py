@@ -1,0 +1,137 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The classes of the subjects that stand in no namespace."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import (
+    Filter,
+    Received,
+    StreamSubject,
+    Subscribable,
+    is_int_token,
+    is_token,
+    read_int_token,
+    refuse_message,
+    refuse_token,
+)
+
+from ..protocol._messages import IntentResult
+from ..protocol._tokens import ConsumerName, IntentId, StreamName, StreamSeq
+
+
+@final
+class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"], frozen=True, kw_only=True):
+    """`smith.results.{intent_id}`: What became of each intent."""
+
+    NAME: ClassVar[str] = "results"
+    PATTERN: ClassVar[str] = "smith.results.{intent_id}"
+    STREAM: ClassVar[str | None] = "ATOMS_RESULTS"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    intent_id: IntentId
+
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token("smith.results.{intent_id}", "intent_id", self.intent_id)
+
+    def __str__(self) -> str:
+        return f"smith.results.{self.intent_id}"
+
+    @property
+    def message_type(self) -> type[IntentResult]:
+        """The class of the payload."""
+        return IntentResult
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            intent_id=tokens[2],
+        )
+
+    @classmethod
+    def of(cls, message: IntentResult) -> Self:
+        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        if not isinstance(message, IntentResult):
+            refuse_message("smith.results.{intent_id}", "IntentResult", message)
+        read: Any = message
+        return cls(
+            intent_id=read.intent_id,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        intent_id: IntentId | None = None,
+    ) -> Filter[IntentResult, Results]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if intent_id is not None and (not is_token(intent_id)):
+            refuse_token("smith.results.{intent_id}", "intent_id", intent_id)
+        return Filter(f"smith.results.{'*' if intent_id is None else intent_id}")
+
+
+ResultsMsg: TypeAlias = Received[IntentResult, Results]
+
+
+@final
+class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only=True):
+    """`smith.dlq.{stream}.{consumer}.{seq}`: Dead letters: the bytes as received, the reason in the headers."""
+
+    NAME: ClassVar[str] = "dlq"
+    PATTERN: ClassVar[str] = "smith.dlq.{stream}.{consumer}.{seq}"
+    STREAM: ClassVar[str | None] = "SMITH_DLQ"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    stream: StreamName
+    consumer: ConsumerName
+    seq: StreamSeq
+
+    def __post_init__(self) -> None:
+        if not is_token(self.stream):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "stream", self.stream)
+        if not is_token(self.consumer):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "consumer", self.consumer)
+        if not is_int_token(self.seq, 1, None):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", self.seq, "a whole number from 1")
+
+    def __str__(self) -> str:
+        return f"smith.dlq.{self.stream}.{self.consumer}.{self.seq}"
+
+    @property
+    def message_type(self) -> type[bytes]:
+        """The class of the payload."""
+        return bytes
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        return cls(
+            stream=tokens[2],
+            consumer=tokens[3],
+            seq=StreamSeq(read_int_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", tokens[4])),
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        stream: StreamName | None = None,
+        consumer: ConsumerName | None = None,
+        seq: StreamSeq | None = None,
+    ) -> Filter[bytes, Dlq]:
+        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        if stream is not None and (not is_token(stream)):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "stream", stream)
+        if consumer is not None and (not is_token(consumer)):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "consumer", consumer)
+        if seq is not None and (not is_int_token(seq, 1, None)):
+            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", seq, "a whole number from 1")
+        return Filter(
+            f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}"
+        )
+
+
+DlqMsg: TypeAlias = Received[bytes, Dlq]

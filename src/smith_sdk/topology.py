@@ -1,0 +1,380 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""Streams, consumers and the contract of the bus."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+
+from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
+
+if TYPE_CHECKING:
+    from .protocol import (
+        ArchiveReadV1Intent,
+        AuditEvent,
+        BenchReportV1Intent,
+        FsReadV1Intent,
+        FsWriteV1Intent,
+        GitCloneV1Intent,
+        HttpFetchV1Intent,
+        Intent,
+        IntentResult,
+        QuarantinedIntent,
+        SecurityEvent,
+        ShellExecV1Intent,
+        SqliteQueryV1Intent,
+    )
+    from .subjects._audit import AuditExecution, AuditPolicy, AuditSecurity
+    from .subjects._intents import IntentsQuarantine, IntentsRaw, IntentsVetted
+    from .subjects._root import Results
+
+__all__ = ["CONTRACT", "STREAMS", "consumers"]
+
+STREAMS: Final = (
+    StreamSpec(
+        name="SDLC_RAW",
+        subjects=("smith.intents.raw.>",),
+        retention="workqueue",
+        discard="new",
+        storage="file",
+        max_age=21600.0,
+        max_bytes=524288000,
+        max_msgs=50000,
+        max_msg_size=2097152,
+        duplicate_window=60.0,
+        description="Intents before admission.",
+    ),
+    StreamSpec(
+        name="ATOMS_VETTED",
+        subjects=("smith.intents.vetted.>",),
+        retention="interest",
+        discard="new",
+        storage="file",
+        max_age=43200.0,
+        max_bytes=1073741824,
+        max_msgs=100000,
+        max_msg_size=2097152,
+        duplicate_window=120.0,
+        description="Intents for the executors.",
+    ),
+    StreamSpec(
+        name="ATOMS_RESULTS",
+        subjects=("smith.results.*",),
+        retention="limits",
+        discard="old",
+        storage="file",
+        max_age=172800.0,
+        max_bytes=2147483648,
+        max_msgs=200000,
+        max_msg_size=4194304,
+        duplicate_window=300.0,
+        allow_direct=True,
+        description="What became of each intent.",
+    ),
+    StreamSpec(
+        name="AUDIT_SECURITY",
+        subjects=("smith.audit.>",),
+        retention="limits",
+        discard="old",
+        storage="file",
+        max_age=31536000.0,
+        max_bytes=10737418240,
+        max_msgs=1000000,
+        max_msg_size=1048576,
+        duplicate_window=60.0,
+        deny_delete=True,
+        deny_purge=True,
+        description="The audit trail: append-only, kept for a year.",
+    ),
+    StreamSpec(
+        name="SDLC_QUARANTINE_BACKPRESSURE",
+        subjects=("smith.intents.quarantine.>",),
+        retention="workqueue",
+        discard="new",
+        storage="file",
+        max_age=7200.0,
+        max_bytes=104857600,
+        max_msgs=10000,
+        max_msg_size=2097152,
+        duplicate_window=30.0,
+        description="Intents that wait for review.",
+    ),
+    StreamSpec(
+        name="SYSTEM_EVENTS",
+        subjects=("smith.events.>",),
+        retention="limits",
+        discard="old",
+        storage="file",
+        max_age=43200.0,
+        max_bytes=52428800,
+        max_msgs=10000,
+        max_msg_size=65536,
+        duplicate_window=30.0,
+        description="Lifecycle, health and figures.",
+    ),
+    StreamSpec(
+        name="SMITH_DLQ",
+        subjects=("smith.dlq.>",),
+        retention="limits",
+        discard="old",
+        storage="file",
+        max_age=2592000.0,
+        max_bytes=1073741824,
+        max_msg_size=4194304,
+        duplicate_window=120.0,
+        description="Dead letters of every consumer.",
+    ),
+    StreamSpec(
+        name="SMITH_ADVISORIES",
+        subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
+        retention="limits",
+        discard="old",
+        storage="file",
+        max_age=604800.0,
+        max_bytes=67108864,
+        description="The server's own advisories about deliveries that ended badly: an alarm, not the way of dead letters.",
+    ),
+)
+
+
+@final
+class consumers:
+    """The declared consumers, typed by what they receive."""
+
+    admission: ClassVar[ConsumerSpec[Intent, IntentsRaw[Intent]]] = ConsumerSpec(
+        name="admission",
+        stream="SDLC_RAW",
+        filters=("smith.intents.raw.>",),
+        ack_wait=5.0,
+        max_attempts=2,
+        max_ack_pending=5000,
+        prefetch=200,
+        description="Decides about every raw intent.",
+    )
+    """Decides about every raw intent."""
+    executor_fs_read: ClassVar[ConsumerSpec[FsReadV1Intent, IntentsVetted[FsReadV1Intent]]] = ConsumerSpec(
+        name="executor-fs-read",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.fs.read.v1.*",),
+        ack_wait=30.0,
+        max_attempts=3,
+        max_ack_pending=2000,
+        prefetch=100,
+        description="Executes fs.read.v1.",
+    )
+    """Executes fs.read.v1."""
+    executor_http_fetch: ClassVar[ConsumerSpec[HttpFetchV1Intent, IntentsVetted[HttpFetchV1Intent]]] = ConsumerSpec(
+        name="executor-http-fetch",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.http.fetch.v1.*",),
+        ack_wait=120.0,
+        max_attempts=5,
+        max_ack_pending=500,
+        prefetch=25,
+        description="Executes http.fetch.v1.",
+    )
+    """Executes http.fetch.v1."""
+    executor_fs_write: ClassVar[ConsumerSpec[FsWriteV1Intent, IntentsVetted[FsWriteV1Intent]]] = ConsumerSpec(
+        name="executor-fs-write",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.fs.write.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes fs.write.v1.",
+    )
+    """Executes fs.write.v1."""
+    executor_git_clone: ClassVar[ConsumerSpec[GitCloneV1Intent, IntentsVetted[GitCloneV1Intent]]] = ConsumerSpec(
+        name="executor-git-clone",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.git.clone.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes git.clone.v1.",
+    )
+    """Executes git.clone.v1."""
+    executor_archive_read: ClassVar[ConsumerSpec[ArchiveReadV1Intent, IntentsVetted[ArchiveReadV1Intent]]] = ConsumerSpec(
+        name="executor-archive-read",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.archive.read.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes archive.read.v1.",
+    )
+    """Executes archive.read.v1."""
+    executor_sqlite_query: ClassVar[ConsumerSpec[SqliteQueryV1Intent, IntentsVetted[SqliteQueryV1Intent]]] = ConsumerSpec(
+        name="executor-sqlite-query",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.sqlite.query.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes sqlite.query.v1.",
+    )
+    """Executes sqlite.query.v1."""
+    executor_bench_report: ClassVar[ConsumerSpec[BenchReportV1Intent, IntentsVetted[BenchReportV1Intent]]] = ConsumerSpec(
+        name="executor-bench-report",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.bench.report.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes bench.report.v1.",
+    )
+    """Executes bench.report.v1."""
+    executor_shell_exec: ClassVar[ConsumerSpec[ShellExecV1Intent, IntentsVetted[ShellExecV1Intent]]] = ConsumerSpec(
+        name="executor-shell-exec",
+        stream="ATOMS_VETTED",
+        filters=("smith.intents.vetted.shell.exec.v1.*",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Executes shell.exec.v1.",
+    )
+    """Executes shell.exec.v1."""
+    http_results: ClassVar[ConsumerSpec[IntentResult, Results]] = ConsumerSpec(
+        name="http-results",
+        stream="ATOMS_RESULTS",
+        filters=("smith.results.*",),
+        ack_wait=30.0,
+        max_attempts=5,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Hands results to the HTTP gateway.",
+    )
+    """Hands results to the HTTP gateway."""
+    audit_collector: ClassVar[ConsumerSpec[AuditEvent | SecurityEvent, AuditExecution | AuditPolicy | AuditSecurity]] = (
+        ConsumerSpec(
+            name="audit-collector",
+            stream="AUDIT_SECURITY",
+            filters=("smith.audit.>",),
+            ack_wait=30.0,
+            max_attempts=-1,
+            max_ack_pending=1000,
+            prefetch=50,
+            description="Collects the audit trail.",
+        )
+    )
+    """Collects the audit trail."""
+    quarantine_review: ClassVar[ConsumerSpec[QuarantinedIntent, IntentsQuarantine]] = ConsumerSpec(
+        name="quarantine-review",
+        stream="SDLC_QUARANTINE_BACKPRESSURE",
+        filters=("smith.intents.quarantine.>",),
+        ack_wait=60.0,
+        max_attempts=3,
+        max_ack_pending=1000,
+        prefetch=50,
+        description="Reviews what is in quarantine.",
+    )
+    """Reviews what is in quarantine."""
+
+
+_IntentsRaw = Leaf("smith_sdk.subjects._intents", "IntentsRaw")
+_IntentsVetted = Leaf("smith_sdk.subjects._intents", "IntentsVetted")
+_IntentsQuarantine = Leaf("smith_sdk.subjects._intents", "IntentsQuarantine")
+_Results = Leaf("smith_sdk.subjects._root", "Results")
+_AuditExecution = Leaf("smith_sdk.subjects._audit", "AuditExecution")
+_AuditPolicy = Leaf("smith_sdk.subjects._audit", "AuditPolicy")
+_AuditSecurity = Leaf("smith_sdk.subjects._audit", "AuditSecurity")
+_EventsExecutorLifecycle = Leaf("smith_sdk.subjects._events", "EventsExecutorLifecycle")
+_EventsHealth = Leaf("smith_sdk.subjects._events", "EventsHealth")
+_EventsMetrics = Leaf("smith_sdk.subjects._events", "EventsMetrics")
+_Dlq = Leaf("smith_sdk.subjects._root", "Dlq")
+_LogsService = Leaf("smith_sdk.subjects._logs", "LogsService")
+_LogsErrors = Leaf("smith_sdk.subjects._logs", "LogsErrors")
+_LogsPerformance = Leaf("smith_sdk.subjects._logs", "LogsPerformance")
+_LogsSecurity = Leaf("smith_sdk.subjects._logs", "LogsSecurity")
+_BenchmarkRuns = Leaf("smith_sdk.subjects._benchmark", "BenchmarkRuns")
+_BenchmarkSteps = Leaf("smith_sdk.subjects._benchmark", "BenchmarkSteps")
+_BenchmarkTools = Leaf("smith_sdk.subjects._benchmark", "BenchmarkTools")
+_BenchmarkContext = Leaf("smith_sdk.subjects._benchmark", "BenchmarkContext")
+_BenchmarkFailures = Leaf("smith_sdk.subjects._benchmark", "BenchmarkFailures")
+_BenchmarkEarlyStop = Leaf("smith_sdk.subjects._benchmark", "BenchmarkEarlyStop")
+_BenchmarkOptimizer = Leaf("smith_sdk.subjects._benchmark", "BenchmarkOptimizer")
+_BenchmarkTaskFeatures = Leaf("smith_sdk.subjects._benchmark", "BenchmarkTaskFeatures")
+_AiSdlcActionRequest = Leaf("smith_sdk.subjects._ai_sdlc", "AiSdlcActionRequest")
+_AiSdlcActionResult = Leaf("smith_sdk.subjects._ai_sdlc", "AiSdlcActionResult")
+_GitlabEventMr = Leaf("smith_sdk.subjects._gitlab", "GitlabEventMr")
+_GitlabEventPipeline = Leaf("smith_sdk.subjects._gitlab", "GitlabEventPipeline")
+_GitlabEventIssue = Leaf("smith_sdk.subjects._gitlab", "GitlabEventIssue")
+_OrchestratorAudit = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorAudit")
+_OrchestratorStatus = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorStatus")
+
+_TRIE: dict[str, Any] = {
+    "smith": {
+        "ai": {"sdlc": {"action": {"request": {"": _AiSdlcActionRequest}, "result": {"": _AiSdlcActionResult}}}},
+        "audit": {
+            "execution": {"*": {"": _AuditExecution}},
+            "policy": {"*": {"": _AuditPolicy}},
+            "security": {"*": {"": _AuditSecurity}},
+        },
+        "benchmark": {
+            "context": {"*": {"*": {"": _BenchmarkContext}}},
+            "early_stop": {"*": {"*": {"": _BenchmarkEarlyStop}}},
+            "failures": {"*": {"*": {"": _BenchmarkFailures}}},
+            "optimizer": {"*": {"": _BenchmarkOptimizer}},
+            "runs": {"*": {"": _BenchmarkRuns}},
+            "steps": {"*": {"*": {"": _BenchmarkSteps}}},
+            "task_features": {"*": {"": _BenchmarkTaskFeatures}},
+            "tools": {"*": {"*": {"": _BenchmarkTools}}},
+        },
+        "dlq": {"*": {"*": {"*": {"": _Dlq}}}},
+        "events": {
+            "executor": {"lifecycle": {"*": {"": _EventsExecutorLifecycle}}},
+            "health": {"*": {"": _EventsHealth}},
+            "metrics": {"*": {"": _EventsMetrics}},
+        },
+        "gitlab": {
+            "event": {"issue": {"": _GitlabEventIssue}, "mr": {"": _GitlabEventMr}, "pipeline": {"": _GitlabEventPipeline}}
+        },
+        "intents": {
+            "quarantine": {"*": {"*": {"*": {"": _IntentsQuarantine}}}},
+            "raw": {"*": {"*": {"*": {"": _IntentsRaw}}}},
+            "vetted": {"*": {"*": {"*": {"*": {"": _IntentsVetted}}}}},
+        },
+        "logs": {
+            "errors": {"*": {"": _LogsErrors}},
+            "performance": {"*": {"": _LogsPerformance}},
+            "security": {"*": {"*": {"": _LogsSecurity}}},
+            "*": {"*": {"": _LogsService}},
+        },
+        "orchestrator": {"audit": {"": _OrchestratorAudit}, "status": {"": _OrchestratorStatus}},
+        "results": {"*": {"": _Results}},
+    }
+}
+
+CONTRACT: Final = Contract(
+    name="smith",
+    version=1,
+    abi=1,
+    spec_hash="71f5e7ea24ebb1177e183da35badf7befc5fc5737f55298e46a89d3abc88428b",
+    origin="smith_sdk.topology:CONTRACT",
+    trie=_TRIE,
+    streams=STREAMS,
+    consumers=(
+        consumers.admission,
+        consumers.executor_fs_read,
+        consumers.executor_http_fetch,
+        consumers.executor_fs_write,
+        consumers.executor_git_clone,
+        consumers.executor_archive_read,
+        consumers.executor_sqlite_query,
+        consumers.executor_bench_report,
+        consumers.executor_shell_exec,
+        consumers.http_results,
+        consumers.audit_collector,
+        consumers.quarantine_review,
+    ),
+    profiles=(
+        Profile(name="dev", replicas=1, fit=1073741824),
+        Profile(name="prod", replicas=3),
+    ),
+    dead_letters="smith.dlq",
+)
