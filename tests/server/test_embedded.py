@@ -377,9 +377,11 @@ class Owner:
             server = EmbeddedServer({str(store) if store else None!r})
             server.start()
             print(server.pid, server.url, server.store_dir, flush=True)
+            sys.stdin.readline()
         """
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script) + textwrap.dedent(code)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -391,7 +393,10 @@ class Owner:
         self.store_dir = Path(store_dir)
 
     def __enter__(self) -> Owner:
-        assert is_alive(self.server_pid)
+        assert is_alive(self.server_pid)  # before `code` may end it
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
         return self
 
     def __exit__(self, *_: object) -> None:
