@@ -9,11 +9,10 @@ payload is an invariant `Cap[MessageT]`.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
@@ -112,14 +111,18 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
 
 def new_uuid7() -> str:
     """A new UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits; ids made later sort later."""
-    value = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 0x7 << 76
-    return str(uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62))
+    return _uuid(7, time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)))
 
 
 def new_uuid4() -> str:
     """A new random UUID."""
-    return str(uuid.uuid4())
+    return _uuid(4, int.from_bytes(os.urandom(16)))
+
+
+def _uuid(version: int, bits: int) -> str:
+    """128 bits with the version and variant of RFC 9562, written as it says; `uuid.UUID` takes three times as long."""
+    text = f"{bits & ~(0xF << 76 | 0x3 << 62) | version << 76 | 0x2 << 62:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def now_ns() -> int:
@@ -346,25 +349,28 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 class Leaf:
     """The end of a path in the parse trie: a generated subject class, imported when it is first needed."""
 
-    __slots__ = ("_cls", "module", "name")
+    __slots__ = ("from_tokens", "module", "name")
 
     def __init__(self, module: str, name: str) -> None:
         self.module = module
         self.name = name
-        self._cls: type[AnySubject] | None = None
+        self.from_tokens: Callable[[list[str]], AnySubject] = self._first
 
     @property
     def cls(self) -> type[AnySubject]:
-        if self._cls is None:
-            self._cls = getattr(import_module(self.module), self.name)
-        assert self._cls is not None
-        return self._cls
+        """The class."""
+        found: type[AnySubject] = getattr(import_module(self.module), self.name)
+        return found
+
+    def _first(self, tokens: list[str]) -> AnySubject:
+        self.from_tokens = self.cls.from_tokens
+        return self.from_tokens(tokens)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """All that a bus needs to know: subjects and payloads, streams, consumers, profiles. Emitted by the generator as `CONTRACT`.
 
-    `trie` maps token -> node, `"*"` standing for any token (merged into its literal siblings) and `""` for the end, a `Leaf`.
+    `trie` maps token -> node, `"*"` standing for any token (merged into its literal siblings) and None for the end, a `Leaf`.
     """
 
     name: str
@@ -372,7 +378,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     abi: int
     spec_hash: str
     origin: str
-    trie: Mapping[str, Any]
+    trie: Mapping[str | None, Any]
     streams: tuple[StreamSpec, ...]
     consumers: tuple[ConsumerSpec[Any, Any], ...]
     profiles: tuple[Profile, ...]
@@ -389,18 +395,16 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def parse(self, subject: str) -> AnySubject:
         """The typed subject that `subject` is; raises `UnknownSubject`, or `InvalidToken` where a token is not allowed."""
         tokens = subject.split(".")
-        node = self.trie
+        node: Any = self.trie
         for token in tokens:
-            found = node.get(token)
-            if found is None or token == "*" or token == "":
-                found = node.get("*")
-                if found is None:
-                    break
-            node = found
+            node = node.get(token) or node.get("*")
+            if node is None:
+                break
         else:
-            leaf = node.get("")
+            leaf = node.get(None)
             if leaf is not None:
-                return leaf.cls.from_tokens(tokens)  # type: ignore[no-any-return]
+                found: AnySubject = leaf.from_tokens(tokens)
+                return found
         raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
 
     def require(self, subject: object) -> None:

@@ -307,46 +307,46 @@ _GitlabEventIssue = Leaf("smith_sdk.subjects._gitlab", "GitlabEventIssue")
 _OrchestratorAudit = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorAudit")
 _OrchestratorStatus = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorStatus")
 
-_TRIE: dict[str, Any] = {
+_TRIE: dict[str | None, Any] = {
     "smith": {
-        "ai": {"sdlc": {"action": {"request": {"": _AiSdlcActionRequest}, "result": {"": _AiSdlcActionResult}}}},
+        "ai": {"sdlc": {"action": {"request": {None: _AiSdlcActionRequest}, "result": {None: _AiSdlcActionResult}}}},
         "audit": {
-            "execution": {"*": {"": _AuditExecution}},
-            "policy": {"*": {"": _AuditPolicy}},
-            "security": {"*": {"": _AuditSecurity}},
+            "execution": {"*": {None: _AuditExecution}},
+            "policy": {"*": {None: _AuditPolicy}},
+            "security": {"*": {None: _AuditSecurity}},
         },
         "benchmark": {
-            "context": {"*": {"*": {"": _BenchmarkContext}}},
-            "early_stop": {"*": {"*": {"": _BenchmarkEarlyStop}}},
-            "failures": {"*": {"*": {"": _BenchmarkFailures}}},
-            "optimizer": {"*": {"": _BenchmarkOptimizer}},
-            "runs": {"*": {"": _BenchmarkRuns}},
-            "steps": {"*": {"*": {"": _BenchmarkSteps}}},
-            "task_features": {"*": {"": _BenchmarkTaskFeatures}},
-            "tools": {"*": {"*": {"": _BenchmarkTools}}},
+            "context": {"*": {"*": {None: _BenchmarkContext}}},
+            "early_stop": {"*": {"*": {None: _BenchmarkEarlyStop}}},
+            "failures": {"*": {"*": {None: _BenchmarkFailures}}},
+            "optimizer": {"*": {None: _BenchmarkOptimizer}},
+            "runs": {"*": {None: _BenchmarkRuns}},
+            "steps": {"*": {"*": {None: _BenchmarkSteps}}},
+            "task_features": {"*": {None: _BenchmarkTaskFeatures}},
+            "tools": {"*": {"*": {None: _BenchmarkTools}}},
         },
-        "dlq": {"*": {"*": {"*": {"": _Dlq}}}},
+        "dlq": {"*": {"*": {"*": {None: _Dlq}}}},
         "events": {
-            "executor": {"lifecycle": {"*": {"": _EventsExecutorLifecycle}}},
-            "health": {"*": {"": _EventsHealth}},
-            "metrics": {"*": {"": _EventsMetrics}},
+            "executor": {"lifecycle": {"*": {None: _EventsExecutorLifecycle}}},
+            "health": {"*": {None: _EventsHealth}},
+            "metrics": {"*": {None: _EventsMetrics}},
         },
         "gitlab": {
-            "event": {"issue": {"": _GitlabEventIssue}, "mr": {"": _GitlabEventMr}, "pipeline": {"": _GitlabEventPipeline}}
+            "event": {"issue": {None: _GitlabEventIssue}, "mr": {None: _GitlabEventMr}, "pipeline": {None: _GitlabEventPipeline}}
         },
         "intents": {
-            "quarantine": {"*": {"*": {"*": {"": _IntentsQuarantine}}}},
-            "raw": {"*": {"*": {"*": {"": _IntentsRaw}}}},
-            "vetted": {"*": {"*": {"*": {"*": {"": _IntentsVetted}}}}},
+            "quarantine": {"*": {"*": {"*": {None: _IntentsQuarantine}}}},
+            "raw": {"*": {"*": {"*": {None: _IntentsRaw}}}},
+            "vetted": {"*": {"*": {"*": {"*": {None: _IntentsVetted}}}}},
         },
         "logs": {
-            "errors": {"*": {"": _LogsErrors}},
-            "performance": {"*": {"": _LogsPerformance}},
-            "security": {"*": {"*": {"": _LogsSecurity}}},
-            "*": {"*": {"": _LogsService}},
+            "errors": {"*": {None: _LogsErrors}},
+            "performance": {"*": {None: _LogsPerformance}},
+            "security": {"*": {"*": {None: _LogsSecurity}}},
+            "*": {"*": {None: _LogsService}},
         },
-        "orchestrator": {"audit": {"": _OrchestratorAudit}, "status": {"": _OrchestratorStatus}},
-        "results": {"*": {"": _Results}},
+        "orchestrator": {"audit": {None: _OrchestratorAudit}, "status": {None: _OrchestratorStatus}},
+        "results": {"*": {None: _Results}},
     }
 }
 
