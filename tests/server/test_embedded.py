@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -370,6 +372,7 @@ class Owner:
     """A Python process of its own that starts an embedded server, tells us about it, and then runs `code`."""
 
     def __init__(self, code: str, store: Path | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # some of these deaths leave one behind
         script = f"""
             import os, signal, sys, time
             from smith_sdk.server import EmbeddedServer
@@ -386,6 +389,7 @@ class Owner:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env={**os.environ, "TMPDIR": self._temporary.name},
         )
         assert self.process.stdout is not None
         pid, self.url, store_dir = self.process.stdout.readline().split()
@@ -402,6 +406,7 @@ class Owner:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.communicate(timeout=10)
+        self._temporary.cleanup()
 
     def said(self) -> str:
         assert self.process.stdout is not None
@@ -427,6 +432,40 @@ def test_an_owner_that_is_killed_leaves_no_orphan_and_no_directory(number: signa
         owner.process.wait(10)
         eventually(lambda: not is_alive(owner.server_pid), 5)
         eventually(lambda: not owner.store_dir.parent.exists(), 5)
+
+
+def test_a_server_that_died_before_its_owner_leaves_no_directory() -> None:
+    with Owner("time.sleep(60)") as owner:
+        os.kill(owner.server_pid, signal.SIGKILL)
+        eventually(lambda: not is_alive(owner.server_pid), 5)
+        time.sleep(0.2)
+        assert owner.store_dir.is_dir()  # the owner may start it again
+        owner.process.kill()
+        eventually(lambda: not owner.store_dir.parent.exists(), 5)
+
+
+@linux_only
+def test_an_owner_killed_while_it_starts_leaves_no_orphan(tmp_path: Path) -> None:
+    script = "from smith_sdk.server import EmbeddedServer; print(1, flush=True); EmbeddedServer().start()"
+    for pause in (0.005, 0.01, 0.02, 0.03, 0.05):
+        with subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}
+        ) as owner:
+            assert owner.stdout is not None
+            owner.stdout.readline()
+            time.sleep(pause)
+            owner.kill()
+    mine = str(tmp_path).encode()
+
+    def running() -> list[str]:
+        found = []
+        for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if mine in cmdline.read_bytes():
+                    found.append(str(cmdline))
+        return found
+
+    eventually(lambda: not running(), 5)
 
 
 def test_a_killed_owners_store_can_be_used_again_at_once(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ Run by path as `python -I -S guard.py OWNER_PID GRACE RUNTIME_DIR SERVER [ARG...
 
 Its stdin is a socket to the owner. `T` read from it stops the server (SIGTERM, then SIGKILL after GRACE seconds), `K` kills
 it at once, end of file means that the owner is gone. A child that the owner forked may hold the other end too, so the guard
-also looks once a second whether the owner is still its parent. When the owner is gone, the guard removes RUNTIME_DIR;
-otherwise that is the owner's business. Written to the same socket: `pid N`, then `exit STATUS`.
+also looks once a second whether the owner is still its parent. When the owner is gone, the guard removes RUNTIME_DIR, also
+when the server had ended before; otherwise that is the owner's business. Written to the same socket: `pid N`, then
+`exit STATUS`.
 
 What happens when the guard itself is killed is the kernel's business: on Linux the server asks for SIGKILL at the death of
 its parent. Everywhere else the owner does it, when it stops the server.
@@ -30,6 +31,14 @@ def report(line: str) -> None:
     """Tell the owner; an owner that is gone cannot be told."""
     with contextlib.suppress(OSError):
         os.write(OWNER, line.encode() + b"\n")
+
+
+def read(fd: int) -> bytes:
+    """What is there to read; nothing when the other end is gone, in whichever way."""
+    try:
+        return os.read(fd, 512)
+    except OSError:
+        return b""
 
 
 def die_with_parent() -> Callable[[], None]:
@@ -99,10 +108,9 @@ def main(owner: int, grace: float, runtime_dir: str, argv: list[str]) -> None:
             pause = min(pause, max(0.0, kill_at - time.monotonic()))
         ready, _, _ = select.select(watched, [], [], pause)
         if wake_read in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(wake_read, 512)
+            read(wake_read)
         if OWNER in ready:
-            commands = os.read(OWNER, 64)
+            commands = read(OWNER)
             if not commands:
                 orphaned = True
                 watched.remove(OWNER)
@@ -117,11 +125,19 @@ def main(owner: int, grace: float, runtime_dir: str, argv: list[str]) -> None:
             os.kill(server, signal.SIGKILL)
             kill_at = float("inf")
 
+    report(f"exit {os.waitstatus_to_exitcode(status)}")
+    while not (orphaned or asked_to_stop or kill_at is not None):
+        # It ended by itself. Stay for the directory, until the owner speaks or is gone.
+        ready, _, _ = select.select(watched, [], [], PARENT_CHECK)
+        read(wake_read)
+        orphaned = os.getppid() != owner
+        if OWNER in ready:
+            orphaned = orphaned or not read(OWNER)
+            break
     if orphaned or os.getppid() != owner:
         import shutil
 
         shutil.rmtree(runtime_dir, ignore_errors=True)
-    report(f"exit {os.waitstatus_to_exitcode(status)}")
 
 
 if __name__ == "__main__":
