@@ -6,8 +6,9 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
-from smith_sdk.contract import Cap, Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
 from typing_extensions import TypeVar
+
+from smith_sdk.contract import Cap, Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
 
 from . import _capability
 from ._tokens import Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
@@ -37,7 +38,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: FsReadV1Params
 
     @property
@@ -98,7 +99,7 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: FsWriteV1Params
 
     @property
@@ -160,7 +161,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: HttpFetchV1Params
 
     @property
@@ -221,7 +222,7 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: GitCloneV1Params
 
     @property
@@ -280,7 +281,7 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: ArchiveReadV1Params
 
     @property
@@ -342,7 +343,7 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: SqliteQueryV1Params
 
     @property
@@ -403,7 +404,7 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: BenchReportV1Params
 
     @property
@@ -466,7 +467,7 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: ShellExecV1Params
 
     @property

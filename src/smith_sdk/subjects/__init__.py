@@ -4,12 +4,13 @@
 from typing import TYPE_CHECKING
 
 __all__ = [
+    "DlqMsg",
+    "ResultsMsg",
     "ai_sdlc",
     "audit",
     "benchmark",
     "capability",
     "dlq",
-    "DlqMsg",
     "events",
     "gitlab",
     "intents",
@@ -17,10 +18,10 @@ __all__ = [
     "orchestrator",
     "parse",
     "results",
-    "ResultsMsg",
 ]
 
 if TYPE_CHECKING:
+    from ..topology import CONTRACT as _CONTRACT
     from . import ai_sdlc as ai_sdlc
     from . import audit as audit
     from . import benchmark as benchmark
@@ -30,11 +31,10 @@ if TYPE_CHECKING:
     from . import intents as intents
     from . import logs as logs
     from . import orchestrator as orchestrator
-    from ._root import Results as results
-    from ._root import ResultsMsg as ResultsMsg
     from ._root import Dlq as dlq
     from ._root import DlqMsg as DlqMsg
-    from ..topology import CONTRACT as _CONTRACT
+    from ._root import Results as results
+    from ._root import ResultsMsg as ResultsMsg
 
     parse = _CONTRACT.parse
 else:

@@ -1,0 +1,337 @@
+"""What can be wrong with a spec whose form is right. Nothing is generated from a spec that any of this finds fault with.
+
+First the names and what they refer to (here); then, since it makes no sense before, what goes over the wire (`wire_checks.py`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from . import fieldtypes, names, wire_checks
+from .errors import SpecError, SpecErrors
+from .locate import Path as Key
+from .placeholders import PLACEHOLDER, split
+from .resolve import GENERATORS
+from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
+
+LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+_SUBJECT_MEMBERS: Final = set("cls envelope filter from_tokens message message_type of patterns read self text tokens".split())
+"""Names that generated subject classes use themselves."""
+
+_PAYLOAD_MEMBERS: Final = {
+    *"bool bytes classmethod cls dict float int list msgspec new property self str".split(),
+    *GENERATORS.values(),
+}
+"""Names that generated payload classes use themselves: a field called `str` would hide the type."""
+
+_IMPORTED: Final = set(
+    "Annotated Any Cap ClassVar CoreSubject Filter Final Literal NewType Payload Received Self StreamSubject Subscribable "
+    "TypeAlias TypeVar".split()
+)
+"""Names of classes that generated modules import."""
+
+
+def check(spec: Spec, out: Path | None = None) -> None:
+    """Raise `SpecErrors` with everything that is wrong, in so far as one fault does not hide another."""
+    for room in (_names, wire_checks.check):
+        errors = list(room(spec))
+        if room is _names and out is not None:
+            errors += _place(spec, out)
+        if errors:
+            raise SpecErrors(errors)
+
+
+def _names(spec: Spec) -> Iterator[SpecError]:
+    yield from _head(spec)
+    for name, token in spec.tokens.items():
+        yield from _token(spec, name, token)
+    for name, message in spec.messages.items():
+        yield from _message(spec, name, message)
+    yield from _types(spec)
+    yield from _subjects(spec)
+    yield from _references(spec)
+
+
+# ---- [spec]
+
+
+def _head(spec: Spec) -> Iterator[SpecError]:
+    if not all(LITERAL.fullmatch(piece) for piece in spec.spec.root.split(".")):
+        yield spec.error(("spec", "root"), f"{spec.spec.root!r} is no subject", "write the tokens that every subject begins with")
+    if not all(map(_is_name, spec.spec.package.split("."))):
+        yield spec.error(("spec", "package"), f"{spec.spec.package!r} is no package", "write an import name, such as acme.bus")
+    if spec.spec.version < 1:
+        yield spec.error(("spec", "version"), "is less than 1", "count from 1")
+
+
+def _place(spec: Spec, out: Path) -> Iterator[SpecError]:
+    wanted = tuple(spec.spec.package.split("."))
+    if out.resolve().parts[-len(wanted) :] != wanted:
+        fix = f"generate into .../{'/'.join(wanted)}, or name the package that {out} is"
+        yield spec.error(("spec", "package"), f"{spec.spec.package} is not what {out} is imported as", fix)
+
+
+# ---- [tokens]
+
+
+def _token(spec: Spec, name: str, decl: TokenDecl) -> Iterator[SpecError]:
+    key = ("tokens", name)
+    yield from _python_name(spec, key, name, _SUBJECT_MEMBERS)
+    if (decl.newtype is None) == (decl.enum is None):
+        yield spec.error(key, "needs either `newtype` or `enum`", "an open token has a newtype, a closed set an enum")
+        return
+    if decl.enum is None:
+        yield from _open(spec, key, decl)
+    else:
+        yield from _closed(spec, key, name, decl.enum, decl)
+
+
+def _open(spec: Spec, key: Key, decl: TokenDecl) -> Iterator[SpecError]:
+    assert decl.newtype is not None
+    if not _is_class_name(decl.newtype):
+        yield spec.error((*key, "newtype"), f"{decl.newtype!r} is no class name", "write it like IntentId")
+    if decl.base == "int":
+        if decl.exclude:
+            yield spec.error((*key, "exclude"), "is for tokens that are str", "use min and max")
+        if decl.min is not None and decl.max is not None and decl.min > decl.max:
+            yield spec.error((*key, "min"), "is greater than max", "exchange them")
+    for bound in ("min", "max"):
+        if decl.base == "str" and getattr(decl, bound) is not None:
+            yield spec.error((*key, bound), 'is for tokens with base = "int"', "remove it, or add the base")
+    for index, value in enumerate(decl.exclude):
+        if not LITERAL.fullmatch(value):
+            yield spec.error((*key, "exclude", str(index)), f"{value!r} is no token", "write one token")
+
+
+def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: TokenDecl) -> Iterator[SpecError]:
+    if decl.exclude or decl.min is not None or decl.max is not None or decl.base != "str":
+        yield spec.error(key, "has an enum and yet exclude, min, max or base", "these are for open tokens")
+    if not values:
+        yield spec.error((*key, "enum"), "has no value", "name the values")
+        return
+    if not _is_class_name(names.camel(name)):
+        yield spec.error(key, f"{name!r} makes no name of a type", "begin it with a letter")
+    width = len(values[0].split("."))
+    for index, value in enumerate(values):
+        where = (*key, "enum", str(index))
+        if not all(LITERAL.fullmatch(piece) for piece in value.split(".")):
+            yield spec.error(where, f"{value!r} is no token", "write tokens, joined by dots")
+        elif len(value.split(".")) != width:
+            fix = "every value spans the same number of tokens"
+            yield spec.error(where, f"{value!r} spans {len(value.split('.'))} tokens, {values[0]!r} spans {width}", fix)
+        if values.index(value) != index:
+            yield spec.error(where, f"{value!r} stands there twice", "name each value once")
+    if name in spec.selectors:
+        constants = [names.snake(value) for value in values]
+        for index, constant in enumerate(constants):
+            where = (*key, "enum", str(index))
+            if constants.index(constant) != index and values.index(values[index]) == index:
+                yield spec.error(where, f"another value is called {constant} in Python too", "choose values that differ in more")
+            elif not _is_name(constant):
+                yield spec.error(where, f"{values[index]!r} makes no Python name", "begin it with a letter, and avoid keywords")
+
+
+# ---- [messages]
+
+
+def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
+    key = ("messages", name)
+    if not _is_class_name(name):
+        yield spec.error(key, f"{name!r} is no class name", "write it like IntentResult")
+    taken = {decl.by, "params"} if decl.by else set()
+    yield from _fields(spec, (*key, "fields"), decl.fields, {name for name in taken if name})
+    if decl.id is not None and (decl.id not in decl.fields or not _is_str(spec, decl.fields[decl.id])):
+        yield spec.error((*key, "id"), f"{decl.id!r} is no field that is a str", "name the field that identifies the message")
+    if decl.by is None:
+        if decl.params:
+            yield spec.error((*key, "params"), "is for families", "add `by`, or move the fields to `fields`")
+        return
+    token = spec.tokens.get(decl.by)
+    if token is None or token.enum is None:
+        yield spec.error(
+            (*key, "by"), f"{decl.by!r} is no closed set", f"name a token with an enum{_close(decl.by, spec.tokens)}"
+        )
+        return
+    if spec.selectors[decl.by] != name:
+        other = spec.selectors[decl.by]
+        yield spec.error((*key, "by"), f"{decl.by} selects the payload of {other} already", "use a token of its own")
+    for value in token.enum:
+        if value not in decl.params:
+            yield spec.error((*key, "params"), f"{value!r} has no params", f'add "{value}" = {{}}')
+    for value, fields in decl.params.items():
+        if value not in token.enum:
+            yield spec.error((*key, "params", value), f"is no value of {decl.by}", "remove it, or add the value to the token")
+        yield from _fields(spec, (*key, "params", value), fields, set())
+
+
+def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: set[str]) -> Iterator[SpecError]:
+    known = {*spec.messages, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
+    selectors = {names.type_name(name, None) for name in spec.selectors}
+    for name, decl in fields.items():
+        where = (*key, name)
+        yield from _python_name(spec, where, name, _PAYLOAD_MEMBERS | taken)
+        try:
+            kind = fieldtypes.parse(decl.type)
+        except ValueError as error:
+            yield spec.error(where, str(error), "mend the type")
+            continue
+        bad = [ref for ref in kind.names() if ref not in known or ref in selectors]
+        for ref in bad:
+            if ref in selectors:
+                yield spec.error(where, f"{ref} selects a payload and is no type of a field", "use str")
+            else:
+                yield spec.error(where, f"unknown type {ref!r}", f"declare it in [messages] or [tokens]{_close(ref, known)}")
+        if not bad:
+            yield from _values(spec, where, kind, decl)
+
+
+def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -> Iterator[SpecError]:
+    for bound in ("min", "max"):
+        if getattr(decl, bound) is not None and kind.kind != "int":
+            yield spec.error((*key, bound), "is for fields of type int", "remove it")
+    for which in ("default", "new"):
+        value: Any = getattr(decl, which)
+        if value is msgspec.UNSET or (
+            which == "new" and isinstance(value, str) and value in GENERATORS and _makes(spec, kind, value)
+        ):
+            continue
+        if not kind.accepts(value, lambda ref: _base(spec, ref)):
+            made = f", or one of {', '.join(GENERATORS)}" if which == "new" else ""
+            yield spec.error(
+                (*key, which), f"{value!r} is no {decl.type}", f"give a value of that type (a list or map: empty){made}"
+            )
+
+
+def _makes(spec: Spec, kind: fieldtypes.FieldType, generator: str) -> bool:
+    base = _base(spec, kind.name) if kind.kind == "ref" else kind.kind
+    return base == ("int" if generator == "now_ns" else "str")
+
+
+def _base(spec: Spec, ref: str) -> str | None:
+    """The scalar under the type of an open token."""
+    return next((decl.base for decl in spec.tokens.values() if decl.newtype == ref), None)
+
+
+def _is_str(spec: Spec, decl: FieldDecl) -> bool:
+    return decl.type == "str" or _base(spec, decl.type) == "str"
+
+
+def _types(spec: Spec) -> Iterator[SpecError]:
+    """Two classes or types of one name."""
+    made: list[tuple[str, Key]] = []
+    for name, token in spec.tokens.items():
+        made.append((names.type_name(name, token.newtype), ("tokens", name)))
+    for name, message in spec.messages.items():
+        made.append((name, ("messages", name)))
+        for value in message.params if message.by else ():
+            made.append((names.member(value, name), ("messages", name, "params", value)))
+            made.append((names.params(value), ("messages", name, "params", value)))
+    count = Counter(name for name, _ in made)
+    typevars = {f"{one}{family}T" for family in spec.selectors.values() for one in ("", "One")}
+    for name, key in made:
+        if count[name] > 1:
+            yield spec.error(key, f"makes a second type called {name}", "rename one of them")
+        elif name in _IMPORTED or name in typevars:
+            yield spec.error(key, f"{name} is a name that generated code uses itself", "choose another")
+
+
+# ---- [subjects]: names
+
+
+def _subjects(spec: Spec) -> Iterator[SpecError]:
+    spaces = {name.partition(".")[0] for name in spec.subjects if "." in name}
+    classes: dict[str, str] = {}
+    for name in spec.subjects:
+        key = ("subjects", name)
+        parts = name.split(".")
+        if len(parts) > 2:
+            yield spec.error(key, "stands deeper than namespace.name", "write namespace.name or name")
+        for part in parts:
+            yield from _python_name(spec, key, part, set())
+        if len(parts) == 1 and name in spaces:
+            yield spec.error(key, f"{name} is a namespace too", f'call it "{name}.something"')
+        if parts[0] in spec.selectors:
+            yield spec.error(key, f"{parts[0]} is the module of that token's constants", "choose another name")
+        if parts[0] in ("parse", "root"):
+            yield spec.error(key, f"{parts[0]} is a name that generated code uses itself", "choose another")
+        cls = names.camel(name)
+        if cls in classes:
+            yield spec.error(key, f"its class would be called {cls}, as that of {classes[cls]} is", "rename one of them")
+        elif cls in _IMPORTED or cls in spec.messages or cls in {token.newtype for token in spec.tokens.values()}:
+            yield spec.error(key, f"its class would be called {cls}, as a type is", "rename one of them")
+        classes.setdefault(cls, name)
+    for cls, name in classes.items():
+        if cls.removesuffix("Msg") in classes and cls.endswith("Msg"):
+            yield spec.error(("subjects", name), f"{cls} is the alias for messages of {classes[cls[:-3]]}", "choose another name")
+
+
+# ---- references
+
+
+def _references(spec: Spec) -> Iterator[SpecError]:
+    for name, subject in spec.subjects.items():
+        key = ("subjects", name)
+        if subject.message != "bytes" and subject.message not in spec.messages:
+            fix = f"declare it in [messages], or write bytes{_close(subject.message, spec.messages)}"
+            yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
+        if subject.stream is not None and subject.stream not in spec.streams:
+            yield spec.error(
+                (*key, "stream"), f"unknown stream {subject.stream!r}", _declare("streams", subject.stream, spec.streams)
+            )
+        for piece in split(subject.pattern):
+            match = PLACEHOLDER.fullmatch(piece)
+            if match and match[1] not in spec.tokens:
+                yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", _declare("tokens", match[1], spec.tokens))
+    attributes: dict[str, str] = {}
+    for name, consumer in spec.consumers.items():
+        key = ("consumers", name)
+        if consumer.stream not in spec.streams:
+            yield spec.error(
+                (*key, "stream"), f"unknown stream {consumer.stream!r}", _declare("streams", consumer.stream, spec.streams)
+            )
+        if consumer.filter is not None and consumer.filter.get("subject") not in spec.subjects:
+            given = consumer.filter.get("subject")
+            fix = _declare("subjects", given, spec.subjects) if given else 'add subject = "..."'
+            yield spec.error((*key, "filter"), f"unknown subject {given!r}" if given else "names no subject", fix)
+        attribute = names.snake(name)
+        if not _is_name(attribute):
+            yield spec.error(key, f"{name!r} makes no Python name", "begin it with a letter, and avoid keywords")
+        elif attribute in attributes:
+            yield spec.error(key, f"would be consumers.{attribute}, as {attributes[attribute]} is", "rename one of them")
+        attributes.setdefault(attribute, name)
+
+
+# ---- names
+
+
+def _is_name(name: str) -> bool:
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("_")
+
+
+def _is_class_name(name: str) -> bool:
+    return _is_name(name) and name[:1].isupper() and not keyword.iskeyword(name)
+
+
+def _python_name(spec: Spec, key: Key, name: str, taken: set[str]) -> Iterator[SpecError]:
+    if not _is_name(name) or name != name.lower():
+        yield spec.error(key, f"{name!r} is no name for Python", "write it like intent_id, and avoid keywords")
+    elif name in taken:
+        yield spec.error(key, f"{name!r} is a name that generated code uses itself", "choose another")
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _declare(section: str, name: str, known: Iterable[str]) -> str:
+    return f"declare it in [{section}]{_close(name, known)}"

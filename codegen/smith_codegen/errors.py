@@ -1,0 +1,30 @@
+"""What is wrong with a spec, said so that it can be mended: the TOML key, the line, the problem and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def dotted(path: Iterable[str]) -> str:
+    """A path of keys as TOML writes it: `subjects."intents.raw".stream`."""
+    return ".".join(key if key and all(c.isalnum() or c in "-_" for c in key) else f'"{key}"' for key in path)
+
+
+class SpecError(Exception):
+    """One thing that is wrong. `key` is the full TOML key, `line` counts from 1 (0: the file as a whole), `fix` is what to do."""
+
+    def __init__(self, problem: str, *, fix: str, key: str = "", line: int = 0, file: str = "") -> None:
+        where = ":".join(part for part in (file, str(line) if line else "") if part)
+        super().__init__(": ".join(part for part in (where, key, problem) if part) + (f" ({fix})" if fix else ""))
+        self.problem = problem
+        self.fix = fix
+        self.key = key
+        self.line = line
+
+
+class SpecErrors(Exception):
+    """All that is wrong with a spec, in the order of its lines."""
+
+    def __init__(self, errors: Iterable[SpecError]) -> None:
+        self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.key)))
+        super().__init__("\n".join(str(error) for error in self.errors))

@@ -1,0 +1,169 @@
+"""The resolved model: what the spec means, with every Python name decided. Templates read this and nothing else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from .names import snake
+from .patterns import Open
+from .spec import ConsumerDecl, Spec
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token and its Python type. A closed set that selects a family's payload is a `cap`."""
+
+    name: str
+    kind: Literal["open", "int", "enum", "cap"]
+    type_name: str
+    values: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    min: int | None = None
+    max: int | None = None
+    family: str = ""
+    doc: str = ""
+
+    @property
+    def width(self) -> int:
+        """How many wire tokens it spans."""
+        return len(self.values[0].split(".")) if self.values else 1
+
+    @property
+    def stars(self) -> str:
+        return ".".join("*" * self.width)
+
+    @property
+    def constants(self) -> tuple[tuple[str, str], ...]:
+        """Of a cap: each constant's name and value."""
+        return tuple((snake(value), value) for value in self.values)
+
+    def open(self) -> Open:
+        return Open(exclude=frozenset(self.exclude))
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a payload, as Python source. `default` is "" where it is required."""
+
+    name: str
+    annotation: str
+    default: str
+    doc: str
+    new_annotation: str
+    new_default: str
+    new_value: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A payload class. `tag` is the capability of a family's member, `cap` the constant that stands for it."""
+
+    name: str
+    doc: str
+    id: str | None
+    fields: tuple[Field, ...]
+    has_new: bool
+    tag: str = ""
+    cap: str = ""
+    family: str = ""
+
+
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """Payloads of which a token selects one."""
+
+    name: str
+    by: Token
+    members: tuple[Message, ...]
+    doc: str
+
+    @property
+    def typevar(self) -> str:
+        return f"{self.name}T"
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A subject's class. `message` is a payload class, "bytes" or a family's name; `also` are the classes its widest filter meets."""
+
+    name: str
+    namespace: str
+    attr: str
+    cls: str
+    pattern: str
+    parts: tuple[str | Token, ...]
+    message: str
+    family: Family | None
+    stream: str | None
+    doc: str
+    readable: tuple[str, ...]
+    also: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        return f"_{self.namespace}" if self.namespace else "_root"
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Token))
+
+    @property
+    def fixed_tokens(self) -> tuple[Token, ...]:
+        """Tokens that cannot be read from the payload."""
+        return tuple(token for token in self.tokens if token.name not in self.readable)
+
+    @property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """Where each token stands on the wire: first position and the one after the last."""
+        found, at = {}, 0
+        for part in self.parts:
+            width = 1 if isinstance(part, str) else part.width
+            if isinstance(part, Token):
+                found[part.name] = (at, at + width)
+            at += width
+        return found
+
+    @property
+    def length(self) -> int:
+        return sum(1 if isinstance(part, str) else part.width for part in self.parts)
+
+    def generic(self, argument: str) -> str:
+        """The class as a type, of a family with `argument` in brackets."""
+        return f"{self.cls}[{argument}]" if self.family else self.cls
+
+
+class Consumer(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer with the types of what it receives."""
+
+    name: str
+    attr: str
+    decl: ConsumerDecl
+    filters: tuple[str, ...]
+    message_type: str
+    subject_type: str
+    ack_wait: float
+
+
+class Stream(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream's keys as Python source, in the order of `StreamSpec`."""
+
+    name: str
+    keys: tuple[tuple[str, str], ...]
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is emitted."""
+
+    spec: Spec
+    tokens: tuple[Token, ...]
+    messages: tuple[Message, ...]
+    families: tuple[Family, ...]
+    subjects: tuple[Subject, ...]
+    streams: tuple[Stream, ...]
+    consumers: tuple[Consumer, ...]
+    profiles: tuple[tuple[str, int, int | None], ...]
+    dead_letters: str | None
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        return tuple(sorted({subject.namespace for subject in self.subjects if subject.namespace}))
+
+    def of(self, namespace: str) -> tuple[Subject, ...]:
+        return tuple(subject for subject in self.subjects if subject.namespace == namespace)

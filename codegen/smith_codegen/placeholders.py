@@ -1,0 +1,45 @@
+"""Patterns as the spec writes them: literals and `{placeholders}`, joined by dots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from .patterns import Open
+from .spec import Spec, SubjectDecl
+
+PLACEHOLDER: Final = re.compile(r"\{(\w*)\}")
+
+
+def split(pattern: str) -> list[str]:
+    """The pieces of a pattern, each a literal or a whole `{placeholder}`."""
+    return pattern.split(".")
+
+
+def parts_of(spec: Spec, decl: SubjectDecl) -> list[str | Open | Sequence[str]]:
+    """A subject's pattern for `patterns.alternatives`."""
+    parts: list[str | Open | Sequence[str]] = []
+    for piece in split(decl.pattern):
+        match = PLACEHOLDER.fullmatch(piece)
+        if not match:
+            parts.append(piece)
+            continue
+        token = spec.tokens[match[1]]
+        parts.append(token.enum if token.enum is not None else Open(exclude=frozenset(token.exclude)))
+    return parts
+
+
+def widest(spec: Spec, decl: SubjectDecl, given: dict[str, str] | None = None) -> str:
+    """The pattern with a wildcard for every token that `given` has no value for."""
+    pieces = []
+    for piece in split(decl.pattern):
+        match = PLACEHOLDER.fullmatch(piece)
+        if not match:
+            pieces.append(piece)
+        elif given and match[1] in given:
+            pieces.append(given[match[1]])
+        else:
+            values = spec.tokens[match[1]].enum
+            pieces.append(".".join("*" * (len(values[0].split(".")) if values else 1)))
+    return ".".join(pieces)

@@ -1,0 +1,91 @@
+"""Bringing the output directory to what was rendered, or saying how it differs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from .render import HEADER, ROOMS
+
+
+class ForeignFiles(Exception):
+    """Files that nobody generated stand where only generated ones may; nothing was written."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        super().__init__(f"not generated, and in the way of generated files: {', '.join(paths)} (move them elsewhere)")
+        self.paths = paths
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """How a directory differs from what the spec says: paths inside it, and one unified diff of them all."""
+
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    diff: str
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.missing or self.extra)
+
+
+def compare(files: Mapping[str, str], out: Path) -> Drift:
+    """What `publish` would have to do."""
+    there = dict(_there(out))
+    changed = tuple(name for name in files if name in there and there[name] != files[name])
+    missing = tuple(name for name in files if name not in there)
+    extra = tuple(name for name in there if name not in files)
+    diff = "".join(
+        line
+        for name in sorted((*changed, *missing, *extra))
+        for line in difflib.unified_diff(
+            there.get(name, "").splitlines(keepends=True),
+            files.get(name, "").splitlines(keepends=True),
+            f"{name} (as it is)" if name in there else "/dev/null",
+            f"{name} (as the spec says)" if name in files else "/dev/null",
+        )
+    )
+    return Drift(changed=changed, missing=missing, extra=extra, diff=diff)
+
+
+def publish(files: Mapping[str, str], out: Path) -> Drift:
+    """Make `out` hold exactly `files` where they belong; returns what was different.
+
+    Everything is written aside first and then moved into place, file by file: no reader ever sees half of one.
+    """
+    drift = compare(files, out)
+    if not drift:
+        return drift
+    there = dict(_there(out))
+    foreign = tuple(name for name in (*drift.changed, *drift.extra) if not there[name].startswith(HEADER))
+    if foreign:
+        raise ForeignFiles(foreign)
+    out.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".smith-codegen-", dir=out))
+    try:
+        for name in (*drift.changed, *drift.missing):
+            staged = stage / name
+            staged.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_text(files[name], encoding="utf-8", newline="\n")
+        for name in (*drift.changed, *drift.missing):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(stage / name, out / name)
+        for name in drift.extra:
+            (out / name).unlink()
+    finally:
+        shutil.rmtree(stage)
+    return drift
+
+
+def _there(out: Path) -> Iterator[tuple[str, str]]:
+    """Every file that stands in the generator's rooms, compiled ones aside."""
+    for room in ROOMS:
+        top = out / room
+        for path in [top] if top.is_file() else sorted(top.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(out).as_posix(), path.read_text(encoding="utf-8", errors="replace")

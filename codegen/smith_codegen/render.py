@@ -1,0 +1,236 @@
+"""The model as Python source: templates filled in, imports worked out, formatted, compiled.
+
+The same spec gives the same bytes, whoever runs it and wherever: nothing here looks at the clock, the environment or a user's
+configuration.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+from . import trie
+from .model import Family, Model, Token
+from .names import camel
+from .resolve import GENERATORS
+
+ABI: Final = 1
+"""`smith_sdk.contract.RUNTIME_ABI` of the runtime that the output is made for."""
+
+HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"
+
+ROOMS: Final = ("protocol", "subjects", "topology.py")
+"""What belongs to the generator in the output directory: nothing else may stand there."""
+
+_CONTRACT: Final = "smith_sdk.contract"
+
+_Sources = Mapping[str, Iterable[str]]
+
+
+def render(model: Model) -> dict[str, str]:
+    """Every file that belongs to the spec: path inside the output directory -> text."""
+    room = _Room(model)
+    room.protocol()
+    room.subjects()
+    room.topology()
+    return _finish(room.files)
+
+
+class _Room:
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.files: dict[str, str] = {}
+        self.jinja = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,  # Python source, no markup
+        )
+        self.jinja.filters.update(repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted)
+        self.caps = tuple(token for token in model.tokens if token.kind == "cap")
+        self.names = {
+            "tokens": [token.type_name for token in model.tokens if token.kind != "cap"],
+            "values": [f"{token.name.upper()}_VALUES" for token in model.tokens if token.kind == "enum"],
+            "messages": sorted(
+                [message.name for message in model.messages]
+                + [family.name for family in model.families]
+                + [token.type_name for token in self.caps]
+            ),
+            "families": [
+                name for family in model.families for name in (family.typevar, f"One{family.typevar}", _classes(family))
+            ],
+        }
+
+    def emit(self, path: str, template: str, sources: _Sources, typed: _Sources | None = None, **values: Any) -> None:
+        """Fill in `template`; it imports what it uses of `sources`, and of `typed` where only types need it."""
+        body = self.jinja.get_template(template).render(model=self.model, classes=_classes, **values)
+        self.files[path] = _with_imports(body, sources, typed or {})
+
+    def protocol(self) -> None:
+        self.emit("protocol/_tokens.py", "tokens.py.j2", {"typing": ["Final", "Literal", "NewType", "TypeAlias"]})
+        for token in self.caps:
+            family = next(family for family in self.model.families if family.by == token)
+            self.emit(f"protocol/_{token.name}.py", "cap.py.j2", {}, token=token, family=family)
+        self.emit(
+            "protocol/_messages.py",
+            "messages.py.j2",
+            {
+                "typing": ["Annotated", "Any", "ClassVar", "Final", "Literal", "TypeAlias"],
+                "": ["msgspec"],
+                "typing_extensions": ["TypeVar"],
+                _CONTRACT: ["Cap", "Payload", *sorted(GENERATORS.values())],
+                ".": [f"_{token.name}" for token in self.caps],
+                "._tokens": self.names["tokens"],
+            },
+            selector={family.name: family.by.name for family in self.model.families},
+        )
+        self.emit("protocol/__init__.py", "protocol.py.j2", {}, names=self.names)
+
+    def subjects(self) -> None:
+        for namespace in ("", *self.model.namespaces):
+            subjects = self.model.of(namespace)
+            if not subjects:
+                continue
+            self.emit(
+                f"subjects/{subjects[0].module}.py",
+                "namespace.py.j2",
+                {
+                    "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Self", "TypeAlias", "final", "overload"],
+                    _CONTRACT: [
+                        "CoreSubject", "Filter", "Received", "StreamSubject", "Subscribable",
+                        "Cap", "is_int_token", "is_token", "read_int_token", "refuse_message", "refuse_token",
+                    ],
+                    "..protocol": [f"_{token.name}" for token in self.caps],
+                    "..protocol._messages": [*self.names["messages"], *self.names["families"]],
+                    "..protocol._tokens": [*self.names["tokens"], *self.names["values"]],
+                },
+                subjects=subjects,
+                namespace=namespace,
+                origin=self.origin,
+            )  # fmt: skip
+            if namespace:
+                self.emit(f"subjects/{namespace}.py", "facade.py.j2", {}, subjects=subjects, namespace=namespace)
+        for token in self.caps:
+            self.emit(f"subjects/{token.name}.py", "cap_facade.py.j2", {}, token=token)
+        self.emit("subjects/__init__.py", "subjects.py.j2", {}, caps=self.caps, root=self.model.of(""))
+
+    def topology(self) -> None:
+        classes: dict[str, list[str]] = {".protocol": self.names["messages"]}
+        for subject in self.model.subjects:
+            classes.setdefault(f".subjects.{subject.module}", []).append(subject.cls)
+        self.emit(
+            "topology.py",
+            "topology.py.j2",
+            {
+                "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Final", "final"],
+                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "Profile", "StreamSpec"],
+            },
+            classes,
+            trie=_literal(trie.build(self.model.subjects)),
+            package=self.model.spec.spec.package,
+            abi=ABI,
+            origin=self.origin,
+        )
+
+    @property
+    def origin(self) -> str:
+        return f"{self.model.spec.spec.package}.topology:CONTRACT"
+
+
+# ---- what templates call
+
+
+def _doc(text: str) -> str:
+    """Text that is safe inside a docstring."""
+    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f"{text} " if text.endswith('"') else text
+
+
+def _classes(family: Family) -> str:
+    return f"{family.name.upper()}_CLASSES"
+
+
+def _refused(token: Token, value: str) -> str:
+    """The condition under which `value` (Python source) is no such token."""
+    if token.kind == "open":
+        excluded = f" or {value} in {tuple(token.exclude)!r}" if token.exclude else ""
+        return f"not is_token({value}){excluded}"
+    if token.kind == "int":
+        return f"not is_int_token({value}, {token.min!r}, {token.max!r})"
+    values = f"_{token.name}.ALL" if token.kind == "cap" else f"{token.name.upper()}_VALUES"
+    return f"not isinstance({value}, str) or {value} not in {values}"
+
+
+def _allowed(token: Token) -> str:
+    """The rest of the call that says what is allowed instead."""
+    if token.kind == "int":
+        bounds = [f"{word} {bound}" for word, bound in (("from", token.min), ("to", token.max)) if bound is not None]
+        return f", {' '.join(['a whole number', *bounds])!r}"
+    if token.values:
+        return f", {', '.join(token.values)!r}"
+    return f", {'any token but ' + ', '.join(token.exclude)!r}" if token.exclude else ""
+
+
+def _literal(node: trie.Node | str) -> str:
+    """The trie as source; a leaf is the name of its constant."""
+    if isinstance(node, str):
+        return f"_{node}"
+    return "{" + ", ".join(f"{key!r}: {_literal(inner)}" for key, inner in node.items()) + "}"
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Constants, classes, then the rest: the order of isort."""
+    return sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name.lower()))
+
+
+# ---- finishing
+
+
+def _with_imports(body: str, sources: _Sources, typed: _Sources) -> str:
+    """Put the imports of the names that `body` really uses where it says `#imports`."""
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    for_types = _imports(used, typed)
+    if for_types:
+        used.add("TYPE_CHECKING")
+        for_types = "\n\nif TYPE_CHECKING:\n" + textwrap.indent(for_types, "    ")
+    return body.replace("#imports\n", f"{_imports(used, sources)}{for_types}\n", 1)
+
+
+def _imports(used: set[str], sources: _Sources) -> str:
+    """Imports of the `used` names, in the order and groups of isort."""
+    groups: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
+    for module, names in sorted(sources.items()):
+        wanted = _sorted(used.intersection(names))
+        if wanted:
+            group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if module == _CONTRACT else 1
+            groups[group].append(f"from {module} import {', '.join(wanted)}" if module else f"import {wanted[0]}")
+    return "\n\n".join("\n".join(lines) for lines in groups.values() if lines)
+
+
+def _finish(files: Mapping[str, str]) -> dict[str, str]:
+    """Add the header, format, and make sure that Python takes it."""
+    with tempfile.TemporaryDirectory(prefix="smith-codegen-") as scratch:
+        paths = []
+        for name, text in files.items():
+            path = Path(scratch, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(HEADER + text, encoding="utf-8", newline="\n")
+            paths.append(path)
+        command = [sys.executable, "-m", "ruff", "format", "--isolated", "--no-cache", "--quiet"]
+        command += ["--line-length", "130", "--target-version", "py311"]
+        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False, timeout=120)
+        if done.returncode:
+            raise RuntimeError(f"ruff cannot format what was generated:\n{done.stderr}")
+        found = {name: Path(scratch, name).read_text(encoding="utf-8") for name in sorted(files)}
+    for name, text in found.items():
+        compile(text, name, "exec", dont_inherit=True)
+    return found

@@ -1,0 +1,230 @@
+"""From the spec to the model. The spec is one that `checks.py` found nothing wrong with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import msgspec
+
+from . import fieldtypes, names, patterns
+from .fieldtypes import FieldType
+from .model import Consumer, Family, Field, Message, Model, Stream, Subject, Token
+from .patterns import Positions
+from .placeholders import PLACEHOLDER, parts_of, split, widest
+from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl, seconds, size
+
+GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
+"""What a field's `new` may name, and the function of smith_sdk.contract that it stands for."""
+
+
+def build(spec: Spec) -> Model:
+    """Resolve every name."""
+    caps = spec.selectors
+    tokens = tuple(_token(name, decl, caps) for name, decl in sorted(spec.tokens.items()))
+    by_name = {token.name: token for token in tokens}
+    messages: list[Message] = []
+    families: list[Family] = []
+    for name, decl in spec.messages.items():
+        if decl.by:
+            family = _family(name, decl, by_name, messages)
+            families.append(family)
+        else:
+            messages.append(_message(name, decl.doc, decl.id, decl.fields, by_name))
+    subjects = _subjects(spec, by_name, {family.name: family for family in families})
+    dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
+    return Model(
+        spec=spec,
+        tokens=tokens,
+        messages=tuple(messages),
+        families=tuple(families),
+        subjects=subjects,
+        streams=tuple(_stream(spec, name) for name in spec.streams),
+        consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers),
+        profiles=tuple(
+            (name, decl.replicas, None if decl.fit is None else size(decl.fit)) for name, decl in spec.profiles.items()
+        ),
+        dead_letters=".".join(dead[0][:-3]) if dead else None,
+    )
+
+
+def _token(name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
+    closed: Literal["cap", "enum"] = "cap" if name in caps else "enum"
+    return Token(
+        name=name,
+        kind=closed if decl.enum is not None else "int" if decl.base == "int" else "open",
+        type_name=names.type_name(name, decl.newtype),
+        values=decl.enum or (),
+        exclude=decl.exclude,
+        min=decl.min,
+        max=decl.max,
+        family=caps.get(name, ""),
+        doc=decl.doc,
+    )
+
+
+def _family(name: str, decl: MessageDecl, tokens: dict[str, Token], messages: list[Message]) -> Family:
+    assert decl.by is not None
+    by = tokens[decl.by]
+    members = []
+    for constant, value in by.constants:
+        params = _message(names.params(value), f"What {value} needs to know.", None, decl.params[value], tokens)
+        fields = {**decl.fields, "params": FieldDecl(type=params.name)}
+        member = msgspec.structs.replace(
+            _message(names.member(value, name), f"{decl.doc.removesuffix('.')}: {value}.", decl.id, fields, tokens),
+            tag=value,
+            cap=constant,
+            family=name,
+        )
+        messages += (params, member)
+        members.append(member)
+    return Family(name=name, by=by, members=tuple(members), doc=decl.doc)
+
+
+def _message(name: str, doc: str, id_field: str | None, fields: dict[str, FieldDecl], tokens: dict[str, Token]) -> Message:
+    newtypes = {token.type_name: token for token in tokens.values() if token.kind in ("open", "int")}
+    return Message(
+        name=name,
+        doc=doc,
+        id=id_field,
+        fields=tuple(_field(field, decl, newtypes) for field, decl in fields.items()),
+        has_new=any(decl.new is not msgspec.UNSET for decl in fields.values()),
+    )
+
+
+def _field(name: str, decl: FieldDecl, newtypes: dict[str, Token]) -> Field:
+    kind = fieldtypes.parse(decl.type)
+    bounds = ", ".join(f"{key}={value}" for key, value in (("ge", decl.min), ("le", decl.max)) if value is not None)
+    if decl.default is msgspec.UNSET:
+        default = "None" if kind.optional else ""
+    elif isinstance(decl.default, dict | list):
+        default = f"msgspec.field(default_factory={type(decl.default).__name__})"
+    else:
+        default = repr(decl.default)
+    annotation, new_default, new_value = _for_new(name, kind, decl, newtypes)
+    return Field(
+        name=name,
+        annotation=kind.python(f"msgspec.Meta({bounds})" if bounds else ""),
+        default=default,
+        doc=decl.doc,
+        new_annotation=annotation,
+        new_default=new_default,
+        new_value=new_value,
+    )
+
+
+def _for_new(name: str, kind: FieldType, decl: FieldDecl, newtypes: dict[str, Token]) -> tuple[str, str, str]:
+    """Annotation, default and value of a field's parameter in `.new()`; a NewType is given as its base."""
+    token = newtypes.get(kind.name) if kind.kind == "ref" else None
+    plain = kind if token is None else FieldType("int" if token.kind == "int" else "str", optional=kind.optional)
+    annotation = plain.python()
+    value: Any = decl.new if decl.new is not msgspec.UNSET else decl.default
+
+    def typed(source: str) -> str:
+        return f"{token.type_name}({source})" if token else source
+
+    if isinstance(value, str) and value in GENERATORS and decl.new is value:
+        return f"{annotation} | None", "None", typed(f"{GENERATORS[value]}() if {name} is None else {name}")
+    if isinstance(value, dict | list):
+        return f"{annotation} | None", "None", f"{value!r} if {name} is None else {name}"
+    if value is not msgspec.UNSET:
+        return annotation, repr(value), typed(name)
+    if kind.optional:
+        return annotation, "None", f"None if {name} is None else {typed(name)}" if token else name
+    return annotation, "", typed(name)
+
+
+def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
+    found = []
+    every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    for name, decl in spec.subjects.items():
+        namespace, _, attr = name.rpartition(".")
+        parts = tuple(tokens[m[1]] if (m := PLACEHOLDER.fullmatch(piece)) else piece for piece in split(decl.pattern))
+        own = [patterns.positions(widest(spec, decl))]
+        family = families.get(decl.message)
+        found.append(
+            Subject(
+                name=name,
+                namespace=namespace,
+                attr=attr,
+                cls=names.camel(name),
+                pattern=decl.pattern,
+                parts=parts,
+                message=decl.message,
+                family=family,
+                stream=decl.stream,
+                doc=decl.doc,
+                readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
+                also=tuple(names.camel(other) for other in every if other != name and patterns.any_overlap(own, every[other])),
+            )
+        )
+    return tuple(found)
+
+
+def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[str, ...]:
+    """Tokens that the payload has under the same name and of the same type (a family's selector is its tag)."""
+    message = spec.messages.get(decl.message)
+    if message is None:
+        return ()
+    found = []
+    for token in tokens:
+        field = message.fields.get(token.name)
+        if token.name == message.by or (field is not None and field.type in (token.type_name, "str")):
+            found.append(token.name)
+    return tuple(found)
+
+
+def _stream(spec: Spec, name: str) -> Stream:
+    decl = spec.streams[name]
+    values: dict[str, Any] = {
+        "name": name,
+        "subjects": decl.subjects,
+        "retention": decl.retention,
+        "discard": decl.discard,
+        "storage": decl.storage,
+        "max_age": None if decl.max_age is None else seconds(decl.max_age),
+        "max_bytes": None if decl.max_bytes is None else size(decl.max_bytes),
+        "max_msgs": decl.max_msgs,
+        "max_msg_size": None if decl.max_msg_size is None else size(decl.max_msg_size),
+        "duplicate_window": None if decl.duplicate_window is None else seconds(decl.duplicate_window),
+        "allow_direct": decl.allow_direct,
+        "deny_delete": decl.deny_delete,
+        "deny_purge": decl.deny_purge,
+        "description": decl.doc,
+    }
+    return Stream(name=name, keys=tuple((key, repr(value)) for key, value in values.items() if value is not None))
+
+
+def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
+    decl = spec.consumers[name]
+    if decl.filter is None:
+        taken = [subject for subject in subjects if subject.stream == decl.stream]
+        filters = spec.streams[decl.stream].subjects
+        given = {}
+    else:
+        given = {key: value for key, value in decl.filter.items() if key != "subject"}
+        chosen = decl.filter["subject"]
+        pattern = widest(spec, spec.subjects[chosen], given)
+        own = [patterns.positions(pattern)]
+        every: dict[str, list[Positions]] = {
+            s.name: patterns.alternatives(parts_of(spec, spec.subjects[s.name])) for s in subjects
+        }
+        taken = [subject for subject in subjects if subject.name == chosen or patterns.any_overlap(own, every[subject.name])]
+        filters = (pattern,)
+    messages: list[str] = []
+    types: list[str] = []
+    for subject in taken:
+        message = subject.message
+        if subject.family and subject.family.by.name in given:
+            message = names.member(given[subject.family.by.name], subject.family.name)
+        messages.append(message)
+        types.append(subject.generic(message))
+    return Consumer(
+        name=name,
+        attr=names.snake(name),
+        decl=decl,
+        filters=filters,
+        message_type=" | ".join(dict.fromkeys(messages)),
+        subject_type=" | ".join(dict.fromkeys(types)),
+        ack_wait=seconds(decl.ack_wait),
+    )

@@ -1,0 +1,319 @@
+"""The spec as written: TOML read into strict structs.
+
+Only form is judged here: unknown keys, wrong types, durations, sizes and field types that cannot be read. Whether the names mean
+anything is `model.py`'s and `checks.py`'s to say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from . import locate
+from .errors import SpecError, SpecErrors, dotted
+from .locate import Path
+
+T = TypeVar("T")
+Raw = Mapping[str, Any]
+
+
+class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    doc: str = ""
+
+
+class SpecDecl(_Strict, frozen=True):
+    """`[spec]`. `package` is the import name of the package that the generated code becomes part of."""
+
+    name: str
+    version: int
+    root: str
+    package: str
+
+
+class TokenDecl(_Strict, frozen=True):
+    """One of `[tokens]`: an open token (`newtype`) or a closed set (`enum`)."""
+
+    newtype: str | None = None
+    enum: tuple[str, ...] | None = None
+    base: Literal["str", "int"] = "str"
+    min: int | None = None
+    max: int | None = None
+    exclude: tuple[str, ...] = ()
+
+
+class FieldDecl(_Strict, frozen=True):
+    """A field of a payload: `"T"`, or a table. `default` holds on the wire and in the constructor, `new` in `.new()`."""
+
+    type: str
+    default: Any = msgspec.UNSET
+    new: Any = msgspec.UNSET
+    min: int | None = None
+    max: int | None = None
+
+
+class MessageDecl(_Strict, frozen=True):
+    """`[messages.X]`: a payload, or (with `by`) a family of one payload per value of a token, each with its own params."""
+
+    id: str | None = None
+    by: str | None = None
+    fields: dict[str, FieldDecl] = {}
+    params: dict[str, dict[str, FieldDecl]] = {}
+
+
+class SubjectDecl(_Strict, frozen=True):
+    """One of `[subjects]`. Without `stream` it is core NATS."""
+
+    pattern: str
+    message: str
+    stream: str | None = None
+    dead_letters: bool = False
+
+
+class StreamDecl(_Strict, frozen=True):
+    """`[streams.X]`. `external`: it captures subjects of others, such as the server's advisories."""
+
+    subjects: tuple[str, ...]
+    external: bool = False
+    retention: Literal["limits", "interest", "workqueue"] = "limits"
+    discard: Literal["old", "new"] = "old"
+    storage: Literal["file", "memory"] = "file"
+    max_age: str | None = None
+    max_bytes: str | int | None = None
+    max_msgs: int | None = None
+    max_msg_size: str | int | None = None
+    duplicate_window: str | None = None
+    allow_direct: bool | None = None
+    deny_delete: bool | None = None
+    deny_purge: bool | None = None
+
+
+class ConsumerDecl(_Strict, frozen=True):
+    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream."""
+
+    stream: str
+    ack_wait: str
+    max_attempts: int
+    max_ack_pending: int
+    prefetch: int
+    filter: dict[str, str] | None = None
+
+
+class ProfileDecl(_Strict, frozen=True):
+    """`[profiles.x]`: `fit` scales the sizes of all streams down to that sum."""
+
+    replicas: int = 1
+    fit: str | int | None = None
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file. `error` makes the `SpecError` for a path of keys, with its line."""
+
+    spec: SpecDecl
+    tokens: dict[str, TokenDecl]
+    messages: dict[str, MessageDecl]
+    subjects: dict[str, SubjectDecl]
+    streams: dict[str, StreamDecl]
+    consumers: dict[str, ConsumerDecl]
+    profiles: dict[str, ProfileDecl]
+    file: str
+    lines: Mapping[Path, int]
+
+    def error(self, path: Path, problem: str, fix: str) -> SpecError:
+        return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
+
+    @property
+    def selectors(self) -> dict[str, str]:
+        """Tokens that select a payload, each with its family's name."""
+        return {decl.by: name for name, decl in self.messages.items() if decl.by}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the spec with docs left out; how it is written (order of keys, short or long form) does not matter."""
+        plain = {name: _without_docs(getattr(self, name)) for name in _sections}
+        return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+
+
+_sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "profiles")
+
+
+def _without_docs(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_docs(item) for key, item in value.items()}
+    if isinstance(value, _Strict):
+        pairs = ((field.name, getattr(value, field.name)) for field in msgspec.structs.fields(value) if field.name != "doc")
+        return {name: _without_docs(item) for name, item in pairs if item is not msgspec.UNSET}
+    return value
+
+
+def read(text: str, file: str = "subjects.toml") -> Spec:
+    """Read a spec; raises `SpecErrors` with everything in it that has the wrong form."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        raise SpecErrors(
+            [SpecError(f"no TOML: {error}", fix="mend the syntax", line=int(at[1]) if at else 0, file=file)]
+        ) from None
+    return _Reader(raw, file, locate.lines(text)).read()
+
+
+class _Reader:
+    def __init__(self, raw: Raw, file: str, lines: Mapping[Path, int]) -> None:
+        self.raw = raw
+        self.file = file
+        self.lines = lines
+        self.errors: list[SpecError] = []
+
+    def read(self) -> Spec:
+        for key in self.raw:
+            if key not in _sections:
+                self.wrong((key,), "unknown key", _known(key, _sections))
+        spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
+        tokens = self.each("tokens", TokenDecl)
+        messages = self.messages()
+        subjects = self.each("subjects", SubjectDecl)
+        streams = self.each("streams", StreamDecl)
+        consumers = self.each("consumers", ConsumerDecl)
+        profiles = self.each("profiles", ProfileDecl)
+        if self.errors or spec is None:
+            raise SpecErrors(self.errors)
+        found = Spec(
+            spec=spec.spec,
+            tokens=tokens,
+            messages=messages,
+            subjects=subjects,
+            streams=streams,
+            consumers=consumers,
+            profiles=profiles,
+            file=self.file,
+            lines=self.lines,
+        )
+        _check_units(found, self.errors)
+        if self.errors:
+            raise SpecErrors(self.errors)
+        return found
+
+    def wrong(self, path: Path, problem: str, fix: str) -> None:
+        self.errors.append(SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file))
+
+    def table(self, path: Path, value: Any) -> Raw:
+        if isinstance(value, dict):
+            return value
+        self.wrong(path, f"expected a table, got {type(value).__name__}", "write a table")
+        return {}
+
+    def each(self, section: str, kind: type[T]) -> dict[str, T]:
+        found = {}
+        for name, value in self.table((section,), self.raw.get(section, {})).items():
+            decl = self.convert((section, name), value, kind)
+            if decl is not None:
+                found[name] = decl
+        return found
+
+    def messages(self) -> dict[str, MessageDecl]:
+        found = {}
+        for name, value in self.table(("messages",), self.raw.get("messages", {})).items():
+            path = ("messages", name)
+            plain = dict(self.table(path, value))
+            fields = self.fields((*path, "fields"), plain.pop("fields", {}))
+            params = {
+                value_of: self.fields((*path, "params", value_of), inner)
+                for value_of, inner in self.table((*path, "params"), plain.pop("params", {})).items()
+            }
+            decl = self.convert(path, plain, MessageDecl)
+            if decl is not None:
+                found[name] = msgspec.structs.replace(decl, fields=fields, params=params)
+        return found
+
+    def fields(self, path: Path, value: Any) -> dict[str, FieldDecl]:
+        found = {}
+        for name, inner in self.table(path, value).items():
+            decl = self.convert((*path, name), {"type": inner} if isinstance(inner, str) else inner, FieldDecl)
+            if decl is not None:
+                found[name] = decl
+        return found
+
+    def convert(self, path: Path, value: Any, kind: type[T]) -> T | None:
+        try:
+            return msgspec.convert(value, kind, strict=True)
+        except msgspec.ValidationError as error:
+            problem, _, where = str(error).partition(" - at `$")
+            inner = tuple(part for part in re.split(r"[.\[\]`]+", where) if part)
+            unknown = re.fullmatch(r"Object contains unknown field `(.*)`", problem)
+            if unknown:
+                names = _fields_at(kind, inner)
+                self.wrong((*path, *inner, unknown[1]), "unknown key", _known(unknown[1], names))
+                return None
+            missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
+            if missing:
+                self.wrong((*path, *inner), f"`{missing[1]}` is missing", f"add `{missing[1]} = ...`")
+                return None
+            full = (*path, *(part for part in inner if part != "..."))
+            self.wrong(full, problem[:1].lower() + problem[1:].replace("`", ""), "give a value of that type")
+            return None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    spec: SpecDecl
+
+
+def _fields_at(kind: Any, path: Path) -> tuple[str, ...]:
+    for part in path:
+        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
+    return tuple(field.name for field in msgspec.structs.fields(kind))
+
+
+def _known(key: str, names: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(sorted(names))}"
+
+
+# ---- units
+
+_seconds = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_bytes = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def seconds(text: str) -> float:
+    """`"90s"`, `"6h"`, `"365d"` in seconds; raises `ValueError`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if not match:
+        raise ValueError(f"{text!r} is no duration")
+    return float(match[1]) * _seconds[match[2]]
+
+
+def size(value: str | int) -> int:
+    """`"500MiB"` or a plain number, in bytes; raises `ValueError`."""
+    if isinstance(value, int):
+        return value
+    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB|TiB)", value)
+    if not match:
+        raise ValueError(f"{value!r} is no size")
+    return int(match[1]) * _bytes[match[2]]
+
+
+def _check_units(spec: Spec, errors: list[SpecError]) -> None:
+    def attempt(path: Path, value: Any, read_value: Callable[[Any], Any], fix: str) -> None:
+        if value is not None:
+            try:
+                read_value(value)
+            except ValueError as error:
+                errors.append(spec.error(path, str(error), fix))
+
+    duration_fix = 'write a number and ms, s, m, h or d: "90s"'
+    size_fix = 'write a number and B, KiB, MiB, GiB or TiB: "500MiB"'
+    for name, stream in spec.streams.items():
+        attempt(("streams", name, "max_age"), stream.max_age, seconds, duration_fix)
+        attempt(("streams", name, "duplicate_window"), stream.duplicate_window, seconds, duration_fix)
+        attempt(("streams", name, "max_bytes"), stream.max_bytes, size, size_fix)
+        attempt(("streams", name, "max_msg_size"), stream.max_msg_size, size, size_fix)
+    for name, consumer in spec.consumers.items():
+        attempt(("consumers", name, "ack_wait"), consumer.ack_wait, seconds, duration_fix)
+    for name, profile in spec.profiles.items():
+        attempt(("profiles", name, "fit"), profile.fit, size, size_fix)

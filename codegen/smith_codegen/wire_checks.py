@@ -1,0 +1,228 @@
+"""What can be wrong with what goes over the wire: patterns that meet, streams that capture too little or too much, consumers that
+take each other's work. The server would refuse some of it much later, and keep quiet about the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Final
+
+from . import patterns
+from .errors import SpecError
+from .patterns import Positions
+from .placeholders import PLACEHOLDER, parts_of, split, widest
+from .spec import ConsumerDecl, Spec, StreamDecl, seconds, size
+
+_LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_STREAM_TOKEN: Final = re.compile(r"[A-Za-z0-9_$-]{1,256}")
+
+
+def check(spec: Spec) -> Iterator[SpecError]:
+    """All of it; the names in `spec` are known to be good."""
+    malformed = [*_patterns(spec), *_streams(spec)]
+    if malformed:
+        yield from malformed
+        return
+    every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    streams = {name: [patterns.positions(one) for one in decl.subjects] for name, decl in spec.streams.items()}
+    yield from _ambiguous(spec, every)
+    yield from _captured(spec, every, streams)
+    yield from _stream_overlaps(spec, streams)
+    yield from _consumers(spec)
+    for name, profile in spec.profiles.items():
+        if not 1 <= profile.replicas <= 5:
+            yield spec.error(("profiles", name, "replicas"), f"{profile.replicas} replicas", "the server takes 1 to 5")
+
+
+# ---- patterns
+
+
+def _patterns(spec: Spec) -> Iterator[SpecError]:
+    dead: list[str] = []
+    root = split(spec.spec.root)
+    for name, decl in spec.subjects.items():
+        key = ("subjects", name, "pattern")
+        pieces = split(decl.pattern)
+        seen: list[str] = []
+        for piece in pieces:
+            match = PLACEHOLDER.fullmatch(piece)
+            if match:
+                if match[1] in seen:
+                    yield spec.error(key, f"{{{match[1]}}} stands there twice", "use two tokens of different names")
+                seen.append(match[1])
+            elif "{" in piece or "}" in piece:
+                yield spec.error(key, f"{piece!r}: a placeholder is a whole token", "separate it by dots")
+            elif not _LITERAL.fullmatch(piece):
+                yield spec.error(key, f"{piece!r} is no token", "use letters, digits, '_' and '-' between the dots")
+        if pieces[: len(root)] != root:
+            yield spec.error(key, f"does not begin with {spec.spec.root}", "every subject begins with [spec].root")
+        family = spec.messages.get(decl.message)
+        if family is not None and family.by is not None and family.by not in seen:
+            fix = f"add {{{family.by}}} to the pattern"
+            yield spec.error(key, f"carries the family {decl.message} without the token that selects its payload", fix)
+        if decl.dead_letters:
+            if pieces[-3:] != ["{stream}", "{consumer}", "{seq}"] or len(seen) != 3 or decl.stream is None:
+                yield spec.error(
+                    key, "is no pattern for dead letters", "end it with {stream}.{consumer}.{seq}, and give it a stream"
+                )
+            if dead:
+                yield spec.error((*key[:2], "dead_letters"), f"{dead[0]} is for dead letters already", "one subject is")
+            dead.append(name)
+
+
+def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    for one, other in combinations(every, 2):
+        if any(patterns.overlap(a, b) for a in every[one] for b in every[other]):
+            fix = "make a literal differ, or exclude its value from the token"
+            yield spec.error(("subjects", other, "pattern"), f"a subject could match it and {one} too", fix)
+    for name, decl in spec.subjects.items():
+        own = [patterns.positions(widest(spec, decl))]
+        for other, alternatives in every.items():
+            if other != name and spec.subjects[other].message != decl.message and patterns.any_overlap(own, alternatives):
+                message = spec.subjects[other].message
+                problem = f"its widest filter, {widest(spec, decl)}, receives {message} of {other} too"
+                yield spec.error(("subjects", name, "pattern"), problem, "make a literal differ")
+
+
+# ---- streams
+
+
+def _streams(spec: Spec) -> Iterator[SpecError]:
+    for name, decl in spec.streams.items():
+        key = ("streams", name)
+        if not _LITERAL.fullmatch(name):
+            yield spec.error(key, f"{name!r} is no name of a stream", "use letters, digits, '_' and '-'")
+        if not decl.subjects:
+            yield spec.error((*key, "subjects"), "is empty", "name what the stream captures")
+        for index, subject in enumerate(decl.subjects):
+            pieces = subject.split(".")
+            ok = all(piece == "*" or _STREAM_TOKEN.fullmatch(piece) for piece in pieces[:-1])
+            if not ok or not (pieces[-1] in ("*", ">") or _STREAM_TOKEN.fullmatch(pieces[-1])):
+                fix = "use tokens, '*' for any one, and '>' at the end for any more"
+                yield spec.error((*key, "subjects", str(index)), f"{subject!r} is no pattern of NATS", fix)
+        yield from _limits(spec, name, decl)
+
+
+def _limits(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
+    key = ("streams", name)
+    for which in ("max_bytes", "max_msgs", "max_msg_size"):
+        value = getattr(decl, which)
+        if value is not None and size(value) < 1:
+            yield spec.error((*key, which), "is less than 1", "leave it out for no limit")
+    if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
+        yield spec.error((*key, "duplicate_window"), "is longer than max_age, which the server refuses", "shorten it")
+
+
+def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    capturing: set[str] = set()
+    for name, decl in spec.subjects.items():
+        key = ("subjects", name, "stream" if decl.stream else "pattern")
+        for stream, captured in streams.items():
+            if not patterns.any_overlap(captured, every[name]):
+                if stream == decl.stream:
+                    fix = f"add {widest(spec, decl)} to streams.{stream}.subjects"
+                    yield spec.error(key, f"{stream} captures none of {decl.pattern}", fix)
+                continue
+            capturing.add(stream)
+            if decl.stream is None:
+                yield spec.error(key, f"{stream} captures it, so it is not core NATS", f'add stream = "{stream}"')
+            elif stream != decl.stream:
+                yield spec.error(key, f"{stream} captures {decl.pattern} too", f"narrow streams.{stream}.subjects")
+            elif not all(any(patterns.covers(one, path) for one in captured) for path in every[name]):
+                fix = f"add {widest(spec, decl)} to streams.{stream}.subjects"
+                yield spec.error(key, f"{stream} captures only part of {decl.pattern}", fix)
+    for stream, declared in spec.streams.items():
+        if stream not in capturing and not declared.external:
+            fix = "remove it, give it a subject, or say external = true if the subjects are of others"
+            yield spec.error(("streams", stream), "captures no subject of this spec", fix)
+        elif stream in capturing and declared.external:
+            yield spec.error(("streams", stream, "external"), "captures subjects of this spec", "remove external")
+
+
+def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    for one, other in combinations(streams, 2):
+        if patterns.any_overlap(streams[one], streams[other]):
+            problem = f"overlaps with streams.{one}.subjects, which the server refuses (10065)"
+            yield spec.error(("streams", other, "subjects"), problem, "make them disjoint")
+    for name, paths in streams.items():
+        for (_, a), (index, b) in combinations(enumerate(paths), 2):
+            if patterns.overlap(a, b):
+                key = ("streams", name, "subjects", str(index))
+                yield spec.error(key, "overlaps with another subject of the same stream", "keep the wider one")
+
+
+# ---- consumers
+
+
+def _consumers(spec: Spec) -> Iterator[SpecError]:
+    usable: dict[str, list[Positions]] = {}
+    for name, decl in spec.consumers.items():
+        key = ("consumers", name)
+        errors = [*_consumer_limits(spec, name, decl), *_filter(spec, name, decl)]
+        yield from errors
+        if not _LITERAL.fullmatch(name):
+            yield spec.error(key, f"{name!r} is no name of a consumer", "use letters, digits, '_' and '-'")
+        if spec.streams[decl.stream].external:
+            yield spec.error(
+                (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
+            )
+        elif not errors:
+            usable[name] = [patterns.positions(one) for one in _taken(spec, decl)]
+    for one, other in combinations(usable, 2):
+        stream = spec.consumers[one].stream
+        if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
+            continue
+        if patterns.any_overlap(usable[one], usable[other]):
+            problem = f"takes what {one} takes too, which the server refuses on a work queue (10100)"
+            yield spec.error(("consumers", other), problem, "make the filters disjoint")
+
+
+def _taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
+    if decl.filter is None:
+        return spec.streams[decl.stream].subjects
+    given = {key: value for key, value in decl.filter.items() if key != "subject"}
+    return (widest(spec, spec.subjects[decl.filter["subject"]], given),)
+
+
+def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
+    if decl.filter is None:
+        return
+    key = ("consumers", name, "filter")
+    subject = spec.subjects[decl.filter["subject"]]
+    if subject.stream != decl.stream:
+        problem = f"{decl.filter['subject']} goes to {subject.stream or 'no stream'}, not to {decl.stream}"
+        yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
+    has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
+    for token, value in decl.filter.items():
+        if token == "subject":
+            continue
+        if token not in has:
+            yield spec.error((*key, token), f"is no token of {subject.pattern}", f"it has {', '.join(has) or 'none'}")
+            continue
+        values = spec.tokens[token].enum
+        if values is not None and value not in values:
+            yield spec.error((*key, token), f"{value!r} is no value of {token}", f"one of {', '.join(values)}")
+        elif values is None and not _admits(spec, token, value):
+            yield spec.error((*key, token), f"{value!r} cannot be {token}", "give one token that it allows")
+
+
+def _admits(spec: Spec, token: str, value: str) -> bool:
+    """Whether an open token can have this value."""
+    decl = spec.tokens[token]
+    if decl.base == "int":
+        number = int(value) if re.fullmatch(r"0|-?[1-9]\d*", value) else None
+        return number is not None and (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)
+    return _LITERAL.fullmatch(value) is not None and value not in decl.exclude
+
+
+def _consumer_limits(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
+    key = ("consumers", name)
+    if seconds(decl.ack_wait) <= 0:
+        yield spec.error((*key, "ack_wait"), "is zero", "give the time that a handler may take")
+    if decl.max_attempts != -1 and decl.max_attempts < 1:
+        yield spec.error((*key, "max_attempts"), f"{decl.max_attempts} attempts", "at least 1, or -1 for no end")
+    for which in ("max_ack_pending", "prefetch"):
+        if getattr(decl, which) < 1:
+            yield spec.error((*key, which), "is less than 1", "at least 1")
