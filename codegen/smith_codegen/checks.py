@@ -24,19 +24,44 @@ from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
 
 LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
-_SUBJECT_MEMBERS: Final = set("cls envelope filter from_tokens message message_type of patterns read self text tokens".split())
-"""Names that generated subject classes use themselves."""
+_SUBJECT_MEMBERS: Final = frozenset(
+    (
+        "cls",
+        "envelope",
+        "filter",
+        "from_tokens",
+        "message",
+        "message_type",
+        "messages",
+        "of",
+        "patterns",
+        "read",
+        "self",
+        "text",
+        "tokens",
+    )
+)
+"""Names that generated subject classes and their modules use themselves."""
 
-_PAYLOAD_MEMBERS: Final = {
-    *"bool bytes classmethod cls dict float int list msgspec new property self str".split(),
-    *GENERATORS.values(),
-}
+_PAYLOAD_MEMBERS: Final = frozenset(
+    ("bool", "bytes", "classmethod", "cls", "dict", "float", "int", "list", "msgspec", "new", "property", "self", "str")
+).union(GENERATORS.values())
 """Names that generated payload classes use themselves: a field called `str` would hide the type."""
 
-_IMPORTED: Final = set(
-    "Annotated Any Cap ClassVar CoreSubject Filter Final Literal NewType Payload Received Self StreamSubject Subscribable "
-    "TypeAlias TypeVar".split()
+_CLASSES: Final = (
+    "Annotated",
+    "Any",
+    "Cap",
+    "ClassVar",
+    "CoreSubject",
+    "Filter",
+    "Final",
+    "Literal",
+    "NewType",
+    "Payload",
+    "Received",
 )
+_IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable", "TypeAlias", "TypeVar"))
 """Names of classes that generated modules import."""
 
 
@@ -147,8 +172,8 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     key = ("messages", name)
     if not _is_class_name(name):
         yield spec.error(key, f"{name!r} is no class name", "write it like IntentResult")
-    taken = {decl.by, "params"} if decl.by else set()
-    yield from _fields(spec, (*key, "fields"), decl.fields, {name for name in taken if name})
+    taken = frozenset((decl.by, "params")) if decl.by else frozenset()
+    yield from _fields(spec, (*key, "fields"), decl.fields, taken)
     if decl.id is not None and (decl.id not in decl.fields or not _is_str(spec, decl.fields[decl.id])):
         yield spec.error((*key, "id"), f"{decl.id!r} is no field that is a str", "name the field that identifies the message")
     if decl.by is None:
@@ -170,10 +195,10 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     for value, fields in decl.params.items():
         if value not in token.enum:
             yield spec.error((*key, "params", value), f"is no value of {decl.by}", "remove it, or add the value to the token")
-        yield from _fields(spec, (*key, "params", value), fields, set())
+        yield from _fields(spec, (*key, "params", value), fields, frozenset())
 
 
-def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: set[str]) -> Iterator[SpecError]:
+def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
     known = {*spec.messages, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
     selectors = {names.type_name(name, None) for name in spec.selectors}
     for name, decl in fields.items():
@@ -256,7 +281,7 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
         if len(parts) > 2:
             yield spec.error(key, "stands deeper than namespace.name", "write namespace.name or name")
         for part in parts:
-            yield from _python_name(spec, key, part, set())
+            yield from _python_name(spec, key, part, frozenset())
         if len(parts) == 1 and name in spaces:
             yield spec.error(key, f"{name} is a namespace too", f'call it "{name}.something"')
         if parts[0] in spec.selectors:
@@ -321,7 +346,7 @@ def _is_class_name(name: str) -> bool:
     return _is_name(name) and name[:1].isupper() and not keyword.iskeyword(name)
 
 
-def _python_name(spec: Spec, key: Key, name: str, taken: set[str]) -> Iterator[SpecError]:
+def _python_name(spec: Spec, key: Key, name: str, taken: frozenset[str]) -> Iterator[SpecError]:
     if not _is_name(name) or name != name.lower():
         yield spec.error(key, f"{name!r} is no name for Python", "write it like intent_id, and avoid keywords")
     elif name in taken:

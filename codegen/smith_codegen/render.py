@@ -55,7 +55,9 @@ class _Room:
             lstrip_blocks=True,
             autoescape=False,  # Python source, no markup
         )
-        self.jinja.filters.update(repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted)
+        self.jinja.filters.update(
+            repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted, imported=_isort
+        )
         self.caps = tuple(token for token in model.tokens if token.kind == "cap")
         self.names = {
             "tokens": [token.type_name for token in model.tokens if token.kind != "cap"],
@@ -188,7 +190,12 @@ def _literal(node: trie.Node | str) -> str:
 
 
 def _sorted(names: Iterable[str]) -> list[str]:
-    """Constants, classes, then the rest: the order of isort."""
+    """Constants, classes, then the rest: the order of `__all__`."""
+    return sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+
+
+def _isort(names: Iterable[str]) -> list[str]:
+    """The same, but case does not count: the order of imports."""
     return sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name.lower()))
 
 
@@ -209,7 +216,7 @@ def _imports(used: set[str], sources: _Sources) -> str:
     """Imports of the `used` names, in the order and groups of isort."""
     groups: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
     for module, names in sorted(sources.items()):
-        wanted = _sorted(used.intersection(names))
+        wanted = _isort(used.intersection(names))
         if wanted:
             group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if module == _CONTRACT else 1
             groups[group].append(f"from {module} import {', '.join(wanted)}" if module else f"import {wanted[0]}")

@@ -36,7 +36,9 @@ OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
 # ---- tokens
 
 # The white space above U+0020 is spelled out: `\s` inside the class would cost twice as much on a token as long as a UUID.
-_legal_token: Final = re.compile("[^.*>\x00-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{1,256}").fullmatch
+_white_space = "\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_no_utf8 = "\ud800-\udfff"
+_legal_token: Final = re.compile(f"[^.*>\x00-\x20\x7f{_white_space}{_no_utf8}]{{1,256}}").fullmatch
 
 
 def is_token(value: object) -> bool:

@@ -1,0 +1,259 @@
+"""What is generated: the same every time, checked against what stands there, put into place whole, and right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import pytest
+import smith_codegen.render
+from smith_codegen import compile_spec, spec
+from smith_codegen.cli import main
+
+import smith_sdk
+from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
+from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
+
+ACME_FILE = Path(__file__).with_name("acme.toml")
+ACME = ACME_FILE.read_text()
+SMITH_FILE = Path(__file__).parents[2] / "subjects.toml"
+
+
+@pytest.fixture(scope="module")
+def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The package that `acme.toml` makes, generated and imported."""
+    top = tmp_path_factory.mktemp("acme")
+    out = top / "acme_bus"
+    assert main([str(ACME_FILE), str(out)]) == 0
+    (out / "__init__.py").write_text("")
+    sys.path.insert(0, str(top))
+    try:
+        for name in ("protocol", "subjects", "topology"):
+            importlib.import_module(f"acme_bus.{name}")
+        yield importlib.import_module("acme_bus")
+    finally:
+        sys.path.remove(str(top))
+        for name in [name for name in sys.modules if name.partition(".")[0] == "acme_bus"]:
+            del sys.modules[name]
+
+
+# ---- the same every time
+
+
+def test_what_is_committed_is_what_the_spec_says(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(SMITH_FILE), str(Path(smith_sdk.__file__).parent), "--check"]) == 0, capsys.readouterr().out
+
+
+def test_the_same_bytes_in_another_process_with_another_hash_seed_and_directory(tmp_path: Path) -> None:
+    (tmp_path / "ruff.toml").write_text("line-length = 40\n")  # a user's configuration does not matter
+    script = "import sys, json, smith_codegen; json.dump(smith_codegen.compile_spec(open(sys.argv[1]).read()), sys.stdout)"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(ACME_FILE)],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(filter(None, sys.path)), "PATH": "/usr/bin:/bin"},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]
+    assert json.loads(found[0]) == compile_spec(ACME)
+
+
+def test_every_file_says_where_it_comes_from() -> None:
+    for name, text in compile_spec(ACME).items():
+        assert text.startswith("# generated from subjects.toml by smith-codegen; do not edit\n"), name
+
+
+def test_the_hash_is_of_what_the_spec_means() -> None:
+    plain = spec.read(ACME).hash
+    rewritten = ACME.replace('order_id = { newtype = "OrderId" }', '"order_id" = { newtype = "OrderId", doc = "words" }')
+    rewritten = rewritten.replace('"buy.v1" = { size = "int" }', '"buy.v1".size = { type = "int" } # words')
+    assert rewritten != ACME
+    assert spec.read(rewritten).hash == plain
+    assert spec.read(ACME.replace("default = 5", "default = 6")).hash != plain
+    assert spec.read(ACME.replace('size = "int"', 'size = "int?"')).hash != plain
+
+
+def test_generator_and_runtime_agree_on_the_abi(acme: ModuleType) -> None:
+    assert smith_codegen.render.ABI == RUNTIME_ABI
+    with pytest.raises(ContractVersionError, match="generate it again"):
+        msgspec.structs.replace(acme.topology.CONTRACT, abi=RUNTIME_ABI + 1)
+
+
+def test_the_generator_imports_nothing_of_the_sdk() -> None:
+    script = "import sys, smith_codegen.cli; print([name for name in sys.modules if name.startswith('smith_sdk')])"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---- --check, and writing
+
+
+def test_check_finds_changed_missing_and_extra_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "acme_bus"
+    command = [str(ACME_FILE), str(out)]
+    assert main([*command, "--check"]) == 1
+    assert not out.exists()
+    assert main(command) == 0
+    assert main([*command, "--check"]) == 0
+    changed, missing, extra = out / "topology.py", out / "subjects" / "orders.py", out / "protocol" / "_old.py"
+    text = changed.read_text()
+    changed.write_text(text.replace("ack_wait=30.0", "ack_wait=31.0"))
+    missing.unlink()
+    extra.write_text(smith_codegen.render.HEADER)
+    capsys.readouterr()
+    assert main([*command, "--check"]) == 1
+    said = capsys.readouterr().out
+    for line in (f"changed: {changed}", f"missing: {missing}", f"extra: {extra}"):
+        assert line in said.splitlines()
+    assert "-        ack_wait=31.0," in said
+    assert "+        ack_wait=30.0," in said
+    assert "31.0" in changed.read_text()
+    assert extra.exists()
+    assert not missing.exists()
+    assert main(command) == 0
+    assert changed.read_text() == text
+    assert missing.exists()
+    assert not extra.exists()
+
+
+def test_writing_touches_only_what_differs_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    out = tmp_path / "acme_bus"
+    main([str(ACME_FILE), str(out)])
+    before = {path: path.stat().st_ino for path in out.rglob("*") if path.is_file()}
+    (out / "topology.py").write_text(smith_codegen.render.HEADER)
+    main([str(ACME_FILE), str(out)])
+    after = {path: path.stat().st_ino for path in out.rglob("*") if path.is_file()}
+    assert {path.name for path in after if before.get(path) != after[path]} == {"topology.py"}
+    assert set(before) == set(after)
+    assert sorted(path.name for path in out.iterdir()) == ["protocol", "subjects", "topology.py"]
+
+
+def test_a_hand_written_file_in_the_way_is_neither_overwritten_nor_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "acme_bus"
+    (out / "subjects").mkdir(parents=True)
+    mine = out / "subjects" / "mine.py"
+    mine.write_text("x = 1\n")
+    assert main([str(ACME_FILE), str(out)]) == 2
+    assert "subjects/mine.py" in capsys.readouterr().err
+    assert mine.read_text() == "x = 1\n"
+    assert not (out / "topology.py").exists()
+
+
+def test_a_wrong_spec_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(ACME.replace("max_attempts = 3", "max_atempts = 3"))
+    assert main([str(wrong), str(tmp_path / "acme_bus")]) == 2
+    assert f"{wrong}:" in capsys.readouterr().err
+    assert not (tmp_path / "acme_bus").exists()
+    assert main([str(tmp_path / "none.toml"), str(tmp_path / "acme_bus")]) == 2
+
+
+# ---- what was generated works
+
+
+def test_payloads(acme: ModuleType) -> None:
+    protocol = acme.protocol
+    order = protocol.BuyV1Order.new(place="here", params=protocol.BuyV1Params(size=3))
+    assert order.at > 10**18
+    assert len(order.id) == 36
+    assert (order.tags, order.weight, order.kind) == ([], 5, "buy.v1")
+    assert protocol.BuyV1Order.new(id="x", at=1, place="p", tags=["t"], weight=1, params=order.params).tags == ["t"]
+    assert msgspec.json.decode(msgspec.json.encode(order), type=protocol.Order) == order
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(order).replace(b'"weight":5', b'"weight":1001'), type=protocol.Order)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(msgspec.json.encode(order), type=protocol.SellV1Order)
+    done = protocol.Done.new(order_id="x", number=5)
+    assert (done.outcome, done.steps, done.level) == ("good", [], None)
+    assert '"quoted" and with a \\ in it' in protocol.BuyV1Order.__doc__
+
+
+def test_subjects(acme: ModuleType) -> None:
+    protocol, subjects = acme.protocol, acme.subjects
+    order = protocol.SellV1Order.new(place="here", params=protocol.SellV1Params())
+    with pytest.raises(AttributeError):  # the payload's id is not called order_id, so this token is not read from it
+        _ = order.order_id
+    placed = subjects.orders.placed.of(order, order_id=order.id)
+    assert str(placed) == f"acme.orders.sell.v1.{order.id}"
+    assert placed.message_type is protocol.SellV1Order
+    assert str(subjects.tick()) == "acme.tick"
+    assert subjects.tick().message_type is bytes
+    done = protocol.Done.new(order_id="o1", number=7)
+    assert str(subjects.finished.of(done)) == "acme.done.o1"
+    assert str(subjects.notes.all.of(done)) == "acme.notes.all.7"
+    with pytest.raises(PayloadMismatch):
+        subjects.finished.of(order)
+    with pytest.raises(InvalidToken, match="any token but all"):
+        subjects.notes.level(place="all", level="low")
+    with pytest.raises(InvalidToken, match="from 1 to 99"):
+        subjects.notes.all(number=100)
+    with pytest.raises(InvalidToken):
+        subjects.notes.all(number=True)
+    with pytest.raises(InvalidToken, match=r"allowed: buy\.v1, sell\.v1"):
+        subjects.orders.placed(kind=["buy.v1"], order_id="x")
+
+
+def test_parse(acme: ModuleType) -> None:
+    def name(text: str) -> str:
+        found: AnySubject = acme.subjects.parse(text)
+        assert str(found) == text
+        return found.NAME
+
+    assert name("acme.notes.all.7") == "notes.all"
+    assert name("acme.notes.hall.low") == "notes.level"
+    assert name("acme.paint.red") == "paint.colour"
+    assert name("acme.paint.flat") == "paint.shape"
+    assert name("acme.orders.buy.v1.x") == "orders.placed"
+    assert name("acme.tick") == "tick"
+    for unknown in ("acme", "acme.tick.x", "acme.paint.green", "acme.orders.buy.v1", "", "x", "acme..tick"):
+        with pytest.raises(UnknownSubject):
+            acme.subjects.parse(unknown)
+    for bad in (
+        "acme.notes.all.07",
+        "acme.notes.all.0",
+        "acme.orders.rent.v1.x",
+        "acme.orders.*.*.x",
+        "acme.done.*",
+        "acme.done.",
+    ):
+        with pytest.raises(InvalidToken):
+            acme.subjects.parse(bad)
+
+
+def test_filters(acme: ModuleType) -> None:
+    subjects = acme.subjects
+    assert subjects.orders.placed.filter() == Filter("acme.orders.*.*.*")
+    assert subjects.orders.placed.filter(kind=subjects.kind.buy_v1, order_id="x") == Filter("acme.orders.buy.v1.x")
+    assert subjects.notes.level.filter(level="low") == Filter("acme.notes.*.low")
+    with pytest.raises(InvalidToken):
+        subjects.orders.placed.filter(order_id="*")
+    with pytest.raises(InvalidToken):
+        subjects.notes.all.filter(number=0)
+
+
+def test_topology(acme: ModuleType) -> None:
+    contract, consumers = acme.topology.CONTRACT, acme.topology.consumers
+    assert contract.dead_letters == "acme.dead"
+    assert contract.origin == acme.subjects.finished.ORIGIN == "acme_bus.topology:CONTRACT"
+    assert [stream.name for stream in contract.streams] == ["ORDERS", "DONE", "DEAD", "OTHERS"]
+    orders = contract.stream("ORDERS")
+    assert (orders.retention, orders.max_age, orders.duplicate_window, orders.max_bytes) == ("workqueue", 3600.0, 90.0, None)
+    assert consumers.buyer.filters == ("acme.orders.buy.v1.*",)
+    assert (consumers.seller_one.name, consumers.seller_one.ack_wait, consumers.seller_one.max_attempts) == (
+        "seller-one",
+        1.5,
+        -1,
+    )
+    assert contract.consumers == (consumers.buyer, consumers.seller_one)
+    assert [stream.max_bytes for stream in contract.profile("dev") if stream.max_bytes] == [10 * 2**20]

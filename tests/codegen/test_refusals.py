@@ -1,0 +1,148 @@
+"""Every fault of a spec is refused with its full TOML key and its line.
+
+A case replaces text of `acme.toml`; the faulty line of the replacement ends in `# !`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from smith_codegen import SpecErrors, compile_spec
+from smith_codegen.cli import main
+
+ACME = Path(__file__).with_name("acme.toml").read_text()
+
+DONE = '"finished" = { pattern = "acme.done.{order_id}", message = "Done", stream = "DONE" }'
+PLACED = '"orders.placed" = { pattern = "acme.orders.{kind}.{order_id}", message = "Order", stream = "ORDERS" }'
+LEVEL = '"notes.level" = { pattern = "acme.notes.{place}.{level}", message = "Done" }'
+TICK = '"tick" = { pattern = "acme.tick", message = "bytes" }'
+KIND = 'kind = { enum = ["buy.v1", "sell.v1"], doc = "What an order does." }'
+ORDERS = 'subjects = ["acme.orders.>"]'
+BUYER = 'filter = { subject = "orders.placed", kind = "buy.v1" }'
+
+CASES = {
+    # form
+    "no TOML": ("[spec]", "[spec # !", "", "no TOML"),
+    "unknown section": ("[spec]", "[other] # !\n[spec]", "other", "unknown key"),
+    "unknown key of spec": ('name = "acme"', 'name = "acme"\nnmae = "acme" # !', "spec.nmae", "did you mean `name`?"),
+    "unknown key of a token": ('{ newtype = "OrderId" }', '{ newtyp = "OrderId" } # !', "tokens.order_id.newtyp", "unknown key"),
+    "unknown key of a message": ("[messages.Done]", "[messages.Done]\nids = 1 # !", "messages.Done.ids", "did you mean `id`?"),
+    "unknown key of a field": ('place = "Place"', 'place = { type = "Place", defalt = 1 } # !', "messages.Order.fields.place.defalt", "unknown key"),
+    "unknown key of a param": ('"buy.v1" = { size = "int" }', '"buy.v1" = { size = { type = "int", most = 1 } } # !', 'messages.Order.params."buy.v1".size.most', "unknown key"),
+    "unknown key of a subject": (DONE, DONE[:-2] + ", qos = 1 } # !", "subjects.finished.qos", "unknown key"),
+    "unknown key of a stream": ("external = true", "external = true\nmax_age_ = 1 # !", "streams.OTHERS.max_age_", "did you mean `max_age`?"),
+    "unknown key of a consumer": ("max_attempts = 3", "max_attempts = 3\nack_wit = 1 # !", "consumers.buyer.ack_wit", "did you mean `ack_wait`?"),
+    "unknown key of a profile": ('fit = "1GiB"', 'fit = "1GiB"\nfits = 1 # !', "profiles.dev.fits", "did you mean `fit`?"),
+    "wrong type": ("max_attempts = 3", 'max_attempts = "3" # !', "consumers.buyer.max_attempts", "expected int"),
+    "wrong type in an array": (KIND, 'kind = { enum = [\n"buy.v1",\n7, # !\n] }', "tokens.kind.enum.1", "expected str"),
+    "bool is no int": ("max_attempts = 3", "max_attempts = true # !", "consumers.buyer.max_attempts", "expected int"),
+    "no table": ("[profiles.dev]\nfit = \"1GiB\"", "[profiles]\ndev = 3 # !", "profiles.dev", "expected"),
+    "missing key": ('[consumers.buyer]\nstream = "ORDERS"', "[consumers.buyer] # !", "consumers.buyer", "`stream` is missing"),
+    "no such choice": ('retention = "workqueue"', 'retention = "queue" # !', "streams.ORDERS.retention", "queue"),
+    "no duration": ('max_age = "1h"', 'max_age = "1 hour" # !', "streams.ORDERS.max_age", "no duration"),
+    "no size": ('max_bytes = "10MiB"', 'max_bytes = "10MB" # !', "streams.DONE.max_bytes", "no size"),
+    # names
+    "no package": ('package = "acme_bus"', 'package = "acme-bus" # !', "spec.package", "import name"),
+    "keyword as a token": ('order_id = { newtype = "OrderId" }', 'order_id = { newtype = "OrderId" }\nclass = { newtype = "Class" } # !', "tokens.class", "no name for Python"),
+    "token that hides a member": ('order_id = { newtype = "OrderId" }', 'order_id = { newtype = "OrderId" }\nfilter = { newtype = "F" } # !', "tokens.filter", "uses itself"),
+    "token of no kind": ('order_id = { newtype = "OrderId" }', 'order_id = { newtype = "OrderId" }\nother = {} # !', "tokens.other", "either `newtype` or `enum`"),
+    "type twice": ('order_id = { newtype = "OrderId" }', 'order_id = { newtype = "OrderId" }\nother = { newtype = "Done" } # !', "tokens.other", "second type called Done"),
+    "type of generated code": ("[messages.Step]", "[messages.Payload] # !\n[messages.Step]", "messages.Payload", "uses itself"),
+    "empty closed set": ('level = { enum = ["low", "high"] }', "level = { enum = [] } # !", "tokens.level.enum", "no value"),
+    "values of unequal width": (KIND, 'kind = { enum = [\n"buy.v1",\n"sell" # !\n] }', "tokens.kind.enum.1", "every value spans the same number of tokens"),
+    "value twice": ('level = { enum = ["low", "high"] }', 'level = { enum = ["low", "high", "low"] } # !', "tokens.level.enum.2", "twice"),
+    "value that is no token": ('level = { enum = ["low", "high"] }', 'level = { enum = ["low", "h gh"] } # !', "tokens.level.enum.1", "no token"),
+    "constants that clash": (KIND, 'kind = { enum = ["buy.v1", "sell.v1", "buy-x.v1", "buy_x.v1"] } # !', "tokens.kind.enum.3", "in Python too"),
+    "min of a str": ('{ newtype = "OrderId" }', '{ newtype = "OrderId", min = 1 } # !', "tokens.order_id.min", "base"),
+    "message in lower case": ("[messages.Step]", "[messages.step] # !\n[messages.Step]", "messages.step", "no class name"),
+    "field that hides a type": ('place = "Place"', 'place = "Place"\nstr = "str" # !', "messages.Order.fields.str", "uses itself"),
+    "field that the family has": ('place = "Place"', 'place = "Place"\nparams = "any" # !', "messages.Order.fields.params", "uses itself"),
+    "no field type": ('place = "Place"', 'place = "list[" # !', "messages.Order.fields.place", "no field type"),
+    "unknown type": ('place = "Place"', 'place = "list[Plaice]" # !', "messages.Order.fields.place", "did you mean Place?"),
+    "default of another type": ("default = 5", 'default = "5" } # !\nw2 = { type = "int"', "messages.Order.fields.weight.default", "no int"),
+    "new of another type": ('at = { type = "int", new = "now_ns" }', 'at = { type = "int", new = "uuid7" } # !', "messages.Order.fields.at.new", "no int"),
+    "id that is no field": ('[messages.Done]\nid = "order_id"', '[messages.Done]\nid = "oid" # !', "messages.Done.id", "no field"),
+    "family by an open token": ('by = "kind"', 'by = "order_id" # !', "messages.Order.by", "no closed set"),
+    "value without params": ('"sell.v1" = {}\n', "", "messages.Order.params", '"sell.v1" = {}'),
+    "params without value": ('"sell.v1" = {}', '"sell.v1" = {}\n"rent.v1" = {} # !', 'messages.Order.params."rent.v1"', "no value of kind"),
+    "namespace and subject": (DONE, DONE + '\n"finished.well" = { pattern = "acme.well", message = "Done" }', "subjects.finished", "namespace too"),
+    "classes that clash": (TICK, TICK + '\n"notes_level" = { pattern = "acme.x", message = "bytes" } # !', "subjects.notes_level", "as that of notes.level is"),
+    "alias that clashes": (TICK, TICK + '\n"tick_msg" = { pattern = "acme.x", message = "bytes" } # !', "subjects.tick_msg", "alias for messages of tick"),
+    "too deep": (TICK, TICK + '\n"a.b.c" = { pattern = "acme.x", message = "bytes" } # !', 'subjects."a.b.c"', "deeper"),
+    "name of no Python": (TICK, TICK + '\n"a-b" = { pattern = "acme.x", message = "bytes" } # !', "subjects.a-b", "no name for Python"),
+    "consumers that clash": ("[consumers.seller-one]", '[consumers.seller_one] # !\nstream="ORDERS"\nack_wait="1s"\nmax_attempts=1\nmax_ack_pending=1\nprefetch=1\n[consumers.seller-one] # !', "consumers.seller-one", "as seller_one is"),
+    # references
+    "unknown token": (DONE, DONE.replace("order_id", "ordr_id") + " # !", "subjects.finished.pattern", "did you mean order_id?"),
+    "unknown message": (DONE, DONE.replace('"Done"', '"Dome"') + " # !", "subjects.finished.message", "did you mean Done?"),
+    "unknown stream": (DONE, DONE.replace('"DONE"', '"DON"') + " # !", "subjects.finished.stream", "did you mean DONE?"),
+    "consumer of an unknown stream": ('[consumers.buyer]\nstream = "ORDERS"', '[consumers.buyer]\nstream = "ORDER" # !', "consumers.buyer.stream", "did you mean ORDERS?"),
+    "consumer of an unknown subject": (BUYER, BUYER.replace("orders.placed", "orders.place") + " # !", "consumers.buyer.filter", "did you mean orders.placed?"),
+    # patterns
+    "placeholder inside a token": (DONE, DONE.replace("{order_id}", "x{order_id}") + " # !", "subjects.finished.pattern", "a placeholder is a whole token"),
+    "token twice": (DONE, DONE.replace("{order_id}", "{order_id}.{order_id}") + " # !", "subjects.finished.pattern", "twice"),
+    "wildcard in a pattern": (DONE, DONE.replace("{order_id}", "*") + " # !", "subjects.finished.pattern", "no token"),
+    "outside of the root": (TICK, TICK.replace("acme.tick", "tick") + " # !", "subjects.tick.pattern", "begins with"),
+    "family without its token": (PLACED, PLACED.replace(".{kind}", "") + " # !", 'subjects."orders.placed".pattern', "add {kind}"),
+    "two patterns, one subject": (TICK, TICK + '\n"boom" = { pattern = "acme.{place}", message = "bytes" } # !', "subjects.boom.pattern", "tick too"),
+    "excluded too little": (LEVEL, LEVEL.replace("{place}", "{order_id}") + '\n"x.y" = { pattern = "acme.notes.x.{order_id}", message = "Done" } # !', 'subjects."x.y".pattern', "notes.level too"),
+    "filter that receives another message": (LEVEL, LEVEL.replace('"Done"', '"Step"') + " # !", 'subjects."notes.level".pattern', "receives Done of notes.all"),
+    "no pattern for dead letters": (TICK, TICK[:-2] + ", dead_letters = true } # !", "subjects.tick.pattern", "no pattern for dead letters"),
+    # streams
+    "stream captures none": (DONE, DONE.replace("acme.done", "acme.do") + " # !", "subjects.finished.stream", "captures none of"),
+    "stream captures part": ('subjects = ["acme.orders.>"]', 'subjects = ["acme.orders.buy.>"]', 'subjects."orders.placed".stream', "only part"),
+    "another stream captures it too": ('subjects = ["acme.dead.>"]', 'subjects = ["acme.dead.>", "acme.done.x"]', "subjects.finished.stream", "DEAD captures"),
+    "core subject captured": ('subjects = ["acme.dead.>"]', 'subjects = ["acme.dead.>", "acme.tick"]', "subjects.tick.pattern", "not core NATS"),
+    "streams overlap": ('subjects = ["acme.dead.>"]', 'subjects = ["acme.dead.>", "acme.orders.x.>"] # !', "streams.DEAD.subjects", "10065"),
+    "overlap in one stream": (ORDERS, 'subjects = [\n"acme.orders.>",\n"acme.orders.*" # !\n]', "streams.ORDERS.subjects.1", "keep the wider one"),
+    "stream captures nothing": ("external = true", "", "streams.OTHERS", "external = true"),
+    "external captures ours": (ORDERS, ORDERS + "\nexternal = true # !", "streams.ORDERS.external", "remove external"),
+    "no pattern of NATS": (ORDERS, 'subjects = ["acme.>.x"] # !', "streams.ORDERS.subjects.0", "no pattern of NATS"),
+    "window longer than age": ('duplicate_window = "90s"', 'duplicate_window = "2h" # !', "streams.ORDERS.duplicate_window", "longer than max_age"),
+    # consumers
+    "filters overlap on a work queue": (BUYER, 'filter = { subject = "orders.placed" }', "consumers.seller-one", "10100"),
+    "filter on another stream": (BUYER, 'filter = { subject = "finished" } # !', "consumers.buyer.filter.subject", "finished goes to DONE"),
+    "filter by no token of it": (BUYER, BUYER.replace("kind =", "level =") + " # !", "consumers.buyer.filter.level", "no token of"),
+    "filter by no value of it": (BUYER, BUYER.replace("buy.v1", "rent.v1") + " # !", "consumers.buyer.filter.kind", "no value of kind"),
+    "filter by an illegal token": (BUYER, BUYER[:-2] + ', order_id = "a.b" } # !', "consumers.buyer.filter.order_id", "cannot be order_id"),
+    "consumer of an external stream": ('[consumers.buyer]\nstream = "ORDERS"\n' + BUYER, '[consumers.buyer]\nstream = "OTHERS" # !', "consumers.buyer.stream", "external"),
+    "no attempts": ("max_attempts = 3", "max_attempts = 0 # !", "consumers.buyer.max_attempts", "at least 1"),
+    "six replicas": ('fit = "1GiB"', 'fit = "1GiB"\nreplicas = 6 # !', "profiles.dev.replicas", "1 to 5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused_with_key_and_line(case: str) -> None:
+    old, new, key, words = CASES[case]
+    assert ACME.count(old) >= 1
+    text = ACME.replace(old, new, 1)
+    with pytest.raises(SpecErrors) as caught:
+        compile_spec(text, "acme.toml")
+    found = next((error for error in caught.value.errors if error.key == key), None)
+    assert found is not None, f"no error for {key}:\n{caught.value}"
+    assert words in str(found)
+    assert found.fix
+    marked = [number for number, line in enumerate(text.splitlines(), 1) if line.endswith("# !")]
+    if marked:
+        assert found.line in marked, str(found)
+        assert str(found).startswith(f"acme.toml:{found.line}: {key}")
+    elif key:
+        assert found.line > 0
+
+
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
+    text = ACME.replace("max_attempts = 3", "max_attempts = true").replace('fit = "1GiB"', "fit = []")
+    with pytest.raises(SpecErrors) as caught:
+        compile_spec(text)
+    assert [error.key for error in caught.value.errors] == ["consumers.buyer.max_attempts", "profiles.dev.fit"]
+
+
+def test_the_spec_that_the_cases_change_is_good() -> None:
+    assert compile_spec(ACME)
+
+
+def test_generating_into_another_package_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "acme.toml").write_text(ACME)
+    assert main([str(tmp_path / "acme.toml"), str(tmp_path / "other_bus")]) == 2
+    assert "spec.package" in capsys.readouterr().err
+    assert not (tmp_path / "other_bus").exists()
