@@ -12,11 +12,11 @@ from types import ModuleType
 
 import msgspec
 import pytest
+
 import smith_codegen.render
+import smith_sdk
 from smith_codegen import compile_spec, spec
 from smith_codegen.cli import main
-
-import smith_sdk
 from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
 from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
 

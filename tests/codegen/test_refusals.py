@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case on one line
 """Every fault of a spec is refused with its full TOML key and its line.
 
 A case replaces text of `acme.toml`; the faulty line of the replacement ends in `# !`.
@@ -8,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from smith_codegen import SpecErrors, compile_spec
 from smith_codegen.cli import main
 

@@ -1,0 +1,369 @@
+"""Smith's own subjects and payloads: what is refused, what goes round, what is imported when."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from smith_sdk import protocol, subjects
+from smith_sdk.contract import AnySubject, CoreSubject, Filter, Leaf, Payload, StreamSubject, covers
+from smith_sdk.errors import InvalidToken, PayloadMismatch, UnknownSubject
+from smith_sdk.protocol import Domain, FsReadV1Intent, FsReadV1Params, HttpFetchV1Intent, Intent, IntentId
+from smith_sdk.topology import CONTRACT
+
+CAPABILITIES = ("fs.read.v1", "fs.write.v1", "http.fetch.v1", "git.clone.v1", "archive.read.v1", "sqlite.query.v1", "bench.report.v1", "shell.exec.v1")  # fmt: skip
+
+PATTERNS = {
+    "intents.raw": "smith.intents.raw.{capability}",
+    "intents.vetted": "smith.intents.vetted.{capability}.{domain}",
+    "intents.quarantine": "smith.intents.quarantine.{capability}",
+    "results": "smith.results.{intent_id}",
+    "audit.execution": "smith.audit.execution.{intent_id}",
+    "audit.policy": "smith.audit.policy.{intent_id}",
+    "audit.security": "smith.audit.security.{event_type}",
+    "events.executor_lifecycle": "smith.events.executor.lifecycle.{executor_id}",
+    "events.health": "smith.events.health.{service}",
+    "events.metrics": "smith.events.metrics.{service}",
+    "dlq": "smith.dlq.{stream}.{consumer}.{seq}",
+    "logs.service": "smith.logs.{log_service}.{level}",
+    "logs.errors": "smith.logs.errors.{service}",
+    "logs.performance": "smith.logs.performance.{service}",
+    "logs.security": "smith.logs.security.{service}.{event_type}",
+    "benchmark.runs": "smith.benchmark.runs.{run_id}",
+    "benchmark.steps": "smith.benchmark.steps.{run_id}.{step_id}",
+    "benchmark.tools": "smith.benchmark.tools.{run_id}.{tool_name}",
+    "benchmark.context": "smith.benchmark.context.{run_id}.{segment_id}",
+    "benchmark.failures": "smith.benchmark.failures.{run_id}.{failure_type}",
+    "benchmark.early_stop": "smith.benchmark.early_stop.{run_id}.{reason}",
+    "benchmark.optimizer": "smith.benchmark.optimizer.{task_type}",
+    "benchmark.task_features": "smith.benchmark.task_features.{task_id}",
+    "ai_sdlc.action_request": "smith.ai.sdlc.action.request",
+    "ai_sdlc.action_result": "smith.ai.sdlc.action.result",
+    "gitlab.event_mr": "smith.gitlab.event.mr",
+    "gitlab.event_pipeline": "smith.gitlab.event.pipeline",
+    "gitlab.event_issue": "smith.gitlab.event.issue",
+    "orchestrator.audit": "smith.orchestrator.audit",
+    "orchestrator.status": "smith.orchestrator.status",
+}
+"""What the other services of the platform have agreed on, in full."""
+
+
+def leaves(node: Any) -> dict[str, type[AnySubject]]:
+    found: dict[str, type[AnySubject]] = {}
+    for inner in node.values():
+        found.update({inner.cls.NAME: inner.cls} if isinstance(inner, Leaf) else leaves(inner))
+    return found
+
+
+CLASSES = leaves(CONTRACT.trie)
+PAYLOADS = [cls for name in protocol.__all__ if isinstance(cls := getattr(protocol, name), type) and issubclass(cls, Payload)]
+
+
+def read_intent(**given: Any) -> FsReadV1Intent:
+    return FsReadV1Intent.new(**{"domain": "default", "params": FsReadV1Params(path="/etc/hostname"), **given})
+
+
+# ---- the contract to the letter
+
+
+def test_every_pattern_of_the_platform() -> None:
+    assert {name: cls.PATTERN for name, cls in CLASSES.items()} == PATTERNS
+
+
+def test_every_name_leads_to_its_class() -> None:
+    for name, cls in CLASSES.items():
+        found: Any = subjects
+        for part in name.split("."):
+            found = getattr(found, part)
+        assert found is cls
+        assert issubclass(cls, StreamSubject if cls.STREAM else CoreSubject)
+        if cls.STREAM:
+            assert any(covers(pattern, str(cls.filter() if cls.__struct_fields__ else cls())) for pattern in CONTRACT.stream(cls.STREAM).subjects)  # type: ignore[attr-defined]  # fmt: skip
+
+
+def test_an_intent_on_the_wire() -> None:
+    intent = read_intent(id="i-1", created_at_ns=1, nonce="n", ttl_ms=2, metadata={"a": [1]})
+    assert msgspec.json.decode(msgspec.json.encode(intent)) == {
+        "capability": "fs.read.v1",
+        "id": "i-1",
+        "domain": "default",
+        "params": {"path": "/etc/hostname", "max_bytes": None, "follow_symlinks": None},
+        "created_at_ns": 1,
+        "ttl_ms": 2,
+        "nonce": "n",
+        "signer": "",
+        "signature_b64": "",
+        "metadata": {"a": [1]},
+    }
+
+
+def test_what_another_service_leaves_out_or_adds() -> None:
+    raw = b'{"id":"i","capability":"http.fetch.v1","domain":"d","params":{"url":"u","later":1},"created_at_ns":1,"ttl_ms":1,"nonce":"n","x":1}'
+    intent = msgspec.json.decode(raw, type=Intent)
+    assert isinstance(intent, HttpFetchV1Intent)
+    assert (intent.signer, intent.signature_b64, intent.metadata, intent.params.method) == ("", "", {}, None)
+    for wrong in (b'{"id":"i"}', raw.replace(b'"ttl_ms":1', b'"ttl_ms":4294967296'), raw.replace(b"http.fetch", b"ftp.fetch")):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.json.decode(wrong, type=Intent)
+
+
+@pytest.mark.parametrize("status", ["ok", "error", "denied", "timeout", "killed", "success", "failed"])
+def test_a_result_of_every_status(status: str) -> None:
+    raw = {
+        "intent_id": "i", "status": status, "started_at_ns": 1, "finished_at_ns": 2**70,
+        "runner_meta": {"pid": 1, "cpu_ms": 1, "max_rss_kb": 1}, "audit_ref": {"id": "a", "timestamp": 1, "hash": "h"},
+    }  # fmt: skip
+    result = msgspec.convert(raw, protocol.IntentResult)
+    assert (result.status, result.error, result.output, result.finished_at_ns) == (status, None, None, 2**70)
+    assert protocol.IntentResult.ID_FIELD == "intent_id"
+
+
+def test_quarantine_keeps_the_bytes_as_base64() -> None:
+    kept = protocol.QuarantinedIntent.new(intent=b"\xff\x00 no json", reason="r")
+    assert msgspec.json.decode(msgspec.json.encode(kept))["intent"] == "/wAgbm8ganNvbg=="
+
+
+def test_new_intents_differ_and_sort_by_time() -> None:
+    made = [read_intent() for _ in range(50)]
+    assert len({intent.id for intent in made}) == len({intent.nonce for intent in made}) == 50
+    assert all(intent.id[14] == "7" and intent.nonce[14] == "4" and intent.id[19] in "89ab" for intent in made)
+    assert [intent.id[:13] for intent in made] == sorted(intent.id[:13] for intent in made)
+    assert made[0].ttl_ms == 300_000
+    assert made[0].ID_FIELD == "id"
+
+
+# ---- tokens
+
+BAD_TOKENS = ["", ".", "a.b", "*", "a*", ">", "a>", " ", "a b", "a\tb", "a\n", "\x00", "a\u00a0b", "a\u2003b", "\ud800", "x" * 257, 7, None, b"a", ["a"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_TOKENS, ids=repr)
+def test_bad_tokens_are_refused_wherever_they_come_from(bad: Any) -> None:
+    calls = [
+        lambda: subjects.results(intent_id=bad),
+        lambda: subjects.intents.vetted(capability=subjects.capability.fs_read_v1, domain=bad),
+        lambda: subjects.intents.raw(capability=bad),
+        lambda: subjects.logs.service(log_service=bad, level="info"),
+        lambda: subjects.logs.service(log_service=protocol.LogService("x"), level=bad),
+        lambda: subjects.intents.vetted.of(msgspec.structs.replace(read_intent(), domain=bad)),
+    ]
+    if bad is not None:
+        calls.append(lambda: subjects.results.filter(intent_id=bad))
+        calls.append(lambda: subjects.intents.raw.filter(capability=bad))
+    for call in calls:
+        with pytest.raises(InvalidToken) as caught:
+            call()
+        assert caught.value.value is bad
+        assert isinstance(caught.value, ValueError)
+        assert caught.value.pattern.startswith("smith.")
+        assert f"{{{caught.value.token}}}" in caught.value.pattern
+
+
+def test_a_log_of_a_service_named_like_another_subject_is_refused() -> None:
+    for excluded in ("errors", "performance", "security"):
+        with pytest.raises(InvalidToken, match="any token but errors, performance, security"):
+            subjects.logs.service(log_service=protocol.LogService(excluded), level="info")
+
+
+def test_of_refuses_another_payload() -> None:
+    with pytest.raises(PayloadMismatch, match="carries IntentResult, not FsReadV1Intent"):
+        subjects.results.of(read_intent())  # type: ignore[arg-type]
+    with pytest.raises(PayloadMismatch):
+        subjects.intents.raw.of(object())  # type: ignore[type-var]
+
+
+def test_of_reads_the_tokens_from_the_payload() -> None:
+    intent = read_intent(domain="here")
+    assert subjects.intents.raw.of(intent) == subjects.intents.raw(capability=subjects.capability.fs_read_v1)
+    assert str(subjects.intents.vetted.of(intent)) == "smith.intents.vetted.fs.read.v1.here"
+    assert subjects.intents.raw.of(intent).message_type is FsReadV1Intent
+    assert intent.capability == "fs.read.v1"
+    step = protocol.BenchmarkEvent.new(
+        run_id="r", task_id="t", step_id="s", policy_id="p", cfg_hash="c", env_hash="e", seed=1, event_type="x", data=None
+    )
+    assert str(subjects.benchmark.steps.of(step)) == "smith.benchmark.steps.r.s"
+    assert str(subjects.benchmark.tools.of(step, tool_name=protocol.ToolName("grep"))) == "smith.benchmark.tools.r.grep"
+
+
+def test_subjects_are_values() -> None:
+    one, other = subjects.results(intent_id=IntentId("a")), subjects.results(intent_id=IntentId("a"))
+    assert one == other
+    assert len({one, other}) == 1
+    assert one != subjects.audit.execution(intent_id=IntentId("a"))
+    with pytest.raises(AttributeError):
+        one.intent_id = IntentId("b")  # type: ignore[misc]
+    CONTRACT.require(one)
+
+
+def test_filters() -> None:
+    assert subjects.intents.raw.filter().patterns == ("smith.intents.raw.*.*.*",)
+    assert subjects.intents.vetted.filter(domain=Domain("d")).patterns == ("smith.intents.vetted.*.*.*.d",)
+    assert subjects.intents.vetted.filter(capability=subjects.capability.fs_read_v1).patterns == (
+        "smith.intents.vetted.fs.read.v1.*",
+    )
+    both = (
+        subjects.audit.execution.filter() | subjects.audit.policy.filter() | subjects.audit.policy.filter(intent_id=IntentId("a"))
+    )
+    assert both == Filter("smith.audit.policy.*", "smith.audit.execution.*")
+
+
+# ---- there and back
+
+token = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters=".*>"), min_size=1, max_size=12
+)
+TOKENS: dict[str, st.SearchStrategy[Any]] = {
+    "capability": st.sampled_from([getattr(subjects.capability, name) for name in subjects.capability.__all__]),
+    "level": st.sampled_from(["trace", "debug", "info", "warn", "error"]),
+    "log_service": token.filter(lambda text: text not in ("errors", "performance", "security")),
+    "seq": st.integers(min_value=1),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+@given(data=st.data())
+def test_parse_gives_back_what_was_written(name: str, data: st.DataObject) -> None:
+    cls = CLASSES[name]
+    subject = cls(**{field: data.draw(TOKENS.get(field, token), field) for field in cls.__struct_fields__})
+    parsed = subjects.parse(str(subject))
+    assert parsed == subject
+    assert type(parsed) is cls
+    assert parsed.message_type is subject.message_type
+    if cls.__struct_fields__:
+        assert covers(str(cls.filter()), str(subject))  # type: ignore[attr-defined]
+        given_all = {field: getattr(subject, field) for field in cls.__struct_fields__}
+        assert str(cls.filter(**given_all)) == str(subject)  # type: ignore[attr-defined]
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from("abrw.*> \t7"), max_size=12).map(lambda tail: f"smith.results.{tail}") | st.text(max_size=20))
+def test_parse_of_anything_gives_a_subject_or_an_error_of_ours(text: str) -> None:
+    try:
+        parsed = subjects.parse(text)
+    except (UnknownSubject, InvalidToken):
+        return
+    assert str(parsed) == text
+
+
+def test_parse_refuses() -> None:
+    for unknown in ("smith", "smith.results", "smith.results.a.b", "smith.intents.raw.fs", "smith..results.a", "acme.results.a"):
+        with pytest.raises(UnknownSubject):
+            subjects.parse(unknown)
+    for bad in (
+        "smith.results.*",
+        "smith.results.>",
+        "smith.results.",
+        "smith.intents.raw.fs.read.v2",
+        "smith.dlq.S.c.01",
+        "smith.logs.x.loud",
+    ):
+        with pytest.raises(InvalidToken):
+            subjects.parse(bad)
+
+
+json_value = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a type as msgspec sees it."""
+    info = msgspec.inspect
+    match kind:
+        case info.StructType():
+            fields = {field.name: values(field.type) for field in kind.fields}
+            return st.fixed_dictionaries(fields).map(lambda given: kind.cls(**given))
+        case info.UnionType():
+            return st.one_of(*map(values, kind.types))
+        case info.ListType():
+            return st.lists(values(kind.item_type), max_size=3)
+        case info.DictType():
+            return st.dictionaries(st.text(max_size=5), values(kind.value_type), max_size=3)
+        case info.LiteralType():
+            return st.sampled_from(kind.values)
+        case info.IntType(ge=least, le=most):
+            return st.integers(-(2**80) if least is None else least, 2**80 if most is None else most)
+        case info.FloatType():
+            return st.floats(allow_nan=False, allow_infinity=False)
+        case info.StrType():
+            return st.text(max_size=8)
+        case info.BytesType():
+            return st.binary(max_size=8)
+        case info.BoolType():
+            return st.booleans()
+        case info.NoneType():
+            return st.none()
+        case info.AnyType():
+            return json_value
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("cls", PAYLOADS, ids=lambda cls: cls.__name__)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_payloads_go_over_the_wire_and_back(cls: type[Payload], data: st.DataObject) -> None:
+    payload = data.draw(values(msgspec.inspect.type_info(cls)))
+    assert msgspec.json.decode(msgspec.json.encode(payload), type=cls) == payload
+    if cls.ID_FIELD:
+        assert isinstance(getattr(payload, cls.ID_FIELD), str)
+
+
+# ---- what is imported when
+
+
+def fresh(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_namespaces_are_imported_when_they_are_used() -> None:
+    loaded = (
+        "[name.rpartition('.')[2] for name in sys.modules if name.startswith(('smith_sdk.subjects.', 'smith_sdk.protocol.'))]"
+    )
+    assert fresh(f"import sys, smith_sdk.topology, smith_sdk.subjects; print({loaded})") == "[]"
+    script = f"import sys; from smith_sdk import subjects; subjects.parse('smith.results.a'); print('_intents' in {loaded}, '_root' in {loaded})"
+    assert fresh(script) == "False True"
+
+
+def test_completion_shows_names_for_users_only() -> None:
+    assert [name for name in dir(subjects.intents) if not name.startswith("_")] == [
+        "QuarantineMsg",
+        "RawMsg",
+        "VettedMsg",
+        "quarantine",
+        "raw",
+        "vetted",
+    ]
+    assert dir(subjects) == sorted(subjects.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'intent'"):
+        _ = subjects.intent  # type: ignore[attr-defined]
+
+
+def test_consumers_and_streams() -> None:
+    names = {spec.name: spec for spec in CONTRACT.consumers}
+    executors = {f"executor-{capability.removesuffix('.v1').replace('.', '-')}" for capability in CAPABILITIES}
+    assert set(names) == executors | {"admission", "http-results", "audit-collector", "quarantine-review"}
+    assert names["executor-fs-read"].filters == ("smith.intents.vetted.fs.read.v1.*",)
+    assert names["admission"].filters == ("smith.intents.raw.>",)
+    assert CONTRACT.dead_letters == "smith.dlq"
+    dev, prod = CONTRACT.profile("dev"), CONTRACT.profile("prod")
+    assert sum(stream.max_bytes or 0 for stream in dev) <= 2**30
+    assert {stream.replicas for stream in dev} == {1}
+    assert {stream.replicas for stream in prod} == {3}
+    assert all((stream.max_msg_size or 0) <= (stream.max_bytes or 0) for stream in dev)
+    raw, audit = CONTRACT.stream("SDLC_RAW"), CONTRACT.stream("AUDIT_SECURITY")
+    assert (raw.retention, raw.discard, raw.max_age, raw.max_bytes, raw.max_msgs) == ("workqueue", "new", 21600, 524288000, 50000)
+    assert (audit.retention, audit.deny_delete, audit.deny_purge, audit.max_age) == ("limits", True, True, 365 * 86400)
