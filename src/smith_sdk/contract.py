@@ -181,7 +181,10 @@ class Subscribable(Generic[M_co, S_co]):
 
 
 class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
-    """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload."""
+    """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload.
+
+    The `__init__` that checkers see, here and below, refuses subjects that nobody generated; a generated class has its own.
+    """
 
     if TYPE_CHECKING:
 
@@ -191,6 +194,10 @@ class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
 class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
     """A subject that a stream keeps: `publish` takes it."""
 
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
     def envelope(self, payload: MessageT) -> Envelope:
         """This subject and its payload as one typed pair, for `publish_many`."""
         return Envelope(self, payload)
@@ -198,6 +205,10 @@ class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=T
 
 class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
     """A subject that no stream keeps: `emit` takes it, and whoever does not listen at that moment misses it."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
 
 class Envelope(msgspec.Struct, frozen=True):

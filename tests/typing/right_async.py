@@ -1,0 +1,46 @@
+"""Right uses of the asyncio face: no checker may complain."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
+from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent, IntentResult, LogEntry, SecurityEvent
+from smith_sdk.subjects import capability
+from smith_sdk.subjects.intents import vetted
+
+
+async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, every: Intent, result: IntentResult, log: LogEntry) -> None:
+    await bus.publish(subjects.intents.raw.of(read), read, msg_id="x", headers={"a": "b"}, timeout=5)
+    await bus.publish(subjects.intents.raw.of(every), every)
+    await (await bus.submit(subjects.results.of(result), result))
+    await bus.publish_many([subjects.results.of(result).envelope(result), subjects.intents.raw.of(read).envelope(read)])
+    await bus.emit(subjects.logs.errors.of(log), log)
+    assert_type(await bus.execute(every, timeout=5), IntentResult)
+    assert_type(await bus.execute(read, timeout=5), IntentResult)
+
+
+async def receive(bus: AsyncSmithBus) -> None:
+    async for one in bus.subscribe(subjects.results.filter()):
+        assert_type(one.payload, IntentResult)
+        assert_type(one.subject, subjects.results)
+    async for two in bus.subscribe(subjects.audit.policy.filter() | subjects.audit.security.filter()):
+        assert_type(two.payload, AuditEvent | SecurityEvent)
+    async for three in bus.subscribe(subjects.intents.raw.filter(capability=capability.fs_read_v1)):
+        assert_type(three.payload.params, FsReadV1Params)
+    async for four in bus.consumer(consumers.executor_fs_read).messages():
+        assert_type(four.payload, FsReadV1Intent)
+        assert_type(four.subject, vetted[FsReadV1Intent])
+        await four.ack()
+    async for five in bus.consumer(consumers.admission).messages():
+        assert_type(five.payload, Intent)
+
+
+async def handlers(bus: AsyncSmithBus) -> None:
+    worker = Worker(bus, consumers.executor_fs_read, concurrency=8)
+
+    @worker.handler
+    async def read(msg: Message[FsReadV1Intent]) -> None:
+        assert_type(msg.payload.params.path, str)
+
+    await worker.run()

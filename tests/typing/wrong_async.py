@@ -1,0 +1,66 @@
+# ruff: noqa: B018, F841
+# fmt: off
+"""Wrong uses of the asyncio face. Each line that ends in the marker must be refused by every checker, and no other."""
+
+from __future__ import annotations
+
+from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
+from smith_sdk.protocol import (
+    Domain,
+    FsReadV1Intent,
+    FsReadV1Params,
+    HttpFetchV1Intent,
+    HttpFetchV1Params,
+    IntentResult,
+    LogEntry,
+)
+from smith_sdk.subjects import capability
+
+
+async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
+    await bus.publish("smith.results.abc", result)  # error
+    await bus.publish(subjects.intents.raw.filter(), read)  # error
+    await bus.publish(subjects.intents.raw.of(read), fetch)  # error
+    await bus.publish(subjects.intents.raw.of(read), result)  # error
+    await bus.publish(subjects.intents.raw(capability=capability.fs_raed_v1), read)  # error
+    await bus.publish(subjects.intents.raw(capability="fs.read.v1"), read)  # error
+    await bus.publish(subjects.results(intent_id=Domain("d")), result)  # error
+    await bus.publish(subjects.results(intent_id="abc"), result)  # error
+    await bus.publish(subjects.logs.errors.of(log), log)  # error
+    await bus.publish(subjects.results.of(result), b"{}")  # error
+    await bus.submit("smith.results.abc", result)  # error
+    await bus.submit(subjects.results.filter(), result)  # error
+    await bus.submit(subjects.intents.raw.of(read), fetch)  # error
+    await bus.publish_many([(subjects.results.of(result), result)])  # error
+    await bus.publish_many([subjects.results.of(result).envelope(read)])  # error
+    await bus.emit("smith.logs.errors.api", log)  # error
+    await bus.emit(subjects.results.of(result), result)  # error
+    await bus.emit(subjects.logs.errors.of(log), result)  # error
+    await bus.execute(result, timeout=5)  # error
+    FsReadV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x"))  # error
+
+
+async def receive(bus: AsyncSmithBus) -> None:
+    bus.subscribe("smith.results.*")  # error
+    bus.consumer("executor-fs-read")  # error
+    bus.consumer(consumers.executor_fs_raed)  # error
+    async for result in bus.subscribe(subjects.results.filter()):
+        result.payload.params  # error
+    async for msg in bus.consumer(consumers.executor_fs_read).messages():
+        msg.payload.params.url  # error
+        fetched: HttpFetchV1Intent = msg.payload  # error
+        msg.subject.intent_id  # error
+
+
+async def handlers(bus: AsyncSmithBus) -> None:
+    worker = Worker(bus, consumers.executor_fs_read)
+
+    @worker.handler  # error
+    async def other(msg: Message[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler
+    async def read(msg: Message[FsReadV1Intent]) -> None:
+        params: HttpFetchV1Params = msg.payload.params  # error
+        right: FsReadV1Params = msg.payload.params
+        del params, right

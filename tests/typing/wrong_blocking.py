@@ -1,0 +1,67 @@
+# ruff: noqa: B018, F841
+# fmt: off
+"""Wrong uses of the blocking face. Each line that ends in the marker must be refused by every checker, and no other."""
+
+from __future__ import annotations
+
+from smith_sdk import SmithBus, consumers, subjects
+from smith_sdk.protocol import (
+    Domain,
+    FsReadV1Intent,
+    FsReadV1Params,
+    HttpFetchV1Intent,
+    HttpFetchV1Params,
+    IntentResult,
+    LogEntry,
+)
+from smith_sdk.subjects import capability
+from smith_sdk.sync import Message, Worker
+
+
+def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
+    bus.publish("smith.results.abc", result)  # error
+    bus.publish(subjects.intents.raw.filter(), read)  # error
+    bus.publish(subjects.intents.raw.of(read), fetch)  # error
+    bus.publish(subjects.intents.raw.of(read), result)  # error
+    bus.publish(subjects.intents.raw(capability=capability.fs_raed_v1), read)  # error
+    bus.publish(subjects.intents.raw(capability="fs.read.v1"), read)  # error
+    bus.publish(subjects.results(intent_id=Domain("d")), result)  # error
+    bus.publish(subjects.results(intent_id="abc"), result)  # error
+    bus.publish(subjects.logs.errors.of(log), log)  # error
+    bus.publish(subjects.results.of(result), b"{}")  # error
+    bus.submit("smith.results.abc", result)  # error
+    bus.submit(subjects.results.filter(), result)  # error
+    bus.submit(subjects.intents.raw.of(read), fetch)  # error
+    bus.publish_many([(subjects.results.of(result), result)])  # error
+    bus.publish_many([subjects.results.of(result).envelope(read)])  # error
+    bus.emit("smith.logs.errors.api", log)  # error
+    bus.emit(subjects.results.of(result), result)  # error
+    bus.emit(subjects.logs.errors.of(log), result)  # error
+    bus.execute(result, timeout=5)  # error
+    FsReadV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x"))  # error
+
+
+def receive(bus: SmithBus) -> None:
+    bus.subscribe("smith.results.*")  # error
+    bus.consumer("executor-fs-read")  # error
+    bus.consumer(consumers.executor_fs_raed)  # error
+    for result in bus.subscribe(subjects.results.filter()):
+        result.payload.params  # error
+    for msg in bus.consumer(consumers.executor_fs_read).messages():
+        msg.payload.params.url  # error
+        fetched: HttpFetchV1Intent = msg.payload  # error
+        msg.subject.intent_id  # error
+
+
+def handlers(bus: SmithBus) -> None:
+    worker = Worker(bus, consumers.executor_fs_read)
+
+    @worker.handler  # error
+    def other(msg: Message[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler
+    def read(msg: Message[FsReadV1Intent]) -> None:
+        params: HttpFetchV1Params = msg.payload.params  # error
+        right: FsReadV1Params = msg.payload.params
+        del params, right
