@@ -1,20 +1,10 @@
-"""The generator: a spec of subjects (`subjects.toml`) in, typed Python out. It imports nothing of `smith_sdk`."""
+"""The generator: a spec of subjects (`subjects.toml`) in, typed Python out. It imports nothing of `smith_sdk`.
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from . import checks, render, resolve, spec
-from .errors import SpecError, SpecErrors
-
-__all__ = ["SpecError", "SpecErrors", "compile_spec"]
-
-
-def compile_spec(text: str, file: str = "subjects.toml", *, out: Path | None = None) -> dict[str, str]:
-    """Every generated file of a spec: path inside the output directory -> text. Raises `SpecErrors`.
-
-    With `out`, the directory they are meant for, its name is checked against the spec's `package`.
-    """
-    read = spec.read(text, file)
-    checks.check(read, out)
-    return render.render(resolve.build(read))
+spec.py, locate.py    TOML -> strict structs, each key with its line
+checks.py, wire_checks.py    what can be wrong with a spec
+placeholders.py, patterns.py, fieldtypes.py, names.py    the small languages of a spec, and how its names become Python's
+resolve.py -> model.py    what the spec means, with every Python name decided
+render.py, trie.py, templates/    the model as source: formatted, compiled, the same every time
+publish.py    comparing with what stands there, and putting it into place
+compile.py, cli.py    all of it in a row, and the command
+"""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import keyword
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,11 +17,10 @@ import msgspec
 from . import fieldtypes, names, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
+from .patterns import LITERAL
 from .placeholders import PLACEHOLDER, split
 from .resolve import GENERATORS
 from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
-
-LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 _SUBJECT_MEMBERS: Final = frozenset(
     (

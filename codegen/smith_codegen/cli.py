@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import compile_spec
 from .errors import SpecErrors
-from .publish import ForeignFiles, compare, publish
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, metavar="OUT", help="the directory of the package, such as src/smith_sdk")
     parser.add_argument("--check", action="store_true", help="write nothing; show what differs, and fail if anything does")
     given = parser.parse_args(argv)
+    missing = [name for name in ("jinja2", "ruff") if importlib.util.find_spec(name) is None]
+    if missing:
+        print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
+        return 2
+    from .compile import compile_spec
+    from .publish import ForeignFiles, compare, publish
+
     try:
         text = given.spec.read_text(encoding="utf-8")
         files = compile_spec(text, str(given.spec), out=given.out)

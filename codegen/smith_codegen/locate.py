@@ -40,7 +40,10 @@ class _Walk:
                 self.at += 2 if double else 1
                 table = tuple(self.key())
                 self.at += 2 if double else 1
+                for length in range(1, len(table)):
+                    self.note(table[:length], start)
                 if double:
+                    self.note(table, start)
                     index = self.arrays.get(table, 0)
                     self.arrays[table] = index + 1
                     table = (*table, str(index))

@@ -6,6 +6,7 @@ or `TAIL`, NATS's `>`. A pattern with closed sets is a list of such tuples, one 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Final
@@ -28,6 +29,9 @@ class Tail(msgspec.Struct, frozen=True):
 
 
 TAIL: Final = Tail()
+LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+"""What a spec may write as a token: what every NATS client and every shell takes. (Values that come at run time may be any token.)"""
+
 Position = str | Open | Tail
 Positions = tuple[Position, ...]
 

@@ -168,17 +168,21 @@ def _refused(token: Token, value: str) -> str:
         return f"not is_token({value}){excluded}"
     if token.kind == "int":
         return f"not is_int_token({value}, {token.min!r}, {token.max!r})"
-    values = f"_{token.name}.ALL" if token.kind == "cap" else f"{token.name.upper()}_VALUES"
-    return f"not isinstance({value}, str) or {value} not in {values}"
+    return f"not isinstance({value}, str) or {value} not in {_values(token)}"
+
+
+def _values(token: Token) -> str:
+    """Where the values of a closed set stand."""
+    return f"_{token.name}.ALL" if token.kind == "cap" else f"{token.name.upper()}_VALUES"
 
 
 def _allowed(token: Token) -> str:
-    """The rest of the call that says what is allowed instead."""
+    """The rest of the call that says what is allowed."""
     if token.kind == "int":
         bounds = [f"{word} {bound}" for word, bound in (("from", token.min), ("to", token.max)) if bound is not None]
         return f", {' '.join(['a whole number', *bounds])!r}"
     if token.values:
-        return f", {', '.join(token.values)!r}"
+        return f", ', '.join(sorted({_values(token)}))"
     return f", {'any token but ' + ', '.join(token.exclude)!r}" if token.exclude else ""
 
 

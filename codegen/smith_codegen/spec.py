@@ -11,7 +11,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -255,7 +255,9 @@ class _Reader:
                 self.wrong((*path, *inner), f"`{missing[1]}` is missing", f"add `{missing[1]} = ...`")
                 return None
             full = (*path, *(part for part in inner if part != "..."))
-            self.wrong(full, problem[:1].lower() + problem[1:].replace("`", ""), "give a value of that type")
+            choices = get_args(_type_at(kind, inner))
+            fix = f"one of {', '.join(choices)}" if problem.startswith("Invalid enum value") else "give a value of that type"
+            self.wrong(full, problem[:1].lower() + problem[1:].replace("`", ""), fix)
             return None
 
 
@@ -264,9 +266,15 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 def _fields_at(kind: Any, path: Path) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(_type_at(kind, path)))
+
+
+def _type_at(kind: Any, path: Path) -> Any:
     for part in path:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            break  # inside a list or a map
         kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
-    return tuple(field.name for field in msgspec.structs.fields(kind))
+    return kind
 
 
 def _known(key: str, names: tuple[str, ...]) -> str:

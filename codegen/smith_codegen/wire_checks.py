@@ -11,11 +11,10 @@ from typing import Final
 
 from . import patterns
 from .errors import SpecError
-from .patterns import Positions
+from .patterns import LITERAL, Positions
 from .placeholders import PLACEHOLDER, parts_of, split, widest
 from .spec import ConsumerDecl, Spec, StreamDecl, seconds, size
 
-_LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _STREAM_TOKEN: Final = re.compile(r"[A-Za-z0-9_$-]{1,256}")
 
 
@@ -32,6 +31,8 @@ def check(spec: Spec) -> Iterator[SpecError]:
     yield from _stream_overlaps(spec, streams)
     yield from _consumers(spec)
     for name, profile in spec.profiles.items():
+        if profile.fit is not None and size(profile.fit) < 1:
+            yield spec.error(("profiles", name, "fit"), "is less than 1", "leave it out to keep the sizes")
         if not 1 <= profile.replicas <= 5:
             yield spec.error(("profiles", name, "replicas"), f"{profile.replicas} replicas", "the server takes 1 to 5")
 
@@ -54,7 +55,7 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
                 seen.append(match[1])
             elif "{" in piece or "}" in piece:
                 yield spec.error(key, f"{piece!r}: a placeholder is a whole token", "separate it by dots")
-            elif not _LITERAL.fullmatch(piece):
+            elif not LITERAL.fullmatch(piece):
                 yield spec.error(key, f"{piece!r} is no token", "use letters, digits, '_' and '-' between the dots")
         if pieces[: len(root)] != root:
             yield spec.error(key, f"does not begin with {spec.spec.root}", "every subject begins with [spec].root")
@@ -92,7 +93,7 @@ def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
 def _streams(spec: Spec) -> Iterator[SpecError]:
     for name, decl in spec.streams.items():
         key = ("streams", name)
-        if not _LITERAL.fullmatch(name):
+        if not LITERAL.fullmatch(name):
             yield spec.error(key, f"{name!r} is no name of a stream", "use letters, digits, '_' and '-'")
         if not decl.subjects:
             yield spec.error((*key, "subjects"), "is empty", "name what the stream captures")
@@ -111,6 +112,10 @@ def _limits(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
         value = getattr(decl, which)
         if value is not None and size(value) < 1:
             yield spec.error((*key, which), "is less than 1", "leave it out for no limit")
+    for which in ("max_age", "duplicate_window"):
+        value = getattr(decl, which)
+        if value is not None and seconds(value) <= 0:
+            yield spec.error((*key, which), "is zero", "leave it out to have the server's own")
     if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
         yield spec.error((*key, "duplicate_window"), "is longer than max_age, which the server refuses", "shorten it")
 
@@ -162,7 +167,7 @@ def _consumers(spec: Spec) -> Iterator[SpecError]:
         key = ("consumers", name)
         errors = [*_consumer_limits(spec, name, decl), *_filter(spec, name, decl)]
         yield from errors
-        if not _LITERAL.fullmatch(name):
+        if not LITERAL.fullmatch(name):
             yield spec.error(key, f"{name!r} is no name of a consumer", "use letters, digits, '_' and '-'")
         if spec.streams[decl.stream].external:
             yield spec.error(
@@ -214,7 +219,7 @@ def _admits(spec: Spec, token: str, value: str) -> bool:
     if decl.base == "int":
         number = int(value) if re.fullmatch(r"0|-?[1-9]\d*", value) else None
         return number is not None and (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)
-    return _LITERAL.fullmatch(value) is not None and value not in decl.exclude
+    return LITERAL.fullmatch(value) is not None and value not in decl.exclude
 
 
 def _consumer_limits(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:

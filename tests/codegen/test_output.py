@@ -15,8 +15,9 @@ import pytest
 
 import smith_codegen.render
 import smith_sdk
-from smith_codegen import compile_spec, spec
+from smith_codegen import spec
 from smith_codegen.cli import main
+from smith_codegen.compile import compile_spec
 from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
 from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
 
@@ -52,7 +53,7 @@ def test_what_is_committed_is_what_the_spec_says(capsys: pytest.CaptureFixture[s
 
 def test_the_same_bytes_in_another_process_with_another_hash_seed_and_directory(tmp_path: Path) -> None:
     (tmp_path / "ruff.toml").write_text("line-length = 40\n")  # a user's configuration does not matter
-    script = "import sys, json, smith_codegen; json.dump(smith_codegen.compile_spec(open(sys.argv[1]).read()), sys.stdout)"
+    script = "import sys, json, smith_codegen.compile as c; json.dump(c.compile_spec(open(sys.argv[1]).read()), sys.stdout)"
     found = [
         subprocess.run(
             [sys.executable, "-c", script, str(ACME_FILE)],
@@ -89,7 +90,7 @@ def test_generator_and_runtime_agree_on_the_abi(acme: ModuleType) -> None:
 
 
 def test_the_generator_imports_nothing_of_the_sdk() -> None:
-    script = "import sys, smith_codegen.cli; print([name for name in sys.modules if name.startswith('smith_sdk')])"
+    script = "import sys, smith_codegen.cli, smith_codegen.compile; print([name for name in sys.modules if name.startswith('smith_sdk')])"
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -157,6 +158,15 @@ def test_a_wrong_spec_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert f"{wrong}:" in capsys.readouterr().err
     assert not (tmp_path / "acme_bus").exists()
     assert main([str(tmp_path / "none.toml"), str(tmp_path / "acme_bus")]) == 2
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['jinja2'] = None; from smith_codegen.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(ACME_FILE), str(tmp_path / "acme_bus")], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == "the generator needs jinja2: pip install 'smith-sdk[codegen]'\n"
 
 
 # ---- what was generated works

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from smith_codegen import SpecErrors, compile_spec
 from smith_codegen.cli import main
+from smith_codegen.compile import compile_spec
+from smith_codegen.errors import SpecErrors
 
 ACME = Path(__file__).with_name("acme.toml").read_text()
 
@@ -41,7 +42,7 @@ CASES = {
     "bool is no int": ("max_attempts = 3", "max_attempts = true # !", "consumers.buyer.max_attempts", "expected int"),
     "no table": ("[profiles.dev]\nfit = \"1GiB\"", "[profiles]\ndev = 3 # !", "profiles.dev", "expected"),
     "missing key": ('[consumers.buyer]\nstream = "ORDERS"', "[consumers.buyer] # !", "consumers.buyer", "`stream` is missing"),
-    "no such choice": ('retention = "workqueue"', 'retention = "queue" # !', "streams.ORDERS.retention", "queue"),
+    "no such choice": ('retention = "workqueue"', 'retention = "queue" # !', "streams.ORDERS.retention", "one of limits, interest, workqueue"),
     "no duration": ('max_age = "1h"', 'max_age = "1 hour" # !', "streams.ORDERS.max_age", "no duration"),
     "no size": ('max_bytes = "10MiB"', 'max_bytes = "10MB" # !', "streams.DONE.max_bytes", "no size"),
     # names
@@ -100,6 +101,7 @@ CASES = {
     "stream captures nothing": ("external = true", "", "streams.OTHERS", "external = true"),
     "external captures ours": (ORDERS, ORDERS + "\nexternal = true # !", "streams.ORDERS.external", "remove external"),
     "no pattern of NATS": (ORDERS, 'subjects = ["acme.>.x"] # !', "streams.ORDERS.subjects.0", "no pattern of NATS"),
+    "age of zero": ('max_age = "1h"', 'max_age = "0s" # !', "streams.ORDERS.max_age", "is zero"),
     "window longer than age": ('duplicate_window = "90s"', 'duplicate_window = "2h" # !', "streams.ORDERS.duplicate_window", "longer than max_age"),
     # consumers
     "filters overlap on a work queue": (BUYER, 'filter = { subject = "orders.placed" }', "consumers.seller-one", "10100"),

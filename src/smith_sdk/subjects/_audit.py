@@ -24,7 +24,7 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
 
     def __post_init__(self) -> None:
         if not is_token(self.intent_id):
-            refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id)
+            refuse_token(self.PATTERN, "intent_id", self.intent_id)
 
     def __str__(self) -> str:
         return f"smith.audit.execution.{self.intent_id}"
@@ -45,7 +45,7 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
     def of(cls, message: AuditEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, AuditEvent):
-            refuse_message("smith.audit.execution.{intent_id}", "AuditEvent", message)
+            refuse_message(cls.PATTERN, "AuditEvent", message)
         read: Any = message
         return cls(
             intent_id=read.intent_id,
@@ -59,7 +59,7 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
     ) -> Filter[AuditEvent, AuditExecution]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
-            refuse_token("smith.audit.execution.{intent_id}", "intent_id", intent_id)
+            refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
 
 
@@ -79,7 +79,7 @@ class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPoli
 
     def __post_init__(self) -> None:
         if not is_token(self.intent_id):
-            refuse_token("smith.audit.policy.{intent_id}", "intent_id", self.intent_id)
+            refuse_token(self.PATTERN, "intent_id", self.intent_id)
 
     def __str__(self) -> str:
         return f"smith.audit.policy.{self.intent_id}"
@@ -100,7 +100,7 @@ class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPoli
     def of(cls, message: AuditEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, AuditEvent):
-            refuse_message("smith.audit.policy.{intent_id}", "AuditEvent", message)
+            refuse_message(cls.PATTERN, "AuditEvent", message)
         read: Any = message
         return cls(
             intent_id=read.intent_id,
@@ -114,7 +114,7 @@ class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPoli
     ) -> Filter[AuditEvent, AuditPolicy]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
-            refuse_token("smith.audit.policy.{intent_id}", "intent_id", intent_id)
+            refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.audit.policy.{'*' if intent_id is None else intent_id}")
 
 
@@ -134,7 +134,7 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
 
     def __post_init__(self) -> None:
         if not is_token(self.event_type):
-            refuse_token("smith.audit.security.{event_type}", "event_type", self.event_type)
+            refuse_token(self.PATTERN, "event_type", self.event_type)
 
     def __str__(self) -> str:
         return f"smith.audit.security.{self.event_type}"
@@ -155,7 +155,7 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
     def of(cls, message: SecurityEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, SecurityEvent):
-            refuse_message("smith.audit.security.{event_type}", "SecurityEvent", message)
+            refuse_message(cls.PATTERN, "SecurityEvent", message)
         read: Any = message
         return cls(
             event_type=read.event_type,
@@ -169,7 +169,7 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
     ) -> Filter[SecurityEvent, AuditSecurity]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if event_type is not None and (not is_token(event_type)):
-            refuse_token("smith.audit.security.{event_type}", "event_type", event_type)
+            refuse_token(cls.PATTERN, "event_type", event_type)
         return Filter(f"smith.audit.security.{'*' if event_type is None else event_type}")
 
 

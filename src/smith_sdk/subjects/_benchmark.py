@@ -24,7 +24,7 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.runs.{run_id}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.runs.{self.run_id}"
@@ -45,7 +45,7 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
     def of(cls, message: BenchmarkEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.runs.{run_id}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -59,7 +59,7 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
     ) -> Filter[BenchmarkEvent, BenchmarkRuns]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.runs.{run_id}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         return Filter(f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
 
 
@@ -80,9 +80,9 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
         if not is_token(self.step_id):
-            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", self.step_id)
+            refuse_token(self.PATTERN, "step_id", self.step_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.steps.{self.run_id}.{self.step_id}"
@@ -104,7 +104,7 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     def of(cls, message: BenchmarkEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.steps.{run_id}.{step_id}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -120,9 +120,9 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     ) -> Filter[BenchmarkEvent, BenchmarkSteps]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         if step_id is not None and (not is_token(step_id)):
-            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", step_id)
+            refuse_token(cls.PATTERN, "step_id", step_id)
         return Filter(f"smith.benchmark.steps.{'*' if run_id is None else run_id}.{'*' if step_id is None else step_id}")
 
 
@@ -143,9 +143,9 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.tools.{run_id}.{tool_name}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
         if not is_token(self.tool_name):
-            refuse_token("smith.benchmark.tools.{run_id}.{tool_name}", "tool_name", self.tool_name)
+            refuse_token(self.PATTERN, "tool_name", self.tool_name)
 
     def __str__(self) -> str:
         return f"smith.benchmark.tools.{self.run_id}.{self.tool_name}"
@@ -172,7 +172,7 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.tools.{run_id}.{tool_name}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -188,9 +188,9 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     ) -> Filter[BenchmarkEvent, BenchmarkTools]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.tools.{run_id}.{tool_name}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         if tool_name is not None and (not is_token(tool_name)):
-            refuse_token("smith.benchmark.tools.{run_id}.{tool_name}", "tool_name", tool_name)
+            refuse_token(cls.PATTERN, "tool_name", tool_name)
         return Filter(f"smith.benchmark.tools.{'*' if run_id is None else run_id}.{'*' if tool_name is None else tool_name}")
 
 
@@ -211,9 +211,9 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.context.{run_id}.{segment_id}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
         if not is_token(self.segment_id):
-            refuse_token("smith.benchmark.context.{run_id}.{segment_id}", "segment_id", self.segment_id)
+            refuse_token(self.PATTERN, "segment_id", self.segment_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.context.{self.run_id}.{self.segment_id}"
@@ -240,7 +240,7 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.context.{run_id}.{segment_id}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -256,9 +256,9 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
     ) -> Filter[BenchmarkEvent, BenchmarkContext]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.context.{run_id}.{segment_id}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         if segment_id is not None and (not is_token(segment_id)):
-            refuse_token("smith.benchmark.context.{run_id}.{segment_id}", "segment_id", segment_id)
+            refuse_token(cls.PATTERN, "segment_id", segment_id)
         return Filter(f"smith.benchmark.context.{'*' if run_id is None else run_id}.{'*' if segment_id is None else segment_id}")
 
 
@@ -281,9 +281,9 @@ class BenchmarkFailures(
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.failures.{run_id}.{failure_type}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
         if not is_token(self.failure_type):
-            refuse_token("smith.benchmark.failures.{run_id}.{failure_type}", "failure_type", self.failure_type)
+            refuse_token(self.PATTERN, "failure_type", self.failure_type)
 
     def __str__(self) -> str:
         return f"smith.benchmark.failures.{self.run_id}.{self.failure_type}"
@@ -310,7 +310,7 @@ class BenchmarkFailures(
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.failures.{run_id}.{failure_type}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -326,9 +326,9 @@ class BenchmarkFailures(
     ) -> Filter[BenchmarkEvent, BenchmarkFailures]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.failures.{run_id}.{failure_type}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         if failure_type is not None and (not is_token(failure_type)):
-            refuse_token("smith.benchmark.failures.{run_id}.{failure_type}", "failure_type", failure_type)
+            refuse_token(cls.PATTERN, "failure_type", failure_type)
         return Filter(
             f"smith.benchmark.failures.{'*' if run_id is None else run_id}.{'*' if failure_type is None else failure_type}"
         )
@@ -353,9 +353,9 @@ class BenchmarkEarlyStop(
 
     def __post_init__(self) -> None:
         if not is_token(self.run_id):
-            refuse_token("smith.benchmark.early_stop.{run_id}.{reason}", "run_id", self.run_id)
+            refuse_token(self.PATTERN, "run_id", self.run_id)
         if not is_token(self.reason):
-            refuse_token("smith.benchmark.early_stop.{run_id}.{reason}", "reason", self.reason)
+            refuse_token(self.PATTERN, "reason", self.reason)
 
     def __str__(self) -> str:
         return f"smith.benchmark.early_stop.{self.run_id}.{self.reason}"
@@ -382,7 +382,7 @@ class BenchmarkEarlyStop(
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.early_stop.{run_id}.{reason}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             run_id=read.run_id,
@@ -398,9 +398,9 @@ class BenchmarkEarlyStop(
     ) -> Filter[BenchmarkEvent, BenchmarkEarlyStop]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
-            refuse_token("smith.benchmark.early_stop.{run_id}.{reason}", "run_id", run_id)
+            refuse_token(cls.PATTERN, "run_id", run_id)
         if reason is not None and (not is_token(reason)):
-            refuse_token("smith.benchmark.early_stop.{run_id}.{reason}", "reason", reason)
+            refuse_token(cls.PATTERN, "reason", reason)
         return Filter(f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}")
 
 
@@ -422,7 +422,7 @@ class BenchmarkOptimizer(
 
     def __post_init__(self) -> None:
         if not is_token(self.task_type):
-            refuse_token("smith.benchmark.optimizer.{task_type}", "task_type", self.task_type)
+            refuse_token(self.PATTERN, "task_type", self.task_type)
 
     def __str__(self) -> str:
         return f"smith.benchmark.optimizer.{self.task_type}"
@@ -447,7 +447,7 @@ class BenchmarkOptimizer(
     ) -> Filter[BenchmarkEvent, BenchmarkOptimizer]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if task_type is not None and (not is_token(task_type)):
-            refuse_token("smith.benchmark.optimizer.{task_type}", "task_type", task_type)
+            refuse_token(cls.PATTERN, "task_type", task_type)
         return Filter(f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
 
 
@@ -469,7 +469,7 @@ class BenchmarkTaskFeatures(
 
     def __post_init__(self) -> None:
         if not is_token(self.task_id):
-            refuse_token("smith.benchmark.task_features.{task_id}", "task_id", self.task_id)
+            refuse_token(self.PATTERN, "task_id", self.task_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.task_features.{self.task_id}"
@@ -490,7 +490,7 @@ class BenchmarkTaskFeatures(
     def of(cls, message: BenchmarkEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message("smith.benchmark.task_features.{task_id}", "BenchmarkEvent", message)
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
         return cls(
             task_id=read.task_id,
@@ -504,7 +504,7 @@ class BenchmarkTaskFeatures(
     ) -> Filter[BenchmarkEvent, BenchmarkTaskFeatures]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if task_id is not None and (not is_token(task_id)):
-            refuse_token("smith.benchmark.task_features.{task_id}", "task_id", task_id)
+            refuse_token(cls.PATTERN, "task_id", task_id)
         return Filter(f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")
 
 

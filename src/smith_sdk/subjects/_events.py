@@ -26,7 +26,7 @@ class EventsExecutorLifecycle(
 
     def __post_init__(self) -> None:
         if not is_token(self.executor_id):
-            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", self.executor_id)
+            refuse_token(self.PATTERN, "executor_id", self.executor_id)
 
     def __str__(self) -> str:
         return f"smith.events.executor.lifecycle.{self.executor_id}"
@@ -47,7 +47,7 @@ class EventsExecutorLifecycle(
     def of(cls, message: LifecycleEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, LifecycleEvent):
-            refuse_message("smith.events.executor.lifecycle.{executor_id}", "LifecycleEvent", message)
+            refuse_message(cls.PATTERN, "LifecycleEvent", message)
         read: Any = message
         return cls(
             executor_id=read.executor_id,
@@ -61,7 +61,7 @@ class EventsExecutorLifecycle(
     ) -> Filter[LifecycleEvent, EventsExecutorLifecycle]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if executor_id is not None and (not is_token(executor_id)):
-            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", executor_id)
+            refuse_token(cls.PATTERN, "executor_id", executor_id)
         return Filter(f"smith.events.executor.lifecycle.{'*' if executor_id is None else executor_id}")
 
 
@@ -81,7 +81,7 @@ class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "Events
 
     def __post_init__(self) -> None:
         if not is_token(self.service):
-            refuse_token("smith.events.health.{service}", "service", self.service)
+            refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.events.health.{self.service}"
@@ -102,7 +102,7 @@ class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "Events
     def of(cls, message: HealthEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, HealthEvent):
-            refuse_message("smith.events.health.{service}", "HealthEvent", message)
+            refuse_message(cls.PATTERN, "HealthEvent", message)
         read: Any = message
         return cls(
             service=read.service,
@@ -116,7 +116,7 @@ class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "Events
     ) -> Filter[HealthEvent, EventsHealth]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
-            refuse_token("smith.events.health.{service}", "service", service)
+            refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.events.health.{'*' if service is None else service}")
 
 
@@ -136,7 +136,7 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
 
     def __post_init__(self) -> None:
         if not is_token(self.service):
-            refuse_token("smith.events.metrics.{service}", "service", self.service)
+            refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.events.metrics.{self.service}"
@@ -157,7 +157,7 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
     def of(cls, message: MetricsEvent) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, MetricsEvent):
-            refuse_message("smith.events.metrics.{service}", "MetricsEvent", message)
+            refuse_message(cls.PATTERN, "MetricsEvent", message)
         read: Any = message
         return cls(
             service=read.service,
@@ -171,7 +171,7 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
     ) -> Filter[MetricsEvent, EventsMetrics]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
-            refuse_token("smith.events.metrics.{service}", "service", service)
+            refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.events.metrics.{'*' if service is None else service}")
 
 

@@ -25,12 +25,7 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(
-                "smith.intents.raw.{capability}",
-                "capability",
-                self.capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
 
     def __str__(self) -> str:
         return f"smith.intents.raw.{self.capability}"
@@ -52,7 +47,7 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
     def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, Intent):
-            refuse_message("smith.intents.raw.{capability}", "Intent", message)
+            refuse_message(cls.PATTERN, "Intent", message)
         read: Any = message
         return IntentsRaw(
             capability=read.capability,
@@ -82,12 +77,7 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
     ) -> Filter[Any, Any]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(
-                "smith.intents.raw.{capability}",
-                "capability",
-                capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         return Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
 
 
@@ -108,14 +98,9 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(
-                "smith.intents.vetted.{capability}.{domain}",
-                "capability",
-                self.capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
         if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain)
+            refuse_token(self.PATTERN, "domain", self.domain)
 
     def __str__(self) -> str:
         return f"smith.intents.vetted.{self.capability}.{self.domain}"
@@ -138,7 +123,7 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
     def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, Intent):
-            refuse_message("smith.intents.vetted.{capability}.{domain}", "Intent", message)
+            refuse_message(cls.PATTERN, "Intent", message)
         read: Any = message
         return IntentsVetted(
             capability=read.capability,
@@ -172,14 +157,9 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
     ) -> Filter[Any, Any]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(
-                "smith.intents.vetted.{capability}.{domain}",
-                "capability",
-                capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         if domain is not None and (not is_token(domain)):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", domain)
+            refuse_token(cls.PATTERN, "domain", domain)
         return Filter(f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}")
 
 
@@ -201,12 +181,7 @@ class IntentsQuarantine(
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(
-                "smith.intents.quarantine.{capability}",
-                "capability",
-                self.capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
 
     def __str__(self) -> str:
         return f"smith.intents.quarantine.{self.capability}"
@@ -231,12 +206,7 @@ class IntentsQuarantine(
     ) -> Filter[QuarantinedIntent, IntentsQuarantine]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(
-                "smith.intents.quarantine.{capability}",
-                "capability",
-                capability,
-                "fs.read.v1, fs.write.v1, http.fetch.v1, git.clone.v1, archive.read.v1, sqlite.query.v1, bench.report.v1, shell.exec.v1",
-            )
+            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         return Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
 
 

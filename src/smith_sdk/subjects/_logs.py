@@ -25,11 +25,9 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
 
     def __post_init__(self) -> None:
         if not is_token(self.log_service) or self.log_service in ("errors", "performance", "security"):
-            refuse_token(
-                "smith.logs.{log_service}.{level}", "log_service", self.log_service, "any token but errors, performance, security"
-            )
+            refuse_token(self.PATTERN, "log_service", self.log_service, "any token but errors, performance, security")
         if not isinstance(self.level, str) or self.level not in LEVEL_VALUES:
-            refuse_token("smith.logs.{log_service}.{level}", "level", self.level, "trace, debug, info, warn, error")
+            refuse_token(self.PATTERN, "level", self.level, ", ".join(sorted(LEVEL_VALUES)))
 
     def __str__(self) -> str:
         return f"smith.logs.{self.log_service}.{self.level}"
@@ -56,7 +54,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, LogEntry):
-            refuse_message("smith.logs.{log_service}.{level}", "LogEntry", message)
+            refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
         return cls(
             log_service=log_service,
@@ -72,11 +70,9 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
     ) -> Filter[LogEntry, LogsService | LogsErrors | LogsPerformance]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if log_service is not None and (not is_token(log_service) or log_service in ("errors", "performance", "security")):
-            refuse_token(
-                "smith.logs.{log_service}.{level}", "log_service", log_service, "any token but errors, performance, security"
-            )
+            refuse_token(cls.PATTERN, "log_service", log_service, "any token but errors, performance, security")
         if level is not None and (not isinstance(level, str) or level not in LEVEL_VALUES):
-            refuse_token("smith.logs.{log_service}.{level}", "level", level, "trace, debug, info, warn, error")
+            refuse_token(cls.PATTERN, "level", level, ", ".join(sorted(LEVEL_VALUES)))
         return Filter(f"smith.logs.{'*' if log_service is None else log_service}.{'*' if level is None else level}")
 
 
@@ -96,7 +92,7 @@ class LogsErrors(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsErrors"], fr
 
     def __post_init__(self) -> None:
         if not is_token(self.service):
-            refuse_token("smith.logs.errors.{service}", "service", self.service)
+            refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.logs.errors.{self.service}"
@@ -117,7 +113,7 @@ class LogsErrors(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsErrors"], fr
     def of(cls, message: LogEntry) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, LogEntry):
-            refuse_message("smith.logs.errors.{service}", "LogEntry", message)
+            refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
         return cls(
             service=read.service,
@@ -131,7 +127,7 @@ class LogsErrors(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsErrors"], fr
     ) -> Filter[LogEntry, LogsErrors]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
-            refuse_token("smith.logs.errors.{service}", "service", service)
+            refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.logs.errors.{'*' if service is None else service}")
 
 
@@ -151,7 +147,7 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
 
     def __post_init__(self) -> None:
         if not is_token(self.service):
-            refuse_token("smith.logs.performance.{service}", "service", self.service)
+            refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.logs.performance.{self.service}"
@@ -172,7 +168,7 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
     def of(cls, message: LogEntry) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, LogEntry):
-            refuse_message("smith.logs.performance.{service}", "LogEntry", message)
+            refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
         return cls(
             service=read.service,
@@ -186,7 +182,7 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
     ) -> Filter[LogEntry, LogsPerformance]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
-            refuse_token("smith.logs.performance.{service}", "service", service)
+            refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.logs.performance.{'*' if service is None else service}")
 
 
@@ -207,9 +203,9 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
 
     def __post_init__(self) -> None:
         if not is_token(self.service):
-            refuse_token("smith.logs.security.{service}.{event_type}", "service", self.service)
+            refuse_token(self.PATTERN, "service", self.service)
         if not is_token(self.event_type):
-            refuse_token("smith.logs.security.{service}.{event_type}", "event_type", self.event_type)
+            refuse_token(self.PATTERN, "event_type", self.event_type)
 
     def __str__(self) -> str:
         return f"smith.logs.security.{self.service}.{self.event_type}"
@@ -236,7 +232,7 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
     ) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, LogEntry):
-            refuse_message("smith.logs.security.{service}.{event_type}", "LogEntry", message)
+            refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
         return cls(
             service=read.service,
@@ -252,9 +248,9 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
     ) -> Filter[LogEntry, LogsSecurity]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
-            refuse_token("smith.logs.security.{service}.{event_type}", "service", service)
+            refuse_token(cls.PATTERN, "service", service)
         if event_type is not None and (not is_token(event_type)):
-            refuse_token("smith.logs.security.{service}.{event_type}", "event_type", event_type)
+            refuse_token(cls.PATTERN, "event_type", event_type)
         return Filter(f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}")
 
 

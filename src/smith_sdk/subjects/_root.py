@@ -34,7 +34,7 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
 
     def __post_init__(self) -> None:
         if not is_token(self.intent_id):
-            refuse_token("smith.results.{intent_id}", "intent_id", self.intent_id)
+            refuse_token(self.PATTERN, "intent_id", self.intent_id)
 
     def __str__(self) -> str:
         return f"smith.results.{self.intent_id}"
@@ -55,7 +55,7 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
     def of(cls, message: IntentResult) -> Self:
         """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
         if not isinstance(message, IntentResult):
-            refuse_message("smith.results.{intent_id}", "IntentResult", message)
+            refuse_message(cls.PATTERN, "IntentResult", message)
         read: Any = message
         return cls(
             intent_id=read.intent_id,
@@ -69,7 +69,7 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
     ) -> Filter[IntentResult, Results]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
-            refuse_token("smith.results.{intent_id}", "intent_id", intent_id)
+            refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.results.{'*' if intent_id is None else intent_id}")
 
 
@@ -91,11 +91,11 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
 
     def __post_init__(self) -> None:
         if not is_token(self.stream):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "stream", self.stream)
+            refuse_token(self.PATTERN, "stream", self.stream)
         if not is_token(self.consumer):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "consumer", self.consumer)
+            refuse_token(self.PATTERN, "consumer", self.consumer)
         if not is_int_token(self.seq, 1, None):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", self.seq, "a whole number from 1")
+            refuse_token(self.PATTERN, "seq", self.seq, "a whole number from 1")
 
     def __str__(self) -> str:
         return f"smith.dlq.{self.stream}.{self.consumer}.{self.seq}"
@@ -111,7 +111,7 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
         return cls(
             stream=tokens[2],
             consumer=tokens[3],
-            seq=StreamSeq(read_int_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", tokens[4])),
+            seq=StreamSeq(read_int_token(cls.PATTERN, "seq", tokens[4])),
         )
 
     @classmethod
@@ -124,11 +124,11 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
     ) -> Filter[bytes, Dlq]:
         """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
         if stream is not None and (not is_token(stream)):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "stream", stream)
+            refuse_token(cls.PATTERN, "stream", stream)
         if consumer is not None and (not is_token(consumer)):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "consumer", consumer)
+            refuse_token(cls.PATTERN, "consumer", consumer)
         if seq is not None and (not is_int_token(seq, 1, None)):
-            refuse_token("smith.dlq.{stream}.{consumer}.{seq}", "seq", seq, "a whole number from 1")
+            refuse_token(cls.PATTERN, "seq", seq, "a whole number from 1")
         return Filter(
             f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}"
         )
