@@ -1,0 +1,109 @@
+"""The contract layer itself: tokens, filters, profiles, what is no subject, values for new payloads."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smith_sdk import contract, subjects
+from smith_sdk.contract import Cap, Filter, StreamSubject, covers, is_int_token, is_token, read_int_token
+from smith_sdk.errors import InvalidToken, SubjectMismatch
+from smith_sdk.protocol import IntentId, IntentResult
+from smith_sdk.topology import CONTRACT, STREAMS
+
+
+@given(st.text(max_size=300) | st.characters())
+def test_a_token_is_what_nats_can_carry(text: str) -> None:
+    plain = re.fullmatch(r"[^\s.*>\x00-\x1f\x7f]{1,256}", text) is not None
+    assert is_token(text) == (plain and not any("\ud800" <= char <= "\udfff" for char in text))
+
+
+@pytest.mark.parametrize("text", ["01", "+1", "1_000", " 1", "1.0", "", "one", "٣", "-0", "--1"])
+def test_an_int_token_has_one_way_to_be_written(text: str) -> None:
+    with pytest.raises(InvalidToken):
+        read_int_token("a.{n}", "n", text)
+
+
+@given(st.integers())
+def test_int_tokens(value: int) -> None:
+    assert read_int_token("a.{n}", "n", str(value)) == value
+    assert is_int_token(value, None, None)
+    assert is_int_token(value, value, value)
+    assert not is_int_token(value, value + 1, None)
+    assert not is_int_token(value, None, value - 1)
+    assert not is_int_token(True, None, None)
+    assert not is_int_token(str(value), None, None)
+
+
+patterns = st.lists(st.sampled_from("ab*"), min_size=1, max_size=3).map(".".join) | st.lists(
+    st.sampled_from("ab*"), max_size=2
+).map(lambda head: ".".join([*head, ">"]))
+words = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), st.lists(patterns, min_size=1, max_size=4), words)
+def test_joined_filters_receive_what_each_receives_and_each_message_once(one: list[str], other: list[str], subject: str) -> None:
+    joined: Filter[Any, Any] = Filter(*one) | Filter(*other)
+    assert any(covers(pattern, subject) for pattern in joined.patterns) == any(
+        covers(pattern, subject) for pattern in one + other
+    )
+    for a in joined.patterns:
+        assert not any(covers(b, a) for b in joined.patterns if b != a)
+    assert joined == Filter(*other) | Filter(*one)
+    assert hash(joined) == hash(Filter(*other) | Filter(*one))
+
+
+def test_what_is_no_subject_of_the_contract_is_refused() -> None:
+    class Mine(StreamSubject[IntentResult], frozen=True, kw_only=True):
+        NAME: ClassVar[str] = "mine"
+
+    CONTRACT.require(subjects.results(intent_id=IntentId("a")))
+    for wrong in ("smith.results.a", subjects.results.filter(), subjects.results, None, Mine()):  # type: ignore[call-arg]
+        with pytest.raises(SubjectMismatch):
+            CONTRACT.require(wrong)
+
+
+def test_a_constant_made_by_hand_selects_nothing() -> None:
+    with pytest.raises(InvalidToken, match=r"allowed: archive\.read\.v1"):
+        subjects.intents.raw(capability=Cap("fs.read.v9"))
+
+
+def test_profiles() -> None:
+    dev = CONTRACT.profile("dev")
+    assert [stream.name for stream in dev] == [stream.name for stream in STREAMS]
+    full = sum(stream.max_bytes or 0 for stream in STREAMS)
+    for stream, scaled in zip(STREAMS, dev, strict=True):
+        assert scaled.max_bytes is not None
+        assert stream.max_bytes is not None
+        assert scaled.max_bytes == int(stream.max_bytes * 2**30 / full)
+    assert [stream.max_bytes for stream in CONTRACT.profile("prod")] == [stream.max_bytes for stream in STREAMS]
+    with pytest.raises(KeyError, match="it has dev, prod"):
+        CONTRACT.profile("test")
+    with pytest.raises(KeyError):
+        CONTRACT.stream("NONE")
+
+
+def test_new_ids() -> None:
+    before = time.time_ns() // 1_000_000
+    texts = contract.new_uuid7(), contract.new_uuid4()
+    seven, four = map(uuid.UUID, texts)
+    after = time.time_ns() // 1_000_000
+    assert (seven.version, four.version) == (7, 4)
+    assert seven.variant == four.variant == uuid.RFC_4122
+    assert before <= seven.int >> 80 <= after
+    assert texts == (str(seven), str(four))
+
+
+def test_times() -> None:
+    before = datetime.now(UTC)
+    text = contract.now_rfc3339()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    assert before <= datetime.fromisoformat(text) <= datetime.now(UTC)
+    assert before.timestamp() <= contract.now_ns() / 1e9
