@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeDecodeError, SpecErrors, ForeignFiles) as error:
         print(error, file=sys.stderr)
         return 2
-    if given.check:
-        sys.stdout.write(drift.diff)
-    for what in ("changed", "missing", "extra"):
-        for name in getattr(drift, what):
-            print(f"{what}: {given.out / name}")
+    sys.stdout.write(drift.diff if given.check else "")
+    words = ("changed", "missing", "extra") if given.check else ("wrote", "wrote", "removed")
+    for word, paths in zip(words, (drift.changed, drift.missing, drift.extra), strict=True):
+        for path in paths:
+            print(f"{word}: {given.out / path}")
     if given.check and drift:
         print(f"{given.out} is not what {given.spec} says: run smith-codegen {given.spec} {given.out}", file=sys.stderr)
         return 1

@@ -120,10 +120,6 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
             at += width
         return found
 
-    @property
-    def length(self) -> int:
-        return sum(1 if isinstance(part, str) else part.width for part in self.parts)
-
     def generic(self, argument: str) -> str:
         """The class as a type, of a family with `argument` in brackets."""
         return f"{self.cls}[{argument}]" if self.family else self.cls

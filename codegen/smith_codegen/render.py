@@ -37,14 +37,16 @@ _Sources = Mapping[str, Iterable[str]]
 
 def render(model: Model) -> dict[str, str]:
     """Every file that belongs to the spec: path inside the output directory -> text."""
-    room = _Room(model)
-    room.protocol()
-    room.subjects()
-    room.topology()
-    return _finish(room.files)
+    output = _Output(model)
+    output.protocol()
+    output.subjects()
+    output.topology()
+    return _finish(output.files)
 
 
-class _Room:
+class _Output:
+    """What has been rendered so far, and the names that it is made of."""
+
     def __init__(self, model: Model) -> None:
         self.model = model
         self.files: dict[str, str] = {}

@@ -121,6 +121,7 @@ def test_check_finds_changed_missing_and_extra_and_writes_nothing(tmp_path: Path
     assert extra.exists()
     assert not missing.exists()
     assert main(command) == 0
+    assert capsys.readouterr().out.splitlines() == [f"wrote: {changed}", f"wrote: {missing}", f"removed: {extra}"]
     assert changed.read_text() == text
     assert missing.exists()
     assert not extra.exists()
@@ -167,6 +168,32 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == "the generator needs jinja2: pip install 'smith-sdk[codegen]'\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        '[subjects]\n"tick" = { pattern = "small.tick", message = "bytes" }',
+        '[subjects]\n"a.tick" = { pattern = "small.tick", message = "bytes" }',
+        '[messages.Note]\nfields = { text = "str" }',
+        '[tokens]\nplace = { newtype = "Place" }\n[subjects]\n"at.tick" = { pattern = "small.{place}", message = "bytes" }',
+        '[tokens]\nplace = { enum = ["a", "b"] }',
+    ],
+)
+def test_a_small_spec_is_a_spec_too(tmp_path: Path, rest: str) -> None:
+    spec_file = tmp_path / "small.toml"
+    spec_file.write_text(f'[spec]\nname = "small"\nversion = 1\nroot = "small"\npackage = "small_bus"\n{rest}\n')
+    assert main([str(spec_file), str(tmp_path / "small_bus")]) == 0
+    (tmp_path / "small_bus" / "__init__.py").write_text("")
+    script = (
+        "import small_bus.protocol, small_bus.subjects as s, small_bus.topology as t\n"
+        "for name in s.__all__: getattr(s, name)\n"
+        "for name in small_bus.protocol.__all__: getattr(small_bus.protocol, name)\n"
+        "print(t.CONTRACT.name)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "small\n"
 
 
 # ---- what was generated works

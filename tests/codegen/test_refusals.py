@@ -6,10 +6,14 @@ A case replaces text of `acme.toml`; the faulty line of the replacement ends in 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from smith_codegen import checks, resolve, spec
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
@@ -150,3 +154,43 @@ def test_generating_into_another_package_is_refused(tmp_path: Path, capsys: pyte
     assert main([str(tmp_path / "acme.toml"), str(tmp_path / "other_bus")]) == 2
     assert "spec.package" in capsys.readouterr().err
     assert not (tmp_path / "other_bus").exists()
+
+
+WRONG_VALUES = (
+    "3",
+    '"x"',
+    "[]",
+    "{}",
+    "true",
+    '["a"]',
+    '""',
+    "-1",
+    "1.5",
+    '"a.b"',
+    '"{x}"',
+    "[{}]",
+    '{ type = "int" }',
+    '"acme.*"',
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_is_done_to_a_spec_it_is_read_or_refused(data: st.DataObject) -> None:
+    lines = ACME.splitlines()
+    at = data.draw(st.integers(0, len(lines) - 1), "line")
+    match data.draw(st.sampled_from(["delete", "repeat", "replace"])):
+        case "delete":
+            del lines[at]
+        case "repeat":
+            lines.insert(at, data.draw(st.sampled_from(lines)))
+        case "replace":
+            value = data.draw(st.sampled_from(WRONG_VALUES))
+            lines[at] = re.sub(r"= .*", lambda _: f"= {value}", lines[at])
+    try:
+        read = spec.read("\n".join(lines))
+        checks.check(read)
+    except SpecErrors as refused:
+        assert all(error.fix and (error.line or error.key in ("", "spec")) for error in refused.errors), str(refused)
+    else:
+        resolve.build(read)
