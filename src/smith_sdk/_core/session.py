@@ -1,0 +1,186 @@
+"""A session: one connection and what rides on it (replies, ack window, admin API), opened and closed in the right order.
+
+It moves bytes to subjects that are plain strings; what is typed happens above. It also answers, for the window and the pull loops, the
+question why nobody answers: JetStream is off, the stream or consumer is missing, or waiting may help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from ..contract import Contract, covers
+from ..errors import BusClosed, NoInterest, SmithError, StreamNotFound
+from .admin import APPLY, Admin
+from .connection import Connection
+from .replies import Replies
+from .window import MSG_ID, AckWindow, PubAck
+
+_INTEREST_FRESH: Final = 5.0
+_INTEREST_STALE: Final = 0.25
+_INTEREST_KNOWN: Final = 10_000
+
+
+class Session:
+    """What every part of a bus shares. Made closed; `open` and `close` once each."""
+
+    def __init__(
+        self, connection: Connection, contract: Contract, *, publish_timeout: float, max_messages: int, max_bytes: int
+    ) -> None:
+        self.connection = connection
+        self.contract = contract
+        self.publish_timeout = publish_timeout
+        self.replies = Replies(connection)
+        self.admin = Admin(self.replies)
+        self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
+        self._interest: dict[str, _Interest] = {}
+        self._interested = {spec.name for spec in contract.streams if spec.retention == "interest"}
+        self._open_parts: set[Callable[[], Awaitable[None]]] = set()
+        self.is_open = False
+
+    async def open(self) -> None:
+        """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
+        await self.connection.connect()
+        self.admin.where = self.connection.url
+        await self.replies.start()
+        await self.window.start()
+        self.is_open = True
+
+    def require_open(self) -> None:
+        """Raise `BusClosed` unless the session is open."""
+        if not self.is_open:
+            raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
+
+    def attach(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Have `stop` called when the session closes, unless `detach`ed before."""
+        self._open_parts.add(stop)
+
+    def detach(self, stop: Callable[[], Awaitable[None]]) -> None:
+        self._open_parts.discard(stop)
+
+    async def close(self, timeout: float) -> None:
+        """Stop what reads, flush what was written, close the connection; `timeout` seconds in all, a second more at the worst."""
+        if not self.is_open:
+            await self.connection.close(timeout)
+            return
+        self.is_open = False
+        deadline = time.monotonic() + timeout
+
+        def left() -> float:
+            return max(0.1, deadline - time.monotonic())
+
+        parts = [asyncio.ensure_future(stop()) for stop in tuple(self._open_parts)]
+        if parts:
+            await asyncio.wait(parts, timeout=left())
+        await self.window.drain(left())
+        if self.connection.state == "connected":
+            with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
+                await self.replies.barrier(timeout=left())
+        await self.connection.close(left())
+
+    # ---- publishing bytes
+
+    async def submit(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        stream: str | None,
+        msg_id: str,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> asyncio.Future[PubAck]:
+        """Put one message into the ack window; see `AckWindow.submit`. Refuses with `NoInterest` what an interest stream would drop."""
+        if stream in self._interested:
+            assert stream is not None
+            await self._require_interest(stream, subject, msg_id)
+        headers = {MSG_ID: msg_id} if headers is None else {**headers, MSG_ID: msg_id}
+        wait = self.publish_timeout if timeout is None else timeout
+        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait)
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        stream: str | None,
+        msg_id: str,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> PubAck:
+        """`submit`, then the ack."""
+        return await (await self.submit(subject, data, stream=stream, msg_id=msg_id, headers=headers, timeout=timeout))
+
+    async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
+        interest = self._interest.get(stream)
+        if interest is not None and interest.fresh and subject in interest.known:
+            return
+        for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
+            if interest is None or interest.age > oldest:
+                filters = [filters_of(found["config"]) for found in await self.admin.consumers(stream)]
+                interest = self._interest[stream] = _Interest(tuple(one for some in filters for one in some))
+            if any(covers(pattern, subject) for pattern in interest.filters):
+                if len(interest.known) < _INTEREST_KNOWN:
+                    interest.known.add(subject)
+                return
+        raise NoInterest(
+            f"no consumer of interest stream {stream} takes {subject}: it would acknowledge the message and drop it; {APPLY}",
+            stream=stream,
+            subject=subject,
+            msg_id=msg_id,
+        )
+
+    # ---- why nobody answers
+
+    async def _why_no_ack(self, stream: str) -> SmithError | None:
+        try:
+            info = await self.admin.stream_info(stream)
+        except SmithError as error:
+            return error
+        declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
+        there = info["config"].get("subjects") or []
+        missing = [subject for subject in declared if not any(covers(pattern, subject) for pattern in there)]
+        if missing:
+            return StreamNotFound(
+                f"stream {stream} on {self.admin.where} does not capture {', '.join(missing)} as the contract declares: {APPLY}",
+                stream=stream,
+            )
+        return None
+
+    async def why_no_messages(self, stream: str, consumer: str) -> SmithError | None:
+        """The error that says why a pull finds nobody, None when asking again may help (a stream between two leaders)."""
+        try:
+            await self.admin.consumer_info(stream, consumer)
+        except SmithError as error:
+            return error
+        return None
+
+
+class _Interest:
+    """What the consumers of one interest stream take, as last asked."""
+
+    __slots__ = ("_at", "filters", "known")
+
+    def __init__(self, filters: tuple[str, ...]) -> None:
+        self.filters = filters
+        self.known: set[str] = set()
+        self._at = time.monotonic()
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self._at
+
+    @property
+    def fresh(self) -> bool:
+        return self.age <= _INTEREST_FRESH
+
+
+def filters_of(config: dict[str, Any]) -> tuple[str, ...]:
+    """The filters of a consumer's config as the server writes it; ">" where it has none."""
+    many = config.get("filter_subjects")
+    if many:
+        return tuple(many)
+    return (config.get("filter_subject") or ">",)

@@ -1,0 +1,290 @@
+"""Reading: a durable consumer of a stream, and a subscription to core NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Generic, Self
+
+import msgspec
+
+from .._core.connection import RawMessage
+from .._core.connection import Subscription as CoreSubscription
+from .._core.pull import PullLoop
+from .._core.session import Session
+from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
+from ..errors import SlowConsumer, SmithError
+from ..options import seconds, whole
+from .message import Message
+
+__all__ = ["Consumer", "ConsumerInfo", "Messages", "Subscription"]
+
+_SUBSCRIPTION_LIMIT: Final = 65_536
+_SUBSCRIBE_TIMEOUT: Final = 5.0
+
+
+class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered."""
+
+    name: str
+    stream: str
+    num_pending: int
+    num_ack_pending: int
+    num_redelivered: int
+    num_waiting: int
+    filters: tuple[str, ...]
+
+
+class Consumer(Generic[M_co, S_co]):
+    """A durable consumer as the contract declares it. Made by `bus.consumer(consumers.x)`; does no I/O until it is read from."""
+
+    def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co]) -> None:
+        self._session = session
+        self.spec = spec
+
+    def messages(self, *, prefetch: int | None = None) -> Messages[M_co, S_co]:
+        """Iterate continuously: `async for message in consumer.messages()`. Messages are asked for ahead of need.
+
+        `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
+        is taken. Leaving the loop for good: `async with consumer.messages() as messages`, or `await messages.stop()`.
+        """
+        capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
+        return Messages(self._session, self.spec, capacity)
+
+    async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
+        """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
+
+        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        """
+        wait = seconds("fetch(timeout)", timeout)
+        loop = _pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait)
+        found: list[Message[M_co, S_co]] = []
+        await loop.start()
+        try:
+            async with asyncio.timeout(wait):
+                while len(found) < n:
+                    raw = await loop.next()
+                    if raw is None:
+                        break
+                    found.append(Message(raw, self._session))
+        except TimeoutError:
+            while (raw := loop.take()) is not None:
+                found.append(Message(raw, self._session))
+        finally:
+            await loop.stop()
+        return found
+
+    async def info(self) -> ConsumerInfo:
+        """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
+        info = await self._session.admin.consumer_info(self.spec.stream, self.spec.name)
+        config = info["config"]
+        return ConsumerInfo(
+            name=self.spec.name,
+            stream=self.spec.stream,
+            num_pending=info["num_pending"],
+            num_ack_pending=info["num_ack_pending"],
+            num_redelivered=info["num_redelivered"],
+            num_waiting=info["num_waiting"],
+            filters=tuple(config.get("filter_subjects") or [config.get("filter_subject") or ">"]),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Consumer {self.spec.name} of {self.spec.stream}>"
+
+
+def _pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
+    """A pull loop on `spec`; its heartbeat is at most half of a pull's life, which the server demands."""
+    session.require_open()
+    if "expires" in options:
+        options.update(refill_at=-1, heartbeat=min(5.0, options["expires"] / 2))
+
+    async def why() -> SmithError | None:
+        return await session.why_no_messages(spec.stream, spec.name)
+
+    return PullLoop(session.connection, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options)
+
+
+class Messages(Generic[M_co, S_co]):
+    """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
+
+    def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int) -> None:
+        self._session = session
+        self._spec = spec
+        self._capacity = capacity
+        self._loop: PullLoop | None = None
+        self._stopped = False
+        self._out = 0
+
+    async def _start(self) -> PullLoop:
+        if self._loop is None:
+            self._loop = _pull_loop(self._session, self._spec, self._capacity)
+            self._session.attach(self._loop.stop)
+            await self._loop.start()
+        return self._loop
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message[M_co, S_co]:
+        loop = self._loop
+        if loop is None:
+            if self._stopped:
+                raise StopAsyncIteration
+            loop = await self._start()
+        if self._out:
+            loop.done(self._out)
+            self._out = 0
+        raw = loop.take() or await loop.next()
+        if raw is None:
+            raise StopAsyncIteration
+        self._out = 1
+        return Message(raw, self._session)
+
+    async def _batch(self, limit: int) -> list[Message[M_co, S_co]]:
+        """What is here, at least one message; nothing at the end. For the blocking face."""
+        try:
+            batch = [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+        loop = self._loop
+        while loop is not None and len(batch) < limit and (raw := loop.take()) is not None:
+            batch.append(Message(raw, self._session))
+        self._out = len(batch)
+        return batch
+
+    async def stop(self) -> None:
+        """Ask for no more and give back what was not handed out; the iteration ends. Safe to repeat."""
+        self._stopped = True
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            self._session.detach(loop.stop)
+            await loop.stop()
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+class Subscription(Generic[M_co, S_co]):
+    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+
+    `async with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `async for` subscribes at its first step.
+    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
+    """
+
+    def __init__(self, session: Session, what: Subscribable[M_co, S_co]) -> None:
+        self._session = session
+        if isinstance(what, AnySubject):
+            session.contract.require(what)
+        self._patterns = what.patterns
+        self._buffer: deque[RawMessage] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._subscriptions: list[CoreSubscription] | None = None
+        self._error: SmithError | None = None
+        self._stopped = False
+
+    async def _start(self) -> None:
+        if self._subscriptions is not None:
+            return
+        self._session.require_open()
+        self._subscriptions = []
+        self._session.attach(self.stop)
+        self._session.connection.add_listener(self)
+        for index, pattern in enumerate(self._patterns):
+            earlier = tuple(other for other in self._patterns[:index])
+            self._subscriptions.append(await self._session.connection.subscribe(pattern, self._taker(earlier), self._end))
+        await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+        if self._error is not None:
+            raise self._error
+
+    def _taker(self, earlier: tuple[str, ...]) -> Callable[[RawMessage], None]:
+        """Takes a message unless an earlier pattern of the same filter brings it too."""
+
+        def take(message: RawMessage) -> None:
+            if earlier and any(covers(pattern, message.subject) for pattern in earlier):
+                return
+            if len(self._buffer) >= _SUBSCRIPTION_LIMIT:
+                self._end(
+                    SlowConsumer(
+                        f"the reader of {' | '.join(self._patterns)} fell more than {_SUBSCRIPTION_LIMIT} messages behind",
+                        subject=message.subject,
+                    )
+                )
+            elif self._error is None:
+                self._buffer.append(message)
+                self._wake()
+
+        return take
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _end(self, error: SmithError) -> None:
+        self._error = self._error or error
+        self._wake()
+
+    def on_disconnect(self) -> None:
+        return
+
+    def on_reconnect(self) -> None:
+        return
+
+    def on_refused(self, subject: str) -> None:
+        return
+
+    def on_close(self, error: SmithError) -> None:
+        self._end(error)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message[M_co, S_co]:
+        if self._subscriptions is None and not self._stopped:
+            await self._start()
+        while not self._buffer:
+            if self._stopped:
+                raise StopAsyncIteration
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return Message(self._buffer.popleft(), self._session)
+
+    async def _batch(self, limit: int) -> list[Message[M_co, S_co]]:
+        """What is here, at least one message; nothing at the end. For the blocking face."""
+        try:
+            batch = [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+        while self._buffer and len(batch) < limit:
+            batch.append(Message(self._buffer.popleft(), self._session))
+        return batch
+
+    async def stop(self) -> None:
+        """Unsubscribe; the iteration ends. Safe to repeat."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._session.detach(self.stop)
+        self._session.connection.remove_listener(self)
+        for subscription in self._subscriptions or ():
+            await subscription.unsubscribe()
+        self._wake()
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,133 @@
+"""A received message and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from datetime import timedelta
+from typing import Any, Final, cast
+
+import msgspec
+
+from .._core import codec
+from .._core.connection import RawMessage
+from .._core.pull import ACK, IN_PROGRESS, NAK, TERM
+from .._core.session import Session
+from ..contract import M_co, Metadata, Received, S_co
+from ..errors import NotAcknowledgeable
+from ..options import seconds
+
+__all__ = ["Message"]
+
+_UNSET: Final[Any] = object()
+_NOTHING: Final[Mapping[str, str]] = {}
+ACK_TIMEOUT: Final = 5.0
+
+
+class Message(Received[M_co, S_co]):
+    """A message as it arrived. Decoded at the first look, so bytes that are no payload never stop an iteration.
+
+    One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`, as does any on a message of core NATS.
+    """
+
+    __slots__ = ("_answered", "_metadata", "_payload", "_raw", "_session", "_subject")
+
+    def __init__(self, raw: RawMessage, session: Session) -> None:
+        self._raw = raw
+        self._session = session
+        self._payload: Any = _UNSET
+        self._subject: Any = None
+        self._metadata: Metadata | None = None
+        self._answered = False
+
+    @property
+    def payload(self) -> M_co:
+        """The decoded payload. Raises `PayloadDecodeError`, or `UnknownSubject` when the subject is none of the contract's."""
+        if self._payload is _UNSET:
+            self._payload = codec.decode(self._typed_subject().message_type, self._raw.data, self._raw.subject)
+        return cast("M_co", self._payload)
+
+    @property
+    def subject(self) -> S_co:
+        """The typed subject. Raises `UnknownSubject`, or `InvalidToken` where a token is none that the contract allows."""
+        return cast("S_co", self._typed_subject())
+
+    def _typed_subject(self) -> Any:
+        if self._subject is None:
+            self._subject = self._session.contract.parse(self._raw.subject)
+        return self._subject
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes as received."""
+        return self._raw.data
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers; empty where there are none."""
+        return self._raw.headers or _NOTHING
+
+    @property
+    def metadata(self) -> Metadata:
+        """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core NATS."""
+        if self._metadata is None:
+            self._metadata = _metadata(self._raw)
+        return self._metadata
+
+    def ack(self) -> Awaitable[None]:
+        """The message is done. Fire and forget: if the ack is lost, the message comes again after the consumer's ack wait."""
+        return self._verdict(ACK)
+
+    async def ack_sync(self, timeout: float = ACK_TIMEOUT) -> None:
+        """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
+        self._check()
+        await self._session.replies.request(self._raw.reply, ACK, timeout=timeout)
+        self._answered = True
+
+    def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:
+        """Not done: deliver it again, after `delay` seconds (None: at once)."""
+        if delay is None:
+            return self._verdict(NAK)
+        pause = seconds("nack(delay)", delay, zero=True)
+        return self._verdict(NAK + b" " + msgspec.json.encode({"delay": int(pause * 1_000_000_000)}))
+
+    def term(self, reason: str = "") -> Awaitable[None]:
+        """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
+        return self._verdict(TERM + b" " + reason.encode() if reason else TERM)
+
+    def in_progress(self) -> Awaitable[None]:
+        """Still at work: start the ack wait anew."""
+        self._check()
+        return self._session.connection.publish(self._raw.reply, IN_PROGRESS)
+
+    def _verdict(self, answer: bytes) -> Awaitable[None]:
+        self._check()
+        self._answered = True
+        return self._session.connection.publish(self._raw.reply, answer)
+
+    def _check(self) -> None:
+        if self._answered:
+            raise NotAcknowledgeable(f"the message on {self._raw.subject} was answered already: one verdict each")
+        if not self._raw.reply.startswith("$JS.ACK."):
+            raise NotAcknowledgeable(f"the message on {self._raw.subject} came from core NATS: there is nothing to acknowledge")
+
+    def __repr__(self) -> str:
+        return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"
+
+
+def _metadata(raw: RawMessage) -> Metadata:
+    """Read the ack subject: $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>[.<token>]."""
+    tokens = raw.reply.split(".")
+    if tokens[:2] == ["$JS", "ACK"]:
+        facts = tokens[2:9] if len(tokens) == 9 else tokens[4:11]
+        if len(facts) == 7:
+            stream, consumer, delivered, stream_seq, consumer_seq, time, pending = facts
+            return Metadata(
+                stream=stream,
+                consumer=consumer,
+                num_delivered=int(delivered),
+                stream_seq=int(stream_seq),
+                consumer_seq=int(consumer_seq),
+                timestamp=int(time),
+                num_pending=int(pending),
+            )
+    raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it has no place in a stream")
