@@ -6,7 +6,7 @@ import difflib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -34,9 +34,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.changed or self.missing or self.extra)
 
 
-def compare(files: Mapping[str, str], out: Path) -> Drift:
-    """What `publish` would have to do."""
-    there = dict(_there(out))
+def compare(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS) -> Drift:
+    """What `publish` would have to do in the `rooms` of `out`, where only generated files may stand."""
+    there = dict(_there(out, rooms))
     changed = tuple(name for name in files if name in there and there[name] != files[name])
     missing = tuple(name for name in files if name not in there)
     extra = tuple(name for name in there if name not in files)
@@ -53,16 +53,16 @@ def compare(files: Mapping[str, str], out: Path) -> Drift:
     return Drift(changed=changed, missing=missing, extra=extra, diff=diff)
 
 
-def publish(files: Mapping[str, str], out: Path) -> Drift:
+def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, header: str = HEADER) -> Drift:
     """Make `out` hold exactly `files` where they belong; returns what was different.
 
     Everything is written aside first and then moved into place, file by file: no reader ever sees half of one.
     """
-    drift = compare(files, out)
+    drift = compare(files, out, rooms)
     if not drift:
         return drift
-    there = dict(_there(out))
-    foreign = tuple(name for name in (*drift.changed, *drift.extra) if not there[name].startswith(HEADER))
+    there = dict(_there(out, rooms))
+    foreign = tuple(name for name in (*drift.changed, *drift.extra) if not there[name].startswith(header))
     if foreign:
         raise ForeignFiles(foreign)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,9 +82,9 @@ def publish(files: Mapping[str, str], out: Path) -> Drift:
     return drift
 
 
-def _there(out: Path) -> Iterator[tuple[str, str]]:
-    """Every file that stands in the generator's rooms, compiled ones aside."""
-    for room in ROOMS:
+def _there(out: Path, rooms: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Every file that stands in `rooms`, compiled ones aside."""
+    for room in rooms:
         top = out / room
         for path in [top] if top.is_file() else sorted(top.rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

@@ -41,7 +41,7 @@ def render(model: Model) -> dict[str, str]:
     output.protocol()
     output.subjects()
     output.topology()
-    return _finish(output.files)
+    return finish(output.files)
 
 
 class _Output:
@@ -229,14 +229,14 @@ def _imports(used: set[str], sources: _Sources) -> str:
     return "\n\n".join("\n".join(lines) for lines in groups.values() if lines)
 
 
-def _finish(files: Mapping[str, str]) -> dict[str, str]:
+def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
     """Add the header, format, and make sure that Python takes it."""
     with tempfile.TemporaryDirectory(prefix="smith-codegen-") as scratch:
         paths = []
         for name, text in files.items():
             path = Path(scratch, name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(HEADER + text, encoding="utf-8", newline="\n")
+            path.write_text(header + text, encoding="utf-8", newline="\n")
             paths.append(path)
         command = [sys.executable, "-m", "ruff", "format", "--isolated", "--no-cache", "--quiet"]
         command += ["--line-length", "130", "--target-version", "py311"]

@@ -30,6 +30,7 @@
     │       ├── WrongSequence
     │       ├── NoInterest
     │       └── PublishUnconfirmed  nobody knows; `may_be_stored` says what is possible
+    ├── PublishManyError            some of many messages were not stored
     ├── TopologyDrift               the server's streams are not what the contract declares
     ├── NotAcknowledgeable          ack and its kin on a message that came from no stream
     ├── SlowConsumer                a core subscription that fell behind and lost messages
@@ -71,6 +72,7 @@ __all__ = [
     "PayloadTooLarge",
     "PermissionDenied",
     "PublishError",
+    "PublishManyError",
     "PublishUnconfirmed",
     "QueueFull",
     "Reject",
@@ -299,6 +301,16 @@ class PublishUnconfirmed(PublishError):
     def __init__(self, message: str, *, may_be_stored: bool, subject: str, msg_id: str) -> None:
         super().__init__(message, subject=subject, msg_id=msg_id)
         self.may_be_stored = may_be_stored
+
+
+class PublishManyError(SmithError):
+    """Some messages of a `publish_many` were not stored. `outcomes`: for each message in order, its `PubAck` or its error."""
+
+    def __init__(self, outcomes: tuple[object, ...]) -> None:
+        failures = [one for one in outcomes if isinstance(one, SmithError)]
+        super().__init__(f"{len(failures)} of {len(outcomes)} messages failed, the first: {failures[0]}")
+        self.outcomes = outcomes
+        self.failures = failures
 
 
 class TopologyDrift(SmithError):

@@ -21,7 +21,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Generic, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ..errors import BlockingCallError, BusClosed, SmithError
 
@@ -63,6 +63,11 @@ class Portal:
         self._posts.loop = self._submits.loop = loop
         thread.start()
         _open_portals.add(self)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not closed, in this process."""
+        return self._thread is not None and self._pid == os.getpid()
 
     def _check(self) -> None:
         if self._pid != os.getpid():
@@ -303,42 +308,83 @@ class Blocking:
     @classmethod
     def _wrap(cls, portal: Portal, aio: Any) -> Self:
         self = cls.__new__(cls)
-        self._portal = portal
-        self._aio = aio
+        self._adopt(portal, aio)
         return self
+
+    def _adopt(self, portal: Portal | None, aio: Any) -> None:
+        """Become the blocking side of `aio`; None for a portal of its own."""
+        self._portal = Portal() if portal is None else portal
+        self._aio = aio
 
     def __repr__(self) -> str:
         return repr(self._aio)
+
+
+class BlockingBus(Blocking):
+    """The owner of a portal: starts it when it connects, ends it when it closes."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _made(cls, aio: Any) -> Self:
+        return cls._wrap(Portal(), aio)
+
+    def _connect(self, connect: Callable[[], Awaitable[None]]) -> None:
+        portal = self._portal
+        portal.start()
+        try:
+            portal.call(connect)
+        except BaseException:
+            portal.close()
+            raise
+        aio = self._aio
+        portal.unflushed = lambda: len(aio._session.window)
+        portal.shutdown = aio.close
+
+    def _close(self, close: Callable[..., Awaitable[None]], *args: Any) -> None:
+        portal = self._portal
+        if not portal.is_running:
+            return
+
+        async def shut() -> None:
+            await portal.flush()
+            await close(*args)
+
+        try:
+            portal.call(shut)
+        finally:
+            portal.close()
 
 
 class _Batches(Protocol):
     async def _batch(self, limit: int) -> list[Any]: ...
 
 
-class BlockingIterator(Blocking, Generic[T]):
-    """Iterates over an async iterator in batches; ends when that does."""
+ItemT = TypeVar("ItemT", bound=Blocking)
 
-    __slots__ = ("_here", "_item")
+
+class BlockingIterator(Blocking, Generic[ItemT]):
+    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does."""
+
+    __slots__ = ("_here",)
 
     _here: deque[Any]
-    _item: Callable[[Any], T]
+    _item: ClassVar[type[Blocking]]
 
-    @classmethod
-    def _iterate(cls, portal: Portal, aio: _Batches, item: Callable[[Any], T]) -> Self:
-        self = cls._wrap(portal, aio)
+    def _adopt(self, portal: Portal | None, aio: _Batches) -> None:
+        super()._adopt(portal, aio)
         self._here = deque()
-        self._item = item
-        return self
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> T:
+    def __next__(self) -> ItemT:
         if not self._here:
             self._here.extend(self._portal.call(self._aio._batch, _BATCH))
             if not self._here:
                 raise StopIteration
-        return self._item(self._here.popleft())
+        item: Any = self._item._wrap(self._portal, self._here.popleft())
+        return cast("ItemT", item)
 
 
 # ---- the end of the process

@@ -3,3 +3,35 @@
 What the generator reads: an `async def` becomes a blocking call, one that returns an `asyncio.Future` a pipelined one, a `def` that
 returns `Awaitable[None]` is handed over without waiting, a class with `_batch` becomes an iterator.
 """
+
+from .bus import AsyncSmithBus
+from .consumer import Consumer, ConsumerInfo, Messages, Subscription
+from .dead_letters import DeadLetter, DeadLetters
+from .message import Message
+from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .streams import Change, Difference, Plan, StreamInfo, Streams
+from .worker import Worker
+
+__all__ = [
+    "Admission",
+    "Allow",
+    "AsyncSmithBus",
+    "Change",
+    "Consumer",
+    "ConsumerInfo",
+    "DeadLetter",
+    "DeadLetters",
+    "Decision",
+    "Deny",
+    "Difference",
+    "Message",
+    "Messages",
+    "Plan",
+    "Quarantine",
+    "StreamInfo",
+    "Streams",
+    "Subscription",
+    "Transform",
+    "Worker",
+    "result_of",
+]

@@ -60,7 +60,7 @@ class Consumer(Generic[M_co, S_co]):
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
         wait = seconds("fetch(timeout)", timeout)
-        loop = _pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait)
+        loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait)
         found: list[Message[M_co, S_co]] = []
         await loop.start()
         try:
@@ -95,7 +95,7 @@ class Consumer(Generic[M_co, S_co]):
         return f"<Consumer {self.spec.name} of {self.spec.stream}>"
 
 
-def _pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
+def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
     """A pull loop on `spec`; its heartbeat is at most half of a pull's life, which the server demands."""
     session.require_open()
     if "expires" in options:
@@ -120,7 +120,7 @@ class Messages(Generic[M_co, S_co]):
 
     async def _start(self) -> PullLoop:
         if self._loop is None:
-            self._loop = _pull_loop(self._session, self._spec, self._capacity)
+            self._loop = pull_loop(self._session, self._spec, self._capacity)
             self._session.attach(self._loop.stop)
             await self._loop.start()
         return self._loop

@@ -1,0 +1,303 @@
+"""The bus: the front door of the async face."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from .._core import codec
+from .._core.connection import Connection
+from .._core.session import Session
+from .._core.window import PubAck
+from ..contract import (
+    AnySubject,
+    ConsumerSpec,
+    Contract,
+    CoreSubject,
+    Envelope,
+    MessageT,
+    Payload,
+    StreamSubject,
+    Subscribable,
+    new_uuid7,
+)
+from ..errors import BusClosed, OptionsError, PayloadMismatch, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
+from ..options import Auth, seconds, server_urls, whole
+from ..protocol import Intent, IntentResult
+from ..server import EmbeddedServer
+from ..topology import CONTRACT
+from . import pipeline
+from .consumer import Consumer, Subscription
+from .dead_letters import DeadLetters
+from .streams import Streams
+
+__all__ = ["AsyncSmithBus"]
+
+M = TypeVar("M")
+S = TypeVar("S", bound=AnySubject)
+
+_CLOSE_TIMEOUT: Final = 10.0
+
+
+class AsyncSmithBus:
+    """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.
+
+    `url`: one server, several separated by commas, or a sequence; None: SMITH_NATS_URL, then NATS_URL, then nats://127.0.0.1:4222.
+    `publish_timeout` (seconds) is how long a publish may take before it is `PublishUnconfirmed`; `max_pending_messages` and
+    `max_pending_bytes` bound what is published and not yet acknowledged.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        contract: Contract | None = None,
+        auth: Auth | None = None,
+        tls: ssl.SSLContext | None = None,
+        name: str = "smith-sdk",
+        connect_timeout: float | timedelta = 5.0,
+        publish_timeout: float | timedelta = 10.0,
+        max_pending_messages: int = 4096,
+        max_pending_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        self._contract = CONTRACT if contract is None else contract
+        self._server: EmbeddedServer | None = None
+        self._profile = "dev"
+        self._connection_options: dict[str, Any] = {
+            "auth": auth,
+            "tls": tls,
+            "name": name,
+            "connect_timeout": seconds("connect_timeout", connect_timeout),
+        }
+        self._connection = Connection(server_urls(url), **self._connection_options)
+        self._session = Session(
+            self._connection,
+            self._contract,
+            publish_timeout=seconds("publish_timeout", publish_timeout),
+            max_messages=whole("max_pending_messages", max_pending_messages),
+            max_bytes=whole("max_pending_bytes", max_pending_bytes),
+        )
+        self._streams = Streams(self._session)
+        self._dead_letters = DeadLetters(self._session)
+
+    @classmethod
+    def embedded(cls, store_dir: str | os.PathLike[str] | None = None, *, contract: Contract | None = None) -> Self:
+        """A bus on a private nats-server that it starts when it connects and stops when it closes; the `dev` streams are applied.
+
+        `store_dir` keeps what is stored; None uses a temporary directory. Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        """
+        self = cls(contract=contract)
+        self._server = EmbeddedServer(store_dir)
+        return self
+
+    # ---- opening and closing
+
+    @property
+    def url(self) -> str:
+        """The server it is connected to, without credentials."""
+        return self._connection.url
+
+    async def connect(self) -> None:
+        """Connect. Raises `ConnectError`, `AuthenticationError`; with an embedded server also what starting it raises."""
+        if self._session.is_open:
+            raise BusClosed(f"the bus is connected already, to {self.url}")
+        if self._server is None:
+            await self._session.open()
+            return
+        await asyncio.to_thread(self._server.start)
+        try:
+            self._connection._urls = [self._server.url]
+            await self._session.open()
+            await self._streams.apply(profile=self._profile)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
+        """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe to repeat.
+
+        Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
+        """
+        try:
+            await self._session.close(seconds("close(timeout)", timeout))
+        finally:
+            if self._server is not None:
+                await asyncio.to_thread(self._server.stop)
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ---- publishing
+
+    async def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> PubAck:
+        """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
+
+        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Raises a `PublishError`
+        (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...), `StreamNotFound`,
+        `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
+        """
+        return await (await self._submit(subject, payload, msg_id, headers, timeout))
+
+    async def submit(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> asyncio.Future[PubAck]:
+        """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
+        return await self._submit(subject, payload, msg_id, headers, timeout)
+
+    async def publish_many(self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None) -> list[PubAck]:
+        """Publish all, pipelined, in order; return their acknowledgements in the same order.
+
+        `timeout` is for each message. Every message is tried; if any failed, raises `PublishManyError`, whose `outcomes` has an
+        acknowledgement or an error for each.
+        """
+        outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
+        for envelope in envelopes:
+            try:
+                outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout))
+            except SmithError as error:
+                outcomes.append(error)
+        acks: list[PubAck] = []
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, asyncio.Future):
+                try:
+                    outcome = outcomes[index] = await outcome
+                except SmithError as error:
+                    outcomes[index] = error
+                    continue
+            if isinstance(outcome, PubAck):
+                acks.append(outcome)
+        if len(acks) < len(outcomes):
+            raise PublishManyError(tuple(one for one in outcomes if not isinstance(one, asyncio.Future)))
+        return acks
+
+    async def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
+        """Send `payload` over core NATS: whoever listens now gets it, nobody keeps it, nothing is acknowledged.
+
+        Raises `SubjectMismatch`, `PayloadMismatch`, `PayloadTooLarge`, `BusClosed`.
+        """
+        where, data = self._checked(subject, payload)
+        if subject.STREAM is not None:
+            raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: publish() it")
+        self._session.require_open()
+        if len(data) > (limit := self._connection.max_payload):
+            raise PayloadTooLarge(
+                f"the payload for {where} has {len(data)} bytes, the connected server takes {limit}", subject=where
+            )
+        await self._connection.publish(where, data)
+
+    async def _submit(
+        self,
+        subject: Any,
+        payload: Any,
+        msg_id: str | None,
+        headers: Mapping[str, str] | None,
+        timeout: float | timedelta | None,
+    ) -> asyncio.Future[PubAck]:
+        where, data = self._checked(subject, payload)
+        if subject.STREAM is None:
+            raise SubjectMismatch(f"no stream keeps {where}: emit() it")
+        if msg_id is None:
+            identity = payload.ID_FIELD if isinstance(payload, Payload) else None
+            msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
+        return await self._session.submit(
+            where,
+            data,
+            stream=subject.STREAM,
+            msg_id=msg_id,
+            headers=None if headers is None else _checked_headers(headers),
+            timeout=None if timeout is None else seconds("publish(timeout)", timeout),
+        )
+
+    def _checked(self, subject: Any, payload: Any) -> tuple[str, bytes]:
+        """What to send, once it is sure that both belong together: not everything goes past a type checker."""
+        self._contract.require(subject)
+        expected = subject.message_type
+        if type(payload) is not expected:
+            raise PayloadMismatch(
+                f"{subject} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=str(subject)
+            )
+        return str(subject), codec.encode(payload)
+
+    # ---- receiving
+
+    def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
+        """Iterate over the messages of core NATS on a subject or filter, from now on. Filters join with `|`.
+
+        Also hears what is published to streams, without their keeping: to miss nothing, read from a consumer.
+        """
+        return Subscription(self._session, what)
+
+    def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
+        """The durable consumer that the contract declares as `spec`, such as `consumers.http_results`."""
+        if spec not in self._contract.consumers:
+            raise OptionsError(
+                f"consumer {spec.name} of stream {spec.stream} is not declared in contract {self._contract.name!r}"
+            )
+        return Consumer(self._session, spec)
+
+    async def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
+        """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds for it.
+
+        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish` raises.
+        """
+        from .. import subjects
+
+        raw = subjects.intents.raw.of(intent)
+        return await pipeline.execute(
+            self._session, lambda: self._publish_any(raw, intent), intent, seconds("execute(timeout)", timeout)
+        )
+
+    async def _publish_any(self, subject: Any, payload: Any) -> PubAck:
+        return await (await self._submit(subject, payload, None, None, None))
+
+    async def _publish_outcome(self, outcome: Payload | Envelope) -> None:
+        """Publish what a handler returned."""
+        envelope = outcome if isinstance(outcome, Envelope) else pipeline.outcome_envelope(outcome)
+        await self._publish_any(envelope.subject, envelope.payload)
+
+    # ---- the rest of the house
+
+    @property
+    def streams(self) -> Streams:
+        """The declared streams and consumers: plan, apply, verify."""
+        return self._streams
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What no handler could deal with."""
+        return self._dead_letters
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._contract.name} at {self.url}: {self._connection.state}>"
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise OptionsError(f"header {name!r}: names and values are str, not {type(name).__name__} and {type(value).__name__}")
+    return dict(headers)

@@ -1,0 +1,254 @@
+"""The worker: runs a handler for every message of a consumer, and turns what becomes of it into a verdict.
+
+The worker counts deliveries *before* it runs the handler, from the server's own count: no state is kept anywhere else, so a process that
+dies at any point loses nothing. What cannot succeed is copied to the dead letters, and only then terminated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from .._core.connection import RawMessage
+from .._core.pull import PullLoop
+from ..contract import AnySubject, ConsumerSpec, Envelope, MessageT, Payload
+from ..errors import ContractError, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
+from ..options import RetryPolicy, whole
+from .consumer import pull_loop
+from .message import Message
+
+if TYPE_CHECKING:
+    from .bus import AsyncSmithBus
+
+__all__ = ["Worker"]
+
+log: Final = logging.getLogger("smith_sdk.worker")
+
+SubjectT = TypeVar("SubjectT", bound=AnySubject)
+Outcome = Payload | Envelope | None
+"""What a handler may return: nothing, an `IntentResult`, or an envelope to publish before the message is acknowledged."""
+ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
+
+_DEAD_LETTER_PAUSE: Final = 5.0
+
+
+class Worker(Generic[MessageT, SubjectT]):
+    """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is stopped.
+
+    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
+    after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
+    `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
+
+    A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
+    """
+
+    def __init__(
+        self,
+        bus: AsyncSmithBus,
+        spec: ConsumerSpec[MessageT, SubjectT],
+        *,
+        concurrency: int = 8,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._bus = bus
+        self._session = bus._session
+        self.spec = spec
+        self._concurrency = whole("Worker.concurrency", concurrency)
+        self._retry = retry or RetryPolicy(max_attempts=spec.max_attempts)
+        self._handler: Callable[[Any], Awaitable[Outcome]] | None = None
+        self._present: Callable[[Message[Any, Any]], Any] = lambda message: message
+        self._on_undecodable: Callable[[Message[Any, Any], ContractError], Awaitable[None]] = self._reject_undecodable
+        self._plain_only = False
+        self._loop: PullLoop | None = None
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._running: set[Message[Any, Any]] = set()
+
+    def handler(
+        self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
+    ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
+        """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
+        if self._handler is not None:
+            raise OptionsError(f"the worker of {self.spec.name} has a handler already: one each")
+        if inspect.iscoroutinefunction(function):
+            if self._plain_only:
+                raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
+            self._handler = function
+        else:
+            self._handler = partial(self._run_plain, function)
+        return function
+
+    def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
+        """Have plain handlers see a message as `present` shows it, and refuse others: for the blocking face."""
+        self._present = present
+        self._plain_only = True
+
+    async def _run_plain(self, function: Callable[[Any], Any], message: Message[Any, Any]) -> Outcome:
+        result = await asyncio.to_thread(function, self._present(message))
+        if inspect.isawaitable(result):
+            result = await result
+        return result  # type: ignore[no-any-return]
+
+    async def run(self) -> None:
+        """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
+
+        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        Cancelled, it gives back what it holds at once.
+        """
+        if self._handler is None:
+            raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")
+        if self._loop is not None:
+            raise OptionsError(f"the worker of {self.spec.name} is running already")
+        with _signals(self._stopping.set):
+            loop = self._loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=self._concurrency - 1)
+            self._session.attach(self.stop)
+            slots: list[asyncio.Task[None]] = []
+            try:
+                await loop.start()
+                slots = [asyncio.ensure_future(self._slot(loop)) for _ in range(self._concurrency)]
+                stopping = asyncio.ensure_future(self._stopping.wait())
+                extending = asyncio.ensure_future(self._extend())
+                try:
+                    await asyncio.wait({stopping, *slots}, return_when=asyncio.FIRST_COMPLETED)
+                    await loop.stop()
+                    await asyncio.gather(*slots)
+                finally:
+                    stopping.cancel()
+                    extending.cancel()
+            finally:
+                await _cancel(slots)
+                await loop.stop()
+                self._session.detach(self.stop)
+                self._loop = None
+                self._stopping.clear()
+                self._idle.set()
+
+    async def stop(self) -> None:
+        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat."""
+        if self._loop is None:
+            return
+        self._idle.clear()
+        self._stopping.set()
+        await self._idle.wait()
+
+    async def _slot(self, loop: PullLoop) -> None:
+        """One of the places where a handler runs."""
+        while (raw := await loop.next()) is not None:
+            try:
+                await self._process(raw)
+            finally:
+                loop.done()
+
+    async def _extend(self) -> None:
+        """Keep the messages of running handlers from being delivered again meanwhile."""
+        while True:
+            await asyncio.sleep(self.spec.ack_wait / 3)
+            for message in tuple(self._running):
+                if not message._answered:
+                    await message.in_progress()
+
+    # ---- one message
+
+    async def _process(self, raw: RawMessage) -> None:
+        message: Message[Any, Any] = Message(raw, self._session)
+        self._running.add(message)
+        try:
+            await self._judge(message)
+        except SmithError as error:
+            log.error("%s: %s gets no verdict and will come again: %s", self.spec.name, raw.subject, error)
+            if not message._answered:
+                with contextlib.suppress(SmithError):
+                    await message.nack(_DEAD_LETTER_PAUSE)
+        finally:
+            self._running.discard(message)
+
+    async def _judge(self, message: Message[Any, Any]) -> None:
+        attempts, most = message.metadata.num_delivered, self._retry.max_attempts
+        if 0 < most < attempts:
+            await self._bury(message, "DeliveriesExhausted", f"{attempts - 1} deliveries ended without a verdict")
+            return
+        try:
+            message.payload  # noqa: B018 -- decodes, and remembers
+        except ContractError as error:
+            await self._on_undecodable(message, error)
+            return
+        assert self._handler is not None
+        try:
+            outcome = await self._handler(message)
+            if outcome is not None:
+                await self._bus._publish_outcome(outcome)
+        except Reject as verdict:
+            await self._bury(message, "Reject", verdict.reason)
+        except RetryLater as verdict:
+            await message.nack(verdict.delay)
+        except Exception as error:
+            kind, words = type(error).__name__, str(error)
+            if 0 < most <= attempts:
+                await self._bury(message, kind, words)
+                return
+            delay = self._retry.backoff.delay(attempts)
+            log.warning(
+                "%s: attempt %d of %d at %s failed, again in %.2f s: %s: %s",
+                self.spec.name,
+                attempts,
+                most,
+                message._raw.subject,
+                delay,
+                kind,
+                words,
+            )
+            await message.nack(delay)
+        else:
+            if not message._answered:
+                await message.ack()
+
+    async def _reject_undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
+        kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__
+        await self._bury(message, kind, str(error))
+
+    async def _bury(self, message: Message[Any, Any], error_type: str, error: str) -> None:
+        log.error(
+            "%s: dead letter %s, seq %d: %s: %s",
+            self.spec.name,
+            message._raw.subject,
+            message.metadata.stream_seq,
+            error_type,
+            error,
+        )
+        await self._bus.dead_letters._bury(message, error_type, error)
+
+    def __repr__(self) -> str:
+        return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=5.0)
+
+
+@contextlib.contextmanager
+def _signals(stop: Callable[[], object]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call `stop`, where signals can be handled at all: in a loop on the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.getsignal(number) for number in numbers]
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

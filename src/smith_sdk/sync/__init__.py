@@ -1,0 +1,34 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
+
+from .bus import SmithBus
+from .consumer import Consumer, ConsumerInfo, Messages, Subscription
+from .dead_letters import DeadLetter, DeadLetters
+from .message import Message
+from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .streams import Change, Difference, Plan, StreamInfo, Streams
+from .worker import Worker
+
+__all__ = [
+    "Admission",
+    "Allow",
+    "Change",
+    "Consumer",
+    "ConsumerInfo",
+    "DeadLetter",
+    "DeadLetters",
+    "Decision",
+    "Deny",
+    "Difference",
+    "Message",
+    "Messages",
+    "Plan",
+    "Quarantine",
+    "SmithBus",
+    "StreamInfo",
+    "Streams",
+    "Subscription",
+    "Transform",
+    "Worker",
+    "result_of",
+]

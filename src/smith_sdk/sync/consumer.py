@@ -1,0 +1,99 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking twin of `smith_sdk.aio.consumer`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import TracebackType
+from typing import Generic, Self
+
+from .._core.portal import Blocking, BlockingIterator
+from ..aio.consumer import ConsumerInfo
+from ..contract import ConsumerSpec, M_co, S_co
+from ..errors import SmithError
+from .message import Message
+
+__all__ = ["Consumer", "ConsumerInfo", "Messages", "Subscription"]
+
+
+class Consumer(Blocking, Generic[M_co, S_co]):
+    """A durable consumer as the contract declares it. Made by `bus.consumer(consumers.x)`; does no I/O until it is read from."""
+
+    __slots__ = ()
+
+    @property
+    def spec(self) -> ConsumerSpec[M_co, S_co]:
+        found: ConsumerSpec[M_co, S_co] = self._aio.spec
+        return found
+
+    def messages(self, *, prefetch: int | None = None) -> Messages[M_co, S_co]:
+        """Iterate continuously: `for message in consumer.messages()`. Messages are asked for ahead of need.
+
+        `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
+        is taken. Leaving the loop for good: `with consumer.messages() as messages`, or `messages.stop()`.
+        """
+        return Messages._wrap(self._portal, self._aio.messages(prefetch=prefetch))
+
+    def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
+        """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
+
+        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        """
+        return [Message._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]
+
+    def info(self) -> ConsumerInfo:
+        """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
+        found: ConsumerInfo = self._portal.call(self._aio.info)
+        return found
+
+
+class Messages(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
+    """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
+
+    __slots__ = ()
+    _item = Message
+
+    def stop(self) -> None:
+        """Ask for no more and give back what was not handed out; the iteration ends. Safe to repeat."""
+        self._portal.call(self._aio.stop)
+
+    def __enter__(self) -> Self:
+        self._portal.call(self._aio.__aenter__)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+
+class Subscription(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
+    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+
+    `with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `for` subscribes at its first step.
+    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
+    """
+
+    __slots__ = ()
+    _item = Message
+
+    def on_disconnect(self) -> None:
+        self._aio.on_disconnect()
+
+    def on_reconnect(self) -> None:
+        self._aio.on_reconnect()
+
+    def on_refused(self, subject: str) -> None:
+        self._aio.on_refused(subject)
+
+    def on_close(self, error: SmithError) -> None:
+        self._aio.on_close(error)
+
+    def stop(self) -> None:
+        """Unsubscribe; the iteration ends. Safe to repeat."""
+        self._portal.call(self._aio.stop)
+
+    def __enter__(self) -> Self:
+        self._portal.call(self._aio.__aenter__)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()

@@ -1,0 +1,63 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking twin of `smith_sdk.aio.worker`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic
+
+from .._core.portal import Blocking
+from ..aio import worker as _async
+from ..aio.worker import ResultT, SubjectT
+from ..contract import ConsumerSpec, MessageT
+from ..options import RetryPolicy
+from .message import Message
+
+if TYPE_CHECKING:
+    from .bus import SmithBus
+
+__all__ = ["Worker"]
+
+
+class Worker(Blocking, Generic[MessageT, SubjectT]):
+    """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is stopped.
+
+    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
+    after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
+    `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
+
+    A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self, bus: SmithBus, spec: ConsumerSpec[MessageT, SubjectT], *, concurrency: int = 8, retry: RetryPolicy | None = None
+    ) -> None:
+        aio = _async.Worker(bus._aio, spec, concurrency=concurrency, retry=retry)
+        self._adopt(bus._portal, aio)
+        self._aio._show_as(lambda message: Message._wrap(self._portal, message))
+
+    @property
+    def spec(self) -> ConsumerSpec[MessageT, SubjectT]:
+        found: ConsumerSpec[MessageT, SubjectT] = self._aio.spec
+        return found
+
+    def handler(
+        self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
+    ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
+        """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
+        found: Callable[[Message[MessageT, SubjectT]], ResultT] = self._aio.handler(function)
+        return found
+
+    def run(self) -> None:
+        """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
+
+        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        Cancelled, it gives back what it holds at once.
+        """
+        self._portal.run(self._aio.run, self._aio.stop)
+
+    def stop(self) -> None:
+        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat."""
+        self._portal.call(self._aio.stop)
