@@ -1,0 +1,5 @@
+"""`python -m smith_sdk.cli` is `smith`."""
+
+from . import main
+
+main()

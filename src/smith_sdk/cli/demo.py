@@ -1,0 +1,314 @@
+"""The main job, whole and on real input: every file under a directory is read through the bus, and each result is checked.
+
+Publisher, admission and collector live in this process, executors in their own. Every intent has exactly one ending: a result
+(executed or denied) or a dead letter. What has none is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .. import subjects
+from .._core.window import PubAck
+from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
+from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
+from ..topology import consumers
+from .executor import read_file
+
+IN_FLIGHT: Final = 256
+"""Intents published and without an ending: bounds latency, and what the queues must hold."""
+STALLED: Final = 120.0
+"""Seconds without a single ending after which the rest counts as lost; well above the 30 s ack wait that a killed executor costs."""
+_REPORT_EVERY: Final = 0.2
+_STOP_GRACE: Final = 15.0
+
+_read_intent: Final = msgspec.json.Decoder(FsReadV1Intent).decode
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of every intent. `failed` counts intents whose execution failed; those end as dead letters."""
+
+    published: int
+    admitted: int
+    denied: int
+    executed: int
+    failed: int
+    dead_lettered: int
+    lost: int
+    differing: int
+    skipped: int
+    restarted_executors: int
+    seconds: float
+    intents_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+def files_under(root: Path) -> Iterator[str]:
+    """Every regular file and every link to none or one, in order; links to directories are not followed."""
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if stat.S_ISREG(os.lstat(path).st_mode) or (
+                os.path.islink(path) and (os.path.isfile(path) or not os.path.exists(path))
+            ):
+                yield path
+
+
+class _Policy:
+    """Denies dotfiles and whatever is not really below `root`; remembers whom it let in."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self.admitted: set[str] = set()
+
+    async def __call__(self, intent: Intent) -> Decision:
+        if not isinstance(intent, FsReadV1Intent):
+            return Deny(f"only fs.read.v1 here, not {intent.capability}")
+        path = intent.params.path
+        if not self._contains(path):
+            return Deny(f"{path} is outside {self._root}")
+        if any(part.startswith(".") for part in os.path.relpath(path, self._root).split(os.sep)):
+            return Deny(f"{path} is a dotfile, or inside a dot directory")
+        if not self._contains(os.path.realpath(path)):
+            return Deny(f"{path} leads outside {self._root}")
+        self.admitted.add(intent.id)
+        return Allow()
+
+    def _contains(self, path: str) -> bool:
+        return os.path.commonpath([self._root, os.path.abspath(path)]) == self._root
+
+
+class _Ledger:
+    """Every intent by its id, until it has its ending."""
+
+    def __init__(self) -> None:
+        self.room = asyncio.Semaphore(IN_FLIGHT)
+        self.open: dict[str, tuple[str, float]] = {}
+        self.published = self.denied = self.executed = self.failed = self.differing = self.dead_lettered = 0
+        self.latencies: list[float] = []
+        self.last_ending = time.monotonic()
+        self.all_published = False
+        self.finished = asyncio.Event()
+
+    def begin(self, intent: FsReadV1Intent) -> None:
+        self.open[intent.id] = (intent.params.path, time.monotonic())
+        self.published += 1
+
+    def end(self, intent_id: str) -> str | None:
+        """The path of an intent that ends now; None where it had its ending before."""
+        entry = self.open.pop(intent_id, None)
+        if entry is None:
+            return None
+        self.last_ending = time.monotonic()
+        self.latencies.append(self.last_ending - entry[1])
+        self.room.release()
+        self.check()
+        return entry[0]
+
+    def check(self) -> None:
+        if self.all_published and not self.open:
+            self.finished.set()
+
+    def percentile_ms(self, share: float) -> float:
+        ordered = sorted(self.latencies)
+        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 2) if ordered else 0.0
+
+
+async def run_demo(root: Path, *, workers: int, progress: TextIO) -> Report:
+    """Run the demo over the files below `root`, which is absolute and resolved, and report."""
+    logging.getLogger("smith_sdk").addHandler(logging.NullHandler())
+    found = list(files_under(root))
+    paths = [path for path in found if _is_text(path)]
+    ledger, policy = _Ledger(), _Policy(root)
+    started = time.monotonic()
+    async with AsyncSmithBus.embedded() as bus, bus.subscribe(subjects.dlq.filter()) as dead_letters:
+        executors = _Executors(bus.url, workers)
+        admission = Admission(bus, policy=policy, executor_id="smith-demo")
+        jobs = [
+            asyncio.ensure_future(job)
+            for job in (admission.run(), _collect(bus, ledger), _collect_dead_letters(dead_letters, ledger), executors.run())
+        ]
+        shown = asyncio.ensure_future(_show_progress(ledger, len(paths), progress))
+        publishing = asyncio.ensure_future(_publish(bus, ledger, paths))
+        try:
+            await _until_finished(ledger, publishing, jobs)
+        finally:
+            seconds = time.monotonic() - started
+            await executors.stop()
+            await admission.stop()
+            for task in (publishing, shown, *jobs):
+                task.cancel()
+            await asyncio.gather(publishing, shown, *jobs, return_exceptions=True)
+    return Report(
+        published=ledger.published,
+        admitted=len(policy.admitted),
+        denied=ledger.denied,
+        executed=ledger.executed,
+        failed=ledger.failed,
+        dead_lettered=ledger.dead_lettered,
+        lost=len(ledger.open) + len(paths) - ledger.published,
+        differing=ledger.differing,
+        skipped=len(found) - len(paths),
+        restarted_executors=executors.restarted,
+        seconds=round(seconds, 2),
+        intents_per_s=round(len(ledger.latencies) / seconds, 1),
+        p50_ms=ledger.percentile_ms(0.50),
+        p99_ms=ledger.percentile_ms(0.99),
+    )
+
+
+def _is_text(path: str) -> bool:
+    """Whether JSON can carry the path: a name that is no UTF-8 cannot be published, and is reported as skipped."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+async def _until_finished(ledger: _Ledger, publishing: asyncio.Task[None], jobs: list[asyncio.Task[None]]) -> None:
+    """Return when every intent has its ending, or none had one for too long.
+
+    Raises what a job failed with, and `KeyboardInterrupt` when one ended: admission takes Ctrl-C and SIGTERM as its end.
+    """
+    while not ledger.finished.is_set() and time.monotonic() - ledger.last_ending < STALLED:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REPORT_EVERY):
+                await ledger.finished.wait()
+        if publishing.done():
+            publishing.result()
+        for job in jobs:
+            if job.done():
+                job.result()
+                raise KeyboardInterrupt
+
+
+async def _publish(bus: AsyncSmithBus, ledger: _Ledger, paths: list[str]) -> None:
+    acks: set[asyncio.Task[PubAck]] = set()
+    for path in paths:
+        await ledger.room.acquire()
+        intent = FsReadV1Intent.new(domain="demo", params=FsReadV1Params(path=path))
+        ledger.begin(intent)
+        acks.add(asyncio.create_task(bus.publish(subjects.intents.raw.of(intent), intent)))
+        if len(acks) >= IN_FLIGHT:
+            done, acks = await asyncio.wait(acks, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()
+    for ack in acks:
+        await ack
+    ledger.all_published = True
+    ledger.check()
+
+
+async def _collect(bus: AsyncSmithBus, ledger: _Ledger) -> None:
+    async for message in bus.consumer(consumers.http_results).messages():
+        result = message.payload
+        path = ledger.end(result.intent_id)
+        if path is not None:
+            if result.status == "denied":
+                ledger.denied += 1
+            elif result.status == "ok":
+                ledger.executed += 1
+                await _compare(ledger, path, result)
+            else:
+                ledger.failed += 1
+        await message.ack()
+
+
+async def _compare(ledger: _Ledger, path: str, result: IntentResult) -> None:
+    try:
+        there: object = await asyncio.to_thread(read_file, path)
+    except OSError as error:
+        there = error
+    if result.output != there:
+        ledger.differing += 1
+        print(f"smith demo: {path}: the executor read {result.output}, directly it is {there}", file=sys.stderr)
+
+
+async def _collect_dead_letters(messages: Subscription[bytes, subjects.dlq], ledger: _Ledger) -> None:
+    async for message in messages:
+        intent = _read_intent(message.payload)
+        path = ledger.end(IntentId(intent.id))
+        if path is not None:
+            ledger.dead_lettered += 1
+            ledger.failed += 1
+            try:
+                await asyncio.to_thread(read_file, path)
+            except OSError:
+                continue
+            ledger.differing += 1
+            print(f"smith demo: {path} is a dead letter, and yet it can be read", file=sys.stderr)
+
+
+async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def words() -> str:
+        return f"{len(ledger.latencies)}/{total} intents ended, {ledger.denied} denied, {ledger.dead_lettered} dead letters"
+
+    if not stream.isatty():
+        while True:
+            print(f"smith demo: {words()}", file=stream, flush=True)
+            await asyncio.sleep(_REPORT_EVERY * 5)
+    columns = (TextColumn("reading files through the bus"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(file=stream), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        while True:
+            bar.update(task, completed=len(ledger.latencies))
+            await asyncio.sleep(_REPORT_EVERY)
+
+
+class _Executors:
+    """The executor processes; one that dies is replaced."""
+
+    def __init__(self, url: str, count: int) -> None:
+        self._environment = {**os.environ, "SMITH_NATS_URL": url}
+        self._count = count
+        self._processes: list[asyncio.subprocess.Process] = []
+        self._stopping = False
+        self.restarted = 0
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._keep_one() for _ in range(self._count)))
+
+    async def _keep_one(self) -> None:
+        while not self._stopping:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "smith_sdk.cli.executor", stdin=asyncio.subprocess.PIPE, env=self._environment
+            )
+            self._processes.append(process)
+            await process.wait()
+            self._processes.remove(process)
+            if not self._stopping:
+                self.restarted += 1
+                await asyncio.sleep(min(5.0, 0.1 * 2**self.restarted))
+
+    async def stop(self) -> None:
+        """SIGTERM, so that they finish what they hold; SIGKILL for what takes too long."""
+        self._stopping = True
+        waiting = []
+        for process in tuple(self._processes):
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+                waiting.append(asyncio.ensure_future(process.wait()))
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=_STOP_GRACE)
+            for process in tuple(self._processes):
+                if late and process.returncode is None:
+                    process.kill()

@@ -1,0 +1,61 @@
+"""The demo's executor, a process of its own: reads the files that fs.read.v1 intents name. `python -m smith_sdk.cli.executor`.
+
+It ends when its standard input does, so it never outlives the demo, however that ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import stat
+import threading
+
+from ..contract import now_ns
+from ..errors import Reject
+from ..options import Backoff, RetryPolicy
+from ..protocol import FsReadV1Intent, IntentResult
+from ..sync import Message, SmithBus, Worker, result_of
+from ..topology import consumers
+
+CHUNK = 1024 * 1024
+FAST_RETRIES = Backoff(initial=0.05, max=0.5)
+"""For a demo: nobody wants to watch a real backoff."""
+
+
+def read_file(path: str) -> dict[str, object]:
+    """Size and SHA-256 of what `path` holds; raises `OSError`, and `Reject` for what is no regular file."""
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Reject(f"{path} is no regular file")
+        digest, size = hashlib.sha256(), 0
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"size": size, "sha256": digest.hexdigest()}
+
+
+def main() -> None:
+    """Work until SIGTERM, or until standard input ends."""
+    spec = consumers.executor_fs_read
+    with SmithBus(name="smith-demo-executor") as bus:
+        retry = RetryPolicy(max_attempts=spec.max_attempts, backoff=FAST_RETRIES)
+        worker = Worker(bus, spec, concurrency=8, retry=retry)
+
+        @worker.handler
+        def read(message: Message[FsReadV1Intent]) -> IntentResult:
+            started = now_ns()
+            return result_of(message.payload, output=read_file(message.payload.params.path), started_at_ns=started)
+
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+        worker.run()
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
