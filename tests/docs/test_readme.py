@@ -61,7 +61,7 @@ def url(make_server: MakeServer) -> str:
     """A server with the topology that the blocks expect."""
     url = make_server().url
     applied = subprocess.run(
-        [sys.executable, "-m", "smith_sdk.cli", "streams", "apply"],
+        [sys.executable, "-m", "smith_sdk.cli", "streams", "apply", "--profile", "dev"],
         env={**os.environ, "SMITH_NATS_URL": url},
         capture_output=True,
         text=True,

@@ -29,6 +29,7 @@ API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000
 APPLY: Final = "run `smith streams apply` to create what the contract declares"
 
+_NO_CLUSTER: Final = 10074
 DISABLED: Final = frozenset({10039, 10076})
 _STREAM_NOT_FOUND: Final = 10059
 _CONSUMER_NOT_FOUND: Final = 10014
@@ -80,6 +81,8 @@ def api_error(
         return ConsumerNotFound(f"consumer {consumer} is not on stream {stream}: {APPLY}", **facts)
     if error.err_code == _MESSAGE_NOT_FOUND:
         return MessageNotFound(f"stream {stream} has no such message: {said}", **facts)
+    if error.err_code == _NO_CLUSTER:
+        said += "; a single server takes the dev profile (`smith streams apply --profile dev`)"
     name = f"consumer {consumer} of stream {stream}" if consumer else f"stream {stream}"
     return TopologyRefused(f"the server refused {name}: {said}", **facts)
 
