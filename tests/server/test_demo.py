@@ -1,0 +1,120 @@
+"""`smith demo` as people run it: a process, on real files; and again with an executor killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import eventually, is_alive
+
+FILES = 400
+
+
+def plant(root: Path, files: int) -> dict[str, int]:
+    """A tree with everything that the demo has to tell apart; how many of each there are."""
+    for number in range(files):
+        folder = root / f"folder {number % 7}"
+        folder.mkdir(exist_ok=True)
+        (folder / f"file-{number}.bin").write_bytes(os.urandom(number))
+    (root / "empty").touch()
+    (root / "big").write_bytes(os.urandom(3 * 1024 * 1024))
+    (root / "näme-漢.txt").write_text("ß")
+    (root / ".hidden").write_text("secret")
+    (root / ".dir").mkdir()
+    (root / ".dir" / "inside").write_text("secret")
+    (root / "outside").symlink_to("/etc/hostname")
+    (root / "link").symlink_to("big")
+    (root / "dangling").symlink_to("nowhere")
+    (root / "dangling-too").symlink_to("folder 1/nowhere")
+    (root / "dangling-outside").symlink_to("/nowhere/at/all")
+    os.mkfifo(root / "pipe")
+    return {"executed": files + 4, "denied": 4, "dead_lettered": 2}
+
+
+def start_demo(root: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "smith_sdk.cli", "demo", str(root), "--json", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def executors_of(pid: int) -> list[int]:
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        if "smith_sdk.cli.executor" in Path(f"/proc/{child}/cmdline").read_text():
+            found.append(int(child))
+    return found
+
+
+def test_every_intent_has_the_ending_that_was_planted(tmp_path: Path) -> None:
+    planted = plant(tmp_path, FILES)
+    demo = start_demo(tmp_path)
+    out, err = demo.communicate(timeout=50)
+    report: dict[str, Any] = json.loads(out)
+    assert {name: report[name] for name in planted} == planted
+    assert (report["lost"], report["differing"], report["skipped"]) == (0, 0, 0)
+    assert report["published"] == sum(planted.values())
+    assert report["admitted"] == planted["executed"] + planted["dead_lettered"]
+    assert report["failed"] == planted["dead_lettered"]
+    assert report["intents_per_s"] > 0
+    assert 0 < report["p50_ms"] <= report["p99_ms"]
+    assert demo.returncode == 0, err
+
+
+@pytest.mark.timeout(120)
+def test_an_executor_killed_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+    planted = plant(tmp_path, 10 * FILES)
+    demo = start_demo(tmp_path, "--workers", "2")
+    assert demo.stderr is not None
+    killed: list[int] = []
+    heard: list[str] = []
+
+    def watch() -> None:
+        assert demo.stderr is not None
+        for line in demo.stderr:
+            heard.append(line)
+            ended = re.search(r"demo: (\d+)/(\d+) intents ended", line)
+            if ended and int(ended[1]) > 0 and int(ended[1]) < 0.8 * int(ended[2]) and not killed:
+                victim = executors_of(demo.pid)[0]
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    assert demo.stdout is not None
+    report: dict[str, Any] = json.loads(demo.stdout.read())
+    demo.wait(timeout=100)
+    watching.join(timeout=10)
+    demo.stdout.close()
+    demo.stderr.close()
+    assert killed, f"the demo was over before an executor could be killed: {heard}"
+    assert report["restarted_executors"] == 1
+    assert (report["lost"], report["differing"]) == (0, 0)
+    assert {name: report[name] for name in planted} == planted
+    assert demo.returncode == 0, heard
+
+
+def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
+    plant(tmp_path, 10 * FILES)
+    demo = start_demo(tmp_path)
+    assert demo.stderr is not None
+    executors = eventually(lambda: executors_of(demo.pid), timeout=20)
+    demo.stderr.readline()
+    demo.send_signal(signal.SIGINT)
+    _, err = demo.communicate(timeout=30)
+    assert demo.returncode == 130, err
+    assert "Traceback" not in err
+    eventually(lambda: not any(is_alive(pid) for pid in executors))
+
+
+def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path / "missing")
+    out, err = demo.communicate(timeout=20)
+    assert (demo.returncode, out) == (2, "")
+    assert "missing is no directory" in err
