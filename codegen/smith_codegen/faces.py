@@ -233,9 +233,9 @@ class _Face:
         if returns == "None":
             return [f"        {call}"]
         if _head(annotation) in self.twins:
-            return [f"        return {self.rename(_head(annotation))}._wrap(self._portal, {call})"]
+            return [f"        return {returns}._wrap(self._portal, {call})"]
         if isinstance(annotation, ast.Subscript) and _head(annotation) == "list" and _head(annotation.slice) in self.twins:
-            return [f"        return [{_head(annotation.slice)}._wrap(self._portal, one) for one in {call}]"]
+            return [f"        return [{ast.unparse(annotation.slice)}._wrap(self._portal, one) for one in {call}]"]
         return [f"        found: {returns} = {call}", "        return found"]
 
     def signature(self, method: Method) -> str:

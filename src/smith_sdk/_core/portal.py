@@ -360,10 +360,10 @@ class _Batches(Protocol):
     async def _batch(self, limit: int) -> list[Any]: ...
 
 
-ItemT = TypeVar("ItemT", bound=Blocking)
+ItemT_co = TypeVar("ItemT_co", bound=Blocking, covariant=True)
 
 
-class BlockingIterator(Blocking, Generic[ItemT]):
+class BlockingIterator(Blocking, Generic[ItemT_co]):
     """Iterates over an async iterator, crossing into the loop once a batch; ends when that does."""
 
     __slots__ = ("_here",)
@@ -378,13 +378,13 @@ class BlockingIterator(Blocking, Generic[ItemT]):
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> ItemT:
+    def __next__(self) -> ItemT_co:
         if not self._here:
             self._here.extend(self._portal.call(self._aio._batch, _BATCH))
             if not self._here:
                 raise StopIteration
         item: Any = self._item._wrap(self._portal, self._here.popleft())
-        return cast("ItemT", item)
+        return cast("ItemT_co", item)
 
 
 # ---- the end of the process

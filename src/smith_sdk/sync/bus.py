@@ -155,11 +155,11 @@ class SmithBus(BlockingBus):
 
         Also hears what is published to streams, without their keeping: to miss nothing, read from a consumer.
         """
-        return Subscription._wrap(self._portal, self._aio.subscribe(what))
+        return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
         """The durable consumer that the contract declares as `spec`, such as `consumers.http_results`."""
-        return Consumer._wrap(self._portal, self._aio.consumer(spec))
+        return Consumer[M, S]._wrap(self._portal, self._aio.consumer(spec))
 
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds for it.

@@ -32,14 +32,14 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
         is taken. Leaving the loop for good: `with consumer.messages() as messages`, or `messages.stop()`.
         """
-        return Messages._wrap(self._portal, self._aio.messages(prefetch=prefetch))
+        return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch))
 
     def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
 
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
-        return [Message._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]
+        return [Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]
 
     def info(self) -> ConsumerInfo:
         """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
