@@ -1,0 +1,114 @@
+"""A fresh server for each kind of work, the harness's own connection to it, and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import nats
+from batch import CONSUMER, STREAM, Batch, new_batch
+from nats.aio.client import Client
+
+from smith_sdk import AsyncSmithBus, SmithBus
+
+WINDOW = 4_000
+WARM_UP = 2_000
+
+Peer = Callable[[Batch], Awaitable[None]]
+"""Does the work on one batch; returns when it is done."""
+
+
+class Server:
+    """The embedded server as the harness sees it, over plain nats-py: what it asks is no peer's business."""
+
+    def __init__(self, url: str, client: Client) -> None:
+        self.url = url
+        self._client = client
+
+    async def _api(self, subject: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads((await self._client.request(f"$JS.API.{subject}", b"", timeout=10)).data)
+        if "error" in answer:
+            raise RuntimeError(f"{subject}: {answer['error']}")
+        return answer
+
+    async def purge(self) -> None:
+        await self._api(f"STREAM.PURGE.{STREAM}")
+
+    async def stored(self) -> int:
+        state: dict[str, int] = (await self._api(f"STREAM.INFO.{STREAM}"))["state"]
+        return state["messages"]
+
+    async def all_acked(self) -> None:
+        """Return once the consumer has nothing to deliver and waits for no ack."""
+        deadline = time.monotonic() + 20
+        while True:
+            info = await self._api(f"CONSUMER.INFO.{STREAM}.{CONSUMER}")
+            if not info["num_pending"] and not info["num_ack_pending"]:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"acks are missing: {info['num_pending']} pending, {info['num_ack_pending']} unacknowledged")
+            await asyncio.sleep(0.001)
+
+    async def fill(self, batch: Batch) -> None:
+        js = self._client.jetstream(publish_async_max_pending=WINDOW)
+        for where, data, msg_id in batch.wires:
+            await js.publish_async(where, data, headers={"Nats-Msg-Id": msg_id})
+        await js.publish_async_completed()
+
+
+@asynccontextmanager
+async def fresh_server() -> AsyncIterator[Server]:
+    """An embedded server with the dev streams, in a directory of its own."""
+    async with AsyncSmithBus.embedded() as owner:
+        client = await nats.connect(owner.url)
+        try:
+            yield Server(owner.url, client)
+        finally:
+            await client.close()
+
+
+@asynccontextmanager
+async def connections(server: Server) -> AsyncIterator[tuple[Client, AsyncSmithBus, SmithBus]]:
+    """One connection for each peer."""
+    client = await nats.connect(server.url)
+    blocking = SmithBus(server.url, max_pending_messages=WINDOW)
+    try:
+        async with AsyncSmithBus(server.url, max_pending_messages=WINDOW) as bus:
+            await asyncio.to_thread(blocking.connect)
+            yield client, bus, blocking
+    finally:
+        await asyncio.to_thread(blocking.close)
+        await client.close()
+
+
+async def rates(
+    server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False
+) -> dict[str, list[float]]:
+    """Messages per second of each peer in each round; `reading`: the batch is in the stream before the clock starts."""
+    found: dict[str, list[float]] = {name: [] for name in peers}
+    for number in range(rounds + 1):
+        for name, peer in peers.items():
+            batch = new_batch(count if number else min(count, WARM_UP))
+            await server.purge()
+            if reading:
+                await server.fill(batch)
+            if (there := await server.stored()) != (len(batch) if reading else 0):
+                raise RuntimeError(f"{there} messages in the stream before {name} began")
+            gc.collect()
+            gc.freeze()
+            started = time.perf_counter()
+            await peer(batch)
+            if reading:
+                await server.all_acked()
+            took = time.perf_counter() - started
+            gc.unfreeze()
+            if (there := await server.stored()) != len(batch):
+                raise RuntimeError(f"{name}: {there} messages in the stream, not {len(batch)}")
+            if number:
+                found[name].append(len(batch) / took)
+    return found

@@ -1,0 +1,37 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from smith_sdk.server import find_nats_server
+
+
+def facts() -> dict[str, str | int]:
+    """The names of a report: processor, cores, Python, nats-server, nats-py, smith-sdk."""
+    said = subprocess.run([find_nats_server(), "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "nats_server": said.split("v")[-1].strip(),
+        "nats_py": version("nats-py"),
+        "smith_sdk": version("smith-sdk"),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.processor() or platform.machine()

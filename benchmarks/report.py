@@ -1,0 +1,145 @@
+"""The figures: one flat object for programs, tables for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from statistics import median, quantiles
+
+PEERS = {"nats_py": "nats-py", "async": "async face", "blocking": "blocking face"}
+WORK = {
+    "publish_many": "publish_many",
+    "submit": "submit",
+    "publish": "publish (one by one)",
+    "consume": "read and ack",
+}
+NATS_PY = {
+    "publish_many": "nats-py publish_async",
+    "submit": "nats-py publish_async",
+    "publish": "nats-py publish",
+    "consume": "nats-py fetch(500)",
+}
+EDGES_MS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, float("inf"))
+BAR = 40
+
+Rows = list[tuple[str, ...]]
+
+
+class Figures:
+    """Everything measured, under the names that the JSON has."""
+
+    def __init__(self) -> None:
+        self.flat: dict[str, float | int] = {}
+        self.histogram: list[tuple[float, int]] = []
+
+    def add_rates(self, work: str, rates: Mapping[str, list[float]]) -> None:
+        for peer, rounds in rates.items():
+            key = f"{work}.{peer}"
+            self.flat[f"{key}.msgs_per_s"] = round(median(rounds))
+            if peer != "nats_py":
+                self.flat[f"{key}.ratio"] = _ratio(rounds, rates["nats_py"])
+            if peer == "blocking":
+                self.flat[f"{key}.ratio_to_async"] = _ratio(rounds, rates["async"])
+
+    def add_latency(self, peer: str, seconds: list[float]) -> None:
+        ms = sorted(value * 1000 for value in seconds)
+        cuts = quantiles(ms, n=1000, method="inclusive")
+        named = {"p50": cuts[499], "p90": cuts[899], "p99": cuts[989], "p999": cuts[998], "max": ms[-1]}
+        for name, value in named.items():
+            self.flat[f"latency.{peer}.{name}_ms"] = round(value, 3)
+        self.flat[f"latency.{peer}.messages"] = len(ms)
+        if peer == "async":
+            low = 0.0
+            for edge in EDGES_MS:
+                self.histogram.append((edge, sum(low <= value < edge for value in ms)))
+                low = edge
+
+    def add_subjects(self, nanoseconds: Mapping[str, float]) -> None:
+        for name, value in nanoseconds.items():
+            self.flat[f"subject.{name}.ns"] = round(value)
+
+
+def _ratio(rounds: list[float], others: list[float]) -> float:
+    return round(median(one / other for one, other in zip(rounds, others, strict=True)), 3)
+
+
+def progress(text: str) -> None:
+    """Say on stderr what is being done: stdout is for the figures."""
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> None:
+    """Print the tables, the histogram and the machine."""
+    flat = figures.flat
+    rows: Rows = []
+    for work, title in WORK.items():
+        for peer, name in PEERS.items():
+            key = f"{work}.{peer}"
+            ratio, to_async = flat.get(f"{key}.ratio"), flat.get(f"{key}.ratio_to_async")
+            rows.append(
+                (
+                    title if peer == "nats_py" else "",
+                    NATS_PY[work] if peer == "nats_py" else name,
+                    f"{flat[f'{key}.msgs_per_s']:,}",
+                    "1" if ratio is None else f"{ratio:.2f}",
+                    "" if to_async is None else f"{to_async:.2f}",
+                )
+            )
+    table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async"), rows)
+    table(
+        "Publish to handler, single messages at 1,000/s (ms)",
+        ("who", "p50", "p90", "p99", "p99.9", "max"),
+        [
+            (name, *(f"{flat[f'latency.{peer}.{cut}_ms']:.2f}" for cut in ("p50", "p90", "p99", "p999", "max")))
+            for peer, name in (("nats_py", "publish_async, fetch(500)"), ("async", "submit, Worker"))
+        ],
+    )
+    most = max(count for _, count in figures.histogram)
+    for edge, count in figures.histogram:
+        label = f"< {edge:g} ms" if edge != float("inf") else "more"
+        print(f"  {label:>10} {count:6,} {'#' * -(-count * BAR // most)}")
+    table(
+        "Typed subjects (ns each)",
+        ("work", "typed", "plain string", "ratio"),
+        [
+            (
+                title,
+                f"{flat[f'subject.{typed}.ns']:,}",
+                f"{flat[f'subject.{plain}.ns']:,}",
+                f"{flat[f'subject.{typed}.ns'] / max(1, flat[f'subject.{plain}.ns']):.1f}",
+            )
+            for title, typed, plain in (
+                ("construct and render / f-string", "construct_and_render", "fstring"),
+                ("parse / str.split", "parse", "split"),
+            )
+        ],
+    )
+    print()
+    print("  ".join(f"{name.replace('_', '-')}: {value}" for name, value in facts.items()))
+    if quick:
+        print("--quick: too short to compare with anything.")
+
+
+def table(title: str, heads: tuple[str, ...], rows: Rows) -> None:
+    """With rich where it is installed."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
+        print(f"\n{title}")
+        for row in (heads, *rows):
+            cells = (
+                cell.ljust(w) if n == 0 or heads[n] == "who" else cell.rjust(w)
+                for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            print("  " + "  ".join(cells))
+        return
+    made = Table(title=title, title_justify="left")
+    for place, head in enumerate(heads):
+        made.add_column(head, justify="left" if place == 0 or head == "who" else "right")
+    for row in rows:
+        made.add_row(*row)
+    console = Console()
+    console.print()
+    console.print(made)

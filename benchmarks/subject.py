@@ -1,0 +1,24 @@
+"""What a typed subject costs beside the string that it stands for."""
+
+from __future__ import annotations
+
+import timeit
+
+from batch import new_result
+
+from smith_sdk import subjects
+from smith_sdk.topology import CONTRACT
+
+
+def costs(quick: bool) -> dict[str, float]:
+    """Nanoseconds for one operation, the best of five runs of each."""
+    intent_id = new_result().intent_id
+    text = f"smith.results.{intent_id}"
+    number = 5_000 if quick else 50_000
+    timed = {
+        "fstring": timeit.Timer(lambda: f"smith.results.{intent_id}"),
+        "construct_and_render": timeit.Timer(lambda: str(subjects.results(intent_id=intent_id))),
+        "split": timeit.Timer(lambda: text.split(".")),
+        "parse": timeit.Timer(lambda: CONTRACT.parse(text)),
+    }
+    return {name: min(timer.repeat(5, number)) / number * 1e9 for name, timer in timed.items()}
