@@ -79,6 +79,13 @@ def _is_post(method: Method) -> bool:
     return isinstance(method, ast.FunctionDef) and method.returns is not None and ast.unparse(method.returns) == "Awaitable[None]"
 
 
+def _item(methods: dict[str, Method]) -> ast.expr:
+    """What an iterator yields."""
+    item = methods["__anext__"].returns
+    assert item is not None
+    return item
+
+
 def _decorators(method: Method) -> set[str]:
     return {ast.unparse(decorator) for decorator in method.decorator_list}
 
@@ -134,16 +141,14 @@ class _Face:
         bases = [ast.unparse(base) for base in cls.bases]
         batch = methods.get("_batch")
         if batch is not None:
-            assert isinstance(batch.returns, ast.Subscript)
-            item = batch.returns.slice
-            bases.insert(0, f"BlockingIterator[{ast.unparse(item)}]")
+            bases.insert(0, f"BlockingIterator[{ast.unparse(_item(methods))}]")
         elif "connect" in methods:
             bases.insert(0, "BlockingBus")
         else:
             bases.insert(0, "Blocking")
         lines = ["", f"class {self.rename(cls.name)}({', '.join(bases)}):", *self.doc(cls, 4), "    __slots__ = ()"]
         if batch is not None:
-            lines += [f"    _item = {_head(item)}"]
+            lines += [f"    _item = {_head(_item(methods))}"]
         if "__init__" in methods:
             lines += self.constructor(cls, methods)
         for method in methods.values():

@@ -14,14 +14,13 @@ import ssl
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
-from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from ..errors import AuthenticationError, BusClosed, ConnectError, PermissionDenied, SlowConsumer, SmithError
+from ..errors import AuthenticationError, BusClosed, ConnectError, ConnectionLost, PermissionDenied, SlowConsumer, SmithError
 from ..options import Auth, Backoff
 
 log: Final = logging.getLogger("smith_sdk.connection")
@@ -57,15 +56,12 @@ class Listener(Protocol):
 
 def without_credentials(url: str) -> str:
     """`url` with user, password and token cut out, for words that people and logs see."""
-    parts = urlsplit(url if "//" in url else f"nats://{url}")
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    return f"{parts.scheme}://{host}:{port}" if port else f"{parts.scheme}://{host}"
+    scheme, there, rest = url.partition("://")
+    if not there:
+        scheme, rest = "nats", url
+    # Everything up to the last "@", as text: a parser would stop at a "/" or "#" in a password, and show the rest of it.
+    address = re.split("[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+    return f"{scheme}://{address}"
 
 
 class Subscription:
@@ -196,6 +192,10 @@ class Connection:
             return AuthenticationError(f"{where} refused the credentials: check user, password, token, creds or NKey", url=where)
         if isinstance(error, nats.errors.Error) and "invalid" in str(error):
             return ConnectError(f"{where} is no server URL: {error}", url=where)
+        if isinstance(error, ValueError):  # its words may hold a piece of the password
+            return ConnectError(
+                f"{where} is no server URL: scheme://host:port is needed, special characters %-encoded", url=where
+            )
         why = f"{type(error).__name__}: {error}" if error is not None else f"no answer within {self._connect_timeout:g} s"
         return ConnectError(f"no NATS server at {where} ({why}): is it running, and is the address right?", url=where)
 
@@ -268,10 +268,14 @@ class Connection:
     async def publish(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
         """Hand one message to the client library: sent at once when connected, buffered (up to 2 MiB) while reconnecting.
 
-        Raises `BusClosed`.
+        Raises `BusClosed`, and `ConnectionLost` when that buffer is full.
         """
         try:
             await self._open().publish(subject, data, reply, headers)
+        except nats.errors.OutboundBufferLimitError:
+            raise ConnectionLost(
+                f"{subject} cannot be sent: the connection is lost, and the buffer until it is back is full"
+            ) from None
         except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
             raise BusClosed("the bus is closed") from None
 

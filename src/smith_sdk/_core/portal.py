@@ -103,14 +103,19 @@ class Portal:
             try:
                 result = await function(*args, **kwargs)
             except asyncio.CancelledError:
-                outcome.cancel()
-                outcome.set_running_or_notify_cancel()
+                raise
             except BaseException as error:
                 outcome.set_exception(error)
             else:
                 outcome.set_result(result)
 
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(work())))
+        def begin() -> None:
+            task = loop.create_task(work())
+            tasks.append(task)
+            # Here and not in `work`, which never runs when it is cancelled before its first step.
+            task.add_done_callback(lambda _: outcome.cancel() and outcome.set_running_or_notify_cancel())
+
+        loop.call_soon_threadsafe(begin)
         try:
             return outcome.result()
         except concurrent.futures.CancelledError:
@@ -331,6 +336,9 @@ class BlockingBus(Blocking):
 
     def _connect(self, connect: Callable[[], Awaitable[None]]) -> None:
         portal = self._portal
+        if portal.is_running:
+            portal.call(connect)  # which says that it is connected already
+            return
         portal.start()
         try:
             portal.call(connect)
@@ -357,7 +365,14 @@ class BlockingBus(Blocking):
 
 
 class _Batches(Protocol):
-    async def _batch(self, limit: int) -> list[Any]: ...
+    _here: deque[Any]
+    """What this thread may take; the async object still answers for what is in it."""
+
+    async def _batch(self, limit: int) -> None:
+        """Put up to `limit` items into `_here`, at least one; none at the end."""
+
+    def _made(self, raw: Any) -> Any:
+        """The async item of one thing in `_here`."""
 
 
 ItemT_co = TypeVar("ItemT_co", bound=Blocking, covariant=True)
@@ -366,24 +381,24 @@ ItemT_co = TypeVar("ItemT_co", bound=Blocking, covariant=True)
 class BlockingIterator(Blocking, Generic[ItemT_co]):
     """Iterates over an async iterator, crossing into the loop once a batch; ends when that does."""
 
-    __slots__ = ("_here",)
+    __slots__ = ()
 
-    _here: deque[Any]
     _item: ClassVar[type[Blocking]]
-
-    def _adopt(self, portal: Portal | None, aio: _Batches) -> None:
-        super()._adopt(portal, aio)
-        self._here = deque()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ItemT_co:
-        if not self._here:
-            self._here.extend(self._portal.call(self._aio._batch, _BATCH))
-            if not self._here:
-                raise StopIteration
-        item: Any = self._item._wrap(self._portal, self._here.popleft())
+        aio: _Batches = self._aio
+        try:
+            raw = aio._here.popleft()
+        except IndexError:
+            self._portal.call(aio._batch, _BATCH)
+            try:
+                raw = aio._here.popleft()
+            except IndexError:
+                raise StopIteration from None
+        item: Any = self._item._wrap(self._portal, aio._made(raw))
         return cast("ItemT_co", item)
 
 

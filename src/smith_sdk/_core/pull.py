@@ -8,6 +8,7 @@ and after a reconnect, a leadership change or a server's shutdown, the loop asks
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import BusClosed, ConsumerNotFound, JetStreamError, PermissionDenied, SmithError
+from ..errors import BusClosed, ConnectionLost, ConsumerNotFound, JetStreamError, PermissionDenied, SmithError
 from ..options import Backoff
 from .admin import API, APPLY, NANOS
 from .connection import Connection, RawMessage, Subscription
@@ -62,6 +63,8 @@ class PullLoop:
         self._heartbeat = heartbeat
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
+        self.ahead: deque[RawMessage] = deque()
+        """Handed out in a batch, and not yet taken from it by the reader's thread: kept alive and given back like what is buffered."""
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._requested = 0
         self._handed_out = 0
@@ -148,6 +151,8 @@ class PullLoop:
             await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox)
         except BusClosed as error:
             self._end(error)
+        except ConnectionLost:
+            return  # on_reconnect asks again
 
     def _ask_later(self) -> None:
         """Ask again after a backoff; the requests that were out are void."""
@@ -253,7 +258,7 @@ class PullLoop:
                 await self._renew()
             if now - extended_at >= self._ack_wait / 3:
                 extended_at = now
-                await self._answer(tuple(self._buffer), IN_PROGRESS)
+                await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
 
     async def _renew(self) -> None:
         """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
@@ -286,8 +291,7 @@ class PullLoop:
 
     def on_reconnect(self) -> None:
         self._connected = True
-        self._requested = 0
-        self._refill()
+        self._spawn(self._renew())  # the server may still know the old requests, and would answer both
 
     def on_refused(self, subject: str) -> None:
         if subject == self._next_subject.lower():
@@ -307,8 +311,11 @@ class PullLoop:
         self._connection.remove_listener(self)
         while self._waiters:
             self._wake()
-        unhandled = tuple(self._buffer)
-        self._buffer.clear()
+        unhandled: list[RawMessage] = []
+        for waiting in (self.ahead, self._buffer):
+            with contextlib.suppress(IndexError):
+                while True:  # the reader's thread may take from it meanwhile
+                    unhandled.append(waiting.popleft())
         for task in tuple(self._tasks):
             task.cancel()
         if self._error is None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ..contract import Contract, covers
-from ..errors import BusClosed, NoInterest, SmithError, StreamNotFound
+from ..errors import BusClosed, ConsumerNotFound, JetStreamDisabled, NoInterest, SmithError, StreamNotFound
 from .admin import APPLY, Admin
 from .connection import Connection
 from .replies import Replies
@@ -22,6 +22,8 @@ from .window import MSG_ID, AckWindow, PubAck
 _INTEREST_FRESH: Final = 5.0
 _INTEREST_STALE: Final = 0.25
 _INTEREST_KNOWN: Final = 10_000
+_FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
+"""Answers of the server that waiting does not change; whatever else goes wrong while it is asked leaves the question open."""
 
 
 class Session:
@@ -138,7 +140,7 @@ class Session:
     async def _why_no_ack(self, stream: str) -> SmithError | None:
         try:
             info = await self.admin.stream_info(stream)
-        except SmithError as error:
+        except _FINAL as error:
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
         there = info["config"].get("subjects") or []
@@ -154,7 +156,7 @@ class Session:
         """The error that says why a pull finds nobody, None when asking again may help (a stream between two leaders)."""
         try:
             await self.admin.consumer_info(stream, consumer)
-        except SmithError as error:
+        except _FINAL as error:
             return error
         return None
 

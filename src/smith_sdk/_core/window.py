@@ -20,6 +20,7 @@ import msgspec
 
 from ..errors import (
     BusClosed,
+    ConnectionLost,
     NoInterest,
     PayloadTooLarge,
     PermissionDenied,
@@ -39,7 +40,8 @@ MSG_ID: Final = "Nats-Msg-Id"
 _TICK: Final = 0.1
 _ACK_LATE: Final = Backoff(initial=2.0, max=8.0, jitter=0.2)
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
-_HEADER_OVERHEAD: Final = 64
+_HEADER_LINE: Final = len("NATS/1.0\r\n\r\n")
+_SEPARATORS: Final = len(": \r\n")
 
 
 class PubAck(msgspec.Struct, frozen=True):
@@ -128,7 +130,7 @@ class AckWindow:
         if self._closed is not None:
             raise self._closed
         loop = asyncio.get_running_loop()
-        size = len(data) + _HEADER_OVERHEAD + sum(map(len, headers.values()))
+        size = len(data) + _HEADER_LINE + _SEPARATORS * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
         deadline = loop.time() + timeout
         if self._connected and size > (limit := self._connection.max_payload):
             raise PayloadTooLarge(
@@ -183,6 +185,8 @@ class AckWindow:
             await self._connection.publish(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
         except BusClosed as error:
             self._fail(token, error)
+        except ConnectionLost:
+            return  # on_reconnect sends it
         except Exception as error:
             self._fail(
                 token, PublishError(f"{entry.subject} could not be sent: {error}", subject=entry.subject, msg_id=entry.msg_id)

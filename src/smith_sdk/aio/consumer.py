@@ -16,7 +16,7 @@ from .._core.connection import Subscription as CoreSubscription
 from .._core.pull import PullLoop
 from .._core.session import Session
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
-from ..errors import SlowConsumer, SmithError
+from ..errors import ConnectionLost, SlowConsumer, SmithError
 from ..options import seconds, whole
 from .message import Message
 
@@ -117,10 +117,12 @@ class Messages(Generic[M_co, S_co]):
         self._loop: PullLoop | None = None
         self._stopped = False
         self._out = 0
+        self._here: deque[RawMessage] = deque()
 
     async def _start(self) -> PullLoop:
         if self._loop is None:
             self._loop = pull_loop(self._session, self._spec, self._capacity)
+            self._loop.ahead = self._here
             self._session.attach(self._loop.stop)
             await self._loop.start()
         return self._loop
@@ -129,31 +131,38 @@ class Messages(Generic[M_co, S_co]):
         return self
 
     async def __anext__(self) -> Message[M_co, S_co]:
+        raw = await self._next()
+        if raw is None:
+            raise StopAsyncIteration
+        return self._made(raw)
+
+    async def _next(self) -> RawMessage | None:
         loop = self._loop
         if loop is None:
             if self._stopped:
-                raise StopAsyncIteration
+                return None
             loop = await self._start()
         if self._out:
             loop.done(self._out)
             self._out = 0
         raw = loop.take() or await loop.next()
-        if raw is None:
-            raise StopAsyncIteration
-        self._out = 1
-        return Message(raw, self._session)
+        self._out = 0 if raw is None else 1
+        return raw
 
-    async def _batch(self, limit: int) -> list[Message[M_co, S_co]]:
-        """What is here, at least one message; nothing at the end. For the blocking face."""
-        try:
-            batch = [await self.__anext__()]
-        except StopAsyncIteration:
-            return []
+    async def _batch(self, limit: int) -> None:
+        """Put what is here into `_here`: at least one message, none at the end. For the blocking face."""
+        raw = await self._next()
         loop = self._loop
-        while loop is not None and len(batch) < limit and (raw := loop.take()) is not None:
-            batch.append(Message(raw, self._session))
+        if raw is None or loop is None:
+            return
+        batch = [raw]
+        while len(batch) < limit and (raw := loop.take()) is not None:
+            batch.append(raw)
         self._out = len(batch)
-        return batch
+        self._here.extend(batch)
+
+    def _made(self, raw: RawMessage) -> Message[M_co, S_co]:
+        return Message(raw, self._session)
 
     async def stop(self) -> None:
         """Ask for no more and give back what was not handed out; the iteration ends. Safe to repeat."""
@@ -185,7 +194,7 @@ class Subscription(Generic[M_co, S_co]):
         if isinstance(what, AnySubject):
             session.contract.require(what)
         self._patterns = what.patterns
-        self._buffer: deque[RawMessage] = deque()
+        self._here: deque[RawMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._subscriptions: list[CoreSubscription] | None = None
         self._error: SmithError | None = None
@@ -201,7 +210,10 @@ class Subscription(Generic[M_co, S_co]):
         for index, pattern in enumerate(self._patterns):
             earlier = tuple(other for other in self._patterns[:index])
             self._subscriptions.append(await self._session.connection.subscribe(pattern, self._taker(earlier), self._end))
-        await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+        try:
+            await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+        except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
+            await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
         if self._error is not None:
             raise self._error
 
@@ -211,7 +223,7 @@ class Subscription(Generic[M_co, S_co]):
         def take(message: RawMessage) -> None:
             if earlier and any(covers(pattern, message.subject) for pattern in earlier):
                 return
-            if len(self._buffer) >= _SUBSCRIPTION_LIMIT:
+            if len(self._here) >= _SUBSCRIPTION_LIMIT:
                 self._end(
                     SlowConsumer(
                         f"the reader of {' | '.join(self._patterns)} fell more than {_SUBSCRIPTION_LIMIT} messages behind",
@@ -219,7 +231,7 @@ class Subscription(Generic[M_co, S_co]):
                     )
                 )
             elif self._error is None:
-                self._buffer.append(message)
+                self._here.append(message)
                 self._wake()
 
         return take
@@ -248,26 +260,23 @@ class Subscription(Generic[M_co, S_co]):
         return self
 
     async def __anext__(self) -> Message[M_co, S_co]:
+        await self._batch(1)
+        if not self._here:
+            raise StopAsyncIteration
+        return self._made(self._here.popleft())
+
+    async def _batch(self, limit: int) -> None:
+        """Wait until a message is in `_here`; none is at the end. The blocking face takes from there, too."""
         if self._subscriptions is None and not self._stopped:
             await self._start()
-        while not self._buffer:
-            if self._stopped:
-                raise StopAsyncIteration
+        while not self._here and not self._stopped:
             if self._error is not None:
                 raise self._error
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return Message(self._buffer.popleft(), self._session)
 
-    async def _batch(self, limit: int) -> list[Message[M_co, S_co]]:
-        """What is here, at least one message; nothing at the end. For the blocking face."""
-        try:
-            batch = [await self.__anext__()]
-        except StopAsyncIteration:
-            return []
-        while self._buffer and len(batch) < limit:
-            batch.append(Message(self._buffer.popleft(), self._session))
-        return batch
+    def _made(self, raw: RawMessage) -> Message[M_co, S_co]:
+        return Message(raw, self._session)
 
     async def stop(self) -> None:
         """Unsubscribe; the iteration ends. Safe to repeat."""

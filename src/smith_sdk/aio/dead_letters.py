@@ -98,6 +98,7 @@ class DeadLetters:
 
 def _one_line(text: str) -> str:
     """`text` as a header can carry it."""
+    text = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(r"\s+", " ", text).strip()[:_MAX_REASON] or "-"
 
 

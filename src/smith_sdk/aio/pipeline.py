@@ -17,10 +17,11 @@ import msgspec
 from .. import subjects
 from .._core import codec
 from .._core.session import Session
-from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
+from ..contract import AnySubject, Envelope, Payload, is_token, new_uuid7, now_ns
 from ..errors import (
     BusError,
     ContractError,
+    DeadlineExceeded,
     InvalidToken,
     MessageNotFound,
     NoInterest,
@@ -121,10 +122,9 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
             ack = await publish()
             if ack.duplicate:
                 reconnected.happened.set()
+            answer.add_done_callback(lambda _: reconnected.happened.set())
             while True:
-                again = asyncio.ensure_future(reconnected.happened.wait())
-                await asyncio.wait((answer, again), return_when=asyncio.FIRST_COMPLETED)
-                again.cancel()
+                await reconnected.happened.wait()
                 if answer.done():
                     return answer.result()
                 reconnected.happened.clear()
@@ -155,7 +155,7 @@ async def _stored_result(session: Session, subject: subjects.results) -> IntentR
         stored = await session.admin.last_message(str(subject.STREAM), str(subject))
     except MessageNotFound:
         return None
-    except BusError:
+    except (BusError, DeadlineExceeded):
         return None  # the link went again: the next reconnect asks again
     found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
     return found
@@ -242,6 +242,9 @@ class Admission:
 
     async def _admit(self, message: Message[Any, Any]) -> None:
         intent: Intent = message.payload
+        if not is_token(intent.id):
+            await self._quarantine(message, f"the id {intent.id!r} can be no token of a subject", None)
+            return
         if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
             await self._deny(intent, EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
             return
@@ -261,7 +264,7 @@ class Admission:
                 raise Reject(f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine")
 
     async def _decide(self, intent: Intent) -> Decision:
-        decision = self._policy(intent) if self._is_async else await asyncio.to_thread(self._policy, intent)
+        decision = self._policy(intent) if self._is_async else await self._worker._in_thread(self._policy, intent)
         return await decision if inspect.isawaitable(decision) else decision
 
     async def _vet(

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .._core.connection import RawMessage
 from .._core.pull import PullLoop
@@ -36,7 +38,8 @@ Outcome = Payload | Envelope | None
 """What a handler may return: nothing, an `IntentResult`, or an envelope to publish before the message is acknowledged."""
 ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 
-_DEAD_LETTER_PAUSE: Final = 5.0
+_Running = Callable[[Any], Awaitable[Outcome]]
+_NO_VERDICT_PAUSE: Final = 5.0
 
 
 class Worker(Generic[MessageT, SubjectT]):
@@ -62,7 +65,7 @@ class Worker(Generic[MessageT, SubjectT]):
         self.spec = spec
         self._concurrency = whole("Worker.concurrency", concurrency)
         self._retry = retry or RetryPolicy(max_attempts=spec.max_attempts)
-        self._handler: Callable[[Any], Awaitable[Outcome]] | None = None
+        self._handler: _Running | None = None
         self._present: Callable[[Message[Any, Any]], Any] = lambda message: message
         self._on_undecodable: Callable[[Message[Any, Any], ContractError], Awaitable[None]] = self._reject_undecodable
         self._plain_only = False
@@ -70,6 +73,7 @@ class Worker(Generic[MessageT, SubjectT]):
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._running: set[Message[Any, Any]] = set()
+        self._threads: ThreadPoolExecutor | None = None
 
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
@@ -77,12 +81,10 @@ class Worker(Generic[MessageT, SubjectT]):
         """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
         if self._handler is not None:
             raise OptionsError(f"the worker of {self.spec.name} has a handler already: one each")
-        if inspect.iscoroutinefunction(function):
-            if self._plain_only:
-                raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
-            self._handler = function
-        else:
-            self._handler = partial(self._run_plain, function)
+        is_async = inspect.iscoroutinefunction(function)
+        if is_async and self._plain_only:
+            raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
+        self._handler = cast("_Running", function) if is_async else partial(self._run_plain, function)
         return function
 
     def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
@@ -91,10 +93,21 @@ class Worker(Generic[MessageT, SubjectT]):
         self._plain_only = True
 
     async def _run_plain(self, function: Callable[[Any], Any], message: Message[Any, Any]) -> Outcome:
-        result = await asyncio.to_thread(function, self._present(message))
+        result = await self._in_thread(function, self._present(message))
         if inspect.isawaitable(result):
             result = await result
         return result  # type: ignore[no-any-return]
+
+    async def _in_thread(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Like `asyncio.to_thread`, but with a thread for every slot: the loop's own pool has few, and others use it too."""
+
+        def call() -> Any:
+            try:
+                return function(argument)
+            except StopIteration as error:  # which no future can hold
+                raise RuntimeError("the handler raised StopIteration") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, call)
 
     async def run(self) -> None:
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
@@ -110,6 +123,7 @@ class Worker(Generic[MessageT, SubjectT]):
             loop = self._loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=self._concurrency - 1)
             self._session.attach(self.stop)
             slots: list[asyncio.Task[None]] = []
+            self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"smith-{self.spec.name}")
             try:
                 await loop.start()
                 slots = [asyncio.ensure_future(self._slot(loop)) for _ in range(self._concurrency)]
@@ -126,6 +140,7 @@ class Worker(Generic[MessageT, SubjectT]):
                 await _cancel(slots)
                 await loop.stop()
                 self._session.detach(self.stop)
+                self._threads.shutdown(wait=False)
                 self._loop = None
                 self._stopping.clear()
                 self._idle.set()
@@ -165,7 +180,7 @@ class Worker(Generic[MessageT, SubjectT]):
             log.error("%s: %s gets no verdict and will come again: %s", self.spec.name, raw.subject, error)
             if not message._answered:
                 with contextlib.suppress(SmithError):
-                    await message.nack(_DEAD_LETTER_PAUSE)
+                    await message.nack(_NO_VERDICT_PAUSE)
         finally:
             self._running.discard(message)
 
@@ -188,7 +203,10 @@ class Worker(Generic[MessageT, SubjectT]):
             await self._bury(message, "Reject", verdict.reason)
         except RetryLater as verdict:
             await message.nack(verdict.delay)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the worker is cancelled; otherwise the handler awaited something that was
             kind, words = type(error).__name__, str(error)
             if 0 < most <= attempts:
                 await self._bury(message, kind, words)
@@ -242,13 +260,29 @@ def _signals(stop: Callable[[], object]) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.getsignal(number) for number in numbers]
-    for number in numbers:
-        loop.add_signal_handler(number, stop)
+    first = not _on_signal
+    _on_signal.append(stop)
+    if first:
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        for number in before:
+            loop.add_signal_handler(number, _stop_all)
+        _before.update(before)
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+        _on_signal.remove(stop)
+        if not _on_signal:
+            while _before:
+                number, handler = _before.popitem()
+                loop.remove_signal_handler(number)
+                signal.signal(number, handler)
+
+
+_on_signal: Final[list[Callable[[], object]]] = []
+_before: Final[dict[signal.Signals, Any]] = {}
+
+
+def _stop_all() -> None:
+    """A process may run several workers; a signal is for all of them."""
+    for stop in tuple(_on_signal):
+        stop()

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Generic
 
 from .._core.portal import Blocking
 from ..aio import worker as _async
-from ..aio.worker import ResultT, SubjectT
+from ..aio.worker import (
+    ResultT,
+    SubjectT,
+)
 from ..contract import ConsumerSpec, MessageT
 from ..options import RetryPolicy
 from .message import Message

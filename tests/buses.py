@@ -1,0 +1,95 @@
+"""Both faces under one test body, and the payloads that tests send.
+
+The test is written for the async face; on the blocking face every call crosses over in a thread of its own, as a user's would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import Any, Final
+
+from smith_sdk import AsyncSmithBus, Worker, aio, sync
+from smith_sdk._core.portal import Blocking
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
+
+_AT_ONCE: Final = {"consumer", "subscribe", "messages", "handler"}
+
+
+class Crossing:
+    """An object of the blocking face that is awaited like its async twin."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+        if not callable(found):
+            return _across(found)
+        if name in _AT_ONCE:
+            return lambda *args, **options: _across(found(*args, **options))
+
+        async def call(*args: Any, **options: Any) -> Any:
+            return _across(await asyncio.to_thread(found, *args, **options))
+
+        return call
+
+    async def __aenter__(self) -> Crossing:
+        await asyncio.to_thread(self.inner.__enter__)
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await asyncio.to_thread(self.inner.__exit__, *exception)
+
+    def __aiter__(self) -> Crossing:
+        return self
+
+    async def __anext__(self) -> Any:
+        found = await asyncio.to_thread(next, self.inner, None)
+        if found is None:
+            raise StopAsyncIteration
+        return _across(found)
+
+
+def _across(found: Any) -> Any:
+    if isinstance(found, Blocking):
+        return Crossing(found)
+    if isinstance(found, list):
+        return [_across(one) for one in found]
+    if isinstance(found, concurrent.futures.Future):
+        return asyncio.wrap_future(found)
+    return found
+
+
+class Face:
+    """One of the two faces: makes its buses, workers and admissions."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_async = name == "async"
+
+    def embedded(self, *args: Any, **options: Any) -> Any:
+        if self.is_async:
+            return AsyncSmithBus.embedded(*args, **options)
+        return Crossing(sync.SmithBus.embedded(*args, **options))
+
+    def bus(self, *args: Any, **options: Any) -> Any:
+        return AsyncSmithBus(*args, **options) if self.is_async else Crossing(sync.SmithBus(*args, **options))
+
+    def worker(self, bus: Any, *args: Any, **options: Any) -> Any:
+        return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
+
+    def admission(self, bus: Any, **options: Any) -> Any:
+        return aio.Admission(bus, **options) if self.is_async else Crossing(sync.Admission(bus.inner, **options))
+
+
+def read_intent(path: str = "/x", **fields: Any) -> FsReadV1Intent:
+    return FsReadV1Intent.new(**{"domain": "default", **fields}, params=FsReadV1Params(path=path))
+
+
+def health(service: str = "web") -> HealthEvent:
+    return HealthEvent.new(service=service, healthy=True)
+
+
+def log_entry(message: str = "hello", service: str = "web") -> LogEntry:
+    return LogEntry.new(level="info", service=service, target="t", message=message, fields={}, correlation_id="c", node_id="n")

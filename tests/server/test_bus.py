@@ -1,0 +1,404 @@
+"""Moving messages, on both faces and a real server: publish, read, execute."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, health, log_entry, read_intent
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
+from smith_sdk.errors import (
+    BusClosed,
+    DeadlineExceeded,
+    NotAcknowledgeable,
+    OptionsError,
+    PayloadTooLarge,
+    PublishManyError,
+    ResultTimeout,
+)
+from smith_sdk.protocol import FsReadV1Params, IntentResult
+from smith_sdk.server import EmbeddedServer
+
+raw, vetted = subjects.intents.raw, subjects.intents.vetted
+
+
+# ---- publishing
+
+
+async def test_a_published_message_is_stored_once_by_its_own_id(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        first = await bus.publish(raw.of(intent), intent)
+        again = await bus.publish(raw.of(intent), intent)
+        other = await bus.publish(raw.of(intent), read_intent())
+        assert (first.stream, first.seq, first.duplicate) == ("SDLC_RAW", 1, False)
+        assert (again.seq, again.duplicate) == (1, True)
+        assert (other.seq, other.duplicate) == (2, False)
+
+
+async def test_one_intent_is_one_message_in_each_stream(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        assert not (await bus.publish(raw.of(intent), intent)).duplicate
+        assert not (await bus.publish(vetted.of(intent), intent)).duplicate
+
+
+async def test_a_message_id_of_the_callers_own_decides(face: Face) -> None:
+    async with face.embedded() as bus:
+        one, two = read_intent(), read_intent()
+        await bus.publish(raw.of(one), one, msg_id="mine")
+        assert (await bus.publish(raw.of(two), two, msg_id="mine")).duplicate
+        assert not (await bus.publish(raw.of(one), one, msg_id="other")).duplicate
+
+
+async def test_payloads_without_an_id_are_all_kept(face: Face) -> None:
+    async with face.embedded() as bus:
+        event = health()
+        acks = [await bus.publish(subjects.events.health.of(event), event) for _ in range(3)]
+        assert [ack.seq for ack in acks] == [1, 2, 3]
+
+
+async def test_submit_pipelines_and_each_future_has_its_own_ack(face: Face) -> None:
+    async with face.embedded() as bus:
+        intents = [read_intent(str(number)) for number in range(500)]
+        futures = [await bus.submit(raw.of(intent), intent) for intent in intents]
+        acks = await asyncio.gather(*futures)
+        assert [ack.seq for ack in acks] == list(range(1, 501))
+
+
+async def test_the_window_bounds_what_is_under_way(face: Face, make_server: Any) -> None:
+    server = make_server()
+    async with face.bus(server.url, max_pending_messages=8) as bus:
+        await bus.streams.apply(profile="dev")
+        intents = [read_intent() for _ in range(200)]
+        futures = [await bus.submit(raw.of(intent), intent) for intent in intents]
+        assert sorted([(await future).seq for future in futures]) == list(range(1, 201))
+
+
+async def test_publish_many_keeps_the_order(face: Face) -> None:
+    async with face.embedded() as bus:
+        intents = [read_intent(str(number)) for number in range(1000)]
+        acks = await bus.publish_many(raw.of(intent).envelope(intent) for intent in intents)
+        assert [ack.seq for ack in acks] == list(range(1, 1001))
+        found = await bus.consumer(consumers.admission).fetch(1000, timeout=10)
+        assert [message.payload.id for message in found] == [intent.id for intent in intents]
+
+
+async def test_publish_many_tries_all_and_tells_of_each(face: Face, make_server: Any) -> None:
+    server = make_server(max_payload=65536)
+    async with face.bus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        good = [read_intent(), read_intent()]
+        big = read_intent("x" * 70_000)
+        envelopes = [raw.of(intent).envelope(intent) for intent in (good[0], big, good[1])]
+        with pytest.raises(PublishManyError, match="1 of 3") as caught:
+            await bus.publish_many(envelopes)
+        first, second, third = caught.value.outcomes
+        assert (first.seq, third.seq) == (1, 2)
+        assert isinstance(second, PayloadTooLarge)
+        assert caught.value.failures == [second]
+
+
+async def test_publish_many_of_nothing(face: Face) -> None:
+    async with face.embedded() as bus:
+        assert await bus.publish_many([]) == []
+
+
+async def test_headers_arrive_and_the_callers_dict_stays_as_it_is(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent, headers = read_intent(), {"Trace-Id": "abc", "Zwei": "2"}
+        await bus.publish(raw.of(intent), intent, headers=headers)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        assert message.headers["Trace-Id"] == "abc"
+        assert message.headers["Zwei"] == "2"
+        assert message.headers["Nats-Msg-Id"].endswith(intent.id)
+        assert headers == {"Trace-Id": "abc", "Zwei": "2"}
+        with pytest.raises(OptionsError, match="Bad"):
+            await bus.publish(raw.of(intent), intent, headers={"Bad": 3})
+
+
+# ---- core NATS
+
+
+async def test_emit_reaches_who_listens(face: Face) -> None:
+    async with face.embedded() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+        entry = log_entry("one")
+        await bus.emit(subjects.logs.errors.of(entry), entry)
+        message = await anext(messages)
+        assert message.payload == entry
+        assert message.subject == subjects.logs.errors.of(entry)
+        assert message.headers == {}
+        with pytest.raises(NotAcknowledgeable):
+            await message.ack()
+        with pytest.raises(NotAcknowledgeable):
+            _ = message.metadata
+
+
+async def test_joined_and_overlapping_filters_bring_each_message_once(face: Face) -> None:
+    async with face.embedded() as bus:
+        # logs.service matches smith.logs.*.*, logs.errors smith.logs.errors.*: the same message twice over.
+        both = subjects.logs.service.filter() | subjects.logs.errors.filter() | subjects.results.filter()
+        async with bus.subscribe(both) as messages:
+            result = result_of(read_intent())
+            for number in range(5):
+                entry = log_entry(str(number))
+                await bus.emit(subjects.logs.errors.of(entry), entry)
+            await bus.publish(subjects.results.of(result), result)
+            found = [await anext(messages) for _ in range(6)]
+        logs = [one.payload.message for one in found if not isinstance(one.payload, IntentResult)]
+        assert sorted(logs) == list("01234")
+
+
+async def test_a_stopped_subscription_ends(face: Face) -> None:
+    async with face.embedded() as bus:
+        subscription = bus.subscribe(subjects.logs.errors.filter())
+        async with subscription:
+            pass
+        assert [message async for message in subscription] == []
+
+
+# ---- consumers
+
+
+async def fill(bus: Any, count: int) -> list[Any]:
+    intents = [read_intent(str(number)) for number in range(count)]
+    await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents])
+    return intents
+
+
+async def test_messages_iterate_in_order_past_the_prefetch(face: Face) -> None:
+    async with face.embedded() as bus:
+        intents = await fill(bus, 700)
+        found = []
+        async with bus.consumer(consumers.admission).messages(prefetch=50) as messages:
+            async for message in messages:
+                found.append(message.payload.id)
+                await message.ack()
+                if len(found) == len(intents):
+                    break
+        assert found == [intent.id for intent in intents]
+        await eventually_async(lambda: acknowledged(bus))
+
+
+async def acknowledged(bus: Any) -> bool:
+    info = await bus.consumer(consumers.admission).info()
+    return bool(info.num_ack_pending == 0 and info.num_pending == 0)
+
+
+async def test_metadata_and_subject_are_those_of_the_stream(face: Face) -> None:
+    async with face.embedded() as bus:
+        (intent, _) = await fill(bus, 2)
+        message, _ = await bus.consumer(consumers.admission).fetch(2)
+        assert message.subject == raw.of(intent)
+        assert message.payload == intent
+        facts = message.metadata
+        assert (facts.stream, facts.consumer, facts.stream_seq, facts.num_delivered) == ("SDLC_RAW", "admission", 1, 1)
+        assert abs(facts.timestamp - time.time_ns()) < 60e9
+
+
+async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 1)
+        async with bus.consumer(consumers.admission).messages() as messages:
+            first = await anext(messages)
+            await first.nack()
+            second = await anext(messages)
+            assert second.metadata.num_delivered == 2
+            began = time.monotonic()
+            await second.nack(0.4)
+            third = await anext(messages)
+            assert third.metadata.num_delivered == 3
+            assert time.monotonic() - began >= 0.35
+            await third.ack()
+            with pytest.raises(NotAcknowledgeable, match="one verdict"):
+                await third.nack()
+
+
+async def test_term_ends_a_message_for_good(face: Face) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 1)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        await message.term("no good")
+        await eventually_async(lambda: acknowledged(bus))
+        assert await bus.consumer(consumers.admission).fetch(1, timeout=0.2) == []
+
+
+async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 1)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        await message.in_progress()
+        await message.ack_sync()
+        assert await acknowledged(bus)
+        with pytest.raises(NotAcknowledgeable):
+            await message.ack()
+
+
+async def test_fetch_returns_at_n_at_the_timeout_or_empty(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(consumers.admission)
+        began = time.monotonic()
+        assert await consumer.fetch(5, timeout=0.3) == []
+        assert 0.25 < time.monotonic() - began < 3
+        await fill(bus, 7)
+        began = time.monotonic()
+        assert len(await consumer.fetch(5, timeout=20)) == 5
+        assert time.monotonic() - began < 5
+        assert len(await consumer.fetch(5, timeout=0.3)) == 2
+        with pytest.raises(OptionsError, match="fetch"):
+            await consumer.fetch(0)
+
+
+async def test_fetch_leaves_what_it_did_not_return_to_others(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(consumers.admission)
+        for _ in range(5):
+            assert await consumer.fetch(10, timeout=0.05) == []
+        await fill(bus, 20)
+        found = await consumer.fetch(20, timeout=3)
+        assert [message.metadata.num_delivered for message in found] == [1] * 20
+
+
+async def test_stop_gives_back_what_was_not_handed_out(face: Face) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 100)
+        consumer = bus.consumer(consumers.admission)
+        async with consumer.messages(prefetch=100) as messages:
+            await (await anext(messages)).ack()
+            await eventually_async(lambda: asyncio.wait_for(all_delivered(consumer), 2))
+        # Long before the ack wait of 5 s the other 99 are there again, for whoever asks next.
+        began = time.monotonic()
+        again = await consumer.fetch(99, timeout=4)
+        assert len(again) == 99
+        assert time.monotonic() - began < 3
+        assert [message async for message in messages] == []
+
+
+async def all_delivered(consumer: Any) -> bool:
+    return bool((await consumer.info()).num_pending == 0)
+
+
+async def test_what_waits_in_the_buffer_is_kept_alive_past_the_ack_wait(face: Face) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 20)
+        found = []
+        async with bus.consumer(consumers.admission).messages() as messages:
+            first = await anext(messages)
+            deadline = time.monotonic() + consumers.admission.ack_wait + 2
+            await eventually_async(lambda: time.monotonic() > deadline, 15, interval=1)
+            await first.ack()
+            async for message in messages:
+                found.append(message.metadata.num_delivered)
+                await message.ack()
+                if len(found) == 19:
+                    break
+        assert found == [1] * 19
+
+
+# ---- execute
+
+
+async def answer(bus: Any, **fields: Any) -> None:
+    """A stand-in for admission and executor: answers the next raw intent."""
+    async with bus.consumer(consumers.admission).messages() as messages:
+        message = await anext(messages)
+        result = result_of(message.payload, **fields)
+        await bus.publish(subjects.results.of(result), result)
+        await message.ack()
+
+
+async def test_execute_returns_the_result(face: Face) -> None:
+    async with face.embedded() as bus:
+        answering = asyncio.ensure_future(answer(bus, output={"size": 7}))
+        intent = read_intent()
+        result = await bus.execute(intent, timeout=10)
+        assert (result.intent_id, result.status, result.output) == (intent.id, "ok", {"size": 7})
+        await answering
+        # Again: the intent is a duplicate, and its result was published before anybody listened.
+        assert await bus.execute(intent, timeout=10) == result
+
+
+async def test_execute_says_when_no_result_came(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        began = time.monotonic()
+        with pytest.raises(ResultTimeout, match=r"fs\.read\.v1") as caught:
+            await bus.execute(intent, timeout=0.3)
+        assert time.monotonic() - began < 3
+        assert isinstance(caught.value, DeadlineExceeded)
+        assert (caught.value.intent_id, caught.value.timeout) == (intent.id, 0.3)
+
+
+async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Face, tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus, AsyncSmithBus(server.url) as other:
+            await bus.streams.apply(profile="dev")
+            intent = read_intent()
+            executing = asyncio.ensure_future(bus.execute(intent, timeout=30))
+            await eventually_async(lambda: stored(other, "SDLC_RAW"))
+            server.kill()
+            server.start()
+            # Whether it is heard live or read from the stream depends on who is back first; both must do.
+            result = result_of(intent, output="after")
+            await other.publish(subjects.results.of(result), result, timeout=20)
+            assert (await executing).output == "after"
+
+
+async def stored(bus: Any, stream: str) -> int:
+    return next(info.messages for info in await bus.streams.info() if info.name == stream)
+
+
+# ---- opening and closing
+
+
+async def test_a_bus_that_is_not_open_says_so(face: Face) -> None:
+    bus = face.bus("nats://127.0.0.1:1")
+    intent = read_intent()
+    with pytest.raises(BusClosed, match="connect"):
+        await bus.publish(raw.of(intent), intent)
+    with pytest.raises(BusClosed, match="connect"):
+        await bus.consumer(consumers.admission).fetch(1)
+    await bus.close()
+
+
+async def test_a_closed_bus_flushed_what_was_submitted(face: Face, make_server: Any) -> None:
+    server = make_server()
+    async with face.bus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        futures = []
+        for number in range(300):
+            intent = read_intent(str(number))
+            futures.append(await bus.submit(raw.of(intent), intent))
+    assert len([await future for future in futures]) == 300
+    await bus.close()
+    intent = read_intent()
+    with pytest.raises(BusClosed):
+        await bus.publish(raw.of(intent), intent)
+
+
+async def test_a_bus_can_be_opened_again(face: Face, make_server: Any) -> None:
+    server = make_server()
+    bus = face.bus(server.url)
+    for _ in range(2):
+        async with bus:
+            await bus.streams.apply(profile="dev")
+            intent = read_intent()
+            assert (await bus.publish(raw.of(intent), intent)).stream == "SDLC_RAW"
+            assert bus.url == server.url
+            with pytest.raises(BusClosed, match="already"):
+                await bus.connect()
+            assert len(await bus.consumer(consumers.admission).fetch(1)) == 1
+
+
+async def test_an_embedded_bus_keeps_what_is_stored_in_a_given_directory(face: Face, tmp_path: Path) -> None:
+    async with face.embedded(tmp_path) as bus:
+        intents = await fill(bus, 3)
+    async with face.embedded(tmp_path) as bus:
+        found = await bus.consumer(consumers.admission).fetch(3)
+        assert [message.payload for message in found] == intents
+        assert isinstance(found[0].payload.params, FsReadV1Params)
