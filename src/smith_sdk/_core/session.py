@@ -116,6 +116,10 @@ class Session:
         """`submit`, then the ack."""
         return await (await self.submit(subject, data, stream=stream, msg_id=msg_id, headers=headers, timeout=timeout))
 
+    def forget_interest(self) -> None:
+        """Consumers were made or changed: what is known of their filters is old."""
+        self._interest.clear()
+
     async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
         interest = self._interest.get(stream)
         if interest is not None and interest.fresh and subject in interest.known:

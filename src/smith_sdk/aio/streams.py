@@ -137,6 +137,7 @@ class Streams:
                 )
         for step in plan.changes:
             await self._carry_out(step)
+        self._session.forget_interest()
         return plan
 
     async def _carry_out(self, step: Change) -> None:

@@ -81,7 +81,7 @@ class Worker(Generic[MessageT, SubjectT]):
         """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
         if self._handler is not None:
             raise OptionsError(f"the worker of {self.spec.name} has a handler already: one each")
-        is_async = inspect.iscoroutinefunction(function)
+        is_async = bool(inspect.iscoroutinefunction(function))
         if is_async and self._plain_only:
             raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
         self._handler = cast("_Running", function) if is_async else partial(self._run_plain, function)

@@ -1,0 +1,217 @@
+"""Admission: every decision, what it leaves in which stream, and that a repeated decision leaves nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from buses import Face, read_intent
+from support import eventually_async
+
+from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
+
+raw = subjects.intents.raw
+
+
+@contextlib.asynccontextmanager
+async def admitting(bus: AsyncSmithBus, policy: Any) -> AsyncIterator[None]:
+    admission = aio.Admission(bus, policy=policy, executor_id="tester")
+    running = asyncio.ensure_future(admission.run())
+    try:
+        yield
+    finally:
+        while not running.done():
+            await admission.stop()
+            await asyncio.wait({running}, timeout=0.05)
+        running.result()
+
+
+async def put_raw(bus: AsyncSmithBus, data: bytes, subject: str = "smith.intents.raw.fs.read.v1", msg_id: str = "m") -> None:
+    await bus._session.publish(subject, data, stream="SDLC_RAW", msg_id=msg_id)
+
+
+async def counts(bus: AsyncSmithBus) -> dict[str, int]:
+    return {one.name: one.last_seq for one in await bus.streams.info() if one.last_seq}
+
+
+async def decided(bus: AsyncSmithBus) -> bool:
+    info = await bus.consumer(consumers.admission).info()
+    return info.num_pending == 0 and info.num_ack_pending == 0
+
+
+async def events(bus: AsyncSmithBus) -> list[tuple[str, str, str, str]]:
+    found = [message.payload for message in await bus.consumer(consumers.audit_collector).fetch(50, timeout=0.3)]
+    return [(one.intent_id, one.result_status, one.policy_decisions[0].decision, one.executor_id) for one in found]
+
+
+async def test_what_is_allowed_goes_on_byte_for_byte() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        intent = read_intent("/etc/hostname")
+        fields = {**msgspec.json.decode(msgspec.json.encode(intent)), "from_the_future": {"kept": True}}
+        data = msgspec.json.format(msgspec.json.encode(fields), indent=3)
+        await put_raw(bus, data)
+        async with admitting(bus, lambda intent: Allow()):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.executor_fs_read).fetch(1)
+        assert message.raw == data
+        assert message.subject == subjects.intents.vetted.of(intent)
+        assert await events(bus) == [(intent.id, "vetted", "allow", "tester")]
+
+
+async def test_who_is_denied_gets_a_result(face: Face) -> None:
+    async with face.embedded() as bus:
+
+        def policy(intent: Intent) -> Deny:
+            return Deny("not today")
+
+        admission = face.admission(bus, policy=policy, executor_id="tester")
+        running = asyncio.ensure_future(admission.run())
+        intent = read_intent()
+        result = await bus.execute(intent, timeout=10)
+        assert (result.intent_id, result.status) == (intent.id, "denied")
+        assert (result.error.code, result.error.message) == ("POLICY_DENIED", "not today")
+        assert await bus.consumer(consumers.executor_fs_read).fetch(1, timeout=0.1) == []
+        await admission.stop()
+        await running
+        assert await events(bus) == [(intent.id, "denied", "deny", "tester")]
+
+
+async def test_a_transformed_intent_goes_on_in_the_place_of_the_other() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        good, other_id = read_intent("/a"), read_intent("/b")
+
+        async def policy(intent: Intent) -> Transform:
+            assert isinstance(intent, FsReadV1Intent)
+            changed = msgspec.structs.replace(intent, params=FsReadV1Params(path="/safe"))
+            return Transform(changed if intent.id == good.id else msgspec.structs.replace(changed, id="another"))
+
+        for intent in (good, other_id):
+            await bus.publish(raw.of(intent), intent)
+        async with admitting(bus, policy):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.executor_fs_read).fetch(2, timeout=0.3)
+        assert (message.payload.id, message.payload.params.path) == (good.id, "/safe")
+        assert await events(bus) == [(good.id, "vetted", "transform", "tester")]
+        (letter,) = await bus.dead_letters.list()
+        assert "another id" in letter.error
+
+
+async def test_quarantine_keeps_the_bytes_and_the_reason() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        intent = read_intent()
+        await bus.publish(raw.of(intent), intent)
+        async with admitting(bus, lambda intent: Quarantine("looks odd")):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.quarantine_review).fetch(1)
+        assert (message.payload.intent, message.payload.reason) == (msgspec.json.encode(intent), "looks odd")
+        assert await events(bus) == [(intent.id, "quarantined", "deny", "tester")]
+
+
+async def test_an_expired_intent_is_denied_and_the_policy_never_asked() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        asked: list[Intent] = []
+        intent = read_intent(created_at_ns=1, ttl_ms=10)
+        await bus.publish(raw.of(intent), intent)
+        async with admitting(bus, lambda intent: asked.append(intent) or Allow()):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.http_results).fetch(1)
+        assert (message.payload.status, message.payload.error.code) == ("denied", "INTENT_EXPIRED")
+        assert asked == []
+        assert await events(bus) == [(intent.id, "denied", "deny", "tester")]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b'{"capability": "fs.read.v1"}', b"\xff\xfe", b'{"capability":"shell.exec.v1"}'])
+async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put_raw(bus, data)
+        async with admitting(bus, lambda intent: Allow()):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.quarantine_review).fetch(1)
+        assert message.payload.intent == data
+        assert "Intent" in message.payload.reason
+        assert "ATOMS_VETTED" not in await counts(bus)
+
+
+@pytest.mark.parametrize("field", ["id", "domain"])
+async def test_an_intent_that_no_subject_could_carry_goes_to_quarantine(field: str) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        data = msgspec.json.encode(msgspec.structs.replace(read_intent(), **{field: "a.b\r\nX: y"}))
+        await put_raw(bus, data)
+        async with admitting(bus, lambda intent: Allow()):
+            await eventually_async(lambda: decided(bus))
+        (message,) = await bus.consumer(consumers.quarantine_review).fetch(1)
+        assert message.payload.intent == data
+        assert "ATOMS_VETTED" not in await counts(bus)
+
+
+async def test_an_unknown_subject_is_a_dead_letter() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put_raw(bus, b"{}", "smith.intents.raw.mind.read.v9")
+        async with admitting(bus, lambda intent: Allow()):
+            await eventually_async(lambda: decided(bus))
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.payload, letter.subject) == (b"{}", "smith.intents.raw.mind.read.v9")
+
+
+async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+
+        def policy(intent: Any) -> Any:
+            if intent.params.path == "raise":
+                raise RuntimeError("the policy is broken")
+            return "yes"
+
+        for path in ("raise", "nonsense"):
+            intent = read_intent(path)
+            await bus.publish(raw.of(intent), intent)
+        async with admitting(bus, policy):
+            await eventually_async(lambda: decided(bus))
+        letters = {letter.error_type: letter.error for letter in await bus.dead_letters.list()}
+        assert letters["RuntimeError"] == "the policy is broken"
+        assert "'yes'" in letters["Reject"]
+        assert "ATOMS_VETTED" not in await counts(bus)
+
+
+DIES = """
+    import asyncio, os, signal, sys
+    from smith_sdk import Admission, AsyncSmithBus, Message
+    from smith_sdk.aio import Allow, Deny, Quarantine
+
+    decision = {"allow": Allow(), "deny": Deny("no"), "quarantine": Quarantine("odd")}[sys.argv[2]]
+
+    def die(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    async def main():
+        async with AsyncSmithBus(sys.argv[1]) as bus:
+            Message.ack = die
+            await Admission(bus, policy=lambda intent: decision, executor_id="tester").run()
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("word", ["allow", "deny", "quarantine"])
+async def test_killed_before_the_ack_it_repeats_and_leaves_nothing_twice(word: str) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        intent = read_intent()
+        await bus.publish(raw.of(intent), intent)
+        command = [sys.executable, "-c", textwrap.dedent(DIES), bus.url, word]
+        process = await asyncio.to_thread(subprocess.run, command, env=dict(os.environ), timeout=20, check=False)
+        assert process.returncode == -9
+        assert not await decided(bus)
+        before = await counts(bus)
+        place = {"allow": "ATOMS_VETTED", "deny": "ATOMS_RESULTS", "quarantine": "SDLC_QUARANTINE_BACKPRESSURE"}[word]
+        assert before == {"SDLC_RAW": 1, "AUDIT_SECURITY": 1, place: 1}
+        decision = {"allow": Allow(), "deny": Deny("no"), "quarantine": Quarantine("odd")}[word]
+        async with admitting(bus, lambda intent: decision):
+            await eventually_async(lambda: decided(bus), 15)
+        assert await counts(bus) == before

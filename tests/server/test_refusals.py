@@ -1,0 +1,254 @@
+"""Bad input: each kind has its own error, at once, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import msgspec
+import pytest
+from buses import Face, health, log_entry, read_intent
+
+from smith_sdk import AsyncSmithBus, Auth, consumers, result_of, subjects
+from smith_sdk.errors import (
+    AuthenticationError,
+    ConnectError,
+    ConsumerNotFound,
+    InvalidToken,
+    JetStreamDisabled,
+    NoInterest,
+    OptionsError,
+    PayloadDecodeError,
+    PayloadMismatch,
+    PayloadTooLarge,
+    QueueFull,
+    StreamNotFound,
+    SubjectMismatch,
+)
+from smith_sdk.topology import CONTRACT
+
+raw, vetted = subjects.intents.raw, subjects.intents.vetted
+
+
+@pytest.mark.parametrize("domain", ["", "a.b", "*", ">", "a b", "a\tb", "a\nb"])
+def test_a_token_that_nats_could_not_carry(domain: str) -> None:
+    with pytest.raises(InvalidToken, match="domain") as caught:
+        vetted.of(read_intent(domain=domain))
+    assert (caught.value.token, caught.value.value) == ("domain", domain)
+
+
+async def test_a_payload_over_the_servers_limit_is_refused_before_it_is_sent(face: Face, make_server: Any) -> None:
+    server = make_server(max_payload=4096)
+    async with face.bus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        big = read_intent("x" * 5000)
+        with pytest.raises(PayloadTooLarge, match="4096") as caught:
+            await bus.publish(raw.of(big), big)
+        assert caught.value.subject == str(raw.of(big))
+        entry = log_entry("x" * 5000)
+        with pytest.raises(PayloadTooLarge, match="4096"):
+            await bus.emit(subjects.logs.errors.of(entry), entry)
+        # Headers count: with a long one, too.
+        small = read_intent()
+        with pytest.raises(PayloadTooLarge):
+            await bus.publish(raw.of(small), small, headers={"N" * 4000: "v"})
+        assert (await bus.publish(raw.of(small), small)).seq == 1  # the connection is still there
+
+
+async def test_a_payload_over_the_streams_limit(face: Face) -> None:
+    async with face.embedded() as bus:
+        big = read_intent("x" * (3 * 1024 * 1024))
+        with pytest.raises(PayloadTooLarge, match="SDLC_RAW"):
+            await bus.publish(raw.of(big), big)
+
+
+# ---- no server, no answer, no entry
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield silent.getsockname()[1]
+
+
+async def test_no_server_at_the_url(face: Face, free_port: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConnectError, match=f"nats://127.0.0.1:{free_port}") as caught:
+        await face.bus(f"127.0.0.1:{free_port}", connect_timeout=2).connect()
+    assert time.monotonic() - began < 3
+    assert caught.value.url == f"nats://127.0.0.1:{free_port}"
+
+
+async def test_a_server_that_accepts_and_says_nothing(face: Face, silent_port: int) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConnectError, match=str(silent_port)):
+        await face.bus(f"nats://127.0.0.1:{silent_port}", connect_timeout=0.5).connect()
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("password", ["hidden-one", "hid/den-one", "hid#den-one", "hid?den-one", "hid@den-one"])
+async def test_no_credential_is_shown(face: Face, free_port: int, password: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bus = face.bus(f"nats://secretive:{password}@127.0.0.1:{free_port}", connect_timeout=1)
+    shown = [bus.url, repr(bus)]
+    with pytest.raises(ConnectError, match=r"127\.0\.0\.1") as caught:
+        await bus.connect()
+    shown += [str(caught.value), repr(caught.value), caught.value.url, caplog.text]
+    for text in shown:
+        assert "secretive" not in text
+        assert "hid" not in text
+        assert "den-one" not in text
+
+
+async def test_a_wrong_password_fails_at_once(face: Face, make_server: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = make_server(config='authorization { user: "me", password: "right-one" }', jetstream=False)
+    began = time.monotonic()
+    with pytest.raises(AuthenticationError, match=server.url) as caught:
+        await face.bus(server.url, auth=Auth(user="me", password="wrong-one")).connect()
+    assert time.monotonic() - began < 2
+    assert "wrong-one" not in str(caught.value) + repr(caught.value) + caplog.text
+    async with face.bus(server.url, auth=Auth(user="me", password="right-one")) as bus:
+        assert bus.url == server.url
+
+
+# ---- the server has not what the contract declares
+
+
+async def test_jetstream_is_off(face: Face, make_server: Any) -> None:
+    server = make_server(jetstream=False)
+    async with face.bus(server.url) as bus:
+        intent = read_intent()
+        with pytest.raises(JetStreamDisabled, match="-js"):
+            await bus.publish(raw.of(intent), intent)
+        with pytest.raises(JetStreamDisabled):
+            await bus.consumer(consumers.admission).fetch(1, timeout=5)
+        with pytest.raises(JetStreamDisabled):
+            await bus.streams.plan()
+
+
+async def test_a_stream_is_missing(face: Face, make_server: Any) -> None:
+    server = make_server()
+    async with face.bus(server.url) as bus:
+        intent = read_intent()
+        began = time.monotonic()
+        with pytest.raises(StreamNotFound, match="smith streams apply") as caught:
+            await bus.publish(raw.of(intent), intent)
+        assert caught.value.stream == "SDLC_RAW"
+        with pytest.raises(StreamNotFound, match="smith streams apply"):
+            await bus.publish(vetted.of(intent), intent)
+        with pytest.raises(StreamNotFound, match="smith streams apply"):
+            await anext(bus.consumer(consumers.admission).messages())
+        assert time.monotonic() - began < 5
+
+
+async def test_a_consumer_is_missing(face: Face, make_server: Any) -> None:
+    server = make_server()
+    fewer = msgspec.structs.replace(CONTRACT, consumers=CONTRACT.consumers[1:])
+    async with AsyncSmithBus(server.url, contract=fewer) as other:
+        await other.streams.apply(profile="dev")
+        with pytest.raises(OptionsError, match="admission"):
+            other.consumer(consumers.admission)
+    async with face.bus(server.url) as bus:
+        for read in (lambda: bus.consumer(consumers.admission).fetch(1), lambda: bus.consumer(consumers.admission).info()):
+            with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
+                await read()
+            assert caught.value.consumer == "admission"
+
+
+async def test_nobody_is_interested(face: Face, make_server: Any) -> None:
+    server = make_server()
+    readers = tuple(one for one in CONTRACT.consumers if one.name != "executor-fs-read")
+    async with AsyncSmithBus(server.url, contract=msgspec.structs.replace(CONTRACT, consumers=readers)) as other:
+        await other.streams.apply(profile="dev")
+    async with face.bus(server.url) as bus:
+        intent = read_intent()
+        with pytest.raises(NoInterest, match=r"fs\.read\.v1") as caught:
+            await bus.publish(vetted.of(intent), intent)
+        assert caught.value.stream == "ATOMS_VETTED"
+        await bus.streams.apply(profile="dev")  # now there is one, and the same publish goes through
+        assert not (await bus.publish(vetted.of(intent), intent)).duplicate
+
+
+async def test_a_full_queue_refuses_and_keeps_what_it_has(face: Face, make_server: Any) -> None:
+    server = make_server()
+    small = tuple(msgspec.structs.replace(one, max_msgs=3) if one.name == "SDLC_RAW" else one for one in CONTRACT.streams)
+    async with face.bus(server.url, contract=msgspec.structs.replace(CONTRACT, streams=small)) as bus:
+        await bus.streams.apply(profile="dev")
+        intents = [read_intent() for _ in range(4)]
+        for intent in intents[:3]:
+            await bus.publish(raw.of(intent), intent)
+        began = time.monotonic()
+        with pytest.raises(QueueFull, match="SDLC_RAW") as caught:
+            await bus.publish(raw.of(intents[3]), intents[3])
+        assert time.monotonic() - began < 2
+        assert caught.value.err_code == 10077
+        first, *_ = await bus.consumer(consumers.admission).fetch(3)
+        assert first.payload == intents[0]
+        await first.ack_sync()
+        assert not (await bus.publish(raw.of(intents[3]), intents[3])).duplicate
+
+
+# ---- what comes in, what goes out
+
+
+async def test_what_does_not_decode_says_so_and_the_iteration_goes_on(face: Face) -> None:
+    async with face.embedded() as bus:
+        session = (bus if face.is_async else bus.inner._aio)._session
+        good = read_intent()
+        subject = str(raw.of(good))
+
+        async def put(data: bytes, msg_id: str) -> Any:
+            return await session.publish(subject, data, stream="SDLC_RAW", msg_id=msg_id)
+
+        if face.is_async:
+            await put(b"{not json", "bad")
+        else:
+            await asyncio.to_thread(bus.inner._portal.call, put, b"{not json", "bad")
+        await bus.publish(raw.of(good), good)
+        async with bus.consumer(consumers.admission).messages() as messages:
+            bad = await anext(messages)
+            with pytest.raises(PayloadDecodeError, match="Intent") as caught:
+                _ = bad.payload
+            assert caught.value.raw == bad.raw == b"{not json"
+            assert caught.value.subject == subject
+            assert (await anext(messages)).payload == good
+
+
+async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent, entry = read_intent(), log_entry()
+        result = result_of(intent)
+        for subject in ("smith.intents.raw.fs.read.v1", raw.filter(), None, 3):
+            with pytest.raises(SubjectMismatch):
+                await bus.publish(cast("Any", subject), intent)
+        for payload in (result, {"id": "x"}, b"bytes", None):
+            with pytest.raises(PayloadMismatch):
+                await bus.publish(raw.of(intent), cast("Any", payload))
+        with pytest.raises(SubjectMismatch, match="emit"):
+            await bus.publish(cast("Any", subjects.logs.errors.of(entry)), entry)
+        with pytest.raises(SubjectMismatch, match="publish"):
+            await bus.emit(cast("Any", raw.of(intent)), intent)
+        event = health()
+        assert (await bus.publish(subjects.events.health.of(event), event)).seq == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"connect_timeout": 0}, {"publish_timeout": -1}, {"max_pending_messages": 0}, {"url": " , "}]
+)
+def test_options_that_can_never_work(options: dict[str, Any], face: Face) -> None:
+    with pytest.raises(OptionsError, match=next(iter(options))):
+        face.bus(**options)

@@ -1,0 +1,341 @@
+"""The worker: what becomes of a message in every way in which a handler can end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from buses import read_intent
+from support import eventually, eventually_async
+
+from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
+from smith_sdk.errors import ConsumerNotFound, OptionsError
+from smith_sdk.protocol import FsReadV1Intent
+from smith_sdk.topology import CONTRACT
+
+FAST = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
+vetted = subjects.intents.vetted
+spec = consumers.executor_fs_read
+
+
+@contextlib.asynccontextmanager
+async def working(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
+    worker: Worker[Any, Any] = Worker(bus, options.pop("spec", spec), **{"retry": FAST, **options})
+    worker.handler(handler)
+    running = asyncio.ensure_future(worker.run())
+    try:
+        yield worker
+    finally:
+        while not running.done():
+            await worker.stop()
+            await asyncio.wait({running}, timeout=0.05)
+        running.result()
+
+
+async def put(bus: AsyncSmithBus, *paths: str, **options: Any) -> list[FsReadV1Intent]:
+    intents = [read_intent(path) for path in paths]
+    for intent in intents:
+        await bus.publish(vetted.of(intent), intent, **options)
+    return intents
+
+
+async def settled(bus: AsyncSmithBus, which: Any = spec) -> bool:
+    info = await bus.consumer(which).info()
+    return info.num_pending == 0 and info.num_ack_pending == 0
+
+
+async def test_returning_acknowledges() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        seen: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.payload.params.path)
+
+        await put(bus, "a", "b", "c")
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        assert sorted(seen) == ["a", "b", "c"]
+        assert await bus.dead_letters.list() == ()
+
+
+async def test_an_error_brings_it_again_and_in_the_end_to_the_dead_letters_once() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        attempts: dict[str, list[float]] = {}
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            path = message.payload.params.path
+            attempts.setdefault(path, []).append(time.monotonic())
+            if path == "never" or len(attempts[path]) < 2:
+                raise ValueError(f"no {path}\nat all \udcff")
+
+        never, _ = await put(bus, "never", "second", headers={"Trace-Id": "t1"})
+        policy = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.2, max=0.2, jitter=0))
+        async with working(bus, handle, retry=policy):
+            await eventually_async(lambda: settled(bus))
+        assert {path: len(times) for path, times in attempts.items()} == {"never": 3, "second": 2}
+        first, second, third = attempts["never"]
+        assert second - first >= 0.18
+        assert third - second >= 0.18
+        (letter,) = await bus.dead_letters.list()
+        assert letter.payload == msgspec.json.encode(never)
+        assert letter.headers["Trace-Id"] == "t1"
+        assert (letter.stream, letter.consumer, letter.seq, letter.attempts) == ("ATOMS_VETTED", spec.name, 1, 3)
+        assert (letter.error_type, letter.subject) == ("ValueError", str(vetted.of(never)))
+        assert letter.error.startswith("no never at all")
+        assert await bus.dead_letters.get(letter.id) == letter
+
+
+async def test_reject_and_retry_later_decide_themselves() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        runs: list[tuple[str, int, float]] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            path = message.payload.params.path
+            runs.append((path, message.metadata.num_delivered, time.monotonic()))
+            if path == "reject":
+                raise Reject("not mine")
+            if message.metadata.num_delivered == 1:
+                raise RetryLater(0.3)
+
+        await put(bus, "reject", "later")
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        assert [count for path, count, _ in runs if path == "reject"] == [1]
+        first, second = (at for path, _, at in runs if path == "later")
+        assert 0.28 <= second - first < 3
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.error_type, letter.error) == ("Reject", "not mine")
+
+
+async def test_what_does_not_decode_is_a_dead_letter_at_once() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        runs: list[Any] = []
+        subject = str(vetted.of(read_intent()))
+        await bus._session.publish(subject, b"\x00broken", stream="ATOMS_VETTED", msg_id="x")
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            runs.append(message)
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.payload, letter.error_type, letter.attempts) == (b"\x00broken", "PayloadDecodeError", 1)
+        assert runs == []
+
+
+async def test_a_copy_that_was_made_before_is_not_made_again() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus, "x")
+        (message,) = await bus.consumer(spec).fetch(1)
+        await bus.dead_letters._bury(message, "Reject", "first")
+        # As after a process that died between the copy and the end of the original: the same message once more.
+        await bus.dead_letters._bury(Message(message._raw, bus._session), "Reject", "second")
+        (letter,) = await bus.dead_letters.list()
+        assert letter.error == "first"
+
+
+async def test_a_returned_result_is_stored_before_the_message_is_acknowledged() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+
+        async def handle(message: Message[FsReadV1Intent]) -> Any:
+            return result_of(message.payload, output={"path": message.payload.params.path})
+
+        (intent,) = await put(bus, "p")
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        (result,) = await bus.consumer(consumers.http_results).fetch(1, timeout=2)
+        assert (result.payload.intent_id, result.payload.output) == (intent.id, {"path": "p"})
+
+
+async def test_a_return_value_that_has_no_place_is_a_failure() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+
+        async def handle(message: Message[FsReadV1Intent]) -> Any:
+            return message.payload
+
+        await put(bus, "p")
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        (letter,) = await bus.dead_letters.list()
+        assert letter.error_type == "PayloadMismatch"
+
+
+async def test_plain_handlers_have_a_thread_each() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        together = threading.Barrier(24, timeout=10)  # more than the event loop's own pool has on a small machine
+        threads: set[str] = set()
+
+        def handle(message: Message[FsReadV1Intent]) -> None:
+            together.wait()
+            threads.add(threading.current_thread().name)
+
+        await put(bus, *map(str, range(24)))
+        async with working(bus, handle, concurrency=24):
+            await eventually_async(lambda: settled(bus))
+        assert len(threads) == 24
+        assert threading.main_thread().name not in threads
+
+
+@pytest.mark.parametrize("error", [StopIteration(), asyncio.CancelledError()], ids=["StopIteration", "CancelledError"])
+async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        done: list[str] = []
+
+        def plain(message: Message[FsReadV1Intent]) -> None:
+            if message.payload.params.path == "bad":
+                raise error
+            done.append(message.payload.params.path)
+
+        async def awaited(message: Message[FsReadV1Intent]) -> None:
+            plain(message)
+
+        handler = plain if isinstance(error, StopIteration) else awaited
+        await put(bus, "bad", "good")
+        async with working(bus, handler, concurrency=1):
+            await eventually_async(lambda: settled(bus))
+        assert done == ["good"]
+        assert len(await bus.dead_letters.list()) == 1
+
+
+async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        running, most = 0, 0
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.02)
+            running -= 1
+
+        await put(bus, *map(str, range(60)))
+        async with working(bus, handle, concurrency=5):
+            await eventually_async(lambda: settled(bus))
+        assert most == 5
+
+
+async def test_a_long_handler_is_not_run_twice() -> None:
+    quick = msgspec.structs.replace(spec, ack_wait=0.6)
+    contract = msgspec.structs.replace(
+        CONTRACT, consumers=tuple(quick if one.name == spec.name else one for one in CONTRACT.consumers)
+    )
+    async with AsyncSmithBus.embedded(contract=contract) as bus:
+        runs: list[int] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            runs.append(message.metadata.num_delivered)
+            await asyncio.sleep(2)
+
+        await put(bus, "long")
+        async with working(bus, handle, spec=quick):
+            await eventually_async(lambda: settled(bus, quick))
+        assert runs == [1]
+
+
+async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        worker = Worker(bus, spec)
+        worker.handler(lambda message: None)
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: waiting(bus))
+        await bus._session.admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+        with pytest.raises(ConsumerNotFound, match=spec.name):
+            await asyncio.wait_for(running, 5)
+
+
+async def waiting(bus: AsyncSmithBus) -> bool:
+    return (await bus.consumer(spec).info()).num_waiting > 0
+
+
+async def test_a_worker_without_a_handler_or_with_two() -> None:
+    worker = Worker(AsyncSmithBus(), spec)
+    with pytest.raises(OptionsError, match="no handler"):
+        await worker.run()
+    worker.handler(lambda message: None)
+    with pytest.raises(OptionsError, match="one each"):
+        worker.handler(lambda message: None)
+
+
+# ---- signals
+
+ASYNC_WORKER = """
+    import asyncio, sys, time
+    from smith_sdk import AsyncSmithBus, Worker, consumers
+
+    async def main():
+        async with AsyncSmithBus(sys.argv[1]) as bus:
+            async def work(spec, text):
+                worker = Worker(bus, spec, concurrency=2)
+                @worker.handler
+                async def handle(message):
+                    print("start\\n", end="", flush=True)
+                    await asyncio.sleep(0.6)
+                    print("end\\n", end="", flush=True)
+                await worker.run()
+            await asyncio.gather(work(consumers.executor_fs_read, "a"), work(consumers.executor_fs_write, "b"))
+        print("closed", flush=True)
+    asyncio.run(main())
+"""
+BLOCKING_WORKER = """
+    import sys, time
+    from smith_sdk import SmithBus, consumers
+    from smith_sdk.sync import Worker
+
+    with SmithBus(sys.argv[1]) as bus:
+        worker = Worker(bus, consumers.executor_fs_read, concurrency=2)
+        @worker.handler
+        def handle(message):
+            print("start\\n", end="", flush=True)
+            time.sleep(0.6)
+            print("end\\n", end="", flush=True)
+        worker.run()
+    print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("source", [ASYNC_WORKER, BLOCKING_WORKER], ids=["async", "blocking"])
+async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signal.Signals, source: str) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus, *map(str, range(10)))
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-c", textwrap.dedent(source), bus.url]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = await asyncio.to_thread(subprocess.Popen, command, env=environment, **pipes)
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore
+        reader.start()
+        try:
+            await asyncio.to_thread(eventually, lambda: lines.count("start\n") == 2)
+            process.send_signal(number)
+            status = await asyncio.to_thread(process.wait, 10)
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+        await asyncio.to_thread(reader.join)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        process.stdout.close()  # type: ignore[union-attr]
+        process.stderr.close()
+        assert (status, errors) == (0, "")
+        assert lines.count("start\n") == lines.count("end\n") == 2
+        assert lines[-1] == "closed\n"
+        await eventually_async(lambda: left(bus, 8))
+
+
+async def left(bus: AsyncSmithBus, count: int) -> bool:
+    """The others are free for the next worker, at once."""
+    info = await bus.consumer(spec).info()
+    streams = {one.name: one.messages for one in await bus.streams.info()}
+    return streams["ATOMS_VETTED"] == count and info.num_ack_pending in (0, info.num_redelivered)
