@@ -21,6 +21,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ..errors import BlockingCallError, BusClosed, SmithError
@@ -237,6 +238,9 @@ class _Lane:
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
+    def __len__(self) -> int:
+        return len(self._queue)
+
     def put(self, work: Awaitable[None], outcome: concurrent.futures.Future[Any] | None = None) -> None:
         """Hand over `work`; waits while the lane is full. `outcome` gets `BusClosed` if `work` never runs."""
         assert self.loop is not None
@@ -347,21 +351,21 @@ class BlockingBus(Blocking):
             raise
         aio = self._aio
         portal.unflushed = lambda: len(aio._session.window)
-        portal.shutdown = aio.close
+        portal.shutdown = partial(_flush_and_close, portal, aio.close)
 
     def _close(self, close: Callable[..., Awaitable[None]], *args: Any) -> None:
         portal = self._portal
         if not portal.is_running:
             return
-
-        async def shut() -> None:
-            await portal.flush()
-            await close(*args)
-
         try:
-            portal.call(shut)
+            portal.call(_flush_and_close, portal, close, *args)
         finally:
             portal.close()
+
+
+async def _flush_and_close(portal: Portal, close: Callable[..., Awaitable[None]], *args: Any) -> None:
+    await portal.flush()
+    await close(*args)
 
 
 class _Batches(Protocol):
@@ -410,11 +414,11 @@ def _at_exit() -> None:
     for portal in tuple(_open_portals):
         if portal._pid != os.getpid() or portal._loop is None:
             continue
-        lost = portal.unflushed()
-        if portal.shutdown is not None:
-            closing = asyncio.run_coroutine_threadsafe(portal.shutdown(), portal._loop)
-            concurrent.futures.wait([closing], timeout=_EXIT_GRACE)
-            lost = portal.unflushed() if closing.done() else max(lost, 1)
+        if portal.shutdown is None:
+            continue
+        closing = asyncio.run_coroutine_threadsafe(portal.shutdown(), portal._loop)
+        concurrent.futures.wait([closing], timeout=_EXIT_GRACE)
+        lost = portal.unflushed() + len(portal._submits) + len(portal._posts)
         if lost:
             warnings.warn(
                 f"the process ends with {lost} unflushed messages on a SmithBus that was never closed: use it in a `with` block",

@@ -1,0 +1,177 @@
+"""Servers that are killed: every publish ends in exactly one way, what was confirmed is there, and reading goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, health, read_intent
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
+from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, SmithError
+from smith_sdk.server import EmbeddedServer
+
+raw = subjects.intents.raw
+
+
+async def stored(bus: Any, stream: str) -> int:
+    return next(info.messages for info in await bus.streams.info() if info.name == stream)
+
+
+async def test_a_kill_in_the_middle_of_publish_many_loses_nothing_and_doubles_nothing(face: Face, tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus, AsyncSmithBus(server.url) as other:
+            await bus.streams.apply(profile="dev")
+            intents = [read_intent(str(number)) for number in range(20_000)]
+            publishing = asyncio.ensure_future(bus.publish_many([raw.of(one).envelope(one) for one in intents], timeout=20))
+            await eventually_async(lambda: reached(other, 2000), interval=0.001)
+            await asyncio.to_thread(server.kill)
+            assert not publishing.done()
+            await asyncio.to_thread(server.start)
+            try:
+                outcomes: tuple[Any, ...] = tuple(await asyncio.wait_for(publishing, 40))
+            except PublishManyError as error:
+                outcomes = error.outcomes
+            assert len(outcomes) == len(intents)
+            confirmed = {intent.id for intent, one in zip(intents, outcomes, strict=True) if isinstance(one, PubAck)}
+            assert all(isinstance(one, (PubAck, PublishUnconfirmed)) for one in outcomes)
+            assert len(confirmed) == len(intents)  # the server was back well within the timeout
+            found: list[str] = []
+            async for message in other.consumer(consumers.admission).messages(prefetch=1000):
+                found.append(message.payload.id)
+                await message.ack()
+                if message.metadata.num_pending == 0:
+                    break
+            assert len(found) == len(set(found))
+            assert set(found) == confirmed
+
+
+async def reached(bus: AsyncSmithBus, count: int) -> bool:
+    return await stored(bus, "SDLC_RAW") >= count
+
+
+async def test_iterating_goes_on_after_a_restart(face: Face, tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus:
+            await bus.streams.apply(profile="dev")
+            seen: set[str] = set()
+            first, second = read_intent("first"), read_intent("second")
+            await bus.publish(raw.of(first), first)
+            async with bus.consumer(consumers.admission).messages() as messages:
+                message = await anext(messages)
+                await message.ack_sync()
+                waiting = asyncio.ensure_future(anext(messages))
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+                await bus.publish(raw.of(second), second, timeout=20)
+                message = await asyncio.wait_for(waiting, 20)
+                seen.add(message.payload.id)
+                await message.ack()
+            assert seen == {second.id}
+
+
+async def test_a_subscription_hears_again_after_a_restart(face: Face, tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus, bus.subscribe(subjects.events.health.filter()) as messages:
+            await bus.streams.apply(profile="dev")
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            event = health()
+            await bus.publish(subjects.events.health.of(event), event, timeout=20)
+            assert (await asyncio.wait_for(anext(messages), 10)).payload == event
+
+
+async def test_a_server_that_never_comes_back_leaves_publishes_unconfirmed(face: Face, make_server: Any) -> None:
+    server = make_server()
+    bus = face.bus(server.url)
+    await bus.connect()
+    await bus.streams.apply(profile="dev")
+    intent = read_intent()
+    await bus.publish(raw.of(intent), intent)
+    await asyncio.to_thread(server.kill)
+    began = time.monotonic()
+    late = read_intent()
+    with pytest.raises(PublishUnconfirmed, match="same id") as caught:
+        await bus.publish(raw.of(late), late, timeout=0.7)
+    assert time.monotonic() - began < 2
+    assert caught.value.msg_id.endswith(late.id)
+    future = await bus.submit(raw.of(late), late, timeout=60)
+    began = time.monotonic()
+    await bus.close(timeout=1)
+    assert time.monotonic() - began < 4
+    with pytest.raises(SmithError):
+        await future
+
+
+async def test_whether_it_may_be_stored_is_known(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            sent = read_intent()
+            with pytest.raises(PublishUnconfirmed) as caught:
+                await bus.publish(raw.of(sent), sent, timeout=0.3)
+            assert caught.value.may_be_stored
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        # It was: the same again is a duplicate.
+        assert (await bus.publish(raw.of(sent), sent)).duplicate
+        server.kill()
+        await eventually_async(lambda: bus._connection.state == "reconnecting")
+        never = read_intent()
+        with pytest.raises(PublishUnconfirmed) as caught:
+            await bus.publish(raw.of(never), never, timeout=0.3)
+        assert not caught.value.may_be_stored
+        await bus.close(timeout=1)
+
+
+async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url, max_pending_messages=4) as bus:
+        await bus.streams.apply(profile="dev")
+        server.kill()
+        await eventually_async(lambda: bus._connection.state == "reconnecting")
+        intents = [read_intent() for _ in range(5)]
+        futures = [await bus.submit(raw.of(intent), intent, timeout=30) for intent in intents[:4]]
+        with pytest.raises(PublishUnconfirmed, match="no room") as caught:
+            await bus.submit(raw.of(intents[4]), intents[4], timeout=0.3)
+        assert not caught.value.may_be_stored
+        await bus.close(timeout=0.5)
+        for future in futures:
+            with pytest.raises(SmithError):
+                await future
+
+
+async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        await bus.publish(raw.of(intent), intent)
+        async with AsyncSmithBus(bus.url) as other, bus.consumer(consumers.admission).messages() as messages:
+            assert (await anext(messages)).payload == intent
+            waiting = asyncio.ensure_future(anext(messages))
+            await other._session.admin.call("CONSUMER.DELETE.SDLC_RAW.admission")
+            with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
+                await asyncio.wait_for(waiting, 5)
+            assert (caught.value.stream, caught.value.consumer) == ("SDLC_RAW", "admission")
+
+
+async def test_closing_ends_who_waits(face: Face) -> None:
+    async with face.embedded() as bus:
+        waiting = asyncio.ensure_future(anext(bus.consumer(consumers.admission).messages(), "ended"))
+        hearing = asyncio.ensure_future(anext(bus.subscribe(subjects.results.filter()), "ended"))
+        await eventually_async(lambda: pulled(bus))
+        await bus.close()
+        for one in (waiting, hearing):
+            (end,) = await asyncio.wait_for(asyncio.gather(one, return_exceptions=True), 5)
+            assert end == "ended" or isinstance(end, BusClosed)
+
+
+async def pulled(bus: Any) -> bool:
+    return bool((await bus.consumer(consumers.admission).info()).num_waiting)
