@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 from .errors import OptionsError
 
@@ -64,7 +64,7 @@ class Backoff:
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after the `attempt`-th try (from 1) has failed."""
-        initial, most = seconds("initial", self.initial), seconds("max", self.max)
+        initial, most = cast("float", self.initial), cast("float", self.max)  # `__post_init__` made them seconds
         try:
             whole_delay = min(most, initial * self.multiplier ** (max(attempt, 1) - 1))
         except OverflowError:

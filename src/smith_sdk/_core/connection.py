@@ -41,17 +41,20 @@ class RawMessage(Protocol):
     headers: dict[str, str] | None
 
 
-class Listener(Protocol):
-    """Hears of the connection's fate, inside the event loop; must return at once and never raise."""
+class Listener:
+    """Hears of the connection's fate, inside the event loop; must return at once and never raise. Override what matters."""
 
-    def on_disconnect(self) -> None: ...
+    def on_disconnect(self) -> None:
+        """The link is down; it is being built again."""
 
-    def on_reconnect(self) -> None: ...
+    def on_reconnect(self) -> None:
+        """The link is up again; subscriptions are restored, nothing else is."""
 
     def on_refused(self, subject: str) -> None:
         """The server's permissions forbid publishing to `subject` (lower case: the client library folds it)."""
 
-    def on_close(self, error: SmithError) -> None: ...
+    def on_close(self, error: SmithError) -> None:
+        """The connection is gone for good; `error` says why."""
 
 
 def without_credentials(url: str) -> str:

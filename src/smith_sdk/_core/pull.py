@@ -19,7 +19,7 @@ import msgspec
 from ..errors import BusClosed, ConnectionLost, ConsumerNotFound, JetStreamError, PermissionDenied, SmithError
 from ..options import Backoff
 from .admin import API, APPLY, NANOS
-from .connection import Connection, RawMessage, Subscription
+from .connection import Connection, Listener, RawMessage, Subscription
 
 log: Final = logging.getLogger("smith_sdk.consume")
 
@@ -36,7 +36,7 @@ Diagnose = Callable[[], Awaitable[SmithError | None]]
 """Asked when nobody answers a pull: the error that says why nobody ever will, or None when asking again may help."""
 
 
-class PullLoop:
+class PullLoop(Listener):
     """A continuous pull on `consumer` of `stream`. Belongs to one event loop. `start`, then `next` and `done` in turn, then `stop`."""
 
     def __init__(

@@ -9,14 +9,14 @@ import asyncio
 from typing import Final
 
 from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
-from .connection import Connection, RawMessage, Subscription
+from .connection import Connection, Listener, RawMessage, Subscription
 
 
 class NoResponders(Exception):
     """Nobody listens on the subject of the request: the server says so at once."""
 
 
-class Replies:
+class Replies(Listener):
     """Request and reply over one connection."""
 
     def __init__(self, connection: Connection) -> None:
@@ -78,9 +78,6 @@ class Replies:
 
     def on_disconnect(self) -> None:
         self._fail_all(ConnectionLost("the connection was lost while a request was under way; it may have been carried out"))
-
-    def on_reconnect(self) -> None:
-        return
 
     def on_refused(self, subject: str) -> None:
         for future, sent_to in self._waiting.values():

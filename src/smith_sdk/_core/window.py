@@ -32,13 +32,14 @@ from ..errors import (
 )
 from ..options import Backoff
 from .admin import APPLY, ApiError, publish_error
-from .connection import Connection, RawMessage, Subscription
+from .connection import Connection, Listener, RawMessage, Subscription
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
 MSG_ID: Final = "Nats-Msg-Id"
 _TICK: Final = 0.1
-_ACK_LATE: Final = Backoff(initial=2.0, max=8.0, jitter=0.2)
+_ACK_LATE: Final = (2.0, 4.0, 8.0)
+"""Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 _HEADER_LINE: Final = len("NATS/1.0\r\n\r\n")
 _SEPARATORS: Final = len(": \r\n")
@@ -79,7 +80,7 @@ Diagnose = Callable[[str], Awaitable[SmithError | None]]
 """Asked when nobody answers for a stream: the error that says why it never will, or None when waiting may help."""
 
 
-class AckWindow:
+class AckWindow(Listener):
     """Publishes under way on one connection. Belongs to one event loop."""
 
     def __init__(
@@ -180,7 +181,7 @@ class AckWindow:
             return  # on_reconnect sends it
         entry.attempts += 1
         entry.may_be_stored = True
-        entry.resend_at = now + _ACK_LATE.delay(entry.attempts)
+        entry.resend_at = now + _ACK_LATE[min(entry.attempts, len(_ACK_LATE)) - 1]
         try:
             await self._connection.publish(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
         except BusClosed as error:

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Self
 
 import msgspec
 
-from .._core.connection import RawMessage
+from .._core.connection import Listener, RawMessage
 from .._core.connection import Subscription as CoreSubscription
 from .._core.pull import PullLoop
 from .._core.session import Session
@@ -182,6 +182,16 @@ class Messages(Generic[M_co, S_co]):
         await self.stop()
 
 
+class _Ending(Listener):
+    """Passes on that the connection is gone for good."""
+
+    def __init__(self, end: Callable[[SmithError], None]) -> None:
+        self._end = end
+
+    def on_close(self, error: SmithError) -> None:
+        self._end(error)
+
+
 class Subscription(Generic[M_co, S_co]):
     """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
 
@@ -196,6 +206,7 @@ class Subscription(Generic[M_co, S_co]):
         self._patterns = what.patterns
         self._here: deque[RawMessage] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._ending = _Ending(self._end)
         self._subscriptions: list[CoreSubscription] | None = None
         self._error: SmithError | None = None
         self._stopped = False
@@ -206,7 +217,7 @@ class Subscription(Generic[M_co, S_co]):
         self._session.require_open()
         self._subscriptions = []
         self._session.attach(self.stop)
-        self._session.connection.add_listener(self)
+        self._session.connection.add_listener(self._ending)
         for index, pattern in enumerate(self._patterns):
             earlier = tuple(other for other in self._patterns[:index])
             self._subscriptions.append(await self._session.connection.subscribe(pattern, self._taker(earlier), self._end))
@@ -244,18 +255,6 @@ class Subscription(Generic[M_co, S_co]):
         self._error = self._error or error
         self._wake()
 
-    def on_disconnect(self) -> None:
-        return
-
-    def on_reconnect(self) -> None:
-        return
-
-    def on_refused(self, subject: str) -> None:
-        return
-
-    def on_close(self, error: SmithError) -> None:
-        self._end(error)
-
     def __aiter__(self) -> Self:
         return self
 
@@ -284,7 +283,7 @@ class Subscription(Generic[M_co, S_co]):
             return
         self._stopped = True
         self._session.detach(self.stop)
-        self._session.connection.remove_listener(self)
+        self._session.connection.remove_listener(self._ending)
         for subscription in self._subscriptions or ():
             await subscription.unsubscribe()
         self._wake()

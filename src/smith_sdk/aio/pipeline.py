@@ -16,6 +16,7 @@ import msgspec
 
 from .. import subjects
 from .._core import codec
+from .._core.connection import Listener
 from .._core.session import Session
 from ..contract import AnySubject, Envelope, Payload, is_token, new_uuid7, now_ns
 from ..errors import (
@@ -32,7 +33,6 @@ from ..errors import (
     Reject,
     ResultTimeout,
     RetryLater,
-    SmithError,
 )
 from ..options import Backoff
 from ..protocol import (
@@ -161,23 +161,14 @@ async def _stored_result(session: Session, subject: subjects.results) -> IntentR
     return found
 
 
-class _Reconnects:
+class _Reconnects(Listener):
     """Remembers that the connection came back."""
 
     def __init__(self) -> None:
         self.happened = asyncio.Event()
 
-    def on_disconnect(self) -> None:
-        return
-
     def on_reconnect(self) -> None:
         self.happened.set()
-
-    def on_refused(self, subject: str) -> None:
-        return
-
-    def on_close(self, error: SmithError) -> None:
-        return
 
 
 # ---- admission

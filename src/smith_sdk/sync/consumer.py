@@ -10,7 +10,6 @@ from typing import Generic, Self
 from .._core.portal import Blocking, BlockingIterator
 from ..aio.consumer import ConsumerInfo
 from ..contract import ConsumerSpec, M_co, S_co
-from ..errors import SmithError
 from .message import Message
 
 __all__ = ["Consumer", "ConsumerInfo", "Messages", "Subscription"]
@@ -74,18 +73,6 @@ class Subscription(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
 
     __slots__ = ()
     _item = Message
-
-    def on_disconnect(self) -> None:
-        self._aio.on_disconnect()
-
-    def on_reconnect(self) -> None:
-        self._aio.on_reconnect()
-
-    def on_refused(self, subject: str) -> None:
-        self._aio.on_refused(subject)
-
-    def on_close(self, error: SmithError) -> None:
-        self._aio.on_close(error)
 
     def stop(self) -> None:
         """Unsubscribe; the iteration ends. Safe to repeat."""
