@@ -273,8 +273,11 @@ def _pruned(files: dict[str, str]) -> dict[str, str]:
             Path(scratch, name).parent.mkdir(exist_ok=True)
             Path(scratch, name).write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "ruff", "check", "--isolated", "--no-cache", "--quiet", "--fix"]
-        command += ["--select", "F401,I,TC005", "--target-version", "py311", "--line-length", "130", scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        command += ["--select", "F401,I,TC005", "--target-version", "py311", "--line-length", "130"]
+        paths = [
+            str(Path(scratch, name)) for name in files
+        ]  # named one by one: a folder would be searched, and ignored files passed over
+        done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise RuntimeError(f"ruff does not take what was generated:\n{done.stdout}{done.stderr}")
         return {name: Path(scratch, name).read_text(encoding="utf-8") for name in files}

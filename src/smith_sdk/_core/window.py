@@ -98,8 +98,7 @@ class AckWindow(Listener):
         self._prefix = ""
         self._cut = 0
         self._room: deque[asyncio.Future[None]] = deque()
-        self._empty: asyncio.Event = asyncio.Event()
-        self._empty.set()
+        self._empty = asyncio.Event()
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,7 +147,6 @@ class AckWindow(Listener):
         self._pending[token] = entry
         self._bytes += size
         if self._timer is None:
-            self._empty.clear()
             self._timer = loop.call_later(_TICK, self._tick)
         await self._send(token, entry, loop.time())
         return future
@@ -360,6 +358,7 @@ class AckWindow(Listener):
         """Take nothing new, wait up to `timeout` seconds for what is under way, and end the rest as unconfirmed."""
         self._closed = self._closed or BusClosed("the bus is closing")
         if self._pending:
+            self._empty.clear()
             await asyncio.wait({waiting := asyncio.ensure_future(self._empty.wait())}, timeout=timeout)
             waiting.cancel()
         self.on_close(self._closed)

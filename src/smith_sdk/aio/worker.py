@@ -13,7 +13,7 @@ import inspect
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -134,8 +134,7 @@ class Worker(Generic[MessageT, SubjectT]):
                     await loop.stop()
                     await asyncio.gather(*slots)
                 finally:
-                    stopping.cancel()
-                    extending.cancel()
+                    await _cancel([stopping, extending])
             finally:
                 await _cancel(slots)
                 await loop.stop()
@@ -167,7 +166,8 @@ class Worker(Generic[MessageT, SubjectT]):
             await asyncio.sleep(self.spec.ack_wait / 3)
             for message in tuple(self._running):
                 if not message._answered:
-                    await message.in_progress()
+                    with contextlib.suppress(SmithError):  # the bus is closing: the slots hear of that themselves
+                        await message.in_progress()
 
     # ---- one message
 
@@ -246,7 +246,7 @@ class Worker(Generic[MessageT, SubjectT]):
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
