@@ -152,6 +152,10 @@ class Connection:
 
     # ---- opening and closing
 
+    def aim_at(self, urls: Sequence[str]) -> None:
+        """Connect to `urls` from the next `connect` on: an embedded server has its address only once it runs."""
+        self._urls = list(urls)
+
     async def connect(self) -> None:
         """Connect to the first server that answers.
 

@@ -42,6 +42,7 @@ M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
 
 _CLOSE_TIMEOUT: Final = 10.0
+_EMBEDDED_PROFILE: Final = "dev"
 
 
 class AsyncSmithBus:
@@ -67,14 +68,9 @@ class AsyncSmithBus:
     ) -> None:
         self._contract = CONTRACT if contract is None else contract
         self._server: EmbeddedServer | None = None
-        self._profile = "dev"
-        self._connection_options: dict[str, Any] = {
-            "auth": auth,
-            "tls": tls,
-            "name": name,
-            "connect_timeout": seconds("connect_timeout", connect_timeout),
-        }
-        self._connection = Connection(server_urls(url), **self._connection_options)
+        self._connection = Connection(
+            server_urls(url), auth=auth, tls=tls, name=name, connect_timeout=seconds("connect_timeout", connect_timeout)
+        )
         self._session = Session(
             self._connection,
             self._contract,
@@ -111,9 +107,9 @@ class AsyncSmithBus:
             return
         await asyncio.to_thread(self._server.start)
         try:
-            self._connection._urls = [self._server.url]
+            self._connection.aim_at([self._server.url])
             await self._session.open()
-            await self._streams.apply(profile=self._profile)
+            await self._streams.apply(profile=_EMBEDDED_PROFILE)
         except BaseException:
             await self.close()
             raise
