@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -28,20 +29,23 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SpecDecl(_Strict, frozen=True):
-    """`[spec]`. `package` is the import name of the package that the generated code becomes part of."""
+    """`[spec]`. `package` is the import name of the package that the generated code becomes part of, `extends` are packages whose
+    specs this one builds on."""
 
     name: str
     version: int
     root: str
     package: str
+    extends: tuple[str, ...] = ()
 
 
 class TokenDecl(_Strict, frozen=True):
-    """One of `[tokens]`: an open token (`newtype`) or a closed set (`enum`)."""
+    """One of `[tokens]`: an open token (`newtype`) or a closed set (`enum`). `format` writes an int: `02x`, `03d`."""
 
     newtype: str | None = None
     enum: tuple[str, ...] | None = None
     base: Literal["str", "int"] = "str"
+    format: str | None = None
     min: int | None = None
     max: int | None = None
     exclude: tuple[str, ...] = ()
@@ -94,7 +98,8 @@ class StreamDecl(_Strict, frozen=True):
 
 
 class ConsumerDecl(_Strict, frozen=True):
-    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream."""
+    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream.
+    `publishes` names the subjects that its handlers publish to."""
 
     stream: str
     ack_wait: str
@@ -102,6 +107,7 @@ class ConsumerDecl(_Strict, frozen=True):
     max_ack_pending: int
     prefetch: int
     filter: dict[str, str] | None = None
+    publishes: tuple[str, ...] = ()
 
 
 class ProfileDecl(_Strict, frozen=True):
@@ -112,7 +118,11 @@ class ProfileDecl(_Strict, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file. `error` makes the `SpecError` for a path of keys, with its line."""
+    """The whole file, with what it inherits from the specs that it extends.
+
+    `homes` names the package of each inherited declaration, by section and name; what is not in it is the spec's own. `inherited` are
+    the `[spec]` tables of those packages.
+    """
 
     spec: SpecDecl
     tokens: dict[str, TokenDecl]
@@ -123,9 +133,29 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     profiles: dict[str, ProfileDecl]
     file: str
     lines: Mapping[Path, int]
+    homes: Mapping[Path, str] = {}
+    inherited: tuple[SpecDecl, ...] = ()
 
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
+        """The `SpecError` for a path of keys, with its line."""
         return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
+
+    def is_own(self, path: Path) -> bool:
+        """Whether what stands at `path`, or around it, is declared in this very spec."""
+        return path[:2] not in self.homes
+
+    def home(self, path: Path) -> str:
+        """The package that declares what stands at `path`, or around it."""
+        return self.homes.get(path[:2], self.spec.package)
+
+    def root(self, path: Path) -> str:
+        """The root of the subjects of that package."""
+        return next((head.root for head in self.inherited if head.package == self.home(path)), self.spec.root)
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Every root: its own, then the inherited ones."""
+        return tuple(dict.fromkeys((self.spec.root, *(head.root for head in self.inherited))))
 
     @property
     def selectors(self) -> dict[str, str]:
@@ -133,22 +163,46 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return {decl.by: name for name, decl in self.messages.items() if decl.by}
 
     @property
+    def canonical(self) -> str:
+        """The spec's own declarations as JSON: docs and defaults left out, keys sorted, durations in seconds, sizes in bytes.
+
+        However a spec is written, what means the same has the same canonical form. It can be read back: `read_canonical`.
+        """
+        found: dict[str, Any] = {"//": "generated from subjects.toml by smith-codegen; do not edit"}
+        for section in _sections:
+            decls = getattr(self, section)
+            if isinstance(decls, dict):
+                decls = {name: decl for name, decl in decls.items() if self.is_own((section, name))}
+            found[section] = _plain(decls)
+        return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @property
     def hash(self) -> str:
-        """SHA-256 over the spec with docs left out; how it is written (order of keys, short or long form) does not matter."""
-        plain = {name: _without_docs(getattr(self, name)) for name in _sections}
-        return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()
+        """SHA-256 of the canonical form, in hexadecimal."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
 _sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "profiles")
+_durations = frozenset(("max_age", "duplicate_window", "ack_wait"))
+_sizes = frozenset(("max_bytes", "max_msg_size", "fit"))
 
 
-def _without_docs(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """What JSON can hold, each thing written in one way."""
     if isinstance(value, dict):
-        return {key: _without_docs(item) for key, item in value.items()}
-    if isinstance(value, _Strict):
-        pairs = ((field.name, getattr(value, field.name)) for field in msgspec.structs.fields(value) if field.name != "doc")
-        return {name: _without_docs(item) for name, item in pairs if item is not msgspec.UNSET}
-    return value
+        return {key: _plain(item) for key, item in value.items()}
+    if not isinstance(value, _Strict):
+        return value
+    found = {}
+    for field in msgspec.structs.fields(value):
+        item = getattr(value, field.name)
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if field.name == "doc" or item == default:
+            continue
+        if field.name in _durations:
+            item = f"{seconds(item):.9f}".rstrip("0").rstrip(".") + "s"
+        found[field.name] = size(item) if field.name in _sizes else _plain(item)
+    return found["type"] if isinstance(value, FieldDecl) and len(found) == 1 else found
 
 
 def read(text: str, file: str = "subjects.toml") -> Spec:
@@ -161,6 +215,17 @@ def read(text: str, file: str = "subjects.toml") -> Spec:
             [SpecError(f"no TOML: {error}", fix="mend the syntax", line=int(at[1]) if at else 0, file=file)]
         ) from None
     return _Reader(raw, file, locate.lines(text)).read()
+
+
+def read_canonical(text: str, file: str) -> Spec:
+    """Read a canonical spec; raises `SpecErrors`."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise SpecErrors([SpecError(f"no JSON: {error}", fix="generate the package again", file=file)]) from None
+    if not isinstance(raw, dict):
+        raise SpecErrors([SpecError("is no canonical spec", fix="generate the package again", file=file)])
+    return _Reader({key: value for key, value in raw.items() if key != "//"}, file, {}).read()
 
 
 class _Reader:
