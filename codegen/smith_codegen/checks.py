@@ -1,12 +1,14 @@
 """What can be wrong with a spec whose form is right. Nothing is generated from a spec that any of this finds fault with.
 
-First the names and what they refer to (here); then, since it makes no sense before, what goes over the wire (`wire_checks.py`).
+First the names and what they refer to (here); then, since it makes no sense before, what goes over the wire (`wire_checks.py`), and
+last what would change under those who use the specs that this one extends (`extension.py`).
 """
 
 from __future__ import annotations
 
 import difflib
 import keyword
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import fieldtypes, names, wire_checks
+from . import extension, fieldtypes, names, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .patterns import LITERAL
@@ -46,6 +48,8 @@ _PAYLOAD_MEMBERS: Final = frozenset(
 ).union(GENERATORS.values())
 """Names that generated payload classes use themselves: a field called `str` would hide the type."""
 
+_FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
+
 _CLASSES: Final = (
     "Annotated",
     "Any",
@@ -65,12 +69,16 @@ _IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable"
 
 def check(spec: Spec, out: Path | None = None) -> None:
     """Raise `SpecErrors` with everything that is wrong, in so far as one fault does not hide another."""
-    for room in (_names, wire_checks.check):
-        errors = list(room(spec))
+    errors: list[SpecError] = []
+    for room in (_names, wire_checks.check, extension.check):
+        errors += room(spec)
         if room is _names and out is not None:
             errors += _place(spec, out)
-        if errors:
-            raise SpecErrors(errors)
+        own = [error for error in errors if error.own]
+        if own:
+            raise SpecErrors(own)
+    if errors:
+        raise SpecErrors(errors)
 
 
 def _names(spec: Spec) -> Iterator[SpecError]:
@@ -122,6 +130,8 @@ def _open(spec: Spec, key: Key, decl: TokenDecl) -> Iterator[SpecError]:
     assert decl.newtype is not None
     if not _is_class_name(decl.newtype):
         yield spec.error((*key, "newtype"), f"{decl.newtype!r} is no class name", "write it like IntentId")
+    if decl.format is not None and (decl.base != "int" or not _FORMAT.fullmatch(decl.format)):
+        yield spec.error((*key, "format"), f"{decl.format!r} writes no int", 'write "02x" or "03d", and base = "int"')
     if decl.base == "int":
         if decl.exclude:
             yield spec.error((*key, "exclude"), "is for tokens that are str", "use min and max")
@@ -136,8 +146,8 @@ def _open(spec: Spec, key: Key, decl: TokenDecl) -> Iterator[SpecError]:
 
 
 def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: TokenDecl) -> Iterator[SpecError]:
-    if decl.exclude or decl.min is not None or decl.max is not None or decl.base != "str":
-        yield spec.error(key, "has an enum and yet exclude, min, max or base", "these are for open tokens")
+    if decl.exclude or decl.min is not None or decl.max is not None or decl.base != "str" or decl.format is not None:
+        yield spec.error(key, "has an enum and yet exclude, min, max, base or format", "these are for open tokens")
     if not values:
         yield spec.error((*key, "enum"), "has no value", "name the values")
         return
@@ -325,6 +335,10 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             given = consumer.filter.get("subject")
             fix = _declare("subjects", given, spec.subjects) if given else 'add subject = "..."'
             yield spec.error((*key, "filter"), f"unknown subject {given!r}" if given else "names no subject", fix)
+        for index, published in enumerate(consumer.publishes):
+            if published not in spec.subjects:
+                fix = _declare("subjects", published, spec.subjects)
+                yield spec.error((*key, "publishes", str(index)), f"unknown subject {published!r}", fix)
         attribute = names.snake(name)
         if not _is_name(attribute):
             yield spec.error(key, f"{name!r} makes no Python name", "begin it with a letter, and avoid keywords")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import checks, render, resolve, spec
+from . import checks, render, resolve, sources
 
 
 def compile_spec(text: str, file: str = "subjects.toml", *, out: Path | None = None) -> dict[str, str]:
@@ -12,6 +12,6 @@ def compile_spec(text: str, file: str = "subjects.toml", *, out: Path | None = N
 
     With `out`, the directory they are meant for, its name is checked against the spec's `package`.
     """
-    read = spec.read(text, file)
-    checks.check(read, out)
-    return render.render(resolve.build(read))
+    spec = sources.parse(text, file)
+    checks.check(spec, out)
+    return render.render(resolve.build(spec))

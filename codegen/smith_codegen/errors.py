@@ -11,15 +11,19 @@ def dotted(path: Iterable[str]) -> str:
 
 
 class SpecError(Exception):
-    """One thing that is wrong. `key` is the full TOML key, `line` counts from 1 (0: the file as a whole), `fix` is what to do."""
+    """One thing that is wrong. `key` is the full TOML key, `line` counts from 1 (0: the file as a whole), `fix` is what to do.
 
-    def __init__(self, problem: str, *, fix: str, key: str = "", line: int = 0, file: str = "") -> None:
+    `own` is False where the key stands in a spec that the one at hand extends.
+    """
+
+    def __init__(self, problem: str, *, fix: str, key: str = "", line: int = 0, file: str = "", own: bool = True) -> None:
         where = ":".join(part for part in (file, str(line) if line else "") if part)
         super().__init__(": ".join(part for part in (where, key, problem) if part) + (f" ({fix})" if fix else ""))
         self.problem = problem
         self.fix = fix
         self.key = key
         self.line = line
+        self.own = own
 
 
 class SpecErrors(Exception):

@@ -12,15 +12,20 @@ from .spec import ConsumerDecl, Spec
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
-    """A token and its Python type. A closed set that selects a family's payload is a `cap`."""
+    """A token and its Python type. A closed set that selects a family's payload is a `cap`.
+
+    `home`, here and below, is the package that the declaration is inherited from; "" for the spec's own.
+    """
 
     name: str
+    home: str
     kind: Literal["open", "int", "enum", "cap"]
     type_name: str
     values: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min: int | None = None
     max: int | None = None
+    format: str | None = None
     family: str = ""
     doc: str = ""
 
@@ -58,6 +63,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A payload class. `tag` is the capability of a family's member, `cap` the constant that stands for it."""
 
     name: str
+    home: str
     doc: str
     id: str | None
     fields: tuple[Field, ...]
@@ -71,6 +77,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Payloads of which a token selects one."""
 
     name: str
+    home: str
     by: Token
     members: tuple[Message, ...]
     doc: str
@@ -84,6 +91,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A subject's class. `message` is a payload class, "bytes" or a family's name; `also` are the classes its widest filter meets."""
 
     name: str
+    home: str
     namespace: str
     attr: str
     cls: str
@@ -145,7 +153,7 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is emitted."""
+    """Everything that the spec means. What is inherited is referred to, and not emitted again."""
 
     spec: Spec
     tokens: tuple[Token, ...]
@@ -158,8 +166,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: str | None
 
     @property
+    def homes(self) -> tuple[str, ...]:
+        """The packages of all that is inherited."""
+        return tuple(head.package for head in self.spec.inherited)
+
+    @property
     def namespaces(self) -> tuple[str, ...]:
-        return tuple(sorted({subject.namespace for subject in self.subjects if subject.namespace}))
+        """Those of its own subjects."""
+        return tuple(sorted({subject.namespace for subject in self.subjects if subject.namespace and not subject.home}))
 
     def of(self, namespace: str) -> tuple[Subject, ...]:
-        return tuple(subject for subject in self.subjects if subject.namespace == namespace)
+        """Its own subjects in a namespace."""
+        return tuple(subject for subject in self.subjects if subject.namespace == namespace and not subject.home)

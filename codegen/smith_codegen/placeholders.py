@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .patterns import Open
-from .spec import Spec, SubjectDecl
+from .spec import ConsumerDecl, Spec, SubjectDecl
 
 PLACEHOLDER: Final = re.compile(r"\{(\w*)\}")
 
@@ -43,3 +43,11 @@ def widest(spec: Spec, decl: SubjectDecl, given: dict[str, str] | None = None) -
             values = spec.tokens[match[1]].enum
             pieces.append(".".join("*" * (len(values[0].split(".")) if values else 1)))
     return ".".join(pieces)
+
+
+def taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
+    """What a consumer receives, as NATS writes it: the subjects of its stream, or its filter."""
+    if decl.filter is None:
+        return spec.streams[decl.stream].subjects
+    given = {key: value for key, value in decl.filter.items() if key != "subject"}
+    return (widest(spec, spec.subjects[decl.filter["subject"]], given),)

@@ -62,7 +62,7 @@ def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, h
     if not drift:
         return drift
     there = dict(_there(out, rooms))
-    foreign = tuple(name for name in (*drift.changed, *drift.extra) if not there[name].startswith(header))
+    foreign = tuple(name for name in (*drift.changed, *drift.extra) if header.strip("# \n") not in there[name][:200])
     if foreign:
         raise ForeignFiles(foreign)
     out.mkdir(parents=True, exist_ok=True)

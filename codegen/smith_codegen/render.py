@@ -21,13 +21,14 @@ from . import trie
 from .model import Family, Model, Token
 from .names import camel
 from .resolve import GENERATORS
+from .sources import CANONICAL
 
 ABI: Final = 1
 """`smith_sdk.contract.RUNTIME_ABI` of the runtime that the output is made for."""
 
 HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"
 
-ROOMS: Final = ("protocol", "subjects", "topology.py")
+ROOMS: Final = ("protocol", "subjects", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
 _CONTRACT: Final = "smith_sdk.contract"
@@ -41,7 +42,7 @@ def render(model: Model) -> dict[str, str]:
     output.protocol()
     output.subjects()
     output.topology()
-    return finish(output.files)
+    return {**finish(output.files), CANONICAL: model.spec.canonical}
 
 
 class _Output:
@@ -58,21 +59,16 @@ class _Output:
             autoescape=False,  # Python source, no markup
         )
         self.jinja.filters.update(
-            repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted, imported=_isort
+            repr=repr,
+            camel=camel,
+            doc=_doc,
+            refused=_refused,
+            allowed=_allowed,
+            ordered=_sorted,
+            imported=_isort,
+            base=_base,
         )
-        self.caps = tuple(token for token in model.tokens if token.kind == "cap")
-        self.names = {
-            "tokens": [token.type_name for token in model.tokens if token.kind != "cap"],
-            "values": [f"{token.name.upper()}_VALUES" for token in model.tokens if token.kind == "enum"],
-            "messages": sorted(
-                [message.name for message in model.messages]
-                + [family.name for family in model.families]
-                + [token.type_name for token in self.caps]
-            ),
-            "families": [
-                name for family in model.families for name in (family.typevar, f"One{family.typevar}", _classes(family))
-            ],
-        }
+        self.caps = tuple(token for token in model.tokens if token.kind == "cap" and not token.home)
 
     def emit(self, path: str, template: str, sources: _Sources, typed: _Sources | None = None, **values: Any) -> None:
         """Fill in `template`; it imports what it uses of `sources`, and of `typed` where only types need it."""
@@ -92,12 +88,48 @@ class _Output:
                 "": ["msgspec"],
                 "typing_extensions": ["TypeVar"],
                 _CONTRACT: ["Cap", "Payload", *sorted(GENERATORS.values())],
-                ".": [f"_{token.name}" for token in self.caps],
-                "._tokens": self.names["tokens"],
+                **self.payloads("."),
             },
             selector={family.name: family.by.name for family in self.model.families},
         )
-        self.emit("protocol/__init__.py", "protocol.py.j2", {}, names=self.names)
+        names = {"messages": self.messages(""), "tokens": [token.type_name for token in self.tokens("")]}
+        self.emit("protocol/__init__.py", "protocol.py.j2", {}, names=names)
+
+    def tokens(self, home: str) -> list[Token]:
+        """Tokens whose type stands in `protocol/_tokens.py` of a package; "" is the one that is generated."""
+        return [token for token in self.model.tokens if token.kind != "cap" and token.home == home]
+
+    def messages(self, home: str) -> list[str]:
+        """Names for users that stand in its `protocol/_messages.py`."""
+        families = [family for family in self.model.families if family.home == home]
+        found = [message.name for message in self.model.messages if message.home == home]
+        return sorted(found + [name for family in families for name in (family.name, family.by.type_name)])
+
+    def payloads(self, protocol: str) -> dict[str, list[str]]:
+        """Where the names of tokens and payloads are imported from; `protocol` is the relative name of the package's own."""
+        found: dict[str, list[str]] = {}
+        for home in ("", *self.model.homes):
+            at = f"{home}.protocol" if home else protocol
+            within = "" if at == "." else at
+            families = [family for family in self.model.families if family.home == home]
+            tokens = self.tokens(home)
+            found[at] = [f"_{family.by.name}" for family in families]
+            found[f"{within}._tokens"] = [token.type_name for token in tokens]
+            found[f"{within}._tokens"] += [f"{token.name.upper()}_VALUES" for token in tokens if token.kind == "enum"]
+            found[f"{within}._messages"] = self.messages(home)
+            for family in families:
+                found[f"{within}._messages"] += [family.typevar, f"One{family.typevar}", _classes(family)]
+        if protocol == ".":
+            del found["._messages"]  # these are made there
+        return found
+
+    def classes(self, subjects: str) -> dict[str, list[str]]:
+        """Where the classes of subjects are imported from; `subjects` is the relative name of the package's own."""
+        found: dict[str, list[str]] = {}
+        for subject in self.model.subjects:
+            at = f"{subject.home}.subjects.{subject.module}" if subject.home else f"{subjects}.{subject.module}"
+            found.setdefault(at.replace("..", "."), []).append(subject.cls)
+        return found
 
     def subjects(self) -> None:
         for namespace in ("", *self.model.namespaces):
@@ -113,10 +145,9 @@ class _Output:
                         "CoreSubject", "Filter", "Received", "StreamSubject", "Subscribable",
                         "Cap", "is_int_token", "is_token", "read_int_token", "refuse_message", "refuse_token",
                     ],
-                    "..protocol": [f"_{token.name}" for token in self.caps],
-                    "..protocol._messages": [*self.names["messages"], *self.names["families"]],
-                    "..protocol._tokens": [*self.names["tokens"], *self.names["values"]],
+                    **self.payloads("..protocol"),
                 },
+                {at: names for at, names in self.classes(".").items() if at != f".{subjects[0].module}"},
                 subjects=subjects,
                 namespace=namespace,
                 origin=self.origin,
@@ -128,17 +159,16 @@ class _Output:
         self.emit("subjects/__init__.py", "subjects.py.j2", {}, caps=self.caps, root=self.model.of(""))
 
     def topology(self) -> None:
-        classes: dict[str, list[str]] = {".protocol": self.names["messages"]}
-        for subject in self.model.subjects:
-            classes.setdefault(f".subjects.{subject.module}", []).append(subject.cls)
+        protocols = {f"{home}.protocol": self.messages(home) for home in ("", *self.model.homes)}
         self.emit(
             "topology.py",
             "topology.py.j2",
             {
                 "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Final", "final"],
-                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "Profile", "StreamSpec"],
+                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "Profile", "StreamSpec", "unique"],
+                **{f"{home}.topology": [f"CONTRACT as {_base(home)}"] for home in self.model.homes},
             },
-            classes,
+            {**protocols, **self.classes(".subjects")},
             trie=_literal(trie.build(self.model.subjects)),
             package=self.model.spec.spec.package,
             abi=ABI,
@@ -161,6 +191,11 @@ def _doc(text: str) -> str:
 
 def _classes(family: Family) -> str:
     return f"{family.name.upper()}_CLASSES"
+
+
+def _base(home: str) -> str:
+    """What the contract of another package is called."""
+    return f"_{home.replace('.', '_')}"
 
 
 def _refused(token: Token, value: str) -> str:
@@ -219,12 +254,12 @@ def _with_imports(body: str, sources: _Sources, typed: _Sources) -> str:
 
 
 def _imports(used: set[str], sources: _Sources) -> str:
-    """Imports of the `used` names, in the order and groups of isort."""
+    """Imports of the `used` names, which may be aliases, in the order and groups of isort."""
     groups: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
     for module, names in sorted(sources.items()):
-        wanted = _isort(used.intersection(names))
+        wanted = _isort(name for name in names if name.split()[-1] in used)
         if wanted:
-            group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if module == _CONTRACT else 1
+            group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if "." in module else 1
             groups[group].append(f"from {module} import {', '.join(wanted)}" if module else f"import {wanted[0]}")
     return "\n\n".join("\n".join(lines) for lines in groups.values() if lines)
 

@@ -21,16 +21,16 @@ GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_
 def build(spec: Spec) -> Model:
     """Resolve every name."""
     caps = spec.selectors
-    tokens = tuple(_token(name, decl, caps) for name, decl in sorted(spec.tokens.items()))
+    tokens = tuple(_token(_home(spec, "tokens", name), name, decl, caps) for name, decl in sorted(spec.tokens.items()))
     by_name = {token.name: token for token in tokens}
     messages: list[Message] = []
     families: list[Family] = []
     for name, decl in spec.messages.items():
+        home = _home(spec, "messages", name)
         if decl.by:
-            family = _family(name, decl, by_name, messages)
-            families.append(family)
+            families.append(_family(home, name, decl, by_name, messages))
         else:
-            messages.append(_message(name, decl.doc, decl.id, decl.fields, by_name))
+            messages.append(_message(home, name, decl.doc, decl.id, decl.fields, by_name))
     subjects = _subjects(spec, by_name, {family.name: family for family in families})
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
     return Model(
@@ -39,18 +39,25 @@ def build(spec: Spec) -> Model:
         messages=tuple(messages),
         families=tuple(families),
         subjects=subjects,
-        streams=tuple(_stream(spec, name) for name in spec.streams),
-        consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers),
+        streams=tuple(_stream(spec, name) for name in spec.streams if spec.is_own(("streams", name))),
+        consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers if spec.is_own(("consumers", name))),
         profiles=tuple(
-            (name, decl.replicas, None if decl.fit is None else size(decl.fit)) for name, decl in spec.profiles.items()
+            (name, decl.replicas, None if decl.fit is None else size(decl.fit))
+            for name, decl in spec.profiles.items()
+            if spec.is_own(("profiles", name))
         ),
         dead_letters=".".join(dead[0][:-3]) if dead else None,
     )
 
 
-def _token(name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
+def _home(spec: Spec, section: str, name: str) -> str:
+    return "" if spec.is_own((section, name)) else spec.home((section, name))
+
+
+def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
     closed: Literal["cap", "enum"] = "cap" if name in caps else "enum"
     return Token(
+        home=home,
         name=name,
         kind=closed if decl.enum is not None else "int" if decl.base == "int" else "open",
         type_name=names.type_name(name, decl.newtype),
@@ -58,32 +65,36 @@ def _token(name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
         exclude=decl.exclude,
         min=decl.min,
         max=decl.max,
+        format=decl.format,
         family=caps.get(name, ""),
         doc=decl.doc,
     )
 
 
-def _family(name: str, decl: MessageDecl, tokens: dict[str, Token], messages: list[Message]) -> Family:
+def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], messages: list[Message]) -> Family:
     assert decl.by is not None
     by = tokens[decl.by]
     members = []
     for constant, value in by.constants:
-        params = _message(names.params(value), f"What {value} needs to know.", None, decl.params[value], tokens)
+        params = _message(home, names.params(value), f"What {value} needs to know.", None, decl.params[value], tokens)
         fields = {**decl.fields, "params": FieldDecl(type=params.name)}
         member = msgspec.structs.replace(
-            _message(names.member(value, name), f"{decl.doc.removesuffix('.')}: {value}.", decl.id, fields, tokens),
+            _message(home, names.member(value, name), f"{decl.doc.removesuffix('.')}: {value}.", decl.id, fields, tokens),
             tag=value,
             cap=constant,
             family=name,
         )
         messages += (params, member)
         members.append(member)
-    return Family(name=name, by=by, members=tuple(members), doc=decl.doc)
+    return Family(home=home, name=name, by=by, members=tuple(members), doc=decl.doc)
 
 
-def _message(name: str, doc: str, id_field: str | None, fields: dict[str, FieldDecl], tokens: dict[str, Token]) -> Message:
+def _message(
+    home: str, name: str, doc: str, id_field: str | None, fields: dict[str, FieldDecl], tokens: dict[str, Token]
+) -> Message:
     newtypes = {token.type_name: token for token in tokens.values() if token.kind in ("open", "int")}
     return Message(
+        home=home,
         name=name,
         doc=doc,
         id=id_field,
@@ -144,6 +155,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
         family = families.get(decl.message)
         found.append(
             Subject(
+                home=_home(spec, "subjects", name),
                 name=name,
                 namespace=namespace,
                 attr=attr,

@@ -138,6 +138,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
         """The `SpecError` for a path of keys, with its line."""
+        if not self.is_own(path):
+            return SpecError(problem, fix=fix, key=dotted(path), file=self.home(path), own=False)
         return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
 
     def is_own(self, path: Path) -> bool:
@@ -147,10 +149,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def home(self, path: Path) -> str:
         """The package that declares what stands at `path`, or around it."""
         return self.homes.get(path[:2], self.spec.package)
-
-    def root(self, path: Path) -> str:
-        """The root of the subjects of that package."""
-        return next((head.root for head in self.inherited if head.package == self.home(path)), self.spec.root)
 
     @property
     def roots(self) -> tuple[str, ...]:

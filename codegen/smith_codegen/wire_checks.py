@@ -12,7 +12,7 @@ from typing import Final
 from . import patterns
 from .errors import SpecError
 from .patterns import LITERAL, Positions
-from .placeholders import PLACEHOLDER, parts_of, split, widest
+from .placeholders import PLACEHOLDER, parts_of, split, taken, widest
 from .spec import ConsumerDecl, Spec, StreamDecl, seconds, size
 
 _STREAM_TOKEN: Final = re.compile(r"[A-Za-z0-9_$-]{1,256}")
@@ -42,7 +42,7 @@ def check(spec: Spec) -> Iterator[SpecError]:
 
 def _patterns(spec: Spec) -> Iterator[SpecError]:
     dead: list[str] = []
-    root = split(spec.spec.root)
+    roots = [split(root) for root in spec.roots]
     for name, decl in spec.subjects.items():
         key = ("subjects", name, "pattern")
         pieces = split(decl.pattern)
@@ -57,8 +57,8 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
                 yield spec.error(key, f"{piece!r}: a placeholder is a whole token", "separate it by dots")
             elif not LITERAL.fullmatch(piece):
                 yield spec.error(key, f"{piece!r} is no token", "use letters, digits, '_' and '-' between the dots")
-        if pieces[: len(root)] != root:
-            yield spec.error(key, f"does not begin with {spec.spec.root}", "every subject begins with [spec].root")
+        if not any(pieces[: len(root)] == root for root in roots):
+            yield spec.error(key, f"does not begin with {' or '.join(spec.roots)}", "every subject begins with [spec].root")
         family = spec.messages.get(decl.message)
         if family is not None and family.by is not None and family.by not in seen:
             fix = f"add {{{family.by}}} to the pattern"
@@ -174,7 +174,7 @@ def _consumers(spec: Spec) -> Iterator[SpecError]:
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
         elif not errors:
-            usable[name] = [patterns.positions(one) for one in _taken(spec, decl)]
+            usable[name] = [patterns.positions(one) for one in taken(spec, decl)]
     for one, other in combinations(usable, 2):
         stream = spec.consumers[one].stream
         if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
@@ -182,13 +182,6 @@ def _consumers(spec: Spec) -> Iterator[SpecError]:
         if patterns.any_overlap(usable[one], usable[other]):
             problem = f"takes what {one} takes too, which the server refuses on a work queue (10100)"
             yield spec.error(("consumers", other), problem, "make the filters disjoint")
-
-
-def _taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
-    if decl.filter is None:
-        return spec.streams[decl.stream].subjects
-    given = {key: value for key, value in decl.filter.items() if key != "subject"}
-    return (widest(spec, spec.subjects[decl.filter["subject"]], given),)
 
 
 def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
@@ -217,9 +210,18 @@ def _admits(spec: Spec, token: str, value: str) -> bool:
     """Whether an open token can have this value."""
     decl = spec.tokens[token]
     if decl.base == "int":
-        number = int(value) if re.fullmatch(r"0|-?[1-9]\d*", value) else None
+        number = _int(value, decl.format or "d")
         return number is not None and (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)
     return LITERAL.fullmatch(value) is not None and value not in decl.exclude
+
+
+def _int(text: str, format_spec: str) -> int | None:
+    """The int that is written `text` in this format, None where none is."""
+    try:
+        number = int(text, 16 if format_spec.endswith("x") else 10)
+    except ValueError:
+        return None
+    return number if format(number, format_spec) == text else None
 
 
 def _consumer_limits(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:

@@ -51,14 +51,14 @@ def is_int_token(value: object, least: int | None, most: int | None) -> bool:
     return type(value) is int and (least is None or value >= least) and (most is None or value <= most)
 
 
-def read_int_token(pattern: str, token: str, text: str) -> int:
-    """The int that a wire token stands for; raises `InvalidToken` unless it is written as `str` writes it."""
+def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") -> int:
+    """The int that a wire token stands for; raises `InvalidToken` unless it is written as `format_spec` ("d", "02x") writes it."""
     try:
-        value = int(text)
+        value = int(text, 16 if format_spec.endswith("x") else 10)
     except ValueError:
         value = None
-    if value is None or str(value) != text:
-        refuse_token(pattern, token, text, "a whole number")
+    if value is None or format(value, format_spec) != text:
+        refuse_token(pattern, token, text, "a whole number" if format_spec == "d" else f"a whole number, written {format_spec}")
     return value
 
 
@@ -358,6 +358,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 # ---- the contract
 
+_DeclaredT = TypeVar("_DeclaredT")
+
+
+def unique(*declared: _DeclaredT) -> tuple[_DeclaredT, ...]:
+    """Each once, in order: what several contracts inherit from the same one."""
+    return tuple(dict.fromkeys(declared))
+
 
 class Leaf:
     """The end of a path in the parse trie: a generated subject class, imported when it is first needed."""
@@ -395,6 +402,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamSpec, ...]
     consumers: tuple[ConsumerSpec[Any, Any], ...]
     profiles: tuple[Profile, ...]
+    inherits: frozenset[str] = frozenset()
+    """The origins of the contracts that this one contains: their subjects are its own too."""
     dead_letters: str | None = None
     """First tokens of the subjects that dead letters go to, such as "smith.dlq"; None where the spec declares no `dlq` subject."""
 
@@ -427,8 +436,29 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             raise SubjectMismatch(
                 f"{subject!r} ({cls.__name__}) is no subject of contract {self.name!r}: use a class of its subjects package"
             )
-        if getattr(cls, "ORIGIN", None) != self.origin:
+        origin = getattr(cls, "ORIGIN", None)
+        if origin != self.origin and origin not in self.inherits:
             raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is no subject of contract {self.name!r} ({self.origin})")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The canonical spec that the contract was generated from; raises `ContractVersionError` where the file beside it is another.
+
+        Its SHA-256 is `spec_hash`. For comparing contracts: nothing in the SDK reads it.
+        """
+        import hashlib  # neither is needed by those who import the contract
+        from importlib.resources import files
+
+        package = self.origin.partition(":")[0].rpartition(".")[0]
+        file = files(package) / "spec.json"
+        text = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(text).hexdigest() != self.spec_hash:
+            raise ContractVersionError(
+                f"{package}/spec.json is {'not what ' + package + ' was generated from' if text else 'missing'}: "
+                f"generate {package} again, and ship the file with it"
+            )
+        found: dict[str, Any] = msgspec.json.decode(text)
+        return found
 
     def stream(self, name: str) -> StreamSpec:
         """The declared stream called `name`; raises `KeyError`."""

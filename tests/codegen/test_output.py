@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import subprocess
@@ -18,6 +19,7 @@ import smith_sdk
 from smith_codegen import spec
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
+from smith_codegen.errors import SpecErrors
 from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
 from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
 
@@ -70,7 +72,8 @@ def test_the_same_bytes_in_another_process_with_another_hash_seed_and_directory(
 
 def test_every_file_says_where_it_comes_from() -> None:
     for name, text in compile_spec(ACME).items():
-        assert text.startswith("# generated from subjects.toml by smith-codegen; do not edit\n"), name
+        first = '{\n "//": "{}",\n' if name.endswith(".json") else "# {}\n"
+        assert text.startswith(first.replace("{}", "generated from subjects.toml by smith-codegen; do not edit")), name
 
 
 def test_the_hash_is_of_what_the_spec_means() -> None:
@@ -79,8 +82,33 @@ def test_the_hash_is_of_what_the_spec_means() -> None:
     rewritten = rewritten.replace('"buy.v1" = { size = "int" }', '"buy.v1".size = { type = "int" } # words')
     assert rewritten != ACME
     assert spec.read(rewritten).hash == plain
+    assert spec.read(ACME.replace('max_age = "1h"', 'max_age = "60m"').replace('"10MiB"', str(10 * 2**20))).hash == plain
+    assert spec.read(ACME.replace("[consumers.buyer]", "[consumers.buyer]\npublishes = []")).hash == plain
     assert spec.read(ACME.replace("default = 5", "default = 6")).hash != plain
     assert spec.read(ACME.replace('size = "int"', 'size = "int?"')).hash != plain
+
+
+def test_the_canonical_spec_means_the_same_and_is_found_at_run_time(acme: ModuleType) -> None:
+    read = spec.read(ACME)
+    again = spec.read_canonical(read.canonical, "spec.json")
+    assert again.canonical == read.canonical
+    assert compile_spec(again.canonical, "spec.json")["spec.json"] == read.canonical
+    contract = acme.topology.CONTRACT
+    assert contract.spec_hash == read.hash == hashlib.sha256((Path(acme.__file__).parent / "spec.json").read_bytes()).hexdigest()
+    assert contract.spec["streams"]["ORDERS"]["max_age"] == "3600s"
+    with pytest.raises(ContractVersionError, match="not what acme_bus was generated from"):
+        _ = msgspec.structs.replace(contract, spec_hash="0" * 64).spec
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"spec": 3}', '{"spec": {"name": "x"}}'])
+def test_what_is_no_canonical_spec_is_refused(text: str) -> None:
+    with pytest.raises(SpecErrors, match=r"spec\.json"):
+        spec.read_canonical(text, "spec.json")
+
+
+def test_hash_prints_what_the_contract_says(acme: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hash", str(ACME_FILE)]) == 0
+    assert capsys.readouterr().out.strip() == acme.topology.CONTRACT.spec_hash
 
 
 def test_generator_and_runtime_agree_on_the_abi(acme: ModuleType) -> None:
@@ -136,7 +164,7 @@ def test_writing_touches_only_what_differs_and_leaves_nothing_behind(tmp_path: P
     after = {path: path.stat().st_ino for path in out.rglob("*") if path.is_file()}
     assert {path.name for path in after if before.get(path) != after[path]} == {"topology.py"}
     assert set(before) == set(after)
-    assert sorted(path.name for path in out.iterdir()) == ["protocol", "subjects", "topology.py"]
+    assert sorted(path.name for path in out.iterdir()) == ["protocol", "spec.json", "subjects", "topology.py"]
 
 
 def test_a_hand_written_file_in_the_way_is_neither_overwritten_nor_removed(
