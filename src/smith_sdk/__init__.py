@@ -1,29 +1,10 @@
 """smith-sdk: the typed Python SDK for the Smith bus.
 
-`SmithBus` and what `smith_sdk.sync` holds is the blocking face; `AsyncSmithBus` and the other classes here are the async one.
+`SmithBus` and what `smith_sdk.sync` holds is the blocking face; `AsyncSmithBus` and the other classes here are the async one. Each name
+is imported when it is first used: a script pays for what it needs.
 """
 
-from . import subjects
-from ._core.window import PubAck
-from .aio import (
-    Admission,
-    Allow,
-    AsyncSmithBus,
-    Consumer,
-    DeadLetter,
-    Decision,
-    Deny,
-    Message,
-    Quarantine,
-    Transform,
-    Worker,
-    result_of,
-)
-from .contract import Envelope
-from .errors import Reject, RetryLater, SmithError
-from .options import Auth, Backoff, RetryPolicy
-from .sync import SmithBus
-from .topology import consumers
+from typing import TYPE_CHECKING
 
 __all__ = [
     "Admission",
@@ -50,3 +31,58 @@ __all__ = [
     "result_of",
     "subjects",
 ]
+
+if TYPE_CHECKING:
+    from . import subjects as subjects
+    from ._core.window import PubAck
+    from .aio import (
+        Admission,
+        Allow,
+        AsyncSmithBus,
+        Consumer,
+        DeadLetter,
+        Decision,
+        Deny,
+        Message,
+        Quarantine,
+        Transform,
+        Worker,
+        result_of,
+    )
+    from .contract import Envelope
+    from .errors import Reject, RetryLater, SmithError
+    from .options import Auth, Backoff, RetryPolicy
+    from .sync import SmithBus
+    from .topology import consumers
+else:
+    # Checkers must not see this: a module `__getattr__` would turn every misspelt name into Any.
+    from .contract import lazy_names as _lazy_names
+
+    __getattr__, __dir__ = _lazy_names(
+        __name__,
+        {
+            "Admission": ".aio:Admission",
+            "Allow": ".aio:Allow",
+            "AsyncSmithBus": ".aio:AsyncSmithBus",
+            "Auth": ".options:Auth",
+            "Backoff": ".options:Backoff",
+            "Consumer": ".aio:Consumer",
+            "DeadLetter": ".aio:DeadLetter",
+            "Decision": ".aio:Decision",
+            "Deny": ".aio:Deny",
+            "Envelope": ".contract:Envelope",
+            "Message": ".aio:Message",
+            "PubAck": "._core.window:PubAck",
+            "Quarantine": ".aio:Quarantine",
+            "Reject": ".errors:Reject",
+            "RetryLater": ".errors:RetryLater",
+            "RetryPolicy": ".options:RetryPolicy",
+            "SmithBus": ".sync:SmithBus",
+            "SmithError": ".errors:SmithError",
+            "Transform": ".aio:Transform",
+            "Worker": ".aio:Worker",
+            "consumers": ".topology:consumers",
+            "result_of": ".aio:result_of",
+            "subjects": ".subjects",
+        },
+    )
