@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import TypeVar, assert_type
 
-from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
+from smith_sdk import AsyncSmithBus, Message, PubAck, Worker, consumers, subjects
+from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, StreamSubject
 from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent, IntentResult, LogEntry, SecurityEvent
 from smith_sdk.subjects import capability
-from smith_sdk.subjects.intents import vetted
+from smith_sdk.subjects.intents import VettedMsg, raw, vetted
+
+M = TypeVar("M")
+S = TypeVar("S", bound=AnySubject)
+OneT = TypeVar("OneT", bound=Intent)
 
 
 async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, every: Intent, result: IntentResult, log: LogEntry) -> None:
@@ -44,3 +49,33 @@ async def handlers(bus: AsyncSmithBus) -> None:
         assert_type(msg.payload.params.path, str)
 
     await worker.run()
+
+
+async def helpers(bus: AsyncSmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:
+    await bus.publish(raw(capability=cap), one)
+    await bus.publish(raw.of(one), one)
+    await publish_any(bus, subjects.results.of(result), result)
+    await bus.publish_many(subjects.results.of(each).envelope(each) for each in (result, result))
+    async for message in bus.subscribe(raw.filter(capability=cap)):
+        assert_type(message.payload, OneT)
+
+
+async def publish_any(bus: AsyncSmithBus, subject: StreamSubject[M], payload: M) -> PubAck:
+    return await bus.publish(subject, payload)
+
+
+async def read_any(bus: AsyncSmithBus, spec: ConsumerSpec[M, S]) -> M:
+    return (await bus.consumer(spec).fetch(1, timeout=1))[0].payload
+
+
+async def wide_handlers(bus: AsyncSmithBus) -> None:
+    by_alias, wide = Worker(bus, consumers.executor_fs_read), Worker(bus, consumers.executor_fs_read)
+
+    @by_alias.handler
+    async def read(msg: VettedMsg[FsReadV1Intent]) -> None:
+        assert_type(msg.payload, FsReadV1Intent)
+
+    @wide.handler
+    async def every(msg: Message[Intent]) -> IntentResult | None:
+        assert_type(msg.payload, Intent)
+        return None

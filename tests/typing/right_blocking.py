@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import TypeVar, assert_type
 
-from smith_sdk import SmithBus, consumers, subjects
+from smith_sdk import PubAck, SmithBus, consumers, subjects
+from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, StreamSubject
 from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent, IntentResult, LogEntry, SecurityEvent
 from smith_sdk.subjects import capability
-from smith_sdk.subjects.intents import vetted
+from smith_sdk.subjects.intents import VettedMsg, raw, vetted
 from smith_sdk.sync import Message, Worker
+
+M = TypeVar("M")
+S = TypeVar("S", bound=AnySubject)
+OneT = TypeVar("OneT", bound=Intent)
 
 
 def publish(bus: SmithBus, read: FsReadV1Intent, every: Intent, result: IntentResult, log: LogEntry) -> None:
@@ -45,3 +50,33 @@ def handlers(bus: SmithBus) -> None:
         assert_type(msg.payload.params.path, str)
 
     worker.run()
+
+
+def helpers(bus: SmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:
+    bus.publish(raw(capability=cap), one)
+    bus.publish(raw.of(one), one)
+    publish_any(bus, subjects.results.of(result), result)
+    bus.publish_many(subjects.results.of(each).envelope(each) for each in (result, result))
+    for message in bus.subscribe(raw.filter(capability=cap)):
+        assert_type(message.payload, OneT)
+
+
+def publish_any(bus: SmithBus, subject: StreamSubject[M], payload: M) -> PubAck:
+    return bus.publish(subject, payload)
+
+
+def read_any(bus: SmithBus, spec: ConsumerSpec[M, S]) -> M:
+    return (bus.consumer(spec).fetch(1, timeout=1))[0].payload
+
+
+def wide_handlers(bus: SmithBus) -> None:
+    by_alias, wide = Worker(bus, consumers.executor_fs_read), Worker(bus, consumers.executor_fs_read)
+
+    @by_alias.handler
+    def read(msg: VettedMsg[FsReadV1Intent]) -> None:
+        assert_type(msg.payload, FsReadV1Intent)
+
+    @wide.handler
+    def every(msg: Message[Intent]) -> IntentResult | None:
+        assert_type(msg.payload, Intent)
+        return None

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
+import asyncio
+
+from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -15,6 +17,7 @@ from smith_sdk.protocol import (
     LogEntry,
 )
 from smith_sdk.subjects import capability
+from smith_sdk.subjects.intents import RawMsg, VettedMsg
 
 
 async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
@@ -28,36 +31,84 @@ async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1In
     await bus.publish(subjects.results(intent_id="abc"), result)  # error
     await bus.publish(subjects.logs.errors.of(log), log)  # error
     await bus.publish(subjects.results.of(result), b"{}")  # error
+    await bus.publish(subjects.results, result)  # error
+    await bus.publish(result, subjects.results.of(result))  # error
+    await bus.publish(str(subjects.results.of(result)), result)  # error
+    await bus.publish(subjects.parse("smith.results.abc"), result)  # error
+    await bus.publish(subjects.results.of(result), [result])  # error
+    await bus.publish(subjects.results.of(result), result, headers={"a": 1})  # error
+    await bus.publish(subjects.results.of(result), result, timeout="5")  # error
+    (await bus.publish(subjects.results.of(result), result)).sequence  # error
+    await asyncio.gather(bus.publish(subjects.results.of(result), read))  # error
+    asyncio.create_task(bus.publish(subjects.intents.raw.of(read), fetch))  # error
     await bus.submit("smith.results.abc", result)  # error
     await bus.submit(subjects.results.filter(), result)  # error
     await bus.submit(subjects.intents.raw.of(read), fetch)  # error
     await bus.publish_many([(subjects.results.of(result), result)])  # error
     await bus.publish_many([subjects.results.of(result).envelope(read)])  # error
+    await bus.publish_many([subjects.results.of(result)])  # error
+    await bus.publish_many(subjects.intents.raw.of(read).envelope(one) for one in (read, fetch))  # error
+    await bus.publish_many(subjects.results.of(result).envelope(result))  # error
     await bus.emit("smith.logs.errors.api", log)  # error
     await bus.emit(subjects.results.of(result), result)  # error
     await bus.emit(subjects.logs.errors.of(log), result)  # error
     await bus.execute(result, timeout=5)  # error
+    await bus.execute(read.params, timeout=5)  # error
+    (await bus.execute(read, timeout=5)).params  # error
     FsReadV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x"))  # error
 
 
 async def receive(bus: AsyncSmithBus) -> None:
     bus.subscribe("smith.results.*")  # error
+    bus.subscribe(subjects.results)  # error
+    bus.subscribe(consumers.http_results)  # error
+    bus.subscribe(subjects.results.filter(), subjects.audit.policy.filter())  # error
+    bus.subscribe([subjects.results.filter()])  # error
     bus.consumer("executor-fs-read")  # error
+    bus.consumer(subjects.results.filter())  # error
     bus.consumer(consumers.executor_fs_raed)  # error
     async for result in bus.subscribe(subjects.results.filter()):
         result.payload.params  # error
+    async for event in bus.subscribe(subjects.audit.policy.filter() | subjects.audit.security.filter()):
+        event.payload.severity  # error
+    for one in bus.consumer(consumers.http_results).messages():  # error
+        pass
     async for msg in bus.consumer(consumers.executor_fs_read).messages():
         msg.payload.params.url  # error
         fetched: HttpFetchV1Intent = msg.payload  # error
         msg.subject.intent_id  # error
+        await msg.nack(delay="5s")  # error
 
 
-async def handlers(bus: AsyncSmithBus) -> None:
+async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
     worker = Worker(bus, consumers.executor_fs_read)
+    Worker(bus, "executor-fs-read")  # error
+    Worker(bus, subjects.intents.vetted.filter())  # error
+    Worker(blocking, consumers.executor_fs_read)  # error
 
     @worker.handler  # error
     async def other(msg: Message[HttpFetchV1Intent]) -> None:
         del msg
+
+    @worker.handler  # error
+    async def of_another_capability(msg: VettedMsg[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    async def of_another_stream(msg: RawMsg[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    async def of_the_other_face(msg: sync.Message[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    async def of_the_payload(intent: FsReadV1Intent) -> None:
+        del intent
+
+    @worker.handler  # error
+    async def of_nothing() -> None:
+        pass
 
     @worker.handler
     async def read(msg: Message[FsReadV1Intent]) -> None:

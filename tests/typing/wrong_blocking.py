@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from smith_sdk import SmithBus, consumers, subjects
+from concurrent.futures import Executor
+
+import smith_sdk
+from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -15,6 +18,7 @@ from smith_sdk.protocol import (
     LogEntry,
 )
 from smith_sdk.subjects import capability
+from smith_sdk.subjects.intents import RawMsg, VettedMsg
 from smith_sdk.sync import Message, Worker
 
 
@@ -29,36 +33,85 @@ def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, resul
     bus.publish(subjects.results(intent_id="abc"), result)  # error
     bus.publish(subjects.logs.errors.of(log), log)  # error
     bus.publish(subjects.results.of(result), b"{}")  # error
+    bus.publish(subjects.results, result)  # error
+    bus.publish(result, subjects.results.of(result))  # error
+    bus.publish(str(subjects.results.of(result)), result)  # error
+    bus.publish(subjects.parse("smith.results.abc"), result)  # error
+    bus.publish(subjects.results.of(result), [result])  # error
+    bus.publish(subjects.results.of(result), result, headers={"a": 1})  # error
+    bus.publish(subjects.results.of(result), result, timeout="5")  # error
+    bus.publish(subjects.results.of(result), result).sequence  # error
     bus.submit("smith.results.abc", result)  # error
     bus.submit(subjects.results.filter(), result)  # error
     bus.submit(subjects.intents.raw.of(read), fetch)  # error
     bus.publish_many([(subjects.results.of(result), result)])  # error
     bus.publish_many([subjects.results.of(result).envelope(read)])  # error
+    bus.publish_many([subjects.results.of(result)])  # error
+    bus.publish_many(subjects.intents.raw.of(read).envelope(one) for one in (read, fetch))  # error
+    bus.publish_many(subjects.results.of(result).envelope(result))  # error
     bus.emit("smith.logs.errors.api", log)  # error
     bus.emit(subjects.results.of(result), result)  # error
     bus.emit(subjects.logs.errors.of(log), result)  # error
     bus.execute(result, timeout=5)  # error
+    bus.execute(read.params, timeout=5)  # error
+    bus.execute(read, timeout=5).params  # error
     FsReadV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x"))  # error
+
+
+def threads(bus: SmithBus, pool: Executor, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult) -> None:
+    pool.submit(bus.publish, subjects.intents.raw.of(read), fetch)  # error
+    pool.submit(bus.publish, "smith.results.abc", result)  # error
 
 
 def receive(bus: SmithBus) -> None:
     bus.subscribe("smith.results.*")  # error
+    bus.subscribe(subjects.results)  # error
+    bus.subscribe(consumers.http_results)  # error
+    bus.subscribe(subjects.results.filter(), subjects.audit.policy.filter())  # error
+    bus.subscribe([subjects.results.filter()])  # error
     bus.consumer("executor-fs-read")  # error
+    bus.consumer(subjects.results.filter())  # error
     bus.consumer(consumers.executor_fs_raed)  # error
     for result in bus.subscribe(subjects.results.filter()):
         result.payload.params  # error
+    for event in bus.subscribe(subjects.audit.policy.filter() | subjects.audit.security.filter()):
+        event.payload.severity  # error
     for msg in bus.consumer(consumers.executor_fs_read).messages():
         msg.payload.params.url  # error
         fetched: HttpFetchV1Intent = msg.payload  # error
         msg.subject.intent_id  # error
+        msg.nack(delay="5s")  # error
 
 
-def handlers(bus: SmithBus) -> None:
+def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
     worker = Worker(bus, consumers.executor_fs_read)
+    Worker(bus, "executor-fs-read")  # error
+    Worker(bus, subjects.intents.vetted.filter())  # error
+    Worker(other_face, consumers.executor_fs_read)  # error
 
     @worker.handler  # error
     def other(msg: Message[HttpFetchV1Intent]) -> None:
         del msg
+
+    @worker.handler  # error
+    def of_another_capability(msg: VettedMsg[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    def of_another_stream(msg: RawMsg[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    def of_the_other_face(msg: smith_sdk.Message[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler  # error
+    def of_the_payload(intent: FsReadV1Intent) -> None:
+        del intent
+
+    @worker.handler  # error
+    def of_nothing() -> None:
+        pass
 
     @worker.handler
     def read(msg: Message[FsReadV1Intent]) -> None:
