@@ -18,7 +18,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "typing", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
-EXTRAS = "server,cli,codegen,uvloop"
+EXTRAS = "server,cli,codegen,signing,uvloop"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 

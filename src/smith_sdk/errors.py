@@ -34,10 +34,12 @@
     ├── TopologyDrift               the server's streams are not what the contract declares
     ├── NotAcknowledgeable          ack and its kin on a message that came from no stream
     ├── SlowConsumer                a core subscription that fell behind and lost messages
+    ├── SignatureError              not signed, or not as it should be; `reason` says how (also a ValueError)
+    ├── SigningNotInstalled
     ├── ServerError                 the embedded nats-server
     │   ├── ServerNotInstalled
     │   └── ServerStartError
-    └── BlockingCallError           the blocking face called from where it cannot work
+    └── BlockingCallError           the blocking face called from where it cannot work (also a RuntimeError)
 
 `Reject` and `RetryLater` are no errors: a handler raises them to say what becomes of its message.
 
@@ -48,6 +50,7 @@ attribute or repr holds a credential: URLs are shown without user and password.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 __all__ = [
     "AuthenticationError",
@@ -81,6 +84,8 @@ __all__ = [
     "ServerError",
     "ServerNotInstalled",
     "ServerStartError",
+    "SignatureError",
+    "SigningNotInstalled",
     "SlowConsumer",
     "SmithError",
     "StreamNotFound",
@@ -331,6 +336,30 @@ class SlowConsumer(SmithError):
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)
         self.subject = subject
+
+
+# ---- signatures
+
+
+class SignatureError(SmithError, ValueError):
+    """A message is not signed as it should be, or can carry no signature.
+
+    `reason` is one of:
+
+    - "unsigned": `signer` or `signature_b64` is absent or empty
+    - "malformed": one of them is no base64 of the right length
+    - "untrusted": the signer is none of the trusted
+    - "wrong": the signature does not fit the message and the signer
+    - "not_canonical": there is no canonical JSON of these bytes
+    """
+
+    def __init__(self, message: str, *, reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical"]) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class SigningNotInstalled(SmithError):
+    """The cryptography package was not found; `pip install 'smith-sdk[signing]'` brings it."""
 
 
 # ---- the embedded server, the blocking face

@@ -1,0 +1,227 @@
+"""Ed25519 signatures (RFC 8032) over canonical JSON: `sign` an intent, `verify` what was received. Pure functions, for both faces.
+
+A signature covers every field of the message but `signature_b64`, also those that this SDK does not know. So it is verified over the
+bytes as received (`message.raw`) and never over a payload encoded again: decoding drops unknown fields, encoding adds nulls. Whoever
+passes a signed message on passes those bytes on, as `Admission` does with what it allows; what a policy transformed is another
+message, and its old signature does not fit it.
+
+    >>> import msgspec
+    >>> from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
+    >>> from smith_sdk.signing import sign, verify
+    >>> seed = bytes(range(32))  # in earnest: 32 secret random bytes, or an Ed25519PrivateKey
+    >>> intent = sign(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/etc/hostname")), seed)
+    >>> intent.signer
+    'A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg='
+    >>> verify(msgspec.json.encode(intent), trusted={intent.signer})  # an executor: verify(message.raw, trusted=...)
+    'A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg='
+
+A valid signature says who wrote the message, not when: expiry is admission's, and a repeated message is told by its id.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+import msgspec
+
+from ._core import codec
+from .errors import OptionsError, SignatureError, SigningNotInstalled
+from .protocol._messages import OneIntentT
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+__all__ = ["canonical_json", "sign", "verify"]
+
+MAX_DEPTH: Final = 127
+"""How many objects and arrays may stand in each other: as many as serde_json reads, so that no reader is left behind."""
+
+_SIGNATURE: Final = "signature_b64"
+_SIGNER: Final = "signer"
+_KEY_BYTES: Final = 32  # of a public key, and of the seed that is the private one
+_SIGNATURE_BYTES: Final = 64
+
+
+def canonical_json(data: bytes, *, without: Collection[str] = ()) -> bytes:
+    """The one form of a JSON object that signatures are made over, from its bytes in any form.
+
+    Keys are sorted by code point at every level, there is no white space, and strings are UTF-8 with only those characters escaped
+    that must be: quote, backslash, and controls as `\\b \\t \\n \\f \\r` or `\\u001f`. Numbers stay as they are written, so none loses
+    digits; nulls and unknown fields stay. `without` names keys of the outermost object to leave out.
+
+    Raises `SignatureError` (reason "not_canonical") for what two readers could take for two different things, or cannot read: a key
+    that stands twice in one object, NaN and Infinity, half of a surrogate pair, a byte order mark, more than 127 levels, what is no
+    UTF-8, no JSON or no object.
+    """
+    return _canonical(_parse(data), without)
+
+
+def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
+    """A copy of `intent` with the public key of `key` as `signer` and the signature over the rest as `signature_b64`.
+
+    `key` is an `Ed25519PrivateKey` of the cryptography package, or its seed of 32 bytes. An older signature is replaced. Sign last:
+    a copy with any other field changed needs a new signature.
+
+    Raises `OptionsError` for a key that is neither, `SignatureError` for metadata that has no canonical JSON, `SigningNotInstalled`.
+    """
+    private = _private_key(key)
+    signer = base64.b64encode(private.public_key().public_bytes_raw()).decode()
+    unsigned = msgspec.structs.replace(intent, signer=signer, signature_b64="")
+    signature = private.sign(canonical_json(codec.encode(unsigned), without={_SIGNATURE}))
+    return msgspec.structs.replace(unsigned, signature_b64=base64.b64encode(signature).decode())
+
+
+def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
+    """Who signed `data`, the bytes of a message as received: the base64 public key, as it stands in the message's `signer`.
+
+    `trusted` holds the public keys to accept, in the same form; a set is best. None accepts every key, and then it is the caller who
+    decides about the one returned. It works on every JSON object that has `signer` and `signature_b64`.
+
+    Raises `SignatureError`, whose `reason` says what is the matter, `OptionsError` for a `trusted` that is one str,
+    `SigningNotInstalled`.
+    """
+    if isinstance(trusted, str):
+        raise OptionsError("verify(trusted=...) takes a set of public keys, not one str: put it into braces, trusted={key}")
+    found = _parse(data)
+    signer, public = _decoded(found, _SIGNER, _KEY_BYTES)
+    _, signature = _decoded(found, _SIGNATURE, _SIGNATURE_BYTES)
+    if trusted is not None and signer not in trusted:
+        _refuse("untrusted", f"the signer {signer} is none of the {len(trusted)} trusted keys (base64, compared as text)")
+    if not _fits(public, signature, _canonical(found, {_SIGNATURE})):
+        _refuse(
+            "wrong",
+            f"the signature is not that of {signer} over this message: it was changed after it was signed, encoded again instead of "
+            f"passed on as received, or signed with another key",
+        )
+    return signer
+
+
+def _refuse(reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical"], message: str) -> NoReturn:
+    raise SignatureError(message, reason=reason) from None
+
+
+def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
+    """The base64 text of `field`, and the `size` bytes that it stands for. One text per value: spare bits must be zero."""
+    text = found.get(field)
+    if text is None or text == "":
+        _refuse("unsigned", f"the message is not signed: its {field} is {'absent' if text is None else 'empty'}")
+    try:
+        raw = base64.b64decode(text, validate=True) if type(text) is str else b""
+    except ValueError:
+        raw = b""
+    if len(raw) != size or base64.b64encode(raw).decode() != text:
+        _refuse("malformed", f"the message's {field} is no base64 of {size} bytes")
+    return text, raw
+
+
+# ---- JSON
+
+
+class _Number(str):
+    """A number, as it is written."""
+
+    __slots__ = ()
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    """The object that `data` is, its numbers as `_Number`."""
+    try:
+        found = _decoder.decode(data.decode())
+    except UnicodeDecodeError as error:
+        _refuse("not_canonical", f"no canonical JSON: not UTF-8 at byte {error.start}")
+    except json.JSONDecodeError as error:
+        mark = " (a byte order mark)" if data.startswith(b"\xef\xbb\xbf") else ""
+        _refuse("not_canonical", f"no canonical JSON: {error}{mark}")
+    except RecursionError:
+        _refuse_depth()
+    if not isinstance(found, dict):
+        _refuse("not_canonical", "no canonical JSON: the outermost value is no object")
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            _refuse("not_canonical", f"no canonical JSON: the key {key[:60]!r} stands twice in one object")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    _refuse("not_canonical", f"no canonical JSON: {name} is no number of JSON")
+
+
+def _refuse_depth() -> NoReturn:
+    _refuse("not_canonical", f"no canonical JSON: more than {MAX_DEPTH} objects and arrays in each other")
+
+
+_decoder: Final = json.JSONDecoder(
+    parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant, object_pairs_hook=_unique
+)
+_plain: Final = json.JSONEncoder(ensure_ascii=False).encode  # for str, True, False and None
+
+
+def _canonical(found: dict[str, Any], without: Collection[str]) -> bytes:
+    try:
+        # What is left out is written as well: it has to be canonical like the rest.
+        members = {key: f"{_plain(key)}:{_written(found[key], MAX_DEPTH - 1)}".encode() for key in sorted(found)}
+    except UnicodeEncodeError:
+        _refuse("not_canonical", "no canonical JSON: half of a surrogate pair in a string")
+    except RecursionError:
+        _refuse_depth()
+    return b"{" + b",".join(member for key, member in members.items() if key not in without) + b"}"
+
+
+def _written(value: object, levels: int) -> str:
+    if isinstance(value, _Number):
+        return value
+    if not isinstance(value, dict | list):
+        return _plain(value)
+    if levels == 0:
+        _refuse_depth()
+    if isinstance(value, list):
+        return f"[{','.join([_written(item, levels - 1) for item in value])}]"
+    return f"{{{','.join([f'{_plain(key)}:{_written(value[key], levels - 1)}' for key in sorted(value)])}}}"
+
+
+# ---- cryptography, which is an extra
+
+
+@contextlib.contextmanager
+def _installed() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise SigningNotInstalled(
+            "the cryptography package is not installed; `pip install 'smith-sdk[signing]'` brings it"
+        ) from None
+
+
+def _private_key(key: Ed25519PrivateKey | bytes) -> Ed25519PrivateKey:
+    with _installed():
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    if not isinstance(key, bytes):
+        raise OptionsError(f"sign(key=...) takes an Ed25519PrivateKey or its seed as bytes, not {type(key).__name__}")
+    if len(key) != _KEY_BYTES:
+        raise OptionsError(f"sign(key=...): the seed of an Ed25519 key has {_KEY_BYTES} bytes, this has {len(key)}")
+    return Ed25519PrivateKey.from_private_bytes(key)
+
+
+def _fits(public: bytes, signature: bytes, message: bytes) -> bool:
+    with _installed():
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True

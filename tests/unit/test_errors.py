@@ -1,0 +1,40 @@
+"""The error tree: what its drawing says is what it is, and every name is exported."""
+
+from __future__ import annotations
+
+import re
+
+from smith_sdk import errors
+from smith_sdk.errors import SmithError
+
+VERDICTS = {"Reject", "RetryLater"}
+
+
+def drawn() -> dict[str, str]:
+    """Each error of the drawing in the module's docstring, and the one that it hangs on."""
+    found: dict[str, str] = {}
+    above = ["SmithError"]
+    for branch, name in re.findall(r"^    ([│ ]*[├└]── )(\w+)", errors.__doc__ or "", re.MULTILINE):
+        level = len(branch) // 4
+        found[name] = above[level - 1]
+        above[level:] = [name]
+    return found
+
+
+def test_the_tree_is_as_drawn() -> None:
+    tree = drawn()
+    classes = {name: getattr(errors, name) for name in errors.__all__ if name not in VERDICTS | {"SmithError"}}
+    assert {name: cls.__bases__[0].__name__ for name, cls in classes.items()} == tree
+    also = {(name, base.__name__) for name, cls in classes.items() for base in cls.__bases__[1:]}
+    assert also == set(re.findall(r"── (\w+) .*\(also an? (\w+)\)$", errors.__doc__ or "", re.MULTILINE))
+
+
+def test_every_error_is_exported_and_documented() -> None:
+    public = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, Exception) and cls.__module__ == errors.__name__
+    }
+    assert sorted(public) == sorted(errors.__all__) == errors.__all__
+    assert all(cls.__doc__ for cls in public.values())
+    assert {name for name, cls in public.items() if not issubclass(cls, SmithError)} == VERDICTS

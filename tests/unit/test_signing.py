@@ -1,0 +1,510 @@
+"""Canonical JSON and signatures: exact bytes, whatever is received, and every way not to be signed."""
+
+from __future__ import annotations
+
+import base64
+import doctest
+import itertools
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import json_value, values
+
+from smith_sdk import signing
+from smith_sdk._core import codec
+from smith_sdk.errors import OptionsError, SignatureError, SigningNotInstalled
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params
+from smith_sdk.protocol._messages import INTENT_CLASSES
+from smith_sdk.signing import canonical_json, sign, verify
+
+SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+KEY = Ed25519PrivateKey.from_private_bytes(SEED)
+SIGNER = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+STRANGER = bytes(range(32))
+
+READ = FsReadV1Intent.new(
+    id="i-1", domain="d", created_at_ns=1, nonce="n", params=FsReadV1Params(path="/x"), metadata={"a": [1.5]}
+)
+
+
+def signed_by_another_service(fields: dict[str, Any], write: Callable[[Any], str] = json.dumps) -> bytes:
+    """JSON that no encoder of ours would write, signed as the contract says."""
+    whole = {**fields, "signer": SIGNER}
+    signature = KEY.sign(canonical_json(write(whole).encode(), without=["signature_b64"]))
+    return write({**whole, "signature_b64": base64.b64encode(signature).decode()}).encode()
+
+
+def refusal(data: bytes, **options: Any) -> tuple[str, str]:
+    with pytest.raises(SignatureError) as caught:
+        verify(data, **options)
+    return caught.value.reason, str(caught.value)
+
+
+# ---- canonical JSON
+
+
+@pytest.mark.parametrize(
+    ("received", "canonical"),
+    [
+        (b"{}", b"{}"),
+        (b' \r\n\t{ "a" : [ ] , "A":{ } }\n', b'{"A":{},"a":[]}'),
+        (b'{"b":{"d":1,"c":[{"f":1,"e":2}]},"a":null}', b'{"a":null,"b":{"c":[{"e":2,"f":1}],"d":1}}'),
+        (b'{"t":true,"f":false,"n":null}', b'{"f":false,"n":null,"t":true}'),
+        # Numbers as they are written.
+        (b'{"a":[1e16,1E+2,1.0,-0,-0.0,0.10]}', b'{"a":[1e16,1E+2,1.0,-0,-0.0,0.10]}'),
+        (b'{"a":[18446744073709551617,%s]}' % (b"9" * 5000), b'{"a":[18446744073709551617,%s]}' % (b"9" * 5000)),
+        (b'{"a":[1e999,3.14159265358979323846264338327950288]}', b'{"a":[1e999,3.14159265358979323846264338327950288]}'),
+        # Strings: what must be escaped is, in the short form where there is one, and nothing else.
+        (rb'{"a":"\u0022\u005c\/\b\t\n\f\r\u0008\u0000\u001F"}', rb'{"a":"\"\\/\b\t\n\f\r\b\u0000\u001f"}'),
+        (rb'{"\u0061":"\u00e9\u2028\ud83d\ude00\u007f"}', '{"a":"é\u2028😀\x7f"}'.encode()),
+        ('{"a":"é\u2028😀\x7f"}'.encode(), '{"a":"é\u2028😀\x7f"}'.encode()),
+        # Code points, not UTF-16 units: U+FFFD stands before U+1F600, whose first unit is D83D.
+        ('{"😀":1,"\ufffd":2,"é":3,"z":4,"":5}'.encode(), '{"":5,"z":4,"é":3,"\ufffd":2,"😀":1}'.encode()),
+    ],
+)
+def test_the_canonical_form(received: bytes, canonical: bytes) -> None:
+    assert canonical_json(received) == canonical
+    assert canonical_json(canonical) == canonical
+
+
+def test_keys_are_left_out_of_the_outermost_object_only() -> None:
+    assert canonical_json(b'{"b":{"a":1},"a":2,"c":3}', without=("a", "c", "none")) == b'{"b":{"a":1}}'
+    assert canonical_json(rb'{"\u0061":1}', without={"a"}) == b"{}"
+    with pytest.raises(SignatureError, match="surrogate"):
+        canonical_json(rb'{"a":"\ud800","b":1}', without={"a"})
+
+
+def nested(levels: int) -> bytes:
+    return b'{"a":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+HOSTILE = {
+    b'{"a":1,"a":1}': "the key 'a' stands twice",
+    rb'{"a":1,"\u0061":2}': "the key 'a' stands twice",
+    b'{"b":[{"a":{"c":1,"d":1,"c":null}}]}': "the key 'c' stands twice",
+    b'{"a":NaN}': "NaN is no number of JSON",
+    b'{"a":[Infinity]}': "Infinity is no number",
+    b'{"a":-Infinity}': "-Infinity is no number",
+    rb'{"a":"\ud800"}': "surrogate",
+    rb'{"\udc00":1}': "surrogate",
+    rb'{"a":["\ude00\ud83d"]}': "surrogate",
+    b'{"a":"\xed\xa0\x80"}': "not UTF-8 at byte 6",
+    b'{"a":"\xff"}': "not UTF-8 at byte 6",
+    b'\xef\xbb\xbf{"a":1}': "byte order mark",
+    '{"a":1}'.encode("utf-16"): "not UTF-8 at byte 0",
+    b"": "no canonical JSON",
+    b'{"a":1': "no canonical JSON",
+    b'{"a":1}}': "no canonical JSON",
+    b'{"a":1}\x00': "no canonical JSON",
+    b'{"a":01}': "no canonical JSON",
+    b'{"a":.5}': "no canonical JSON",
+    b'{"a":1,}': "no canonical JSON",
+    b"{'a':1}": "no canonical JSON",
+    b'{"a":"\n"}': "no canonical JSON",
+    '{"a":\uff11}'.encode(): "no canonical JSON",
+    b"[]": "the outermost value is no object",
+    b'"a"': "the outermost value is no object",
+    b"1": "the outermost value is no object",
+    b"null": "the outermost value is no object",
+    nested(128): "more than 127 objects and arrays in each other",
+    nested(200_000): "more than 127 objects and arrays in each other",
+    b'{"a":' * 200_000: "more than 127 objects and arrays in each other",
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE, ids=lambda data: repr(data[:40]))
+def test_what_has_no_canonical_form(data: bytes) -> None:
+    with pytest.raises(SignatureError, match=HOSTILE[data]) as caught:
+        canonical_json(data)
+    assert caught.value.reason == "not_canonical"
+    assert len(str(caught.value)) < 200
+    with pytest.raises(SignatureError):
+        verify(data)
+
+
+def test_levels_are_counted() -> None:
+    assert canonical_json(nested(127)) == nested(127)
+    flat = b'{"a":[' + b"[[]],{}," * 500 + b"1]}"
+    assert canonical_json(flat) == flat
+
+
+def test_a_stack_that_is_nearly_full_is_no_other_error() -> None:
+    def below(frames: int, free: int) -> bytes:
+        return canonical_json(nested(127)) if frames <= free else below(frames - 1, free)
+
+    frame, used = sys._getframe(), 0
+    while frame := frame.f_back:  # type: ignore[assignment]
+        used += 1
+    outcomes = []
+    for free in range(60, 300, 20):
+        try:
+            outcomes.append(below(sys.getrecursionlimit() - used, free) == nested(127))
+        except SignatureError as error:
+            outcomes.append("127 objects" in str(error) and error.reason)
+    assert set(outcomes) == {"not_canonical", True}
+
+
+objects = st.dictionaries(st.text(max_size=5), json_value, max_size=5)
+
+
+@given(objects)
+def test_the_canonical_form_is_what_the_standard_library_writes_sorted_and_bare(value: dict[str, Any]) -> None:
+    expected = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    assert canonical_json(json.dumps(value, indent=3).encode()) == expected
+
+
+def scrawl(value: Any, chance: random.Random) -> str:
+    """`value` as JSON in some other order, with white space and escapes that nobody needs. Numbers as `json.dumps` writes them."""
+
+    def space() -> str:
+        return "".join(chance.choices(" \t\r\n", k=chance.randrange(3)))
+
+    def letter(one: str) -> str:
+        return f"\\u{ord(one):04X}" if ord(one) < 0x10000 and chance.random() < 0.3 else json.dumps(one)[1:-1]
+
+    def text(value: str) -> str:
+        return f'"{"".join(map(letter, value))}"'
+
+    match value:
+        case dict():
+            members = [f"{space()}{text(key)}{space()}:{space()}{scrawl(item, chance)}{space()}" for key, item in value.items()]
+            chance.shuffle(members)
+            return f"{{{','.join(members)}}}"
+        case list():
+            return f"[{','.join(space() + scrawl(item, chance) + space() for item in value)}]"
+        case str():
+            return text(value)
+    return json.dumps(value)
+
+
+@given(objects, st.randoms(use_true_random=False))
+def test_order_white_space_and_escapes_do_not_matter(value: dict[str, Any], chance: random.Random) -> None:
+    assert canonical_json(scrawl(value, chance).encode()) == canonical_json(json.dumps(value).encode())
+
+
+@given(st.binary(max_size=40) | st.text('{}[]":,\\u0d8ae1.-+ \n', max_size=30).map(str.encode))
+def test_of_any_bytes_there_is_a_canonical_form_or_an_error_of_ours(data: bytes) -> None:
+    try:
+        canonical = canonical_json(data)
+    except SignatureError:
+        return
+    assert canonical_json(canonical) == canonical
+    assert json.loads(canonical) == json.loads(data)
+
+
+# ---- exact bytes
+
+RFC_8032 = [
+    (
+        SEED.hex(),
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    ),
+    (
+        "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+    ),
+    (
+        "c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "af82",
+        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
+    ),
+]
+"""Tests 1 to 3 of RFC 8032, section 7.1: seed, public key, message, signature."""
+
+
+@pytest.mark.parametrize(("seed", "public", "message", "signature"), RFC_8032)
+def test_keys_and_signatures_are_those_of_the_rfc(seed: str, public: str, message: str, signature: str) -> None:
+    assert base64.b64decode(sign(READ, bytes.fromhex(seed)).signer).hex() == public
+    assert Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed)).sign(bytes.fromhex(message)).hex() == signature
+
+
+VECTOR = FsWriteV1Intent(
+    id="0194b7a0-5c00-7000-8000-000000000001",  # type: ignore[arg-type]
+    domain="default",  # type: ignore[arg-type]
+    created_at_ns=1738324800123456789,
+    ttl_ms=300000,
+    nonce="2d9e2c1a-7e0e-4c6e-9d55-0f3a7b1c8e42",
+    metadata={"z": None, "größe": 1e16, "a": [True, -0.5, 2**70], "quote": 'a "b" \\ / \n \x00 \u2028 😀'},
+    params=FsWriteV1Params(path="/tmp/ä", content="line\tone", append=False),
+)
+CANONICAL = (
+    '{"capability":"fs.write.v1","created_at_ns":1738324800123456789,"domain":"default",'
+    '"id":"0194b7a0-5c00-7000-8000-000000000001",'
+    '"metadata":{"a":[true,-0.5,1180591620717411303424],"größe":1e16,"quote":"a \\"b\\" \\\\ / \\n \\u0000 \u2028 😀","z":null},'
+    '"nonce":"2d9e2c1a-7e0e-4c6e-9d55-0f3a7b1c8e42",'
+    '"params":{"append":false,"content":"line\\tone","create":null,"path":"/tmp/ä"},'
+    f'"signer":"{SIGNER}","ttl_ms":300000}}'
+).encode()
+SIGNATURE = "mulS2sACG8+w0Ypz6pq36zzTmGuossexvmGUjZ9I3wkaAvHXdQ6Q7qCcHfUbFmUw4scE0hiDdXqe6y0snZxlCw=="
+
+
+def test_one_intent_to_the_letter() -> None:
+    signed = sign(VECTOR, SEED)
+    assert canonical_json(codec.encode(signed), without={"signature_b64"}) == CANONICAL
+    assert (signed.signer, signed.signature_b64) == (SIGNER, SIGNATURE)
+    assert base64.b64decode(SIGNATURE) == KEY.sign(CANONICAL)
+    assert verify(codec.encode(signed), trusted={SIGNER}) == SIGNER
+
+
+# ---- sign
+
+
+def test_signing_makes_a_copy_and_changes_nothing_else() -> None:
+    signed = sign(READ, KEY)
+    assert type(signed) is FsReadV1Intent
+    assert (READ.signer, READ.signature_b64) == ("", "")
+    assert msgspec.structs.replace(signed, signer="", signature_b64="") == READ
+    assert signed == sign(READ, SEED) == sign(signed, SEED)
+    other = sign(signed, STRANGER)
+    assert other.signer != signed.signer
+    assert verify(codec.encode(other)) == other.signer
+
+
+@pytest.mark.parametrize("key", [b"", SEED[:31], SEED + b"\0", SEED.hex(), bytearray(SEED), None, KEY.public_key()])
+def test_a_key_of_another_kind_is_refused_and_not_shown(key: Any) -> None:
+    with pytest.raises(OptionsError, match=r"sign\(key=...\)") as caught:
+        sign(READ, key)
+    shown = f"{caught.value}{caught.value!r}"
+    assert not any(form in shown for form in (SEED.hex(), repr(SEED), base64.b64encode(SEED).decode(), SEED.hex()[:16]))
+
+
+def test_no_error_shows_the_key() -> None:
+    assert repr(SEED)[2:-1] not in repr(sign(READ, SEED))
+    assert base64.b64encode(SEED).decode() not in repr(sign(READ, SEED))
+
+
+@pytest.mark.parametrize("metadata", [{1: "a", "1": "b"}, {"deep": json.loads(nested(127))}])
+def test_metadata_without_canonical_json_is_not_signed(metadata: Any) -> None:
+    with pytest.raises(SignatureError) as caught:
+        sign(msgspec.structs.replace(READ, metadata=metadata), SEED)
+    assert caught.value.reason == "not_canonical"
+
+
+# ---- verify
+
+
+@pytest.mark.parametrize("cls", INTENT_CLASSES.values(), ids=lambda cls: cls.__name__)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_what_was_signed_verifies_after_encoding(cls: Any, data: st.DataObject) -> None:
+    signed = sign(data.draw(values(msgspec.inspect.type_info(cls))), KEY)
+    assert type(signed) is cls
+    received = codec.encode(signed)
+    assert verify(received) == verify(received, trusted=[SIGNER]) == SIGNER
+    # Between services of this SDK, which know the same fields, decoding and encoding does no harm.
+    assert verify(codec.encode(codec.decode(cls, received, "s"))) == SIGNER
+    unsigned = codec.encode(msgspec.structs.replace(signed, signature_b64=""))
+    assert canonical_json(received, without={"signature_b64"}) == canonical_json(unsigned, without={"signature_b64"})
+
+
+RECEIVED = codec.encode(sign(READ, KEY))
+
+
+def same(one: bytes, other: bytes) -> bool:
+    return bool(json.loads(one) == json.loads(other)) and canonical_json(one) == canonical_json(other)
+
+
+def test_no_bit_can_be_flipped() -> None:
+    let_through = []
+    for place, bit in itertools.product(range(len(RECEIVED)), range(8)):
+        changed = bytearray(RECEIVED)
+        changed[place] ^= 1 << bit
+        try:
+            verify(bytes(changed))
+        except SignatureError:
+            continue
+        let_through.append(bytes(changed))
+    assert let_through == []
+
+
+@settings(max_examples=400)
+@given(
+    st.integers(0, len(RECEIVED)), st.integers(0, 3), st.binary(max_size=3) | st.sampled_from([b" ", b"\n", b'"', b"0", b"e0"])
+)
+def test_no_edit_that_changes_the_value_goes_through(place: int, cut: int, put: bytes) -> None:
+    changed = RECEIVED[:place] + put + RECEIVED[place + cut :]
+    try:
+        verify(changed)
+    except SignatureError:
+        assert changed != RECEIVED
+    else:
+        assert same(changed, RECEIVED)
+
+
+@given(st.randoms(use_true_random=False))
+def test_other_order_and_white_space_go_through(chance: random.Random) -> None:
+    assert verify(scrawl(json.loads(RECEIVED), chance).encode()) == SIGNER
+
+
+@given(st.text(max_size=8), json_value, st.sampled_from([(), ("params",), ("metadata",)]))
+def test_a_field_that_was_added_is_covered(name: str, value: Any, where: tuple[str, ...]) -> None:
+    message = json.loads(RECEIVED)
+    place = message
+    for key in where:
+        place = place[key]
+    if name in place:
+        return
+    place[name] = value
+    assert refusal(json.dumps(message).encode())[0] == "wrong"
+
+
+@pytest.mark.parametrize("member", [rb'"x":"\ud800"', b'"x":' + nested(127), b'"x":1,"x":1', b'"x":NaN'])
+def test_a_signed_message_with_something_that_has_no_canonical_form(member: bytes) -> None:
+    assert refusal(RECEIVED[:-1] + b"," + member + b"}")[0] == "not_canonical"
+
+
+@pytest.mark.parametrize("name", [name for name in json.loads(RECEIVED) if name not in ("signer", "signature_b64")])
+def test_a_field_that_was_removed_or_emptied_is_covered(name: str) -> None:
+    message = json.loads(RECEIVED)
+    for changed in ({key: value for key, value in message.items() if key != name}, {**message, name: None}):
+        assert refusal(json.dumps(changed).encode())[0] == "wrong"
+
+
+def test_a_message_with_an_unknown_field_must_not_be_decoded_and_encoded_again() -> None:
+    fields = {**json.loads(codec.encode(READ)), "priority": 7}
+    received = signed_by_another_service(fields)
+    assert verify(received, trusted={SIGNER}) == SIGNER
+    again = codec.encode(codec.decode(FsReadV1Intent, received, "smith.intents.raw.fs.read.v1"))
+    reason, message = refusal(again, trusted={SIGNER})
+    assert (reason, "encoded again" in message) == ("wrong", True)
+
+
+def test_a_message_with_absent_fields_must_not_be_decoded_and_encoded_again() -> None:
+    fields = {**json.loads(codec.encode(READ)), "params": {"path": "/x"}}
+    received = signed_by_another_service(fields)
+    assert verify(received) == SIGNER
+    assert refusal(codec.encode(codec.decode(FsReadV1Intent, received, "s")))[0] == "wrong"
+
+
+def test_any_object_that_is_signed_alike() -> None:
+    assert verify(signed_by_another_service({})) == SIGNER
+    assert (
+        verify(signed_by_another_service({"event": "x", "data": [1, {"signer": "other"}]}, lambda v: json.dumps(v, indent=1)))
+        == SIGNER
+    )
+
+
+@pytest.mark.parametrize("field", ["signer", "signature_b64"])
+def test_not_signed(field: str) -> None:
+    message = json.loads(RECEIVED)
+    for empty, word in (("", "empty"), (None, "absent")):
+        assert refusal(json.dumps({**message, field: empty}).encode()) == (
+            "unsigned",
+            f"the message is not signed: its {field} is {word}",
+        )
+    del message[field]
+    assert refusal(json.dumps(message).encode()) == ("unsigned", f"the message is not signed: its {field} is absent")
+    assert refusal(codec.encode(READ))[0] == refusal(b"{}")[0] == "unsigned"
+
+
+@pytest.mark.parametrize("field", ["signer", "signature_b64"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text + "\n",
+        lambda text: " " + text,
+        lambda text: text[:20] + "\n" + text[20:],
+        lambda text: text.rstrip("="),
+        lambda text: text + "=",
+        lambda text: text[4:],
+        lambda text: "AAAA" + text,
+        lambda text: "-_" + text[2:],
+        lambda text: "é" + text[1:],
+        lambda text: "\x00" + text[1:],
+        lambda text: base64.b64decode(text).hex(),
+        lambda text: [text],
+        lambda text: {"a": text},
+        lambda text: 7,
+        lambda text: False,
+    ],
+)
+def test_malformed(field: str, change: Callable[[str], Any]) -> None:
+    message = json.loads(RECEIVED)
+    reason, said = refusal(json.dumps({**message, field: change(message[field])}).encode())
+    assert reason == "malformed"
+    assert f"{field} is no base64 of {32 if field == 'signer' else 64} bytes" in said
+
+
+@pytest.mark.parametrize("field", ["signer", "signature_b64"])
+def test_one_text_per_value(field: str) -> None:
+    """The last character before the padding has bits to spare; a decoder that drops them takes several texts for the same bytes."""
+    message = json.loads(RECEIVED)
+    text = message[field].rstrip("=")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    twin = text[:-1] + alphabet[alphabet.index(text[-1]) + 1] + "=" * (len(message[field]) - len(text))
+    assert base64.b64decode(twin) == base64.b64decode(message[field])
+    assert refusal(json.dumps({**message, field: twin}).encode())[0] == "malformed"
+
+
+def test_a_signature_has_no_twin() -> None:
+    """s and s + L are the same to the curve; RFC 8032 takes the first only."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    message = json.loads(RECEIVED)
+    raw = base64.b64decode(message["signature_b64"])
+    twin = raw[:32] + (int.from_bytes(raw[32:], "little") + order).to_bytes(32, "little")
+    assert refusal(json.dumps({**message, "signature_b64": base64.b64encode(twin).decode()}).encode())[0] == "wrong"
+
+
+def test_who_is_trusted() -> None:
+    stranger = sign(READ, STRANGER).signer
+    assert verify(RECEIVED, trusted={stranger, SIGNER}) == verify(RECEIVED, trusted=(SIGNER,)) == SIGNER
+    for trusted in (set(), {stranger}, {SIGNER + "\n"}, [stranger]):
+        reason, message = refusal(RECEIVED, trusted=trusted)
+        assert (reason, SIGNER in message, f"{len(trusted)} trusted" in message) == ("untrusted", True, True)
+    # A str is a collection of str as well, and a key a part of many.
+    with pytest.raises(OptionsError, match="not one str"):
+        verify(RECEIVED, trusted=SIGNER)
+
+
+def test_a_trusted_name_on_the_work_of_another() -> None:
+    forged = msgspec.structs.replace(sign(READ, STRANGER), signer=SIGNER)
+    reason, message = refusal(codec.encode(forged), trusted={SIGNER})
+    assert (reason, "signed with another key" in message) == ("wrong", True)
+
+
+@given(st.binary(max_size=60) | objects.map(lambda value: json.dumps({**json.loads(RECEIVED), **value}).encode()))
+def test_whatever_comes_is_verified_or_an_error_of_ours(data: bytes) -> None:
+    try:
+        verify(data)
+    except SignatureError:
+        return
+    assert same(data, RECEIVED)
+
+
+# ---- the extra
+
+
+def test_without_cryptography_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
+    calls: list[Callable[[], Any]] = [lambda: sign(READ, SEED), lambda: verify(RECEIVED)]
+    for call in calls:
+        with pytest.raises(SigningNotInstalled, match=r"pip install 'smith-sdk\[signing\]'"):
+            call()
+    assert canonical_json(b'{"b":1,"a":2}') == b'{"a":2,"b":1}'
+
+
+def test_cryptography_is_imported_when_it_is_needed() -> None:
+    script = (
+        "import sys, smith_sdk, smith_sdk.signing as s; s.canonical_json(b'{}'); "
+        "print([name for name in sys.modules if name.partition('.')[0] == 'cryptography'])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_example_of_the_docstring() -> None:
+    tried = doctest.testmod(signing)
+    assert (tried.failed, tried.attempted > 4) == (0, True)
