@@ -20,11 +20,15 @@ def run(given: argparse.Namespace) -> int:
     if missing:
         print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
         return 2
-    from .compile import compile_spec
+    from . import advice, sources
+    from .compile import emit
     from .publish import ForeignFiles, compare, publish
 
+    spec = sources.load(given.spec)
+    files = emit(spec, out=given.out)
+    for warning in advice.warnings(spec):
+        print(f"warning: {warning}", file=sys.stderr)
     try:
-        files = compile_spec(given.spec.read_text(encoding="utf-8"), str(given.spec), out=given.out)
         drift = compare(files, given.out) if given.check else publish(files, given.out)
     except ForeignFiles as error:
         print(error, file=sys.stderr)

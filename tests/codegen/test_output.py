@@ -322,3 +322,30 @@ def test_topology(acme: ModuleType) -> None:
     )
     assert contract.consumers == (consumers.buyer, consumers.seller_one)
     assert [stream.max_bytes for stream in contract.profile("dev") if stream.max_bytes] == [10 * 2**20]
+
+
+# ---- warnings
+
+
+@pytest.mark.parametrize(
+    ("attempts", "publishes", "said"),
+    [
+        (3, '["finished"]', ""),  # 90 s, remembered for 120 s
+        (5, '["finished"]', "up to 150 s later (ack_wait x max_attempts), and DONE forgets message ids after 120 s"),
+        (4, '["finished", "orders.placed"]', "what it publishes to orders.placed could be stored twice"),
+        (-1, '["finished"]', "may run again without end"),
+        (-1, '["tick"]', ""),  # core NATS stores nothing
+    ],
+)
+def test_retries_that_outlive_the_memory_of_ids_are_warned_of(
+    attempts: int, publishes: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = ACME.replace("max_attempts = 3", f"max_attempts = {attempts}\npublishes = {publishes}")
+    (tmp_path / "acme.toml").write_text(text)
+    assert main([str(tmp_path / "acme.toml"), str(tmp_path / "acme_bus")]) == 0
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("warning: ") == bool(said)
+    if said:
+        line = next(number for number, line in enumerate(text.splitlines(), 1) if line.startswith("publishes"))
+        assert f"acme.toml:{line}: consumers.buyer.publishes." in err
