@@ -73,7 +73,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, as a table; `-- --json FILE` writes the same figures as one flat JSON object."""
-    session.install(f".[{EXTRAS}]")
+    session.install(f".[{EXTRAS}]", *group("typing"))
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 

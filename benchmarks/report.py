@@ -58,6 +58,10 @@ class Figures:
         for name, value in nanoseconds.items():
             self.flat[f"subject.{name}.ns"] = round(value)
 
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.flat[name] = round(value) if name.endswith(".ns") else round(value, 2)
+
 
 def _ratio(rounds: list[float], others: list[float]) -> float:
     return round(median(one / other for one, other in zip(rounds, others, strict=True)), 3)
@@ -111,7 +115,23 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
             for title, typed, plain in (
                 ("construct and render / f-string", "construct_and_render", "fstring"),
                 ("parse / str.split", "parse", "split"),
+                ("parse, of 500 patterns / of 50", "parse_500", "parse_50"),
             )
+        ],
+    )
+    alone = flat["import.nats_and_msgspec.ms"]
+    table(
+        "Importing, and type-checking 500 subjects with 100 payloads",
+        ("work", "took", "ratio"),
+        [
+            ("import nats, msgspec", f"{alone:.1f} ms", "1"),
+            ("and smith_sdk", f"{flat['import.smith_sdk_too.ms']:.1f} ms", f"{flat['import.smith_sdk_too.ms'] / alone:.2f}"),
+            (
+                "and its SmithBus and subjects",
+                f"{flat['import.bus_and_subjects_too.ms']:.1f} ms",
+                f"{flat['import.bus_and_subjects_too.ms'] / alone:.2f}",
+            ),
+            ("mypy --strict without a cache", f"{flat['mypy.cold_500.s']:.1f} s", ""),
         ],
     )
     print()

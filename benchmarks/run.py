@@ -40,6 +40,7 @@ from pathlib import Path
 import latency
 import machine
 import report
+import scale
 import subject
 import workloads
 
@@ -59,6 +60,8 @@ async def measure(quick: bool) -> report.Figures:
     figures.add_latency("async", await latency.worker(1_000, seconds))
     report.progress("subjects")
     figures.add_subjects(subject.costs(quick))
+    report.progress(f"contracts of {' and '.join(map(str, scale.SIZES))} subjects; imports")
+    figures.add(scale.costs(quick))
     return figures
 
 
