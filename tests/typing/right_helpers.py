@@ -21,6 +21,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg, VettedMsg, raw, vetted
+from smith_sdk.subjects.logs import errors, performance, service
 
 M = TypeVar("M")
 P = ParamSpec("P")
@@ -115,6 +116,7 @@ def filters() -> None:
     reading = vetted.filter(capability=capability.fs_read_v1) | raw.filter(capability=capability.fs_read_v1)
     audit: Filter[AuditEvent | SecurityEvent, AnySubject] = subjects.audit.policy.filter() | subjects.audit.security.filter()
     every: Filter[Intent, AnySubject] = raw.filter(capability=capability.fs_read_v1) | vetted.filter()
+    assert_type(service.filter(level="error"), Filter[LogEntry, service | errors | performance])
     del reading, audit, every
 
 

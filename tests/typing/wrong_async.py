@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841
+# ruff: noqa: B018, F841, RUF006
 # fmt: off
 """Wrong uses of the asyncio face. Each line that ends in the marker must be refused by every checker, and no other."""
 
@@ -71,7 +71,7 @@ async def receive(bus: AsyncSmithBus) -> None:
         result.payload.params  # error
     async for event in bus.subscribe(subjects.audit.policy.filter() | subjects.audit.security.filter()):
         event.payload.severity  # error
-    for one in bus.consumer(consumers.http_results).messages():  # error
+    for _ in bus.consumer(consumers.http_results).messages():  # error
         pass
     async for msg in bus.consumer(consumers.executor_fs_read).messages():
         msg.payload.params.url  # error

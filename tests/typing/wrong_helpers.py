@@ -201,6 +201,7 @@ def filters(result: IntentResult) -> None:
     raw.filter() & vetted.filter()  # error
     audit: Filter[IntentResult, subjects.results] = subjects.audit.policy.filter() | subjects.audit.security.filter()  # error
     carry(both, result)  # error
+    only: Filter[LogEntry, subjects.logs.service] = subjects.logs.service.filter(level="error")  # error
 
 
 # ---- all cases
