@@ -1,0 +1,325 @@
+"""What breaks between two versions of a spec: the rules, as pure functions of two specs that `checks.py` found nothing wrong with.
+
+wire: programs of the two versions misunderstand each other, or miss each other's messages. consumer: programs of the old version meet
+what they do not know. source: the wire is the same, but Python code written for the old version fails. Additions are no change.
+
+What is compared is the meaning: each change is reported once, where it was made, and not again wherever it is used. So tokens,
+messages, streams and subjects that have only got another name are found first (`renames.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from . import fieldtypes, names, patterns
+from .errors import dotted
+from .locate import Path
+from .placeholders import parts_of, taken, widest
+from .renames import Kind, Renames, carried, changed_values, replaced
+from .spec import ConsumerDecl, FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+
+KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One thing that breaks. `key` is the TOML key in the old spec, or in the new one for what is new."""
+
+    kind: Kind
+    key: str
+    problem: str
+
+
+def compare(old: Spec, new: Spec) -> list[Change]:
+    """Everything in `new` that breaks programs made for `old`: first wire, then consumer, then source, each in the order of keys."""
+    moved = _rerooted(old, new)
+    found = [*_head(old, new, moved is not None), *_Comparison(moved or old, new).changes()]
+    return sorted(found, key=lambda change: (KINDS.index(change.kind), change.key, change.problem))
+
+
+def _change(kind: Kind, path: Path, problem: str) -> Change:
+    return Change(kind, dotted(path), problem)
+
+
+# ---- [spec]
+
+
+def _head(old: Spec, new: Spec, moved: bool) -> Iterator[Change]:
+    if moved:
+        yield _change("wire", ("spec", "root"), f"every subject begins with {new.spec.root}, no longer with {old.spec.root}")
+    if old.spec.package != new.spec.package:
+        problem = f"what was imported from {old.spec.package} is imported from {new.spec.package}"
+        yield _change("source", ("spec", "package"), problem)
+
+
+def _rerooted(old: Spec, new: Spec) -> Spec | None:
+    """`old` under the root of `new`, if that is what happened to its subjects: one change, and not one for each of them."""
+
+    def move(pattern: str) -> str:
+        plain = pattern.removeprefix(f"{old.spec.root}.")
+        return pattern if plain == pattern else f"{new.spec.root}.{plain}"
+
+    own = {name: decl for name, decl in old.subjects.items() if name in new.subjects and old.is_own(("subjects", name))}
+    if not any(decl.pattern != new.subjects[name].pattern == move(decl.pattern) for name, decl in own.items()):
+        return None
+    subjects = {
+        name: msgspec.structs.replace(decl, pattern=move(decl.pattern)) if old.is_own(("subjects", name)) else decl
+        for name, decl in old.subjects.items()
+    }
+    streams = {
+        name: msgspec.structs.replace(decl, subjects=tuple(map(move, decl.subjects))) if old.is_own(("streams", name)) else decl
+        for name, decl in old.streams.items()
+    }
+    return msgspec.structs.replace(old, subjects=subjects, streams=streams)
+
+
+# ---- bounds and values, of tokens and of fields
+
+
+def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) -> Iterator[Change]:
+    for which, sign in (("min", 1), ("max", -1)):
+        was, now = getattr(old, which), getattr(new, which)
+        if was == now:
+            continue
+        narrower = now is not None and (was is None or now * sign > was * sign)
+        problem = f"is {'no limit' if now is None else now}, and was {'no limit' if was is None else was}: "
+        problem += "values that were good are refused" if narrower else "older readers refuse the new values"
+        yield _change("wire" if narrower else "consumer", (*path, which), problem)
+
+
+def _absent(decl: FieldDecl) -> Any:
+    """What a field is when it is not there, as JSON; UNSET where it is required."""
+    kind = fieldtypes.parse(decl.type)
+    if decl.default is msgspec.UNSET:
+        return b"null" if kind.optional else msgspec.UNSET
+    value = float(decl.default) if kind.kind == "float" and decl.default is not None else decl.default
+    return msgspec.json.encode(value, order="deterministic")
+
+
+# ---- everything else
+
+
+class _Comparison:
+    def __init__(self, old: Spec, new: Spec) -> None:
+        self.old = old
+        self.new = new
+        self.renames = Renames(old, new)
+
+    def changes(self) -> Iterator[Change]:
+        yield from self.homes()
+        yield from self.tokens()
+        for name, message in self.old.messages.items():
+            yield from self.message(name, message)
+        for name, subject in self.old.subjects.items():
+            yield from self.subject(name, subject)
+        yield from self.new_subjects()
+        yield from self.streams()
+        for name, consumer in self.old.consumers.items():
+            yield from self.consumer(name, consumer)
+        for name in self.old.profiles:
+            if name not in self.new.profiles:
+                yield _change("source", ("profiles", name), "removed: code that names it no longer runs")
+
+    def homes(self) -> Iterator[Change]:
+        """What is declared, and so generated, in another package."""
+        for section in ("tokens", "messages", "subjects", "consumers"):
+            for name in getattr(self.old, section):
+                path = (section, name)
+                home = self.new.spec.package if self.old.is_own(path) else self.old.home(path)
+                if name in getattr(self.new, section) and self.new.home(path) != home:
+                    yield _change("source", path, f"belongs to {self.new.home(path)}, no longer to {self.old.home(path)}")
+
+    # ---- [tokens]
+
+    def tokens(self) -> Iterator[Change]:
+        for name, decl in self.old.tokens.items():
+            path, now = ("tokens", name), self.renames.tokens.get(name)
+            if now is None:
+                yield _change("source", path, "removed: code that uses its type no longer runs")
+                continue
+            if now == name:
+                yield from self.token(path, decl, self.new.tokens[name])
+            elif self.new.selectors.get(now) not in self.old.messages:  # else it is a tag, and that is a change of the family
+                yield _change("source", path, f"is now called {now}")
+            family = self.new.selectors.get(now)
+            if family is not None and name not in self.old.selectors and family not in self.old.messages:
+                yield _change("source", path, f"selects the payload of {family} now: its values are constants, no plain strings")
+
+    def token(self, path: Path, old: TokenDecl, new: TokenDecl) -> Iterator[Change]:
+        if (old.enum is None) != (new.enum is None):
+            yield _change("wire", path, "is a closed set now" if old.enum is None else "is no closed set any more")
+        elif old.enum is not None and new.enum is not None:
+            for kind, problem in changed_values(old.enum, new.enum):
+                yield _change(kind, (*path, "enum"), problem)
+        else:
+            if old.newtype != new.newtype:
+                yield _change("source", (*path, "newtype"), f"{old.newtype} is now called {new.newtype}")
+            if old.base != new.base:
+                yield _change("wire", (*path, "base"), f"is {new.base}, and was {old.base}")
+                return
+            if (old.format or "d") != (new.format or "d"):
+                yield _change("wire", (*path, "format"), f"is written {new.format or 'd'}, and was {old.format or 'd'}")
+            yield from _bounds(path, old, new)
+            excluded = (*path, "exclude")
+            added = [value for value in new.exclude if value not in old.exclude]
+            dropped = [value for value in old.exclude if value not in new.exclude]
+            if added:
+                yield _change("wire", excluded, f"{', '.join(added)} excluded, and was not: values that were good are refused")
+            if dropped:
+                yield _change("consumer", excluded, f"{', '.join(dropped)} no longer excluded: older readers refuse it")
+
+    # ---- [messages]
+
+    def message(self, name: str, old: MessageDecl) -> Iterator[Change]:
+        path, now = ("messages", name), self.renames.messages.get(name)
+        if now is None:
+            yield _change("wire", path, "removed")
+            return
+        if now != name:
+            yield _change("source", path, f"is now called {now}")
+            return
+        new = self.new.messages[name]
+        if old.id != new.id:
+            problem = f"is {new.id or 'none'}, and was {old.id or 'none'}: duplicates are told by something else"
+            yield _change("wire", (*path, "id"), problem)
+        if old.by != new.by:
+            was, tag = (f"a family by {by}" if by else "one payload" for by in (old.by, new.by))
+            yield _change("wire", (*path, "by"), f"is {tag}, and was {was}")
+        if (old.by is None) != (new.by is None):
+            return
+        yield from self.fields((*path, "fields"), old.fields, new.fields)
+        for value in old.params:
+            if value in new.params:  # one that is not has left the token, or the tag is another
+                yield from self.fields((*path, "params", value), old.params[value], new.params[value])
+
+    def fields(self, path: Path, old: dict[str, FieldDecl], new: dict[str, FieldDecl]) -> Iterator[Change]:
+        for name, decl in new.items():
+            if name not in old and _absent(decl) is msgspec.UNSET:
+                yield _change("wire", (*path, name), "is new and required: older writers do not give it")
+        no_new = all(decl.new is msgspec.UNSET for decl in new.values())
+        for name, decl in old.items():
+            if name not in new:
+                yield _change("wire", (*path, name), "removed")
+                continue
+            yield from self.field((*path, name), decl, new[name])
+            if decl.new is not msgspec.UNSET and new[name].new is msgspec.UNSET:
+                if no_new:
+                    yield _change("source", (*path, name, "new"), "dropped, and it was the last: there is no .new() any more")
+                elif _absent(new[name]) is msgspec.UNSET:
+                    yield _change("source", (*path, name, "new"), f"dropped: .new() needs {name}")
+
+    def field(self, path: Path, old: FieldDecl, new: FieldDecl) -> Iterator[Change]:
+        found = dict.fromkeys(self.renames.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type)))
+        for kind in KINDS:
+            problems = [problem for of, problem in found if of == kind]
+            if problems:
+                yield _change(kind, path, "; ".join(problems))
+        if any(kind == "wire" for kind, _ in found):
+            return
+        yield from _bounds(path, old, new)
+        was, now = _absent(old), _absent(new)
+        key = (*path, "default")
+        if now is msgspec.UNSET and was is not msgspec.UNSET:
+            yield _change("wire", key, "dropped: it is required, and older writers may leave it out")
+        elif was is msgspec.UNSET and now is not msgspec.UNSET:
+            if not any(kind == "consumer" for kind, _ in found):  # made nullable says it already
+                yield _change("consumer", key, "is new: older readers refuse a message without it")
+        elif was != now:
+            yield _change("consumer", key, f"is {now.decode()}, and was {was.decode()}: what is left out means something else")
+
+    # ---- [subjects]
+
+    def subject(self, name: str, old: SubjectDecl) -> Iterator[Change]:
+        path, now = ("subjects", name), self.renames.subjects[name]
+        if now is None:
+            yield _change("wire", path, "removed")
+            return
+        new = self.new.subjects[now]
+        if now != name:
+            yield _change("source", path, f"is now called {now}")
+        others = replaced(self.old, old.pattern, self.new, new.pattern, self.renames.tokens)
+        if others is None:
+            yield _change("wire", (*path, "pattern"), f"is {new.pattern}, and was {old.pattern}")
+        elif others:
+            called = ", ".join(f"{{{one}}} is now called {{{other}}}" for one, other in others.items())
+            yield _change("source", (*path, "pattern"), called)
+        if not self.renames.same_message(old.message, new.message):
+            kind: Kind = "source" if self.renames.same_form(old.message, new.message) else "wire"
+            yield _change(kind, (*path, "message"), f"carries {new.message}, and carried {old.message}")
+        if self.renames.stream(old) != new.stream:
+            where, was = (f"kept by {stream}" if stream else "core NATS" for stream in (new.stream, old.stream))
+            yield _change("wire", (*path, "stream"), f"is {where}, and was {was}")
+        if old.dead_letters and not new.dead_letters:
+            yield _change("consumer", (*path, "dead_letters"), "dropped: whoever reads dead letters here gets no more")
+
+    def new_subjects(self) -> Iterator[Change]:
+        """New ones that those receive who asked for something else, and cannot read them."""
+        fresh = set(self.new.subjects).difference(filter(None, self.renames.subjects.values()))
+        known = {self.renames.skeleton(self.old, decl) for decl in self.old.subjects.values()}
+        filters: dict[str, tuple[str, ...]] = {
+            f"the filter of {now}": (widest(self.new, self.new.subjects[now]),) for now in self.renames.subjects.values() if now
+        }
+        for name, consumer in self.old.consumers.items():
+            if name in self.new.consumers and not list(self.consumer(name, consumer)):
+                filters[f"consumer {name}"] = taken(self.new, self.new.consumers[name])
+        for name in sorted(fresh):
+            decl = self.new.subjects[name]
+            if self.renames.skeleton(self.new, decl) in known:
+                continue
+            paths = patterns.alternatives(parts_of(self.new, decl))
+            who = [one for one, subjects in filters.items() if patterns.any_overlap(map(patterns.positions, subjects), paths)]
+            if who:
+                problem = f"is new and received by {', '.join(who)}: older programs do not know it"
+                yield _change("consumer", ("subjects", name, "pattern"), problem)
+
+    # ---- [streams], [consumers]
+
+    def streams(self) -> Iterator[Change]:
+        for name, old in self.old.streams.items():
+            path, now = ("streams", name), self.renames.streams.get(name)
+            if now is None:
+                yield _change("wire", path, "removed")
+                continue
+            if now != name:
+                yield _change("wire", path, f"is now called {now}: what it holds stays behind")
+                continue
+            lost = [one for one in old.subjects if not carried(one, self.new.streams[name].subjects) and not self.left(name, one)]
+            if lost:
+                yield _change("wire", (*path, "subjects"), f"captures {', '.join(lost)} no longer, or not all of it")
+
+    def left(self, stream: str, pattern: str) -> bool:
+        """Whether `pattern` captured nothing but subjects whose own change says that they have left the stream."""
+        captured = [patterns.positions(pattern)]
+        inside = [
+            name
+            for name, decl in self.old.subjects.items()
+            if decl.stream == stream and patterns.any_overlap(captured, patterns.alternatives(parts_of(self.old, decl)))
+        ]
+        return bool(inside) and not any(map(self.stays, inside))
+
+    def stays(self, subject: str) -> bool:
+        """Whether an old subject is where it was: the same pattern on the wire, in the same stream."""
+        old, now = self.old.subjects[subject], self.renames.subjects[subject]
+        if now is None or self.renames.stream(old) != self.new.subjects[now].stream:
+            return False
+        return replaced(self.old, old.pattern, self.new, self.new.subjects[now].pattern, self.renames.tokens) is not None
+
+    def consumer(self, name: str, old: ConsumerDecl) -> Iterator[Change]:
+        path, new = ("consumers", name), self.new.consumers.get(name)
+        if new is None:
+            yield _change("source", path, f"removed: code that says consumers.{names.snake(name)} no longer runs")
+            return
+        chosen = old.filter["subject"] if old.filter else ""
+        subject = (self.renames.subjects[chosen] or "") if chosen else ""
+        stream = self.new.subjects[subject].stream if subject else self.renames.streams.get(old.stream, old.stream)
+        if stream != new.stream:
+            yield _change("consumer", (*path, "stream"), f"consumes {new.stream}, and consumed {old.stream}")
+            return
+        asked = {self.renames.tokens.get(token, token): value for token, value in (old.filter or {}).items()}
+        if (asked | {"subject": subject} if chosen else asked) == (new.filter or {}):
+            return  # whatever else it receives now is a change of the subject, or of the stream
+        now, was = (", ".join(sorted(taken(spec, decl))) for spec, decl in ((self.new, new), (self.old, old)))
+        if now != was:
+            yield _change("consumer", (*path, "filter"), f"receives {now}, and received {was}")

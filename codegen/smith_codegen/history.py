@@ -1,0 +1,44 @@
+"""Files as they were: the one place that asks git."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from .errors import SpecError, SpecErrors
+
+
+def show(revision: str, path: str) -> str:
+    """The text of the file `path` at a revision of the repository that it is in. `path` need not exist now.
+
+    Raises `SpecErrors` where git, the repository, the revision or the file is missing, `UnicodeDecodeError` where it is no UTF-8.
+    """
+    whole = Path(path).absolute()
+    folder = next(parent for parent in whole.parents if parent.is_dir())
+    at = f"git:{revision}:{path}"
+    if not revision or revision.startswith("-"):
+        fix = "write git:REV or git:REV:PATH, such as git:main"
+        raise SpecErrors([SpecError(f"{revision!r} is no revision", fix=fix, file=at)])
+
+    def git(*words: str, problem: str, fix: str) -> bytes:
+        try:
+            environment = os.environ | {"LC_ALL": "C"}
+            done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, timeout=60, check=False)
+        except FileNotFoundError:
+            problem, fix = "git is not installed, or not on PATH", "install it, or give a file"
+        except subprocess.TimeoutExpired:
+            problem, fix = f"git {words[0]} took more than 60 seconds", "try it by hand, or give a file"
+        else:
+            if done.returncode == 0:
+                return done.stdout
+            if words[0] == "rev-parse" and done.stderr:
+                problem = f"{problem}: {done.stderr.decode('utf-8', 'replace').strip()}"
+        raise SpecErrors([SpecError(problem, fix=fix, file=at)])
+
+    git("rev-parse", "--git-dir", problem=f"no repository of git at {folder}", fix="run it inside of one, or give a file")
+    fix = "git log shows which there are; where a clone is shallow or of one branch, git fetch it first"
+    tree = git("rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}", problem=f"no revision {revision!r}", fix=fix)
+    inside = f"{tree.decode().strip()}:./{whole.relative_to(folder).as_posix()}"
+    fix = f"say where it was: git:{revision}:PATH"
+    return git("cat-file", "blob", inside, problem=f"no file {path} at {revision}", fix=fix).decode("utf-8")

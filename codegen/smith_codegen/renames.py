@@ -1,0 +1,250 @@
+"""What of an old spec stands in a new one, if perhaps under another name: told by what it looks like on the wire, where names of Python
+do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from . import fieldtypes, names, patterns
+from .fieldtypes import FieldType
+from .patterns import TAIL, Open, Positions
+from .placeholders import PLACEHOLDER, split
+from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl
+
+Kind = Literal["wire", "consumer", "source"]
+"""What a change breaks: see `compat.py`."""
+
+Pair = tuple[str, str]
+
+
+class Renames:
+    """Old name -> new name. `tokens`, `messages` and `streams` leave out what is gone; in `subjects` that is None.
+
+    A subject that stands in both under one name, but changed, is paired with itself, unless another is what it was.
+    """
+
+    def __init__(self, old: Spec, new: Spec) -> None:
+        self.old = old
+        self.new = new
+        self.tokens = {name: name for name in old.tokens if name in new.tokens}
+        self.messages = {name: name for name in old.messages if name in new.messages}
+        self.streams = {name: name for name in old.streams if name in new.streams}
+        self.tokens.update(self._tokens())
+        self.streams.update(self._streams())
+        self.messages.update(self._messages())
+        self.subjects = self._subjects()
+
+    # ---- names
+
+    def _tokens(self) -> dict[str, str]:
+        """Those that stand in the place of an old one, in a pattern that is otherwise the same on the wire."""
+        found: dict[str, str] = {}
+        shapes = {self.skeleton(self.new, decl): decl for decl in self.new.subjects.values()}
+        for decl in self.old.subjects.values():
+            now = shapes.get(self.skeleton(self.old, decl))
+            for one, other in zip(_tokens(decl.pattern), _tokens(now.pattern) if now else [], strict=False):
+                if one not in self.new.tokens and other not in self.old.tokens and other not in found.values():
+                    found.setdefault(one, other)
+        return found
+
+    def _streams(self) -> dict[str, str]:
+        """New ones that capture all of one that is gone."""
+        fresh = {name: decl.subjects for name, decl in self.new.streams.items() if name not in self.old.streams}
+        return {
+            name: other
+            for name, decl in self.old.streams.items()
+            for other, subjects in fresh.items()
+            if name not in self.new.streams and all(carried(one, subjects) for one in decl.subjects)
+        }
+
+    def _messages(self) -> dict[str, str]:
+        """New ones of the same form; that which the same subject carries comes first."""
+        found: dict[str, str] = {}
+        fresh = sorted(name for name in self.new.messages if name not in self.old.messages)
+        for name in sorted(self.old.messages):
+            if name in self.new.messages:
+                continue
+            at = [subject for subject, decl in self.old.subjects.items() if decl.message == name]
+            heirs = {self.new.subjects[subject].message for subject in at if subject in self.new.subjects}
+            for other in sorted(fresh, key=lambda one: one not in heirs):
+                if self.same_form(name, other):
+                    found[name] = other
+                    fresh.remove(other)
+                    break
+        return found
+
+    def _subjects(self) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for name, old in self.old.subjects.items():
+            same = self.new.subjects.get(name)
+            if same is not None and replaced(self.old, old.pattern, self.new, same.pattern, self.tokens) is not None:
+                found[name] = name
+        changed = {name: old for name, old in self.old.subjects.items() if name not in found}
+        free = {name: new for name, new in self.new.subjects.items() if name not in found}
+        for name, old in changed.items():
+            heir = next((other for other, new in free.items() if self._is(old, new)), None)
+            if heir is not None:
+                found[name] = heir
+                del free[heir]
+        for name in changed:
+            found.setdefault(name, name if name in free else None)
+        return found
+
+    def _is(self, old: SubjectDecl, new: SubjectDecl) -> bool:
+        return (
+            replaced(self.old, old.pattern, self.new, new.pattern, self.tokens) is not None
+            and (self.same_message(old.message, new.message) or self.same_form(old.message, new.message))
+            and self.stream(old) == new.stream
+        )
+
+    def stream(self, old: SubjectDecl) -> str | None:
+        """The stream that keeps an old subject, as it is called now."""
+        return None if old.stream is None else self.streams.get(old.stream, old.stream)
+
+    # ---- forms on the wire
+
+    @staticmethod
+    def skeleton(spec: Spec, decl: SubjectDecl) -> tuple[object, ...]:
+        """A pattern with what each token looks like instead of what it is called."""
+        return tuple(form if (form := _form(spec, piece)) else piece for piece in split(decl.pattern))
+
+    def same_message(self, old: str, new: str) -> bool:
+        """Whether it is the same declaration, whatever may have changed in it."""
+        return old == new == "bytes" or (old in self.messages and self.messages[old] == new)
+
+    def same_form(self, old: str, new: str, assumed: frozenset[Pair] = frozenset()) -> bool:
+        """Whether two messages look the same on the wire. `assumed` are pairs that are being compared: messages may hold themselves."""
+        if (old, new) in assumed:
+            return True
+        a, b = self.old.messages.get(old), self.new.messages.get(new)
+        if a is None or b is None or a.id != b.id or a.by != b.by:
+            return False
+        groups, others = _groups(a), _groups(b)
+        assumed |= {(old, new)}
+        return groups.keys() == others.keys() and all(
+            fields.keys() == others[value].keys()
+            and all(self._same_field(decl, others[value][name], assumed) for name, decl in fields.items())
+            for value, fields in groups.items()
+        )
+
+    def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: frozenset[Pair]) -> bool:
+        kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
+        same = (old.default, old.min, old.max) == (new.default, new.min, new.max)
+        return same and all(kind == "source" for kind, _ in kinds)
+
+    def types(self, old: FieldType, new: FieldType, assumed: frozenset[Pair] = frozenset()) -> Iterator[tuple[Kind, str]]:
+        """What breaks where a field of type `old` becomes one of type `new`."""
+        if old.optional and not new.optional:
+            yield "wire", "cannot be null or absent any more"
+        elif new.optional and not old.optional:
+            yield "consumer", "may be null or absent now: older readers refuse that"
+        was, now = _token_of(self.old, old), _token_of(self.new, new)
+        if was is not None and now is not None and self.tokens.get(was) == now:
+            return  # whatever has changed is a change of the token
+        a, b = _plain(self.old, old), _plain(self.new, new)
+        if a.kind != b.kind:
+            yield "wire", f"is {_word(new)}, and was {_word(old)}"
+        elif a.item is not None and b.item is not None:
+            yield from self.types(a.item, b.item, assumed)
+        elif a.kind == "enum":
+            yield from changed_values(a.values, b.values)
+        elif a.kind == "ref":
+            if not self.same_message(a.name, b.name):
+                same = self.same_form(a.name, b.name, assumed)
+                yield "source" if same else "wire", f"is {_word(new)}, and was {_word(old)}"
+        elif old.name != new.name and (was is None or was in self.tokens):
+            yield "source", f"is {_word(new)}, and was {_word(old)}: the same on the wire"
+
+
+def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[tuple[Kind, str]]:
+    """What breaks where the values of a closed set change."""
+    old, new = tuple(old), tuple(new)
+    removed, added = [value for value in old if value not in new], [value for value in new if value not in old]
+    if removed:
+        yield "wire", f"{', '.join(removed)} removed"
+    if added and len(removed) < len(old):  # else it is another set, and there is no more to say
+        yield "consumer", f"{', '.join(added)} added: older readers do not know it"
+
+
+def replaced(old: Spec, pattern: str, new: Spec, other: str, tokens: dict[str, str]) -> dict[str, str] | None:
+    """Tokens of `pattern` in whose place `other` has one of another name that looks the same; None if the two differ on the wire.
+
+    Tokens that have changed places look the same, but are not.
+    """
+    pieces, others = split(pattern), split(other)
+    if len(pieces) != len(others):
+        return None
+    before = {tokens.get(name, name) for name in _tokens(pattern)}
+    found = {}
+    for piece, now in zip(pieces, others, strict=True):
+        one, two = PLACEHOLDER.fullmatch(piece), PLACEHOLDER.fullmatch(now)
+        if one is None or two is None:
+            if piece != now:
+                return None
+        elif tokens.get(one[1]) != two[1]:
+            swapped = two[1] in before or tokens.get(one[1], one[1]) in _tokens(other)
+            if swapped or _form(old, piece) != _form(new, now):
+                return None
+            found[one[1]] = two[1]
+    return found
+
+
+def carried(pattern: str, others: Iterable[str]) -> bool:
+    """Whether every subject that `pattern` matches is matched by one of `others` too."""
+    paths = [patterns.positions(other) for other in others]
+    longest = max(map(len, paths), default=0)
+    return all(any(patterns.covers(path, piece) for path in paths) for piece in _unrolled(patterns.positions(pattern), longest))
+
+
+def _unrolled(path: Positions, longest: int) -> Iterator[Positions]:
+    """`a.>` as `a.*`, `a.*.*` and so on, up to what is longer than any pattern that may cover it: `a.*` and `a.*.>` cover it together."""
+    while path[-1] == TAIL and len(path) <= longest:
+        yield (*path[:-1], Open())
+        path = (*path[:-1], Open(), TAIL)
+    yield path
+
+
+def _tokens(pattern: str) -> list[str]:
+    return PLACEHOLDER.findall(pattern)
+
+
+def _form(spec: Spec, piece: str) -> tuple[object, ...] | None:
+    """What a placeholder looks like on the wire; None for a literal."""
+    match = PLACEHOLDER.fullmatch(piece)
+    if match is None:
+        return None
+    decl = spec.tokens[match[1]]
+    return (decl.base, decl.format or "d", decl.min, decl.max, frozenset(decl.exclude), frozenset(decl.enum or ()))
+
+
+def _groups(decl: MessageDecl) -> dict[str, dict[str, FieldDecl]]:
+    return {"": decl.fields, **decl.params}
+
+
+def _token_of(spec: Spec, kind: FieldType) -> str | None:
+    """The token whose type it is."""
+    if kind.kind != "ref":
+        return None
+    return next((name for name, decl in spec.tokens.items() if names.type_name(name, decl.newtype) == kind.name), None)
+
+
+def _plain(spec: Spec, kind: FieldType) -> FieldType:
+    """The type of a token as what stands in JSON; every other as it is."""
+    token = _token_of(spec, kind)
+    if token is None:
+        return kind
+    decl = spec.tokens[token]
+    return FieldType("enum", values=decl.enum) if decl.enum is not None else FieldType(decl.base)
+
+
+def _word(kind: FieldType) -> str:
+    """A type as a spec writes it."""
+    if kind.item is not None:
+        plain = f"{kind.kind}[{_word(kind.item)}]"
+    elif kind.kind == "enum":
+        plain = f"enum:{'|'.join(kind.values)}"
+    else:
+        plain = kind.name or kind.kind
+    return f"{plain}?" if kind.optional else plain
