@@ -85,4 +85,4 @@ def run_tests(session: nox.Session) -> None:
     session.install(f"{wheel}[{EXTRAS}]", *group("test"), *group("typing"))
     # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.run("pytest", *session.posargs, env={"SMITH_TEST_WHEEL": "1"})
+    session.run("pytest", *session.posargs, env={"SMITH_TEST_WHEEL": str(wheel.resolve())})

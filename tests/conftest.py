@@ -19,7 +19,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
-    # Set by `nox -s tests`: what is tested must be the wheel, not the checkout.
+    # Set by `nox -s tests` to the path of the wheel: what is tested must be that, not the checkout.
     if os.environ.get("SMITH_TEST_WHEEL") and "site-packages" not in str(smith_sdk.__file__):
         pytest.exit(f"smith_sdk comes from {smith_sdk.__file__}, not from the installed wheel", returncode=3)
 

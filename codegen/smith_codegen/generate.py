@@ -20,13 +20,13 @@ def run(given: argparse.Namespace) -> int:
     if missing:
         print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
         return 2
-    from . import advice, sources
+    from . import cautions, sources
     from .compile import emit
     from .publish import ForeignFiles, compare, publish
 
     spec = sources.load(given.spec)
     files = emit(spec, out=given.out)
-    for warning in advice.warnings(spec):
+    for warning in cautions.warnings(spec):
         print(f"warning: {warning}", file=sys.stderr)
     try:
         drift = compare(files, given.out) if given.check else publish(files, given.out)
