@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841, RUF006
+# ruff: noqa: B018, F401, F841, RUF006
 # fmt: off
 """Wrong uses of the asyncio face. Each line that ends in the marker must be refused by every checker, and no other."""
 
@@ -56,6 +56,11 @@ async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1In
     await bus.execute(read.params, timeout=5)  # error
     (await bus.execute(read, timeout=5)).params  # error
     FsReadV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x"))  # error
+
+
+def names() -> None:
+    from smith_sdk import Wroker  # error
+    from smith_sdk.aio import AsyncSmithBuss  # error
 
 
 async def receive(bus: AsyncSmithBus) -> None:

@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841
+# ruff: noqa: B018, F401, F841
 # fmt: off
 """Wrong uses of the blocking face. Each line that ends in the marker must be refused by every checker, and no other."""
 
@@ -61,6 +61,12 @@ def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, resul
 def threads(bus: SmithBus, pool: Executor, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult) -> None:
     pool.submit(bus.publish, subjects.intents.raw.of(read), fetch)  # error
     pool.submit(bus.publish, "smith.results.abc", result)  # error
+
+
+def names() -> None:
+    smith_sdk.Wroker  # error
+    from smith_sdk import SmithBuss  # error
+    from smith_sdk.sync import Wroker  # error
 
 
 def receive(bus: SmithBus) -> None:
