@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import nats
 import pytest
-from readme_blocks import Block, nox_sessions, python_blocks, run, run_until_sigterm, shell_lines, type_check
+from readme_blocks import Block, code_blocks, nox_sessions, python_blocks, run, run_until_sigterm, shell_lines, type_check
 
 from smith_sdk.server import EmbeddedServer
 
@@ -100,6 +101,30 @@ def test_the_block_runs(block: Block, url: str, tmp_path: Path) -> None:
 def test_the_blocks_that_run_pass_mypy_strict(tmp_path: Path) -> None:
     outcome = type_check(RUN, tmp_path)
     assert outcome.status == 0, outcome.output
+
+
+def test_the_spec_and_every_command_for_it(tmp_path: Path) -> None:
+    config, spec = [block.code for block in code_blocks(README) if block.language == "toml"]
+    (tmp_path / "pyproject.toml").write_text(f"{config}mypy_path = 'src'\n")
+    (tmp_path / "subjects.toml").write_text(spec)
+    (tmp_path / "src" / "brew_bus").mkdir(parents=True)
+    for name in ("__init__.py", "py.typed"):
+        (tmp_path / "src" / "brew_bus" / name).write_text("")
+    who = ["git", "-c", "user.name=x", "-c", "user.email=x@example.com"]
+    for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*who, *command], cwd=tmp_path, check=True, timeout=30)
+    lines = [line for line in shell_lines(README) if line.startswith("smith-codegen ")]
+    assert len(lines) == 5
+    for line in lines:
+        done = subprocess.run(
+            [sys.executable, "-m", "smith_codegen.cli", *shlex.split(line, comments=True)[1:]],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("block", REFUSED, ids=by_line)
