@@ -1,0 +1,303 @@
+"""The eleven traps of the typing design, each with a test that fails when the trap is reopened; this file is their index.
+
+| trap | where it is tested |
+|---|---|
+| 1 covariant `Subject`, `Cap` | here: `test_a_reopened_hole_is_seen` |
+| 2 visible `__getattr__`, aliased `TYPE_CHECKING` | here: `test_a_reopened_hole_is_seen` |
+| 3 a consumer's mypy that checks nothing | `tests/codegen/test_doctor.py` |
+| 4 unannotated functions | `tests/codegen/test_doctor.py` |
+| 5 `Any` and `cast` go past every checker | `tests/server/test_refusals.py`; here, without the check at run time |
+| 6 errors that name nothing | here: `test_an_error_names_the_type_variable`, `test_a_reopened_hole_is_seen` |
+| 7 filters as varargs, a generic root | here: `test_a_reopened_hole_is_seen` |
+| 8 hand-made subjects, tokenless subjects | here: `test_a_reopened_hole_is_seen` |
+| 9 decoding by tag | here: `test_a_payload_is_decoded_by_its_subject`, and the types of filters in `test_a_reopened_hole_is_seen` |
+| 10 signatures over what was encoded again | `tests/unit/test_signing.py`, `tests/server/test_signing.py` |
+| 11 generated code that Python does not take | here: `test_nothing_is_written_that_python_does_not_take` |
+
+A hole in the types is reopened by changing the text of a copy of the SDK; then `mypy --strict` must judge some line of `tests/typing`
+otherwise than its marks do, so that the tests there would fail.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from checkers import FILES, HERE, MYPY, Found, false_alarms, let_through, read_mypy
+
+import smith_sdk
+from smith_codegen import render
+from smith_codegen.cli import main
+from smith_sdk import Message
+from smith_sdk.errors import PayloadDecodeError
+from smith_sdk.protocol import HttpFetchV1Intent, HttpFetchV1Params, Intent
+from smith_sdk.subjects import parse
+from smith_sdk.subjects.intents import raw
+from smith_sdk.subjects.logs import errors, service
+from smith_sdk.topology import CONTRACT
+
+TESTS = Path(__file__).parents[1]
+SDK = Path(smith_sdk.__file__).parent
+ACME = Path(__file__).with_name("acme.toml")
+
+Edit = tuple[str, str, str]
+"""A file of the SDK, what to look for (a regular expression) and what to put there."""
+
+GUARD = r"    if TYPE_CHECKING:\n\n        def __init__\(self, \*, only_generated_classes_can_be_made: Never\) -> None: \.\.\.\n"
+HIDDEN = r"\nelse:\n(    # Checkers must not see this[^\n]*\n)"
+
+HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
+    "1: covariant Subject": (
+        (
+            ("contract.py", r"class Subject\(AnySubject, Generic\[MessageT\]", "class Subject(AnySubject, Generic[M_co]"),
+            ("contract.py", r"Subject\(Subject\[MessageT\], Generic\[MessageT\]", "Subject(Subject[M_co], Generic[M_co]"),
+        ),
+        "carry(to_read, every)",
+    ),
+    "1: covariant Cap": (
+        (("contract.py", r"class Cap\(str, Generic\[MessageT\]\)", "class Cap(str, Generic[M_co])"),),
+        "send(capability.fs_read_v1, every)",
+    ),
+    "2: __getattr__ of the SDK": ((("__init__.py", HIDDEN, r"\nif True:\n\1"),), "from smith_sdk import Wroker"),
+    "2: __getattr__ of the subjects": ((("subjects/__init__.py", HIDDEN, r"\nif True:\n\1"),), "subjects.intent  # error"),
+    "2: aliased TYPE_CHECKING": (
+        (
+            ("subjects/__init__.py", "import TYPE_CHECKING", "import TYPE_CHECKING as CHECKING"),
+            ("subjects/__init__.py", "if TYPE_CHECKING", "if CHECKING"),
+        ),
+        "subjects.intent  # error",
+    ),
+    "6: loose envelope": (
+        (("contract.py", r"payload: MessageT\) -> Envelope", "payload: Any) -> Envelope"),),
+        "to_read.envelope(fetch)",
+    ),
+    "7: filters as varargs": (
+        tuple(
+            (f"{face}/bus.py", r"(def subscribe\(self, )(what: Subscribable\[M, )S(\]\) -> Subscription\[M, )S", r"\1*\2Any\3Any")
+            for face in ("aio", "sync")
+        ),
+        "bus.subscribe(subjects.results.filter(), subjects.audit.policy.filter())",
+    ),
+    "7: generic root": (
+        (
+            ("contract.py", r"class AnySubject\(msgspec\.Struct,", "class AnySubject(msgspec.Struct, Generic[MessageT],"),
+            ("contract.py", r"class Subject\(AnySubject,", "class Subject(AnySubject[MessageT],"),
+        ),
+        'S = TypeVar("S", bound=AnySubject)',
+    ),
+    "8: hand-made subjects": ((("contract.py", GUARD, ""),), "carry(StreamSubject[FsReadV1Intent](), read)"),
+    "8: no __init__ where there is no token": (
+        (("subjects/_gitlab.py", r"        def __init__\(self\) -> None: \.\.\.\n", "        pass\n"),),
+        "subjects.gitlab.event_mr()",
+    ),
+    "9: what a wildcard receives": (
+        (("subjects/_logs.py", r"LogsService \| LogsErrors \| LogsPerformance", "LogsService"),),
+        "only: Filter[LogEntry",
+    ),
+}
+
+
+# ---- holes in the types
+
+
+class Judged:
+    """What `mypy --strict` says about `tests/typing` with a changed copy of the SDK."""
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.otherwise = [
+            line for name in FILES for line in (*let_through(found, name, "mypy"), *false_alarms(found, name, "mypy"))
+        ]
+
+
+def edited(room: Path, edits: tuple[Edit, ...]) -> None:
+    """Put a copy of the SDK with `edits` into `room`."""
+    shutil.copytree(SDK, room / "copy" / "smith_sdk", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, old, new in edits:
+        path = room / "copy" / "smith_sdk" / file
+        before = path.read_text()
+        after = re.sub(old, new, before)
+        assert after != before, f"{file} has no {old!r}: the hole is not reopened"
+        path.write_text(after)
+
+
+def judge(room: Path, edits: tuple[Edit, ...] = ()) -> Judged:
+    """Run `mypy --strict` in `room`, where a cache of another run may be."""
+    edited(room, (*edits, ("contract.py", r"\Z", "\nOF_THE_COPY = True\n")))
+    for name in FILES:
+        shutil.copy(HERE / name, room)
+    (room / "which.py").write_text("from smith_sdk.contract import OF_THE_COPY\n")
+    done = subprocess.run(
+        [*MYPY, "--cache-dir=.cache", "--strict", *FILES, "which.py"],
+        cwd=room,
+        env={**os.environ, "MYPYPATH": "copy"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = read_mypy(done.stdout)
+    assert ("which.py", 1) not in found, f"the installed SDK was checked, not its copy: {done.stdout}"
+    return Judged(found)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Judged]]:
+    """What is judged with the hole of that name reopened; "" is the SDK as it is. Two at a time, each with the cache of the latter."""
+    top = tmp_path_factory.mktemp("traps")
+    (top / "as-it-is").mkdir()
+    as_it_is = judge(top / "as-it-is")
+
+    def reopened(number: int, edits: tuple[Edit, ...]) -> Judged:
+        room = top / f"hole-{number}"
+        shutil.copytree(top / "as-it-is" / ".cache", room / ".cache")
+        return judge(room, edits)
+
+    with ThreadPoolExecutor(2) as pool:
+        running = {name: pool.submit(reopened, number, edits) for number, (name, (edits, _)) in enumerate(HOLES.items())}
+        yield lambda name: running[name].result() if name else as_it_is
+
+
+@pytest.mark.timeout(180)
+def test_no_hole_is_open(judged: Callable[[str], Judged]) -> None:
+    assert judged("").otherwise == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_reopened_hole_is_seen(judged: Callable[[str], Judged], hole: str) -> None:
+    _, words = HOLES[hole]
+    otherwise = judged(hole).otherwise
+    assert any(words in line for line in otherwise), "\n".join(otherwise) or "nothing is judged otherwise"
+
+
+@pytest.mark.timeout(180)
+def test_an_error_names_the_type_variable(judged: Callable[[str], Judged], tmp_path: Path) -> None:
+    """Trap 6: mypy says "Cannot infer value of type parameter", so its name must say what does not fit."""
+    names = type_parameters(judged(""))
+    assert names == {"MessageT"}
+    renamed = tuple((f"{face}/bus.py", r"\bMessageT\b", "M") for face in ("aio", "sync"))
+    assert type_parameters(judge(tmp_path, renamed)) != names
+
+
+def type_parameters(judged: Judged) -> set[str]:
+    """The type parameters that errors about a wrong payload of `publish`, `submit` and `emit` name."""
+    messages = (message for messages in judged.found.values() for message in messages)
+    cannot = (re.search(r'infer value of type parameter "(\w+)" of "(publish|submit|emit)" of "\w*Bus"', one) for one in messages)
+    return {match[1] for match in cannot if match}
+
+
+# ---- trap 5: what no checker sees
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (r"self\._contract\.require\(subject\)", "pass", "AttributeError"),
+        (r"if type\(payload\) is not expected:", "if False:", "DID NOT RAISE"),
+    ],
+    ids=["class", "payload"],
+)
+def test_without_the_check_at_run_time_the_test_of_it_fails(old: str, new: str, words: str, tmp_path: Path) -> None:
+    edited(tmp_path, (("aio/bus.py", old, new),))
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "copy")}
+    env.pop("SMITH_TEST_WHEEL", None)
+    test = TESTS / "server" / "test_refusals.py::test_what_got_past_the_type_checker_is_refused_at_run_time"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test)]
+    done = subprocess.run(command, cwd=TESTS.parent, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"smith_sdk: {tmp_path}" in done.stdout
+    assert words in done.stdout
+
+
+# ---- trap 9: decoded by subject
+
+
+def fetch_on_the_subject_of_reads() -> Message[Any, Any]:
+    intent = HttpFetchV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://localhost"))
+    received = SimpleNamespace(subject="smith.intents.raw.fs.read.v1", reply="", data=msgspec.json.encode(intent), headers=None)
+    session: Any = SimpleNamespace(contract=CONTRACT)
+    received_as: Any = received
+    return Message(received_as, session)
+
+
+def test_a_payload_is_decoded_by_its_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A payload on the wrong subject is no payload, even if its own tag says what it is."""
+    with pytest.raises(PayloadDecodeError):
+        _ = fetch_on_the_subject_of_reads().payload
+    monkeypatch.setattr(raw, "message_type", Intent)  # the trap: the union of the filter, told apart by tag
+    assert isinstance(fetch_on_the_subject_of_reads().payload, HttpFetchV1Intent)
+
+
+def test_what_a_wildcard_receives_is_told_apart_by_subject() -> None:
+    assert service.filter(level="error").patterns == ("smith.logs.*.error",)
+    assert isinstance(parse("smith.logs.errors.error"), errors)
+    assert isinstance(parse("smith.logs.api.error"), service)
+
+
+# ---- trap 11: what is about to be written
+
+
+BROKEN = {
+    "ruff cannot read it": ("\ndef broken(:\n", RuntimeError),
+    "only Python refuses it": ("\nreturn 1\n", SyntaxError),
+    "a name bound twice": ("\ndef broken(one, one): ...\n", SyntaxError),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("there", [False, True], ids=["new", "again"])
+def test_nothing_is_written_that_python_does_not_take(
+    case: str, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "acme_bus"
+    if there:
+        assert main([str(ACME), str(out)]) == 0
+    before = contents(tmp_path)
+    text, error = BROKEN[case]
+    rendered = render._with_imports
+    monkeypatch.setattr(render, "_with_imports", lambda body, *sources: rendered(body, *sources) + text)
+    with pytest.raises(error):
+        main([str(ACME), str(out)])
+    assert contents(tmp_path) == before
+    if error is SyntaxError:  # without the check, this would have been written
+        monkeypatch.setattr(render, "compile", lambda *_, **__: None, raising=False)
+        assert main([str(ACME), str(out)]) == 0
+        assert contents(tmp_path) != before
+
+
+def contents(top: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+# ---- what stands elsewhere
+
+
+ELSEWHERE = {
+    "5": ("server/test_refusals.py", r"def test_what_got_past_the_type_checker_is_refused_at_run_time\("),
+    "10: unknown fields": (
+        "unit/test_signing.py",
+        r"def test_a_message_with_an_unknown_field_must_not_be_decoded_and_encoded_again\(",
+    ),
+    "10: absent fields": (
+        "unit/test_signing.py",
+        r"def test_a_message_with_absent_fields_must_not_be_decoded_and_encoded_again\(",
+    ),
+    "10: passed on": ("server/test_signing.py", r"def test_what_is_passed_on_verifies_and_what_is_encoded_again_does_not\("),
+}
+
+
+@pytest.mark.parametrize("trap", ELSEWHERE)
+def test_the_test_of_it_is_there(trap: str) -> None:
+    file, name = ELSEWHERE[trap]
+    assert re.search(name, (TESTS / file).read_text()), f"{file} has no {name}: say here what it is called now"
