@@ -10,7 +10,7 @@ messages, streams and subjects that have only got another name are found first (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -89,13 +89,13 @@ def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) 
         yield _change("wire" if narrower else "consumer", (*path, which), problem)
 
 
-def _absent(decl: FieldDecl) -> Any:
-    """What a field is when it is not there, as JSON; UNSET where it is required."""
+def _absent(decl: FieldDecl) -> str | None:
+    """What a field is when it is not there, as JSON; None where it is required."""
     kind = fieldtypes.parse(decl.type)
     if decl.default is msgspec.UNSET:
-        return b"null" if kind.optional else msgspec.UNSET
-    value = float(decl.default) if kind.kind == "float" and decl.default is not None else decl.default
-    return msgspec.json.encode(value, order="deterministic")
+        return "null" if kind.optional else None
+    value = float(decl.default) if kind.kind == "float" else decl.default
+    return msgspec.json.encode(value, order="deterministic").decode()
 
 
 # ---- everything else
@@ -196,7 +196,7 @@ class _Comparison:
 
     def fields(self, path: Path, old: dict[str, FieldDecl], new: dict[str, FieldDecl]) -> Iterator[Change]:
         for name, decl in new.items():
-            if name not in old and _absent(decl) is msgspec.UNSET:
+            if name not in old and _absent(decl) is None:
                 yield _change("wire", (*path, name), "is new and required: older writers do not give it")
         no_new = all(decl.new is msgspec.UNSET for decl in new.values())
         for name, decl in old.items():
@@ -207,7 +207,7 @@ class _Comparison:
             if decl.new is not msgspec.UNSET and new[name].new is msgspec.UNSET:
                 if no_new:
                     yield _change("source", (*path, name, "new"), "dropped, and it was the last: there is no .new() any more")
-                elif _absent(new[name]) is msgspec.UNSET:
+                elif _absent(new[name]) is None:
                     yield _change("source", (*path, name, "new"), f"dropped: .new() needs {name}")
 
     def field(self, path: Path, old: FieldDecl, new: FieldDecl) -> Iterator[Change]:
@@ -221,13 +221,13 @@ class _Comparison:
         yield from _bounds(path, old, new)
         was, now = _absent(old), _absent(new)
         key = (*path, "default")
-        if now is msgspec.UNSET and was is not msgspec.UNSET:
+        if now is None and was is not None:
             yield _change("wire", key, "dropped: it is required, and older writers may leave it out")
-        elif was is msgspec.UNSET and now is not msgspec.UNSET:
+        elif was is None and now is not None:
             if not any(kind == "consumer" for kind, _ in found):  # made nullable says it already
                 yield _change("consumer", key, "is new: older readers refuse a message without it")
         elif was != now:
-            yield _change("consumer", key, f"is {now.decode()}, and was {was.decode()}: what is left out means something else")
+            yield _change("consumer", key, f"is {now}, and was {was}: what is left out means something else")
 
     # ---- [subjects]
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Final
 
 from .errors import SpecError, SpecErrors
+
+TIMEOUT: Final = 60.0
+"""Seconds that git may take for one answer."""
 
 
 def show(revision: str, path: str) -> str:
@@ -24,11 +28,11 @@ def show(revision: str, path: str) -> str:
     def git(*words: str, problem: str, fix: str) -> bytes:
         try:
             environment = os.environ | {"LC_ALL": "C"}
-            done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, timeout=60, check=False)
+            done = subprocess.run(["git", *words], cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT, check=False)
         except FileNotFoundError:
             problem, fix = "git is not installed, or not on PATH", "install it, or give a file"
         except subprocess.TimeoutExpired:
-            problem, fix = f"git {words[0]} took more than 60 seconds", "try it by hand, or give a file"
+            problem, fix = f"git {words[0]} took more than {TIMEOUT:g} seconds", "try it by hand, or give a file"
         else:
             if done.returncode == 0:
                 return done.stdout
