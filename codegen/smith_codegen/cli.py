@@ -11,7 +11,7 @@ from typing import Final
 from . import generate
 from .errors import SpecErrors
 
-COMMANDS: Final = {"breaking": "breaking", "hash": "hash_command", "lint": "lint"}
+COMMANDS: Final = {"breaking": "breaking", "doctor": "doctor", "hash": "hash_command", "lint": "lint"}
 """What may stand in the place of SPEC, and the module that does it; a file of such a name is written `./hash`."""
 
 
