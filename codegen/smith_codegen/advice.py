@@ -1,38 +1,259 @@
-"""What a spec may say, and better would not: warnings, which stop nothing."""
+"""From the text of a subject, with holes, to the subjects of the spec that it can be, and the typed call to write instead."""
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
 from collections.abc import Iterator
-from math import inf
+from enum import Enum, auto
 
-from .errors import SpecError
-from .spec import ConsumerDecl, Spec, seconds
+import msgspec
 
-_SERVER_WINDOW = 120.0
-"""Seconds for which a stream without `duplicate_window` remembers message ids: the default of nats-server."""
+from . import names
+from .literals import HOLE
+from .placeholders import PLACEHOLDER, split
+from .spec import Spec, TokenDecl
+
+_legal = re.compile("[^.*>\\s\x00-\x20\x7f\ud800-\udfff]+")
+_placeholder = re.compile(r"\{[^{}.]*\}|%(?:\(\w+\))?[sdr]|\$\{?\w+\}?")
+_at_most = 3
+
+_file_suffix = re.compile(
+    "bak|cfg|conf|crt|csv|db|gz|html|ini|js|json|jsonl|lock|log|md|ndjson|parquet|pdf|pem|pickle|pid|pkl|png|pyc?|pyi|rst|sh|so"
+    "|sock|socket|sqlite3?|svg|tar|tgz|tmp|toml|tsv|txt|whl|xml|ya?ml|zip"
+)
+"""The last token of a text that is the name of a file, unless it is used as a subject."""
 
 
-def warnings(spec: Spec) -> Iterator[SpecError]:
-    """Handlers that may publish the same message again after its stream has forgotten the id."""
-    for name, decl in spec.consumers.items():
-        if not spec.is_own(("consumers", name)):
+class How(Enum):
+    """What is done with a text: nothing that is known, or it is the subject of a call."""
+
+    LITERAL = auto()
+    PUBLISH = auto()
+    SUBMIT = auto()
+    SUBSCRIBE = auto()
+    PULL = auto()
+
+    @property
+    def publishes(self) -> bool:
+        return self in (How.PUBLISH, How.SUBMIT)
+
+
+class _Match(msgspec.Struct, frozen=True):
+    """A subject that a text can be. `given` has for each token its value, `HOLE` or `*`; `missed` counts the literals of the pattern
+    that the text does not say."""
+
+    subject: str
+    given: dict[str, str]
+    missed: int
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """What to say of one text: what is wrong with it, and what to use, with the imports which that needs."""
+
+    problem: str
+    use: str
+
+
+class Advisor:
+    """What a spec has to say of texts that look like its subjects."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._roots = tuple(tuple(root.split(".")) for root in spec.roots)
+        self._parts = {name: [_part(spec, piece) for piece in split(decl.pattern)] for name, decl in spec.subjects.items()}
+        self._packages = {name: spec.home(("subjects", name)) for name in spec.subjects}
+
+    def of_text(self, text: str, how: How) -> Advice | None:
+        """What is wrong with `text`, None if nothing: it is no subject under a root of the spec, or not surely one."""
+        tokens = _tokens(text)
+        after = next((tokens[len(root) :] for root in self._roots if tokens[: len(root)] == root), ())
+        if not after or (how is How.LITERAL and not _is_specific(after, text)):
+            return None
+        matches = self._matches(tokens)
+        if how is How.LITERAL and _file_suffix.fullmatch(tokens[-1]):
+            matches = [match for match in matches if not self._ends_open(match.subject)]
+        wide = "*" in tokens or ">" in tokens
+        if matches:
+            return Advice(_problem(how, wide), self._use(matches, how, wide))
+        if how is How.LITERAL or not self._parts:
+            return None
+        close = self._closest(text)
+        problem = f"is no subject of the spec; the closest is {self._spec.subjects[close].pattern}"
+        unknown = {part[0]: "*" if wide else HOLE for part in self._parts[close] if not isinstance(part, str)}
+        return Advice(problem, self._use([_Match(close, unknown, 0)], how, wide))
+
+    def of_typed(self, path: str, source: str, how: How) -> Advice | None:
+        """What to say when the text of `source` is published, an expression made with `path`; None if that is no typed subject."""
+        packages = [package for package in dict.fromkeys(self._packages.values()) if path.startswith(f"{package}.subjects.")]
+        if not packages:
+            return None
+        known = (name for name, package in self._packages.items() if f"{path}.".startswith(f"{package}.subjects.{name}."))
+        subject = max(known, key=len, default=None)
+        call = "bus.publish" if subject is None else self._method(subject, how)
+        return Advice("is a typed subject made text, so nothing checks the payload", f"{call}({source}, payload)")
+
+    def _matches(self, tokens: tuple[str, ...]) -> list[_Match]:
+        """The best first. A text with `>` may be many subjects at once; of any other only the best are what it says."""
+        found = [match for name in self._parts if (match := self._match(name, tokens)) is not None]
+        found.sort(key=lambda match: match.missed)
+        return found if ">" in tokens else [match for match in found if match.missed == found[0].missed]
+
+    def _match(self, subject: str, tokens: tuple[str, ...]) -> _Match | None:
+        parts = self._parts[subject]
+        width = sum(1 if isinstance(part, str) else _width(part[1]) for part in parts)
+        fits = [fit for spread in _spreads(tokens, width) if (fit := _fit(spread, parts)) is not None]
+        if not fits:
+            return None
+        missed = min(fit[0] for fit in fits)
+        given, *others = [fit[1] for fit in fits if fit[0] == missed]
+        return _Match(
+            subject,
+            {token: value if all(other[token] == value for other in others) else HOLE for token, value in given.items()},
+            missed,
+        )
+
+    def _ends_open(self, subject: str) -> bool:
+        last = self._parts[subject][-1]
+        return not isinstance(last, str) and last[1].enum is None
+
+    def _closest(self, text: str) -> str:
+        patterns = {decl.pattern: name for name, decl in self._spec.subjects.items()}
+        return patterns[difflib.get_close_matches(text.replace(HOLE, "{}"), patterns, n=1, cutoff=0)[0]]
+
+    # ---- what to write instead
+
+    def _use(self, matches: list[_Match], how: How, wide: bool) -> str:
+        chosen = matches[:_at_most]
+        filters = wide and not how.publishes
+        imports: dict[str, list[str]] = {}
+        calls = [self._construction(match, filters, imports) for match in chosen]
+        if how.publishes:
+            calls = [f"{self._method(match.subject, how)}({call}, payload)" for match, call in zip(chosen, calls, strict=True)]
+        use = (" | " if filters else " or ").join(calls)
+        if how is How.SUBSCRIBE:
+            use = f"bus.subscribe({use})" if filters else " or ".join(f"bus.subscribe({call})" for call in calls)
+        more = f" and {len(matches) - _at_most} more" if len(matches) > _at_most else ""
+        lines = [f"from {package} import {', '.join(dict.fromkeys(found))}" for package, found in imports.items()]
+        return f"{use}{more}, with {'; '.join(lines)}"
+
+    def _method(self, subject: str, how: How) -> str:
+        if self._spec.subjects[subject].stream is None:
+            return "bus.emit"
+        return "bus.submit" if how is How.SUBMIT else "bus.publish"
+
+    def _construction(self, match: _Match, as_filter: bool, imports: dict[str, list[str]]) -> str:
+        imports.setdefault(self._packages[match.subject], []).append("subjects")
+        arguments = []
+        for name, value in match.given.items():
+            if value not in (HOLE, "*"):
+                arguments.append(f"{name}={self._value(name, value, imports)}")
+            elif value == HOLE or not as_filter:
+                arguments.append(f"{name}=...")
+        return f"subjects.{match.subject}{'.filter' if as_filter else ''}({', '.join(arguments)})"
+
+    def _value(self, token: str, value: str, imports: dict[str, list[str]]) -> str:
+        decl, package = self._spec.tokens[token], self._spec.home(("tokens", token))
+        if token in self._spec.selectors:
+            imports.setdefault(f"{package}.subjects", []).append(token)
+            return f"{token}.{names.snake(value)}"
+        if decl.enum is not None:
+            return json.dumps(value)
+        kind = names.type_name(token, decl.newtype)
+        imports.setdefault(f"{package}.protocol", []).append(kind)
+        return f"{kind}({_number(decl, value) if decl.base == 'int' else json.dumps(value, ensure_ascii=False)})"
+
+
+_Part = str | tuple[str, TokenDecl]
+
+
+def _part(spec: Spec, piece: str) -> _Part:
+    match = PLACEHOLDER.fullmatch(piece)
+    return (match[1], spec.tokens[match[1]]) if match else piece
+
+
+def _width(decl: TokenDecl) -> int:
+    return len(decl.enum[0].split(".")) if decl.enum else 1
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    """Of a text: a token that is not fully known, or that a later formatting will fill, is `HOLE`; an end in "." is a prefix, so `>`."""
+    tokens = _placeholder.sub(HOLE, text).split(".")
+    if tokens[-1] == "" and len(tokens) > 1:
+        tokens[-1] = ">"
+    return tuple(HOLE if HOLE in token and _legal.fullmatch(token.replace(HOLE, "x")) else token for token in tokens)
+
+
+def _is_specific(after: tuple[str, ...], text: str) -> bool:
+    """Whether what follows the root is enough to tell a subject from the name of a logger, a module or a file."""
+    if after[0] in (HOLE, ">"):
+        return ">" in after and not text.endswith(".")
+    return after != ("*",)
+
+
+def _problem(how: How, wide: bool) -> str:
+    if how.publishes:
+        return (
+            "is a wildcard or a prefix, which cannot be published to"
+            if wide
+            else "is published to as text, so nothing checks the payload"
+        )
+    return "is a subject as text" if how is How.LITERAL else "is subscribed to as text, so messages have no type"
+
+
+def _spreads(tokens: tuple[str, ...], width: int) -> Iterator[tuple[str, ...]]:
+    """Every way in which `tokens` stand for `width` wire tokens: a hole and a last `>` may be several."""
+    if not tokens:
+        if width == 0:
+            yield ()
+        return
+    head, *rest = tokens
+    several = head == HOLE or (head == ">" and not rest)
+    for span in range(1, width - len(rest) + 1) if several else (1,):
+        for others in _spreads(tuple(rest), width - span):
+            yield (("*" if head == ">" and not rest else head,) * span) + others
+
+
+def _fit(spread: tuple[str, ...], parts: list[_Part]) -> tuple[int, dict[str, str]] | None:
+    """How many literals of the pattern are not said, and the value of each token; None where it does not fit."""
+    missed, given, at = 0, {}, 0
+    for part in parts:
+        if isinstance(part, str):
+            if spread[at] != part:
+                if spread[at] not in (HOLE, "*"):
+                    return None
+                missed += 1
+            at += 1
             continue
-        for index, subject in enumerate(decl.publishes):
-            stream = spec.subjects[subject].stream
-            if stream is None:
-                continue
-            declared = spec.streams[stream].duplicate_window
-            window = _SERVER_WINDOW if declared is None else seconds(declared)
-            if _span(decl) > window:
-                again = "without end" if _span(decl) == inf else f"up to {_span(decl):g} s later (ack_wait x max_attempts)"
-                yield spec.error(
-                    ("consumers", name, "publishes", str(index)),
-                    f"its handler may run again {again}, and {stream} forgets message ids after {window:g} s: "
-                    f"what it publishes to {subject} could be stored twice",
-                    f"raise streams.{stream}.duplicate_window, lower ack_wait or max_attempts, or let readers expect duplicates",
-                )
+        name, decl = part
+        found = spread[at : at + _width(decl)]
+        at += len(found)
+        if not _admits(decl, found):
+            return None
+        given[name] = HOLE if HOLE in found else "*" if "*" in found else ".".join(found)
+    return missed, given
 
 
-def _span(decl: ConsumerDecl) -> float:
-    """Seconds from the first run of a handler to the last, where each but the last ends without a verdict."""
-    return inf if decl.max_attempts < 0 else seconds(decl.ack_wait) * decl.max_attempts
+def _admits(decl: TokenDecl, found: tuple[str, ...]) -> bool:
+    if decl.enum is not None:
+        return any(
+            all(one in (HOLE, "*", other) for one, other in zip(found, value.split("."), strict=True)) for value in decl.enum
+        )
+    (one,) = found
+    if one in (HOLE, "*"):
+        return True
+    if decl.base == "int":
+        return _number(decl, one) is not None
+    return _legal.fullmatch(one) is not None and one not in decl.exclude
+
+
+def _number(decl: TokenDecl, text: str) -> int | None:
+    """The int that is written `text`, None where it is none that the token can have."""
+    form = decl.format or "d"
+    try:
+        number = int(text, 16 if form.endswith("x") else 10)
+    except ValueError:
+        return None
+    within = (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)
+    return number if within and format(number, form) == text else None

@@ -1,0 +1,217 @@
+"""What `smith-codegen lint` finds in one file: which expressions are looked at, as what, and which are left alone."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from .advice import Advice, Advisor, How
+from .literals import HOLE, Names, Reader
+
+SILENCER: Final = "# smith: raw-subject"
+"""The comment that keeps a subject as text, on a line of the expression."""
+
+_silencer = re.compile(r"#\s*smith:\s*raw-subject\b")
+
+_subject_calls: Final = {
+    "publish": How.PUBLISH,
+    "request": How.PUBLISH,
+    "emit": How.PUBLISH,
+    "publish_async": How.SUBMIT,
+    "submit": How.SUBMIT,
+    "subscribe": How.SUBSCRIBE,
+    "queue_subscribe": How.SUBSCRIBE,
+    "pull_subscribe": How.PULL,
+    "pull_subscribe_bind": How.PULL,
+}
+"""Calls whose first argument, or `subject`, is a subject."""
+
+_naming_call = re.compile(
+    "getLogger|get_logger|getChild|import_module|__import__|find_spec|importorskip|patch|setattr|delattr|open|Path|PurePath"
+    "|get_tracer|get_meter|start_span|start_as_current_span|set_attribute|create_(counter|up_down_counter|histogram|gauge)"
+)
+"""Calls whose first argument, or `name`, is the dotted name of something else: a logger, a module, a file, a metric."""
+
+_type_call = re.compile("cast|TypeVar|ParamSpec|ForwardRef")
+_type_maker = re.compile(
+    "Literal|Optional|Union|Annotated|ClassVar|Final|Callable|Iterable|Iterator|Sequence|Mapping|Awaitable"
+    "|list|dict|set|tuple|type|List|Dict|Set|Tuple|Type"
+)
+
+
+class Finding(msgspec.Struct, frozen=True, order=True):
+    """One subject as text. Lines and columns count from 1; in `subject`, `{}` stands for what is not known."""
+
+    file: str
+    line: int
+    column: int
+    subject: str
+    problem: str
+    use: str
+
+
+class NotPython(Exception):
+    """A file that cannot be read as Python; the message names the file and the line."""
+
+
+def find(data: bytes, file: str, advisor: Advisor) -> list[Finding]:
+    """Everything in one file, in the order of its lines; raises `NotPython`."""
+    text = _decoded(data, file)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of "\d" and the like its author hears elsewhere
+            tree = ast.parse(text, file)
+        silenced = _silenced(text)
+        return sorted(_Search(tree, text.split("\n"), silenced, file, advisor).run())
+    except SyntaxError as error:
+        raise NotPython(f"{file}:{error.lineno or 1}: no Python: {error.msg}") from None
+    except (ValueError, tokenize.TokenError) as error:
+        raise NotPython(f"{file}:1: no Python: {error}") from None
+    except (RecursionError, MemoryError):  # the latter is how the parser of Python 3.11 says it
+        raise NotPython(f"{file}:1: is nested too deeply to be read") from None
+
+
+def _decoded(data: bytes, file: str) -> str:
+    """As Python decodes it: PEP 263, every line ending a newline."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        text = data.decode(encoding)
+    except SyntaxError as error:
+        raise NotPython(f"{file}:1: no Python: {error.msg}") from None
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise NotPython(f"{file}:{line}: no Python: not {error.encoding} ({error.reason})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _silenced(text: str) -> frozenset[int]:
+    if not _silencer.search(text):
+        return frozenset()
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return frozenset(
+        token.start[0] for token in tokens if token.type == tokenize.COMMENT and _silencer.search(token.string) is not None
+    )
+
+
+class _Search:
+    def __init__(self, tree: ast.Module, lines: list[str], silenced: frozenset[int], file: str, advisor: Advisor) -> None:
+        self.tree = tree
+        self.lines = lines
+        self.silenced = silenced
+        self.file = file
+        self.advisor = advisor
+        self.names = Names(tree)
+        self.reader = Reader(self.names)
+        self.done = self.reader.parts
+
+    def run(self) -> Iterator[Finding]:
+        """Walk the tree from the outside in: what was read as a part of a larger text is not looked at on its own."""
+        waiting: list[ast.AST] = [self.tree]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.Call):
+                yield from self._of_call(node)
+            elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+                self._leave(node.right)  # pathlib: directory / "name"
+            if isinstance(node, ast.expr) and id(node) not in self.done:
+                yield from self._of_text(node, How.LITERAL)
+            waiting.extend(_within(node))
+
+    def _of_call(self, call: ast.Call) -> Iterator[Finding]:
+        name = _name(call.func)
+        how = _subject_calls.get(name.lstrip("_"))
+        if how is not None:
+            for given in _argument(call, "subject"):
+                yield from self._of_subject(given, how, call.func.end_lineno)
+        elif _naming_call.fullmatch(name):
+            for given in _argument(call, "name"):
+                self._leave(given)
+
+    def _leave(self, expr: ast.expr) -> None:
+        self.reader.read(expr)  # its parts as well
+        self.done.add(id(expr))
+
+    def _of_subject(self, expr: ast.expr, how: How, first: int | None) -> Iterator[Finding]:
+        """Findings in the subject argument of a call whose name stands on line `first`."""
+        match expr:
+            case ast.IfExp(body=body, orelse=orelse):
+                branches = [body, orelse]
+            case ast.BoolOp(values=values):
+                branches = values
+            case ast.NamedExpr(value=value):
+                branches = [value]
+            case _:
+                branches = []
+        for branch in branches:
+            yield from self._of_subject(branch, how, first)
+        if not branches:
+            inner = self.reader.rendered(expr) if how.publishes else None
+            path = None if inner is None else self.names.path(inner)
+            if inner is not None and path is not None:
+                advice = self.advisor.of_typed(path, ast.unparse(inner), how)
+                yield from self._finding(expr, ast.unparse(inner), advice, first)
+            yield from self._of_text(expr, how, first)
+
+    def _of_text(self, expr: ast.expr, how: How, first: int | None = None) -> Iterator[Finding]:
+        text = self.reader.read(expr)
+        if text is None or (how is How.LITERAL and self.reader.is_mere_name(expr)):
+            return
+        self.done.add(id(expr))
+        yield from self._finding(expr, text.replace(HOLE, "{}"), self.advisor.of_text(text, how), first)
+
+    def _finding(self, expr: ast.expr, subject: str, advice: Advice | None, first: int | None) -> Iterator[Finding]:
+        lines = range(first or expr.lineno, (expr.end_lineno or expr.lineno) + 1)
+        if advice is not None and self.silenced.isdisjoint(lines):
+            column = len(self.lines[expr.lineno - 1].encode()[: expr.col_offset].decode(errors="replace")) + 1
+            yield Finding(self.file, expr.lineno, column, subject, advice.problem, advice.use)
+
+
+def _name(func: ast.expr) -> str:
+    match func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
+
+
+def _argument(call: ast.Call, keyword: str) -> Iterator[ast.expr]:
+    """The first positional argument, or the one that is given by `keyword`."""
+    if call.args:
+        if not isinstance(call.args[0], ast.Starred):
+            yield call.args[0]
+    else:
+        yield from (given.value for given in call.keywords if given.arg == keyword)
+
+
+def _within(node: ast.AST) -> Iterable[ast.AST]:
+    """The nodes inside `node` that are code: no docstrings and other strings that do nothing, no types, no `__all__`."""
+    match node:
+        case ast.Expr(value=ast.Constant() | ast.JoinedStr()):
+            return ()
+        case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.AugAssign(target=ast.Name(id="__all__")):
+            return ()
+        case ast.AnnAssign(target=ast.Name(id="__all__")):
+            return ()
+        case ast.AnnAssign(target=target, annotation=annotation, value=value):
+            return (target,) if value is None or _name(annotation) == "TypeAlias" else (target, value)
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return (*node.decorator_list, node.args, *node.body)
+        case ast.ClassDef():
+            return (*node.decorator_list, *node.bases, *node.keywords, *node.body)
+        case ast.arg():
+            return ()
+        case ast.Subscript(value=value) if _type_maker.fullmatch(_name(value)):
+            return ()
+        case ast.Call(func=func) if _type_call.fullmatch(_name(func)):
+            return node.args[1:] if _name(func) == "cast" else ()
+        case _ if type(node).__name__ == "TypeAlias":  # the statement `type X = ...`, from Python 3.12 on
+            return ()
+        case _:
+            return ast.iter_child_nodes(node)

@@ -1,0 +1,100 @@
+"""Find subjects that people's Python writes as text, and say which typed call to use instead.
+
+Files are read whatever their name, directories for *.py; what is hidden, generated or of a virtual environment is passed over.
+The comment `# smith: raw-subject`, on a line of the expression, keeps a subject as it is. Nothing that is read is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from . import checks, sources
+from .advice import Advisor
+from .findings import SILENCER, Finding, NotPython, find
+from .spec import Spec
+
+_default_spec: Final = Path("subjects.toml")
+_default_package: Final = "smith_sdk"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="a file, or a directory to look through")
+    default = f"{_default_spec} of the current directory, else that of the package {_default_package}"
+    parser.add_argument("--spec", type=Path, metavar="SPEC", help=f"the spec (default: {default})")
+    parser.add_argument("--json", action="store_true", help="print a list of objects: file, line, column, subject, problem, use")
+
+
+def run(given: argparse.Namespace) -> int:
+    """0: nothing found; 1: something was; 2: something cannot be read."""
+    advisor = Advisor(_spec(given.spec))
+    found: list[Finding] = []
+    unread: list[str] = []
+    for path in _files(given.paths, unread):
+        try:
+            data = path.read_bytes()
+            if not data.startswith(b"# generated from"):
+                found += find(data, str(path), advisor)
+        except OSError as error:
+            unread.append(f"{path}: {error.strerror or error}")
+        except NotPython as error:
+            unread.append(str(error))
+    if given.json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        for one in found:
+            print(f"{one.file}:{one.line}:{one.column}: {one.subject!r} {one.problem}: use {one.use}")
+        if found:
+            print(f"found: {len(found)}; the comment `{SILENCER}` on its line keeps one as it is", file=sys.stderr)
+    for problem in unread:
+        print(problem, file=sys.stderr)
+    return 2 if unread else 1 if found else 0
+
+
+def _spec(path: Path | None) -> Spec:
+    if path is None and _default_spec.is_file():
+        path = _default_spec
+    found = sources.load_package(_default_package) if path is None else sources.load(path)
+    checks.check(found)
+    return found
+
+
+def _files(paths: list[Path], unread: list[str]) -> Iterator[Path]:
+    """Every file to read, once; what cannot be is said in `unread`."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.is_dir():
+            files = _python_under(path, unread)
+        elif path.is_file():
+            files = iter([path])
+        else:
+            unread.append(f"{path}: {'is no file' if path.exists() else 'no such file or directory'}")
+            continue
+        for file in files:
+            resolved = file.resolve()
+            if resolved not in seen:
+                seen.add(resolved)
+                yield file
+
+
+def _python_under(top: Path, unread: list[str]) -> Iterator[Path]:
+    def cannot(error: OSError) -> None:
+        unread.append(f"{error.filename}: {error.strerror}")
+
+    for where, directories, files in os.walk(top, onerror=cannot):
+        here = Path(where)
+        directories[:] = sorted(name for name in directories if not _passed_over(here / name))
+        for name in sorted(files):
+            if name.endswith(".py") and not name.startswith(".") and (here / name).is_file():
+                yield here / name
+
+
+def _passed_over(directory: Path) -> bool:
+    name = directory.name
+    return name.startswith(".") or name in ("__pycache__", "node_modules") or (directory / "pyvenv.cfg").is_file()
