@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import subprocess
 import sys
 from typing import Any
@@ -283,6 +285,103 @@ def test_parse_of_anything_gives_a_subject_or_an_error_of_ours(text: str) -> Non
     except (UnknownSubject, InvalidToken):
         return
     assert str(parsed) == text
+
+
+# ---- no illegal token gets through, whichever way it comes
+
+anything = st.one_of(
+    st.text(max_size=6),
+    st.text(".*> \t\r\n\x00\x7f\x85\xa0\u2028\u3000ab", min_size=1, max_size=6),
+    st.sampled_from([bad for bad in BAD_TOKENS if isinstance(bad, str)]),
+    st.sampled_from(["fs.read.v1", "FS.READ.V1", "fs.read", "info", "errors"]),
+)
+
+
+def is_legal(subject: str) -> bool:
+    """Whether NATS can carry `subject`. Written apart from the rule of the SDK, to judge it."""
+    tokens = subject.split(".")
+    carried = not any(one in "*>\x7f" or ord(one) <= 0x20 or one.isspace() or 0xD800 <= ord(one) < 0xE000 for one in subject)
+    return carried and all(0 < len(token) <= 256 for token in tokens)
+
+
+WITH_TOKENS = [name for name, cls in CLASSES.items() if cls.__struct_fields__]
+FROM_PAYLOADS = [name for name in WITH_TOKENS if hasattr(CLASSES[name], "of")]
+
+
+def width(cls: type[AnySubject]) -> int:
+    """How many tokens a subject of this class has on the wire; a capability has three."""
+    return cls.PATTERN.count(".") + 1 + 2 * cls.PATTERN.count("{capability}")
+
+
+def check_let_through(cls: Any, subject: Any) -> None:
+    text = str(subject)
+    assert type(subject) is cls
+    assert is_legal(text)
+    assert text.count(".") + 1 == width(cls)
+    assert subjects.parse(text) == subject
+
+
+@pytest.mark.parametrize("name", WITH_TOKENS)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.differing_executors], deadline=None)
+@given(data=st.data())
+def test_no_illegal_token_gets_through(name: str, data: st.DataObject) -> None:
+    cls: Any = CLASSES[name]
+    tokens = {field: data.draw(TOKENS.get(field, token), field) for field in cls.__struct_fields__}
+    field = data.draw(st.sampled_from(cls.__struct_fields__))
+    written = str(cls(**tokens)).split(".")
+    place = data.draw(st.integers(0, len(written) - 1))
+    bad: Any = data.draw(anything | st.integers() | st.booleans() | st.binary(max_size=3))
+    text = bad if isinstance(bad, str) else str(bad)
+    with contextlib.suppress(InvalidToken):
+        check_let_through(cls, cls(**{**tokens, field: bad}))
+    with contextlib.suppress(InvalidToken):
+        (pattern,) = cls.filter(**{field: bad}).patterns
+        assert is_legal(pattern.replace("*", "x"))
+        assert pattern.count(".") + 1 == width(cls)
+        assert covers(str(cls.filter()), pattern)
+        assert pattern.count("*") == str(cls.filter()).count("*") - (3 if field == "capability" else 1)
+    received = [*written[:place], text, *written[place + 1 :]]
+    with contextlib.suppress(InvalidToken):
+        check_let_through(cls, cls.from_tokens(received))
+    with contextlib.suppress(UnknownSubject, InvalidToken):
+        parsed = subjects.parse(".".join(received))
+        assert str(parsed) == ".".join(received)
+        check_let_through(type(parsed), parsed)
+
+
+@pytest.mark.parametrize("name", FROM_PAYLOADS)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
+@given(data=st.data())
+def test_no_illegal_token_gets_through_from_a_payload(name: str, data: st.DataObject) -> None:
+    cls: Any = CLASSES[name]
+    of = inspect.signature(cls.of).parameters
+    others = {field: data.draw(anything | TOKENS.get(field, token), field) for field in of if field != "message"}
+    subject = cls(**{field: data.draw(TOKENS.get(field, token), field) for field in cls.__struct_fields__})
+    read = [field for field in cls.__struct_fields__ if field not in others and field != "capability"]
+    payload = data.draw(values(msgspec.inspect.type_info(subject.message_type)))
+    payload = msgspec.structs.replace(
+        payload, **{field: data.draw(anything | token, field) for field in read if hasattr(payload, field)}
+    )
+    with contextlib.suppress(InvalidToken):
+        check_let_through(cls, cls.of(payload, **others))
+
+
+def test_a_number_has_its_bounds_and_one_spelling() -> None:
+    dlq: Any = subjects.dlq
+    names = {"stream": "S", "consumer": "c"}
+    for bad in (0, -1, True, 7.0, "7", None):
+        with pytest.raises(InvalidToken):
+            dlq(**names, seq=bad)
+        if bad is not None:
+            with pytest.raises(InvalidToken):
+                dlq.filter(seq=bad)
+    for text in ("0", "-1", "01", "+1", "1_0", "0x1", "1e3", "\u0667", "9" * 5000, "one", ""):
+        with pytest.raises(InvalidToken):
+            dlq.from_tokens(["smith", "dlq", "S", "c", text])
+        with pytest.raises(InvalidToken):
+            subjects.parse(f"smith.dlq.S.c.{text}")
+    for number in (1, 2**64 + 1):
+        assert subjects.parse(f"smith.dlq.S.c.{number}") == dlq(**names, seq=number)
 
 
 def test_parse_refuses() -> None:
