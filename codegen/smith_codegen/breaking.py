@@ -1,6 +1,7 @@
 """Say what breaks between two versions of a spec: on the wire, for older consumers, in Python source.
 
 OLD and NEW are files, or git:REV[:PATH]: the file at that revision, PATH being that of the other operand, or subjects.toml.
+What a spec extends is read from the packages that are installed now, also for a revision.
 """
 
 from __future__ import annotations

@@ -114,27 +114,29 @@ class Renames:
         """Whether it is the same declaration, whatever may have changed in it."""
         return old == new == "bytes" or (old in self.messages and self.messages[old] == new)
 
-    def same_form(self, old: str, new: str, assumed: frozenset[Pair] = frozenset()) -> bool:
-        """Whether two messages look the same on the wire. `assumed` are pairs that are being compared: messages may hold themselves."""
+    def same_form(self, old: str, new: str, assumed: set[Pair] | None = None) -> bool:
+        """Whether two messages look the same on the wire. `assumed` are pairs that are taken for the same, since messages may hold
+        themselves; were one of them not, the whole answer is no."""
+        assumed = set() if assumed is None else assumed
         if (old, new) in assumed:
             return True
         a, b = self.old.messages.get(old), self.new.messages.get(new)
         if a is None or b is None or a.id != b.id or a.by != b.by:
             return False
         groups, others = _groups(a), _groups(b)
-        assumed |= {(old, new)}
+        assumed.add((old, new))
         return groups.keys() == others.keys() and all(
             fields.keys() == others[value].keys()
             and all(self._same_field(decl, others[value][name], assumed) for name, decl in fields.items())
             for value, fields in groups.items()
         )
 
-    def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: frozenset[Pair]) -> bool:
+    def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair]) -> bool:
         kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
         same = (old.default, old.min, old.max) == (new.default, new.min, new.max)
         return same and all(kind == "source" for kind, _ in kinds)
 
-    def types(self, old: FieldType, new: FieldType, assumed: frozenset[Pair] = frozenset()) -> Iterator[tuple[Kind, str]]:
+    def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[tuple[Kind, str]]:
         """What breaks where a field of type `old` becomes one of type `new`."""
         if old.optional and not new.optional:
             yield "wire", "cannot be null or absent any more"
