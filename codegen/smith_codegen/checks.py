@@ -159,8 +159,8 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
         if not all(LITERAL.fullmatch(piece) for piece in value.split(".")):
             yield spec.error(where, f"{value!r} is no token", "write tokens, joined by dots")
         elif len(value.split(".")) != width:
-            fix = "every value spans the same number of tokens"
-            yield spec.error(where, f"{value!r} spans {len(value.split('.'))} tokens, {values[0]!r} spans {width}", fix)
+            problem = f"{value!r} has {value.count('.')} dots, {values[0]!r} has {width - 1}"
+            yield spec.error(where, problem, "every value spans the same number of tokens: write all with as many dots")
         if values.index(value) != index:
             yield spec.error(where, f"{value!r} stands there twice", "name each value once")
     if name in spec.selectors:
@@ -191,7 +191,7 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     token = spec.tokens.get(decl.by)
     if token is None or token.enum is None:
         yield spec.error(
-            (*key, "by"), f"{decl.by!r} is no closed set", f"name a token with an enum{_close(decl.by, spec.tokens)}"
+            (*key, "by"), f"{decl.by!r} is no closed set", _mend(decl.by, spec.tokens, "name a token that has an enum")
         )
         return
     if spec.selectors[decl.by] != name:
@@ -199,7 +199,8 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
         yield spec.error((*key, "by"), f"{decl.by} selects the payload of {other} already", "use a token of its own")
     for value in token.enum:
         if value not in decl.params:
-            yield spec.error((*key, "params"), f"{value!r} has no params", f'add "{value}" = {{}}')
+            fix = f'add "{value}" = {{ ... }} with its fields, or "{value}" = {{}}'
+            yield spec.error((*key, "params"), f"{value!r}, a value of {decl.by}, has no params", fix)
     for value, fields in decl.params.items():
         if value not in token.enum:
             yield spec.error((*key, "params", value), f"is no value of {decl.by}", "remove it, or add the value to the token")
@@ -222,7 +223,8 @@ def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset
             if ref in selectors:
                 yield spec.error(where, f"{ref} selects a payload and is no type of a field", "use str")
             else:
-                yield spec.error(where, f"unknown type {ref!r}", f"declare it in [messages] or [tokens]{_close(ref, known)}")
+                fix = _mend(ref, [*known, *fieldtypes.SCALARS], "declare it in [messages] or [tokens]")
+                yield spec.error(where, f"unknown type {ref!r}", fix)
         if not bad:
             yield from _values(spec, where, kind, decl)
 
@@ -238,10 +240,19 @@ def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -
         ):
             continue
         if not kind.accepts(value, lambda ref: _base(spec, ref)):
-            made = f", or one of {', '.join(GENERATORS)}" if which == "new" else ""
-            yield spec.error(
-                (*key, which), f"{value!r} is no {decl.type}", f"give a value of that type (a list or map: empty){made}"
-            )
+            fix = f"write {_example(spec, kind)}"
+            fix += f", or have it made: {', '.join(map(repr, GENERATORS))}" if which == "new" else ""
+            yield spec.error((*key, which), f"{value!r} is no {decl.type}", fix)
+
+
+def _example(spec: Spec, kind: fieldtypes.FieldType) -> str:
+    """What a value of this type looks like in TOML."""
+    base = _base(spec, kind.name) if kind.kind == "ref" else kind.kind
+    if base == "enum":
+        return f"one of {', '.join(kind.values)}"
+    examples = {"str": 'text in quotes, such as "x"', "int": "a whole number, such as 5", "float": "a number, such as 0.5"}
+    examples |= {"bool": "true or false", "list": "[], the only default of a list", "map": "{}, the only default of a map"}
+    return examples.get(base or "", "nothing: this type has no default")
 
 
 def _makes(spec: Spec, kind: fieldtypes.FieldType, generator: str) -> bool:
@@ -314,7 +325,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
     for name, subject in spec.subjects.items():
         key = ("subjects", name)
         if subject.message != "bytes" and subject.message not in spec.messages:
-            fix = f"declare it in [messages], or write bytes{_close(subject.message, spec.messages)}"
+            fix = _mend(subject.message, spec.messages, "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
         if subject.stream is not None and subject.stream not in spec.streams:
             yield spec.error(
@@ -360,15 +371,18 @@ def _is_class_name(name: str) -> bool:
 
 def _python_name(spec: Spec, key: Key, name: str, taken: frozenset[str]) -> Iterator[SpecError]:
     if not _is_name(name) or name != name.lower():
-        yield spec.error(key, f"{name!r} is no name for Python", "write it like intent_id, and avoid keywords")
+        yield spec.error(
+            key, f"{name!r} is no name for Python", "use lower case, digits and '_', like intent_id, and no keyword of Python"
+        )
     elif name in taken:
         yield spec.error(key, f"{name!r} is a name that generated code uses itself", "choose another")
 
 
-def _close(name: str, known: Iterable[str]) -> str:
+def _mend(name: str, known: Iterable[str], otherwise: str) -> str:
+    """What to do about an unknown name."""
     close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"did you mean {close[0]}? If not, {otherwise}" if close else otherwise
 
 
 def _declare(section: str, name: str, known: Iterable[str]) -> str:
-    return f"declare it in [{section}]{_close(name, known)}"
+    return _mend(name, known, f"declare it in [{section}]")

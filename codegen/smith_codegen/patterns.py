@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import product
+from itertools import product, zip_longest
 from typing import Final
 
 import msgspec
@@ -41,6 +41,11 @@ def positions(nats: str) -> Positions:
     return tuple(Open() if token == "*" else TAIL if token == ">" else token for token in nats.split("."))
 
 
+def text(path: Positions) -> str:
+    """The pattern as NATS writes it."""
+    return ".".join("*" if isinstance(position, Open) else ">" if isinstance(position, Tail) else position for position in path)
+
+
 def alternatives(parts: Iterable[str | Open | Sequence[str]]) -> list[Positions]:
     """Every combination: a `str` is a literal, a sequence of `str` is a closed set whose values may span several wire tokens."""
     choices: list[list[Positions]] = []
@@ -70,6 +75,15 @@ def overlap(a: Positions, b: Positions) -> bool:
         if not _meet(one, other):
             return False
     return True
+
+
+def meet(a: Positions, b: Positions) -> Positions:
+    """What both of two patterns match, which overlap."""
+
+    def narrower(pair: tuple[Position, Position]) -> Position:
+        return min(pair, key=lambda position: (isinstance(position, Tail), not isinstance(position, str)))
+
+    return tuple(map(narrower, zip_longest(a, b, fillvalue=TAIL)))
 
 
 def covers(a: Positions, b: Positions) -> bool:

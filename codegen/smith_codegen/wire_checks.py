@@ -13,7 +13,7 @@ from . import patterns
 from .errors import SpecError
 from .patterns import LITERAL, Positions
 from .placeholders import PLACEHOLDER, parts_of, split, taken, widest
-from .spec import ConsumerDecl, Spec, StreamDecl, seconds, size
+from .spec import ConsumerDecl, Spec, StreamDecl, SubjectDecl, seconds, size
 
 _STREAM_TOKEN: Final = re.compile(r"[A-Za-z0-9_$-]{1,256}")
 
@@ -29,7 +29,7 @@ def check(spec: Spec) -> Iterator[SpecError]:
     yield from _ambiguous(spec, every)
     yield from _captured(spec, every, streams)
     yield from _stream_overlaps(spec, streams)
-    yield from _consumers(spec)
+    yield from _consumers(spec, every)
     for name, profile in spec.profiles.items():
         if profile.fit is not None and size(profile.fit) < 1:
             yield spec.error(("profiles", name, "fit"), "is less than 1", "leave it out to keep the sizes")
@@ -46,17 +46,11 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
     for name, decl in spec.subjects.items():
         key = ("subjects", name, "pattern")
         pieces = split(decl.pattern)
-        seen: list[str] = []
-        for piece in pieces:
-            match = PLACEHOLDER.fullmatch(piece)
-            if match:
-                if match[1] in seen:
-                    yield spec.error(key, f"{{{match[1]}}} stands there twice", "use two tokens of different names")
-                seen.append(match[1])
-            elif "{" in piece or "}" in piece:
-                yield spec.error(key, f"{piece!r}: a placeholder is a whole token", "separate it by dots")
-            elif not LITERAL.fullmatch(piece):
-                yield spec.error(key, f"{piece!r} is no token", "use letters, digits, '_' and '-' between the dots")
+        malformed = list(_pieces(spec, key, pieces))
+        if malformed:
+            yield from malformed
+            continue
+        seen = [match[1] for piece in pieces if (match := PLACEHOLDER.fullmatch(piece))]
         if not any(pieces[: len(root)] == root for root in roots):
             yield spec.error(key, f"does not begin with {' or '.join(spec.roots)}", "every subject begins with [spec].root")
         family = spec.messages.get(decl.message)
@@ -73,18 +67,37 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
             dead.append(name)
 
 
+def _pieces(spec: Spec, key: tuple[str, ...], pieces: list[str]) -> Iterator[SpecError]:
+    for index, piece in enumerate(pieces):
+        if PLACEHOLDER.fullmatch(piece):
+            if piece in pieces[:index]:
+                yield spec.error(key, f"{piece} stands there twice", "use two tokens of different names")
+        elif "{" in piece or "}" in piece:
+            fix = (
+                "a placeholder is a whole token, with a dot on each side; for a part that may be absent declare a second subject"
+            )
+            yield spec.error(key, f"{piece!r} mixes a placeholder with text", fix)
+        elif piece in ("*", ">"):
+            fix = "write a placeholder, such as {intent_id}, for what differs from message to message, and declare it in [tokens]"
+            yield spec.error(key, f"{piece!r} is a wildcard, which is for streams", fix)
+        elif not LITERAL.fullmatch(piece):
+            yield spec.error(key, f"{piece!r} is no token", "between two dots, use letters, digits, '_' and '-'")
+
+
 def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
     for one, other in combinations(every, 2):
-        if any(patterns.overlap(a, b) for a in every[one] for b in every[other]):
-            fix = "make a literal differ, or exclude its value from the token"
-            yield spec.error(("subjects", other, "pattern"), f"a subject could match it and {one} too", fix)
+        both = next((patterns.meet(a, b) for a in every[one] for b in every[other] if patterns.overlap(a, b)), None)
+        if both is not None:
+            problem = f"a message on {patterns.text(both)} could be this or {one}"
+            fix = "make a literal token differ, or exclude that literal from the token's values: exclude = [...]"
+            yield spec.error(("subjects", other, "pattern"), problem, fix)
     for name, decl in spec.subjects.items():
         own = [patterns.positions(widest(spec, decl))]
         for other, alternatives in every.items():
             if other != name and spec.subjects[other].message != decl.message and patterns.any_overlap(own, alternatives):
                 message = spec.subjects[other].message
-                problem = f"its widest filter, {widest(spec, decl)}, receives {message} of {other} too"
-                yield spec.error(("subjects", name, "pattern"), problem, "make a literal differ")
+                problem = f"whoever subscribes to all of it, {widest(spec, decl)}, receives {message} of {other} too"
+                yield spec.error(("subjects", name, "pattern"), problem, f"begin it with literal tokens that {other} has not")
 
 
 # ---- streams
@@ -127,42 +140,56 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
         for stream, captured in streams.items():
             if not patterns.any_overlap(captured, every[name]):
                 if stream == decl.stream:
-                    fix = f"add {widest(spec, decl)} to streams.{stream}.subjects"
-                    yield spec.error(key, f"{stream} captures none of {decl.pattern}", fix)
+                    yield spec.error(key, f"{_with_subjects(spec, stream)} captures none of {decl.pattern}", _add(spec, decl))
                 continue
             capturing.add(stream)
+            missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
             if decl.stream is None:
-                yield spec.error(key, f"{stream} captures it, so it is not core NATS", f'add stream = "{stream}"')
+                fix = f'add stream = "{stream}", or narrow streams.{stream}.subjects'
+                yield spec.error(key, f"has no stream, but {_with_subjects(spec, stream)} captures it", fix)
             elif stream != decl.stream:
-                yield spec.error(key, f"{stream} captures {decl.pattern} too", f"narrow streams.{stream}.subjects")
-            elif not all(any(patterns.covers(one, path) for one in captured) for path in every[name]):
-                fix = f"add {widest(spec, decl)} to streams.{stream}.subjects"
-                yield spec.error(key, f"{stream} captures only part of {decl.pattern}", fix)
+                fix = f'one stream keeps a message: narrow streams.{stream}.subjects, or write stream = "{stream}" here'
+                yield spec.error(key, f"{_with_subjects(spec, stream)} captures {decl.pattern} too", fix)
+            elif missed:
+                problem = f"captures only part of {decl.pattern}, not {patterns.text(missed[0])}"
+                yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _add(spec, decl))
+    named = {decl.stream for decl in spec.subjects.values()}
     for stream, declared in spec.streams.items():
-        if stream not in capturing and not declared.external:
+        if stream not in capturing and stream not in named and not declared.external:
             fix = "remove it, give it a subject, or say external = true if the subjects are of others"
             yield spec.error(("streams", stream), "captures no subject of this spec", fix)
         elif stream in capturing and declared.external:
             yield spec.error(("streams", stream, "external"), "captures subjects of this spec", "remove external")
 
 
+def _with_subjects(spec: Spec, stream: str) -> str:
+    return f"{stream} ({', '.join(spec.streams[stream].subjects)})"
+
+
+def _add(spec: Spec, decl: SubjectDecl) -> str:
+    return f"add {widest(spec, decl)} to streams.{decl.stream}.subjects: '*' is exactly one token, '>' any more to the end"
+
+
 def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
     for one, other in combinations(streams, 2):
-        if patterns.any_overlap(streams[one], streams[other]):
-            problem = f"overlaps with streams.{one}.subjects, which the server refuses (10065)"
-            yield spec.error(("streams", other, "subjects"), problem, "make them disjoint")
+        both = next((patterns.meet(a, b) for a in streams[one] for b in streams[other] if patterns.overlap(a, b)), None)
+        if both is not None:
+            problem = f"{patterns.text(both)} is captured by {one} too, which the server refuses (10065)"
+            yield spec.error(("streams", other, "subjects"), problem, "one stream keeps a message: narrow one of the two")
     for name, paths in streams.items():
         for (_, a), (index, b) in combinations(enumerate(paths), 2):
             if patterns.overlap(a, b):
                 key = ("streams", name, "subjects", str(index))
-                yield spec.error(key, "overlaps with another subject of the same stream", "keep the wider one")
+                problem = f"{patterns.text(patterns.meet(a, b))} is captured by another subject of the same stream too"
+                yield spec.error(key, problem, "keep the wider one")
 
 
 # ---- consumers
 
 
-def _consumers(spec: Spec) -> Iterator[SpecError]:
+def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
     usable: dict[str, list[Positions]] = {}
+    in_doubt: set[str] = set()
     for name, decl in spec.consumers.items():
         key = ("consumers", name)
         errors = [*_consumer_limits(spec, name, decl), *_filter(spec, name, decl)]
@@ -173,15 +200,38 @@ def _consumers(spec: Spec) -> Iterator[SpecError]:
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
-        elif not errors:
+        elif errors:
+            in_doubt.add(decl.stream)
+        else:
             usable[name] = [patterns.positions(one) for one in taken(spec, decl)]
     for one, other in combinations(usable, 2):
         stream = spec.consumers[one].stream
         if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
             continue
-        if patterns.any_overlap(usable[one], usable[other]):
-            problem = f"takes what {one} takes too, which the server refuses on a work queue (10100)"
-            yield spec.error(("consumers", other), problem, "make the filters disjoint")
+        if not (spec.consumers[one].filter and spec.consumers[other].filter) or patterns.any_overlap(usable[one], usable[other]):
+            problem = f"takes messages of {stream} that {one} takes too, which the server refuses on a work queue (10099, 10100)"
+            fix = "give each a filter that the other does not meet; to share the work, run more workers on one consumer"
+            yield spec.error(("consumers", other), problem, fix)
+    for stream, stream_decl in spec.streams.items():
+        if stream_decl.retention == "interest" and stream not in in_doubt:
+            asked = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
+            yield from _nobody_asks(spec, stream, asked, every)
+
+
+def _nobody_asks(spec: Spec, stream: str, asked: list[Positions], every: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    """An interest stream drops at once, and acknowledges, what no consumer asks for."""
+    dropped = {
+        patterns.text(path): name
+        for name, decl in spec.subjects.items()
+        for path in every[name]
+        if decl.stream == stream and not any(patterns.covers(one, path) for one in asked)
+    }
+    if dropped:
+        key = ("streams", stream, "retention")
+        problem = f"interest keeps nothing that no consumer asks for, and none asks for {', '.join(dropped)}"
+        fix = 'declare consumers that take these, or write retention = "limits"'
+        own = spec.is_own(key)
+        yield spec.error(key if own else ("subjects", next(iter(dropped.values())), "stream"), problem, fix)
 
 
 def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:

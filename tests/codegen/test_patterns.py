@@ -51,6 +51,14 @@ def test_overlap_of_nats_patterns(a: str, b: str) -> None:
 
 
 @given(nats, nats)
+def test_where_nats_patterns_meet(a: str, b: str) -> None:
+    one, other = patterns.positions(a), patterns.positions(b)
+    assert patterns.text(one) == a
+    if patterns.overlap(one, other):
+        assert subjects(patterns.meet(one, other)) == subjects(one) & subjects(other)
+
+
+@given(nats, nats)
 def test_covers_of_nats_patterns(a: str, b: str) -> None:
     one, other = patterns.positions(a), patterns.positions(b)
     assert patterns.covers(one, other) == (subjects(other) <= subjects(one))
