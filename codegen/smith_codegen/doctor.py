@@ -93,14 +93,14 @@ def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterato
 def _enforced(mypy: Mypy, spec: Spec, out: Path | None, python: tuple[int, int]) -> Iterator[Check]:
     """What mypy finds, why it may not refuse, and whether it does."""
     package = spec.spec.package
-    wanted = list(dict.fromkeys((f"{SDK}.contract", f"{package}.topology")))
-    hidden = enforcement.unseen(mypy, wanted)
+    sdk, own = f"{SDK}.contract", f"{package}.topology"
+    hidden = enforcement.unseen(mypy, [sdk] if package == SDK else [sdk, own])
     paths: list[str] = []
-    if out is not None and hidden.get(f"{package}.topology") == "import-not-found":
+    if out is not None and hidden.get(own) == "import-not-found":
         top = _top(package, out)
         paths = [str(top)]
-        if not enforcement.unseen(mypy, wanted[1:], paths):
-            del hidden[f"{package}.topology"]
+        if not enforcement.unseen(mypy, [own], paths):
+            del hidden[own]
             yield _only_beside(mypy.config, package, top)
     yield from enforcement.imports(mypy, hidden)
     packages = {SDK: _modules(SDK, _sdk()), **({package: _modules(package, out)} if out is not None else {})}

@@ -15,7 +15,9 @@ import pytest
 
 from smith_codegen import canary, mypy_config, sources
 from smith_codegen.cli import main
+from smith_codegen.enforcement import MODULE
 from smith_codegen.mypy_config import COMMAND_LINE, Unreadable
+from smith_codegen.mypy_traps import Traps
 
 HERE = Path(__file__).parent
 HEALTHY = "[mypy]\nstrict = true\nmypy_path = src\n"
@@ -41,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mypy's cache, so that it reads the SDK once for all tests."""
+    """mypy's caches, one for each set of options, so that it reads the SDK once with each."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -53,15 +55,16 @@ def repo(made: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(top)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("MYPY_CACHE_DIR", str(cache))
+    monkeypatch.setenv("MYPY_CACHE_DIR", str(cache / "strict"))
     return top
 
 
 @pytest.fixture
-def doctor(repo: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
+def doctor(repo: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Doctor:
     """Run it: its exit status, and the checks that are not ok."""
 
-    def run(*given: str) -> tuple[int, list[dict[str, str]]]:
+    def run(*given: str, options: str = "strict") -> tuple[int, list[dict[str, str]]]:
+        monkeypatch.setenv("MYPY_CACHE_DIR", str(cache / options))
         capsys.readouterr()
         status = main(["doctor", "--json", *given])
         said = json.loads(capsys.readouterr().out)
@@ -101,10 +104,9 @@ def test_without_a_spec_it_is_about_smiths_subjects(repo: Path, capsys: pytest.C
 # ---- trap 3: mypy takes everything for Any, or says nothing
 
 
-@pytest.mark.parametrize("value", ["skip", "error"])
-def test_trap_3_imports_that_are_not_followed(repo: Path, doctor: Doctor, value: str) -> None:
-    (repo / "mypy.ini").write_text(f"{HEALTHY}\nfollow_imports={value}\n")
-    status, found = doctor()
+def test_trap_3_imports_that_are_not_followed(repo: Path, doctor: Doctor) -> None:
+    (repo / "mypy.ini").write_text(f"{HEALTHY}\nfollow_imports=skip\n")
+    status, found = doctor(options="skip")
     assert (status, brief(found)) == (1, ["fail configuration mypy.ini:5", "fail canary"])
     assert "every name of smith_sdk and acme_bus is Any" in found[0]["says"]
     assert " 0 of " in found[1]["says"]
@@ -116,7 +118,7 @@ def test_trap_3_imports_that_one_section_does_not_follow(repo: Path, doctor: Doc
         '[project]\nname = "x"\n[tool.mypy]\nstrict = true\nmypy_path = "src"\n\n[[tool.mypy.overrides]]\n'
         'module = ["yaml.*", "smith_sdk.*"]\nignore_missing_imports = false\nfollow_imports = "skip"\n'
     )
-    status, found = doctor()
+    status, found = doctor(options="skip")
     assert (status, brief(found)) == (1, ["fail configuration pyproject.toml:10", "fail canary"])
     assert found[0]["says"].startswith("follow_imports = skip for smith_sdk.*: every name of smith_sdk is Any")
 
@@ -131,7 +133,7 @@ def bare_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_trap_3_the_sdk_is_not_found_and_mypy_must_not_say_so(repo: Path, doctor: Doctor, bare_python: str) -> None:
     (repo / "mypy.ini").write_text(f"{HEALTHY}ignore_missing_imports = true\n")
-    status, found = doctor("--mypy", f"{MYPY} --python-executable {bare_python}")
+    status, found = doctor("--mypy", f"{MYPY} --python-executable {bare_python}", options="bare")
     assert (status, brief(found)) == (1, ["fail imports", "fail configuration mypy.ini:4", "fail canary"])
     assert found[0]["says"].startswith(f"mypy does not find smith_sdk, it looks in the environment of {bare_python} ")
     assert "mypy does not find smith_sdk and must not say so" in found[1]["says"]
@@ -139,43 +141,38 @@ def test_trap_3_the_sdk_is_not_found_and_mypy_must_not_say_so(repo: Path, doctor
 
 def test_trap_3_the_sdk_is_not_found(repo: Path, doctor: Doctor, bare_python: str) -> None:
     (repo / "mypy.ini").write_text(f"{HEALTHY}python_executable = {bare_python}\n")
-    status, found = doctor()
+    status, found = doctor(options="bare")
     assert (status, brief(found)) == (1, ["fail imports", "fail canary"])
     assert "(python_executable, mypy.ini:4)" in found[0]["says"]
-
-
-def test_trap_3_missing_imports_are_ignored_but_nothing_is_missing_yet(repo: Path, doctor: Doctor) -> None:
-    (repo / "mypy.ini").write_text(f"{HEALTHY}ignore_missing_imports = true\n[mypy-smith_sdk.*]\nignore_missing_imports = no\n")
-    status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn configuration mypy.ini:4"])
-    assert "on the day that mypy does not find acme_bus, nothing says so" in found[0]["says"]
+    (repo / "subjects.toml").unlink()
+    assert brief(doctor(options="bare")[1]) == ["fail imports", "fail canary"]
 
 
 def test_trap_3_error_codes_that_are_off(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "setup.cfg").write_text(f"{HEALTHY}disable_error_code = override, arg-type\n")
-    status, found = doctor()
+    status, found = doctor(options="codes")
     assert (status, brief(found)) == (1, ["fail configuration setup.cfg:4", "fail canary"])
     assert "refused as arg-type" in found[0]["says"]
     assert "subject.envelope(other)" in found[1]["says"]
-    assert "acme_bus.finished_" not in found[1]["says"]
+    assert "subjects.finished_" not in found[1]["says"]
 
 
 def test_trap_3_errors_that_are_ignored_even_though_an_unused_ignore_would_not_show(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").write_text(f"{HEALTHY}ignore_errors = true\n")
-    status, found = doctor()
+    status, found = doctor(options="ignore")
     assert (status, brief(found)) == (1, ["fail configuration mypy.ini:4", "fail canary"])
     assert " 0 of " in found[1]["says"]
 
 
 def test_trap_3_a_hook_that_runs_mypy_elsewhere(repo: Path, doctor: Doctor) -> None:
-    hooks = "repos:\n- repo: https://example.org/other\n  hooks: []\n- repo: https://example.org/mirrors-mypy\n  hooks:\n  - id: mypy\n"
-    file = repo / ".pre-commit-config.yaml"
-    file.write_text(f"{hooks}    # additional_dependencies: [smith-sdk]\n- repo: local\n  smith-sdk: x\n")
+    hook = "- repo: https://example.org/mirrors-mypy\n  hooks:\n  - id: mypy\n"
+    (repo / ".pre-commit-config.yaml").write_text(
+        f"repos:\n{hook}    additional_dependencies: [smith_sdk==0.1]\n- repo: https://example.org/other\n  hooks: []\n"
+        f"{hook}    # additional_dependencies: [smith-sdk]\n- repo: local\n  smith-sdk: x\n"
+    )
     status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn pre-commit .pre-commit-config.yaml:4"])
-    file.write_text(f"{hooks}    additional_dependencies: [smith_sdk==0.1]\n")
-    assert doctor() == (0, [])
+    assert (status, brief(found)) == (0, ["warn pre-commit .pre-commit-config.yaml:8"])
 
 
 # ---- trap 4: functions without annotations
@@ -183,50 +180,66 @@ def test_trap_3_a_hook_that_runs_mypy_elsewhere(repo: Path, doctor: Doctor) -> N
 
 def test_trap_4_functions_without_annotations(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").write_text("[mypy]\nmypy_path = src\nwarn_unused_ignores = true\n")
-    status, found = doctor()
+    status, found = doctor(options="default")
     assert (status, brief(found)) == (1, ["fail unannotated functions mypy.ini:1"])
     assert "check_untyped_defs" in found[0]["fix"]
-    assert doctor("--mypy", f"{MYPY} --check-untyped-defs") == (0, [])
+    assert doctor("--mypy", f"{MYPY} --strict") == (0, [])
 
 
 def test_trap_4_without_any_configuration(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "pyproject.toml").write_text("[tool.other]\n")
     shutil.move("src/acme_bus", "acme_bus")
-    status, found = doctor("--mypy", f"{MYPY} --warn-unused-ignores")
+    status, found = doctor("--mypy", f"{MYPY} --warn-unused-ignores", options="default")
     assert (status, brief(found)) == (1, ["fail unannotated functions"])
 
 
-# ---- other settings
+# ---- settings, judged without running mypy
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("setting", "hidden", "expected"),
     [
-        ("[mypy-tests.*,acme_app.old]\nignore_errors = true", "in tests.*, acme_app.old wrong uses of the contract pass"),
-        ("[mypy-tests.*]\ndisable_error_code = arg-type", "in tests.* wrong uses of the contract pass"),
-        ("\nwarn_unused_ignores = false", "nothing tells of a `type: ignore` that is no longer needed"),
-        ("\nfollow_imports = silent", "errors in files that mypy only reaches by imports are hidden"),
-        ("\nfollow_untyped_imports = true", "nothing says so when smith_sdk and acme_bus has no py.typed"),
+        ("", "", "ok"),
+        ("[mypy-smith_sdk.*]\nignore_errors = true\n[mypy-acme_bus.subjects.*]\nignore_errors = true", "", "ok"),
+        ("[mypy-yaml]\nfollow_imports = skip\nignore_missing_imports = true\nfollow_untyped_imports = true", "acme_bus", "ok"),
+        ("[mypy-tests]\ndisable_error_code = no-untyped-def", "", "ok"),
+        ("[mypy-smith_sdk.*]\nfollow_imports = silent", "", "ok"),
+        ("\nfollow_imports = silent", "", "warn: errors in files that mypy only reaches by imports are hidden"),
+        ("\nfollow_imports = error", "", "fail: every name of smith_sdk and acme_bus is Any"),
+        ("[mypy-acme_bus.topology]\nfollow_imports = skip", "", "fail: every name of acme_bus is Any"),
+        (
+            "\nignore_missing_imports = true",
+            "",
+            "warn: on the day that mypy does not find smith_sdk and acme_bus, nothing says so",
+        ),
+        ("\nignore_missing_imports = true", "acme_bus", "fail: mypy does not find acme_bus and must not say so"),
+        ("\ndisable_error_code = import-untyped", "acme_bus", "fail: mypy does not find acme_bus and must not say so"),
+        ("\nfollow_untyped_imports = true", "", "warn: nothing says so when smith_sdk and acme_bus has no py.typed"),
+        ("\ndisable_error_code = arg-type, override, misc", "", "fail: wrong uses of the contract are refused as arg-type, misc"),
+        ("\nwarn_unused_ignores = false", "", "warn: without warn_unused_ignores nothing tells"),
+        ("\npython_version = 3.10", "", "fail: smith-sdk needs Python 3.11"),
+        ("\nstrict_optional = false", "", "warn: None passes for every payload"),
+        (
+            "[mypy-tests.*,acme_app.old]\nignore_errors = true",
+            "",
+            "warn: in tests.*, acme_app.old wrong uses of the contract pass",
+        ),
+        ("[mypy-tests.*]\ndisable_error_code = arg-type", "", "warn: in tests.* wrong uses of the contract pass"),
+        ("[mypy-acme_bus.*]\ncheck_untyped_defs = false", "", "warn: in acme_bus.* wrong uses of the contract pass"),
     ],
 )
-def test_what_only_might_open_it_is_a_warning(repo: Path, doctor: Doctor, setting: str, says: str) -> None:
-    (repo / "mypy.ini").write_text(f"{HEALTHY}{setting}\n")
-    status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn configuration mypy.ini:5"])
-    assert says in found[0]["says"]
-
-
-def test_an_older_python_than_the_sdk_runs_on(repo: Path, doctor: Doctor) -> None:
-    (repo / "mypy.ini").write_text(f"{HEALTHY}python_version = 3.10\n")
-    status, found = doctor()
-    assert (status, brief(found)[0]) == (1, "fail configuration mypy.ini:4")
-
-
-def test_sections_about_the_sdk_and_generated_code_harm_nobody(repo: Path, doctor: Doctor) -> None:
-    sections = "[mypy-smith_sdk.*]\nignore_errors = true\n[mypy-acme_bus.subjects.*]\nignore_errors = true\n"
-    (repo / "mypy.ini").write_text(f"{HEALTHY}{sections}[mypy-yaml]\nignore_missing_imports = true\n")
-    assert doctor() == (0, [])
+def test_settings(tmp_path: Path, setting: str, hidden: str, expected: str) -> None:
+    file = tmp_path / "mypy.ini"
+    file.write_text(f"{HEALTHY}{setting}\n")
+    config = mypy_config.read(file)
+    assert config is not None
+    packages = {"smith_sdk": ["smith_sdk", "smith_sdk.contract"], "acme_bus": ["acme_bus.subjects", "acme_bus.topology"]}
+    found = Traps(config, MODULE, packages, [f"{hidden}.topology"], (3, 11)).judge()
+    status, _, says = expected.partition(": ")
+    assert [check.status for check in found] == [status], found
+    assert says in found[0].says
+    assert status == "ok" or (found[0].file, found[0].line) == (str(file), 5)
 
 
 # ---- the generated package
@@ -309,11 +322,8 @@ def test_mypy_that_stops(repo: Path, doctor: Doctor) -> None:
 # ---- the canary as a file
 
 
-@pytest.mark.parametrize("flags", [[], ["--strict"]])
-def test_each_wrong_line_of_a_canary_is_refused_with_its_code(
-    repo: Path, tmp_path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    os.environ.pop("MYPYPATH", None)
+@pytest.mark.parametrize(("options", "flags"), [("default", []), ("strict", ["--strict"])])
+def test_each_wrong_line_of_a_canary_is_refused_with_its_code(repo: Path, cache: Path, options: str, flags: list[str]) -> None:
     shutil.copy(HERE / "brew.toml", repo)
     assert main(["brew.toml", "src/brew_bus"]) == 0
     assert main(["doctor", "--canary", "canary_acme.py"]) == 0
@@ -322,8 +332,9 @@ def test_each_wrong_line_of_a_canary_is_refused_with_its_code(
     assert main(["doctor", "--canary", "canary_smith.py"]) == 0
     assert (repo / "canary_smith.py").read_text() == canary.text(sources.load_package("smith_sdk"))
     (repo / "empty.ini").write_text("[mypy]\nmypy_path = src\n")
+    env = {**os.environ, "MYPY_CACHE_DIR": str(cache / options)}
     command = [sys.executable, "-m", "mypy", "--config-file=empty.ini", "--warn-unused-ignores", *flags]
-    done = subprocess.run([*command, *map(str, repo.glob("canary_*.py"))], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, *map(str, repo.glob("canary_*.py"))], capture_output=True, text=True, check=False, env=env)
     assert done.stdout == "Success: no issues found in 3 source files\n"
 
 
