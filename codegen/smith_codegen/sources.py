@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from . import history, spec
+from . import spec
 from .errors import SpecError, SpecErrors
 from .spec import Spec
 
@@ -28,24 +28,6 @@ def parse(text: str, file: str) -> Spec:
     """The spec in a text that came from `file`, with what it extends: TOML, or JSON where the name of the file says so."""
     read = spec.read_canonical if file.endswith(".json") else spec.read
     return extend(read(text, file))
-
-
-def load_operand(operand: str, other: str = "") -> Spec:
-    """The spec that a command is given: a file, or `git:REV[:PATH]`, that file as it was. Without PATH it is the path of the `other`
-    operand, or subjects.toml. Raises `SpecErrors`, also where git, the revision or the path is missing, and `OSError`."""
-    revision, path = _revision(operand)
-    if revision is None:
-        return load(Path(path))
-    path = path or _revision(other)[1] or "subjects.toml"
-    return parse(history.show(revision, path), f"git:{revision}:{path}")
-
-
-def _revision(operand: str) -> tuple[str | None, str]:
-    """The revision of an operand, None for a file, and its path."""
-    if not operand.startswith("git:"):
-        return None, operand
-    revision, _, path = operand.removeprefix("git:").partition(":")
-    return revision, path
 
 
 def load_package(name: str) -> Spec:

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from smith_codegen import checks, history, spec
+from smith_codegen import checks, spec
+from smith_codegen.breaking import history
+from smith_codegen.breaking.compat import compare
 from smith_codegen.cli import main
-from smith_codegen.compat import compare
 from smith_codegen.errors import SpecErrors
 from smith_codegen.spec import Spec
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from smith_codegen import canary, mypy_config, sources
+from smith_codegen import sources
 from smith_codegen.cli import main
-from smith_codegen.enforcement import MODULE
-from smith_codegen.mypy_config import COMMAND_LINE, Unreadable
-from smith_codegen.mypy_traps import Traps
+from smith_codegen.doctor import canary, mypy_config
+from smith_codegen.doctor.enforcement import MODULE
+from smith_codegen.doctor.mypy_config import COMMAND_LINE, Unreadable
+from smith_codegen.doctor.mypy_traps import Traps
 
 HERE = Path(__file__).parent
 HEALTHY = "[mypy]\nstrict = true\nmypy_path = src\n"

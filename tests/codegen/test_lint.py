@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 import smith_sdk
 from smith_codegen import sources
-from smith_codegen.advice import Advisor
 from smith_codegen.cli import main
-from smith_codegen.findings import Finding, NotPython, find
+from smith_codegen.lint.advice import Advisor
+from smith_codegen.lint.findings import Finding, NotPython, find
 from smith_sdk import subjects
 
 ROOT = Path(__file__).parents[2]

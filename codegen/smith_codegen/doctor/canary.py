@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from . import checks, resolve
-from .model import Consumer, Model, Subject
-from .spec import Spec
+from .. import checks, resolve
+from ..model import Consumer, Model, Subject
+from ..spec import Spec
 
 MOST_SUBJECTS: Final = 20
 MOST_CONSUMERS: Final = 10

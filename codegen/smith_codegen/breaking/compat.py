@@ -14,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from . import fieldtypes, names, patterns
-from .errors import dotted
-from .locate import Path
-from .placeholders import parts_of, taken, widest
+from .. import fieldtypes, names, patterns
+from ..errors import dotted
+from ..locate import Path
+from ..placeholders import parts_of, taken, widest
+from ..spec import ConsumerDecl, FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from .renames import Kind, Renames, carried, changed_values, replaced
-from .spec import ConsumerDecl, FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 
 KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
 

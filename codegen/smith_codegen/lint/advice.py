@@ -10,10 +10,10 @@ from enum import Enum, auto
 
 import msgspec
 
-from . import names
+from .. import names
+from ..placeholders import PLACEHOLDER, split
+from ..spec import Spec, TokenDecl
 from .literals import HOLE
-from .placeholders import PLACEHOLDER, split
-from .spec import Spec, TokenDecl
 
 _legal = re.compile("[^.*>\\s\x00-\x20\x7f\ud800-\udfff]+")
 _placeholder = re.compile(r"\{[^{}.]*\}|%(?:\(\w+\))?[sdr]|\$\{?\w+\}?")

@@ -18,12 +18,13 @@ from importlib.metadata import PackageMetadata
 from pathlib import Path
 from typing import Any, Final
 
-from . import canary, diagnosis, enforcement, mypy_config, sources
+from .. import sources
+from ..spec import Spec
+from . import canary, diagnosis, enforcement, mypy_config
 from .diagnosis import Check
 from .enforcement import MODULE, Mypy
 from .mypy_config import Config, Unreadable
 from .mypy_traps import Traps
-from .spec import Spec
 
 SPEC: Final = Path("subjects.toml")
 """The spec of a repository, where none is given."""
@@ -182,8 +183,8 @@ def _drift(path: Path, out: Path, again: str) -> Iterator[Check]:
         says = f"{out} was not compared with {path}: that needs {' and '.join(missing)}"
         yield Check(name="generated package", status="warn", says=says, fix="pip install 'smith-sdk[codegen]'")
         return
-    from .compile import compile_spec
-    from .publish import compare
+    from ..compile import compile_spec
+    from ..publish import compare
 
     drift = compare(compile_spec(path.read_text(encoding="utf-8"), str(path), out=out), out)
     parts = (("changed", drift.changed), ("missing", drift.missing), ("extra", drift.extra))

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from . import fieldtypes, names, patterns
-from .fieldtypes import FieldType
-from .patterns import TAIL, Open, Positions
-from .placeholders import PLACEHOLDER, split
-from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl
+from .. import fieldtypes, names, patterns
+from ..fieldtypes import FieldType
+from ..patterns import TAIL, Open, Positions
+from ..placeholders import PLACEHOLDER, split
+from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl
 
 Kind = Literal["wire", "consumer", "source"]
 """What a change breaks: see `compat.py`."""

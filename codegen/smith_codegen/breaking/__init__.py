@@ -11,7 +11,8 @@ import json
 
 import msgspec
 
-from . import checks, sources
+from .. import checks
+from . import history
 from .compat import KINDS, compare
 
 
@@ -23,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """0: nothing breaks on the wire; 1: something does; 2: the specs cannot be read, or are wrong themselves."""
-    old, new = sources.load_operand(given.old, given.new), sources.load_operand(given.new, given.old)
+    old, new = history.load(given.old, given.new), history.load(given.new, given.old)
     for spec in (old, new):
         checks.check(spec)
     changes = compare(old, new)

@@ -1,4 +1,4 @@
-"""Files as they were: the one place that asks git."""
+"""Specs as they are and as they were: the one place that asks git."""
 
 from __future__ import annotations
 
@@ -7,10 +7,30 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from .errors import SpecError, SpecErrors
+from .. import sources
+from ..errors import SpecError, SpecErrors
+from ..spec import Spec
 
 TIMEOUT: Final = 60.0
 """Seconds that git may take for one answer."""
+
+
+def load(operand: str, other: str = "") -> Spec:
+    """The spec that a command is given: a file, or `git:REV[:PATH]`, that file as it was. Without PATH it is the path of the `other`
+    operand, or subjects.toml. Raises `SpecErrors`, also where git, the revision or the path is missing, and `OSError`."""
+    revision, path = _revision(operand)
+    if revision is None:
+        return sources.load(Path(path))
+    path = path or _revision(other)[1] or "subjects.toml"
+    return sources.parse(show(revision, path), f"git:{revision}:{path}")
+
+
+def _revision(operand: str) -> tuple[str | None, str]:
+    """The revision of an operand, None for a file, and its path."""
+    if not operand.startswith("git:"):
+        return None, operand
+    revision, _, path = operand.removeprefix("git:").partition(":")
+    return revision, path
 
 
 def show(revision: str, path: str) -> str:

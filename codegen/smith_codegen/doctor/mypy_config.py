@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import locate
+from .. import locate
 
 OWN_FILES: Final = ("mypy.ini", ".mypy.ini")
 SHARED_FILES: Final = ("pyproject.toml", "setup.cfg")

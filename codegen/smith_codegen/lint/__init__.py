@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
-from . import checks, sources
+from .. import checks, sources
+from ..spec import Spec
 from .advice import Advisor
 from .findings import SILENCER, Finding, NotPython, find
-from .spec import Spec
 
 _default_spec: Final = Path("subjects.toml")
 _default_package: Final = "smith_sdk"
