@@ -159,8 +159,8 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
         if not all(LITERAL.fullmatch(piece) for piece in value.split(".")):
             yield spec.error(where, f"{value!r} is no token", "write tokens, joined by dots")
         elif len(value.split(".")) != width:
-            problem = f"{value!r} has {value.count('.')} dots, {values[0]!r} has {width - 1}"
-            yield spec.error(where, problem, "every value spans the same number of tokens: write all with as many dots")
+            problem = f"{value!r} and {values[0]!r} span different numbers of tokens, {len(value.split('.'))} and {width}"
+            yield spec.error(where, problem, "a dot ends a token: write every value with as many dots")
         if values.index(value) != index:
             yield spec.error(where, f"{value!r} stands there twice", "name each value once")
     if name in spec.selectors:

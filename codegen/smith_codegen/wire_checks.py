@@ -79,7 +79,7 @@ def _pieces(spec: Spec, key: tuple[str, ...], pieces: list[str]) -> Iterator[Spe
             yield spec.error(key, f"{piece!r} mixes a placeholder with text", fix)
         elif piece in ("*", ">"):
             fix = "write a placeholder, such as {intent_id}, for what differs from message to message, and declare it in [tokens]"
-            yield spec.error(key, f"{piece!r} is a wildcard, which is for streams", fix)
+            yield spec.error(key, f"{piece!r} is a wildcard, and a subject has none", fix)
         elif not LITERAL.fullmatch(piece):
             yield spec.error(key, f"{piece!r} is no token", "between two dots, use letters, digits, '_' and '-'")
 
@@ -88,7 +88,7 @@ def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
     for one, other in combinations(every, 2):
         both = next((patterns.meet(a, b) for a in every[one] for b in every[other] if patterns.overlap(a, b)), None)
         if both is not None:
-            problem = f"a message on {patterns.text(both)} could be this or {one}"
+            problem = f"a message on {patterns.text(both)} could be this subject or {one}"
             fix = "make a literal token differ, or exclude that literal from the token's values: exclude = [...]"
             yield spec.error(("subjects", other, "pattern"), problem, fix)
     for name, decl in spec.subjects.items():
@@ -140,7 +140,7 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
         for stream, captured in streams.items():
             if not patterns.any_overlap(captured, every[name]):
                 if stream == decl.stream:
-                    yield spec.error(key, f"{_with_subjects(spec, stream)} captures none of {decl.pattern}", _add(spec, decl))
+                    yield spec.error(key, f"{_with_subjects(spec, stream)} captures none of {decl.pattern}", _write(spec, decl))
                 continue
             capturing.add(stream)
             missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
@@ -152,7 +152,7 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
                 yield spec.error(key, f"{_with_subjects(spec, stream)} captures {decl.pattern} too", fix)
             elif missed:
                 problem = f"captures only part of {decl.pattern}, not {patterns.text(missed[0])}"
-                yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _add(spec, decl))
+                yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _write(spec, decl))
     named = {decl.stream for decl in spec.subjects.values()}
     for stream, declared in spec.streams.items():
         if stream not in capturing and stream not in named and not declared.external:
@@ -166,8 +166,8 @@ def _with_subjects(spec: Spec, stream: str) -> str:
     return f"{stream} ({', '.join(spec.streams[stream].subjects)})"
 
 
-def _add(spec: Spec, decl: SubjectDecl) -> str:
-    return f"add {widest(spec, decl)} to streams.{decl.stream}.subjects: '*' is exactly one token, '>' any more to the end"
+def _write(spec: Spec, decl: SubjectDecl) -> str:
+    return f"write {widest(spec, decl)} in streams.{decl.stream}.subjects: '*' is exactly one token, '>' any more to the end"
 
 
 def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
@@ -251,7 +251,7 @@ def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
             continue
         values = spec.tokens[token].enum
         if values is not None and value not in values:
-            yield spec.error((*key, token), f"{value!r} is no value of {token}", f"one of {', '.join(values)}")
+            yield spec.error((*key, token), f"{value!r} is no value of {token}", f"write one of {', '.join(values)}")
         elif values is None and not _admits(spec, token, value):
             yield spec.error((*key, token), f"{value!r} cannot be {token}", "give one token that it allows")
 

@@ -145,7 +145,7 @@ CASES = {
         NOTES,
         NOTES.replace("brew.notes.{stage}.{kettle}", "smith.logs.{stage}.{level}") + " # !",
         'subjects."batches.notes".pattern',
-        "a message on smith.logs.mash.trace could be this or logs.service",
+        "a message on smith.logs.mash.trace could be this subject or logs.service",
     ),
     "a subject that Smith's filter receives": (
         NOTES,

@@ -80,8 +80,8 @@ FAULTS = {
             "[tokens]": '[tokens]\nlog_service = { newtype = "LogService", exclude = ["errors", "performance"] }',
         },
         errors={
-            'subjects."logs.errors".pattern': "could be this or logs.service",
-            'subjects."logs.performance".pattern': "could be this or logs.service",
+            'subjects."logs.errors".pattern': "could be this subject or logs.service",
+            'subjects."logs.performance".pattern': "could be this subject or logs.service",
         },
     ),
     "two consumers of the same work": Fault(
