@@ -200,7 +200,9 @@ class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=T
 
     def envelope(self, payload: MessageT) -> Envelope:
         """This subject and its payload as one typed pair, for `publish_many`."""
-        return Envelope(self, payload)
+        make: Any = Envelope
+        envelope: Envelope = make(self, payload)
+        return envelope
 
 
 class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
@@ -216,6 +218,10 @@ class Envelope(msgspec.Struct, frozen=True):
 
     subject: AnySubject
     payload: Any
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_subject_envelope_can_make_one: Never) -> None: ...
 
 
 class Filter(Subscribable[M_co, S_co]):

@@ -117,3 +117,8 @@ def declared(spec: ConsumerSpec[FsReadV1Intent, Any], what: Subscribable[FsReadV
     one = subjects.intents.raw.filter()  # error
     one = subjects.intents.raw.filter(capability=capability.fs_read_v1) | subjects.results.filter()  # error
     pair: Envelope = subjects.results.filter()  # error
+
+
+def made_by_hand(read: FsReadV1Intent, intent_id: IntentId) -> None:
+    Envelope(subjects.results(intent_id=intent_id), read)  # error
+    Envelope(subject=subjects.results(intent_id=intent_id), payload=read)  # error
