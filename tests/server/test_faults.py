@@ -149,6 +149,26 @@ async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> N
                 await future
 
 
+async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url, max_pending_messages=1) as bus:
+        await bus.streams.apply(profile="dev")
+        window = bus._session.window
+        server.kill()
+        await eventually_async(lambda: bus._connection.state == "reconnecting")
+        one, two = read_intent(), read_intent()
+        first = await bus.submit(raw.of(one), one)
+        second = asyncio.ensure_future(bus.submit(raw.of(two), two))
+        await eventually_async(lambda: len(window._room) == 1)
+        second.cancel()
+        window._fail_all(BusClosed("room comes"))
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        with pytest.raises(BusClosed):
+            await first
+        await bus.close(timeout=1)
+
+
 async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
     async with face.embedded() as bus:
         intent = read_intent()

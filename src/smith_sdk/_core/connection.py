@@ -80,6 +80,15 @@ class Subscription:
         self.subject = subject
         self.on_error = on_error
 
+    async def withdraw(self) -> None:
+        """Have the server send no more. What it sent before still comes to the callback, until `unsubscribe`.
+
+        nats-py's own `drain` would be that, but it may ask for the server's answer before it has sent the withdrawal.
+        """
+        client = self._connection._client
+        if client is not None and client.is_connected:
+            await client._send_unsubscribe(self._native._id)
+
     async def unsubscribe(self) -> None:
         """End it; messages that are still on the way are dropped. Safe to repeat, and after the connection closed."""
         self._connection._subscriptions.discard(self)

@@ -3,6 +3,9 @@
 `capacity` bounds what is *requested + unhandled*; when that falls to `refill_at`, the loop asks for the rest. The server answers on one
 inbox with messages, idle heartbeats and statuses; a killed server says nothing at all, so missing heartbeats count as a loss too. Then,
 and after a reconnect, a leadership change or a server's shutdown, the loop asks again. It ends with an error when the consumer is gone.
+
+A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
+before the server has confirmed that nothing more will come to it.
 """
 
 from __future__ import annotations
@@ -16,15 +19,27 @@ from typing import Final
 
 import msgspec
 
-from ..errors import BusClosed, ConnectionLost, ConsumerNotFound, JetStreamError, PermissionDenied, SmithError
+from ..errors import (
+    BusClosed,
+    BusError,
+    ConnectionLost,
+    ConsumerNotFound,
+    DeadlineExceeded,
+    JetStreamError,
+    PermissionDenied,
+    SmithError,
+)
 from ..options import Backoff
 from .admin import API, APPLY, NANOS
 from .connection import Connection, Listener, RawMessage, Subscription
+from .replies import Replies
 
 log: Final = logging.getLogger("smith_sdk.consume")
 
 EXPIRES: Final = 30.0
 HEARTBEAT: Final = 5.0
+_LEAVING: Final = 1.0
+"""Seconds that the server has to confirm that it sends no more; without its word, what is on its way is left to the ack wait."""
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 ACK: Final = b"+ACK"
@@ -37,11 +52,15 @@ Diagnose = Callable[[], Awaitable[SmithError | None]]
 
 
 class PullLoop(Listener):
-    """A continuous pull on `consumer` of `stream`. Belongs to one event loop. `start`, then `next` and `done` in turn, then `stop`."""
+    """A continuous pull on `consumer` of `stream`. Belongs to one event loop. `start`, then `next` and `done` in turn, then `stop`.
+
+    `leave` before `stop` is for who wants what was on its way rather than have it given back.
+    """
 
     def __init__(
         self,
         connection: Connection,
+        replies: Replies,
         stream: str,
         consumer: str,
         diagnose: Diagnose,
@@ -53,6 +72,7 @@ class PullLoop(Listener):
         heartbeat: float = HEARTBEAT,
     ) -> None:
         self._connection = connection
+        self._replies = replies
         self.stream = stream
         self.consumer = consumer
         self._diagnose = diagnose
@@ -65,11 +85,14 @@ class PullLoop(Listener):
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
         """Handed out in a batch, and not yet taken from it by the reader's thread: kept alive and given back like what is buffered."""
+        self._late: list[RawMessage] = []
+        """Not handed out when the loop was stopped, or come since: to be given back."""
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._requested = 0
         self._handed_out = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self._moving = asyncio.Lock()
         self._connected = False
         self._stopping = False
         self._asking = False
@@ -116,12 +139,12 @@ class PullLoop(Listener):
             self._waiters.append(waiter)
             try:
                 await waiter
-            finally:
-                if not waiter.done() or waiter.cancelled():
-                    if waiter in self._waiters:
-                        self._waiters.remove(waiter)
-                    elif self._buffer:
-                        self._wake()
+            except asyncio.CancelledError:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                elif self._buffer:
+                    self._wake()  # this one was woken for a message that it will not take
+                raise
 
     def done(self, count: int = 1) -> None:
         """`count` messages that were handed out need no slot any more."""
@@ -132,7 +155,7 @@ class PullLoop(Listener):
     # ---- asking
 
     def _refill(self) -> None:
-        if self._asking or self._stopping or not self._connected or self._error is not None:
+        if self._asking or self._subscription is None or not self._connected or self._error is not None:
             return
         self._asking = True
         self._spawn(self._ask())
@@ -141,7 +164,7 @@ class PullLoop(Listener):
         """Ask for what there is room for. One task at a time: messages that finish together are asked for together."""
         self._asking = False
         count = self._capacity - self._requested - self._handed_out - len(self._buffer)
-        if count <= 0 or self._stopping or not self._connected:
+        if count <= 0 or self._subscription is None or not self._connected:
             return
         if self._requested == 0:
             self._heard_at = asyncio.get_running_loop().time()
@@ -173,7 +196,7 @@ class PullLoop(Listener):
         self._requested = max(0, self._requested - 1)
         self._failures = 0
         if self._stopping:
-            self._spawn(self._answer((message,), NAK))
+            self._late.append(message)
             return
         self._buffer.append(message)
         if self._waiters:
@@ -262,16 +285,35 @@ class PullLoop(Listener):
 
     async def _renew(self) -> None:
         """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
-        old = self._subscription
-        self._requested = 0
-        try:
-            await self._listen()
-        except BusClosed as error:
-            self._end(error)
-            return
-        if old is not None:
-            await old.unsubscribe()
+        async with self._moving:
+            await self._leave()
+            if self._stopping:
+                return
+            try:
+                await self._listen()
+            except BusClosed as error:
+                self._end(error)
+                return
         self._refill()
+
+    async def leave(self) -> None:
+        """Ask for no more. When it returns, all that the server has sent is here. Safe to repeat."""
+        async with self._moving:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is None:
+            return
+        try:
+            if self._requested and self._connected:
+                await subscription.withdraw()
+                await self._replies.barrier(timeout=_LEAVING)
+        except (BusError, DeadlineExceeded) as error:
+            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, error)
+        finally:
+            self._requested = 0
+            await subscription.unsubscribe()
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
         try:
@@ -279,6 +321,8 @@ class PullLoop(Listener):
                 await self._connection.publish(message.reply, answer)
         except BusClosed as error:
             self._end(error)
+        except ConnectionLost as error:
+            log.info("%s/%s: not answered, comes again after its ack wait: %s", self.stream, self.consumer, error)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -287,7 +331,6 @@ class PullLoop(Listener):
 
     def on_disconnect(self) -> None:
         self._connected = False
-        self._requested = 0
 
     def on_reconnect(self) -> None:
         self._connected = True
@@ -311,15 +354,13 @@ class PullLoop(Listener):
         self._connection.remove_listener(self)
         while self._waiters:
             self._wake()
-        unhandled: list[RawMessage] = []
         for waiting in (self.ahead, self._buffer):
             with contextlib.suppress(IndexError):
                 while True:  # the reader's thread may take from it meanwhile
-                    unhandled.append(waiting.popleft())
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._error is None:
-            await self._answer(unhandled, NAK)
-        if self._subscription is not None:
-            await self._subscription.unsubscribe()
-            self._subscription = None
+                    self._late.append(waiting.popleft())
+        try:
+            await self.leave()  # first: what is given back while a request stands would come to that request again
+        finally:
+            for task in tuple(self._tasks):
+                task.cancel()
+            await self._answer(self._late, NAK)

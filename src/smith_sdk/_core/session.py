@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ..contract import Contract, covers
@@ -17,7 +17,7 @@ from ..errors import BusClosed, ConsumerNotFound, JetStreamDisabled, NoInterest,
 from .admin import APPLY, Admin
 from .connection import Connection
 from .replies import Replies
-from .window import MSG_ID, AckWindow, PubAck
+from .window import AckWindow, PubAck
 
 _INTEREST_FRESH: Final = 5.0
 _INTEREST_STALE: Final = 0.25
@@ -85,7 +85,7 @@ class Session:
 
     # ---- publishing bytes
 
-    async def submit(
+    def submit(
         self,
         subject: str,
         data: bytes,
@@ -94,14 +94,21 @@ class Session:
         msg_id: str,
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
-    ) -> asyncio.Future[PubAck]:
-        """Put one message into the ack window; see `AckWindow.submit`. Refuses with `NoInterest` what an interest stream would drop."""
-        if stream in self._interested:
-            assert stream is not None
-            await self._require_interest(stream, subject, msg_id)
-        headers = {MSG_ID: msg_id} if headers is None else {**headers, MSG_ID: msg_id}
+    ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+        """Put one message into the ack window; see `AckWindow.submit`. Refuses with `NoInterest` what an interest stream would drop.
+
+        Here and in the bus a plain function hands on the window's own coroutine: each one around it would cost every message.
+        """
         wait = self.publish_timeout if timeout is None else timeout
-        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait)
+        if stream is not None and stream in self._interested:
+            return self._submit_if_wanted(stream, subject, data, msg_id, headers, wait)
+        return self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait)
+
+    async def _submit_if_wanted(
+        self, stream: str, subject: str, data: bytes, msg_id: str, headers: dict[str, str] | None, timeout: float
+    ) -> asyncio.Future[PubAck]:
+        await self._require_interest(stream, subject, msg_id)
+        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=timeout)
 
     async def publish(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -41,8 +42,8 @@ _TICK: Final = 0.1
 _ACK_LATE: Final = (2.0, 4.0, 8.0)
 """Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
-_HEADER_LINE: Final = len("NATS/1.0\r\n\r\n")
 _SEPARATORS: Final = len(": \r\n")
+_ID_HEADER: Final = len("NATS/1.0\r\n\r\n") + len(MSG_ID) + _SEPARATORS
 
 
 class PubAck(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ class AckWindow(Listener):
         self._empty = asyncio.Event()
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._examined: set[str] = set()
         self._connected = False
@@ -120,18 +122,23 @@ class AckWindow(Listener):
         return len(self._pending)
 
     async def submit(
-        self, subject: str, data: bytes, headers: dict[str, str], *, msg_id: str, stream: str | None, timeout: float
+        self, subject: str, data: bytes, headers: dict[str, str] | None, *, msg_id: str, stream: str | None, timeout: float
     ) -> asyncio.Future[PubAck]:
-        """Wait for room, send, and return the future of the ack. `headers` must hold `msg_id` already, and is kept.
+        """Wait for room, send, and return the future of the ack; `headers` go with the message, beside `msg_id`.
 
         The future ends within `timeout` seconds of the call. Raises `PayloadTooLarge` (by the connected server's limit),
         `PublishUnconfirmed` when no room came in time, `BusClosed`.
         """
         if self._closed is not None:
             raise self._closed
-        loop = asyncio.get_running_loop()
-        size = len(data) + _HEADER_LINE + _SEPARATORS * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
-        deadline = loop.time() + timeout
+        size = len(data) + len(msg_id) + _ID_HEADER
+        if headers is None:
+            headers = {MSG_ID: msg_id}
+        else:
+            size += _SEPARATORS * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
+            headers = {**headers, MSG_ID: msg_id}
+        now = time.monotonic()
+        deadline = now + timeout
         if self._connected and size > (limit := self._connection.max_payload):
             raise PayloadTooLarge(
                 f"the payload for {subject} has {len(data)} bytes, the connected server takes {limit} with headers",
@@ -141,14 +148,17 @@ class AckWindow(Listener):
             )
         if self._room or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
             await self._wait_for_room(size, timeout, subject, msg_id)
+            now = time.monotonic()
         self._tokens = token = self._tokens + 1
+        loop = asyncio.get_running_loop()
         future: asyncio.Future[PubAck] = loop.create_future()
-        entry = _Pending(subject, data, headers, msg_id, stream, size, deadline, future)
-        self._pending[token] = entry
+        entry = self._pending[token] = _Pending(subject, data, headers, msg_id, stream, size, deadline, future)
         self._bytes += size
+        if deadline < self._due:
+            self._due = deadline
         if self._timer is None:
             self._timer = loop.call_later(_TICK, self._tick)
-        await self._send(token, entry, loop.time())
+        await self._send(token, entry, now)
         return future
 
     async def _wait_for_room(self, size: int, timeout: float, subject: str, msg_id: str) -> None:
@@ -167,7 +177,7 @@ class AckWindow(Listener):
                     msg_id=msg_id,
                 ) from None
             finally:
-                if not room.done() or room.cancelled():
+                if room in self._room:
                     self._room.remove(room)
                 elif self._closed is None:
                     self._wake()
@@ -177,9 +187,11 @@ class AckWindow(Listener):
     async def _send(self, token: int, entry: _Pending, now: float) -> None:
         if not self._connected:
             return  # on_reconnect sends it
-        entry.attempts += 1
+        entry.attempts = attempts = entry.attempts + 1
         entry.may_be_stored = True
-        entry.resend_at = now + _ACK_LATE[min(entry.attempts, len(_ACK_LATE)) - 1]
+        entry.resend_at = resend_at = now + (_ACK_LATE[attempts - 1] if attempts <= len(_ACK_LATE) else _ACK_LATE[-1])
+        if resend_at < self._due:
+            self._due = resend_at
         try:
             await self._connection.publish(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
         except BusClosed as error:
@@ -263,13 +275,15 @@ class AckWindow(Listener):
             )
         else:
             self._take(token)
-            if not entry.future.done():
-                entry.future.set_result(ack)
+            future = entry.future
+            if not future.done():
+                future.set_result(ack)
 
     def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
             entry.may_be_stored = entry.attempts > 1
-            entry.resend_at = asyncio.get_running_loop().time() + _NO_LEADER.delay(entry.attempts)
+            entry.resend_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
+            self._due = min(self._due, entry.resend_at)
             self._examine(entry.stream or entry.subject)
             return
         try:
@@ -302,9 +316,15 @@ class AckWindow(Listener):
     # ---- time and the connection
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        if time.monotonic() >= self._due:
+            self._look()
+        self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if self._pending else None
+
+    def _look(self) -> None:
+        """Go through the window: end what is over, send again what is late, and find out when to look again."""
+        now = time.monotonic()
         late: list[int] = []
+        self._due = now + _ACK_LATE[0]
         for token, entry in tuple(self._pending.items()):
             if entry.future.done():
                 self._take(token)
@@ -312,12 +332,13 @@ class AckWindow(Listener):
                 self._unconfirmed(token, entry, "the deadline passed")
             elif self._connected and now >= entry.resend_at:
                 late.append(token)
+            else:
+                self._due = min(self._due, entry.deadline, entry.resend_at)
         if late:
             self._spawn(self._resend(late))
-        self._timer = loop.call_later(_TICK, self._tick) if self._pending else None
 
     async def _resend(self, tokens: list[int]) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for token in tokens:
             entry = self._pending.get(token)
             if entry is not None:

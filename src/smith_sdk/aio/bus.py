@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -206,21 +206,21 @@ class AsyncSmithBus:
             )
         await self._connection.publish(where, data)
 
-    async def _submit(
+    def _submit(
         self,
         subject: Any,
         payload: Any,
         msg_id: str | None,
         headers: Mapping[str, str] | None,
         timeout: float | timedelta | None,
-    ) -> asyncio.Future[PubAck]:
+    ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         where, data = self._checked(subject, payload)
         if subject.STREAM is None:
             raise SubjectMismatch(f"no stream keeps {where}: emit() it")
         if msg_id is None:
             identity = payload.ID_FIELD if isinstance(payload, Payload) else None
             msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
-        return await self._session.submit(
+        return self._session.submit(
             where,
             data,
             stream=subject.STREAM,
@@ -232,12 +232,12 @@ class AsyncSmithBus:
     def _checked(self, subject: Any, payload: Any) -> tuple[str, bytes]:
         """What to send, once it is sure that both belong together: not everything goes past a type checker."""
         self._contract.require(subject)
-        expected = subject.message_type
+        expected, where = subject.message_type, str(subject)
         if type(payload) is not expected:
             raise PayloadMismatch(
-                f"{subject} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=str(subject)
+                f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
             )
-        return str(subject), codec.encode(payload)
+        return where, codec.encode(payload)
 
     # ---- receiving
 

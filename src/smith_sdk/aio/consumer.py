@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
@@ -27,7 +28,10 @@ _SUBSCRIBE_TIMEOUT: Final = 5.0
 
 
 class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered."""
+    """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered.
+
+    The server counts a new message some moments after it has acknowledged it to the publisher: zeros just then do not mean idle.
+    """
 
     name: str
     stream: str
@@ -57,25 +61,27 @@ class Consumer(Generic[M_co, S_co]):
     async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
 
+        It takes up to a second more where the server does not confirm the end of the pull: what it sent until then is returned, too.
+
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
         wait = seconds("fetch(timeout)", timeout)
         loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait)
-        found: list[Message[M_co, S_co]] = []
-        await loop.start()
+        found = loop.ahead  # kept alive until it is returned, given back when it is not
         try:
-            async with asyncio.timeout(wait):
-                while len(found) < n:
-                    raw = await loop.next()
-                    if raw is None:
-                        break
-                    found.append(Message(raw, self._session))
-        except TimeoutError:
-            while (raw := loop.take()) is not None:
-                found.append(Message(raw, self._session))
+            await loop.start()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    while len(found) < n and (raw := await loop.next()) is not None:
+                        found.append(raw)
+            await loop.leave()
+            while len(found) < n and (raw := loop.take()) is not None:
+                found.append(raw)
+            messages: list[Message[M_co, S_co]] = [Message(raw, self._session) for raw in found]
+            found.clear()
         finally:
             await loop.stop()
-        return found
+        return messages
 
     async def info(self) -> ConsumerInfo:
         """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
@@ -104,7 +110,9 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
     async def why() -> SmithError | None:
         return await session.why_no_messages(spec.stream, spec.name)
 
-    return PullLoop(session.connection, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options)
+    return PullLoop(
+        session.connection, session.replies, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
+    )
 
 
 class Messages(Generic[M_co, S_co]):

@@ -228,7 +228,7 @@ class Admission:
         await self._worker.run()
 
     async def stop(self) -> None:
-        """Pull nothing more and wait for the decisions under way. Safe to repeat."""
+        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to repeat."""
         await self._worker.stop()
 
     async def _admit(self, message: Message[Any, Any]) -> None:

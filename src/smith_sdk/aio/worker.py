@@ -119,6 +119,9 @@ class Worker(Generic[MessageT, SubjectT]):
             raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")
         if self._loop is not None:
             raise OptionsError(f"the worker of {self.spec.name} is running already")
+        if self._stopping.is_set():
+            self._stopping.clear()
+            return
         with _signals(self._stopping.set):
             loop = self._loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=self._concurrency - 1)
             self._session.attach(self.stop)
@@ -145,11 +148,14 @@ class Worker(Generic[MessageT, SubjectT]):
                 self._idle.set()
 
     async def stop(self) -> None:
-        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat."""
+        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
+
+        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin.
+        """
+        self._stopping.set()
         if self._loop is None:
             return
         self._idle.clear()
-        self._stopping.set()
         await self._idle.wait()
 
     async def _slot(self, loop: PullLoop) -> None:

@@ -36,6 +36,8 @@ class Consumer(Blocking, Generic[M_co, S_co]):
     def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
 
+        It takes up to a second more where the server does not confirm the end of the pull: what it sent until then is returned, too.
+
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
         return [Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]

@@ -51,5 +51,5 @@ class Admission(Blocking):
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull nothing more and wait for the decisions under way. Safe to repeat."""
+        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to repeat."""
         self._portal.call(self._aio.stop)

@@ -62,5 +62,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat."""
+        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
+
+        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin.
+        """
         self._portal.call(self._aio.stop)

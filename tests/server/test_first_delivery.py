@@ -1,0 +1,173 @@
+"""The first delivery counts: whatever ends a pull, no message that the server sent for it is left to the consumer's ack wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from buses import read_intent
+from nats.aio.msg import Msg
+from support import eventually, eventually_async
+
+from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
+from smith_sdk._core.pull import PullLoop
+
+raw = subjects.intents.raw
+spec = consumers.admission
+SOON = spec.ack_wait / 2
+
+
+async def put(bus: AsyncSmithBus, count: int = 1) -> None:
+    for _ in range(count):
+        intent = read_intent()
+        await bus.publish(raw.of(intent), intent)
+
+
+async def pulling(bus: AsyncSmithBus) -> bool:
+    return (await bus.consumer(spec).info()).num_waiting == 1
+
+
+def arrive_unseen(url: str, until: float = 0.0) -> None:
+    """An intent is published and sent to the pull that stands, while this thread's event loop is held (to `until`, at least)."""
+
+    def publish() -> None:
+        with SmithBus(url) as bus:
+            intent = read_intent()
+            bus.publish(raw.of(intent), intent)
+            eventually(lambda: bus.consumer(spec).info().num_ack_pending == 1)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(publish).result()
+    eventually(lambda: time.monotonic() >= until)
+
+
+async def test_a_fetch_returns_what_arrives_at_its_deadline() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=1))
+        await eventually_async(lambda: pulling(bus))
+        arrive_unseen(bus.url, until=time.monotonic() + 1)
+        (message,) = await fetching
+        assert message.metadata.num_delivered == 1
+
+
+async def test_short_fetches_beside_a_publisher_miss_nothing() -> None:
+    async with AsyncSmithBus.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        consumer, seen = bus.consumer(spec), []
+        filling = asyncio.ensure_future(put(other, 600))
+        while len(seen) < 600:
+            for message in await consumer.fetch(50, timeout=0.004):
+                seen.append((message.metadata.stream_seq, message.metadata.num_delivered))
+                await message.ack_sync()
+        await filling
+        assert seen == [(number, 1) for number in range(1, 601)]
+
+
+async def test_a_fetch_keeps_alive_what_it_holds() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus)
+        (message,) = await bus.consumer(spec).fetch(2, timeout=spec.ack_wait + 2)
+        assert message.metadata.num_delivered == 1
+        assert await bus.consumer(spec).fetch(1, timeout=0.2) == []
+        await message.ack_sync()
+
+
+async def test_a_cancelled_fetch_gives_back_what_it_holds() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus)
+        fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=30))
+        await eventually_async(lambda: held(bus, 1))
+        fetching.cancel()
+        await asyncio.wait({fetching})
+        assert fetching.cancelled()
+        assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
+
+
+async def held(bus: AsyncSmithBus, count: int) -> bool:
+    return (await bus.consumer(spec).info()).num_ack_pending == count
+
+
+async def test_stopping_an_iteration_gives_back_what_is_on_its_way() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        async with bus.consumer(spec).messages() as messages:
+            await eventually_async(lambda: pulling(bus))
+            arrive_unseen(bus.url)
+            await messages.stop()
+        assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
+
+
+async def test_stopping_a_worker_gives_back_what_is_on_its_way() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        seen: list[Any] = []
+        worker = Worker(bus, spec)
+        worker.handler(seen.append)
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: pulling(bus))
+        arrive_unseen(bus.url)
+        await worker.stop()
+        await running
+        assert seen == []
+        assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
+
+
+async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanwhile() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        heartbeat = 0.2
+        loop = pull(bus, heartbeat=heartbeat)
+        await loop.start()
+        await eventually_async(lambda: pulling(bus))
+        arrive_unseen(bus.url, until=time.monotonic() + 3 * heartbeat)
+        message = await asyncio.wait_for(loop.next(), SOON)
+        assert message is not None
+        assert message.reply.split(".")[4] == "1"  # the first delivery
+        await loop.stop()
+
+
+def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
+    async def nothing_known() -> None:
+        return None
+
+    session = bus._session
+    return PullLoop(session.connection, session.replies, spec.stream, spec.name, nothing_known, capacity=10, **options)
+
+
+async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        loop = pull(bus)
+        first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
+        await eventually_async(lambda: len(loop._waiters) == 2)
+        message = Msg(_client=None, subject="s", reply="$JS.ACK.x", data=b"")  # type: ignore[arg-type]
+        loop._on_message(message)
+        first.cancel()
+        assert await asyncio.wait_for(second, SOON) is message
+        assert first.cancelled()
+
+
+@contextlib.contextmanager
+def paused(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("stop", [PullLoop.stop, PullLoop.leave], ids=["stop", "leave"])
+async def test_a_server_that_does_not_answer_holds_nobody_up(stop: Callable[[PullLoop], Any], make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        loop = pull(bus)
+        await loop.start()
+        await eventually_async(lambda: pulling(bus))
+        with paused(server.pid):
+            began = time.monotonic()
+            await stop(loop)
+            assert time.monotonic() - began < 2
+        await loop.stop()
