@@ -20,7 +20,17 @@ from nats.aio.client import Client, Server
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from ..errors import AuthenticationError, BusClosed, ConnectError, ConnectionLost, PermissionDenied, SlowConsumer, SmithError
+from ..errors import (
+    AuthenticationError,
+    BusClosed,
+    ConnectError,
+    ConnectionLost,
+    OptionsError,
+    PermissionDenied,
+    PublishError,
+    SlowConsumer,
+    SmithError,
+)
 from ..options import Auth, Backoff
 
 log: Final = logging.getLogger("smith_sdk.connection")
@@ -29,6 +39,7 @@ State = Literal["connecting", "connected", "reconnecting", "closed"]
 
 PING_INTERVAL: Final = 10
 PINGS_MISSED: Final = 2
+_NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
 
 
@@ -236,6 +247,7 @@ class Connection:
             user_credentials=None if auth.creds is None else str(auth.creds),
             nkeys_seed=None if auth.nkey_seed is None else str(auth.nkey_seed),
             tls=self._tls,
+            skip_subject_validation=True,  # `_require_subject` does that
         )
 
     async def _abandon(self, client: Client, opening: asyncio.Future[None]) -> None:
@@ -284,24 +296,36 @@ class Connection:
     async def publish(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
         """Hand one message to the client library: sent at once when connected, buffered (up to 2 MiB) while reconnecting.
 
-        Raises `BusClosed`, and `ConnectionLost` when that buffer is full.
+        Raises `OptionsError` where `subject` is none, `BusClosed`, and `ConnectionLost` when that buffer is full.
         """
+        _require_subject(subject)
         try:
-            await self._open().publish(subject, data, reply, headers)
-        except nats.errors.OutboundBufferLimitError:
-            raise ConnectionLost(
-                f"{subject} cannot be sent: the connection is lost, and the buffer until it is back is full"
-            ) from None
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            raise BusClosed("the bus is closed") from None
+            await self.hand_over(subject, data, reply, headers)
+        except nats.errors.Error as error:
+            raise self.meaning(error, subject) from None
+
+    def hand_over(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> Coroutine[Any, Any, None]:
+        """`publish` for the hot path: nothing is checked, and what it raises is nats-py's own, for `meaning`."""
+        return self._open().publish(subject, data, reply, headers)
+
+    def meaning(self, error: Exception, subject: str) -> SmithError:
+        """What an error of nats-py means for a message to `subject`."""
+        if isinstance(error, SmithError):
+            return error
+        if isinstance(error, nats.errors.OutboundBufferLimitError):
+            return ConnectionLost(f"{subject} cannot be sent: the connection is lost, and the buffer until it is back is full")
+        if isinstance(error, (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError)):
+            return BusClosed("the bus is closed")
+        return PublishError(f"{subject} could not be sent: {error}", subject=subject)
 
     async def subscribe(
         self, subject: str, callback: Callable[[RawMessage], None], on_error: Callable[[SmithError], None] | None = None
     ) -> Subscription:
         """Call `callback`, which must return at once, for every message on `subject`, across reconnects.
 
-        `on_error` hears of `PermissionDenied` and `SlowConsumer`. Raises `BusClosed`.
+        `on_error` hears of `PermissionDenied` and `SlowConsumer`. Raises `OptionsError` where `subject` is none, and `BusClosed`.
         """
+        _require_subject(subject)
 
         async def deliver(msg: Msg) -> None:
             callback(msg)
@@ -401,6 +425,29 @@ class Connection:
                     stuck_since = None
             else:
                 stuck_since = None
+
+
+def header_value(text: str) -> str:
+    """`text` as the value of a header. nats-py goes through each character of a value for line ends; one without any says so itself."""
+    return text if "\n" in text or "\r" in text else _Clean(text)
+
+
+class _Clean(str):
+    """A header value in which nothing has to be mended."""
+
+    __slots__ = ()
+
+    def strip(self, chars: str | None = None, /) -> str:
+        return self
+
+    def translate(self, table: Any, /) -> str:
+        return self
+
+
+def _require_subject(subject: str) -> None:
+    """nats-py is told not to check, since subjects of the contract are legal: what comes from elsewhere passes here."""
+    if _NO_SUBJECT.search(subject) or not subject:
+        raise OptionsError(f"{subject!r} is no subject: it is empty, or holds white space or a control character")
 
 
 def _is_auth(error: BaseException) -> bool:

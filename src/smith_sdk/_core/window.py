@@ -14,7 +14,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -25,7 +24,6 @@ from ..errors import (
     NoInterest,
     PayloadTooLarge,
     PermissionDenied,
-    PublishError,
     PublishUnconfirmed,
     SmithError,
     StreamNotFound,
@@ -33,7 +31,7 @@ from ..errors import (
 )
 from ..options import Backoff
 from .admin import APPLY, ApiError, publish_error
-from .connection import Connection, Listener, RawMessage, Subscription
+from .connection import Connection, Listener, RawMessage, Subscription, header_value
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -46,7 +44,7 @@ _SEPARATORS: Final = len(": \r\n")
 _ID_HEADER: Final = len("NATS/1.0\r\n\r\n") + len(MSG_ID) + _SEPARATORS
 
 
-class PubAck(msgspec.Struct, frozen=True):
+class PubAck(msgspec.Struct, frozen=True, gc=False):
     """The stream's word that a message is stored. `duplicate`: it was stored before under the same id, at `seq`."""
 
     stream: str
@@ -62,8 +60,9 @@ _decode_ack: Final = msgspec.json.Decoder(PubAck).decode
 _decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
 
-@dataclass(eq=False, slots=True)
-class _Pending:
+class _Pending(msgspec.Struct, gc=False):
+    """One message under way. Nothing that it holds leads back to it, so the garbage collector need not look at thousands of these."""
+
     subject: str
     data: bytes
     headers: dict[str, str]
@@ -103,6 +102,7 @@ class AckWindow(Listener):
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        self._max_payload = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._examined: set[str] = set()
         self._connected = False
@@ -115,6 +115,7 @@ class AckWindow(Listener):
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_ack, self._fail_all)
         self._connection.add_listener(self)
         self._connected = True
+        self._max_payload = self._connection.max_payload
         self._closed = None
 
     def __len__(self) -> int:
@@ -133,15 +134,15 @@ class AckWindow(Listener):
             raise self._closed
         size = len(data) + len(msg_id) + _ID_HEADER
         if headers is None:
-            headers = {MSG_ID: msg_id}
+            headers = {MSG_ID: header_value(msg_id)}
         else:
             size += _SEPARATORS * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
             headers = {**headers, MSG_ID: msg_id}
         now = time.monotonic()
         deadline = now + timeout
-        if self._connected and size > (limit := self._connection.max_payload):
+        if size > self._max_payload and self._connected:
             raise PayloadTooLarge(
-                f"the payload for {subject} has {len(data)} bytes, the connected server takes {limit} with headers",
+                f"the payload for {subject} has {len(data)} bytes, the connected server takes {self._max_payload} with headers",
                 stream=stream,
                 subject=subject,
                 msg_id=msg_id,
@@ -193,15 +194,11 @@ class AckWindow(Listener):
         if resend_at < self._due:
             self._due = resend_at
         try:
-            await self._connection.publish(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
-        except BusClosed as error:
-            self._fail(token, error)
-        except ConnectionLost:
-            return  # on_reconnect sends it
+            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
         except Exception as error:
-            self._fail(
-                token, PublishError(f"{entry.subject} could not be sent: {error}", subject=entry.subject, msg_id=entry.msg_id)
-            )
+            meaning = self._connection.meaning(error, entry.subject)
+            if not isinstance(meaning, ConnectionLost):  # on_reconnect sends those
+                self._fail(token, meaning)
 
     # ---- endings
 
@@ -274,7 +271,12 @@ class AckWindow(Listener):
                 ),
             )
         else:
-            self._take(token)
+            del self._pending[token]  # `_take`, without the call
+            self._bytes -= entry.size
+            if self._room:
+                self._wake()
+            if not self._pending:
+                self._empty.set()
             future = entry.future
             if not future.done():
                 future.set_result(ack)
@@ -354,6 +356,7 @@ class AckWindow(Listener):
 
     def on_reconnect(self) -> None:
         self._connected = True
+        self._max_payload = self._connection.max_payload
         if self._pending:
             self._spawn(self._resend(list(self._pending)))
 

@@ -67,6 +67,7 @@ class AsyncSmithBus:
         max_pending_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._contract = CONTRACT if contract is None else contract
+        self._known: set[type] = set()  # classes of subjects that the contract has
         self._server: EmbeddedServer | None = None
         self._connection = Connection(
             server_urls(url), auth=auth, tls=tls, name=name, connect_timeout=seconds("connect_timeout", connect_timeout)
@@ -231,7 +232,9 @@ class AsyncSmithBus:
 
     def _checked(self, subject: Any, payload: Any) -> tuple[str, bytes]:
         """What to send, once it is sure that both belong together: not everything goes past a type checker."""
-        self._contract.require(subject)
+        if type(subject) not in self._known:
+            self._contract.require(subject)
+            self._known.add(type(subject))
         expected, where = subject.message_type, str(subject)
         if type(payload) is not expected:
             raise PayloadMismatch(
