@@ -218,7 +218,7 @@ class _Face:
             return lines + self.answer(method, f"self._aio.{name}({passed})", returns)
         with_arguments = f"self._aio.{name}{', ' if passed else ''}{passed}"
         if "connect" in methods and name in ("connect", "close"):
-            call = f"self._{name}({with_arguments})"
+            call = f"self._{name}({passed})"
         elif name == "run" and "stop" in methods:
             call = "self._portal.run(self._aio.run, self._aio.stop)"
         else:

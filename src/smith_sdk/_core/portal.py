@@ -1,10 +1,11 @@
 """The portal: an event loop in a daemon thread, and every way in which the blocking face reaches into it.
 
-A waiting call is one crossing: a future, a task, a wake-up. Work that nobody waits for (acks, pipelined publishes) is handed over in
-lanes, where one wake-up of the loop serves all that has gathered. An iterator crosses once a batch, never once an item.
+A waiting call is one crossing: a wake-up, a task, a lock to wait on. Work that nobody waits for (acks, pipelined publishes) is handed
+over in lanes. An iterator crosses once a batch, never once an item.
 
 What cannot work is refused at once: from a forked child (its copy of the loop's thread does not exist), from inside a running event
-loop (it would stop that loop), from the portal's own thread (it would wait for itself).
+loop (it would stop that loop), from the portal's own thread (it would wait for itself). What is interrupted is cancelled first, and
+what the end of the loop overtakes ends with `BusClosed`: no call waits for ever.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import contextlib
 import inspect
 import logging
 import os
 import signal
 import threading
+import time
 import warnings
-import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
-from ..errors import BlockingCallError, BusClosed, SmithError
+from ..errors import BlockingCallError, BusClosed
+from ..options import seconds
+from .lanes import Lane
 
 log: Final = logging.getLogger("smith_sdk.portal")
 
@@ -33,9 +38,176 @@ P = ParamSpec("P")
 
 _CANCEL_GRACE: Final = 10.0
 _EXIT_GRACE: Final = 2.0
+_CUT: Final = 0.1
+"""Seconds that a connection gets to close when whoever waited for a proper end was interrupted."""
 _LANE_LIMIT: Final = 4096
 _BATCH: Final = 256
-_open_portals: Final[weakref.WeakSet[Portal]] = weakref.WeakSet()
+_running: Final[set[_LoopThread]] = set()
+
+
+class _Call(Generic[T]):
+    """One call under way. A bare lock is the cheapest thing for a thread to wait on."""
+
+    __slots__ = ("_lock", "_task", "_work", "error", "is_over", "result")
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.result: T
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def wait(self, timeout: float = -1) -> None:
+        self._lock.acquire(timeout=timeout)
+
+    # ---- in the loop
+
+    def begin(self) -> None:
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            self.result = await self._work()
+        except BaseException as caught:
+            error = caught
+        self.end(error)
+
+    def end(self, error: BaseException | None) -> None:
+        if not self.is_over:
+            self.error = error
+            self.is_over = True
+            self._lock.release()
+
+    def cancel(self) -> None:
+        if self._task is None:
+            self.end(asyncio.CancelledError())
+            return
+        # A task that is cancelled before its first step never runs, and would not say so itself.
+        self._task.add_done_callback(lambda _: self.end(asyncio.CancelledError()))
+        self._task.cancel()
+
+
+class _LoopThread:
+    """A running event loop, its thread, and what is under way in it. Knows no portal: it may outlive one that was forgotten."""
+
+    def __init__(self, name: str, shutdown: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.posts = Lane(self.loop)
+        self.submits = Lane(self.loop, _LANE_LIMIT)
+        self.calls: set[_Call[Any]] = set()
+        self.is_ending = False
+        self._shutdown = shutdown
+        self._unflushed = unflushed
+        self.is_abandoned = False
+        self._last: list[asyncio.Task[None]] = []
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread.start()
+        _running.add(self)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self._end())
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+            for call in tuple(self.calls):  # also those that came after the loop's last turn
+                call.end(BusClosed("the bus was closed while the call waited"))
+            _running.discard(self)
+
+    async def _end(self) -> None:
+        """Cancel what still runs in the loop, and wait for it."""
+        self.is_ending = True
+        self.submits.close()
+        self.posts.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=_CANCEL_GRACE)
+        await self.loop.shutdown_asyncgens()
+
+    def _begin(self, call: _Call[Any]) -> None:
+        if self.is_ending:
+            call.end(BusClosed("the bus was closed while the call waited"))
+        else:
+            call.begin()
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        call = _Call(work)
+        try:
+            self.calls.add(call)
+            self._soon(self._begin, call)
+            call.wait()
+        except BaseException:
+            if not call.is_over:
+                with contextlib.suppress(BusClosed):
+                    self._soon(call.cancel)
+                    call.wait(_CANCEL_GRACE)
+            raise
+        finally:
+            self.calls.discard(call)
+        if call.error is None:
+            return call.result
+        if isinstance(call.error, asyncio.CancelledError):
+            raise BusClosed("the bus was closed while the call waited")
+        try:
+            raise call.error
+        finally:
+            del call  # which holds the error, whose traceback holds this frame
+
+    def _soon(self, function: Callable[..., object], *args: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed
+            raise BusClosed("the bus is closed") from None
+
+    # ---- its end
+
+    @property
+    def unflushed(self) -> int:
+        """How much would be lost if the process ended now."""
+        return self._unflushed() + len(self.submits) + len(self.posts)
+
+    async def shut_down(self, timeout: float) -> None:
+        """Run what was handed over, then have the owner close; `timeout` seconds for both."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.submits.flush()
+                await self.posts.flush()
+        await self._shutdown(max(_CUT, deadline - time.monotonic()))
+
+    async def cut(self) -> None:
+        """Have the owner close without waiting for anything."""
+        await self._shutdown(_CUT)
+
+    def stop(self, timeout: float) -> None:
+        """End every task, then the loop; wait for that up to `timeout` seconds."""
+        with contextlib.suppress(BusClosed):
+            self._soon(self.loop.stop)
+        self.thread.join(timeout)
+
+    def abandon(self) -> None:
+        """Nobody will close it any more: have it shut down and stop by itself. Waits for nothing, not even a lock."""
+        if self.is_abandoned:
+            return
+        self.is_abandoned = True
+        with contextlib.suppress(BusClosed):
+            self._soon(lambda: self._last.append(asyncio.ensure_future(self._end_alone())))
+
+    async def _end_alone(self) -> None:
+        try:
+            await self.shut_down(_CANCEL_GRACE)
+        except Exception as error:
+            log.info("closing a bus that was never closed: %r", error)
+        finally:
+            self.loop.stop()
 
 
 class Portal:
@@ -43,40 +215,70 @@ class Portal:
 
     def __init__(self, name: str = "smith-sdk") -> None:
         self._name = name
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._pid = os.getpid()
-        self._posts = _Lane()
-        self._submits = _Lane(_LANE_LIMIT)
-        self.unflushed: Callable[[], int] = lambda: 0
-        """How much its owner would lose if the process ended now; asked at exit."""
-        self.shutdown: Callable[[], Coroutine[Any, Any, None]] | None = None
-        """What its owner wants done at exit when nobody closed it."""
+        self._thread: _LoopThread | None = None
+        self._opening = threading.RLock()  # reentrant: a signal handler may close what its thread connects
 
-    def start(self) -> None:
-        """Start the thread; safe to repeat. Raises `BlockingCallError` from where a call could not work either."""
+    def open(
+        self, connect: Callable[[], Awaitable[None]], close: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]
+    ) -> None:
+        """Start the thread and run `connect` in it.
+
+        `close(timeout)` is what the owner wants done before the loop ends, `unflushed` how much it would lose without that.
+        Raises `BlockingCallError` from where a call could not work either.
+        """
         self._check()
-        if self._thread is not None:
-            return
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=_run_loop, args=(loop,), name=self._name, daemon=True)
-        self._loop, self._thread = loop, thread
-        self._posts.loop = self._submits.loop = loop
-        thread.start()
-        _open_portals.add(self)
+        with self._opening:
+            if self._thread is not None:
+                self._thread.call(connect)  # which says that it is connected already
+                return
+            self._thread = _LoopThread(self._name, close, unflushed)
+            try:
+                self._thread.call(connect)
+            except BaseException:
+                self._stop(self._thread.cut)
+                raise
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it was started and not closed, in this process."""
-        return self._thread is not None and self._pid == os.getpid()
+    def close(self, timeout: float | timedelta) -> None:
+        """Run what was handed over, have the owner close, end every task, join the thread. Safe to repeat, also by several threads.
+
+        In a forked child it does nothing: what it would close is the parent's.
+        """
+        thread = self._thread
+        if thread is None or thread.pid != os.getpid():
+            return
+        self._check()
+        wait = seconds("close(timeout)", timeout)
+        with self._opening:
+            if self._thread is thread and thread.thread.is_alive():
+                self._stop(partial(thread.shut_down, wait))
+
+    def _stop(self, shut_down: Callable[[], Awaitable[None]]) -> None:
+        thread = self._thread
+        assert thread is not None
+        try:
+            thread.call(shut_down)
+        except BaseException:
+            thread.call(thread.cut)
+            raise
+        finally:
+            self._thread = None
+            thread.stop(2 * _CANCEL_GRACE)
+
+    def __del__(self) -> None:
+        thread = self._thread
+        if thread is None or thread.is_abandoned or thread.pid != os.getpid():
+            return
+        thread.abandon()
+        warnings.warn("a SmithBus was never closed: use it in a `with` block", ResourceWarning, stacklevel=2, source=self)
 
     def _check(self) -> None:
-        if self._pid != os.getpid():
+        thread = self._thread
+        if thread is not None and thread.pid != os.getpid():
             raise BlockingCallError(
-                f"this bus was made in process {self._pid} and cannot be used in its forked child {os.getpid()}: "
-                f"make a bus of its own in the child"
+                f"this bus was connected in process {thread.pid} and cannot be used in its forked child {os.getpid()}: "
+                f"connect a bus of its own in the child"
             )
-        if threading.current_thread() is self._thread:
+        if thread is not None and threading.current_thread() is thread.thread:
             raise BlockingCallError(
                 "the blocking face was called on its own event loop's thread: it would wait for itself for ever"
             )
@@ -85,222 +287,64 @@ class Portal:
                 "the blocking face was called inside a running event loop, which it would stop: use AsyncSmithBus and await there"
             )
 
-    def _ready(self) -> asyncio.AbstractEventLoop:
+    def _ready(self) -> _LoopThread:
         self._check()
-        if self._loop is None or self._thread is None:
+        if self._thread is None:
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
-        return self._loop
+        return self._thread
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(*args, **kwargs)` in the loop and return what it returns, or raise what it raises.
 
         An exception in the waiting thread (Ctrl-C above all) cancels the work, waits for it to end, and is raised then.
         """
-        loop = self._ready()
-        outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        tasks: list[asyncio.Task[None]] = []
+        return self._ready().call(partial(function, *args, **kwargs))
 
-        async def work() -> None:
-            try:
-                result = await function(*args, **kwargs)
-            except asyncio.CancelledError:
-                raise
-            except BaseException as error:
-                outcome.set_exception(error)
-            else:
-                outcome.set_result(result)
-
-        def begin() -> None:
-            task = loop.create_task(work())
-            tasks.append(task)
-            # Here and not in `work`, which never runs when it is cancelled before its first step.
-            task.add_done_callback(lambda _: outcome.cancel() and outcome.set_running_or_notify_cancel())
-
-        loop.call_soon_threadsafe(begin)
-        try:
-            return outcome.result()
-        except concurrent.futures.CancelledError:
-            raise BusClosed("the bus was closed while the call waited") from None
-        except BaseException:
-            if not outcome.done():
-                loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-                concurrent.futures.wait([outcome], timeout=_CANCEL_GRACE)
-            raise
-
-    def run(self, function: Callable[[], Awaitable[T]], stop: Callable[[], Awaitable[None]]) -> T:
+    def run(self, function: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         """Like `call`; on the main thread SIGTERM and SIGINT meanwhile run `stop` in the loop, so that `function` ends by itself."""
-        loop = self._ready()
+        thread = self._ready()
         if threading.current_thread() is not threading.main_thread():
-            return self.call(function)
-        tasks: set[asyncio.Future[None]] = set()
+            thread.call(function)
+            return
+        stopping: list[asyncio.Future[None]] = []
+        asked = False
 
         def on_signal(number: int, frame: object) -> None:
-            loop.call_soon_threadsafe(lambda: tasks.add(asyncio.ensure_future(stop())))
+            nonlocal asked
+            asked = True
+            with contextlib.suppress(BusClosed):
+                thread._soon(lambda: stopping.append(asyncio.ensure_future(stop())))
+
+        async def work() -> None:
+            if not asked:  # a signal that came before `function` ran would find nothing to stop
+                await function()
 
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            return self.call(function)
+            thread.call(work)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
     def post(self, work: Awaitable[None]) -> None:
         """Hand over `work` and go on; it runs after all that was posted before. What it raises is logged."""
-        if self._pid != os.getpid() or self._loop is None:
+        thread = self._thread
+        if thread is None or thread.pid != os.getpid():
             if inspect.iscoroutine(work):
                 work.close()
-            self._ready()
-        self._posts.put(work)
+            thread = self._ready()
+        thread.posts.put(work)
 
     def submit(self, work: Coroutine[Any, Any, asyncio.Future[T]]) -> concurrent.futures.Future[T]:
         """Hand over `work`, which returns a future in its turn; return that future for threads. Blocks while the lane is full."""
         try:
-            self._ready()
+            thread = self._ready()
         except BaseException:
             work.close()
             raise
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._submits.put(_chain(work, outcome), outcome)
+        thread.submits.put(work, outcome)
         return outcome
-
-    async def flush(self) -> None:
-        """Return once everything that was posted or submitted so far has run."""
-        await self._submits.flush()
-        await self._posts.flush()
-
-    def close(self) -> None:
-        """Run what was handed over, end every task, stop the loop, join the thread. Safe to repeat, never longer than 20 seconds."""
-        if self._pid != os.getpid() or self._loop is None or self._thread is None:
-            return
-        self._check()
-        loop, thread = self._loop, self._thread
-        _open_portals.discard(self)
-        try:
-            self.call(_finish)
-        finally:
-            self._loop = self._thread = None
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(timeout=_CANCEL_GRACE)
-
-
-def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    try:
-        loop.run_forever()
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-async def _finish() -> None:
-    """Cancel what still runs in the loop, and wait for it."""
-    rest = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in rest:
-        task.cancel()
-    if rest:
-        await asyncio.wait(rest, timeout=_CANCEL_GRACE)
-
-
-async def _chain(work: Awaitable[asyncio.Future[T]], outcome: concurrent.futures.Future[T]) -> None:
-    if not outcome.set_running_or_notify_cancel():
-        return
-    try:
-        future = await work
-    except asyncio.CancelledError:
-        outcome.set_exception(BusClosed("the bus was closed before this was sent"))
-        raise
-    except BaseException as error:
-        outcome.set_exception(error)
-        return
-
-    def settle(done: asyncio.Future[T]) -> None:
-        if done.cancelled():
-            outcome.set_exception(BusClosed("the bus was closed before the acknowledgement came"))
-        elif (error := done.exception()) is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(done.result())
-
-    future.add_done_callback(settle)
-
-
-class _Lane:
-    """Work handed over by threads, run in order by one task in the loop; one wake-up serves all that has gathered."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self._limit = limit
-        self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._queue: deque[tuple[Awaitable[None], concurrent.futures.Future[Any] | None]] = deque()
-        self._running = False
-        self._closed = False
-        self._task: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._queue)
-
-    def put(self, work: Awaitable[None], outcome: concurrent.futures.Future[Any] | None = None) -> None:
-        """Hand over `work`; waits while the lane is full. `outcome` gets `BusClosed` if `work` never runs."""
-        assert self.loop is not None
-        with self._lock:
-            while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
-                self._room.wait()
-            self._queue.append((work, outcome))
-            if self._closed:
-                self._drop()
-                raise BusClosed("the bus is closed")
-            if self._running:
-                return
-            self._running = True
-        self.loop.call_soon_threadsafe(self._start)
-
-    def _start(self) -> None:
-        self._task = asyncio.ensure_future(self._drain())
-
-    async def _drain(self) -> None:
-        batch: deque[tuple[Awaitable[None], concurrent.futures.Future[Any] | None]] = deque()
-        try:
-            while True:
-                with self._lock:
-                    batch, self._queue = self._queue, batch
-                    if not batch:
-                        self._running = False
-                        return
-                    self._room.notify_all()
-                while batch:
-                    work, _ = batch.popleft()
-                    try:
-                        await work
-                    except SmithError as error:
-                        log.warning("%s", error)
-                    except Exception:
-                        log.exception("work handed over by the blocking face failed")
-        except asyncio.CancelledError:
-            with self._lock:
-                self._closed = True
-                self._running = False
-                self._queue.extendleft(reversed(batch))
-                self._drop()
-                self._room.notify_all()
-            raise
-
-    def _drop(self) -> None:
-        while self._queue:
-            work, outcome = self._queue.popleft()
-            if inspect.iscoroutine(work):
-                work.close()
-            if outcome is not None and not outcome.done():
-                outcome.set_exception(BusClosed("the bus was closed before this was sent"))
-
-    async def flush(self) -> None:
-        """Return once everything that was handed over so far has run."""
-        while self._running:
-            if self._task is not None and not self._task.done():
-                await asyncio.wait({self._task})
-            else:
-                await asyncio.sleep(0)
 
 
 # ---- what generated classes of the blocking face are made of
@@ -338,34 +382,12 @@ class BlockingBus(Blocking):
     def _made(cls, aio: Any) -> Self:
         return cls._wrap(Portal(), aio)
 
-    def _connect(self, connect: Callable[[], Awaitable[None]]) -> None:
-        portal = self._portal
-        if portal.is_running:
-            portal.call(connect)  # which says that it is connected already
-            return
-        portal.start()
-        try:
-            portal.call(connect)
-        except BaseException:
-            portal.close()
-            raise
+    def _connect(self) -> None:
         aio = self._aio
-        portal.unflushed = lambda: len(aio._session.window)
-        portal.shutdown = partial(_flush_and_close, portal, aio.close)
+        self._portal.open(aio.connect, aio.close, lambda: len(aio._session.window))
 
-    def _close(self, close: Callable[..., Awaitable[None]], *args: Any) -> None:
-        portal = self._portal
-        if not portal.is_running:
-            return
-        try:
-            portal.call(_flush_and_close, portal, close, *args)
-        finally:
-            portal.close()
-
-
-async def _flush_and_close(portal: Portal, close: Callable[..., Awaitable[None]], *args: Any) -> None:
-    await portal.flush()
-    await close(*args)
+    def _close(self, timeout: float | timedelta) -> None:
+        self._portal.close(timeout)
 
 
 class _Batches(Protocol):
@@ -383,21 +405,25 @@ ItemT_co = TypeVar("ItemT_co", bound=Blocking, covariant=True)
 
 
 class BlockingIterator(Blocking, Generic[ItemT_co]):
-    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does."""
+    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does. Threads may share it, by turns."""
 
-    __slots__ = ()
+    __slots__ = ("_turn",)
 
     _item: ClassVar[type[Blocking]]
+    _turn: threading.Lock
+
+    def _adopt(self, portal: Portal | None, aio: Any) -> None:
+        super()._adopt(portal, aio)
+        self._turn = threading.Lock()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ItemT_co:
         aio: _Batches = self._aio
-        try:
-            raw = aio._here.popleft()
-        except IndexError:
-            self._portal.call(aio._batch, _BATCH)
+        with self._turn:
+            if not aio._here:
+                self._portal.call(aio._batch, _BATCH)
             try:
                 raw = aio._here.popleft()
             except IndexError:
@@ -410,21 +436,20 @@ class BlockingIterator(Blocking, Generic[ItemT_co]):
 
 
 def _at_exit() -> None:
-    """Give every bus that nobody closed a moment to flush, and say so when that was not enough; never hang."""
-    for portal in tuple(_open_portals):
-        if portal._pid != os.getpid() or portal._loop is None:
-            continue
-        if portal.shutdown is None:
-            continue
-        closing = asyncio.run_coroutine_threadsafe(portal.shutdown(), portal._loop)
-        concurrent.futures.wait([closing], timeout=_EXIT_GRACE)
-        lost = portal.unflushed() + len(portal._submits) + len(portal._posts)
-        if lost:
-            warnings.warn(
-                f"the process ends with {lost} unflushed messages on a SmithBus that was never closed: use it in a `with` block",
-                RuntimeWarning,
-                stacklevel=1,
-            )
+    """Give every bus that nobody closed a moment to flush, all at once, and say so when that was not enough; never hang."""
+    threads = [thread for thread in tuple(_running) if thread.pid == os.getpid()]
+    for thread in threads:
+        thread.abandon()
+    deadline = time.monotonic() + _EXIT_GRACE
+    for thread in threads:
+        thread.thread.join(max(0.0, deadline - time.monotonic()))
+    lost = sum(thread.unflushed for thread in threads)
+    if lost:
+        warnings.warn(
+            f"the process ends with {lost} unflushed messages on a SmithBus that was never closed: use it in a `with` block",
+            RuntimeWarning,
+            stacklevel=1,
+        )
 
 
 atexit.register(_at_exit)

@@ -85,14 +85,14 @@ class SmithBus(BlockingBus):
 
     def connect(self) -> None:
         """Connect. Raises `ConnectError`, `AuthenticationError`; with an embedded server also what starting it raises."""
-        self._connect(self._aio.connect)
+        self._connect()
 
     def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
         """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe to repeat.
 
         Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
         """
-        self._close(self._aio.close, timeout)
+        self._close(timeout)
 
     def __enter__(self) -> Self:
         self.connect()

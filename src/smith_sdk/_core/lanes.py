@@ -1,0 +1,154 @@
+"""Lanes: work that threads hand over to an event loop without waiting for it.
+
+A lane runs its work in order, in one task; one wake-up of the loop serves all that has gathered. Whatever was handed over ends: it runs,
+or its future says that the bus was closed before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable
+from typing import Any, Final, TypeVar
+
+from ..errors import BusClosed, SmithError
+
+log: Final = logging.getLogger("smith_sdk.portal")
+
+T = TypeVar("T")
+
+_Outcome = concurrent.futures.Future[Any]
+
+
+class Lane:
+    """Work for `loop`, run in order. With a `limit`, threads wait while that much is in the queue."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None = None) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._lock = threading.RLock()  # reentrant: a signal handler may hand over work while its thread does
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[tuple[Awaitable[Any], _Outcome | None]] = deque()
+        self._batch: deque[tuple[Awaitable[Any], _Outcome | None]] = deque()
+        self._in_hand = 0
+        self._awake = False
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """What was handed over and has not run to its end."""
+        return len(self._queue) + len(self._batch) + self._in_hand
+
+    def put(self, work: Awaitable[Any], outcome: _Outcome | None = None) -> None:
+        """Hand over `work`; waits while the lane is full. Where it returns a future, that future's end becomes `outcome`'s.
+
+        Raises `BusClosed`.
+        """
+        with self._lock:
+            try:
+                while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
+                    self._room.wait()
+                if self._closed:
+                    raise BusClosed("the bus is closed")
+            except BaseException:
+                _forget(work)
+                raise
+            self._queue.append((work, outcome))
+            # In this order: whoever is interrupted between the two leaves a wake-up too many, never one too few.
+            if not self._awake:
+                self._loop.call_soon_threadsafe(self._start)
+                self._awake = True
+
+    def _start(self) -> None:
+        if not self._closed and (self._task is None or self._task.done()):
+            self._task = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        while True:
+            with self._lock:
+                self._batch, self._queue = self._queue, self._batch
+                if not self._batch:
+                    self._awake = False
+                    return
+                self._room.notify_all()
+            while self._batch:
+                work, outcome = self._batch.popleft()
+                self._in_hand = 1
+                try:
+                    if outcome is None:
+                        await work
+                    else:
+                        await _chain(work, outcome)
+                except asyncio.CancelledError:
+                    if self._closed:
+                        raise
+                    log.warning("work handed over by the blocking face was cancelled")
+                except SmithError as error:
+                    log.warning("%s", error)
+                except Exception:
+                    log.exception("work handed over by the blocking face failed")
+                finally:
+                    self._in_hand = 0
+
+    async def flush(self) -> None:
+        """Return once everything that was handed over so far has run."""
+        reached = asyncio.get_running_loop().create_future()
+
+        async def mark() -> None:
+            if not reached.done():
+                reached.set_result(None)
+
+        with self._lock:
+            if self._closed:
+                return
+            self._queue.append((mark(), None))
+        self._start()
+        await reached
+
+    def close(self) -> None:
+        """Take nothing new, and end what has not begun with `BusClosed`. What is in hand ends with the loop's tasks."""
+        with self._lock:
+            self._closed = True
+            never = [*self._batch, *self._queue]
+            self._batch.clear()
+            self._queue.clear()
+            self._room.notify_all()
+        for work, outcome in never:
+            _forget(work)
+            if outcome is not None and outcome.set_running_or_notify_cancel():
+                outcome.set_exception(BusClosed("the bus was closed before this was sent"))
+
+
+def _forget(work: Awaitable[Any]) -> None:
+    """A coroutine that is dropped without a word warns that nobody awaited it."""
+    if inspect.iscoroutine(work):
+        work.close()
+
+
+async def _chain(work: Awaitable[asyncio.Future[T]], outcome: concurrent.futures.Future[T]) -> None:
+    """Run `work`; its error, or the end of the future that it returns, becomes the end of `outcome`."""
+    if not outcome.set_running_or_notify_cancel():
+        _forget(work)
+        return
+    try:
+        future = await work
+    except asyncio.CancelledError:
+        outcome.set_exception(BusClosed("the bus was closed before this was sent"))
+        raise
+    except BaseException as error:
+        outcome.set_exception(error)
+        return
+
+    def settle(done: asyncio.Future[T]) -> None:
+        if done.cancelled():
+            outcome.set_exception(BusClosed("the bus was closed before the acknowledgement came"))
+        elif (error := done.exception()) is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(done.result())
+
+    future.add_done_callback(settle)
