@@ -59,14 +59,17 @@ async def test_a_fetch_returns_what_arrives_at_its_deadline() -> None:
 
 async def test_short_fetches_beside_a_publisher_miss_nothing() -> None:
     async with AsyncSmithBus.embedded() as bus, AsyncSmithBus(bus.url) as other:
-        consumer, seen = bus.consumer(spec), []
+        consumer, seen, ages = bus.consumer(spec), [], []
         filling = asyncio.ensure_future(put(other, 600))
         while len(seen) < 600:
             for message in await consumer.fetch(50, timeout=0.004):
-                seen.append((message.metadata.stream_seq, message.metadata.num_delivered))
+                seen.append(message.metadata.stream_seq)
+                ages.append(time.time() - message.metadata.timestamp / 1e9)
                 await message.ack_sync()
         await filling
-        assert seen == [(number, 1) for number in range(1, 601)]
+        # The server may count a delivery for a pull that ends just then; it notices by itself, and sends the message to the next.
+        assert sorted(seen) == list(range(1, 601))
+        assert max(ages) < SOON
 
 
 async def test_a_fetch_keeps_alive_what_it_holds() -> None:
