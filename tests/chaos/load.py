@@ -94,7 +94,7 @@ class Load:
     """`with Load(tmp_path, urls=proxy.url, direct=server.url) as load:` is under way on both faces when the block begins."""
 
     def __init__(
-        self, directory: Path, *, urls: Sequence[str], direct: Sequence[str], profile: str = "single", rate: float = 500.0
+        self, directory: Path, *, urls: Sequence[str], direct: Sequence[str], profile: str = "single", rate: float = 1000.0
     ) -> None:
         self.ledger = Ledger(directory / "ledger")
         self.ledger.directory.mkdir()

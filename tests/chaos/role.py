@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -62,12 +62,12 @@ class Publisher(Role):
         )
         self._under_way: set[Any] = set()
 
-    def _bursts(self) -> Any:
+    def _bursts(self) -> Iterator[list[tuple[str, Any, Any]]]:
         """The messages of each burst: (key, subject, payload)."""
         numbers = itertools.count()
         size = max(1, round(self.rate * BURST / 2))
         while not self.halt.is_set():
-            burst = []
+            burst: list[tuple[str, Any, Any]] = []
             for number in itertools.islice(numbers, size):
                 intent = new_intent(self.face, f"{self.name}-{number}")
                 result = result_of(intent)
@@ -196,7 +196,8 @@ def main(role: str, face: str, name: str, directory: str, rate: str, *urls: str)
     faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(format="%(asctime)s %(name)s %(message)s", level=logging.WARNING)
     logging.getLogger("smith_sdk").setLevel(logging.INFO)
-    made = {"publisher": Publisher, "consumer": Consumer}[role](face, name, Ledger(Path(directory)), float(rate), list(urls))
+    kind: type[Publisher | Consumer] = Publisher if role == "publisher" else Consumer
+    made = kind(face, name, Ledger(Path(directory)), float(rate), list(urls))
     if face == "async":
         asyncio.run(made.run_async())
     else:

@@ -168,9 +168,10 @@ def test_a_stalled_proxy_loses_nothing_and_pushes_back(proxy: Proxy, echo: Echo)
         proxy.stall()
         client.settimeout(0.3)
         sent = 0
-        with pytest.raises(TimeoutError):
+        with contextlib.suppress(TimeoutError):
             while sent < BUFFERS:
                 sent += client.send(b"y" * 65536)
+        assert sent < BUFFERS
         assert echo.received == b"x"
         client.settimeout(5)
         proxy.hear()

@@ -6,22 +6,29 @@ the full one (marker `chaos`) with `nox -s chaos`.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
-from chaos.cluster import Cluster
+from chaos.cluster import Cluster, Node
 from chaos.load import Load
-from chaos.proxy import Proxy
+from chaos.proxy import Direction, Proxy
+from chaos.topology import FACES
 from support import eventually
 
 from smith_sdk.server import EmbeddedServer
 
 Tell = Callable[[str], None]
 
-LINKS = 4  # a publisher and a consumer on each face
+LINKS: Final = 4  # a publisher and a consumer on each face
+DIRECTIONS: Final[tuple[Direction, ...]] = ("both", "to_server", "to_client")
+CLUSTER_RATE: Final = 300.0  # three servers share the processor with the load
+NOTICED: Final = 30.0
 
 
 def sizes(small: int, full: int, *, seconds: float) -> pytest.MarkDecorator:
@@ -79,3 +86,109 @@ def test_links_are_cut(
                 load.recovered()
         load.recovered()
         finish(load, tell, f"{faults} cuts of all links")
+
+
+@sizes(1, 10, seconds=200)
+def test_links_are_deaf(
+    faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
+) -> None:
+    length = 5.0 if faults > 1 else 1.0
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+        for number in range(faults):
+            proxy.deafen(DIRECTIONS[number % 3])
+            time.sleep(length)
+            proxy.hear()
+            load.recovered()
+        finish(load, tell, f"{faults} times {length:g} s of deaf links")
+
+
+@sizes(1, 6, seconds=120)
+def test_links_stall(
+    faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
+) -> None:
+    length = 5.0 if faults > 1 else 1.0
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+        for number in range(faults):
+            proxy.stall(DIRECTIONS[number % 3])
+            time.sleep(length)
+            proxy.hear()
+            load.recovered()
+        finish(load, tell, f"{faults} times {length:g} s of stalled links")
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(120)
+def test_a_link_that_is_dead_for_good_is_noticed(server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell) -> None:
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+        proxy.deafen()
+        time.sleep(0.5)
+        proxy.hear(dead_stay_dead=True)  # whoever connects anew gets through
+        load.recovered(NOTICED)
+        finish(load, tell, "all links dead for good")
+
+
+@sizes(1, 5, seconds=240)
+def test_leaders_are_killed(faults: int, tmp_path: Path, tell: Tell) -> None:
+    with (
+        Cluster(tmp_path) as cluster,
+        Load(tmp_path, urls=cluster.urls, direct=cluster.urls, profile="cluster", rate=CLUSTER_RATE) as load,
+    ):
+        for number in range(faults):
+            cluster.wait_healthy()
+            leader = cluster.leader_of(("ATOMS_RESULTS", "SDLC_RAW", None)[number % 3])
+            cluster.kill(leader)
+            load.recovered()
+            cluster.restart(leader)
+            load.recovered()
+        finish(load, tell, f"{faults} leaders killed in the cluster")
+
+
+@sizes(4, 40, seconds=300)
+def test_everything_at_once(faults: int, tmp_path: Path, tell: Tell, chance: random.Random) -> None:
+    """Drawn at random, one fault often before the last is over; but never two nodes down, where a cluster of three has to stop."""
+    with Cluster(tmp_path) as cluster, contextlib.ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy(url)) for url in cluster.urls]
+        urls = [proxy.url for proxy in proxies]
+        load = stack.enter_context(Load(tmp_path, urls=urls, direct=cluster.urls, profile="cluster", rate=CLUSTER_RATE))
+        happened: Counter[str] = Counter()
+        down: list[Node] = []
+
+        def heal() -> None:
+            for proxy in proxies:
+                proxy.hear()
+                proxy.delay(0)
+                proxy.restore()
+            while down:
+                cluster.restart(down.pop())
+
+        for number in range(faults):
+            fault = chance.choice(("kill", "leader", "cut", "cut", "deaf", "stall", "delay", "publisher", "consumer"))
+            proxy, face = chance.choice(proxies), chance.choice(FACES)
+            if fault in ("kill", "leader") and down:
+                fault = "cut"
+            match fault:
+                case "kill":
+                    cluster.wait_healthy()  # a node that is not current may not be counted on
+                    down.append(chance.choice(cluster.nodes))
+                    cluster.kill(down[0])
+                case "leader":
+                    cluster.wait_healthy()
+                    down.append(cluster.leader_of(chance.choice(("ATOMS_RESULTS", "SDLC_RAW"))))
+                    cluster.kill(down[0])
+                case "cut":
+                    proxy.cut(reset=chance.random() < 0.5)
+                case "deaf":
+                    proxy.deafen(chance.choice(DIRECTIONS))
+                case "stall":
+                    proxy.stall(chance.choice(DIRECTIONS))
+                case "delay":
+                    proxy.delay(chance.uniform(0.01, 0.2))
+                case "publisher" | "consumer":
+                    load.restart(fault, face)
+            happened[fault] += 1
+            time.sleep(chance.uniform(0, 2))
+            if number % 3 == 2 or number == faults - 1:
+                heal()
+                load.recovered()
+        words = ", ".join(f"{count} {fault}" for fault, count in sorted(happened.items()))
+        finish(load, tell, f"everything at once ({words})")
