@@ -71,13 +71,19 @@ def tests_all(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Servers killed, links cut and deaf, leaders lost, workers dead, all under load; minutes. `-- -k leaders` picks some."""
+    run_tests(session, "tests/chaos", "-m", "")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, as a table; `-- --json FILE` writes the same figures as one flat JSON object."""
     session.install(f".[{EXTRAS}]", *group("typing"))
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 
-def run_tests(session: nox.Session) -> None:
+def run_tests(session: nox.Session, *arguments: str) -> None:
     wheels = Path(session.create_tmp()) / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".", silent=True)
@@ -85,4 +91,4 @@ def run_tests(session: nox.Session) -> None:
     session.install(f"{wheel}[{EXTRAS}]", *group("test"), *group("typing"))
     # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.run("pytest", *session.posargs, env={"SMITH_TEST_WHEEL": str(wheel.resolve())})
+    session.run("pytest", *arguments, *session.posargs, env={"SMITH_TEST_WHEEL": str(wheel.resolve())})
