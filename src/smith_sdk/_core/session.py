@@ -19,6 +19,10 @@ from .connection import Connection
 from .replies import Replies
 from .window import AckWindow, PubAck
 
+_WINDOW: Final = 120.0
+"""Seconds for which a stream remembers message ids unless its declaration says otherwise: nats-server's default."""
+_RETRY_SHARE: Final = 0.75
+"""How much of that is used: the server's clock starts with the first message that arrived, ours with the first that was sent."""
 _INTEREST_FRESH: Final = 5.0
 _INTEREST_STALE: Final = 0.25
 _INTEREST_KNOWN: Final = 10_000
@@ -39,6 +43,10 @@ class Session:
         self.admin = Admin(self.replies)
         self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
         self._interest: dict[str, _Interest] = {}
+        self._remembered: dict[str | None, float] = {
+            spec.name: _RETRY_SHARE * (_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
+            for spec in contract.streams
+        }
         self._interested = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self._open_parts: set[Callable[[], Awaitable[None]]] = set()
         self.is_open = False
@@ -94,21 +102,27 @@ class Session:
         msg_id: str,
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
+        retry: bool = True,
     ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         """Put one message into the ack window; see `AckWindow.submit`. Refuses with `NoInterest` what an interest stream would drop.
 
+        With `retry` it is sent again where its ack does not come, for three quarters of the time that the stream remembers its id.
         Here and in the bus a plain function hands on the window's own coroutine: each one around it would cost every message.
         """
         wait = self.publish_timeout if timeout is None else timeout
-        if stream is not None and stream in self._interested:
-            return self._submit_if_wanted(stream, subject, data, msg_id, headers, wait)
-        return self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait)
+        retry_for = self._remembered.get(stream, 0.0) if retry else 0.0
+        sending = self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
+        return self._if_wanted(sending, stream, subject, msg_id) if stream in self._interested else sending
 
-    async def _submit_if_wanted(
-        self, stream: str, subject: str, data: bytes, msg_id: str, headers: dict[str, str] | None, timeout: float
+    async def _if_wanted(
+        self, sending: Coroutine[Any, Any, asyncio.Future[PubAck]], stream: str | None, subject: str, msg_id: str
     ) -> asyncio.Future[PubAck]:
-        await self._require_interest(stream, subject, msg_id)
-        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=timeout)
+        try:
+            await self._require_interest(stream or "", subject, msg_id)
+        except BaseException:
+            sending.close()
+            raise
+        return await sending
 
     async def publish(
         self,

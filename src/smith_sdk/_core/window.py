@@ -2,7 +2,7 @@
 
 Every entry ends in exactly one way: the stream's ack, a typed error, or `PublishUnconfirmed`, which says whether the message may be
 stored. Until then it is sent again, with the same `Nats-Msg-Id`, when its ack is late, when the connection came back, and when the
-stream had no leader; never for longer than the stream remembers that id.
+stream had no leader; never for longer than its caller allows, who knows how long the stream remembers that id.
 
 One inbox subscription and one timer serve the whole window; a message costs a dict entry and a future.
 """
@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Final
 
 import msgspec
@@ -70,7 +71,9 @@ class _Pending(msgspec.Struct, gc=False):
     stream: str | None
     size: int
     deadline: float
+    retry_for: float
     future: asyncio.Future[PubAck]
+    retry_until: float = 0.0
     attempts: int = 0
     may_be_stored: bool = False
     resend_at: float = 0.0
@@ -123,12 +126,20 @@ class AckWindow(Listener):
         return len(self._pending)
 
     async def submit(
-        self, subject: str, data: bytes, headers: dict[str, str] | None, *, msg_id: str, stream: str | None, timeout: float
+        self,
+        subject: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        *,
+        msg_id: str,
+        stream: str | None,
+        timeout: float,
+        retry_for: float,
     ) -> asyncio.Future[PubAck]:
         """Wait for room, send, and return the future of the ack; `headers` go with the message, beside `msg_id`.
 
-        The future ends within `timeout` seconds of the call. Raises `PayloadTooLarge` (by the connected server's limit),
-        `PublishUnconfirmed` when no room came in time, `BusClosed`.
+        It may be sent again for `retry_for` seconds after the first time (0: never). The future ends within `timeout` seconds of the
+        call. Raises `PayloadTooLarge` (by the connected server's limit), `PublishUnconfirmed` when no room came in time, `BusClosed`.
         """
         if self._closed is not None:
             raise self._closed
@@ -153,7 +164,7 @@ class AckWindow(Listener):
         self._tokens = token = self._tokens + 1
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PubAck] = loop.create_future()
-        entry = self._pending[token] = _Pending(subject, data, headers, msg_id, stream, size, deadline, future)
+        entry = self._pending[token] = _Pending(subject, data, headers, msg_id, stream, size, deadline, retry_for, future)
         self._bytes += size
         if deadline < self._due:
             self._due = deadline
@@ -190,7 +201,10 @@ class AckWindow(Listener):
             return  # on_reconnect sends it
         entry.attempts = attempts = entry.attempts + 1
         entry.may_be_stored = True
-        entry.resend_at = resend_at = now + (_ACK_LATE[attempts - 1] if attempts <= len(_ACK_LATE) else _ACK_LATE[-1])
+        if attempts == 1:
+            entry.retry_until = now + entry.retry_for
+        resend_at = now + (_ACK_LATE[attempts - 1] if attempts <= len(_ACK_LATE) else _ACK_LATE[-1])
+        entry.resend_at = resend_at if resend_at < entry.retry_until else inf
         if resend_at < self._due:
             self._due = resend_at
         try:
@@ -284,8 +298,9 @@ class AckWindow(Listener):
     def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
             entry.may_be_stored = entry.attempts > 1
-            entry.resend_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
-            self._due = min(self._due, entry.resend_at)
+            again_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
+            entry.resend_at = again_at if again_at < entry.retry_until else inf
+            self._due = min(self._due, again_at)
             self._examine(entry.stream or entry.subject)
             return
         try:
@@ -309,11 +324,12 @@ class AckWindow(Listener):
             error = None
         finally:
             self._examined.discard(stream)
-        if error is None:
-            return
         for token, entry in tuple(self._pending.items()):
             if (entry.stream or entry.subject) == stream:
-                self._fail(token, _about(error, entry))
+                if error is not None:
+                    self._fail(token, _about(error, entry))
+                elif entry.resend_at == inf and not entry.may_be_stored:
+                    self._unconfirmed(token, entry, f"nobody answers for stream {stream} at the moment")
 
     # ---- time and the connection
 
@@ -357,6 +373,10 @@ class AckWindow(Listener):
     def on_reconnect(self) -> None:
         self._connected = True
         self._max_payload = self._connection.max_payload
+        now = time.monotonic()
+        for token, entry in tuple(self._pending.items()):
+            if entry.attempts and now >= entry.retry_until:
+                self._unconfirmed(token, entry, "the connection was lost, and it may not be sent again")
         if self._pending:
             self._spawn(self._resend(list(self._pending)))
 

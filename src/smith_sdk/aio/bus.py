@@ -145,14 +145,17 @@ class AsyncSmithBus:
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
+        retry: bool = True,
     ) -> PubAck:
         """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
 
-        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Raises a `PublishError`
-        (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...), `StreamNotFound`,
-        `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
+        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Where the acknowledgement
+        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once.
+
+        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
+        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
         """
-        return await (await self._submit(subject, payload, msg_id, headers, timeout))
+        return await (await self._submit(subject, payload, msg_id, headers, timeout, retry))
 
     async def submit(
         self,
@@ -162,20 +165,23 @@ class AsyncSmithBus:
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
+        retry: bool = True,
     ) -> asyncio.Future[PubAck]:
         """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
-        return await self._submit(subject, payload, msg_id, headers, timeout)
+        return await self._submit(subject, payload, msg_id, headers, timeout, retry)
 
-    async def publish_many(self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None) -> list[PubAck]:
+    async def publish_many(
+        self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
+    ) -> list[PubAck]:
         """Publish all, pipelined, in order; return their acknowledgements in the same order.
 
-        `timeout` is for each message. Every message is tried; if any failed, raises `PublishManyError`, whose `outcomes` has an
-        acknowledgement or an error for each.
+        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
+        `outcomes` has an acknowledgement or an error for each.
         """
         outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
         for envelope in envelopes:
             try:
-                outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout))
+                outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout, retry))
             except SmithError as error:
                 outcomes.append(error)
         acks: list[PubAck] = []
@@ -214,6 +220,7 @@ class AsyncSmithBus:
         msg_id: str | None,
         headers: Mapping[str, str] | None,
         timeout: float | timedelta | None,
+        retry: bool = True,
     ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         where, data = self._checked(subject, payload)
         if subject.STREAM is None:
@@ -228,6 +235,7 @@ class AsyncSmithBus:
             msg_id=msg_id,
             headers=None if headers is None else _checked_headers(headers),
             timeout=None if timeout is None else seconds("publish(timeout)", timeout),
+            retry=retry,
         )
 
     def _checked(self, subject: Any, payload: Any) -> tuple[str, bytes]:

@@ -109,14 +109,19 @@ class SmithBus(BlockingBus):
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
+        retry: bool = True,
     ) -> PubAck:
         """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
 
-        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Raises a `PublishError`
-        (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...), `StreamNotFound`,
-        `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
+        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Where the acknowledgement
+        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once.
+
+        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
+        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
         """
-        found: PubAck = self._portal.call(self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
+        found: PubAck = self._portal.call(
+            self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
+        )
         return found
 
     def submit(
@@ -127,20 +132,23 @@ class SmithBus(BlockingBus):
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
+        retry: bool = True,
     ) -> concurrent.futures.Future[PubAck]:
         """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
         found: concurrent.futures.Future[PubAck] = self._portal.submit(
-            self._aio.submit(subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
+            self._aio.submit(subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry)
         )
         return found
 
-    def publish_many(self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None) -> list[PubAck]:
+    def publish_many(
+        self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
+    ) -> list[PubAck]:
         """Publish all, pipelined, in order; return their acknowledgements in the same order.
 
-        `timeout` is for each message. Every message is tried; if any failed, raises `PublishManyError`, whose `outcomes` has an
-        acknowledgement or an error for each.
+        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
+        `outcomes` has an acknowledgement or an error for each.
         """
-        found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout)
+        found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry)
         return found
 
     def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:

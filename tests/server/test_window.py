@@ -1,0 +1,124 @@
+"""The ack window on a server that stops, dies and comes back: what is sent again and what is not, and how much waits meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from buses import Face, read_intent
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, subjects
+from smith_sdk.errors import PublishUnconfirmed
+from smith_sdk.server import EmbeddedServer
+from smith_sdk.topology import CONTRACT
+
+raw = subjects.intents.raw
+
+
+async def stored(bus: Any) -> int:
+    return next(info.messages for info in await bus.streams.info() if info.name == "SDLC_RAW")
+
+
+@pytest.mark.parametrize("retry", [True, False])
+async def test_what_was_under_way_when_the_link_went_is_sent_again_unless_told_not_to(
+    face: Face, tmp_path: Path, retry: bool
+) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus:
+            await bus.streams.apply(profile="dev")
+            os.kill(server.pid, signal.SIGSTOP)  # it takes the bytes and does nothing with them
+            intents = [read_intent() for _ in range(3)]
+            futures = [await bus.submit(raw.of(intent), intent, timeout=30, retry=retry) for intent in intents]
+            server.kill()
+            await asyncio.to_thread(server.start)
+            for future in futures:
+                if retry:
+                    assert (await asyncio.wait_for(future, 20)).stream == "SDLC_RAW"
+                else:
+                    with pytest.raises(PublishUnconfirmed, match="may not be sent again") as caught:
+                        await asyncio.wait_for(future, 20)  # and not after the 30 s
+                    assert caught.value.may_be_stored
+            assert await stored(bus) == (3 if retry else 0)
+            after = read_intent()
+            assert not (await bus.publish(raw.of(after), after, timeout=20, retry=retry)).duplicate
+
+
+async def test_nothing_is_sent_again_once_the_stream_has_forgotten_its_id(face: Face, tmp_path: Path) -> None:
+    streams = tuple(
+        msgspec.structs.replace(spec, duplicate_window=1.0) if spec.name == "SDLC_RAW" else spec for spec in CONTRACT.streams
+    )
+    contract = msgspec.structs.replace(CONTRACT, streams=streams)
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url, contract=contract) as bus:
+            await bus.streams.apply(profile="dev")
+            os.kill(server.pid, signal.SIGSTOP)
+            intent = read_intent()
+            began = asyncio.get_running_loop().time()
+            future = await bus.submit(raw.of(intent), intent, timeout=30)
+            server.kill()
+            await eventually_async(lambda: asyncio.get_running_loop().time() - began > 1)
+            await asyncio.to_thread(server.start)
+            with pytest.raises(PublishUnconfirmed, match="may not be sent again"):
+                await asyncio.wait_for(future, 20)
+            assert await stored(bus) == 0
+
+
+async def test_a_producer_waits_for_a_stopped_server_and_nothing_grows_or_is_dropped(make_server: Any) -> None:
+    server = make_server()
+    count, room = 20_000, 1_000
+    async with AsyncSmithBus(server.url, max_pending_messages=room) as bus:
+        await bus.streams.apply(profile="dev")
+        window = bus._session.window
+        intents = [read_intent(str(number)) for number in range(count)]
+        submitted = []
+
+        async def produce() -> None:
+            for intent in intents:
+                submitted.append(await bus.submit(raw.of(intent), intent, timeout=40))
+
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            producing = asyncio.ensure_future(produce())
+            await eventually_async(lambda: len(window) == room)
+            before = resident()
+            quiet_until = asyncio.get_running_loop().time() + 1
+            await eventually_async(lambda: asyncio.get_running_loop().time() > quiet_until)
+            assert (len(submitted), len(window)) == (room, room)
+            assert resident() - before < 4 * 2**20
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await asyncio.wait_for(producing, 30)
+        acks = [await asyncio.wait_for(future, 30) for future in submitted]
+        assert {ack.stream for ack in acks} == {"SDLC_RAW"}
+        assert await stored(bus) == count
+
+
+async def test_bytes_bound_the_window_as_messages_do(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url, max_pending_bytes=100_000) as bus:
+        await bus.streams.apply(profile="dev")
+        window = bus._session.window
+        large = [read_intent("x" * 30_000) for _ in range(20)]
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, len(window))
+                await asyncio.sleep(0)
+
+        watching = asyncio.ensure_future(watch())
+        acks = await bus.publish_many([raw.of(one).envelope(one) for one in large])
+        watching.cancel()
+        assert (len(acks), most) == (20, 3)
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
