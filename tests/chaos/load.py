@@ -32,6 +32,8 @@ DRAINING: Final = 45.0
 """Seconds until all that was published is consumed and acked: a few ack waits, and what had piled up."""
 END: Final = 30.0
 SHOWN: Final = 10
+EXPLAINED: Final = frozenset({"PublishUnconfirmed", "QueueFull"})
+"""Errors that a publish may end with when there are faults; any other is one too many."""
 _STREAMS: Final = {"results": "ATOMS_RESULTS", "raw": "SDLC_RAW"}
 
 
@@ -53,6 +55,10 @@ class Process:
                 env=environment,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def check(self) -> None:
         """Fail when it has ended: nobody told it to."""
@@ -97,7 +103,7 @@ class Load:
         self, directory: Path, *, urls: Sequence[str], direct: Sequence[str], profile: str = "single", rate: float = 1000.0
     ) -> None:
         self.ledger = Ledger(directory / "ledger")
-        self.ledger.directory.mkdir()
+        self.ledger.directory.mkdir(parents=True)
         self._urls = urls
         self._direct = direct
         self._profile = profile
@@ -132,11 +138,12 @@ class Load:
         name = f"{face}{self._incarnation}"
         return Process(role, face, name, self.ledger, self._rate, self._urls)
 
-    def _all(self) -> list[Process]:
+    @property
+    def processes(self) -> list[Process]:
         return [*self.publishers.values(), *self.consumers.values()]
 
     def _kill_all(self) -> None:
-        for process in self._all():
+        for process in self.processes:
             process.kill()
 
     def restart(self, role: str, face: str) -> None:
@@ -165,7 +172,7 @@ class Load:
         behind: list[str] = []
 
         def all_passed() -> bool:
-            for process in self._all():
+            for process in self.processes:
                 process.check()
             standing = self._standing()
             behind[:] = [
@@ -177,7 +184,7 @@ class Load:
 
         while not all_passed():
             if time.monotonic() - began > timeout:
-                logs = "".join(f"\n---- {process}\n{process.log()}" for process in self._all())
+                logs = "".join(f"\n---- {process}\n{process.log()}" for process in self.processes)
                 raise AssertionError(f"not at work again {timeout:g} s after the fault: {'; '.join(behind)}{logs}")
             time.sleep(0.01)
         took = time.monotonic() - began
@@ -197,7 +204,7 @@ class Load:
             for process in self.consumers.values():
                 process.end()
             count = self.ledger.check(_expects, [f"{kind}-{face}" for face in FACES for kind in ("results", "raw")])
-            if left or not count.is_clean:
+            if left or not count.is_clean or count.failed.keys() - EXPLAINED:
                 raise AssertionError(f"{count}\n{left}{self._explain(bus, count)}")
         if not count.confirmed:
             raise AssertionError(f"nothing was confirmed: {count}")
@@ -233,6 +240,8 @@ class Load:
                 )
             lines += [f"... and {len(keys) - SHOWN} more"] * (len(keys) > SHOWN)
         lines += [f"{reader} invented {keys[:SHOWN]}" for reader, keys in count.invented.items() if keys]
+        odd = [words for words in self.ledger.lines("failed") if words[1][1] not in EXPLAINED]
+        lines += [f"{name}.failed: {' '.join(words)}" for name, words in odd[:SHOWN]]
         wanted = set(count.stored_twice[:SHOWN])
         for what in ("sent", "confirmed", "failed", "consumed"):
             lines += [f"{name}.{what}: {' '.join(words)}" for name, words in self.ledger.lines(what) if words[0] in wanted]

@@ -45,9 +45,9 @@ class Link:
         self.server: socket.socket | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.has_lost = False
-        """Bytes of it were dropped: as a stream of TCP it cannot go on."""
+        """Bytes of it were dropped."""
         self.is_dead = False
-        """It stays deaf for good, whatever the proxy hears."""
+        """It is deaf for good, whatever the proxy hears."""
 
     def close(self, loop: asyncio.AbstractEventLoop, *, reset: bool) -> None:
         for task in self.tasks:
@@ -140,15 +140,23 @@ class Proxy:
         """Read no more: nothing is lost, and the sender's socket fills up. `hear` lets everything through."""
         self._at_once(lambda: self._set(direction, "stalled"))
 
-    def hear(self, *, dead_stay_dead: bool = False) -> None:
-        """End `deafen` and `stall`. A link that lost bytes is reset, as TCP would; or stays dead, as behind a router that forgot it."""
+    def bury(self) -> int:
+        """Every link of now is deaf for good, as behind a router that forgot it; new ones are not. Returns how many."""
+
+        async def bury() -> int:
+            buried = [link for link in self._links if not link.is_dead]
+            for link in buried:
+                link.is_dead = True
+            return len(buried)
+
+        return self._call(bury())
+
+    def hear(self) -> None:
+        """End `deafen` and `stall`. A link that lost bytes is reset: as a stream of TCP it cannot go on."""
 
         def hear() -> None:
             self._set("both", "open")
-            lost = [link for link in self._links if link.has_lost]
-            for link in lost:
-                link.is_dead = link.is_dead or dead_stay_dead
-            self._close([link for link in lost if not link.is_dead], reset=True)
+            self._close([link for link in self._links if link.has_lost and not link.is_dead], reset=True)
             self._heard.set()
             self._heard.clear()
 

@@ -145,12 +145,12 @@ def test_deaf_in_one_direction(proxy: Proxy, echo: Echo) -> None:
         assert read(client, 1) == b"x"
 
 
-def test_a_dead_link_stays_dead_and_new_ones_live(proxy: Proxy, echo: Echo) -> None:
+def test_a_buried_link_is_deaf_for_good_and_new_ones_live(proxy: Proxy, echo: Echo) -> None:
     with client_of(proxy) as client:
-        proxy.deafen()
+        eventually(lambda: proxy.links == 1)
+        assert proxy.bury() == 1
         client.sendall(b"lost")
-        eventually(lambda: any(link.has_lost for link in proxy._links))
-        proxy.hear(dead_stay_dead=True)
+        proxy.hear()
         client.sendall(b"lost")
         assert is_silent(client)
         assert proxy.links == 0

@@ -28,7 +28,7 @@ Tell = Callable[[str], None]
 LINKS: Final = 4  # a publisher and a consumer on each face
 DIRECTIONS: Final[tuple[Direction, ...]] = ("both", "to_server", "to_client")
 CLUSTER_RATE: Final = 300.0  # three servers share the processor with the load
-NOTICED: Final = 30.0
+NOTICED: Final = 27.0  # 25 s until a silently dead link is noticed, and a moment to connect and to go on
 
 
 def sizes(small: int, full: int, *, seconds: float) -> pytest.MarkDecorator:
@@ -102,7 +102,7 @@ def test_links_are_deaf(
         finish(load, tell, f"{faults} times {length:g} s of deaf links")
 
 
-@sizes(1, 6, seconds=120)
+@sizes(1, 3, seconds=120)
 def test_links_stall(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
@@ -120,9 +120,7 @@ def test_links_stall(
 @pytest.mark.timeout(120)
 def test_a_link_that_is_dead_for_good_is_noticed(server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell) -> None:
     with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
-        proxy.deafen()
-        time.sleep(0.5)
-        proxy.hear(dead_stay_dead=True)  # whoever connects anew gets through
+        assert proxy.bury() == LINKS
         load.recovered(NOTICED)
         finish(load, tell, "all links dead for good")
 
@@ -143,7 +141,7 @@ def test_leaders_are_killed(faults: int, tmp_path: Path, tell: Tell) -> None:
         finish(load, tell, f"{faults} leaders killed in the cluster")
 
 
-@sizes(4, 40, seconds=300)
+@sizes(3, 30, seconds=300)
 def test_everything_at_once(faults: int, tmp_path: Path, tell: Tell, chance: random.Random) -> None:
     """Drawn at random, one fault often before the last is over; but never two nodes down, where a cluster of three has to stop."""
     with Cluster(tmp_path) as cluster, contextlib.ExitStack() as stack:
