@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from .topology import CHAOS, EXECUTOR
 
 STEPS: Final = ("received", "before_handler", "in_handler", "after_handler", "before_ack", "after_ack")
 CONCURRENCY: Final = 4
+ACK: Final = b"\r\n+ACK\r\n"
 ACK_ARRIVES: Final = 0.1
 RETRY: Final = RetryPolicy(max_attempts=-1, backoff=Backoff(initial=0.05, max=0.5))
 """Without end: a message that saw several deaths by chance is no poison."""
@@ -40,12 +42,10 @@ class Death:
         if step in ("received", "after_handler", "before_ack", "after_ack"):
             self._watch_the_wire()
 
-    def at(self, step: str) -> None:
-        if self._is_due(step):
-            strike()
-
-    def _is_due(self, step: str) -> bool:
-        return step == self._step and next(self._count) == self._number
+    def at(self, step: str, pause: float = 0.0) -> None:
+        if step == self._step and next(self._count) == self._number:
+            time.sleep(pause)  # the whole process stands still: it does nothing more
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _watch_the_wire(self) -> None:
         """The steps that no handler sees are seen where the bytes come and go, whoever sends them there."""
@@ -57,29 +57,29 @@ class Death:
             feed_data(reader, data)
 
         def written(writer: asyncio.StreamWriter, data: Any) -> None:
-            self._writing(bytes(data))
+            self._before_writing(data)
             write(writer, data)
+            self._after_writing(data)
 
         def lines_written(writer: asyncio.StreamWriter, lines: Iterable[Any]) -> None:
             lines = list(lines)
-            self._writing(b"".join(lines))
+            self._before_writing(b"".join(lines))
             writelines(writer, lines)
+            self._after_writing(b"".join(lines))
 
-        asyncio.StreamReader.feed_data = received  # type: ignore[method-assign]
+        asyncio.StreamReader.feed_data = received  # type: ignore[method-assign, assignment]
         asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
         asyncio.StreamWriter.writelines = lines_written  # type: ignore[method-assign, assignment]
 
-    def _writing(self, data: bytes) -> None:
+    def _before_writing(self, data: bytes) -> None:
         if b"PUB smith.results." in data:
             self.at("after_handler")
-        if b"\r\n+ACK\r\n" in data:
+        if ACK in data:
             self.at("before_ack")
-            if self._is_due("after_ack"):
-                asyncio.get_running_loop().call_later(ACK_ARRIVES, strike)
 
-
-def strike() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    def _after_writing(self, data: bytes) -> None:
+        if ACK in data:
+            self.at("after_ack", ACK_ARRIVES)
 
 
 def main(face: str, directory: str, step: str, number: str, url: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-LAST: Final = 64 * 1024
+LAST: Final = 16 * 1024
 
 
 class Page:

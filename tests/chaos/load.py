@@ -31,6 +31,7 @@ RECOVERY: Final = 30.0
 DRAINING: Final = 45.0
 """Seconds until all that was published is consumed and acked: a few ack waits, and what had piled up."""
 END: Final = 30.0
+POLL: Final = 0.02
 SHOWN: Final = 10
 EXPLAINED: Final = frozenset({"PublishUnconfirmed", "QueueFull"})
 """Errors that a publish may end with when there are faults; any other is one too many."""
@@ -186,7 +187,7 @@ class Load:
             if time.monotonic() - began > timeout:
                 logs = "".join(f"\n---- {process}\n{process.log()}" for process in self.processes)
                 raise AssertionError(f"not at work again {timeout:g} s after the fault: {'; '.join(behind)}{logs}")
-            time.sleep(0.01)
+            time.sleep(POLL)
         took = time.monotonic() - began
         self.slowest = max(self.slowest, took)
         return took

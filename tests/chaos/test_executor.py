@@ -48,7 +48,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize(
-    "rounds", [1, pytest.param(5, marks=[pytest.mark.chaos, pytest.mark.timeout(240)])], ids=["small", "full"]
+    "rounds", [1, pytest.param(3, marks=[pytest.mark.chaos, pytest.mark.timeout(240)])], ids=["small", "full"]
 )
 def test_an_executor_is_killed_at_every_step(
     rounds: int, face: str, make_server: Callable[[], EmbeddedServer], tmp_path: Path, tell: Callable[[str], None]
