@@ -210,7 +210,7 @@ class _Face:
         if returns.startswith("asyncio.Future"):
             returns = returns.replace("asyncio.", "concurrent.futures.")
             lines += [f"    def {name}({self.signature(method)}) -> {returns}:", *self.doc(method, 8)]
-            call = f"self._portal.submit(self._aio.{name}({self.passed(method)}))"
+            call = f"self._portal.submit(self._aio.{name}, {self.passed(method)})"
             return [*lines, f"        found: {returns} = {call}", "        return found"]
         lines += [f"    def {name}({self.signature(method)}) -> {returns}:", *self.doc(method, 8)]
         passed = self.passed(method)

@@ -12,7 +12,7 @@ import inspect
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from ..errors import BusClosed, SmithError
@@ -21,6 +21,7 @@ log: Final = logging.getLogger("smith_sdk.portal")
 
 T = TypeVar("T")
 
+_Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
 
 
@@ -32,32 +33,40 @@ class Lane:
         self._limit = limit
         self._lock = threading.RLock()  # reentrant: a signal handler may hand over work while its thread does
         self._room = threading.Condition(self._lock)
-        self._queue: deque[tuple[Awaitable[Any], _Outcome | None]] = deque()
-        self._batch: deque[tuple[Awaitable[Any], _Outcome | None]] = deque()
+        self._queue: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
+        self._batch: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
         self._in_hand = 0
+        self._marks = 0
         self._awake = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """What was handed over and has not run to its end."""
-        return len(self._queue) + len(self._batch) + self._in_hand
+        return len(self._queue) + len(self._batch) + self._in_hand - self._marks
 
-    def put(self, work: Awaitable[Any], outcome: _Outcome | None = None) -> None:
-        """Hand over `work`; waits while the lane is full. Where it returns a future, that future's end becomes `outcome`'s.
+    def put(self, work: Awaitable[None]) -> None:
+        """Hand over `work`; waits while the lane is full. What it raises is logged. Raises `BusClosed`."""
+        try:
+            self._put((work, None))
+        except BusClosed:
+            _forget(work)
+            raise
 
-        Raises `BusClosed`.
+    def put_for(self, outcome: concurrent.futures.Future[T], work: Callable[[], Awaitable[asyncio.Future[T]]]) -> None:
+        """Hand over `work`, which is called in the loop; the end of the future that it returns becomes that of `outcome`.
+
+        Waits while the lane is full. Raises `BusClosed`.
         """
+        self._put((work, outcome))
+
+    def _put(self, entry: tuple[Awaitable[None], None] | tuple[_Later, _Outcome]) -> None:
         with self._lock:
-            try:
-                while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
-                    self._room.wait()
-                if self._closed:
-                    raise BusClosed("the bus is closed")
-            except BaseException:
-                _forget(work)
-                raise
-            self._queue.append((work, outcome))
+            while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
+                self._room.wait()
+            if self._closed:
+                raise BusClosed("the bus is closed")
+            self._queue.append(entry)
             # In this order: whoever is interrupted between the two leaves a wake-up too many, never one too few.
             if not self._awake:
                 self._loop.call_soon_threadsafe(self._start)
@@ -76,13 +85,13 @@ class Lane:
                     return
                 self._room.notify_all()
             while self._batch:
-                work, outcome = self._batch.popleft()
+                entry = self._batch.popleft()
                 self._in_hand = 1
                 try:
-                    if outcome is None:
-                        await work
+                    if entry[1] is None:
+                        await entry[0]
                     else:
-                        await _chain(work, outcome)
+                        await _chain(*entry)
                 except asyncio.CancelledError:
                     if self._closed:
                         raise
@@ -106,8 +115,12 @@ class Lane:
             if self._closed:
                 return
             self._queue.append((mark(), None))
+        self._marks += 1
         self._start()
-        await reached
+        try:
+            await reached
+        finally:
+            self._marks -= 1
 
     def close(self) -> None:
         """Take nothing new, and end what has not begun with `BusClosed`. What is in hand ends with the loop's tasks."""
@@ -117,10 +130,11 @@ class Lane:
             self._batch.clear()
             self._queue.clear()
             self._room.notify_all()
-        for work, outcome in never:
-            _forget(work)
-            if outcome is not None and outcome.set_running_or_notify_cancel():
-                outcome.set_exception(BusClosed("the bus was closed before this was sent"))
+        for entry in never:
+            if entry[1] is None:
+                _forget(entry[0])
+            elif entry[1].set_running_or_notify_cancel():
+                entry[1].set_exception(BusClosed("the bus was closed before this was sent"))
 
 
 def _forget(work: Awaitable[Any]) -> None:
@@ -129,13 +143,12 @@ def _forget(work: Awaitable[Any]) -> None:
         work.close()
 
 
-async def _chain(work: Awaitable[asyncio.Future[T]], outcome: concurrent.futures.Future[T]) -> None:
+async def _chain(work: Callable[[], Awaitable[asyncio.Future[T]]], outcome: concurrent.futures.Future[T]) -> None:
     """Run `work`; its error, or the end of the future that it returns, becomes the end of `outcome`."""
     if not outcome.set_running_or_notify_cancel():
-        _forget(work)
         return
     try:
-        future = await work
+        future = await work()
     except asyncio.CancelledError:
         outcome.set_exception(BusClosed("the bus was closed before this was sent"))
         raise

@@ -22,7 +22,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
@@ -107,6 +107,9 @@ class _LoopThread:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
         self.thread.start()
         _running.add(self)
+        # Again for each: hooks run backwards, and this one must come before those that were there (an embedded server's own).
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -335,15 +338,13 @@ class Portal:
             thread = self._ready()
         thread.posts.put(work)
 
-    def submit(self, work: Coroutine[Any, Any, asyncio.Future[T]]) -> concurrent.futures.Future[T]:
-        """Hand over `work`, which returns a future in its turn; return that future for threads. Blocks while the lane is full."""
-        try:
-            thread = self._ready()
-        except BaseException:
-            work.close()
-            raise
+    def submit(
+        self, function: Callable[P, Awaitable[asyncio.Future[T]]], *args: P.args, **kwargs: P.kwargs
+    ) -> concurrent.futures.Future[T]:
+        """Hand over a call that returns a future in its turn; return that future for threads. Blocks while the lane is full."""
+        thread = self._ready()
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        thread.submits.put(work, outcome)
+        thread.submits.put_for(outcome, partial(function, *args, **kwargs))
         return outcome
 
 
@@ -450,6 +451,3 @@ def _at_exit() -> None:
             RuntimeWarning,
             stacklevel=1,
         )
-
-
-atexit.register(_at_exit)

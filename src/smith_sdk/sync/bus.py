@@ -136,7 +136,7 @@ class SmithBus(BlockingBus):
     ) -> concurrent.futures.Future[PubAck]:
         """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
         found: concurrent.futures.Future[PubAck] = self._portal.submit(
-            self._aio.submit(subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry)
+            self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
         )
         return found
 

@@ -1,0 +1,97 @@
+"""Processes of their own for what ends a process, interrupts it or splits it: a script, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support import eventually
+
+PREAMBLE = """
+import os, signal, sys, threading, time
+from smith_sdk import SmithBus, consumers, subjects, sync
+from smith_sdk.errors import *
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent
+
+url, *rest = sys.argv[1:]
+event = HealthEvent.new(service="web", healthy=True)
+subject = subjects.events.health.of(event)
+
+def say(*words):
+    print(*words, flush=True)
+
+def new_intent():
+    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
+
+def say_when_blocked():
+    # The main thread waits on a lock in a function of this name, be it the portal's or threading's.
+    main = threading.main_thread().ident
+    def watch():
+        while sys._current_frames()[main].f_code.co_name != "wait":
+            time.sleep(0.005)
+        say("blocked")
+    threading.Thread(target=watch, daemon=True).start()
+
+def within(seconds, condition):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.005)
+"""
+
+
+class Child:
+    """Runs `body` after the preamble, with every warning shown; killed at the end of the `with` block."""
+
+    def __init__(self, folder: Path, body: str, *arguments: object) -> None:
+        self._out, self._err = folder / "out", folder / "err"
+        source = PREAMBLE + textwrap.dedent(body)
+        command = [sys.executable, "-X", "dev", "-W", "default", "-c", source, *map(str, arguments)]
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self._process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
+        self.pid = self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def out(self) -> list[str]:
+        """The lines that it has printed."""
+        return self._out.read_text().splitlines()
+
+    @property
+    def err(self) -> str:
+        """What it wrote to stderr, without what `-X dev` says of the debug mode of asyncio."""
+        lines = self._err.read_text().splitlines()
+        return "\n".join(line for line in lines if not re.match(r"(Executing|poll) .* took [\d.]+ (ms|seconds)", line))
+
+    def expect(self, line: str, timeout: float = 20) -> None:
+        """Wait until it has printed `line`."""
+        eventually(lambda: self._said(line), timeout)
+
+    def _said(self, line: str) -> bool:
+        assert line in self.out or self._process.poll() is None, f"it ended without {line!r}:\n{self.out}\n{self.err}"
+        return line in self.out
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self._process.send_signal(number)
+
+    def status(self, timeout: float = 20) -> int:
+        """Wait for its end."""
+        return self._process.wait(timeout)
+
+    def ends_well(self, timeout: float = 20) -> list[str]:
+        """Wait for its end, which must be without an error and without a word on stderr; what it printed."""
+        status = self.status(timeout)
+        assert (status, self.err) == (0, ""), f"status {status}: {self.out}\n{self.err}"
+        return self.out

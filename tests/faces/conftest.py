@@ -1,0 +1,49 @@
+"""Servers and children for the tests of the blocking face."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from faces.children import Child
+from support import is_alive
+
+from smith_sdk import SmithBus
+from smith_sdk.server import EmbeddedServer
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """A server of the test's own, with the streams."""
+    with EmbeddedServer() as server:
+        with SmithBus(server.url) as bus:
+            bus.streams.apply(profile="dev")
+        yield server.url
+
+
+@pytest.fixture
+def deaf() -> Iterator[EmbeddedServer]:
+    """A server with the streams, which the test or its child may stop with SIGSTOP: it takes bytes, and says nothing any more."""
+    with EmbeddedServer() as server:
+        with SmithBus(server.url) as bus:
+            bus.streams.apply(profile="dev")
+        yield server
+        if server.pid is not None and is_alive(server.pid):
+            os.kill(server.pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+    """`run(body, *arguments)` starts a child, which does not outlive the test."""
+    with ExitStack() as children:
+
+        def start(body: str, *arguments: object) -> Child:
+            folder = tmp_path / f"child-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            return children.enter_context(Child(folder, body, *arguments))
+
+        yield start

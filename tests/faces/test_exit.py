@@ -1,0 +1,223 @@
+"""The end of the process, however it comes: what can be flushed is, what cannot be is told, and nothing hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faces.children import Child
+from support import eventually, is_alive
+
+from smith_sdk import SmithBus
+from smith_sdk.server import EmbeddedServer
+
+Run = Callable[..., Child]
+
+
+def stored(url: str) -> int:
+    with SmithBus(url) as bus:
+        return next(one.last_seq for one in bus.streams.info() if one.name == "SYSTEM_EVENTS")
+
+
+def test_a_process_that_forgets_to_close_still_sends_and_ends(url: str, run: Run) -> None:
+    body = """
+        buses = [SmithBus(url, max_pending_messages=10) for _ in range(3)]
+        for bus in buses:
+            bus.connect()
+            for _ in range(500):
+                bus.submit(subject, event)
+    """
+    run(body, url).ends_well(10)
+    assert stored(url) == 1500
+
+
+@pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
+def test_a_process_that_cannot_flush_says_how_much_is_lost_and_ends(deaf: EmbeddedServer, run: Run, how: str) -> None:
+    body = """
+        buses = [SmithBus(url, max_pending_messages=10) for _ in range(3)]
+        for bus in buses:
+            bus.connect()
+        os.kill(int(rest[0]), getattr(signal, rest[1]))
+        for bus in buses:
+            for _ in range(50):  # ten in the window, one that waits for room, the rest in the lane
+                bus.submit(subject, event)
+        say(time.monotonic())
+    """
+    child = run(body, deaf.url, deaf.pid, how)
+    status = child.status()
+    assert time.monotonic() - float(child.out[0]) < 4
+    assert status == 0
+    assert child.err.count("RuntimeWarning") == 1
+    assert "150 unflushed messages" in child.err
+    assert "Traceback" not in child.err
+
+
+@pytest.mark.parametrize("state", ["there", "SIGSTOP", "SIGKILL"])
+def test_daemon_threads_that_go_on_do_not_keep_the_process(deaf: EmbeddedServer, run: Run, state: str) -> None:
+    body = """
+        bus = SmithBus(url, max_pending_messages=10)
+        bus.connect()
+        def forever(work):
+            said = False
+            while True:
+                try:
+                    work()
+                except SmithError as error:
+                    if isinstance(error, BusClosed):
+                        return
+                if not said:
+                    said = True
+                    begun.append(work)
+        begun = []
+        works = (
+            lambda: bus.publish(subject, event), lambda: bus.submit(subject, event),
+            lambda: bus.publish_many([subject.envelope(event)] * 20),
+        )
+        for work in works:
+            threading.Thread(target=forever, args=(work,), daemon=True).start()
+        threading.Thread(target=lambda: list(bus.consumer(consumers.admission).messages()), daemon=True).start()
+        within(10, lambda: len(begun) == len(works))
+        if rest[1] != "there":
+            os.kill(int(rest[0]), getattr(signal, rest[1]))
+        say(time.monotonic())
+    """
+    child = run(body, deaf.url, deaf.pid, state)
+    assert child.status() == 0, child.err
+    assert time.monotonic() - float(child.out[0]) < 5
+    assert "Fatal" not in child.err
+
+
+def test_a_worker_in_a_daemon_thread_does_not_keep_the_process(url: str, run: Run) -> None:
+    body = """
+        bus = SmithBus(url)
+        bus.connect()
+        worker = sync.Worker(bus, consumers.admission)
+        worker.handler(lambda message: done.append(message.payload.id))
+        done = []
+        threading.Thread(target=worker.run, daemon=True).start()
+        intent = new_intent()
+        bus.publish(subjects.intents.raw.of(intent), intent)
+        within(10, lambda: done)
+        say("done")
+    """
+    assert run(body, url).ends_well(10) == ["done"]
+
+
+def test_a_thread_goes_on_with_the_bus_after_the_main_thread_has_ended(url: str, run: Run) -> None:
+    body = """
+        bus = SmithBus(url)
+        bus.connect()
+        def work():
+            threading.main_thread().join()
+            futures = [bus.submit(subject, event) for _ in range(500)]
+            for _ in range(500):
+                bus.publish(subject, event)
+            say(sum(future.result(10).stream == "SYSTEM_EVENTS" for future in futures))
+        threading.Thread(target=work).start()
+    """
+    assert run(body, url).ends_well() == ["500"]
+    assert stored(url) == 1000
+
+
+def test_leaving_the_process_in_a_block_closes_the_bus(url: str, run: Run) -> None:
+    body = """
+        with SmithBus(url) as bus:
+            for _ in range(500):
+                bus.submit(subject, event)
+            sys.exit(3)
+    """
+    child = run(body, url)
+    assert (child.status(), child.err) == (3, "")
+    assert stored(url) == 500
+
+
+def test_os_exit_runs_nothing_and_ends_at_once(deaf: EmbeddedServer, run: Run) -> None:
+    body = """
+        bus = SmithBus(url)
+        bus.connect()
+        os.kill(int(rest[0]), signal.SIGSTOP)
+        bus.submit(subject, event)
+        say(time.monotonic())
+        os._exit(5)
+    """
+    child = run(body, deaf.url, deaf.pid)
+    assert (child.status(), child.err) == (5, "")
+    assert time.monotonic() - float(child.out[0]) < 1
+
+
+def test_a_forgotten_embedded_server_stops_after_its_bus_has_flushed(run: Run, tmp_path: Path) -> None:
+    body = """
+        bus = SmithBus.embedded(rest[0])
+        bus.connect()
+        say(bus._aio._server.pid)
+        for _ in range(2000):
+            bus.submit(subject, event)
+    """
+    child = run(body, "-", tmp_path / "store")
+    pid = int(child.ends_well()[0])
+    assert not is_alive(pid)
+    with EmbeddedServer(tmp_path / "store") as server:
+        assert stored(server.url) == 2000
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_an_embedded_server_ends_with_its_process(run: Run, end: str) -> None:
+    body = f"""
+        bus = SmithBus.embedded()
+        bus.connect()
+        say(bus._aio._server.pid)
+        {end}
+    """
+    child = run(body, "-")
+    child.status()
+    assert child.err == ""
+    eventually(lambda: not is_alive(int(child.out[0])))
+
+
+def test_a_bus_that_nobody_can_reach_any_more_says_so_flushes_and_ends(url: str, run: Run) -> None:
+    body = """
+        import gc, warnings
+        def forget():
+            bus = SmithBus(url)
+            bus.connect()
+            for _ in range(500):
+                bus.submit(subject, event)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            forget()
+            gc.collect()
+        say([(one.category.__name__, str(one.message)) for one in caught])
+        within(10, lambda: not [thread for thread in threading.enumerate() if "smith" in thread.name])
+        say("ended")
+    """
+    out = run(body, url).ends_well()
+    assert "ResourceWarning" in out[0]
+    assert "never closed" in out[0]
+    assert out[1] == "ended"
+    assert stored(url) == 500
+
+
+def test_a_bus_that_is_forgotten_but_for_its_messages_goes_on(url: str, run: Run) -> None:
+    body = """
+        import gc
+        def read():
+            bus = SmithBus(url)
+            bus.connect()
+            intents = [new_intent() for _ in range(10)]
+            bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
+            return bus.consumer(consumers.admission).messages()
+        messages = read()
+        gc.collect()
+        for _ in range(10):
+            next(messages).ack_sync()
+        say("read")
+        del messages, _
+        gc.collect()
+        within(10, lambda: not [thread for thread in threading.enumerate() if "smith" in thread.name])
+    """
+    child = run(body, url)
+    assert child.status() == 0, child.err
+    assert child.out == ["read"]
+    assert "ResourceWarning: a SmithBus was never closed" in child.err
