@@ -78,8 +78,18 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks, as a table; `-- --json FILE` writes the same figures as one flat JSON object."""
-    session.install(f".[{EXTRAS}]", *group("typing"))
+    """The benchmarks, as tables, on the Python that runs nox; `-- --json FILE` writes the same figures as one flat JSON object."""
+    run_benchmarks(session)
+
+
+@nox.session(python=PYTHONS)
+def bench_all(session: nox.Session) -> None:
+    """The same on another Python: `nox -s bench_all -p 3.13` is beside natsio, too, which wants 3.13."""
+    run_benchmarks(session)
+
+
+def run_benchmarks(session: nox.Session) -> None:
+    session.install(f".[{EXTRAS}]", *group("bench"))
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 

@@ -6,21 +6,39 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import nats
-from batch import CONSUMER, STREAM, Batch, new_batch
+from batch import CONSUMER, STREAM, Batch, Wire, new_batch
 from nats.aio.client import Client
 
 from smith_sdk import AsyncSmithBus, SmithBus
 
 WINDOW = 4_000
+"""Messages published and not yet acknowledged."""
+AHEAD = 500
+"""Messages that a reader asks for at once."""
 WARM_UP = 2_000
+LONGEST = 120.0  # seconds that a round may take
 
+Rates = dict[str, list[float]]
+"""Messages per second in each round, by peer."""
 Peer = Callable[[Batch], Awaitable[None]]
 """Does the work on one batch; returns when it is done."""
+
+
+class Ack(Protocol):
+    """An acknowledgement, of any of the libraries."""
+
+    @property
+    def duplicate(self) -> bool | None: ...
+
+
+def check(acks: Sequence[Ack], batch: Batch) -> None:
+    if len(acks) != len(batch) or any(ack.duplicate for ack in acks):
+        raise RuntimeError(f"{len(acks)} acks for {len(batch)} messages, or some are duplicates")
 
 
 class Server:
@@ -52,6 +70,18 @@ class Server:
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(f"acks are missing: {info['num_pending']} pending, {info['num_ack_pending']} unacknowledged")
+            await asyncio.sleep(0.001)
+
+    async def send(self, wires: Iterable[Wire]) -> None:
+        """Store these without waiting for each: return once the stream, empty before, has them all."""
+        count = 0
+        for where, data, msg_id in wires:
+            await self._client.publish(where, data, headers={"Nats-Msg-Id": msg_id})
+            count += 1
+        deadline = time.monotonic() + 20
+        while (there := await self.stored()) != count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{there} messages in the stream, not {count}")
             await asyncio.sleep(0.001)
 
     async def fill(self, batch: Batch) -> None:
@@ -86,11 +116,9 @@ async def connections(server: Server) -> AsyncIterator[tuple[Client, AsyncSmithB
         await client.close()
 
 
-async def rates(
-    server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False
-) -> dict[str, list[float]]:
+async def rates(server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False) -> Rates:
     """Messages per second of each peer in each round; `reading`: the batch is in the stream before the clock starts."""
-    found: dict[str, list[float]] = {name: [] for name in peers}
+    found: Rates = {name: [] for name in peers}
     for number in range(rounds + 1):
         for name, peer in peers.items():
             batch = new_batch(count if number else min(count, WARM_UP))
@@ -102,7 +130,8 @@ async def rates(
             gc.collect()
             gc.freeze()
             started = time.perf_counter()
-            await peer(batch)
+            async with asyncio.timeout(LONGEST):
+                await peer(batch)
             if reading:
                 await server.all_acked()
             took = time.perf_counter() - started

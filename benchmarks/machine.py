@@ -6,13 +6,14 @@ import os
 import platform
 import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from smith_sdk.server import find_nats_server
 
 
 def facts() -> dict[str, str | int]:
-    """The names of a report: processor, cores, Python, nats-server, nats-py, smith-sdk."""
+    """The names of a report: processor, cores, Python, nats-server, smith-sdk, and the peers that are installed."""
     said = subprocess.run([find_nats_server(), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cpu": _cpu(),
@@ -20,8 +21,9 @@ def facts() -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "nats_server": said.split("v")[-1].strip(),
-        "nats_py": version("nats-py"),
         "smith_sdk": version("smith-sdk"),
+        "nats_py": version("nats-py"),
+        **{name: version(name) for name in ("natsio", "faststream", "uvloop") if find_spec(name) is not None},
     }
 
 

@@ -1,27 +1,43 @@
-"""The figures: one flat object for programs, tables for people."""
+"""The figures: one flat object for programs, tables for people. A table stands there when its part was measured."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
-PEERS = {"nats_py": "nats-py", "async": "async face", "blocking": "blocking face"}
+import others
+from goals import GOALS
+
+PEERS = {
+    "nats_py": "nats-py",
+    "natsio": "natsio",
+    "faststream": "FastStream, one by one",
+    "faststream_batch": "FastStream, a list of 500",
+    "async": "async face",
+    "blocking": "blocking face",
+}
 WORK = {
     "publish_many": "publish_many",
     "submit": "submit",
-    "publish": "publish (one by one)",
+    "publish": "publish, one by one",
     "consume": "read and ack",
 }
-NATS_PY = {
-    "publish_many": "nats-py publish_async",
-    "submit": "nats-py publish_async",
-    "publish": "nats-py publish",
-    "consume": "nats-py fetch(500)",
+CALLS = {
+    ("publish_many", "nats_py"): "nats-py publish_async",
+    ("submit", "nats_py"): "nats-py publish_async",
+    ("publish", "nats_py"): "nats-py publish",
+    ("consume", "nats_py"): "nats-py fetch(500)",
+    ("publish_many", "natsio"): "natsio publish_async",
+    ("submit", "natsio"): "natsio publish_async",
+    ("publish", "natsio"): "natsio publish",
+    ("consume", "natsio"): "natsio consume(500)",
 }
 EDGES_MS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, float("inf"))
 BAR = 40
+WIDE = 110  # columns, where it is not a terminal that says how many it has
 
+Flat = Mapping[str, float | int]
 Rows = list[tuple[str, ...]]
 
 
@@ -40,6 +56,8 @@ class Figures:
                 self.flat[f"{key}.ratio"] = _ratio(rounds, rates["nats_py"])
             if peer == "blocking":
                 self.flat[f"{key}.ratio_to_async"] = _ratio(rounds, rates["async"])
+            if peer in others.PACKAGES:
+                self.flat[f"{work}.async.ratio_to_{peer}"] = _ratio(rates["async"], rounds)
 
     def add_latency(self, peer: str, seconds: list[float]) -> None:
         ms = sorted(value * 1000 for value in seconds)
@@ -60,7 +78,7 @@ class Figures:
 
     def add(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self.flat[name] = round(value) if name.endswith(".ns") else round(value, 2)
+            self.flat[name] = round(value) if name.endswith((".ns", "msgs_per_s")) else round(value, 3)
 
 
 def _ratio(rounds: list[float], others: list[float]) -> float:
@@ -73,23 +91,53 @@ def progress(text: str) -> None:
 
 
 def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> None:
-    """Print the tables, the histogram and the machine."""
+    """Print the tables of what was measured, the histogram and the machine."""
     flat = figures.flat
+    show_throughput(flat)
+    if figures.histogram:
+        show_latency(flat, figures.histogram)
+    if "memory.growth_mib" in flat:
+        show_memory(flat)
+    if "uvloop.latency.p50.ratio" in flat:
+        show_loops(flat)
+    show_subjects(flat)
+    if "mypy.cold_500.s" in flat:
+        show_scale(flat)
+    if not quick:
+        show_goals(flat)
+    print()
+    print("  ".join(f"{name.replace('_', '-')}: {value}" for name, value in facts.items()))
+    if quick:
+        print("--quick: too short to compare with anything.")
+
+
+def show_throughput(flat: Flat) -> None:
     rows: Rows = []
     for work, title in WORK.items():
         for peer, name in PEERS.items():
             key = f"{work}.{peer}"
-            ratio, to_async = flat.get(f"{key}.ratio"), flat.get(f"{key}.ratio_to_async")
+            if f"{key}.msgs_per_s" not in flat:
+                continue
+            to_async = flat.get(f"{key}.ratio_to_async")
+            if f"{work}.async.ratio_to_{peer}" in flat:
+                to_async = 1 / flat[f"{work}.async.ratio_to_{peer}"]
             rows.append(
                 (
                     title if peer == "nats_py" else "",
-                    NATS_PY[work] if peer == "nats_py" else name,
+                    CALLS.get((work, peer), name),
                     f"{flat[f'{key}.msgs_per_s']:,}",
-                    "1" if ratio is None else f"{ratio:.2f}",
+                    f"{flat.get(f'{key}.ratio', 1):.2f}",
                     "" if to_async is None else f"{to_async:.2f}",
                 )
             )
+    if not rows:
+        return
     table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async"), rows)
+    for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
+        print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")
+
+
+def show_latency(flat: Flat, histogram: Sequence[tuple[float, int]]) -> None:
     table(
         "Publish to handler, single messages at 1,000/s (ms)",
         ("who", "p50", "p90", "p99", "p99.9", "max"),
@@ -98,27 +146,63 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
             for peer, name in (("nats_py", "publish_async, fetch(500)"), ("async", "submit, Worker"))
         ],
     )
-    most = max(count for _, count in figures.histogram)
-    for edge, count in figures.histogram:
+    most = max(count for _, count in histogram)
+    for edge, count in histogram:
         label = f"< {edge:g} ms" if edge != float("inf") else "more"
         print(f"  {label:>10} {count:6,} {'#' * -(-count * BAR // most)}")
+
+
+def show_memory(flat: Flat) -> None:
     table(
-        "Typed subjects (ns each)",
-        ("work", "typed", "plain string", "ratio"),
+        "Growth of the process (MiB)",
+        ("work", "messages", "grew by"),
         [
+            ("read and ack", f"{flat['memory.messages']:,}", f"{flat['memory.growth_mib']:.1f}"),
             (
-                title,
-                f"{flat[f'subject.{typed}.ns']:,}",
-                f"{flat[f'subject.{plain}.ns']:,}",
-                f"{flat[f'subject.{typed}.ns'] / max(1, flat[f'subject.{plain}.ns']):.1f}",
-            )
-            for title, typed, plain in (
-                ("construct and render / f-string", "construct_and_render", "fstring"),
-                ("parse / str.split", "parse", "split"),
-                ("parse, of 500 patterns / of 50", "parse_500", "parse_50"),
-            )
+                "submit to a stopped server, as many as there is room for",
+                f"{flat['memory.stopped_server_submits']:,}",
+                f"{flat['memory.stopped_server_mib']:.1f}",
+            ),
         ],
     )
+
+
+def show_loops(flat: Flat) -> None:
+    rows: Rows = []
+    for work in ("publish_many", "consume"):
+        for peer in ("nats_py", "async", "blocking"):
+            key = f"uvloop.{work}.{peer}"
+            rates = (f"{flat[f'{key}.{loop}_msgs_per_s']:,}" for loop in ("without", "with"))
+            rows.append(
+                (f"{WORK[work]} (messages/s)", CALLS.get((work, peer), PEERS[peer]), *rates, f"{flat[f'{key}.ratio']:.2f}")
+            )
+    for cut in ("p50", "p99"):
+        key = f"uvloop.latency.{cut}"
+        times = (f"{flat[f'{key}.{loop}_ms']:.2f}" for loop in ("without", "with"))
+        rows.append((f"publish to handler, {cut} (ms)", "submit, Worker", *times, f"{flat[f'{key}.ratio']:.2f}"))
+    table("uvloop", ("work", "who", "asyncio", "uvloop", "ratio"), rows)
+
+
+def show_subjects(flat: Flat) -> None:
+    rows: Rows = [
+        (
+            title,
+            f"{flat[f'subject.{typed}.ns']:,}",
+            f"{flat[f'subject.{plain}.ns']:,}",
+            f"{flat[f'subject.{typed}.ns'] / max(1, flat[f'subject.{plain}.ns']):.1f}",
+        )
+        for title, typed, plain in (
+            ("construct and render / f-string", "construct_and_render", "fstring"),
+            ("parse / str.split", "parse", "split"),
+            ("parse, of 500 patterns / of 50", "parse_500", "parse_50"),
+        )
+        if f"subject.{typed}.ns" in flat
+    ]
+    if rows:
+        table("Typed subjects (ns each)", ("work", "typed", "plain string", "ratio"), rows)
+
+
+def show_scale(flat: Flat) -> None:
     alone = flat["import.nats_and_msgspec.ms"]
     table(
         "Importing, and type-checking 500 subjects with 100 payloads",
@@ -134,10 +218,16 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
             ("mypy --strict without a cache", f"{flat['mypy.cold_500.s']:.1f} s", ""),
         ],
     )
-    print()
-    print("  ".join(f"{name.replace('_', '-')}: {value}" for name, value in facts.items()))
-    if quick:
-        print("--quick: too short to compare with anything.")
+
+
+def show_goals(flat: Flat) -> None:
+    rows = [
+        (goal.what, f"{flat[goal.figure]:.2f}", goal.bound, "yes" if goal.met(flat) else "NO")
+        for goal in GOALS
+        if goal.figure in flat
+    ]
+    if rows:
+        table("What the project asks of itself", ("figure", "here", "goal", "met"), rows)
 
 
 def table(title: str, heads: tuple[str, ...], rows: Rows) -> None:
@@ -160,6 +250,6 @@ def table(title: str, heads: tuple[str, ...], rows: Rows) -> None:
         made.add_column(head, justify="left" if place == 0 or head == "who" else "right")
     for row in rows:
         made.add_row(*row)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print()
     console.print(made)

@@ -1,16 +1,19 @@
-"""smith-sdk against raw nats-py, the same work side by side in one run: `python benchmarks/run.py [--quick] [--json FILE]`.
+"""smith-sdk beside other clients, the same work side by side in one run: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
 
 The work: a typed JSON payload of about 250 bytes (an IntentResult), published to the stream ATOMS_RESULTS (file storage, dev profile) on
 its own subject with a `Nats-Msg-Id`, and read back through the consumer `http-results` with an ack for each message. The peers: raw
-nats-py, the async face (`AsyncSmithBus`) and the blocking face (`SmithBus`).
+nats-py, the async face (`AsyncSmithBus`), the blocking face (`SmithBus`) and, where they are installed, natsio (Python 3.13 and later) and
+FastStream (reading only: it has no pipelined publish).
 
 The rules:
 
 - Each on its own fast path. nats-py: `publish_async` with a window of 4,000 where publishing is pipelined, `publish` awaited where it is
-  not, `fetch(500)` and `ack()` for reading. smith-sdk: `publish_many` or `submit`, `publish`, `consumer().messages()` and `ack()`.
+  not, `fetch(500)` and `ack()` for reading. natsio: the same calls, and `consume(max_messages=500)` and `ack()` for reading. FastStream:
+  a pull subscriber with `batch_size=500`, once with a handler for each message and once with a handler for a list of them, no logging, no
+  pydantic. smith-sdk: `publish_many` or `submit`, `publish`, `consumer().messages()` and `ack()`.
 - The same bytes, subjects, message ids, stream, consumer and server for all; the same window (4,000) and the same number of messages asked
   for at once (500, where the consumer allows 1,000 unanswered). Every kind of work has a fresh embedded server and fresh connections.
-- One process. nats-py and the async face share one event loop (asyncio's own); the blocking face is called from one thread while that
+- One process. All clients share one event loop (asyncio's own) and take turns; the blocking face is called from one thread while that
   loop is idle, and has its own loop in a second thread, as always.
 - Rounds are interleaved (A B C A B C ...), the stream is purged before each, every round has message ids of its own. A rate is the
   median of its rounds, a ratio the median of the ratios within the rounds. A shorter round that warms up is not counted.
@@ -19,14 +22,22 @@ The rules:
 - Before each round the garbage collector runs and what is there is frozen; during it the collector is on, for every peer.
 - Every round is checked, off the clock: each publish acknowledged as stored and no duplicate, nothing left to deliver or to acknowledge.
 
-Where ours does more for the same rate: nats-py is handed finished bytes, subjects and ids and takes the payload of what it reads as
-bytes. smith-sdk starts from a typed subject and a payload object (both made before the clock starts), checks that they belong together,
-encodes, derives the message id, gives every message a deadline and checks which stream answered; reading, it parses the subject and
-decodes and validates the payload.
+Where ours does more for the same rate: nats-py and natsio are handed finished bytes, subjects and ids and take the payload of what they
+read as bytes. smith-sdk starts from a typed subject and a payload object (both made before the clock starts), checks that they belong
+together, encodes, derives the message id, gives every message a deadline and checks which stream answered; reading, it parses the subject
+and decodes and validates the payload. FastStream decodes the JSON to a dict and validates nothing.
+
+Where ours does less: FastStream is a framework. It runs a handler for each message, the 500 of a fetch at the same time, and acknowledges
+what they have handled; our loop takes one message after the other and acknowledges it itself. With a list FastStream runs one handler
+for 500 messages, which are acknowledged or refused as one.
 
 Latency: single messages at an even rate through `submit` into a `Worker`, from before the call to the first line of the handler, payload
 decoded; publisher and worker have a connection each and share the loop, so what delays the one delays the other. A machine whose cores
 are busy with other things shows in p99 first. The reference is `publish_async` and a loop around `fetch(500)`, decoding nothing.
+
+Memory: a process of its own reads a million messages, and its resident size is looked at every 5,000 of them; another submits to a server
+that is gone until there is no more room. uvloop: publishing, reading and latency in processes of their own, in turns, one with asyncio's
+own loop, one with uvloop under all clients; a ratio is with / without, so above 1 is faster for rates and slower for latency.
 """
 
 from __future__ import annotations
@@ -35,10 +46,15 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import latency
+import loops
 import machine
+import memory
 import report
 import scale
 import subject
@@ -46,32 +62,69 @@ import workloads
 
 from smith_sdk import SmithError
 
+Part = Callable[[report.Figures, bool], None]
 
-async def measure(quick: bool) -> report.Figures:
+
+def rates(work: str, figures: report.Figures, quick: bool) -> None:
     rounds = 3 if quick else 5
-    many, single = (4_000, 500) if quick else (20_000, 2_000)
-    figures = report.Figures()
-    for work, count in (("publish_many", many), ("submit", many), ("publish", single), ("consume", many)):
-        report.progress(f"{work}: {rounds} rounds of {count:,} messages each")
-        figures.add_rates(work, await workloads.WORK[work](rounds, count))
+    count = (500 if quick else 2_000) if work == "publish" else (2_000 if quick else 20_000)
+    report.progress(f"{work}: {rounds} rounds of {count:,} messages each")
+    figures.add_rates(work, asyncio.run(workloads.measure(work, rounds, count)))
+
+
+def latencies(figures: report.Figures, quick: bool) -> None:
     seconds = 1.0 if quick else 5.0
     report.progress(f"latency: {seconds:g} s each at 1,000 messages/s")
-    figures.add_latency("nats_py", await latency.nats_py(1_000, seconds))
-    figures.add_latency("async", await latency.worker(1_000, seconds))
+    figures.add_latency("nats_py", asyncio.run(latency.nats_py(1_000, seconds)))
+    figures.add_latency("async", asyncio.run(latency.worker(1_000, seconds)))
+
+
+def memories(figures: report.Figures, quick: bool) -> None:
+    report.progress("memory: many messages, and a stopped server")
+    figures.add(asyncio.run(memory.costs(quick)))
+
+
+def event_loops(figures: report.Figures, quick: bool) -> None:
+    if find_spec("uvloop") is None:
+        report.progress("uvloop is not installed: left out")
+        return
+    report.progress("uvloop: with and without, in turns")
+    figures.add(asyncio.run(loops.compare(quick)))
+
+
+def subjects(figures: report.Figures, quick: bool) -> None:
     report.progress("subjects")
     figures.add_subjects(subject.costs(quick))
+
+
+def scales(figures: report.Figures, quick: bool) -> None:
     report.progress(f"contracts of {' and '.join(map(str, scale.SIZES))} subjects; imports")
     figures.add(scale.costs(quick))
-    return figures
+
+
+PARTS: dict[str, Part] = {
+    **{work: partial(rates, work) for work in workloads.WORK},
+    "latency": latencies,
+    "memory": memories,
+    "uvloop": event_loops,
+    "subject": subjects,
+    "scale": scales,
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="smith-sdk against raw nats-py, side by side.")
+    parser = argparse.ArgumentParser(description="smith-sdk beside other clients, the same work side by side.")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as one flat JSON object, too")
+    parser.add_argument(
+        "--only", metavar="PART", choices=PARTS, action="append", help=f"one of {', '.join(PARTS)}; may be repeated"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: to see that it runs, not to compare")
     options = parser.parse_args()
+    figures = report.Figures()
     try:
-        figures = asyncio.run(measure(options.quick))
+        for name, part in PARTS.items():
+            if options.only is None or name in options.only:
+                part(figures, options.quick)
     except SmithError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection
 
+import others
 from batch import CONSUMER, STREAM, Batch
-from harness import WINDOW, Peer, Server, connections, fresh_server, rates
+from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
 from nats.aio.client import Client
 
 from smith_sdk import AsyncSmithBus, SmithBus, consumers
 
-AHEAD = 500
-"""Messages that a reader asks for at once."""
 
-Rates = dict[str, list[float]]
-
-
-class Ack(Protocol):
-    """An acknowledgement of either library."""
-
-    @property
-    def duplicate(self) -> bool | None: ...
-
-
-def check(acks: Sequence[Ack], batch: Batch) -> None:
-    if len(acks) != len(batch) or any(ack.duplicate for ack in acks):
-        raise RuntimeError(f"{len(acks)} acks for {len(batch)} messages, or some are duplicates")
+async def measure(work: str, rounds: int, count: int, only: Collection[str] | None = None) -> Rates:
+    """The rates of one kind of work: of every peer there is, or `only` of those named."""
+    async with fresh_server() as server, connections(server) as ours, others.peers(work, server.url) as installed:
+        peers = {**WORK[work](*ours), **installed}
+        chosen = {name: peer for name, peer in peers.items() if only is None or name in only}
+        return await rates(server, chosen, rounds, count, reading=work == "consume")
 
 
 def threaded(work: Callable[[Batch], None]) -> Peer:
@@ -51,71 +42,62 @@ def publish_async(client: Client) -> Peer:
     return peer
 
 
-async def publish_many(rounds: int, count: int) -> Rates:
+def publish_many(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """A list of envelopes in one call."""
-    async with fresh_server() as server, connections(server) as (client, bus, blocking):
 
-        async def ours(batch: Batch) -> None:
-            check(await bus.publish_many(batch.envelopes), batch)
+    async def ours(batch: Batch) -> None:
+        check(await bus.publish_many(batch.envelopes), batch)
 
-        def ours_blocking(batch: Batch) -> None:
-            check(blocking.publish_many(batch.envelopes), batch)
+    def ours_blocking(batch: Batch) -> None:
+        check(blocking.publish_many(batch.envelopes), batch)
 
-        peers = {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
-        return await rates(server, peers, rounds, count)
+    return {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
 
 
-async def submit(rounds: int, count: int) -> Rates:
+def submit(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """One call a message, without waiting for its ack; then all the acks."""
-    async with fresh_server() as server, connections(server) as (client, bus, blocking):
 
-        async def ours(batch: Batch) -> None:
-            futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
-            check([await future for future in futures], batch)
+    async def ours(batch: Batch) -> None:
+        futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
+        check([await future for future in futures], batch)
 
-        def ours_blocking(batch: Batch) -> None:
-            futures = [blocking.submit(subject, payload) for subject, payload in batch.typed]
-            check([future.result() for future in futures], batch)
+    def ours_blocking(batch: Batch) -> None:
+        futures = [blocking.submit(subject, payload) for subject, payload in batch.typed]
+        check([future.result() for future in futures], batch)
 
-        peers = {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
-        return await rates(server, peers, rounds, count)
+    return {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
 
 
-async def publish(rounds: int, count: int) -> Rates:
+def publish(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """One call a message, waiting for its ack."""
-    async with fresh_server() as server, connections(server) as (client, bus, blocking):
-        js = client.jetstream()
-
-        async def theirs(batch: Batch) -> None:
-            acks = [await js.publish(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
-            check(acks, batch)
-
-        async def ours(batch: Batch) -> None:
-            check([await bus.publish(subject, payload) for subject, payload in batch.typed], batch)
-
-        def ours_blocking(batch: Batch) -> None:
-            check([blocking.publish(subject, payload) for subject, payload in batch.typed], batch)
-
-        peers: dict[str, Peer] = {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
-        return await rates(server, peers, rounds, count)
-
-
-async def consume(rounds: int, count: int) -> Rates:
-    """Every message of the stream read and acknowledged."""
-    async with fresh_server() as server, connections(server) as (client, bus, blocking):
-        return await rates(server, await readers(server, client, bus, blocking), rounds, count, reading=True)
-
-
-async def readers(server: Server, client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
-    pull = await client.jetstream().pull_subscribe_bind(durable=CONSUMER, stream=STREAM)
+    js = client.jetstream()
 
     async def theirs(batch: Batch) -> None:
+        acks = [await js.publish(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
+        check(acks, batch)
+
+    async def ours(batch: Batch) -> None:
+        check([await bus.publish(subject, payload) for subject, payload in batch.typed], batch)
+
+    def ours_blocking(batch: Batch) -> None:
+        check([blocking.publish(subject, payload) for subject, payload in batch.typed], batch)
+
+    return {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
+
+
+def consume(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
+    """Every message of the stream read and acknowledged."""
+    js = client.jetstream()
+
+    async def theirs(batch: Batch) -> None:
+        pull = await js.pull_subscribe_bind(durable=CONSUMER, stream=STREAM)
         left = len(batch)
         while left:
             messages = await pull.fetch(min(left, AHEAD))
             for message in messages:
                 await message.ack()
             left -= len(messages)
+        await pull.unsubscribe()
 
     async def ours(batch: Batch) -> None:
         left = len(batch)
@@ -140,7 +122,7 @@ async def readers(server: Server, client: Client, bus: AsyncSmithBus, blocking: 
     return {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
 
 
-WORK: dict[str, Callable[[int, int], Awaitable[Rates]]] = {
+WORK: dict[str, Callable[[Client, AsyncSmithBus, SmithBus], dict[str, Peer]]] = {
     "publish_many": publish_many,
     "submit": submit,
     "publish": publish,

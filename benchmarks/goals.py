@@ -1,0 +1,38 @@
+"""What the project asks of itself, each as one figure of a run: what, the name in the JSON, the bound."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Goal(NamedTuple):
+    what: str
+    figure: str
+    least: float | None = None
+    below: float | None = None
+
+    @property
+    def bound(self) -> str:
+        return f"at least {self.least:g}" if self.least is not None else f"below {self.below:g}"
+
+    def met(self, flat: Mapping[str, float | int]) -> bool:
+        value = flat[self.figure]
+        return value >= self.least if self.least is not None else value < (self.below or 0)
+
+
+GOALS = (
+    Goal("publish_many / nats-py publish_async", "publish_many.async.ratio", least=1.8),
+    Goal("submit / nats-py publish_async", "submit.async.ratio", least=1.8),
+    Goal("publish / nats-py publish", "publish.async.ratio", least=0.95),
+    Goal("read and ack / nats-py fetch(500)", "consume.async.ratio", least=2.0),
+    Goal("read and ack / FastStream, one by one", "consume.async.ratio_to_faststream", least=5.0),
+    Goal("publish_many / natsio publish_async", "publish_many.async.ratio_to_natsio", least=1.2),
+    Goal("read and ack / natsio consume", "consume.async.ratio_to_natsio", least=1.0),
+    Goal("blocking / async: publish_many", "publish_many.blocking.ratio_to_async", least=0.75),
+    Goal("blocking / async: read and ack", "consume.blocking.ratio_to_async", least=0.6),
+    Goal("blocking / async: publish", "publish.blocking.ratio_to_async", least=0.6),
+    Goal("publish to handler, p50 (ms)", "latency.async.p50_ms", below=0.5),
+    Goal("publish to handler, p99 (ms)", "latency.async.p99_ms", below=2.0),
+    Goal("growth over 1,000,000 messages (MiB)", "memory.growth_mib", below=30.0),
+)

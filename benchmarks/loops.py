@@ -1,0 +1,56 @@
+"""What uvloop brings: the same work on asyncio's own loop and on uvloop, each in processes of its own, in turns.
+
+`python loops.py asyncio|uvloop COUNT SECONDS` is one turn. The policy chooses the loop, so the blocking face's own is of that kind, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import warnings
+from statistics import median
+from typing import Any
+
+import child
+import latency
+import workloads
+
+WORK = ("publish_many", "consume")
+PEERS = ("nats_py", "async", "blocking")
+LOOPS = ("asyncio", "uvloop")
+
+
+async def compare(quick: bool) -> dict[str, float]:
+    """Figures by the names that the JSON has: messages a second and milliseconds, with and without; ratios are with / without."""
+    turns, count, seconds = (1, 4_000, 0.5) if quick else (3, 20_000, 2.0)
+    taken: dict[str, list[dict[str, Any]]] = {loop: [] for loop in LOOPS}
+    for _ in range(turns):
+        for loop in LOOPS:
+            taken[loop].append(await child.run("loops", loop, str(count), str(seconds)))
+    found: dict[str, float] = {}
+    for name in taken["asyncio"][0]:
+        without, with_it = ([turn[name] for turn in taken[loop]] for loop in LOOPS)
+        unit = "ms" if name.startswith("latency") else "msgs_per_s"
+        found[f"uvloop.{name}.without_{unit}"] = median(without)
+        found[f"uvloop.{name}.with_{unit}"] = median(with_it)
+        found[f"uvloop.{name}.ratio"] = median(one / other for one, other in zip(with_it, without, strict=True))
+    return found
+
+
+async def turn(count: int, seconds: float) -> dict[str, float]:
+    found = {}
+    for work in WORK:
+        rates = await workloads.measure(work, 1, count, only=PEERS)
+        found |= {f"{work}.{peer}": median(rounds) for peer, rounds in rates.items()}
+    took = sorted(await latency.worker(1_000, seconds))
+    return found | {"latency.p50": median(took) * 1000, "latency.p99": took[int(len(took) * 0.99)] * 1000}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "uvloop":
+        import uvloop
+
+        with warnings.catch_warnings(action="ignore"):  # the newest Pythons would rather have no policies
+            asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    print(json.dumps(asyncio.run(turn(int(sys.argv[2]), float(sys.argv[3])))))

@@ -1,0 +1,156 @@
+"""Other clients as peers, natsio and FastStream, each on its own fast path. The dependency group `bench` has them; each is left out where
+it is not installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+
+from batch import CONSUMER, STREAM, Batch
+from harness import AHEAD, WINDOW, Peer, check
+
+PACKAGES = {"natsio": "natsio", "faststream": "faststream", "faststream_batch": "faststream"}
+"""The package that a peer is made of."""
+
+Made = Callable[[str], AbstractAsyncContextManager[Peer]]
+
+
+def installed(peer: str) -> bool:
+    return find_spec(PACKAGES[peer]) is not None
+
+
+@asynccontextmanager
+async def peers(work: str, url: str) -> AsyncIterator[dict[str, Peer]]:
+    """The installed ones of those that can do `work`, connected to the server at `url`."""
+    async with AsyncExitStack() as stack:
+        found = {name: made for name, made in WORK[work].items() if installed(name)}
+        yield {name: await stack.enter_async_context(made(url)) for name, made in found.items()}
+
+
+# ---- natsio
+
+
+@asynccontextmanager
+async def natsio_publish_async(url: str) -> AsyncIterator[Peer]:
+    """Pipelined; a full window is waited for, as long as it takes."""
+    import natsio
+
+    async with await natsio.connect(url) as client:
+        js = client.jetstream(publish_async_max_pending=WINDOW, publish_async_stall_wait=60.0)
+
+        async def peer(batch: Batch) -> None:
+            futures = [await js.publish_async(where, data, msg_id=msg_id) for where, data, msg_id in batch.wires]
+            await js.publish_async_complete()
+            check([future.result() for future in futures], batch)
+
+        yield peer
+
+
+@asynccontextmanager
+async def natsio_publish(url: str) -> AsyncIterator[Peer]:
+    import natsio
+
+    async with await natsio.connect(url) as client:
+        js = client.jetstream()
+
+        async def peer(batch: Batch) -> None:
+            check([await js.publish(where, data, msg_id=msg_id) for where, data, msg_id in batch.wires], batch)
+
+        yield peer
+
+
+@asynccontextmanager
+async def natsio_consume(url: str) -> AsyncIterator[Peer]:
+    import natsio
+
+    async with await natsio.connect(url) as client:
+        consumer = await (await client.jetstream().stream(STREAM)).consumer(CONSUMER)
+
+        async def peer(batch: Batch) -> None:
+            left = len(batch)
+            async with consumer.consume(max_messages=AHEAD) as messages:
+                async for message in messages:
+                    await message.ack()
+                    left -= 1
+                    if not left:
+                        break
+
+        yield peer
+
+
+# ---- FastStream
+
+
+class Handled:
+    """How many messages of a round the handlers have not seen yet."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self.all = asyncio.Event()
+
+    def expect(self, count: int) -> None:
+        self._left = count
+        self.all.clear()
+
+    def count(self, number: int) -> None:
+        self._left -= number
+        if not self._left:
+            self.all.set()
+
+
+def faststream(*, batch_mode: bool) -> Made:
+    """Its pull subscriber, 500 at a time, with neither logging nor pydantic; it decodes JSON to a dict and acks what was handled."""
+
+    @asynccontextmanager
+    async def made(url: str) -> AsyncIterator[Peer]:
+        from faststream.nats import JStream, NatsBroker, PullSub
+
+        handled = Handled()
+        broker = NatsBroker(url, apply_types=False, logger=None)
+        subscriber = broker.subscriber(
+            "smith.results.*",
+            stream=JStream(STREAM, declare=False),
+            durable=CONSUMER,
+            pull_sub=PullSub(batch_size=AHEAD, batch=batch_mode),
+            no_reply=True,
+        )
+
+        async def each(body: dict[str, object]) -> None:
+            _ = body["status"]
+            handled.count(1)
+
+        async def many(bodies: list[dict[str, object]]) -> None:
+            for body in bodies:
+                _ = body["status"]
+            handled.count(len(bodies))
+
+        subscriber(many if batch_mode else each)
+
+        async def peer(batch: Batch) -> None:
+            handled.expect(len(batch))
+            await subscriber.start()
+            await handled.all.wait()
+            await subscriber.stop()
+
+        await broker.connect()
+        try:
+            yield peer
+        finally:
+            await broker.stop()
+
+    return made
+
+
+WORK: dict[str, dict[str, Made]] = {
+    "publish_many": {"natsio": natsio_publish_async},
+    "submit": {"natsio": natsio_publish_async},
+    "publish": {"natsio": natsio_publish},
+    "consume": {
+        "natsio": natsio_consume,
+        "faststream": faststream(batch_mode=False),
+        "faststream_batch": faststream(batch_mode=True),
+    },
+}

@@ -1,0 +1,53 @@
+"""benchmarks/run.py runs, says what it left out and writes the figures that the README takes from it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+MACHINE = {"machine.cpu", "machine.cores", "machine.python", "machine.nats_server", "machine.smith_sdk", "machine.nats_py"}
+LIMIT = 50.0  # seconds
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
+def test_a_part_runs_alone_and_its_figures_are_written(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "subject", "--only", "publish_many", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert figures["quick"] is True
+    assert figures.keys() >= MACHINE
+    for operation in ("construct_and_render", "fstring", "parse", "split"):
+        assert figures[f"subject.{operation}.ns"] > 0
+    for peer in ("nats_py", "async", "blocking"):
+        assert figures[f"publish_many.{peer}.msgs_per_s"] > 0
+    assert {"publish_many.async.ratio", "publish_many.blocking.ratio", "publish_many.blocking.ratio_to_async"} <= figures.keys()
+    assert not [name for name in figures if name.startswith(("consume.", "latency.", "memory.", "uvloop.", "mypy."))]
+    assert "Throughput" in done.stdout
+    assert "Typed subjects" in done.stdout
+
+
+@pytest.mark.skipif(find_spec("natsio") is not None, reason="natsio is installed here")
+def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "submit", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    assert "natsio is not installed" in done.stdout
+    assert not [name for name in json.loads(file.read_text()) if "natsio" in name]
+
+
+def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    done = run("--only", "teleport")
+    assert done.returncode == 2
+    assert "teleport" in done.stderr
+    assert "publish_many" in done.stderr
