@@ -1,7 +1,7 @@
 """A TCP proxy in front of a nats-server, which makes what goes wrong between a client and its server.
 
 It runs in a thread with an event loop of its own, so that what it torments cannot starve it and both faces can use it. A link holds at
-most one read of `CHUNK` bytes in each direction; what it does not take stays in the sender's socket, which fills up as a real one does.
+most one read of `CHUNK` bytes in each direction, and its sockets little more; the rest stays with the sender, whose buffers fill up.
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ class Proxy:
         self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.setblocking(False)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)  # for what it accepts
         self._listener.bind((HOST, self._port))
         self._listener.listen()
         self._accepting = asyncio.create_task(self._accept(self._listener))
@@ -200,6 +201,7 @@ class Proxy:
     async def _open(self, link: Link) -> None:
         server = socket.socket()
         server.setblocking(False)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CHUNK)
         try:
             await self._loop.sock_connect(server, (HOST, self._target))
         except OSError:

@@ -30,6 +30,9 @@ from .topology import CHAOS, new_intent, raw_reader, results_reader
 PUBLISH_TIMEOUT: Final = 10.0
 BURST: Final = 0.02
 GRACE: Final = 5.0
+BIG: Final = 32 * 1024
+BIG_EVERY: Final = 4
+"""So many intents are big that seconds of silence fill every buffer on the way."""
 
 
 class Role:
@@ -69,7 +72,7 @@ class Publisher(Role):
         while not self.halt.is_set():
             burst: list[tuple[str, Any, Any]] = []
             for number in itertools.islice(numbers, size):
-                intent = new_intent(self.face, f"{self.name}-{number}")
+                intent = new_intent(self.face, f"{self.name}-{number}", padding=0 if number % BIG_EVERY else BIG)
                 result = result_of(intent)
                 burst.append((f"results:{intent.id}", subjects.results.of(result), result))
                 burst.append((f"raw:{intent.id}", subjects.intents.raw.of(intent), intent))

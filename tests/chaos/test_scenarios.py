@@ -102,18 +102,21 @@ def test_links_are_deaf(
         finish(load, tell, f"{faults} times {length:g} s of deaf links")
 
 
-@sizes(1, 3, seconds=120)
+@sizes(1, 6, seconds=120)
 def test_links_stall(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
-    length = 5.0 if faults > 1 else 1.0
+    """Every buffer on the way is full; then it all goes through, or the link is cut under it."""
     with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
         for number in range(faults):
-            proxy.stall(DIRECTIONS[number % 3])
-            time.sleep(length)
+            proxy.stall(("both", "to_server")[number % 2])
+            time.sleep(3.0)
+            if (number // 2) % 2 == 0:
+                proxy.cut(reset=chance.random() < 0.5)
             proxy.hear()
+            proxy.restore()
             load.recovered()
-        finish(load, tell, f"{faults} times {length:g} s of stalled links")
+        finish(load, tell, f"{faults} times 3 s of stalled links, every second pair cut")
 
 
 @pytest.mark.chaos

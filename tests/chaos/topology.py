@@ -31,10 +31,11 @@ def raw_reader(face: str) -> ConsumerSpec[Any, Any]:
     return replace(consumers.admission, name=f"raw-{face}", filters=(pattern,), ack_wait=ACK_WAIT)
 
 
-def new_intent(face: str, id: str) -> Any:
+def new_intent(face: str, id: str, *, padding: int = 0) -> Any:
+    metadata = {"padding": "x" * padding}
     if face == "async":
-        return FsReadV1Intent.new(id=id, domain="chaos", params=FsReadV1Params(path="/x"))
-    return FsWriteV1Intent.new(id=id, domain="chaos", params=FsWriteV1Params(path="/x", content="y" * 100))
+        return FsReadV1Intent.new(id=id, domain="chaos", metadata=metadata, params=FsReadV1Params(path="/x"))
+    return FsWriteV1Intent.new(id=id, domain="chaos", metadata=metadata, params=FsWriteV1Params(path="/x", content="y" * 100))
 
 
 EXECUTOR: Final = replace(consumers.executor_fs_read, ack_wait=1.0)

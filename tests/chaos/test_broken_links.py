@@ -1,0 +1,98 @@
+"""A burst of publishes into a link that has just broken: it goes out when the link is back, and where it is not, closing still closes.
+
+The burst is larger than every buffer on the way, nats-py's own of 2 MiB included, and begins before anybody can have noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from chaos.proxy import Proxy
+from support import eventually, eventually_async
+
+from smith_sdk import PubAck, consumers, subjects
+from smith_sdk.errors import SmithError
+
+raw = subjects.intents.raw
+
+BURST = 200
+SIZE = 60_000
+CLOSE = 1.0
+SLACK = 2.0  # a second more at the worst is what close() says; a machine with much to do gets another
+FAULTS: dict[str, Callable[[Proxy], object]] = {
+    "cut": Proxy.cut,
+    "deaf": Proxy.deafen,
+    "stalled": Proxy.stall,
+    "dead": Proxy.bury,
+}
+
+
+@pytest.fixture(params=["async", "blocking"])
+def face(request: pytest.FixtureRequest) -> Face:
+    return Face(request.param)
+
+
+async def submit_all(bus: Any, futures: list[Any], timeout: float) -> None:
+    """Until there is no room, which is said by an error."""
+    for _ in range(BURST):
+        intent = read_intent("x" * SIZE)
+        futures.append(await bus.submit(raw.of(intent), intent, timeout=timeout))
+
+
+@pytest.mark.parametrize("fault", ["cut", "deaf", "stalled"])
+async def test_a_burst_into_a_broken_link_goes_out_when_it_is_back(fault: str, face: Face, make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with face.bus(proxy.url) as bus:
+            await bus.streams.apply(profile="dev")
+            futures: list[Any] = []
+            FAULTS[fault](proxy)
+            submitting = asyncio.ensure_future(submit_all(bus, futures, 40.0))
+            await asyncio.wait({submitting}, timeout=1.0)
+            proxy.hear()
+            proxy.restore()
+            await asyncio.wait_for(submitting, 15)
+            outcomes = await asyncio.wait_for(asyncio.gather(*futures), 15)
+            assert len(outcomes) == BURST
+            assert all(isinstance(one, PubAck) for one in outcomes)
+            (info,) = [info for info in await bus.streams.info() if info.name == "SDLC_RAW"]
+            assert info.messages == BURST
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_closing_over_a_broken_link(fault: str, face: Face, make_server: Any) -> None:
+    server = make_server()
+    tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
+    with Proxy(server.url) as proxy:
+        bus = face.bus(proxy.url)
+        await bus.connect()
+        await bus.streams.apply(profile="dev")
+        first = read_intent("first")
+        await bus.publish(raw.of(first), first)
+        messages = bus.consumer(consumers.admission).messages()
+        assert (await anext(messages)).payload == first
+        futures: list[Any] = []
+        FAULTS[fault](proxy)
+        submitting = asyncio.ensure_future(submit_all(bus, futures, 30.0))
+        await asyncio.wait({submitting}, timeout=1.0)
+        reading = asyncio.ensure_future(anext(messages, None))
+        began = time.monotonic()
+        closing = asyncio.ensure_future(bus.close(timeout=CLOSE))
+        await asyncio.wait({closing}, timeout=15)
+        assert closing.done(), "close() hangs"
+        await closing
+        assert time.monotonic() - began < CLOSE + SLACK
+        late = {submitting, reading, *map(asyncio.ensure_future, futures)}
+        await asyncio.wait(late, timeout=5)
+        assert [one for one in late if not one.done()] == []
+        errors = [one.exception() for one in late]
+        assert all(error is None or isinstance(error, SmithError) for error in errors)
+        assert any(errors)  # what could not be flushed is told
+    await eventually_async(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
+    eventually(lambda: not [one for one in set(threading.enumerate()) - threads if one.name.startswith("smith")])
