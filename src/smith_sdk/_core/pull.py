@@ -4,6 +4,10 @@
 inbox with messages, idle heartbeats and statuses; a killed server says nothing at all, so missing heartbeats count as a loss too. Then,
 and after a reconnect, a leadership change or a server's shutdown, the loop asks again. It ends with an error when the consumer is gone.
 
+`max_bytes` bounds memory as well. Of two requests that stand, the server serves each in turn and does not tell which a message was for,
+nor how many bytes were left of one that its number of messages has ended; so with `max_bytes` one request stands at a time, and what
+is asked for is what there is room for just then. A message that is larger than all of `max_bytes` is asked for alone.
+
 A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
 before the server has confirmed that nothing more will come to it.
 """
@@ -28,6 +32,7 @@ from ..errors import (
     JetStreamError,
     PermissionDenied,
     SmithError,
+    StreamNotFound,
 )
 from ..options import Backoff
 from .admin import API, APPLY, NANOS
@@ -46,6 +51,9 @@ ACK: Final = b"+ACK"
 NAK: Final = b"-NAK"
 TERM: Final = b"+TERM"
 IN_PROGRESS: Final = b"+WPI"
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""What an iteration may hold ahead of its reader unless it is told otherwise."""
 
 Diagnose = Callable[[], Awaitable[SmithError | None]]
 """Asked when nobody answers a pull: the error that says why nobody ever will, or None when asking again may help."""
@@ -66,6 +74,7 @@ class PullLoop(Listener):
         diagnose: Diagnose,
         *,
         capacity: int,
+        max_bytes: int | None = None,
         refill_at: int | None = None,
         ack_wait: float = 30.0,
         expires: float = EXPIRES,
@@ -77,6 +86,7 @@ class PullLoop(Listener):
         self.consumer = consumer
         self._diagnose = diagnose
         self._capacity = capacity
+        self._max_bytes = max_bytes
         self._refill_at = capacity // 2 if refill_at is None else refill_at
         self._ack_wait = ack_wait
         self._expires = expires
@@ -89,6 +99,9 @@ class PullLoop(Listener):
         """Not handed out when the loop was stopped, or come since: to be given back."""
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._requested = 0
+        self._untouched = 0
+        """What was requested with all of `max_bytes`: refused as a whole, it says that one message is larger than that."""
+        self._oversized = False
         self._handed_out = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
@@ -150,7 +163,7 @@ class PullLoop(Listener):
         """`count` messages that were handed out need no slot any more."""
         self._handed_out -= count
         if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
-            self._refill()
+            self._refill_if_low()
 
     # ---- asking
 
@@ -166,10 +179,20 @@ class PullLoop(Listener):
         count = self._capacity - self._requested - self._handed_out - len(self._buffer)
         if count <= 0 or self._subscription is None or not self._connected:
             return
+        request = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
+        if self._max_bytes is not None:
+            held = sum(map(_size, (*self.ahead, *self._buffer)))
+            if self._requested or 2 * held > self._max_bytes or (self._oversized and held):
+                return
+            if self._oversized:
+                self._oversized, count = False, 1
+            else:
+                request["max_bytes"] = self._max_bytes - held
+                self._untouched = 0 if held else count
         if self._requested == 0:
             self._heard_at = asyncio.get_running_loop().time()
         self._requested += count
-        request = {"batch": count, "expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
+        request["batch"] = count
         try:
             await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox)
         except BusClosed as error:
@@ -201,6 +224,8 @@ class PullLoop(Listener):
         self._buffer.append(message)
         if self._waiters:
             self._wake()
+        if not self._requested:
+            self._refill_if_low()
 
     def _wake(self) -> None:
         while self._waiters:
@@ -213,20 +238,21 @@ class PullLoop(Listener):
         status, description = headers["Status"], headers.get("Description", "")
         if status == "100":
             return
-        self._requested = max(0, self._requested - int(headers.get("Nats-Pending-Messages") or 0))
+        given_back = int(headers.get("Nats-Pending-Messages") or 0)
+        self._requested = max(0, self._requested - given_back)
         if status in ("404", "408"):
             self._failures = 0
             self._refill_if_low()
-        elif status == "409" and "Consumer Deleted" in description:
-            self._end(
-                ConsumerNotFound(
-                    f"consumer {self.consumer} of stream {self.stream} was deleted while it was read: {APPLY}",
-                    err_code=10014,
-                    code=409,
-                    stream=self.stream,
-                    consumer=self.consumer,
+        elif status == "409" and "MaxBytes" in description and "Exceeded" not in description:
+            if given_back == self._untouched:
+                log.info(
+                    "%s/%s: a message is larger than max_bytes=%s: asked for alone", self.stream, self.consumer, self._max_bytes
                 )
-            )
+                self._oversized = True
+            self._refill_if_low()
+        elif status == "409" and "Consumer Deleted" in description:
+            self._requested = 0
+            self._spawn(self._end_deleted())
         elif status == "503":
             self._requested = 0
             self._spawn(self._ask_why())
@@ -247,15 +273,33 @@ class PullLoop(Listener):
             )
 
     def _refill_if_low(self) -> None:
+        if self._requested and self._max_bytes is not None:
+            return
         if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
             self._refill()
 
-    async def _ask_why(self) -> None:
+    async def _end_deleted(self) -> None:
+        """The server says the same of a deleted consumer and of a deleted stream."""
+        error = await self._why()
+        if not isinstance(error, StreamNotFound):
+            error = ConsumerNotFound(
+                f"consumer {self.consumer} of stream {self.stream} was deleted while it was read: {APPLY}",
+                err_code=10014,
+                code=409,
+                stream=self.stream,
+                consumer=self.consumer,
+            )
+        self._end(error)
+
+    async def _why(self) -> SmithError | None:
         try:
-            error = await self._diagnose()
+            return await self._diagnose()
         except SmithError as failure:
             log.info("why %s/%s does not answer is not known yet: %s", self.stream, self.consumer, failure)
-            error = None
+            return None
+
+    async def _ask_why(self) -> None:
+        error = await self._why()
         if error is not None:
             self._end(error)
         elif not self._stopping:
@@ -364,3 +408,10 @@ class PullLoop(Listener):
             for task in tuple(self._tasks):
                 task.cancel()
             await self._answer(self._late, NAK)
+
+
+def _size(message: RawMessage) -> int:
+    """Bytes of a message, about as the server counts them."""
+    headers = message.headers
+    extra = sum(len(name) + len(value) for name, value in headers.items()) if headers else 0
+    return len(message.subject) + len(message.reply) + extra + len(message.data)

@@ -14,7 +14,7 @@ import msgspec
 
 from .._core.connection import Listener, RawMessage
 from .._core.connection import Subscription as CoreSubscription
-from .._core.pull import PullLoop
+from .._core.pull import MAX_BYTES, PullLoop
 from .._core.session import Session
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
 from ..errors import ConnectionLost, SlowConsumer, SmithError
@@ -49,14 +49,16 @@ class Consumer(Generic[M_co, S_co]):
         self._session = session
         self.spec = spec
 
-    def messages(self, *, prefetch: int | None = None) -> Messages[M_co, S_co]:
+    def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
         """Iterate continuously: `async for message in consumer.messages()`. Messages are asked for ahead of need.
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
-        is taken. Leaving the loop for good: `async with consumer.messages() as messages`, or `await messages.stop()`.
+        is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
+        larger comes all the same, alone. Leaving the loop for good: `async with consumer.messages() as messages`, or
+        `await messages.stop()`.
         """
         capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
-        return Messages(self._session, self.spec, capacity)
+        return Messages(self._session, self.spec, capacity, MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes))
 
     async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
@@ -118,10 +120,11 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
 class Messages(Generic[M_co, S_co]):
     """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
 
-    def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int) -> None:
+    def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int) -> None:
         self._session = session
         self._spec = spec
         self._capacity = capacity
+        self._max_bytes = max_bytes
         self._loop: PullLoop | None = None
         self._stopped = False
         self._out = 0
@@ -129,7 +132,7 @@ class Messages(Generic[M_co, S_co]):
 
     async def _start(self) -> PullLoop:
         if self._loop is None:
-            self._loop = pull_loop(self._session, self._spec, self._capacity)
+            self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes)
             self._loop.ahead = self._here
             self._session.attach(self._loop.stop)
             await self._loop.start()

@@ -25,13 +25,15 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         found: ConsumerSpec[M_co, S_co] = self._aio.spec
         return found
 
-    def messages(self, *, prefetch: int | None = None) -> Messages[M_co, S_co]:
+    def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
         """Iterate continuously: `for message in consumer.messages()`. Messages are asked for ahead of need.
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
-        is taken. Leaving the loop for good: `with consumer.messages() as messages`, or `messages.stop()`.
+        is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
+        larger comes all the same, alone. Leaving the loop for good: `with consumer.messages() as messages`, or
+        `messages.stop()`.
         """
-        return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch))
+        return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch, max_bytes=max_bytes))
 
     def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).

@@ -1,0 +1,231 @@
+"""The pull loop: memory is bounded by bytes as well, and whatever ends a pull says so to who reads. On both faces and a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, SmithError, consumers, subjects
+from smith_sdk._core.pull import ACK, PullLoop
+from smith_sdk.errors import ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
+from smith_sdk.server import EmbeddedServer
+
+raw = subjects.intents.raw
+spec = consumers.admission
+MIB = 1024 * 1024
+
+
+async def put_bytes(bus: AsyncSmithBus, *sizes: int) -> None:
+    subject = str(raw.of(read_intent()))
+    for number, size in enumerate(sizes):
+        await bus._session.publish(subject, bytes(size), stream=spec.stream, msg_id=f"m{number}")
+
+
+async def ack_pending(bus: AsyncSmithBus) -> int:
+    return (await bus.consumer(spec).info()).num_ack_pending
+
+
+def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
+    """A loop that notices silence soon."""
+
+    async def nothing_known() -> None:
+        return None
+
+    session = bus._session
+    names = (session.connection, session.replies, spec.stream, spec.name, nothing_known)
+    return PullLoop(*names, capacity=10, expires=5, heartbeat=0.1, **options)
+
+
+# ---- max_bytes
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "most"),
+    [(100 * 1024, 2), (MIB + MIB // 2, 3), (10 * MIB, 11)],  # what fits, one more that was handed out, one more asked for alone
+    ids=["100 KiB", "1.5 MiB", "10 MiB"],
+)
+async def test_no_more_bytes_are_held_than_max_bytes_and_every_message_comes(face: Face, max_bytes: int, most: int) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        await put_bytes(other, *[MIB] * 24)
+        seen, held = [], []
+        async with bus.consumer(spec).messages(prefetch=100, max_bytes=max_bytes) as messages:
+            while len(seen) < 24:
+                message = await asyncio.wait_for(anext(messages), 10)
+                seen.append(message.metadata.stream_seq)
+                held.append(await ack_pending(other))
+                await message.ack_sync()
+        assert seen == list(range(1, 25))
+        assert 1 <= max(held) <= most
+
+
+async def test_a_message_larger_than_max_bytes_comes_between_small_ones(face: Face) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        sizes = [10, 2000, 200_000, 10, 300_000, 300_000, 10, 50_000, 10]
+        await put_bytes(other, *sizes)
+        async with bus.consumer(spec).messages(max_bytes=100_000) as messages:
+            seen = []
+            for _ in sizes:
+                message = await asyncio.wait_for(anext(messages), 5)
+                seen.append((len(message.raw), message.metadata.num_delivered))
+                await message.ack()
+        assert seen == [(size, 1) for size in sizes]
+
+
+async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing() -> None:
+    """The server ends such a request without a word: only that its heartbeats stay away tells of it."""
+    async with AsyncSmithBus.embedded() as bus:
+        await put_bytes(bus, *[1000] * 90)
+        silences = 0
+        for max_bytes in range(1105, 1150):  # the subject, the ack subject and the header count as well
+            loop = pull(bus, max_bytes=max_bytes)
+            await loop.start()
+            inbox = loop._inbox
+            for _ in range(2):
+                message = await asyncio.wait_for(loop.next(), 3)
+                assert message is not None
+                await bus._session.replies.request(message.reply, ACK, timeout=5)
+                loop.done()
+            silences += loop._inbox != inbox
+            await loop.stop()
+        assert silences == 1
+
+
+async def test_max_bytes_is_a_number_of_bytes(face: Face) -> None:
+    async with face.embedded() as bus:
+        with pytest.raises(ValueError, match="max_bytes=0"):
+            bus.consumer(spec).messages(max_bytes=0)
+
+
+# ---- whatever ends a pull says so
+
+
+async def iterate(face: Face, bus: Any) -> None:
+    async for message in bus.consumer(spec).messages():
+        await message.ack()
+
+
+async def fetch(face: Face, bus: Any) -> None:
+    await bus.consumer(spec).fetch(1, timeout=40)
+
+
+async def work(face: Face, bus: Any) -> None:
+    worker = face.worker(bus, spec)
+
+    def handle(message: Any) -> None:
+        pass
+
+    worker.handler(handle)
+    await worker.run()
+
+
+reading = pytest.mark.parametrize("read", [iterate, fetch, work])
+
+
+async def pulled(bus: AsyncSmithBus) -> bool:
+    return (await bus.consumer(spec).info()).num_waiting > 0
+
+
+async def ends(running: asyncio.Future[None]) -> SmithError:
+    """The error that ends `running`, within a few seconds."""
+    with pytest.raises(SmithError) as caught:
+        await asyncio.wait_for(running, 15)
+    return caught.value
+
+
+@reading
+async def test_a_deleted_consumer(face: Face, read: Any) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        running = asyncio.ensure_future(read(face, bus))
+        await eventually_async(lambda: pulled(other))
+        await other._session.admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+        error = await ends(running)
+        assert isinstance(error, ConsumerNotFound)
+        assert (error.stream, error.consumer) == (spec.stream, spec.name)
+        assert "smith streams apply" in str(error)
+
+
+@reading
+async def test_a_deleted_stream(face: Face, read: Any) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        running = asyncio.ensure_future(read(face, bus))
+        await eventually_async(lambda: pulled(other))
+        await other._session.admin.call(f"STREAM.DELETE.{spec.stream}")
+        error = await ends(running)
+        assert isinstance(error, StreamNotFound)
+        assert error.stream == spec.stream
+        assert "smith streams apply" in str(error)
+
+
+@reading
+async def test_jetstream_is_off_after_a_restart(face: Face, read: Any, make_server: Any, tmp_path: Path) -> None:
+    server = make_server(tmp_path)
+    async with face.bus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        running = asyncio.ensure_future(read(face, bus))
+        async with AsyncSmithBus(server.url) as other:
+            await eventually_async(lambda: pulled(other))
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(make_server, port=int(server.url.rpartition(":")[2]), jetstream=False)
+        assert isinstance(await ends(running), JetStreamDisabled)
+
+
+@reading
+async def test_no_permission_to_pull(face: Face, read: Any, make_server: Any) -> None:
+    next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
+    denied = f'permissions {{ publish {{ deny: ["{next_subject}"] }} }}'
+    server = make_server(
+        config=f"authorization {{ users: [ {{ user: owner, password: p }}, {{ user: reader, password: p, {denied} }} ] }}"
+    )
+    address = server.url.removeprefix("nats://")
+    async with AsyncSmithBus(f"nats://owner:p@{address}") as owner:
+        await owner.streams.apply(profile="dev")
+        async with face.bus(f"nats://reader:p@{address}") as bus:
+            error = await ends(asyncio.ensure_future(read(face, bus)))
+            assert isinstance(error, PermissionDenied)
+            assert error.subject == next_subject
+
+
+# ---- what asking again helps
+
+
+async def test_a_server_that_is_shut_down_and_comes_back(face: Face, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "smith_sdk.consume")
+    with EmbeddedServer(tmp_path) as server:
+        async with AsyncSmithBus(server.url) as owner:
+            await owner.streams.apply(profile="dev")
+        async with face.bus(server.url) as bus, bus.consumer(spec).messages() as messages:
+            waiting = asyncio.ensure_future(anext(messages))
+            async with AsyncSmithBus(server.url) as other:
+                await eventually_async(lambda: pulled(other))
+            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.start)
+            intent = read_intent()
+            await bus.publish(raw.of(intent), intent, timeout=20)
+            assert (await asyncio.wait_for(waiting, 20)).payload == intent
+    assert "Server Shutdown" in caplog.text
+
+
+async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place() -> None:
+    """The server drops such a request without a word."""
+    async with AsyncSmithBus.embedded() as bus:
+        admin = bus._session.admin
+        config = {**(await admin.consumer_info(spec.stream, spec.name))["config"], "max_waiting": 1}
+        await admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+        create = {"stream_name": spec.stream, "config": config, "action": "create"}
+        await admin.call(f"CONSUMER.CREATE.{spec.stream}.{spec.name}.{config['filter_subject']}", create)
+        first, second = pull(bus), pull(bus)
+        await first.start()
+        await eventually_async(lambda: pulled(bus))
+        await second.start()
+        inbox = second._inbox
+        await eventually_async(lambda: second._inbox != inbox)
+        await first.stop()
+        await put_bytes(bus, 10)
+        assert await asyncio.wait_for(second.next(), 5) is not None
+        await second.stop()
