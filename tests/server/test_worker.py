@@ -225,22 +225,89 @@ async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
         assert most == 5
 
 
-async def test_a_long_handler_is_not_run_twice() -> None:
-    quick = msgspec.structs.replace(spec, ack_wait=0.6)
+async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        release, seven = asyncio.Event(), asyncio.Barrier(7)
+        done: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            path = message.payload.params.path
+            if path == "endless":
+                await release.wait()
+                return
+            await seven.wait()  # ends only where seven run at a time
+            done.append(path)
+
+        paths = [str(number) for number in range(20 * 7)]
+        await put(bus, *paths[:10], "endless", *paths[10:])
+        async with working(bus, handle, concurrency=8):
+            await eventually_async(lambda: len(done) == len(paths))
+            release.set()
+            await eventually_async(lambda: settled(bus))
+        assert sorted(done) == sorted(paths)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(plain: bool) -> None:
+    quick = msgspec.structs.replace(spec, ack_wait=0.5)
     contract = msgspec.structs.replace(
         CONTRACT, consumers=tuple(quick if one.name == spec.name else one for one in CONTRACT.consumers)
     )
     async with AsyncSmithBus.embedded(contract=contract) as bus:
-        runs: list[int] = []
+        runs: list[tuple[str, int]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
-            runs.append(message.metadata.num_delivered)
+            runs.append((message.payload.params.path, message.metadata.num_delivered))
             await asyncio.sleep(2)
 
-        await put(bus, "long")
-        async with working(bus, handle, spec=quick):
+        def handle_plain(message: Message[FsReadV1Intent]) -> None:
+            runs.append((message.payload.params.path, message.metadata.num_delivered))
+            time.sleep(2)
+
+        await put(bus, "long", "longer")
+        async with working(bus, handle_plain if plain else handle, spec=quick, concurrency=2):
             await eventually_async(lambda: settled(bus, quick))
-        assert runs == [1]
+        assert sorted(runs) == [("long", 1), ("longer", 1)]
+
+
+async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_nothing() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        paths = [str(number) for number in range(40)]
+        done: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            await asyncio.sleep(0.001)
+            done.append(message.payload.params.path)
+
+        await put(bus, *paths)
+        began = time.monotonic()
+        while len(done) < len(paths):
+            so_far = len(done)
+            async with working(bus, handle, concurrency=1, retry=RetryPolicy(max_attempts=2)):
+                await eventually_async(lambda so_far=so_far: len(done) > so_far, interval=0.0005)  # type: ignore[misc]
+        assert await settled(bus) or await eventually_async(lambda: settled(bus), 5)
+        assert time.monotonic() - began < spec.ack_wait  # none was left to that
+        assert sorted(done) == sorted(paths)
+        assert await bus.dead_letters.list() == ()
+
+
+async def test_a_cancelled_worker_gives_back_what_it_ran() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        seen: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.payload.params.path)
+            await asyncio.sleep(60)
+
+        await put(bus, *map(str, range(6)))
+        worker: Worker[Any, Any] = Worker(bus, spec, concurrency=4)
+        worker.handler(handle)
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: len(seen) == 4)
+        running.cancel()
+        await asyncio.wait({running}, timeout=10)
+        assert running.cancelled()
+        assert len(await bus.consumer(spec).fetch(6, timeout=spec.ack_wait / 4)) == 6
 
 
 async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:

@@ -1,6 +1,7 @@
 """Dead letters: copies of messages that no handler could deal with, on `<dead letters>.{stream}.{consumer}.{seq}`.
 
-A copy is made once: its subject names the original, and it is published with the expectation that nothing stands there yet.
+A copy is made once: its subject names the original, and it is published with the expectation that nothing stands there yet. So is the
+note `….trial` beside it, which says that a message whose deliveries ended without a verdict had its last run.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import re
 import socket
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 
@@ -75,13 +77,31 @@ class DeadLetters:
         stored = await self._session.admin.last_message(self._stream(), f"{self._root()}.{id}")
         return _read(stored.subject, stored.data, stored.headers)
 
+    def _subject(self, message: Message[Any, Any]) -> str:
+        place = message.metadata
+        return f"{self._root()}.{place.stream}.{place.consumer}.{place.stream_seq}"
+
+    async def _put_on_trial(self, message: Message[Any, Any]) -> bool:
+        """Write down that `message` is about to run for the last time; False where that stood there before: it has had that run.
+
+        An id of its own, made for each call: a repeated sending of this one is no second trial, another process's trial is.
+        """
+        subject = f"{self._subject(message)}.trial"
+        by = f"{socket.gethostname()}:{os.getpid()}".encode()
+        try:
+            await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
+        except WrongSequence as refusal:
+            if refusal.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
     async def _bury(self, message: Message[Any, Any], error_type: str, error: str) -> None:
         """Copy `message`, wait until the copy is stored, then terminate the original."""
-        place = message.metadata
-        subject = f"{self._root()}.{place.stream}.{place.consumer}.{place.stream_seq}"
+        subject = self._subject(message)
         facts = {
             "Original-Subject": message._raw.subject,
-            "Attempts": str(place.num_delivered),
+            "Attempts": str(message.metadata.num_delivered),
             "Error-Type": error_type,
             "Error": _one_line(error),
             "Worker": f"{socket.gethostname()}:{os.getpid()}",

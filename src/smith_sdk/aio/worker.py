@@ -1,7 +1,11 @@
 """The worker: runs a handler for every message of a consumer, and turns what becomes of it into a verdict.
 
-The worker counts deliveries *before* it runs the handler, from the server's own count: no state is kept anywhere else, so a process that
-dies at any point loses nothing. What cannot succeed is copied to the dead letters, and only then terminated.
+The worker looks at the server's own count of deliveries *before* it runs the handler, so a process that dies at any point loses nothing.
+A delivery beyond the last attempt means that earlier ones ended without a verdict: perhaps this message kills its process, perhaps it
+only stood beside one that does, or was given back. It is put on trial: run once more with no other handler beside it in this process.
+That is written down first, in the stream of the dead letters, so whatever was on trial and comes again has had its chance, and a message
+that has not is never given up, however often it was delivered. What cannot succeed is copied to the dead letters, and only then
+terminated.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from .._core.connection import RawMessage
 from .._core.pull import PullLoop
+from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, Envelope, MessageT, Payload
 from ..errors import ContractError, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
 from ..options import RetryPolicy, whole
@@ -47,7 +52,8 @@ class Worker(Generic[MessageT, SubjectT]):
 
     Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
     after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
-    `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
+    What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
+    once, `RetryLater` has it come again after exactly that long.
 
     A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
     """
@@ -69,6 +75,7 @@ class Worker(Generic[MessageT, SubjectT]):
         self._present: Callable[[Message[Any, Any]], Any] = lambda message: message
         self._on_undecodable: Callable[[Message[Any, Any], ContractError], Awaitable[None]] = self._reject_undecodable
         self._plain_only = False
+        self._threaded = False
         self._loop: PullLoop | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
@@ -85,6 +92,7 @@ class Worker(Generic[MessageT, SubjectT]):
         if is_async and self._plain_only:
             raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
         self._handler = cast("_Running", function) if is_async else partial(self._run_plain, function)
+        self._threaded = not is_async
         return function
 
     def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
@@ -182,6 +190,11 @@ class Worker(Generic[MessageT, SubjectT]):
         self._running.add(message)
         try:
             await self._judge(message)
+        except asyncio.CancelledError:
+            if not message._answered and not self._threaded:  # a thread cannot be cancelled: it may still finish
+                with contextlib.suppress(SmithError):
+                    await message.nack()
+            raise
         except SmithError as error:
             log.error("%s: %s gets no verdict and will come again: %s", self.spec.name, raw.subject, error)
             if not message._answered:
@@ -191,15 +204,40 @@ class Worker(Generic[MessageT, SubjectT]):
             self._running.discard(message)
 
     async def _judge(self, message: Message[Any, Any]) -> None:
-        attempts, most = message.metadata.num_delivered, self._retry.max_attempts
-        if 0 < most < attempts:
-            await self._bury(message, "DeliveriesExhausted", f"{attempts - 1} deliveries ended without a verdict")
-            return
         try:
             message.payload  # noqa: B018 -- decodes, and remembers
         except ContractError as error:
             await self._on_undecodable(message, error)
             return
+        attempts, most = message.metadata.num_delivered, self._retry.max_attempts
+        if 0 < most < attempts:
+            await self._try_alone(message, attempts)
+            return
+        if not TURNS.begin():
+            await TURNS.wait()
+        try:
+            await self._attempt(message, attempts, most)
+        finally:
+            TURNS.end()
+
+    async def _try_alone(self, message: Message[Any, Any], attempts: int) -> None:
+        """The last run, with nothing beside it; without it where that was tried before."""
+        patience = self.spec.ack_wait
+        if not await TURNS.begin_alone(patience):
+            log.warning("%s: %s is to run alone, but others still run: later", self.spec.name, message._raw.subject)
+            await message.nack(patience)
+            return
+        try:
+            if await self._bus.dead_letters._put_on_trial(message):
+                await self._attempt(message, attempts, self._retry.max_attempts)
+            else:
+                await self._bury(
+                    message, "DeliveriesExhausted", f"{attempts - 1} deliveries ended without a verdict, the last alone"
+                )
+        finally:
+            TURNS.end_alone()
+
+    async def _attempt(self, message: Message[Any, Any], attempts: int, most: int) -> None:
         assert self._handler is not None
         try:
             outcome = await self._handler(message)
@@ -231,7 +269,10 @@ class Worker(Generic[MessageT, SubjectT]):
             await message.nack(delay)
         else:
             if not message._answered:
-                await message.ack()
+                if 0 < most < attempts:
+                    await message.ack_sync()  # were this one lost, the message would be a dead letter
+                else:
+                    await message.ack()
 
     async def _reject_undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
         kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__

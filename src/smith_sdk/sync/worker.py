@@ -27,7 +27,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
     after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
-    `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
+    What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
+    once, `RetryLater` has it come again after exactly that long.
 
     A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
     """

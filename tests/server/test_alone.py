@@ -1,0 +1,275 @@
+"""Messages whose deliveries ended without a verdict: the one that kills its process is found out, and those beside it all complete."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from buses import read_intent
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk._core.turns import TURNS, Turns
+from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
+from smith_sdk.topology import CONTRACT
+
+vetted = subjects.intents.vetted
+spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
+CONTRACT_HERE = msgspec.structs.replace(
+    CONTRACT, consumers=tuple(spec if one.name == spec.name else one for one in CONTRACT.consumers)
+)
+TWICE = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
+
+
+@contextlib.asynccontextmanager
+async def working(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[None]:
+    worker: Worker[Any, Any] = Worker(bus, spec, retry=TWICE, **options)
+    worker.handler(handler)
+    running = asyncio.ensure_future(worker.run())
+    try:
+        yield
+    finally:
+        await worker.stop()
+        await running
+
+
+async def put(bus: AsyncSmithBus, *paths: str) -> None:
+    for path in paths:
+        intent = read_intent(path)
+        await bus.publish(vetted.of(intent), intent)
+
+
+async def give_back(bus: AsyncSmithBus, times: int) -> None:
+    for _ in range(times):
+        (message,) = await bus.consumer(spec).fetch(1)
+        await message.nack()
+
+
+async def settled(bus: AsyncSmithBus) -> bool:
+    info = await bus.consumer(spec).info()
+    stored = {one.name: one.messages for one in await bus.streams.info()}
+    return stored[spec.stream] == info.num_pending == info.num_ack_pending == 0
+
+
+# ---- a process that dies
+
+EXECUTOR = """
+    import asyncio, os, signal, sys
+    import msgspec
+    from smith_sdk import AsyncSmithBus, RetryPolicy, Worker, consumers
+    from smith_sdk.topology import CONTRACT
+
+    url, log = sys.argv[1:]
+    spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    async def main():
+        async with AsyncSmithBus(url) as bus:
+            worker = Worker(bus, spec, concurrency=8, retry=RetryPolicy(max_attempts=2))
+            @worker.handler
+            async def handle(message):
+                path = message.payload.params.path
+                os.write(file, f"{os.getpid()} begins {path}\\n".encode())
+                await asyncio.sleep(0.3 if path.startswith("good") else 0.1)
+                if path.startswith("poison"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                os.write(file, f"{os.getpid()} ends {path}\\n".encode())
+            await worker.run()
+    asyncio.run(main())
+"""
+
+
+async def test_what_kills_its_process_is_buried_and_all_beside_it_complete(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good = [f"good-{number}" for number in range(24)]
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, *good[:3], "poison-1", *good[3:5], "poison-2", *good[5:])
+        done = asyncio.ensure_future(eventually_async(lambda: settled(bus), 50, interval=0.1))
+        while not done.done():
+            command = [sys.executable, "-c", textwrap.dedent(EXECUTOR), bus.url, str(log)]
+            process = await asyncio.to_thread(subprocess.Popen, command)
+            ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
+            await asyncio.wait((ended, done), return_when=asyncio.FIRST_COMPLETED)
+            if done.done():
+                process.terminate()
+            assert await ended == (0 if done.done() else -signal.SIGKILL)
+        await done
+        letters = [(path_in(one.payload), one.error_type) for one in await bus.dead_letters.list()]
+    assert sorted(letters) == [("poison-1", "DeliveriesExhausted"), ("poison-2", "DeliveriesExhausted")]
+    runs = [line.split() for line in log.read_text().splitlines()]
+    assert {path for _, what, path in runs if what == "ends"} == set(good)
+    for path in ("poison-1", "poison-2"):
+        last = max(number for number, run in enumerate(runs) if run[2] == path)
+        same_process = [run for run in runs[:last] if run[0] == runs[last][0]]
+        ended_there = {path for _, what, path in same_process if what == "ends"}
+        assert {path for _, what, path in same_process if what == "begins"} <= ended_there, (
+            f"{path} was not alone when it was given up"
+        )
+
+
+def path_in(payload: bytes) -> str:
+    return msgspec.json.decode(payload, type=FsReadV1Intent).params.path
+
+
+# ---- the last run
+
+
+async def test_what_was_only_given_back_is_no_dead_letter() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "good")
+        await give_back(bus, 6)
+        seen: list[int] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.metadata.num_delivered)
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        assert seen == [7]
+        assert await bus.dead_letters.list() == ()
+
+
+async def test_an_error_in_the_last_run_is_what_the_dead_letter_tells() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "bad")
+        await give_back(bus, 2)
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            raise ValueError("as ever")
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.error_type, letter.error, letter.attempts) == ("ValueError", "as ever", 3)
+
+
+async def test_there_is_one_last_run_and_no_second() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "dies")
+        await give_back(bus, 2)
+        (message,) = await bus.consumer(spec).fetch(1)
+        assert await bus.dead_letters._put_on_trial(message)  # as by a process that died just then
+        await message.nack()
+        seen: list[Any] = []
+        async with working(bus, lambda message: seen.append(message)):
+            await eventually_async(lambda: settled(bus))
+        assert seen == []
+        (letter,) = await bus.dead_letters.list()
+        assert letter.error_type == "DeliveriesExhausted"
+
+
+async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads() -> None:
+    other = consumers.executor_fs_write
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        began, release = threading.Event(), threading.Event()
+        log: list[str] = []
+
+        def beside() -> None:
+            with SmithBus(bus.url) as blocking:
+                worker = sync.Worker(blocking, other)
+
+                @worker.handler
+                def hold(message: Any) -> None:
+                    began.set()
+                    release.wait(20)
+                    log.append("the other ended")
+                    threading.Thread(target=worker.stop).start()
+
+                worker.run()
+
+        await put_other(bus)
+        thread = asyncio.ensure_future(asyncio.to_thread(beside))
+        assert await asyncio.to_thread(began.wait, 10)
+        await put(bus, "suspect")
+        await give_back(bus, 2)
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            log.append("alone")
+
+        try:
+            async with working(bus, handle):
+                await eventually_async(lambda: TURNS._lonely == 1)
+                assert log == []
+                release.set()
+                await eventually_async(lambda: settled(bus))
+        finally:
+            release.set()
+            await thread
+        assert log == ["the other ended", "alone"]
+
+
+async def put_other(bus: AsyncSmithBus) -> None:
+    intent = FsWriteV1Intent.new(domain="default", params=FsWriteV1Params(path="/x", content="y"))
+    await bus.publish(vetted.of(intent), intent)
+
+
+async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        release = asyncio.Event()
+        seen: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            path = message.payload.params.path
+            if path == "endless":
+                await release.wait()
+            seen.append(path)
+
+        await put(bus, "suspect")
+        await give_back(bus, 2)
+        (suspect,) = await bus.consumer(spec).fetch(1)
+        await put(bus, "endless")
+        async with working(bus, handle, concurrency=3):
+            await eventually_async(lambda: TURNS._running == 1)
+            await suspect.nack()
+            await eventually_async(lambda: TURNS._lonely == 1)
+            await put(bus, "a", "b", "c")
+            await eventually_async(lambda: sorted(seen) == ["a", "b", "c"])
+            release.set()
+            await eventually_async(lambda: settled(bus))
+        assert sorted(seen) == ["a", "b", "c", "endless", "suspect"]
+        assert await bus.dead_letters.list() == ()
+
+
+# ---- turns
+
+
+async def test_turns_end_for_who_is_cancelled_or_gives_up() -> None:
+    turns = Turns()
+    assert turns.begin()
+    assert not await turns.begin_alone(0.01)
+    alone = asyncio.ensure_future(turns.begin_alone(10))
+    await asyncio.sleep(0)
+    assert not turns.begin()
+    beside = asyncio.ensure_future(turns.wait())
+    await asyncio.sleep(0)
+    alone.cancel()
+    await asyncio.wait_for(beside, 5)
+    turns.end()
+    turns.end()
+    assert await turns.begin_alone(1)
+    assert not await turns.begin_alone(0.01)
+    turns.end_alone()
+    assert turns.begin()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_begins_anew() -> None:
+    assert TURNS.begin()
+    try:
+        pid = os.fork()
+        if not pid:
+            os._exit(TURNS._running)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    finally:
+        TURNS.end()
