@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import nats
 from batch import CONSUMER, STREAM, Batch, Wire, new_batch
@@ -23,8 +23,16 @@ AHEAD = 500
 WARM_UP = 2_000
 LONGEST = 120.0  # seconds that a round may take
 
-Rates = dict[str, list[float]]
-"""Messages per second in each round, by peer."""
+
+class Round(NamedTuple):
+    """What one peer did in one round: messages per second, and the time of this process's threads that a message took."""
+
+    rate: float
+    cpu_us: float
+
+
+Rates = dict[str, list[Round]]
+"""The rounds of each peer."""
 Peer = Callable[[Batch], Awaitable[None]]
 """Does the work on one batch; returns when it is done."""
 
@@ -117,7 +125,7 @@ async def connections(server: Server) -> AsyncIterator[tuple[Client, AsyncSmithB
 
 
 async def rates(server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False) -> Rates:
-    """Messages per second of each peer in each round; `reading`: the batch is in the stream before the clock starts."""
+    """Each peer's rounds; `reading`: the batch is in the stream before the clock starts."""
     found: Rates = {name: [] for name in peers}
     for number in range(rounds + 1):
         for name, peer in peers.items():
@@ -129,15 +137,15 @@ async def rates(server: Server, peers: Mapping[str, Peer], rounds: int, count: i
                 raise RuntimeError(f"{there} messages in the stream before {name} began")
             gc.collect()
             gc.freeze()
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             async with asyncio.timeout(LONGEST):
                 await peer(batch)
             if reading:
                 await server.all_acked()
-            took = time.perf_counter() - started
+            took, used = time.perf_counter() - started, time.process_time() - used
             gc.unfreeze()
             if (there := await server.stored()) != len(batch):
                 raise RuntimeError(f"{name}: {there} messages in the stream, not {len(batch)}")
             if number:
-                found[name].append(len(batch) / took)
+                found[name].append(Round(len(batch) / took, used / len(batch) * 1e6))
     return found

@@ -42,7 +42,7 @@ async def turn(count: int, seconds: float) -> dict[str, float]:
     found = {}
     for work in WORK:
         rates = await workloads.measure(work, 1, count, only=PEERS)
-        found |= {f"{work}.{peer}": median(rounds) for peer, rounds in rates.items()}
+        found |= {f"{work}.{peer}": rounds[0].rate for peer, rounds in rates.items()}
     took = sorted(await latency.worker(1_000, seconds))
     return found | {"latency.p50": median(took) * 1000, "latency.p99": took[int(len(took) * 0.99)] * 1000}
 

@@ -8,6 +8,7 @@ from statistics import median, quantiles
 
 import others
 from goals import GOALS
+from harness import Rates
 
 PEERS = {
     "nats_py": "nats-py",
@@ -48,10 +49,12 @@ class Figures:
         self.flat: dict[str, float | int] = {}
         self.histogram: list[tuple[float, int]] = []
 
-    def add_rates(self, work: str, rates: Mapping[str, list[float]]) -> None:
+    def add_rates(self, work: str, measured: Rates) -> None:
+        rates = {peer: [one.rate for one in rounds] for peer, rounds in measured.items()}
         for peer, rounds in rates.items():
             key = f"{work}.{peer}"
             self.flat[f"{key}.msgs_per_s"] = round(median(rounds))
+            self.flat[f"{key}.cpu_us"] = round(median(one.cpu_us for one in measured[peer]), 1)
             if peer != "nats_py":
                 self.flat[f"{key}.ratio"] = _ratio(rounds, rates["nats_py"])
             if peer == "blocking":
@@ -128,11 +131,12 @@ def show_throughput(flat: Flat) -> None:
                     f"{flat[f'{key}.msgs_per_s']:,}",
                     f"{flat.get(f'{key}.ratio', 1):.2f}",
                     "" if to_async is None else f"{to_async:.2f}",
+                    f"{flat[f'{key}.cpu_us']:.1f}",
                 )
             )
     if not rows:
         return
-    table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async"), rows)
+    table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
     for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
         print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")
 

@@ -19,6 +19,8 @@ The rules:
   median of its rounds, a ratio the median of the ratios within the rounds. A shorter round that warms up is not counted.
 - The clock stops when the last ack of a publish has been received, and when the server has counted the last ack of a message that was
   read: for every peer the harness asks the server itself, on a connection of its own.
+- The processor time is this process's own, over all its threads and without the server's. It moves less than the rates do when others
+  use the machine, and says where a rate is the server's limit, not the client's.
 - Before each round the garbage collector runs and what is there is frozen; during it the collector is on, for every peer.
 - Every round is checked, off the clock: each publish acknowledged as stored and no duplicate, nothing left to deliver or to acknowledge.
 

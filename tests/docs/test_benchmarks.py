@@ -31,6 +31,7 @@ def test_a_part_runs_alone_and_its_figures_are_written(tmp_path: Path) -> None:
         assert figures[f"subject.{operation}.ns"] > 0
     for peer in ("nats_py", "async", "blocking"):
         assert figures[f"publish_many.{peer}.msgs_per_s"] > 0
+        assert figures[f"publish_many.{peer}.cpu_us"] > 0
     assert {"publish_many.async.ratio", "publish_many.blocking.ratio", "publish_many.blocking.ratio_to_async"} <= figures.keys()
     assert not [name for name in figures if name.startswith(("consume.", "latency.", "memory.", "uvloop.", "mypy."))]
     assert "Throughput" in done.stdout
