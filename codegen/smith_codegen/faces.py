@@ -147,7 +147,7 @@ class _Face:
         else:
             bases.insert(0, "Blocking")
         lines = ["", f"class {self.rename(cls.name)}({', '.join(bases)}):", *self.doc(cls, 4), "    __slots__ = ()"]
-        if batch is not None:
+        if batch is not None and _head(_item(methods)) in self.twins:
             lines += [f"    _item = {_head(_item(methods))}"]
         if "__init__" in methods:
             lines += self.constructor(cls, methods)

@@ -25,6 +25,7 @@ __all__ = [
     "RetryPolicy",
     "SmithBus",
     "SmithError",
+    "TLSFiles",
     "Transform",
     "Worker",
     "consumers",
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     )
     from .contract import Envelope
     from .errors import Reject, RetryLater, SmithError
-    from .options import Auth, Backoff, RetryPolicy
+    from .options import Auth, Backoff, RetryPolicy, TLSFiles
     from .sync import SmithBus
     from .topology import consumers
 else:
@@ -79,6 +80,7 @@ else:
             "RetryPolicy": ".options:RetryPolicy",
             "SmithBus": ".sync:SmithBus",
             "SmithError": ".errors:SmithError",
+            "TLSFiles": ".options:TLSFiles",
             "Transform": ".aio:Transform",
             "Worker": ".aio:Worker",
             "consumers": ".topology:consumers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Final, cast
 
 from .errors import OptionsError
 
-__all__ = ["Auth", "Backoff", "RetryPolicy"]
+__all__ = ["Auth", "Backoff", "RetryPolicy", "TLSFiles"]
 
 Duration = float | timedelta
 
@@ -86,9 +87,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auth:
-    """What to show the server. Nothing of it appears in a repr; files are read by nats-py at each connect.
+    """What to show the server. No secret appears in a repr; files are read at each connect, so renewed ones count.
 
-    `user` and `password`, or `token`, or `creds` (path of a .creds file), or `nkey_seed` (path of a file with an NKey seed).
+    `user` and `password`, or `token`, or `creds` (path of a .creds file), or `nkey_seed` (path of a file with an NKey seed). The two
+    kinds of file need the extra `signing`.
     """
 
     user: str | None = field(default=None, repr=False)
@@ -105,13 +107,38 @@ class Auth:
             raise OptionsError(f"Auth: one way at a time, not {' and '.join(ways)}")
 
 
-def server_urls(url: str | Sequence[str] | None) -> list[str]:
-    """The servers to connect to: `url` as given, else SMITH_NATS_URL, else NATS_URL, else the local default.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TLSFiles:
+    """Files (PEM) for TLS: `ca` to trust instead of the system's, `cert` and `key` to show. `key` must not be encrypted.
 
-    A string may list several, separated by commas.
+    For anything else, make an `ssl.SSLContext` and give that.
     """
-    if url is None:
-        url = os.environ.get("SMITH_NATS_URL") or os.environ.get("NATS_URL") or DEFAULT_URL
+
+    ca: str | os.PathLike[str] | None = None
+    cert: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise OptionsError("TLSFiles: cert and key go together")
+
+    def context(self) -> ssl.SSLContext:
+        """The context for these files. Raises `OptionsError` naming the file that cannot be read."""
+        try:
+            made = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # ssl.SSLError is one
+            raise OptionsError(f"TLSFiles: ca={os.fspath(self.ca or '')}: {error.strerror}") from None
+        if self.cert is not None and self.key is not None:
+            try:
+                made.load_cert_chain(self.cert, self.key, password="")  # or OpenSSL would ask at the terminal
+            except OSError as error:
+                files = f"cert={os.fspath(self.cert)}, key={os.fspath(self.key)}"
+                raise OptionsError(f"TLSFiles: {files}: {error.strerror or error}") from None
+        return made
+
+
+def server_urls(url: str | Sequence[str]) -> list[str]:
+    """The servers in `url`: a string may list several, separated by commas."""
     urls = [part.strip() for part in url.split(",")] if isinstance(url, str) else list(url)
     if not urls or not all(urls):
         raise OptionsError("url: at least one server is needed, such as nats://127.0.0.1:4222")

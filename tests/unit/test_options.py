@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from smith_sdk import Auth, Backoff, RetryLater, RetryPolicy
-from smith_sdk._core.connection import without_credentials
+from smith_sdk import Auth, Backoff, RetryLater, RetryPolicy, TLSFiles
+from smith_sdk._core.credentials import Access, find_access
+from smith_sdk._core.servers import Rota, parse_server, without_credentials
 from smith_sdk.errors import OptionsError
 from smith_sdk.options import seconds, server_urls, whole
 
@@ -62,18 +66,174 @@ def test_auth_is_one_way_at_a_time_and_shows_nothing() -> None:
             Auth(**options)  # type: ignore[arg-type]
 
 
-def test_where_the_url_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SMITH_NATS_URL", "NATS_URL"):
-        monkeypatch.delenv(name, raising=False)
-    assert server_urls(None) == ["nats://127.0.0.1:4222"]
-    monkeypatch.setenv("NATS_URL", "nats://a:1")
-    assert server_urls(None) == ["nats://a:1"]
-    monkeypatch.setenv("SMITH_NATS_URL", "nats://b:1, nats://c:2")
-    assert server_urls(None) == ["nats://b:1", "nats://c:2"]
-    assert server_urls(["nats://d:1"]) == ["nats://d:1"]
+# ---- where to connect, and as whom
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment that says nothing about NATS."""
+    for name in [name for name in os.environ if "NATS" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    return monkeypatch
+
+
+def urls(access: Access) -> list[str]:
+    return [server.url for server in access.servers]
+
+
+def write_context(tmp_path: Path, name: str, **settings: Any) -> None:
+    file = tmp_path / "nats" / "context" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
+
+
+def test_where_the_url_comes_from(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_context(tmp_path, "far", url="nats://far:1, nats://off:1")
+    assert urls(find_access(None, None, None, None)) == ["nats://127.0.0.1:4222"]
+    assert urls(find_access(None, None, None, "far")) == ["nats://far:1", "nats://off:1"]
+    clean.setenv("NATS_URL", "a:1")
+    assert urls(find_access(None, None, None, "far")) == ["nats://a:1"]
+    clean.setenv("SMITH_NATS_URL", "nats://b:1, tls://c")
+    assert urls(find_access(None, None, None, None)) == ["nats://b:1", "tls://c:4222"]
+    assert urls(find_access(["nats://d:1"], None, None, None)) == ["nats://d:1"]
     for nothing in ("", ",", []):
         with pytest.raises(OptionsError, match="url"):
             server_urls(nothing)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"NATS_USER": "me", "NATS_PASSWORD": "word"}, Auth(user="me", password="word")),
+        ({"NATS_USER": "alone"}, Auth(token="alone")),  # as the nats command reads it
+        ({"NATS_TOKEN": "token"}, Auth(token="token")),
+        ({"NATS_CREDS": "/a.creds"}, Auth(creds="/a.creds")),
+        ({"NATS_NKEY": "/a.nk"}, Auth(nkey_seed="/a.nk")),
+        ({"NATS_TOKEN": ""}, None),
+    ],
+)
+def test_who_we_are_comes_from_arguments_then_the_environment_then_the_context(
+    clean: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], expected: Auth | None
+) -> None:
+    for name, value in variables.items():
+        clean.setenv(name, value)
+    assert find_access(None, None, None, None).auth == expected
+    write_context(tmp_path, "other", user="context", password="x", creds="", description="d")
+    in_context = Auth(user="context", password="x")
+    assert find_access(None, None, None, "other").auth == (expected or in_context)
+    clean.setenv("NATS_CONTEXT", "other")
+    assert find_access(None, None, None, None).auth == (expected or in_context)
+    given = Auth(token="argument")
+    assert find_access(None, given, None, None).auth == given
+
+
+def test_the_selected_context_is_not_used_unasked(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_context(tmp_path, "chosen", url="nats://chosen:1", token="t")
+    (tmp_path / "nats" / "context.txt").write_text("chosen")
+    access = find_access(None, None, None, None)
+    assert (urls(access), access.auth) == (["nats://127.0.0.1:4222"], None)
+
+
+def test_a_context_s_files_are_found_from_home(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clean.setenv("HOME", "/home/someone")
+    write_context(tmp_path, "c", creds="~/my.creds")
+    assert find_access(None, None, None, "c").auth == Auth(creds="/home/someone/my.creds")
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ("absent", "no .*absent.json"),
+        ("../up", "name of a context"),
+        ("broken", "cannot be read"),
+        ("list", "no JSON object"),
+        ("odd", "socks_proxy, inbox_prefix"),
+        ("two", "context two: Auth: one way"),
+    ],
+)
+def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path, context: str, said: str) -> None:
+    write_context(tmp_path, "odd", socks_proxy="socks5://hidden", inbox_prefix="_ME", url="nats://a")
+    write_context(tmp_path, "two", token="hidden", creds="/x")
+    for name, text in (("broken", '{"token": "hidden'), ("list", '["hidden"]')):
+        (tmp_path / "nats" / "context" / f"{name}.json").write_text(text)
+    with pytest.raises(OptionsError, match=said) as caught:
+        find_access(None, None, None, context)
+    assert "hidden" not in str(caught.value)
+
+
+def test_two_ways_in_the_environment_are_one_too_many(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv("NATS_TOKEN", "hidden")
+    clean.setenv("NATS_CREDS", "/x")
+    with pytest.raises(OptionsError, match=r"NATS_TOKEN.*one way at a time") as caught:
+        find_access(None, None, None, None)
+    assert "hidden" not in str(caught.value)
+
+
+def test_files_for_tls_are_refused_by_name(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "no.pem").write_text("nothing of the kind")
+    with pytest.raises(OptionsError, match="go together"):
+        TLSFiles(cert="x")
+    for files in ({"ca": "no.pem"}, {"ca": "absent.pem"}, {"cert": "no.pem", "key": "no.pem"}):
+        with pytest.raises(OptionsError, match=r"TLSFiles: .*(no|absent)\.pem"):
+            TLSFiles(**{name: tmp_path / file for name, file in files.items()}).context()
+    clean.setenv("NATS_CA", str(tmp_path / "absent.pem"))
+    with pytest.raises(OptionsError, match=r"absent\.pem"):
+        find_access(None, None, None, None)
+    clean.setenv("NATS_CERT", "x")
+    with pytest.raises(OptionsError, match=r"NATS_CA, NATS_CERT, NATS_KEY: .*go together"):
+        find_access(None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "password", "shown"),
+    [
+        ("nats://host", None, None, "nats://host:4222"),
+        ("nats://to%2Fken@host:1", "to/ken", None, "nats://host:1"),
+        ("tls://mine:w%40%25rd@[::1]", "mine", "w@%rd", "tls://[::1]:4222"),
+        ("mine:w/o#r?d@x@host:4222/path?query", "mine", "w/o#r?d@x", "nats://host:4222"),
+        ("nats://mine:@host", "mine", "", "nats://host:4222"),
+    ],
+)
+def test_a_server_is_read(url: str, user: str | None, password: str | None, shown: str) -> None:
+    server = parse_server(url)
+    assert (server.user, server.password, server.url) == (user, password, shown)
+    for secret in (user, password):
+        assert not secret or secret not in repr(server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nats://user:hidden",
+        "nats://me:hidden@",
+        "nats://me:hidden@host:port",
+        "nats://me:hidden@host:0",
+        "nats://me:hidden@host:65536",
+        "nats://me:hidden@::1",
+        "nats://me:hidden@[::1]4222",
+        "nats://me:hidden@ho st",
+        "ws://me:hidden@host",
+        "http://me:hidden@host",
+    ],
+)
+def test_what_is_no_server_is_refused_and_not_shown(clean: pytest.MonkeyPatch, url: str) -> None:
+    with pytest.raises(OptionsError, match="nats://host:port") as caught:
+        find_access(url, None, None, None)
+    assert "hidden" not in str(caught.value)
+
+
+def test_servers_take_turns_after_the_one_in_doubt() -> None:
+    one, two, three = (parse_server(f"nats://me:word@{name}:1") for name in ("one", "two", "three"))
+    rota = Rota([one, two])
+    assert rota.round() == [one, two]
+    rota.connected_to(one, ["three:1", "two:1", "no address"])
+    found = rota.round()
+    assert [server.url for server in found] == [two.url, three.url, one.url]
+    assert (found[1].user, found[1].tls_name) == ("me", "one")  # what one server takes, its cluster takes
+    assert rota.others(two) == [found[1], one]
+    rota.connected_to(two, [])
+    assert rota.round() == [one, two]
 
 
 @pytest.mark.parametrize(

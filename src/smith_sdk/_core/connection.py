@@ -1,46 +1,39 @@
 """The connection: the only module that imports nats-py.
 
-It hides what surprises in that client (deadlines that do not hold, a close that hangs on unsent bytes, errors known only to a
-callback) behind a small surface: publish, subscribe, and listeners that hear of a lost, restored or closed connection. nats-py's
-callbacks run inside its read loop, so what they call here must return at once and never raise.
+Each link is a client of nats-py that connects once, to one server; nats-py's own reconnecting is not used. Above it stays a small surface:
+publish, subscribe, and listeners that hear of a lost, restored or closed connection. nats-py's callbacks run inside its read loop, so
+what they call here returns at once and never raises.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
+import secrets
 import ssl
-import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from ..errors import (
-    AuthenticationError,
-    BusClosed,
-    ConnectError,
-    ConnectionLost,
-    OptionsError,
-    PermissionDenied,
-    PublishError,
-    SlowConsumer,
-    SmithError,
-)
+from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SlowConsumer, SmithError
 from ..options import Auth, Backoff
+from .credentials import sign_in
+from .servers import Server
+from .supervisor import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
 
-log: Final = logging.getLogger("smith_sdk.connection")
+__all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription", "header_value"]
 
-State = Literal["connecting", "connected", "reconnecting", "closed"]
-
-PING_INTERVAL: Final = 10
-PINGS_MISSED: Final = 2
+_HELD: Final = 2 * 1024 * 1024
+_MAX_PAYLOAD: Final = 64 * 1024 * 1024
+_FOREVER: Final = 86_400
 _NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
+_NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked", "certificate required")
 
 
 class RawMessage(Protocol):
@@ -52,338 +45,384 @@ class RawMessage(Protocol):
     headers: dict[str, str] | None
 
 
-class Listener:
-    """Hears of the connection's fate, inside the event loop; must return at once and never raise. Override what matters."""
-
-    def on_disconnect(self) -> None:
-        """The link is down; it is being built again."""
-
-    def on_reconnect(self) -> None:
-        """The link is up again; subscriptions are restored, nothing else is."""
-
-    def on_refused(self, subject: str) -> None:
-        """The server's permissions forbid publishing to `subject` (lower case: the client library folds it)."""
-
-    def on_close(self, error: SmithError) -> None:
-        """The connection is gone for good; `error` says why."""
-
-
-def without_credentials(url: str) -> str:
-    """`url` with user, password and token cut out, for words that people and logs see."""
-    scheme, there, rest = url.partition("://")
-    if not there:
-        scheme, rest = "nats", url
-    # Everything up to the last "@", as text: a parser would stop at a "/" or "#" in a password, and show the rest of it.
-    address = re.split("[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
-    return f"{scheme}://{address}"
-
-
 class Subscription:
-    """One subscription, kept by the connection across reconnects. `error` ends it for good."""
+    """One subscription, made again on every link. `error` ends it for good."""
 
-    __slots__ = ("_connection", "_native", "on_error", "subject")
+    __slots__ = ("_client", "_connection", "_deliver", "_native", "on_error", "subject")
 
     def __init__(
-        self, connection: Connection, subject: str, native: NatsSubscription, on_error: Callable[[SmithError], None] | None
+        self,
+        connection: Connection,
+        subject: str,
+        callback: Callable[[RawMessage], None],
+        on_error: Callable[[SmithError], None] | None,
     ) -> None:
+        async def deliver(msg: Msg) -> None:
+            callback(msg)
+
         self._connection = connection
-        self._native = native
+        self._deliver = deliver
+        self._client: _Client | None = None
+        self._native: NatsSubscription | None = None
         self.subject = subject
         self.on_error = on_error
+
+    async def _attach(self, client: _Client) -> None:
+        """Have `client` subscribe, unless it has."""
+        if self._client is not client:
+            self._client = client
+            self._native = await client.subscribe(self.subject, cb=self._deliver)
 
     async def withdraw(self) -> None:
         """Have the server send no more. What it sent before still comes to the callback, until `unsubscribe`.
 
         nats-py's own `drain` would be that, but it may ask for the server's answer before it has sent the withdrawal.
         """
-        client = self._connection._client
-        if client is not None and client.is_connected:
-            await client._send_unsubscribe(self._native._id)
+        if self._client is not None and self._native is not None and self._client.is_connected:
+            await self._client._send_unsubscribe(self._native._id)
 
     async def unsubscribe(self) -> None:
         """End it; messages that are still on the way are dropped. Safe to repeat, and after the connection closed."""
         self._connection._subscriptions.discard(self)
-        try:
-            await self._native.unsubscribe()
-        except nats.errors.Error as error:
-            log.debug("unsubscribe from %s: %s", self.subject, error)
+        native, self._native = self._native, None
+        if native is not None:
+            try:
+                await native.unsubscribe()
+            except nats.errors.Error as error:
+                log.debug("unsubscribe from %s: %s", self.subject, error)
 
 
-class Connection:
-    """One connection to one of `urls`. The constructor does no I/O. Not thread-safe: one event loop owns it."""
+class _Client(Client):
+    """nats-py's client as one link: it connects once, and says when it is `over`.
+
+    Left to itself, nats-py waits at the end of a link for bytes that may never go out before it says a word, and may raise where nobody
+    listens. Here the end is only told; `discard` does the rest and waits for nothing.
+    """
+
+    def __init__(self, server: Server, *, tls_only: bool) -> None:
+        super().__init__()
+        self.server = server
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.is_lame = False
+        self._tls_only = tls_only
+        self._pings: set[asyncio.Future[None]] = set()
+
+    def end(self, why: str) -> None:
+        """Tell that the link is over."""
+        if not self.over.done():
+            self.over.set_result(why)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._status = Client.CLOSED
+        self.end(str(self._err or "closed by the server"))
+
+    def _connect_command(self) -> bytes:
+        # The last step before credentials are sent: a server, or whoever speaks in its place, may have left TLS out.
+        if self._tls_only and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("TLS was asked for and the server offers none")
+        command: bytes = super()._connect_command()
+        return command
+
+    def ping(self) -> asyncio.Future[None]:
+        """Done when the server has answered."""
+        # Without end: nats-py's read loop trips over the answer to a ping that was given up.
+        ping = asyncio.ensure_future(self.flush(timeout=_FOREVER))
+        self._pings.add(ping)
+        ping.add_done_callback(self._pings.discard)
+        ping.add_done_callback(forget)
+        return ping
+
+    def watch(self) -> None:
+        """Once connected: a task of nats-py that ends, whichever way, is the end of the link."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            self.end(str(self._err or error or "the connection was closed"))
+
+        for task in (self._reading_task, self._flusher_task):
+            assert task is not None
+            task.add_done_callback(ended)
+
+    async def leave(self) -> None:
+        """Ask for nothing more, and return once what the server has sent is here, and what it was sent is there."""
+        for native in tuple(self._subs.values()):
+            await self._send_unsubscribe(native._id)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Return once the server has taken in everything that was published; deadlines are the caller's."""
+        await self._flush_pending(force_flush=True)  # first: `flush` writes its PING before what is buffered
+        await self.ping()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were published and have not left the process."""
+        transport = self._socket
+        buffered = 0 if transport is None else transport.get_write_buffer_size()
+        return buffered + sum(map(len, self._pending))
+
+    @property
+    def _socket(self) -> asyncio.WriteTransport | None:
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+    def discard(self) -> None:
+        """Be gone at once: nothing is sent or delivered any more, and whoever waits inside is let go."""
+        self._status = Client.CLOSED
+        self.end("closed")
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *self._pings):
+            if task is not None:
+                task.cancel()
+        for native in self._subs.values():
+            native._stop_processing()
+        self._subs.clear()
+        queue = self._flush_queue
+        while queue is not None and not queue.empty():
+            waiting = queue.get_nowait()
+            if not waiting.done():
+                waiting.set_result(None)
+        if (transport := self._socket) is not None:
+            transport.abort()
+
+
+class Connection(Supervisor[_Client]):
+    """One connection to one of `servers`. The constructor does no I/O. Not thread-safe: one event loop owns it."""
 
     def __init__(
         self,
-        urls: Sequence[str],
+        servers: Sequence[Server],
         *,
         auth: Auth | None = None,
         tls: ssl.SSLContext | None = None,
         name: str = "smith-sdk",
         connect_timeout: float = 5.0,
+        ping_interval: float = PING_INTERVAL,
+        wait: bool = False,
         reconnect: Backoff | None = None,
     ) -> None:
-        self._urls = list(urls)
-        self._auth = auth or Auth()
+        super().__init__(servers, connect_timeout=connect_timeout, ping_interval=ping_interval, wait=wait, reconnect=reconnect)
+        self._auth = auth
         self._tls = tls
         self._name = name
-        self._connect_timeout = connect_timeout
-        self._reconnect = reconnect or Backoff(initial=0.1, max=5.0)
-        self._client: Client | None = None
-        self._listeners: list[Listener] = []
         self._subscriptions: set[Subscription] = set()
-        self._state: State = "closed"
-        self._last_error: Exception | None = None
-        self._attempts = 0
-        self._watch: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
+        self._held: deque[tuple[str, bytes, str, dict[str, str] | None]] = deque()
+        self._held_bytes = 0
+        self._max_payload = _MAX_PAYLOAD
         self._inboxes = 0
-        self._inbox_root = ""
+        self._inbox_root = f"_INBOX.{secrets.token_hex(11)}"
 
     # ---- what it is
 
     @property
-    def state(self) -> State:
-        """Where the connection stands; "closed" before the first connect, too."""
-        return self._state
-
-    @property
-    def url(self) -> str:
-        """The server it is connected to, else the servers it was told, without credentials."""
-        if self._client is not None and self._client.connected_url is not None:
-            return without_credentials(self._client.connected_url.geturl())
-        return ", ".join(without_credentials(url) for url in self._urls)
-
-    @property
     def max_payload(self) -> int:
-        """Bytes that the connected server takes in one message, headers included."""
-        return self._open().max_payload
+        """Bytes that the server takes in one message, headers included; before the first connection, what any server might."""
+        return self._max_payload
 
     def new_inbox(self) -> str:
         """A subject nobody else has, for replies."""
         self._inboxes += 1
         return f"{self._inbox_root}.{self._inboxes}"
 
-    def add_listener(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-
-    def remove_listener(self, listener: Listener) -> None:
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
     # ---- opening and closing
 
-    def aim_at(self, urls: Sequence[str]) -> None:
-        """Connect to `urls` from the next `connect` on: an embedded server has its address only once it runs."""
-        self._urls = list(urls)
+    async def close(self, timeout: float = 5.0) -> None:
+        """Send what is buffered and close, within `timeout` seconds whatever the network does. Safe to repeat.
 
-    async def connect(self) -> None:
-        """Connect to the first server that answers.
-
-        Raises `AuthenticationError` at once when the credentials are refused, `ConnectError` when every server has failed or
-        `connect_timeout` seconds have passed; both name the servers without credentials.
+        What could not be sent is told in a warning.
         """
-        if self._client is not None:
-            raise BusClosed(f"already connected to {self.url}")
-        self._state = "connecting"
+        supervision, self._supervision = self._supervision, None
+        if supervision is None:
+            return
+        self._become("closed", "the bus was closed")
+        working = (supervision, *self._background)
+        for task in working:
+            task.cancel()
+        client = self._link
+        if client is not None:
+            await self._settle(client, timeout)
+            self._link = None
+        elif self._held:
+            log.warning("closing without a connection: %d messages were never sent", len(self._held))
+        self._finish(BusClosed("the bus is closed"))
+        await asyncio.wait(working, timeout=1.0)
+        if client is not None:
+            client.discard()
+            await asyncio.sleep(0)  # in which the event loop closes the socket
+
+    async def _settle(self, client: _Client, timeout: float) -> None:
+        settling = asyncio.ensure_future(client.settle())
+        await asyncio.wait((settling, client.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if settling.done() and not settling.cancelled() and settling.exception() is None:
+            return
+        why = "is lost" if client.over.done() else f"did not answer within {timeout:g} s"
+        if unsent := client.unsent:
+            log.warning("closing the connection to %s, which %s: %d bytes were never sent", client.server.url, why, unsent)
+        else:
+            log.info("closing the connection to %s, which %s", client.server.url, why)
+        client.discard()
+        settling.cancel()
+        await asyncio.wait((settling,), timeout=1.0)
+
+    def _finish(self, error: SmithError) -> None:
+        """The end for good."""
+        self._ended = error
+        self._held.clear()
+        self._held_bytes = 0
+        self._subscriptions.clear()
+        self._tell(lambda listener: listener.on_close(error))
+        self._listeners.clear()
+
+    def _check_credentials(self, server: Server) -> None:
+        sign_in(self._auth, server)
+
+    async def _open_link(self, server: Server, address: str, within: float) -> _Client:
+        """A client connected to `server` at `address`, in `within` seconds."""
+        shown = sign_in(self._auth, server)
+        client = _Client(server, tls_only=server.tls or self._tls is not None)
+        client._public_nkey = shown.public_key
+        client._auth_configured = True
         failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        failures = 0
 
         async def on_error(error: Exception) -> None:
-            nonlocal failures
-            self._heard(error)
-            failures += 1
-            if not failed.done() and (failures >= len(self._urls) or _is_auth(error)):
-                failed.set_result(error)
-
-        client = self._client = Client()
-        opening: asyncio.Future[Any] = asyncio.ensure_future(self._open_client(client, on_error))
-        try:
-            await asyncio.wait((opening, failed), timeout=self._connect_timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not (opening.done() and not opening.cancelled() and opening.exception() is None):
-                error = failed.result() if failed.done() else (opening.exception() if opening.done() else None)
-                raise self._connect_error(error)
-        except BaseException:
-            self._client, self._state = None, "closed"
-            self._spawn(self._abandon(client, opening))
-            raise
-        finally:
             if not failed.done():
-                failed.cancel()
-        self._inbox_root = client.new_inbox()
-        self._state = "connected"
-        self._watch = asyncio.ensure_future(self._watch_client(client))
+                failed.set_result(error)
+            self._heard(client, error)
 
-    def _connect_error(self, error: BaseException | None) -> SmithError:
-        where = ", ".join(without_credentials(url) for url in self._urls)
-        if error is not None and _is_auth(error):
-            return AuthenticationError(f"{where} refused the credentials: check user, password, token, creds or NKey", url=where)
-        if isinstance(error, nats.errors.Error) and "invalid" in str(error):
-            return ConnectError(f"{where} is no server URL: {error}", url=where)
-        if isinstance(error, ValueError):  # its words may hold a piece of the password
-            return ConnectError(
-                f"{where} is no server URL: scheme://host:port is needed, special characters %-encoded", url=where
-            )
-        why = f"{type(error).__name__}: {error}" if error is not None else f"no answer within {self._connect_timeout:g} s"
-        return ConnectError(f"no NATS server at {where} ({why}): is it running, and is the address right?", url=where)
+        async def on_lame_duck() -> None:
+            self._on_lame_duck(client)
 
-    async def _open_client(self, client: Client, on_error: Callable[[Exception], Coroutine[Any, Any, None]]) -> None:
-        auth = self._auth
-        await client.connect(
-            servers=self._urls,
-            name=self._name,
-            error_cb=on_error,
-            disconnected_cb=self._on_disconnect,
-            reconnected_cb=self._on_reconnect,
-            closed_cb=self._on_closed,
-            reconnect_to_server_handler=self._next_server,
-            connect_timeout=max(1, round(self._connect_timeout)),
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            ping_interval=PING_INTERVAL,
-            max_outstanding_pings=PINGS_MISSED,
-            user=auth.user,
-            password=auth.password,
-            token=auth.token,
-            user_credentials=None if auth.creds is None else str(auth.creds),
-            nkeys_seed=None if auth.nkey_seed is None else str(auth.nkey_seed),
-            tls=self._tls,
-            skip_subject_validation=True,  # `_require_subject` does that
-        )
+        host = f"[{address}]" if ":" in address else address
+        jwt = shown.jwt
+        options: dict[str, Any] = {
+            "servers": [f"nats://{host}:{server.port}"],
+            "name": self._name,
+            "error_cb": on_error,
+            "lame_duck_mode_cb": on_lame_duck,
+            "allow_reconnect": False,
+            "connect_timeout": within,
+            "ping_interval": _FOREVER,  # `_attend` pings
+            "flusher_queue_size": 0,  # no end: who waits for room in it would wait for ever
+            "tls": self._tls,
+            "tls_hostname": server.tls_name or server.host,
+            "user": shown.user,
+            "password": shown.password,
+            "token": shown.token,
+            "signature_cb": shown.sign,
+            "user_jwt_cb": None if jwt is None else lambda: jwt,
+            "skip_subject_validation": True,  # `_require_subject` does that
+        }
+        opening = asyncio.ensure_future(client.connect(**options))
+        opening.add_done_callback(forget)
+        try:
+            await asyncio.wait((opening, failed), timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise failed.result() if failed.done() else TimeoutError(f"no answer within {within:g} s")
+            opening.result()
+        except BaseException as error:
+            opening.cancel()
+            client.discard()
+            if not isinstance(error, Exception):
+                raise
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise LinkError(said, refused=_is_auth(error)) from error
+        client.watch()
+        return client
 
-    async def _abandon(self, client: Client, opening: asyncio.Future[None]) -> None:
-        """Make an end of a client that may hang in any of its awaits."""
-        opening.cancel()
-        closing = asyncio.ensure_future(client.close())
-        _abort(client)
-        await asyncio.wait({opening, closing}, timeout=2.0)
-        for task in (opening, closing):
-            if task.done() and not task.cancelled():
-                task.exception()
-            else:
-                task.cancel()
+    async def _take(self, link: _Client) -> None:
+        """Make `link` the one that is used: subscriptions first, then what was held, then those who wait for it."""
+        self._rota.connected_to(link.server, (found.netloc for found in link.discovered_servers))
+        self._max_payload = link.max_payload
+        try:
+            while missing := [one for one in self._subscriptions if one._client is not link]:
+                for subscription in missing:
+                    await subscription._attach(link)
+            while self._held:
+                await self._send_held(link)
+        except nats.errors.Error as error:
+            raise LinkError(str(error)) from error
+        if self._ended is not None:  # nats-py may have swallowed that this was cancelled
+            raise LinkError("the bus was closed")
+        self._link = link
+        log.info("connected to %s", link.server.url)
+        self._become("connected", f"connected to {link.server.url}")
+        self._tell(lambda listener: listener.on_reconnect())
 
-    async def close(self, timeout: float = 5.0) -> None:
-        """Send what is buffered and close, within `timeout` seconds whatever the network does. Safe to repeat."""
-        client, self._client = self._client, None
-        if client is None:
-            return
-        self._state = "closed"
-        if self._watch is not None:
-            self._watch.cancel()
-        closing = asyncio.ensure_future(client.close())
-        done, _ = await asyncio.wait({closing}, timeout=timeout)
-        if not done:
-            _abort(client)
-            await asyncio.wait({closing}, timeout=1.0)
-        if closing.done() and not closing.cancelled():
-            error = closing.exception()
-            if error is not None:
-                log.debug("closing the connection: %r", error)
-        else:
-            closing.cancel()
-        self._subscriptions.clear()
-        self._tell_closed(BusClosed("the bus is closed"))
-        if self._background:
-            await asyncio.wait(self._background, timeout=2.0)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+    async def _send_held(self, link: _Client) -> None:
+        held = self._held.popleft()
+        subject, data, reply, headers = held
+        try:
+            await link.publish(subject, data, reply, headers)
+        except nats.errors.MaxPayloadError:
+            log.error("%s: %d bytes were held for a server that takes only %d: dropped", subject, len(data), link.max_payload)
+        except nats.errors.Error:
+            self._held.appendleft(held)
+            raise
+        self._held_bytes -= len(data)
 
     # ---- messages
 
     async def publish(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
-        """Hand one message to the client library: sent at once when connected, buffered (up to 2 MiB) while reconnecting.
+        """Hand one message to the link; while there is none, hold it (up to 2 MiB of them) for the next.
 
-        Raises `OptionsError` where `subject` is none, `BusClosed`, and `ConnectionLost` when that buffer is full.
+        Raises `OptionsError` where `subject` is none, `ConnectionLost` when no more can be held, `BusClosed` or what closed it.
         """
         _require_subject(subject)
         try:
             await self.hand_over(subject, data, reply, headers)
+        except nats.errors.ConnectionClosedError:  # the link is over, and the supervisor has not yet heard
+            await self._hold(subject, data, reply, headers)
         except nats.errors.Error as error:
             raise self.meaning(error, subject) from None
 
     def hand_over(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> Coroutine[Any, Any, None]:
         """`publish` for the hot path: nothing is checked, and what it raises is nats-py's own, for `meaning`."""
-        return self._open().publish(subject, data, reply, headers)
+        client = self._link
+        return self._hold(subject, data, reply, headers) if client is None else client.publish(subject, data, reply, headers)
+
+    async def _hold(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        self._require_open()
+        if self._held_bytes + len(data) > _HELD:
+            raise ConnectionLost(f"{subject} cannot be sent: there is no connection, and no room to hold more until there is")
+        self._held.append((subject, data, reply, headers))
+        self._held_bytes += len(data)
 
     def meaning(self, error: Exception, subject: str) -> SmithError:
         """What an error of nats-py means for a message to `subject`."""
         if isinstance(error, SmithError):
             return error
-        if isinstance(error, nats.errors.OutboundBufferLimitError):
-            return ConnectionLost(f"{subject} cannot be sent: the connection is lost, and the buffer until it is back is full")
-        if isinstance(error, (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError)):
-            return BusClosed("the bus is closed")
+        if isinstance(error, (nats.errors.ConnectionClosedError, OSError)):
+            return ConnectionLost(f"{subject} cannot be sent: the connection is lost") if self._ended is None else self._ended
         return PublishError(f"{subject} could not be sent: {error}", subject=subject)
 
     async def subscribe(
         self, subject: str, callback: Callable[[RawMessage], None], on_error: Callable[[SmithError], None] | None = None
     ) -> Subscription:
-        """Call `callback`, which must return at once, for every message on `subject`, across reconnects.
+        """Call `callback`, which must return at once, for every message on `subject`, on this link and those after it.
 
-        `on_error` hears of `PermissionDenied` and `SlowConsumer`. Raises `OptionsError` where `subject` is none, and `BusClosed`.
+        `on_error` hears of `PermissionDenied` and `SlowConsumer`. Raises `OptionsError` where `subject` is none, `BusClosed` or what
+        closed it.
         """
         _require_subject(subject)
-
-        async def deliver(msg: Msg) -> None:
-            callback(msg)
-
-        try:
-            native = await self._open().subscribe(subject, cb=deliver)
-        except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
-            raise BusClosed("the bus is closed") from None
-        subscription = Subscription(self, subject, native, on_error)
+        self._require_open()
+        subscription = Subscription(self, subject, callback, on_error)
         self._subscriptions.add(subscription)
+        if self._link is not None:
+            try:
+                await subscription._attach(self._link)
+            except nats.errors.ConnectionClosedError:
+                log.debug("%s is subscribed with the next link", subject)
         return subscription
 
-    def _open(self) -> Client:
-        if self._client is None:
+    def _require_open(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+        if self._state == "closed":
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
-        return self._client
 
     # ---- what nats-py calls
 
-    async def _on_disconnect(self) -> None:
-        if self._state == "connected":
-            self._state = "reconnecting"
-            log.warning("connection to %s lost", self.url)
-            for listener in tuple(self._listeners):
-                listener.on_disconnect()
-
-    async def _on_reconnect(self) -> None:
-        self._attempts = 0
-        if self._client is None:
-            return
-        self._state = "connected"
-        log.info("connected again, to %s", self.url)
-        for listener in tuple(self._listeners):
-            listener.on_reconnect()
-
-    async def _on_closed(self) -> None:
-        if self._client is None:
-            return
-        self._client, self._state = None, "closed"
-        where = ", ".join(without_credentials(url) for url in self._urls)
-        error: SmithError = BusClosed(f"the connection to {where} was closed by the server")
-        if self._last_error is not None and _is_auth(self._last_error):
-            error = AuthenticationError(f"{where} no longer accepts the credentials", url=where)
-        self._tell_closed(error)
-
-    def _tell_closed(self, error: SmithError) -> None:
-        for listener in tuple(self._listeners):
-            listener.on_close(error)
-        self._listeners.clear()
-
-    def _next_server(self, servers: list[Server], info: dict[str, Any]) -> tuple[Server | None, float]:
-        self._attempts += 1
-        server = servers[(self._attempts - 1) % len(servers)]
-        return server, self._reconnect.delay(1 + (self._attempts - 1) // len(servers))
-
-    def _heard(self, error: Exception) -> None:
+    def _heard(self, client: _Client, error: Exception) -> None:
         """Route an error that only nats-py's error callback knows to whom it belongs."""
-        self._last_error = error
         if isinstance(error, nats.errors.SlowConsumerError):
             for subscription in tuple(self._subscriptions):
                 if subscription._native is error.sub and subscription.on_error is not None:
@@ -393,16 +432,18 @@ class Connection:
                         )
                     )
             return
+        if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
+            log.error("a callback failed: %s", type(error).__name__, exc_info=error)
+            return
         text = str(error).lower()
         found = _REFUSED.search(text)
         if found is None:
-            log.debug("nats: %s", text)
+            log.debug("%s: %s", client.server.url, text or type(error).__name__)
             return
         kind, subject = found.groups()
         log.error("the server's permissions forbid %s to %s", kind, subject)
         if kind == "publish":
-            for listener in tuple(self._listeners):
-                listener.on_refused(subject)
+            self._tell(lambda listener: listener.on_refused(subject))
             return
         for subscription in tuple(self._subscriptions):
             if subscription.subject.lower() == subject and subscription.on_error is not None:
@@ -411,20 +452,6 @@ class Connection:
                         f"the server's permissions forbid a subscription to {subscription.subject}", subject=subscription.subject
                     )
                 )
-
-    async def _watch_client(self, client: Client) -> None:
-        """Free a client that is stuck: it noticed a dead link, but waits for unsent bytes to go out before it reconnects."""
-        stuck_since: float | None = None
-        while True:
-            await asyncio.sleep(0.5)
-            if client.is_reconnecting and self._state == "connected":
-                now = time.monotonic()
-                stuck_since = stuck_since or now
-                if now - stuck_since > 1.0:
-                    _abort(client)
-                    stuck_since = None
-            else:
-                stuck_since = None
 
 
 def header_value(text: str) -> str:
@@ -451,15 +478,8 @@ def _require_subject(subject: str) -> None:
 
 
 def _is_auth(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, nats.errors.AuthorizationError) or "authorization" in text or "authentication" in text
-
-
-def _abort(client: Client) -> None:
-    """Cut the TCP connection under `client` without waiting for unsent bytes; nats-py has no public way."""
-    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
-    if writer is not None:
-        writer.transport.abort()
+    text = str(error).lower().replace("_", " ")
+    return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _NO_ENTRY)
 
 
 def headers_of(message: RawMessage) -> Mapping[str, str]:

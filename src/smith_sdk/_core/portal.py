@@ -402,7 +402,7 @@ class _Batches(Protocol):
         """The async item of one thing in `_here`."""
 
 
-ItemT_co = TypeVar("ItemT_co", bound=Blocking, covariant=True)
+ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class BlockingIterator(Blocking, Generic[ItemT_co]):
@@ -410,7 +410,8 @@ class BlockingIterator(Blocking, Generic[ItemT_co]):
 
     __slots__ = ("_turn",)
 
-    _item: ClassVar[type[Blocking]]
+    _item: ClassVar[type[Blocking] | None] = None
+    """The blocking twin of what is iterated over; None for plain data, which is the same on both faces."""
     _turn: threading.Lock
 
     def _adopt(self, portal: Portal | None, aio: Any) -> None:
@@ -429,8 +430,8 @@ class BlockingIterator(Blocking, Generic[ItemT_co]):
                 raw = aio._here.popleft()
             except IndexError:
                 raise StopIteration from None
-        item: Any = self._item._wrap(self._portal, aio._made(raw))
-        return cast("ItemT_co", item)
+        item: Any = aio._made(raw)
+        return cast("ItemT_co", item if self._item is None else self._item._wrap(self._portal, item))
 
 
 # ---- the end of the process

@@ -76,6 +76,9 @@ class Replies(Listener):
             if not future.done():
                 future.set_exception(error)
 
+    def under_way(self) -> list[asyncio.Future[RawMessage]]:
+        return [future for future, _ in self._waiting.values()]
+
     def on_disconnect(self) -> None:
         self._fail_all(ConnectionLost("the connection was lost while a request was under way; it may have been carried out"))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core import codec
-from .._core.connection import Connection
+from .._core.connection import PING_INTERVAL, Connection, Listener, State
+from .._core.credentials import find_access
 from .._core.session import Session
 from .._core.window import PubAck
 from ..contract import (
@@ -27,7 +30,7 @@ from ..contract import (
     new_uuid7,
 )
 from ..errors import BusClosed, OptionsError, PayloadMismatch, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
-from ..options import Auth, seconds, server_urls, whole
+from ..options import Auth, TLSFiles, seconds, whole
 from ..protocol import Intent, IntentResult
 from ..server import EmbeddedServer
 from ..topology import CONTRACT
@@ -36,21 +39,90 @@ from .consumer import Consumer, Subscription
 from .dead_letters import DeadLetters
 from .streams import Streams
 
-__all__ = ["AsyncSmithBus"]
+__all__ = ["AsyncSmithBus", "StateChange", "StateChanges"]
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
 
 _CLOSE_TIMEOUT: Final = 10.0
+_STATES_KEPT: Final = 64
+_PUBLISH_TIMEOUT: Final = 10.0
+_MAX_MESSAGES: Final = 4096
+_MAX_BYTES: Final = 64 * 1024 * 1024
 _EMBEDDED_PROFILE: Final = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """The connection came into `state`; `reason` says why, for people. `server` is the one it is connected to, else those it tries."""
+
+    state: State
+    reason: str
+    server: str
+
+
+class _Watch(Listener):
+    """Puts down what becomes of the connection, for one reader."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.here: deque[StateChange] = deque(maxlen=_STATES_KEPT)
+        self.over = False
+        self.news = asyncio.Event()
+        self._connection = connection
+
+    def on_state(self, state: State, reason: str) -> None:
+        self.here.append(StateChange(state, reason, self._connection.url))
+        self.news.set()
+
+    def on_close(self, error: SmithError) -> None:
+        self.over = True
+        self.news.set()
+
+
+class StateChanges:
+    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._watch = _Watch(session.connection)
+        self._here = self._watch.here
+        session.connection.add_listener(self._watch)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StateChange:
+        await self._batch(1)
+        if not self._here:
+            raise StopAsyncIteration
+        return self._here.popleft()
+
+    async def _batch(self, limit: int) -> None:
+        """Wait until a change is in `_here`; none is at the end. The blocking face takes from there, too."""
+        while not self._here and not self._watch.over:
+            self._watch.news.clear()
+            await self._watch.news.wait()
+
+    def _made(self, raw: StateChange) -> StateChange:
+        return raw
+
+    async def stop(self) -> None:
+        """Hear no more; the iteration ends. Safe to repeat."""
+        self._session.connection.remove_listener(self._watch)
+        self._watch.on_close(BusClosed("stopped"))
 
 
 class AsyncSmithBus:
     """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.
 
-    `url`: one server, several separated by commas, or a sequence; None: SMITH_NATS_URL, then NATS_URL, then nats://127.0.0.1:4222.
-    `publish_timeout` (seconds) is how long a publish may take before it is `PublishUnconfirmed`; `max_pending_messages` and
-    `max_pending_bytes` bound what is published and not yet acknowledged.
+    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`: files or an `ssl.SSLContext`, and then no
+    connection without TLS. What is None comes from the environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
+    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the nats command's context of the name
+    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL are for that server, unless `auth` is given.
+
+    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
+    within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
+    `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
     """
 
     def __init__(
@@ -59,25 +131,51 @@ class AsyncSmithBus:
         *,
         contract: Contract | None = None,
         auth: Auth | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | TLSFiles | None = None,
+        context: str | None = None,
         name: str = "smith-sdk",
+        connect_mode: Literal["fail_fast", "wait"] = "fail_fast",
         connect_timeout: float | timedelta = 5.0,
-        publish_timeout: float | timedelta = 10.0,
-        max_pending_messages: int = 4096,
-        max_pending_bytes: int = 64 * 1024 * 1024,
+        ping_interval: float | timedelta = PING_INTERVAL,
+        publish_timeout: float | timedelta = _PUBLISH_TIMEOUT,
+        max_pending_messages: int = _MAX_MESSAGES,
+        max_pending_bytes: int = _MAX_BYTES,
+    ) -> None:
+        if connect_mode not in ("fail_fast", "wait"):
+            raise OptionsError(f'connect_mode={connect_mode!r}: "fail_fast" or "wait" is needed')
+        access = find_access(url, auth, tls, context)
+        connection = Connection(
+            access.servers,
+            auth=access.auth,
+            tls=access.tls,
+            name=name,
+            connect_timeout=seconds("connect_timeout", connect_timeout),
+            ping_interval=seconds("ping_interval", ping_interval),
+            wait=connect_mode == "wait",
+        )
+        self._assemble(
+            connection,
+            contract,
+            publish_timeout=seconds("publish_timeout", publish_timeout),
+            max_messages=whole("max_pending_messages", max_pending_messages),
+            max_bytes=whole("max_pending_bytes", max_pending_bytes),
+        )
+
+    def _assemble(
+        self,
+        connection: Connection,
+        contract: Contract | None,
+        *,
+        publish_timeout: float = _PUBLISH_TIMEOUT,
+        max_messages: int = _MAX_MESSAGES,
+        max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._contract = CONTRACT if contract is None else contract
         self._known: set[type] = set()  # classes of subjects that the contract has
         self._server: EmbeddedServer | None = None
-        self._connection = Connection(
-            server_urls(url), auth=auth, tls=tls, name=name, connect_timeout=seconds("connect_timeout", connect_timeout)
-        )
+        self._connection = connection
         self._session = Session(
-            self._connection,
-            self._contract,
-            publish_timeout=seconds("publish_timeout", publish_timeout),
-            max_messages=whole("max_pending_messages", max_pending_messages),
-            max_bytes=whole("max_pending_bytes", max_pending_bytes),
+            connection, self._contract, publish_timeout=publish_timeout, max_messages=max_messages, max_bytes=max_bytes
         )
         self._streams = Streams(self._session)
         self._dead_letters = DeadLetters(self._session)
@@ -88,7 +186,8 @@ class AsyncSmithBus:
 
         `store_dir` keeps what is stored; None uses a temporary directory. Connecting raises `ServerNotInstalled`, `ServerStartError`.
         """
-        self = cls(contract=contract)
+        self = cls.__new__(cls)
+        self._assemble(Connection(()), contract)  # nothing of the environment: it is about other servers
         self._server = EmbeddedServer(store_dir)
         return self
 
@@ -99,8 +198,25 @@ class AsyncSmithBus:
         """The server it is connected to, without credentials."""
         return self._connection.url
 
+    @property
+    def state(self) -> State:
+        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or "closed".
+
+        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for longer than one interval.
+        """
+        return self._connection.state
+
+    def states(self) -> StateChanges:
+        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64 wait for a slow reader."""
+        return StateChanges(self._session)
+
     async def connect(self) -> None:
-        """Connect. Raises `ConnectError`, `AuthenticationError`; with an embedded server also what starting it raises."""
+        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
+
+        Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
+        `connect_timeout` has passed; with an embedded server also what starting it raises. In "wait" mode refused credentials close
+        the bus, and the next call raises that.
+        """
         if self._session.is_open:
             raise BusClosed(f"the bus is connected already, to {self.url}")
         if self._server is None:

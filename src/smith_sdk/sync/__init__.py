@@ -1,7 +1,7 @@
 # generated from smith_sdk/aio by smith_codegen.faces; do not edit
 """The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
 
-from .bus import SmithBus
+from .bus import SmithBus, StateChange, StateChanges
 from .consumer import Consumer, ConsumerInfo, Messages, Subscription
 from .dead_letters import DeadLetter, DeadLetters
 from .message import Message
@@ -25,6 +25,8 @@ __all__ = [
     "Plan",
     "Quarantine",
     "SmithBus",
+    "StateChange",
+    "StateChanges",
     "StreamInfo",
     "Streams",
     "Subscription",

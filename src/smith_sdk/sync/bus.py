@@ -9,12 +9,21 @@ import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from .._core.portal import BlockingBus
+from .._core.connection import PING_INTERVAL, State
+from .._core.portal import BlockingBus, BlockingIterator
 from .._core.window import PubAck
 from ..aio import bus as _async
-from ..aio.bus import _CLOSE_TIMEOUT, M, S
+from ..aio.bus import (
+    _CLOSE_TIMEOUT,
+    _MAX_BYTES,
+    _MAX_MESSAGES,
+    _PUBLISH_TIMEOUT,
+    M,
+    S,
+    StateChange,
+)
 from ..contract import (
     ConsumerSpec,
     Contract,
@@ -24,21 +33,36 @@ from ..contract import (
     StreamSubject,
     Subscribable,
 )
-from ..options import Auth
+from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer, Subscription
 from .dead_letters import DeadLetters
 from .streams import Streams
 
-__all__ = ["SmithBus"]
+__all__ = ["SmithBus", "StateChange", "StateChanges"]
+
+
+class StateChanges(BlockingIterator[StateChange]):
+    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
+
+    __slots__ = ()
+
+    def stop(self) -> None:
+        """Hear no more; the iteration ends. Safe to repeat."""
+        self._portal.call(self._aio.stop)
 
 
 class SmithBus(BlockingBus):
     """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.
 
-    `url`: one server, several separated by commas, or a sequence; None: SMITH_NATS_URL, then NATS_URL, then nats://127.0.0.1:4222.
-    `publish_timeout` (seconds) is how long a publish may take before it is `PublishUnconfirmed`; `max_pending_messages` and
-    `max_pending_bytes` bound what is published and not yet acknowledged.
+    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`: files or an `ssl.SSLContext`, and then no
+    connection without TLS. What is None comes from the environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
+    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the nats command's context of the name
+    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL are for that server, unless `auth` is given.
+
+    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
+    within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
+    `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
     """
 
     __slots__ = ()
@@ -49,20 +73,26 @@ class SmithBus(BlockingBus):
         *,
         contract: Contract | None = None,
         auth: Auth | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | TLSFiles | None = None,
+        context: str | None = None,
         name: str = "smith-sdk",
+        connect_mode: Literal["fail_fast", "wait"] = "fail_fast",
         connect_timeout: float | timedelta = 5.0,
-        publish_timeout: float | timedelta = 10.0,
-        max_pending_messages: int = 4096,
-        max_pending_bytes: int = 64 * 1024 * 1024,
+        ping_interval: float | timedelta = PING_INTERVAL,
+        publish_timeout: float | timedelta = _PUBLISH_TIMEOUT,
+        max_pending_messages: int = _MAX_MESSAGES,
+        max_pending_bytes: int = _MAX_BYTES,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
             contract=contract,
             auth=auth,
             tls=tls,
+            context=context,
             name=name,
+            connect_mode=connect_mode,
             connect_timeout=connect_timeout,
+            ping_interval=ping_interval,
             publish_timeout=publish_timeout,
             max_pending_messages=max_pending_messages,
             max_pending_bytes=max_pending_bytes,
@@ -83,8 +113,26 @@ class SmithBus(BlockingBus):
         found: str = self._aio.url
         return found
 
+    @property
+    def state(self) -> State:
+        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or "closed".
+
+        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for longer than one interval.
+        """
+        found: State = self._aio.state
+        return found
+
+    def states(self) -> StateChanges:
+        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64 wait for a slow reader."""
+        return StateChanges._wrap(self._portal, self._aio.states())
+
     def connect(self) -> None:
-        """Connect. Raises `ConnectError`, `AuthenticationError`; with an embedded server also what starting it raises."""
+        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
+
+        Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
+        `connect_timeout` has passed; with an embedded server also what starting it raises. In "wait" mode refused credentials close
+        the bus, and the next call raises that.
+        """
         self._connect()
 
     def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:

@@ -1,0 +1,193 @@
+"""Credentials: where they come from (arguments, environment, a context of the nats command), and how a server is answered with them.
+
+Nothing here is logged, and no error shows a value: files, variables and keys are named.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..errors import OptionsError, SigningNotInstalled
+from ..options import DEFAULT_URL, Auth, TLSFiles, server_urls
+from .servers import Server, parse_server
+
+_IN_CREDS: Final = re.compile(r"-+BEGIN ([A-Z0-9 ]+)-+\s+([A-Za-z0-9_.=-]+?)\s+-+END", re.ASCII)
+_SEED: Final = 18 << 3  # the letter S
+_USER: Final = 20 << 3  # the letter U
+_NOT_OURS: Final = (
+    "socks_proxy",
+    "nsc",
+    "user_jwt",
+    "user_seed",
+    "jetstream_domain",
+    "jetstream_api_prefix",
+    "inbox_prefix",
+    "tls_first",
+)
+"""Keys of a context that change where messages go or how to get there: to leave one out would be another place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where to connect, and as whom."""
+
+    servers: tuple[Server, ...]
+    auth: Auth | None
+    tls: ssl.SSLContext | None
+
+
+def find_access(
+    url: str | Sequence[str] | None, auth: Auth | None, tls: ssl.SSLContext | TLSFiles | None, context: str | None
+) -> Access:
+    """Arguments, else the environment, else the context: each of `url`, `auth` and `tls` on its own and as a whole.
+
+    Raises `OptionsError`, naming the argument, variable or key.
+    """
+    env = os.environ
+    if context is None:
+        context = env.get("NATS_CONTEXT") or None
+    settings = {} if context is None else _context(context)
+    if url is None:
+        url = env.get("SMITH_NATS_URL") or env.get("NATS_URL") or settings.get("url") or DEFAULT_URL
+    auth = auth or _auth_of_environment(env) or _auth_of_context(context, settings)
+    tls = tls or _tls("NATS_CA, NATS_CERT, NATS_KEY", *(env.get(name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY")))
+    tls = tls or _tls(f"context {context}", *(settings.get(name) for name in ("ca", "cert", "key")))
+    servers = tuple(parse_server(one) for one in server_urls(url))
+    return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
+
+
+def _auth_of_environment(env: Mapping[str, str]) -> Auth | None:
+    creds, nkey, token = env.get("NATS_CREDS") or None, env.get("NATS_NKEY") or None, env.get("NATS_TOKEN") or None
+    user, password = env.get("NATS_USER") or None, env.get("NATS_PASSWORD") or None
+    return _auth("NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY", user, password, token, creds, nkey)
+
+
+def _auth_of_context(context: str | None, settings: Mapping[str, str]) -> Auth | None:
+    creds, nkey = (_path(settings.get(name)) for name in ("creds", "nkey"))
+    return _auth(f"context {context}", settings.get("user"), settings.get("password"), settings.get("token"), creds, nkey)
+
+
+def _auth(
+    source: str, user: str | None, password: str | None, token: str | None, creds: str | None, nkey: str | None
+) -> Auth | None:
+    if user is not None and password is None and token is None:
+        user, token = None, user  # as the nats command has it: a user without a password is a token
+    if (user, password, token, creds, nkey) == (None,) * 5:
+        return None
+    try:
+        return Auth(user=user, password=password, token=token, creds=creds, nkey_seed=nkey)
+    except OptionsError as error:
+        raise OptionsError(f"{source}: {error}") from None
+
+
+def _tls(source: str, ca: str | None, cert: str | None, key: str | None) -> TLSFiles | None:
+    if not (ca or cert or key):
+        return None
+    try:
+        return TLSFiles(ca=_path(ca), cert=_path(cert), key=_path(key))
+    except OptionsError as error:
+        raise OptionsError(f"{source}: {error}") from None
+
+
+def _path(text: str | None) -> str | None:
+    return os.path.expanduser(text) if text else None
+
+
+def _context(name: str) -> dict[str, str]:
+    """The settings of a context of the nats command that are not empty."""
+    if not name or "/" in name or "\\" in name or ".." in name:
+        raise OptionsError(f"context={name!r}: the name of a context is needed, as `nats context ls` shows it")
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    file = Path(home, "nats", "context", f"{name}.json")
+    try:
+        found: Any = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` shows which there are") from None
+    except (OSError, ValueError) as error:
+        raise OptionsError(f"context={name!r}: {file} cannot be read: {type(error).__name__}") from None
+    if not isinstance(found, dict):
+        raise OptionsError(f"context={name!r}: {file} holds no JSON object")
+    ours = [key for key in _NOT_OURS if found.get(key)]
+    if ours:
+        raise OptionsError(f"context={name!r}: {', '.join(ours)} in {file} is not supported; give url, auth and tls as arguments")
+    return {key: value for key, value in found.items() if isinstance(value, str) and value}
+
+
+# ---- answering the server
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """What one CONNECT shows. `sign` answers the server's nonce, base64."""
+
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    jwt: bytes | None = field(default=None, repr=False)
+    public_key: str | None = field(default=None, repr=False)
+    sign: Callable[[str], bytes] | None = field(default=None, repr=False)
+
+
+def sign_in(auth: Auth | None, server: Server) -> SignIn:
+    """How to answer `server`: with `auth`, else with what its URL carries. Files are read here, so a renewed one counts.
+
+    Raises `OptionsError` for a file that cannot be read, `SigningNotInstalled`.
+    """
+    if auth is None:
+        if server.password is None:
+            return SignIn(token=server.user)
+        return SignIn(user=server.user, password=server.password)
+    if auth.creds is not None:
+        text = _read("creds", auth.creds)
+        parts = dict(_IN_CREDS.findall(text))
+        jwt, seed = parts.get("NATS USER JWT"), parts.get("USER NKEY SEED")
+        if jwt is None or seed is None:
+            raise OptionsError(f"Auth: creds file {os.fspath(auth.creds)} does not hold a user JWT and its NKey seed")
+        _, sign = _key_pair(seed, os.fspath(auth.creds))
+        return SignIn(jwt=jwt.encode(), sign=sign)
+    if auth.nkey_seed is not None:
+        public_key, sign = _key_pair(_read("nkey_seed", auth.nkey_seed).strip(), os.fspath(auth.nkey_seed))
+        return SignIn(public_key=public_key, sign=sign)
+    return SignIn(user=auth.user, password=auth.password, token=auth.token)
+
+
+def _read(name: str, path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise OptionsError(f"Auth: {name} file {os.fspath(path)} cannot be read: {why}") from None
+
+
+def _key_pair(seed: str, file: str) -> tuple[str, Callable[[str], bytes]]:
+    """The public NKey of a user's seed, and what signs with it."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    except ImportError:
+        raise SigningNotInstalled(f"{file} is an NKey, which takes Ed25519: pip install 'smith-sdk[signing]'") from None
+    try:
+        raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
+    except binascii.Error:
+        raw = b""
+    # Two bytes of kind, 32 of the seed, a checksum of two.
+    kind = ((raw[0] & 7) << 5 | (raw[1] & 248) >> 3) if len(raw) == 36 else -1
+    if kind != _USER or raw[0] & 248 != _SEED or _checksum(raw[:-2]) != raw[-2:]:
+        raise OptionsError(f"Auth: {file} does not hold the NKey seed of a user, which begins with SU")
+    key = Ed25519PrivateKey.from_private_bytes(raw[2:34])
+    public = bytes([_USER]) + key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    named = base64.b32encode(public + _checksum(public)).decode().rstrip("=")
+    return named, lambda nonce: base64.b64encode(key.sign(nonce.encode()))
+
+
+def _checksum(data: bytes) -> bytes:
+    return binascii.crc_hqx(data, 0).to_bytes(2, "little")

@@ -1,0 +1,129 @@
+"""Servers: their addresses, read once and shown without credentials, and the order in which they are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+from urllib.parse import unquote
+
+from ..errors import OptionsError
+
+log: Final = logging.getLogger("smith_sdk.connection")
+
+DEFAULT_PORT: Final = 4222
+_SCHEMES: Final = ("nats", "tls")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where one server listens. `user` and `password` (a token: `user` alone) are what its URL carried."""
+
+    host: str
+    port: int
+    tls: bool = False
+    """Its URL says `tls://`: credentials are sent to it over TLS or not at all."""
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    tls_name: str | None = None
+    """The name that its certificate must bear; None: `host`."""
+
+    @property
+    def url(self) -> str:
+        """Its address without credentials."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'tls' if self.tls else 'nats'}://{host}:{self.port}"
+
+
+def _split(url: str) -> tuple[str, str, str]:
+    """Scheme, user and password, address. Everything up to the last "@" is the former: a password may hold any character."""
+    scheme, there, rest = url.partition("://")
+    if not there:
+        scheme, rest = "nats", url
+    login, _, address = rest.rpartition("@")
+    return scheme, login, re.split("[/?#]", address, maxsplit=1)[0]
+
+
+def without_credentials(url: str) -> str:
+    """`url` with user, password and token cut out, for words that people and logs see."""
+    scheme, _, address = _split(url)
+    return f"{scheme}://{address}"
+
+
+def parse_server(url: str) -> Server:
+    """The server at `url`. Raises `OptionsError`, which does not show what it could not read: there may be a password in it."""
+    scheme, login, address = _split(url)
+    host, port = address, ""
+    if address.startswith("["):
+        host, _, port = address[1:].partition("]")
+        wrong = port[:1] not in ("", ":")
+        port = port[1:]
+    else:
+        wrong = address.count(":") > 1  # an IPv6 address without its brackets
+        host, _, port = address.partition(":")
+    wrong = wrong or not host or re.search(r"[\s\x00-\x1f\x7f]", host) is not None
+    wrong = wrong or not (port == "" or (port.isascii() and port.isdigit() and 0 < int(port) < 65536))
+    if wrong or scheme not in _SCHEMES:
+        raise OptionsError(
+            "url: nats://host:port or tls://host:port is needed, an IPv6 address in brackets, special characters of user and "
+            "password %-encoded (what was given is not shown: it may hold a password)"
+        )
+    user, colon, password = login.partition(":")
+    return Server(
+        host=host,
+        port=int(port or DEFAULT_PORT),
+        tls=scheme == "tls",
+        user=unquote(user) if login else None,
+        password=unquote(password) if colon else None,
+    )
+
+
+async def addresses(server: Server) -> list[str]:
+    """Every IP address of `server`; raises `OSError` when its name has none."""
+    found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class Rota:
+    """The servers that were configured, then those that the last one told of, in turn."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self._configured = list(servers)
+        self._discovered: list[Server] = []
+        self.last: Server | None = None
+        """The server that was last connected to."""
+
+    @property
+    def url(self) -> str:
+        """The configured servers, without credentials."""
+        return ", ".join(server.url for server in self._configured)
+
+    def connected_to(self, server: Server, tells: Iterable[str]) -> None:
+        """`server` took us, and says that its cluster also listens at the addresses `tells` (host:port)."""
+        self.last = server
+        known = {(one.host, one.port) for one in self._configured}
+        named = server.tls_name or server.host
+        self._discovered = []
+        for text in tells:
+            try:
+                one = parse_server(text)
+            except OptionsError:
+                log.warning("%s says that its cluster listens at %r, which is no address", server.url, text)
+                continue
+            if (one.host, one.port) not in known:
+                self._discovered.append(replace(server, host=one.host, port=one.port, tls_name=named))
+
+    def round(self) -> list[Server]:
+        """All of them once, beginning after the one that was connected last: it is the one in doubt."""
+        servers = self._configured + self._discovered
+        places = [at for at, one in enumerate(servers) if self.last is not None and one.url == self.last.url]
+        first = places[0] + 1 if places else 0
+        return servers[first:] + servers[:first]
+
+    def others(self, server: Server) -> list[Server]:
+        """All but `server`."""
+        return [one for one in self.round() if one.url != server.url]
