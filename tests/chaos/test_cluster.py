@@ -1,37 +1,74 @@
-"""The cluster is one: it replicates, elects, and comes back."""
+"""The cluster is one: it replicates, elects, and comes back; and a publish outlives a leader, or a majority, that is gone for a while."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+import signal
+from collections.abc import Iterator
 
+import pytest
 from chaos.cluster import Cluster
 from chaos.topology import CHAOS, new_intent, raw_reader
 from support import eventually, is_alive, parent_of
 
 from smith_sdk import SmithBus
+from smith_sdk.server import EmbeddedServer
 from smith_sdk.subjects import intents
 
+SILENCE = 3.0  # longer than a publish waits for its ack before it is sent again
 
-def test_a_killed_leader_is_followed_by_another_and_comes_back(tmp_path: Path) -> None:
-    with Cluster(tmp_path) as cluster:
-        pids = [pid for node in cluster.nodes if (pid := node.server.pid) is not None]
-        pids += [parent_of(pid) for pid in pids]
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
         with SmithBus(cluster.urls, contract=CHAOS) as bus:
             bus.streams.apply(profile="cluster")
-            cluster.wait_healthy()
-            first = new_intent("async", "first")
-            bus.publish(intents.raw.of(first), first)
-            leader = cluster.leader_of("SDLC_RAW")
-            cluster.kill(leader)
-            assert leader.name in "; ".join(cluster.trouble())
-            eventually(lambda: cluster.leader_of("SDLC_RAW") is not leader, 20)
-            second = new_intent("async", "second")
-            bus.publish(intents.raw.of(second), second, timeout=20)
-            cluster.restart(leader)
-            cluster.wait_healthy()
-            found = bus.consumer(raw_reader("async")).fetch(2, timeout=10)
-            assert [message.payload.id for message in found] == ["first", "second"]
-            for message in found:
-                message.ack_sync()
+        yield cluster
+        pids = [pid for node in cluster.nodes if (pid := node.server.pid) is not None]
+        pids += [parent_of(pid) for pid in pids]
     assert len(pids) == 6
     eventually(lambda: not any(map(is_alive, pids)))
+
+
+def test_a_killed_leader_is_followed_by_another_and_comes_back(cluster: Cluster) -> None:
+    with SmithBus(cluster.urls, contract=CHAOS) as bus:
+        cluster.wait_healthy()
+        first, second = new_intent("async", "first"), new_intent("async", "second")
+        bus.publish(intents.raw.of(first), first)
+        leader = cluster.leader_of("SDLC_RAW")
+        cluster.kill(leader)
+        assert leader.name in "; ".join(cluster.trouble())
+        bus.publish(intents.raw.of(second), second, timeout=20)
+        assert cluster.leader_of("SDLC_RAW") is not leader
+        cluster.restart(leader)
+        cluster.wait_healthy()
+        found = bus.consumer(raw_reader("async")).fetch(2, timeout=10)
+        assert [message.payload.id for message in found] == ["first", "second"]
+        for message in found:
+            message.ack_sync()
+
+
+def test_a_publish_waits_for_the_majority(cluster: Cluster) -> None:
+    cluster.wait_healthy()
+    leader = cluster.leader_of("SDLC_RAW")
+    others = [node.server for node in cluster.nodes if node is not leader]
+    intent = new_intent("async", "lonely")
+    with SmithBus(leader.url, contract=CHAOS) as bus:
+        for server in others:
+            pause(server, signal.SIGSTOP)
+        try:
+            future = bus.submit(intents.raw.of(intent), intent, timeout=30)
+            with pytest.raises(TimeoutError):
+                future.result(SILENCE)
+        finally:
+            for server in others:
+                pause(server, signal.SIGCONT)
+        assert future.result(30).stream == "SDLC_RAW"
+        (message,) = bus.consumer(raw_reader("async")).fetch(1, timeout=10)
+        assert message.payload.id == "lonely"
+        message.ack_sync()
+
+
+def pause(server: EmbeddedServer, number: signal.Signals) -> None:
+    assert server.pid is not None
+    os.kill(server.pid, number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -57,7 +58,8 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 
 def finish(load: Load, tell: Tell, what: str) -> None:
     count = load.settle()
-    tell(f"{what}: {count}; slowest recovery {load.slowest:.1f} s")
+    usual, slowest = statistics.median(load.recoveries), max(load.recoveries)
+    tell(f"{what}: {count}; recovered in {usual:.1f} s (median), {slowest:.1f} s at the slowest")
 
 
 @sizes(1, 20, seconds=200)
