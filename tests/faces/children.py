@@ -15,6 +15,7 @@ from support import eventually
 
 PREAMBLE = """
 import os, signal, sys, threading, time
+from pathlib import Path
 from smith_sdk import SmithBus, consumers, subjects, sync
 from smith_sdk.errors import *
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent
@@ -24,19 +25,24 @@ event = HealthEvent.new(service="web", healthy=True)
 subject = subjects.events.health.of(event)
 
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # in one piece: several threads say something
 
 def new_intent():
     return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
 
-def say_when_blocked():
+def say_when_blocked(and_so=lambda: True):
     # The main thread waits on a lock in a function of this name, be it the portal's or threading's.
     main = threading.main_thread().ident
     def watch():
-        while sys._current_frames()[main].f_code.co_name != "wait":
+        while sys._current_frames()[main].f_code.co_name != "wait" or not and_so():
             time.sleep(0.005)
         say("blocked")
     threading.Thread(target=watch, daemon=True).start()
+
+def halt(pid):
+    # Stops a server: from then on it takes bytes, as long as there is room, and answers nothing.
+    os.kill(int(pid), signal.SIGSTOP)
+    within(5, lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
 
 def within(seconds, condition):
     deadline = time.monotonic() + seconds

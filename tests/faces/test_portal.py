@@ -1,225 +1,99 @@
-"""The blocking face where it is used from: signals, forks, threads, running loops, and the end of the process."""
+"""What the blocking face refuses, and what crosses into its loop."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import threading
-import time
-from collections.abc import Iterator
+import contextvars
+import gc
+import weakref
 
 import pytest
-from buses import health, read_intent
-from support import eventually
+from buses import health
 
 from smith_sdk import SmithBus, consumers, subjects
-from smith_sdk.errors import BlockingCallError, BusClosed
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.errors import BlockingCallError, BusClosed, OptionsError
 
-PREAMBLE = """
-    import os, sys, time
-    from smith_sdk import SmithBus, consumers, subjects
-    from smith_sdk.protocol import HealthEvent
-    event = HealthEvent.new(service="web", healthy=True)
-    subject = subjects.events.health.of(event)
-"""
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with EmbeddedServer() as server:
-        with SmithBus(server.url) as bus:
-            bus.streams.apply(profile="dev")
-        yield server.url
-
-
-def start(body: str, *arguments: str) -> subprocess.Popen[str]:
-    source = textwrap.dedent(PREAMBLE) + textwrap.dedent(body)
-    command = [sys.executable, "-W", "default", "-c", source, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process: subprocess.Popen[str], timeout: float = 15) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=timeout)
-    finally:
-        process.kill()
-        process.wait()
-    return process.returncode, out, err
-
-
-BLOCKED = {
-    "iterating": "for message in bus.consumer(consumers.executor_git_clone).messages(): pass",
-    "subscribed": "for message in bus.subscribe(subjects.logs.errors.filter()): pass",
-    "fetching": "bus.consumer(consumers.executor_git_clone).fetch(1, timeout=60)",
-    "publishing": "os.kill(int(sys.argv[2]), 19); bus.publish(subject, event, timeout=60)",
-}
-
-
-@pytest.mark.parametrize("what", BLOCKED)
-def test_ctrl_c_ends_a_blocking_call_promptly(what: str) -> None:
-    with EmbeddedServer() as server:
-        with SmithBus(server.url) as bus:
-            bus.streams.apply(profile="dev")
-        body = f"""
-            bus = SmithBus(sys.argv[1])
-            bus.connect()
-            print("ready", flush=True)
-            try:
-                {BLOCKED[what]}
-            except KeyboardInterrupt:
-                print("interrupted", flush=True)
-                os._exit(0)
-        """
-        process = start(textwrap.dedent(body), server.url, str(server.pid))
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        eventually(lambda: sleeping(process.pid))
-        process.send_signal(signal.SIGINT)
-        began = time.monotonic()
-        status, out, err = finish(process)
-        if what == "publishing":
-            os.kill(server.pid or 0, signal.SIGCONT)
-        assert (status, out, err) == (0, "interrupted\n", "")
-        assert time.monotonic() - began < 3
-
-
-def sleeping(pid: int) -> bool:
-    """Its main thread waits, and has for a while."""
-    with open(f"/proc/{pid}/wchan") as wchan:
-        waits = "futex" in wchan.read()
-    with open(f"/proc/{pid}/stat") as stat:
-        return waits or stat.read().rpartition(")")[2].split()[0] == "S"
-
-
-def test_a_forked_child_is_told_and_the_parent_goes_on(url: str) -> None:
-    body = """
-        with SmithBus(sys.argv[1]) as bus:
-            bus.publish(subject, event)
-            child = os.fork()
-            if not child:
-                for call in (lambda: bus.publish(subject, event), lambda: bus.submit(subject, event), bus.connect):
-                    try:
-                        call()
-                    except Exception as error:
-                        print(type(error).__name__, os.getpid(), os.getppid(), error, flush=True)
-                os._exit(0)
-            os.waitpid(child, 0)
-            print("parent", bus.publish(subject, event).stream)
-    """
-    status, out, err = finish(start(body, url))
-    lines = out.splitlines()
-    assert status == 0, err
-    assert lines[-1] == "parent SYSTEM_EVENTS"
-    assert len(lines) == 4
-    for line in lines[:-1]:
-        kind, child, parent, words = line.split(" ", 3)
-        assert kind == "BlockingCallError"
-        assert child in words
-        assert parent in words
+EVENT = health()
+SUBJECT = subjects.events.health.of(EVENT)
 
 
 def test_inside_a_running_loop_it_names_the_async_face(url: str) -> None:
     with SmithBus(url) as bus:
 
         async def main() -> None:
-            event = health()
             for call in (
-                lambda: bus.publish(subjects.events.health.of(event), event),
-                lambda: bus.submit(subjects.events.health.of(event), event),
+                lambda: bus.publish(SUBJECT, EVENT),
+                lambda: bus.submit(SUBJECT, EVENT),
                 lambda: next(bus.consumer(consumers.http_results).messages()),
+                SmithBus(url).connect,
                 bus.close,
             ):
                 with pytest.raises(BlockingCallError, match="AsyncSmithBus"):
                     call()
 
         asyncio.run(main())
-        event = health()
-        assert bus.publish(subjects.events.health.of(event), event).stream == "SYSTEM_EVENTS"
+        assert bus.publish(SUBJECT, EVENT).stream == "SYSTEM_EVENTS"
+
+
+def test_before_connect_and_after_close_every_call_says_what_to_do(url: str) -> None:
+    bus = SmithBus(url)
+    for _ in range(2):
+        for call in (
+            lambda: bus.publish(SUBJECT, EVENT),
+            lambda: bus.submit(SUBJECT, EVENT),
+            lambda: bus.consumer(consumers.http_results).fetch(1),
+        ):
+            with pytest.raises(BusClosed, match="call connect"):
+                call()
+        bus.connect()
+        bus.close()
+        bus.close()
 
 
 def test_a_second_connect_leaves_the_first_as_it_is(url: str) -> None:
     with SmithBus(url) as bus:
         with pytest.raises(BusClosed, match="already"):
             bus.connect()
-        event = health()
-        assert bus.publish(subjects.events.health.of(event), event).stream == "SYSTEM_EVENTS"
+        assert bus.publish(SUBJECT, EVENT).stream == "SYSTEM_EVENTS"
 
 
-def test_a_process_that_forgets_to_close_still_sends_and_ends(url: str) -> None:
-    body = """
-        bus = SmithBus(sys.argv[1])
-        bus.connect()
-        for _ in range(50):
-            bus.submit(subject, event)
-    """
+def test_a_wrong_timeout_does_not_close_the_bus(url: str) -> None:
     with SmithBus(url) as bus:
-
-        def stored() -> int:
-            return next(one.last_seq for one in bus.streams.info() if one.name == "SYSTEM_EVENTS")
-
-        before = stored()
-        began = time.monotonic()
-        status, _, err = finish(start(body, url))
-        assert time.monotonic() - began < 8
-        assert status == 0, err
-        assert "unclosed" not in err
-        assert stored() == before + 50
+        with pytest.raises(OptionsError):
+            bus.close(timeout=-1)
+        assert bus.publish(SUBJECT, EVENT).stream == "SYSTEM_EVENTS"
 
 
-def test_a_process_that_cannot_flush_says_so_and_ends() -> None:
-    body = """
-        bus = SmithBus(sys.argv[1])
-        bus.connect()
-        os.kill(int(sys.argv[2]), 19)  # the server is stopped: nothing is acknowledged any more
-        for _ in range(5):
-            bus.submit(subject, event)
-    """
-    with EmbeddedServer() as server:
-        with SmithBus(server.url) as bus:
-            bus.streams.apply(profile="dev")
-        began = time.monotonic()
+def test_a_call_sees_the_context_of_the_thread_that_makes_it(url: str) -> None:
+    """Tracing hangs on it."""
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
+
+    async def seen() -> str:
+        await asyncio.sleep(0)
+        return trace.get()
+
+    with SmithBus(url) as bus:
+        trace.set("mine")
+        assert bus._portal.call(seen) == "mine"
+
+
+def test_an_error_that_was_raised_and_dropped_is_freed_at_once(url: str) -> None:
+    """Its traceback holds the frames it went through: none of these may hold it in turn."""
+
+    class Oops(Exception):
+        pass
+
+    async def fail() -> None:
+        raise Oops
+
+    with SmithBus(url) as bus:
+        gc.disable()
         try:
-            status, _, err = finish(start(body, server.url, str(server.pid)))
-        finally:
-            os.kill(server.pid or 0, signal.SIGCONT)
-        assert time.monotonic() - began < 10
-        assert status == 0
-        assert "RuntimeWarning" in err
-        assert "5 unflushed" in err
-
-
-def test_eight_threads_lose_nothing(url: str) -> None:
-    each = 1500
-    ids: list[str] = []
-    failures: list[BaseException] = []
-    with SmithBus(url) as bus:
-
-        def work() -> None:
             try:
-                intents = [read_intent() for _ in range(each)]
-                futures = [bus.submit(subjects.intents.raw.of(intent), intent) for intent in intents]
-                for future in futures:
-                    future.result(timeout=30)
-                ids.extend(intent.id for intent in intents)
-            except BaseException as error:
-                failures.append(error)
-
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        found: set[str] = set()
-        for deliveries, message in enumerate(bus.consumer(consumers.admission).messages(), start=1):
-            found.add(message.payload.id)
-            message.ack()
-            if deliveries == 8 * each:
-                break
-        for thread in threads:
-            thread.join()
-    assert failures == []
-    assert found == set(ids)
-    assert len(found) == 8 * each
+                bus._portal.call(fail)
+            except Oops as error:
+                gone = weakref.ref(error)
+            bus._portal.call(asyncio.sleep, 0)
+            assert gone() is None
+        finally:
+            gc.enable()

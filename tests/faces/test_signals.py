@@ -57,6 +57,7 @@ UNANSWERED = {
 }
 
 
+WHEN = {"publish": "len(bus._aio._session.window) == 1", "publish_many": "len(bus._aio._session.window) == 10"}
 _ORPHANS = pytest.mark.xfail(
     strict=True, reason="a cancelled publish_many (aio/bus.py) leaves futures whose errors nobody retrieves"
 )
@@ -67,8 +68,8 @@ def test_ctrl_c_ends_a_call_that_the_server_does_not_answer(deaf: EmbeddedServer
     body = f"""
         bus = SmithBus(url, max_pending_messages=10)
         bus.connect()
-        os.kill(int(rest[0]), signal.SIGSTOP)
-        say_when_blocked()
+        halt(rest[0])
+        say_when_blocked(lambda: {WHEN.get(what, True)})
         try:
             {UNANSWERED[what]}
         except KeyboardInterrupt:
@@ -187,16 +188,15 @@ def test_a_signal_lets_a_worker_finish_what_it_has_started(url: str, run: Run, t
     release = tmp_path / "release"
     with SmithBus(url) as bus:
         child = run(body, url, release)
-        for _ in range(2):
-            intent = read_intent()
-            bus.publish(subjects.intents.raw.of(intent), intent)
+        intents = [read_intent() for _ in range(2)]
+        bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
         child.expect("started")
         child.interrupt(number)
         eventually(lambda: bus.consumer(consumers.admission).info().num_waiting == 0)  # it pulls no more
         release.touch()
         assert child.ends_well() == ["started", "handled", "returned", "True True"]
-        info = bus.consumer(consumers.admission).info()
-        assert (info.num_ack_pending, info.num_pending + info.num_redelivered) == (0, 1)
+        left = bus.consumer(consumers.admission).fetch(2, timeout=1)
+        assert [message.payload.id for message in left] == [intents[1].id]
 
 
 def test_a_signal_that_comes_before_the_worker_runs_is_not_lost(url: str, run: Run) -> None:
@@ -283,7 +283,7 @@ def test_a_storm_of_interrupts_leaves_a_bus_that_works_and_loses_nothing_confirm
         armed = False
         def interrupt(number, frame):
             global armed
-            if armed:
+            if armed and "weakref" not in frame.f_code.co_filename:  # where Python prints and drops what is raised
                 armed = False
                 raise KeyboardInterrupt
         signal.signal(signal.SIGINT, interrupt)

@@ -21,6 +21,9 @@ log: Final = logging.getLogger("smith_sdk.portal")
 
 T = TypeVar("T")
 
+_TURN: Final = 256
+"""How much runs before others get their turn in the loop: work that finds room everywhere never waits by itself."""
+
 _Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
 
@@ -77,6 +80,7 @@ class Lane:
             self._task = asyncio.ensure_future(self._drain())
 
     async def _drain(self) -> None:
+        count = 0
         while True:
             with self._lock:
                 self._batch, self._queue = self._queue, self._batch
@@ -85,8 +89,8 @@ class Lane:
                     return
                 self._room.notify_all()
             while self._batch:
-                entry = self._batch.popleft()
                 self._in_hand = 1
+                entry = self._batch.popleft()
                 try:
                     if entry[1] is None:
                         await entry[0]
@@ -102,12 +106,16 @@ class Lane:
                     log.exception("work handed over by the blocking face failed")
                 finally:
                     self._in_hand = 0
+                count += 1
+                if count % _TURN == 0:
+                    await asyncio.sleep(0)
 
     async def flush(self) -> None:
         """Return once everything that was handed over so far has run."""
         reached = asyncio.get_running_loop().create_future()
 
         async def mark() -> None:
+            self._marks -= 1
             if not reached.done():
                 reached.set_result(None)
 
@@ -115,12 +123,9 @@ class Lane:
             if self._closed:
                 return
             self._queue.append((mark(), None))
-        self._marks += 1
+            self._marks += 1
         self._start()
-        try:
-            await reached
-        finally:
-            self._marks -= 1
+        await reached
 
     def close(self) -> None:
         """Take nothing new, and end what has not begun with `BusClosed`. What is in hand ends with the loop's tasks."""
@@ -129,6 +134,7 @@ class Lane:
             never = [*self._batch, *self._queue]
             self._batch.clear()
             self._queue.clear()
+            self._marks = 0
             self._room.notify_all()
         for entry in never:
             if entry[1] is None:

@@ -68,12 +68,12 @@ class _Call(Generic[T]):
         self._task = asyncio.ensure_future(self._run())
 
     async def _run(self) -> None:
-        error: BaseException | None = None
         try:
             self.result = await self._work()
-        except BaseException as caught:
-            error = caught
-        self.end(error)
+        except BaseException as error:
+            self.end(error)
+        else:
+            self.end(None)
 
     def end(self, error: BaseException | None) -> None:
         if not self.is_over:
@@ -155,14 +155,15 @@ class _LoopThread:
             raise
         finally:
             self.calls.discard(call)
-        if call.error is None:
+        error, call.error = call.error, None  # its traceback holds this frame and the call: neither may hold it
+        if error is None:
             return call.result
-        if isinstance(call.error, asyncio.CancelledError):
+        if isinstance(error, asyncio.CancelledError):
             raise BusClosed("the bus was closed while the call waited")
         try:
-            raise call.error
+            raise error
         finally:
-            del call  # which holds the error, whose traceback holds this frame
+            del error
 
     def _soon(self, function: Callable[..., object], *args: Any) -> None:
         try:
@@ -184,6 +185,7 @@ class _LoopThread:
             async with asyncio.timeout(timeout):
                 await self.submits.flush()
                 await self.posts.flush()
+        self.submits.close()
         await self._shutdown(max(_CUT, deadline - time.monotonic()))
 
     async def cut(self) -> None:
