@@ -32,6 +32,7 @@ ROOMS: Final = ("protocol", "subjects", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
 _CONTRACT: Final = "smith_sdk.contract"
+_DECLARED: Final = "smith_sdk.declared"
 
 _Sources = Mapping[str, Iterable[str]]
 
@@ -165,7 +166,18 @@ class _Output:
             "topology.py.j2",
             {
                 "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Final", "final"],
-                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "Profile", "StreamSpec", "unique"],
+                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "unique"],
+                _DECLARED: [
+                    "ConsumerLimits",
+                    "External",
+                    "Origin",
+                    "Placement",
+                    "Profile",
+                    "Republish",
+                    "StreamOverride",
+                    "StreamSpec",
+                    "SubjectTransform",
+                ],
                 **{f"{home}.topology": [f"CONTRACT as {_base(home)}"] for home in self.model.homes},
             },
             {**protocols, **self.classes(".subjects")},

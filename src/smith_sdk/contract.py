@@ -1,6 +1,6 @@
-"""What generated code is built on: subjects, filters, payloads, stream and consumer declarations, and the contract that holds them.
+"""What generated code is built on: subjects, filters, payloads, consumer declarations, and the contract that holds them.
 
-Nothing here knows a Smith name, a server or an event loop. Generated packages import this module and nothing else of the SDK.
+Nothing here knows a Smith name, a server or an event loop. Generated packages import this module and `declared.py`, and nothing else.
 
 How wrong code is refused: a subject is an *invariant* `Subject[MessageT]`, so `publish(subject: StreamSubject[M], payload: M)` has one
 solution for M or none. A `Filter` is covariant and no `Subject`: it can be subscribed to, never published to. A token that selects the
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Never,
 import msgspec
 from typing_extensions import TypeVar
 
+from .declared import Profile, StreamSpec
 from .errors import ContractVersionError, InvalidToken, PayloadMismatch, SubjectMismatch, UnknownSubject
 
 RUNTIME_ABI: Final = 1
@@ -321,28 +322,11 @@ class Received(Generic[M_co, S_co]):
 # ---- streams and consumers as declared
 
 
-class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as declared. Sizes are bytes, durations seconds; None leaves the key to the server."""
-
-    name: str
-    subjects: tuple[str, ...]
-    retention: Literal["limits", "interest", "workqueue"] = "limits"
-    discard: Literal["old", "new"] = "old"
-    storage: Literal["file", "memory"] = "file"
-    replicas: int = 1
-    max_age: float | None = None
-    max_bytes: int | None = None
-    max_msgs: int | None = None
-    max_msg_size: int | None = None
-    duplicate_window: float | None = None
-    allow_direct: bool | None = None
-    deny_delete: bool | None = None
-    deny_purge: bool | None = None
-    description: str = ""
-
-
 class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=True):
-    """A durable pull consumer as declared. Durations are seconds. `max_attempts` (-1: without end) is the worker's, not the server's."""
+    """A durable pull consumer as declared. Durations are seconds; None leaves the key to the server.
+
+    `max_attempts` (-1: without end) is the worker's, not the server's. `max_batch`, `max_bytes` and `max_expires` bound one pull.
+    """
 
     name: str
     stream: str
@@ -352,14 +336,22 @@ class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
     max_ack_pending: int
     prefetch: int
     description: str = ""
-
-
-class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to run the topology: `replicas` of every stream; `fit` scales all `max_bytes` in proportion, to at most that sum."""
-
-    name: str
-    replicas: int = 1
-    fit: int | None = None
+    deliver_policy: Literal["all", "last", "new", "last_per_subject", "by_start_sequence", "by_start_time"] = "all"
+    opt_start_seq: int | None = None
+    opt_start_time: str | None = None
+    max_waiting: int | None = None
+    max_batch: int | None = None
+    max_bytes: int | None = None
+    max_expires: float | None = None
+    inactive_threshold: float | None = None
+    replicas: int | None = None
+    mem_storage: bool | None = None
+    sample_freq: str | None = None
+    priority_policy: Literal["overflow", "pinned_client", "prioritized"] | None = None
+    priority_groups: tuple[str, ...] = ()
+    priority_timeout: float | None = None
+    pause_until: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 # ---- the contract
@@ -408,6 +400,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamSpec, ...]
     consumers: tuple[ConsumerSpec[Any, Any], ...]
     profiles: tuple[Profile, ...]
+    roots: tuple[str, ...] = ()
+    """What its subjects begin with, and those of the contracts that it contains: "smith"."""
     inherits: frozenset[str] = frozenset()
     """The origins of the contracts that this one contains: their subjects are its own too."""
     dead_letters: str | None = None
@@ -482,13 +476,4 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             raise KeyError(
                 f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}"
             )
-        total = sum(spec.max_bytes or 0 for spec in self.streams)
-        factor = 1.0 if profile.fit is None or total <= profile.fit else profile.fit / total
-        return tuple(
-            msgspec.structs.replace(
-                spec,
-                replicas=profile.replicas,
-                max_bytes=None if spec.max_bytes is None else int(spec.max_bytes * factor),
-            )
-            for spec in self.streams
-        )
+        return profile.applied(self.streams)

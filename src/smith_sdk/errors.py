@@ -23,6 +23,10 @@
     │   ├── ConsumerNotFound
     │   ├── MessageNotFound
     │   ├── TopologyRefused         the server refused a stream or a consumer as declared
+    │   │   ├── AlreadyExists       there is one of that name, and it is another
+    │   │   ├── SubjectOverlap      another stream, or another consumer of a work queue, has these subjects
+    │   │   ├── NotEnoughRoom       storage, servers or limits of the account do not suffice
+    │   │   └── ChangeRefused       the server does not make this change in place
     │   └── PublishError            one message was not stored
     │       ├── QueueFull
     │       ├── PayloadTooLarge
@@ -32,6 +36,7 @@
     │       └── PublishUnconfirmed  nobody knows; `may_be_stored` says what is possible
     ├── PublishManyError            some of many messages were not stored
     ├── TopologyDrift               the server's streams are not what the contract declares
+    ├── PlanOutdated                the server's streams are not what the plan saw
     ├── NotAcknowledgeable          ack and its kin on a message that came from no stream
     ├── SlowConsumer                a core subscription that fell behind and lost messages
     ├── SignatureError              not signed, or not as it should be; `reason` says how (also a ValueError)
@@ -53,10 +58,12 @@ from datetime import timedelta
 from typing import Literal
 
 __all__ = [
+    "AlreadyExists",
     "AuthenticationError",
     "BlockingCallError",
     "BusClosed",
     "BusError",
+    "ChangeRefused",
     "ConnectError",
     "ConnectionLost",
     "ConsumerNotFound",
@@ -69,11 +76,13 @@ __all__ = [
     "MessageNotFound",
     "NoInterest",
     "NotAcknowledgeable",
+    "NotEnoughRoom",
     "OptionsError",
     "PayloadDecodeError",
     "PayloadMismatch",
     "PayloadTooLarge",
     "PermissionDenied",
+    "PlanOutdated",
     "PublishError",
     "PublishManyError",
     "PublishUnconfirmed",
@@ -90,6 +99,7 @@ __all__ = [
     "SmithError",
     "StreamNotFound",
     "SubjectMismatch",
+    "SubjectOverlap",
     "TopologyDrift",
     "TopologyRefused",
     "UnknownSubject",
@@ -260,6 +270,22 @@ class TopologyRefused(JetStreamError):
     """The server refused a stream or a consumer as declared."""
 
 
+class AlreadyExists(TopologyRefused):
+    """There is a stream or consumer of that name with another configuration; `plan` shows how the two differ."""
+
+
+class SubjectOverlap(TopologyRefused):
+    """Another stream captures these subjects, or another consumer of a work queue, or filter of the same consumer, takes them."""
+
+
+class NotEnoughRoom(TopologyRefused):
+    """The server or the account has not what the stream or consumer asks for: storage, replicas, or one more of them."""
+
+
+class ChangeRefused(TopologyRefused):
+    """The server does not make this change to a stream or consumer that is there; `plan` says what can be done instead."""
+
+
 class PublishError(JetStreamError):
     """One message was not stored; `msg_id` is its deduplication id."""
 
@@ -324,6 +350,15 @@ class TopologyDrift(SmithError):
     def __init__(self, message: str, *, differences: tuple[str, ...]) -> None:
         super().__init__(message)
         self.differences = differences
+
+
+class PlanOutdated(SmithError):
+    """`stream`, or `consumer` of it, is no longer as the plan saw it: nothing was done to it. Plan again."""
+
+    def __init__(self, message: str, *, stream: str, consumer: str | None = None) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.consumer = consumer
 
 
 class NotAcknowledgeable(SmithError):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
-from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
+from smith_sdk.contract import ConsumerSpec, Contract, Leaf
+from smith_sdk.declared import Profile, StreamSpec
 
 if TYPE_CHECKING:
     from .protocol import (
@@ -357,6 +358,7 @@ CONTRACT: Final = Contract(
     spec_hash="85748f1912bd8705750a4e091b52bf46e25247f8a14e575c9586cb857cb7b819",
     origin="smith_sdk.topology:CONTRACT",
     trie=_TRIE,
+    roots=("smith",),
     streams=STREAMS,
     consumers=(
         consumers.admission,

@@ -6,19 +6,24 @@ Errors are told apart by `err_code`, never by class or text: the numbers are nat
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
 
 from ..errors import (
+    AlreadyExists,
+    ChangeRefused,
     ConsumerNotFound,
     JetStreamDisabled,
     JetStreamError,
     MessageNotFound,
+    NotEnoughRoom,
     PayloadTooLarge,
     PublishError,
     QueueFull,
     StreamNotFound,
+    SubjectOverlap,
     TopologyRefused,
     WrongSequence,
     WrongStream,
@@ -29,12 +34,46 @@ API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000
 APPLY: Final = "run `smith streams apply` to create what the contract declares"
 
-_NO_CLUSTER: Final = 10074
 DISABLED: Final = frozenset({10039, 10076})
 _STREAM_NOT_FOUND: Final = 10059
-_CONSUMER_NOT_FOUND: Final = 10014
 _MESSAGE_NOT_FOUND: Final = 10037
 WRONG_LAST_SEQUENCE: Final = 10071
+_REFUSALS: Final[dict[type[TopologyRefused], dict[int, str]]] = {
+    AlreadyExists: dict.fromkeys((10058, 10148), "`smith streams plan` shows how the two differ, `smith streams apply` mends it"),
+    SubjectOverlap: {
+        10065: "one stream keeps a message: narrow the subjects of one of the two, or remove the other stream",
+        10099: "on a work queue give each consumer a filter; to share the work, run more workers on one",
+        10100: "on a work queue give each consumer a filter that no other meets",
+        10138: "no two filters of a consumer may meet: keep the wider one",
+    },
+    NotEnoughRoom: {
+        10002: "lower the streams' sizes with a profile, or raise the account's limits",
+        10005: "no servers suit placement and replicas: change these, or start more servers",
+        10023: "the servers have not the resources: lower the sizes with a profile, or give them more",
+        10026: "the stream or the account has its greatest number of consumers: remove one, or raise the limit",
+        10027: "the account has its greatest number of streams: remove one, or raise the limit",
+        10028: "lower max_bytes of memory streams with a profile, or raise the server's max_mem",
+        10047: "lower max_bytes with a profile (`fit`), or raise the server's max_file",
+        10074: "a single server takes the dev profile (`smith streams apply --profile dev`)",
+        10113: "the account wants a limit on every stream: declare max_bytes",
+    },
+    ChangeRefused: {
+        10012: "declare a consumer of another name, and move over to it",
+        10055: "a mirror is made with its stream: declare a stream of another name",
+    },
+}
+_ADVICE: Final = {code: (kind, advice) for kind, codes in _REFUSALS.items() for code, advice in codes.items()}
+_INVALID: Final = {
+    10025: "this nats-server does not know a key of it: upgrade the server, or take the key out of the spec",
+    10052: "mend the declaration in the spec",
+    10084: "a pull consumer of a work queue acknowledges each message",
+    10098: "a work queue wants ack_policy explicit",
+    10101: 'a work queue wants deliver_policy = "all"',
+    10116: "let max_deliver be above the number of its backoff steps, or -1",
+    10136: "give the filter in one form only",
+}
+_STREAM_CHANGE: Final = 10052
+_NO_SUCH_CONSUMER: Final = frozenset({10014, 10149})
 _FULL: Final = frozenset({10077, 10047, 10028, 10002, 10023})
 _TOO_LARGE: Final = frozenset({10054})
 _WRONG_STREAM: Final = frozenset({10060})
@@ -68,23 +107,24 @@ def disabled(where: str) -> JetStreamDisabled:
 
 
 def api_error(
-    error: ApiError, *, stream: str | None = None, consumer: str | None = None, where: str = "the server"
+    error: ApiError, *, stream: str | None = None, consumer: str | None = None, where: str = "the server", verb: str = ""
 ) -> JetStreamError:
-    """The typed error for what the API answered about `stream` or `consumer`."""
+    """The typed error for what the API answered to `verb` about `stream` or `consumer`."""
     facts: dict[str, Any] = {"err_code": error.err_code, "code": error.code, "stream": stream, "consumer": consumer}
     said = f"{error.description} (err_code {error.err_code})"
     if error.err_code in DISABLED or (error.code == 503 and error.err_code == 0):
         return disabled(where)
     if error.err_code == _STREAM_NOT_FOUND:
         return StreamNotFound(f"stream {stream} is not on {where}: {APPLY}", **facts)
-    if error.err_code == _CONSUMER_NOT_FOUND:
+    if error.err_code in _NO_SUCH_CONSUMER:
         return ConsumerNotFound(f"consumer {consumer} is not on stream {stream}: {APPLY}", **facts)
     if error.err_code == _MESSAGE_NOT_FOUND:
         return MessageNotFound(f"stream {stream} has no such message: {said}", **facts)
-    if error.err_code == _NO_CLUSTER:
-        said += "; a single server takes the dev profile (`smith streams apply --profile dev`)"
+    kind, advice = _ADVICE.get(error.err_code, (TopologyRefused, _INVALID.get(error.err_code, "")))
+    if error.err_code == _STREAM_CHANGE and verb.startswith("STREAM.UPDATE"):
+        kind, advice = ChangeRefused, "declare a stream of another name, or keep what it has"
     name = f"consumer {consumer} of stream {stream}" if consumer else f"stream {stream}"
-    return TopologyRefused(f"the server refused {name}: {said}", **facts)
+    return kind(f"the server refused {name}: {said}{'; ' if advice else ''}{advice}", **facts)
 
 
 def publish_error(error: ApiError, *, subject: str, stream: str | None, msg_id: str | None) -> PublishError:
@@ -129,7 +169,9 @@ class Admin:
             raise disabled(self.where) from None
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
         if "error" in answer:
-            raise api_error(msgspec.convert(answer["error"], ApiError), stream=stream, consumer=consumer, where=self.where)
+            raise api_error(
+                msgspec.convert(answer["error"], ApiError), stream=stream, consumer=consumer, where=self.where, verb=verb
+            )
         return answer
 
     async def account(self) -> dict[str, Any]:
@@ -154,6 +196,37 @@ class Admin:
         body = {"stream_name": stream, "config": config, "action": action}
         return await self.call(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
 
+    async def stream_delete(self, stream: str) -> None:
+        await self.call(f"STREAM.DELETE.{stream}", stream=stream)
+
+    async def consumer_delete(self, stream: str, consumer: str) -> None:
+        await self.call(f"CONSUMER.DELETE.{stream}.{consumer}", stream=stream, consumer=consumer)
+
+    async def consumer_pause(self, stream: str, consumer: str, until: str) -> None:
+        """Deliver nothing until then (RFC 3339); a time that is over ends a pause."""
+        await self.call(f"CONSUMER.PAUSE.{stream}.{consumer}", {"pause_until": until}, stream=stream, consumer=consumer)
+
+    async def streams(self, subject: str) -> list[dict[str, Any]]:
+        """Every stream that captures something of what `subject` (wildcards allowed) matches, page after page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await self.call("STREAM.LIST", {"offset": len(found), "subject": subject})
+            found += page.get("streams") or []
+            if len(found) >= page["total"] or not page.get("streams"):
+                return found
+
+    async def subject_counts(self, stream: str) -> AsyncIterator[int]:
+        """How many messages each subject of `stream` holds, page after page."""
+        seen = 0
+        while True:
+            page = await self.call(f"STREAM.INFO.{stream}", {"subjects_filter": ">", "offset": seen}, stream=stream)
+            counts = page["state"].get("subjects") or {}
+            for count in counts.values():
+                yield count
+            seen += len(counts)
+            if not counts or seen >= page.get("total", 0):
+                return
+
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
         """Every consumer of `stream`, page after page."""
         found: list[dict[str, Any]] = []
@@ -170,6 +243,10 @@ class Admin:
     async def next_message(self, stream: str, seq: int, subject: str) -> StoredMessage:
         """The first message on `subject` (wildcards allowed) at or after sequence `seq`; raises `MessageNotFound`."""
         return await self._get(stream, {"seq": seq, "next_by_subj": subject})
+
+    async def message_since(self, stream: str, time: str) -> StoredMessage:
+        """The first message stored at that time (RFC 3339) or later; raises `MessageNotFound`."""
+        return await self._get(stream, {"start_time": time})
 
     async def message(self, stream: str, seq: int) -> StoredMessage:
         """The message at `seq`; raises `MessageNotFound`."""

@@ -4,18 +4,19 @@ What the generator reads: an `async def` becomes a blocking call, one that retur
 returns `Awaitable[None]` is handed over without waiting, a class with `_batch` becomes an iterator.
 """
 
-from .bus import AsyncSmithBus
+from .bus import AsyncSmithBus, StateChange, StateChanges
 from .consumer import Consumer, ConsumerInfo, Messages, Subscription
 from .dead_letters import DeadLetter, DeadLetters
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
-from .streams import Change, Difference, Plan, StreamInfo, Streams
+from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .worker import Worker
 
 __all__ = [
     "Admission",
     "Allow",
     "AsyncSmithBus",
+    "Caution",
     "Change",
     "Consumer",
     "ConsumerInfo",
@@ -28,6 +29,8 @@ __all__ = [
     "Messages",
     "Plan",
     "Quarantine",
+    "StateChange",
+    "StateChanges",
     "StreamInfo",
     "Streams",
     "Subscription",

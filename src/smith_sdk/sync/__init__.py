@@ -6,12 +6,13 @@ from .consumer import Consumer, ConsumerInfo, Messages, Subscription
 from .dead_letters import DeadLetter, DeadLetters
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
-from .streams import Change, Difference, Plan, StreamInfo, Streams
+from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .worker import Worker
 
 __all__ = [
     "Admission",
     "Allow",
+    "Caution",
     "Change",
     "Consumer",
     "ConsumerInfo",

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
+from .._core.plan import Caution, Change, Difference, Plan
 from .._core.portal import Blocking
-from ..aio.streams import (
-    Change,
-    Difference,
-    Plan,
-    StreamInfo,
-)
+from ..aio.streams import StreamInfo
 
-__all__ = ["Change", "Difference", "Plan", "StreamInfo", "Streams"]
+__all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
 
 class Streams(Blocking):
@@ -19,17 +15,23 @@ class Streams(Blocking):
 
     __slots__ = ()
 
-    def plan(self, profile: str = "prod") -> Plan:
-        """Compare what the contract declares under `profile` with the server. Raises `OptionsError` for an unknown profile."""
-        found: Plan = self._portal.call(self._aio.plan, profile)
+    def plan(self, profile: str = "prod", *, prune: bool = False) -> Plan:
+        """Compare what the contract declares under `profile` with the server; with `prune`, plan to delete what it does not declare.
+
+        Pruned are streams that capture subjects of the contract only, and durable consumers of its streams. Raises `OptionsError` for
+        an unknown profile, `TopologyRefused` where the server is too old for a declared key, `JetStreamDisabled`.
+        """
+        found: Plan = self._portal.call(self._aio.plan, profile, prune=prune)
         return found
 
-    def apply(self, plan: Plan | None = None, *, profile: str = "prod") -> Plan:
-        """Carry out `plan` (None: what `plan(profile)` says now) and return it. Safe to repeat, and for two at once.
+    def apply(self, plan: Plan | None = None, *, profile: str = "prod", prune: bool = False) -> Plan:
+        """Carry out `plan`, exactly as it is (None: what `plan(profile)` says now), and return it. Safe to repeat, and for two at once.
 
-        Raises `TopologyRefused` when the server refuses a step, and before anything is done when a step is impossible.
+        Deletes nothing, unless `prune` says so here and where the plan was made; the plan that is returned lists it. Raises
+        `TopologyRefused` when the server refuses a step, and before anything is done when one is impossible; `PlanOutdated` when the
+        server is no longer as `plan` saw it, nor yet as declared: what was done before that step stays done.
         """
-        found: Plan = self._portal.call(self._aio.apply, plan, profile=profile)
+        found: Plan = self._portal.call(self._aio.apply, plan, profile=profile, prune=prune)
         return found
 
     def verify(self, profile: str = "prod") -> None:

@@ -1,0 +1,158 @@
+"""Makes plans: asks the server what it has, and compares. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from ..contract import Contract, covers
+from ..declared import StreamSpec
+from ..errors import ConsumerNotFound, StreamNotFound, TopologyRefused
+from .admin import Admin
+from .cautions import cautions
+from .plan import Change, Kind, Plan, differences
+from .settings import EVERY, Json, consumer_json, stream_json, with_filters
+
+_RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
+"""The first nats-server of an API level."""
+
+
+async def make_plan(
+    admin: Admin, contract: Contract, specs: tuple[StreamSpec, ...], profile: str, *, prune: bool = False
+) -> Plan:
+    """Compare `specs`, the contract's streams under `profile`, and its consumers with the server."""
+    account = await admin.account()
+    wanted = {spec.name: stream_json(spec) for spec in specs}
+    replicas = {spec.name: spec.replicas for spec in specs}
+    consumers = {(one.stream, one.name): consumer_json(one, replicas.get(one.stream, 1)) for one in contract.consumers}
+    _require_level(account, wanted, consumers)
+    infos = dict(zip(wanted, await asyncio.gather(*(stream_or_none(admin, name) for name in wanted)), strict=True))
+    strangers = await _strangers(admin, contract.roots, wanted)
+    kept = [info for info in strangers if not (prune and _inside(info["config"], contract.roots))]
+    streams = [_plan_stream(name, declared, infos[name], kept) for name, declared in wanted.items()]
+    streams.sort(key=_widens)
+    there = [name for name, info in infos.items() if info is not None]
+    listed = dict(zip(there, await asyncio.gather(*(consumers_of(admin, name) for name in there)), strict=True))
+    found: list[Change] = []
+    for (stream, name), declared in consumers.items():
+        info = listed.get(stream, {}).get(name)
+        if info is None and stream in listed:  # in a cluster, a list may be without those that have no leader at the moment
+            info = await consumer_or_none(admin, stream, name)
+        found.append(_plan_consumer(stream, name, declared, info))
+    undeclared = [
+        Change(kind="delete" if prune else "unknown", stream=stream, consumer=name, seen=info["config"])
+        for stream, every in listed.items()
+        for name, info in every.items()
+        if (stream, name) not in consumers and info["config"].get("durable_name")
+    ]
+    undeclared += [_stranger(info["config"], prune, contract.roots) for info in strangers]
+    steps = (*undeclared, *streams, *found)
+    noted = await cautions(admin, account, steps, infos, listed, {info["config"]["name"]: info for info in strangers})
+    return Plan(profile=profile, steps=steps, cautions=noted, prune=prune)
+
+
+async def stream_or_none(admin: Admin, name: str) -> Json | None:
+    try:
+        return await admin.stream_info(name)
+    except StreamNotFound:
+        return None
+
+
+async def consumer_or_none(admin: Admin, stream: str, name: str) -> Json | None:
+    try:
+        info = await admin.consumer_info(stream, name)
+    except (StreamNotFound, ConsumerNotFound):
+        return None
+    return {**info, "config": with_filters(info["config"])}
+
+
+async def consumers_of(admin: Admin, stream: str) -> dict[str, Json]:
+    """Every consumer of a stream by name, its filters in one form."""
+    return {info["name"]: {**info, "config": with_filters(info["config"])} for info in await admin.consumers(stream)}
+
+
+def _plan_stream(name: str, declared: Json, info: Json | None, strangers: list[Json]) -> Change:
+    rivals = {
+        info["config"]["name"]: subject
+        for info in strangers
+        for subject in info["config"].get("subjects") or ()
+        if any(overlap(subject, own) for own in declared.get("subjects", ()))
+    }
+    why = "; ".join(f"stream {rival} captures {subject} already" for rival, subject in rivals.items())
+    if why:
+        why += ": the server keeps a message in one stream only, so narrow or remove that one yourself"
+    if info is None:
+        return Change(kind="impossible" if why else "create", stream=name, why=why, declared=declared)
+    found = differences(info["config"], declared, consumer=False)
+    kind: Kind = "unchanged" if not found else "impossible" if why or any(one.why for one in found) else "update"
+    return Change(kind=kind, stream=name, differences=found, why=why * bool(found), declared=declared, seen=info["config"])
+
+
+def _plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> Change:
+    if info is None:
+        return Change(kind="create", stream=stream, consumer=name, declared=declared)
+    found = differences(info["config"], declared, consumer=True)
+    kind: Kind = "unchanged" if not found else "impossible" if any(one.why for one in found) else "update"
+    return Change(kind=kind, stream=stream, consumer=name, differences=found, declared=declared, seen=info["config"])
+
+
+def _stranger(config: Json, prune: bool, roots: tuple[str, ...]) -> Change:
+    why = f"captures {', '.join(config.get('subjects') or ())}"
+    if prune and not _inside(config, roots):
+        return Change(kind="unknown", stream=config["name"], why=f"{why}, others' subjects too: never pruned", seen=config)
+    return Change(kind="delete" if prune else "unknown", stream=config["name"], why=why, seen=config)
+
+
+def _widens(step: Change) -> bool:
+    """Whether a stream takes more subjects than it had: done after those that let some go, which may be the same ones."""
+    there = (step.seen or {}).get("subjects") or ()
+    return not all(any(covers(old, subject) for old in there) for subject in step.declared.get("subjects", ()))
+
+
+async def _strangers(admin: Admin, roots: tuple[str, ...], declared: dict[str, Any]) -> list[Json]:
+    """Streams that capture something under `roots` and are not declared."""
+    found: dict[str, Json] = {}
+    for root in roots:
+        for subject in (root, f"{root}.>"):
+            for info in await admin.streams(subject):
+                if info["config"]["name"] not in declared:
+                    found[info["config"]["name"]] = info
+    return list(found.values())
+
+
+def _inside(config: Json, roots: tuple[str, ...]) -> bool:
+    """Whether a stream captures nothing but what is under `roots`."""
+    subjects = config.get("subjects") or ()
+    return bool(subjects) and all(any(one == root or covers(f"{root}.>", one) for root in roots) for one in subjects)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some subject matches both patterns."""
+    mine, theirs = one.split("."), other.split(".")
+    for a, b in zip(mine, theirs, strict=False):
+        if ">" in (a, b):
+            return True
+        if a != b and "*" not in (a, b):
+            return False
+    return len(mine) == len(theirs)
+
+
+def _require_level(account: Json, streams: dict[str, Json], consumers: dict[tuple[str, str], Json]) -> None:
+    level = account.get("api", {}).get("level", 0)
+    every = [(name, None, config) for name, config in streams.items()]
+    for stream, consumer, config in [*every, *((stream, name, config) for (stream, name), config in consumers.items())]:
+        for key, value in config.items():
+            setting = EVERY[consumer is not None].get(key)
+            needed = 0 if setting is None else setting.needs(value)
+            if needed > level:
+                what = f"stream {stream}" if consumer is None else f"consumer {consumer} of stream {stream}"
+                raise TopologyRefused(
+                    f"{what}: {key} needs API level {needed} ({_release(needed)}), and the server has {level} ({_release(level)}): "
+                    f"upgrade the server, or take {key} out of the spec",
+                    stream=stream,
+                    consumer=consumer,
+                )
+
+
+def _release(level: int) -> str:
+    return f"nats-server {_RELEASES[level]}" if level in _RELEASES else "nats-server of another release"

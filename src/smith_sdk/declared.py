@@ -1,0 +1,152 @@
+"""Streams and profiles as a spec declares them: plain values, with the names that nats-server's own JSON has for them.
+
+Sizes are bytes, durations seconds; None leaves a key to the server. `_core/settings.py` says what becomes of each key on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a stream may live: servers of `cluster` that have all `tags`."""
+
+    cluster: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class SubjectTransform(msgspec.Struct, frozen=True, kw_only=True):
+    """What matches `src` is stored under `dest`, which may say `{{wildcard(1)}}` or `{{partition(8,1)}}`."""
+
+    src: str
+    dest: str = ""
+
+
+class Republish(msgspec.Struct, frozen=True, kw_only=True):
+    """Whatever is stored on `src` is also sent to `dest` over core NATS, or only its headers."""
+
+    src: str
+    dest: str
+    headers_only: bool | None = None
+
+
+class External(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stream of another account or domain is reached: the prefix of its API, and of what it delivers."""
+
+    api: str
+    deliver: str | None = None
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that another one mirrors, or takes messages from. `opt_start_time` is RFC 3339."""
+
+    name: str
+    filter_subject: str | None = None
+    opt_start_seq: int | None = None
+    opt_start_time: str | None = None
+    external: External | None = None
+    subject_transforms: tuple[SubjectTransform, ...] = ()
+
+
+class ConsumerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """The most that consumers of a stream may ask for, and what they get that ask for nothing."""
+
+    max_ack_pending: int | None = None
+    inactive_threshold: float | None = None
+
+
+class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream as declared. Sizes are bytes, durations seconds; None leaves the key to the server."""
+
+    name: str
+    subjects: tuple[str, ...] = ()
+    retention: Literal["limits", "interest", "workqueue"] = "limits"
+    discard: Literal["old", "new"] = "old"
+    storage: Literal["file", "memory"] = "file"
+    replicas: int = 1
+    max_age: float | None = None
+    max_bytes: int | None = None
+    max_msgs: int | None = None
+    max_msg_size: int | None = None
+    duplicate_window: float | None = None
+    allow_direct: bool | None = None
+    deny_delete: bool | None = None
+    deny_purge: bool | None = None
+    description: str = ""
+    max_msgs_per_subject: int | None = None
+    discard_new_per_subject: bool | None = None
+    max_consumers: int | None = None
+    first_seq: int | None = None
+    compression: Literal["none", "s2"] | None = None
+    persist_mode: Literal["async"] | None = None
+    placement: Placement | None = None
+    allow_rollup_hdrs: bool | None = None
+    allow_msg_ttl: bool | None = None
+    subject_delete_marker_ttl: float | None = None
+    allow_atomic: bool | None = None
+    allow_batched: bool | None = None
+    allow_msg_schedules: bool | None = None
+    allow_msg_counter: bool | None = None
+    republish: Republish | None = None
+    subject_transform: SubjectTransform | None = None
+    mirror: Origin | None = None
+    sources: tuple[Origin, ...] = ()
+    consumer_limits: ConsumerLimits | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class StreamOverride(msgspec.Struct, frozen=True, kw_only=True):
+    """What one profile says otherwise about one stream; None says nothing."""
+
+    stream: str
+    replicas: int | None = None
+    storage: Literal["file", "memory"] | None = None
+    compression: Literal["none", "s2"] | None = None
+    placement: Placement | None = None
+    max_age: float | None = None
+    max_bytes: int | None = None
+    max_msgs: int | None = None
+    max_msgs_per_subject: int | None = None
+    max_msg_size: int | None = None
+    duplicate_window: float | None = None
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to run the topology: `replicas` of every stream; `fit` scales all `max_bytes` in proportion, to at most that sum;
+    `ages` multiplies every `max_age`. What `streams` says about one of them stands, and `fit` shares out what that leaves.
+    """
+
+    name: str
+    replicas: int = 1
+    fit: int | None = None
+    ages: float = 1.0
+    streams: tuple[StreamOverride, ...] = ()
+
+    def applied(self, specs: tuple[StreamSpec, ...]) -> tuple[StreamSpec, ...]:
+        """The streams as this profile has them."""
+        overrides = {one.stream: _said(one) for one in self.streams}
+        shared = sum(spec.max_bytes or 0 for spec in specs if "max_bytes" not in overrides.get(spec.name, {}))
+        factor = 1.0
+        if self.fit is not None:
+            left = self.fit - sum(overrides.get(spec.name, {}).get("max_bytes", 0) for spec in specs)
+            factor = min(1.0, max(0, left) / shared) if shared else 1.0
+        return tuple(self._applied(spec, overrides.get(spec.name, {}), factor) for spec in specs)
+
+    def _applied(self, spec: StreamSpec, override: dict[str, Any], factor: float) -> StreamSpec:
+        scaled = msgspec.structs.replace(
+            spec,
+            replicas=self.replicas,
+            max_bytes=None if spec.max_bytes is None else max(1, int(spec.max_bytes * factor)),
+            max_age=None if spec.max_age is None else spec.max_age * self.ages,
+        )
+        found = msgspec.structs.replace(scaled, **override)
+        if found.max_age and found.duplicate_window and found.duplicate_window > found.max_age:
+            return msgspec.structs.replace(found, duplicate_window=found.max_age)  # the server takes no longer one
+        return found
+
+
+def _said(override: StreamOverride) -> dict[str, Any]:
+    every = msgspec.structs.asdict(override)
+    return {key: value for key, value in every.items() if key != "stream" and value is not None}
