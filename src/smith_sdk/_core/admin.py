@@ -122,7 +122,7 @@ def api_error(
         return MessageNotFound(f"stream {stream} has no such message: {said}", **facts)
     kind, advice = _ADVICE.get(error.err_code, (TopologyRefused, _INVALID.get(error.err_code, "")))
     if error.err_code == _STREAM_CHANGE and verb.startswith("STREAM.UPDATE"):
-        kind, advice = ChangeRefused, "declare a stream of another name, or keep what it has"
+        kind, advice = ChangeRefused, "mend what contradicts itself, or declare a stream of another name for what cannot change"
     name = f"consumer {consumer} of stream {stream}" if consumer else f"stream {stream}"
     return kind(f"the server refused {name}: {said}{'; ' if advice else ''}{advice}", **facts)
 

@@ -83,6 +83,9 @@ def _plan_stream(name: str, declared: Json, info: Json | None, strangers: list[J
         why += ": the server keeps a message in one stream only, so narrow or remove that one yourself"
     if info is None:
         return Change(kind="impossible" if why else "create", stream=name, why=why, declared=declared)
+    age, window = declared.get("max_age", 0), info["config"].get("duplicate_window", 0)
+    if "duplicate_window" not in declared and 0 < age < window:
+        declared = {**declared, "duplicate_window": age}  # the server takes no longer one, and sets 2 minutes by itself
     found = differences(info["config"], declared, consumer=False)
     kind: Kind = "unchanged" if not found else "impossible" if why or any(one.why for one in found) else "update"
     return Change(kind=kind, stream=name, differences=found, why=why * bool(found), declared=declared, seen=info["config"])
