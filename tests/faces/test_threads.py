@@ -7,7 +7,6 @@ import concurrent.futures
 import threading
 from collections.abc import Callable
 
-import pytest
 from buses import health, read_intent
 from faces.children import Child
 from support import eventually
@@ -319,7 +318,6 @@ def test_two_threads_that_connect_one_bus_leave_it_connected(url: str) -> None:
     bus.close()
 
 
-@pytest.mark.xfail(strict=True, reason="the ack window's Event (_core/window.py) stays bound to the loop of the first connection")
 def test_a_bus_may_be_connected_again_and_closes_as_properly(deaf: EmbeddedServer, run: Run) -> None:
     body = """
         bus = SmithBus(url)

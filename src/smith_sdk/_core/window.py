@@ -38,6 +38,8 @@ log: Final = logging.getLogger("smith_sdk.publish")
 
 MSG_ID: Final = "Nats-Msg-Id"
 _TICK: Final = 0.1
+_BREATH: Final = 64
+"""After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
 _ACK_LATE: Final = (2.0, 4.0, 8.0)
 """Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
@@ -101,7 +103,7 @@ class AckWindow(Listener):
         self._prefix = ""
         self._cut = 0
         self._room: deque[asyncio.Future[None]] = deque()
-        self._empty = asyncio.Event()
+        self._emptied: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
@@ -171,6 +173,8 @@ class AckWindow(Listener):
         if self._timer is None:
             self._timer = loop.call_later(_TICK, self._tick)
         await self._send(token, entry, now)
+        if not token % _BREATH:
+            await asyncio.sleep(0)
         return future
 
     async def _wait_for_room(self, size: int, timeout: float, subject: str, msg_id: str) -> None:
@@ -223,8 +227,12 @@ class AckWindow(Listener):
             if self._room:
                 self._wake()
             if not self._pending:
-                self._empty.set()
+                self._tell_empty()
         return entry
+
+    def _tell_empty(self) -> None:
+        if self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
 
     def _wake(self) -> None:
         """Let those who wait go on once the window is at three quarters: waking for every slot would cost a switch a message."""
@@ -290,7 +298,7 @@ class AckWindow(Listener):
             if self._room:
                 self._wake()
             if not self._pending:
-                self._empty.set()
+                self._tell_empty()
             future = entry.future
             if not future.done():
                 future.set_result(ack)
@@ -402,9 +410,9 @@ class AckWindow(Listener):
         """Take nothing new, wait up to `timeout` seconds for what is under way, and end the rest as unconfirmed."""
         self._closed = self._closed or BusClosed("the bus is closing")
         if self._pending:
-            self._empty.clear()
-            await asyncio.wait({waiting := asyncio.ensure_future(self._empty.wait())}, timeout=timeout)
-            waiting.cancel()
+            self._emptied = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._emptied}, timeout=timeout)
+            self._emptied = None
         self.on_close(self._closed)
         if self._timer is not None:
             self._timer.cancel()

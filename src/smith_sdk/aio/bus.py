@@ -295,21 +295,26 @@ class AsyncSmithBus:
         `outcomes` has an acknowledgement or an error for each.
         """
         outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
-        for envelope in envelopes:
-            try:
-                outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout, retry))
-            except SmithError as error:
-                outcomes.append(error)
         acks: list[PubAck] = []
-        for index, outcome in enumerate(outcomes):
-            if isinstance(outcome, asyncio.Future):
+        try:
+            for envelope in envelopes:
                 try:
-                    outcome = outcomes[index] = await outcome
+                    outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout, retry))
                 except SmithError as error:
-                    outcomes[index] = error
-                    continue
-            if isinstance(outcome, PubAck):
-                acks.append(outcome)
+                    outcomes.append(error)
+            for index, outcome in enumerate(outcomes):
+                if isinstance(outcome, asyncio.Future):
+                    try:
+                        outcomes[index] = ack = await outcome
+                    except SmithError as error:
+                        outcomes[index] = error
+                    else:
+                        acks.append(ack)
+        except BaseException:  # given up: nobody will ask for what is still under way
+            for outcome in outcomes:
+                if isinstance(outcome, asyncio.Future) and not outcome.cancel() and not outcome.cancelled():
+                    outcome.exception()
+            raise
         if len(acks) < len(outcomes):
             raise PublishManyError(tuple(one for one in outcomes if not isinstance(one, asyncio.Future)))
         return acks
