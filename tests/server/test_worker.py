@@ -225,6 +225,57 @@ async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
         assert most == 5
 
 
+async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        release, started = asyncio.Event(), 0
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            nonlocal started
+            started += 1
+            await release.wait()
+
+        await put(bus, *map(str, range(40)))
+        async with working(bus, handle, concurrency=8):
+            try:
+                await eventually_async(lambda: started == 8)
+                await others_take(bus, 32)
+            finally:
+                release.set()
+
+
+async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_breaks_off() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        release, started, most = asyncio.Event(), 0, 0
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            nonlocal started, most
+            started += 1
+            if worker._loop is not None:
+                most = max(most, worker._loop._limit)
+            if started > 500:
+                await release.wait()
+
+        await put(bus, *map(str, range(700)))
+        async with working(bus, handle, concurrency=4) as worker:
+            try:
+                await eventually_async(lambda: started == 504)
+                assert 4 < most <= 4 + spec.prefetch
+                await others_take(bus, 196)
+                assert started == 504
+            finally:
+                release.set()
+
+
+async def others_take(bus: AsyncSmithBus, count: int) -> None:
+    """So many messages are there for another reader, well before any ack wait is over."""
+    async with asyncio.timeout(spec.ack_wait / 2):
+        while count:
+            taken = await bus.consumer(spec).fetch(min(count, 20), timeout=1)
+            count -= len(taken)
+            for message in taken:
+                await message.ack_sync()
+
+
 async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot() -> None:
     async with AsyncSmithBus.embedded() as bus:
         release, seven = asyncio.Event(), asyncio.Barrier(7)

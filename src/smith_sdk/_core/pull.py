@@ -8,6 +8,10 @@ and after a reconnect, a leadership change or a server's shutdown, the loop asks
 nor how many bytes were left of one that its number of messages has ended; so with `max_bytes` one request stands at a time, and what
 is asked for is what there is room for just then. A message that is larger than all of `max_bytes` is asked for alone.
 
+With `beyond`, up to so many more than `capacity` are asked for, but only what will be started within `_SOON` at the pace of late: a
+reader that empties its slots faster than the server can fill them is not held up, and a slow one holds no more than it has slots. What
+waits all the same, since that pace broke off, is given back.
+
 A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
 before the server has confirmed that nothing more will come to it.
 """
@@ -45,6 +49,7 @@ EXPIRES: Final = 30.0
 HEARTBEAT: Final = 5.0
 _LEAVING: Final = 1.0
 """Seconds that the server has to confirm that it sends no more; without its word, what is on its way is left to the ack wait."""
+_SOON: Final = 0.005
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 ACK: Final = b"+ACK"
@@ -75,6 +80,7 @@ class PullLoop(Listener):
         *,
         capacity: int,
         max_bytes: int | None = None,
+        beyond: int = 0,
         refill_at: int | None = None,
         ack_wait: float = 30.0,
         expires: float = EXPIRES,
@@ -87,7 +93,12 @@ class PullLoop(Listener):
         self._diagnose = diagnose
         self._capacity = capacity
         self._max_bytes = max_bytes
-        self._refill_at = capacity // 2 if refill_at is None else refill_at
+        self._refill_at = self._least = capacity // 2 if refill_at is None else refill_at
+        self._beyond = beyond
+        self._limit = capacity
+        self._handled = 0
+        self._pace_since = (0, 0.0)
+        """How many were handled at which time: what the pace is measured from."""
         self._ack_wait = ack_wait
         self._expires = expires
         self._heartbeat = heartbeat
@@ -110,6 +121,8 @@ class PullLoop(Listener):
         self._stopping = False
         self._asking = False
         self._failures = 0
+        self._heard = False
+        """Since `_tend` looked last; the clock is not read for every message."""
         self._heard_at = 0.0
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -128,8 +141,10 @@ class PullLoop(Listener):
 
     # ---- handing out
 
-    def take(self) -> RawMessage | None:
-        """The next message if one is here."""
+    def take(self, done: int = 0) -> RawMessage | None:
+        """The next message if one is here; `done` that were handed out before need no slot any more."""
+        if done:
+            self.done(done)
         if self._buffer:
             self._handed_out += 1
             return self._buffer.popleft()
@@ -161,6 +176,7 @@ class PullLoop(Listener):
 
     def done(self, count: int = 1) -> None:
         """`count` messages that were handed out need no slot any more."""
+        self._handled += count
         self._handed_out -= count
         if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
             self._refill_if_low()
@@ -176,7 +192,10 @@ class PullLoop(Listener):
     async def _ask(self) -> None:
         """Ask for what there is room for. One task at a time: messages that finish together are asked for together."""
         self._asking = False
-        count = self._capacity - self._requested - self._handed_out - len(self._buffer)
+        now = asyncio.get_running_loop().time()
+        if self._beyond:
+            self._keep_pace(now)
+        count = self._limit - self._requested - self._handed_out - len(self._buffer)
         if count <= 0 or self._subscription is None or not self._connected:
             return
         request = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
@@ -190,7 +209,7 @@ class PullLoop(Listener):
                 request["max_bytes"] = self._max_bytes - held
                 self._untouched = 0 if held else count
         if self._requested == 0:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = now
         self._requested += count
         request["batch"] = count
         try:
@@ -199,6 +218,13 @@ class PullLoop(Listener):
             self._end(error)
         except ConnectionLost:
             return  # on_reconnect asks again
+
+    def _keep_pace(self, now: float) -> None:
+        handled, since = self._pace_since
+        self._pace_since = self._handled, now
+        soon = (self._handled - handled) * _SOON / max(now - since, 1e-4)
+        self._limit = self._capacity + min(self._beyond, int(soon))
+        self._refill_at = max(self._least, self._limit // 2)
 
     def _ask_later(self) -> None:
         """Ask again after a backoff; the requests that were out are void."""
@@ -209,14 +235,13 @@ class PullLoop(Listener):
     # ---- what comes
 
     def _on_message(self, message: RawMessage) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        headers = message.headers
-        if headers is not None and "Status" in headers and not message.data and not message.reply:
-            self._on_status(headers)
-            return
+        self._heard = True
         if not message.reply:
+            if message.headers is not None and "Status" in message.headers:
+                self._on_status(message.headers)
             return
-        self._requested = max(0, self._requested - 1)
+        if self._requested:
+            self._requested -= 1
         self._failures = 0
         if self._stopping:
             self._late.append(message)
@@ -318,8 +343,13 @@ class PullLoop(Listener):
         pause = min(self._heartbeat / 2, self._ack_wait / 3)
         extended_at = loop.time()
         while self._error is None:
+            handled = self._handled
             await asyncio.sleep(pause)
             now = loop.time()
+            if self._heard:
+                self._heard, self._heard_at = False, now
+            if self._beyond and self._buffer and self._handled == handled:
+                await self._unload()
             if self._connected and self._requested and now - self._heard_at > 2 * self._heartbeat:
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
@@ -339,6 +369,21 @@ class PullLoop(Listener):
                 self._end(error)
                 return
         self._refill()
+
+    async def _unload(self) -> None:
+        """Give back what is buffered, and what is on its way: it may find a reader with a free slot elsewhere."""
+        async with self._moving:
+            await self._leave()
+            self._limit, self._refill_at = self._capacity, self._least
+            waiting = tuple(self._buffer)
+            self._buffer.clear()
+            await self._answer(waiting, NAK)
+            if self._stopping:
+                return
+            try:
+                await self._listen()
+            except BusClosed as error:
+                self._end(error)
 
     async def leave(self) -> None:
         """Ask for no more. When it returns, all that the server has sent is here. Safe to repeat."""

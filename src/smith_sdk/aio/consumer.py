@@ -142,10 +142,16 @@ class Messages(Generic[M_co, S_co]):
         return self
 
     async def __anext__(self) -> Message[M_co, S_co]:
-        raw = await self._next()
+        loop, raw = self._loop, None
+        if loop is not None:
+            out, self._out = self._out, 0
+            raw = loop.take(out)
         if raw is None:
-            raise StopAsyncIteration
-        return self._made(raw)
+            raw = await self._next()
+            if raw is None:
+                raise StopAsyncIteration
+        self._out = 1
+        return Message(raw, self._session)
 
     async def _next(self) -> RawMessage | None:
         loop = self._loop
@@ -153,12 +159,8 @@ class Messages(Generic[M_co, S_co]):
             if self._stopped:
                 return None
             loop = await self._start()
-        if self._out:
-            loop.done(self._out)
-            self._out = 0
-        raw = loop.take() or await loop.next()
-        self._out = 0 if raw is None else 1
-        return raw
+        out, self._out = self._out, 0
+        return loop.take(out) or await loop.next()
 
     async def _batch(self, limit: int) -> None:
         """Put what is here into `_here`: at least one message, none at the end. For the blocking face."""

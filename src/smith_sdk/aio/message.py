@@ -13,7 +13,7 @@ from .._core.connection import RawMessage
 from .._core.pull import ACK, IN_PROGRESS, NAK, TERM
 from .._core.session import Session
 from ..contract import M_co, Metadata, Received, S_co
-from ..errors import NotAcknowledgeable
+from ..errors import NotAcknowledgeable, SmithError
 from ..options import seconds
 
 __all__ = ["Message"]
@@ -102,7 +102,16 @@ class Message(Received[M_co, S_co]):
     def _verdict(self, answer: bytes) -> Awaitable[None]:
         self._check()
         self._answered = True
-        return self._session.connection.publish(self._raw.reply, answer)
+        return self._send(answer)
+
+    async def _send(self, answer: bytes) -> None:
+        connection, reply = self._session.connection, self._raw.reply
+        try:
+            await connection.hand_over(reply, answer, "", None)
+        except SmithError:
+            raise
+        except Exception:  # nats-py's own, which the checked way makes good or gives its name
+            await connection.publish(reply, answer)
 
     def _check(self) -> None:
         if self._answered:
@@ -114,20 +123,30 @@ class Message(Received[M_co, S_co]):
         return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"
 
 
-def _metadata(raw: RawMessage) -> Metadata:
+def delivered(raw: RawMessage) -> int:
+    """How often a message of a stream was delivered: `metadata.num_delivered` for the hot path."""
+    return int(_facts(raw)[2])
+
+
+def _facts(raw: RawMessage) -> list[str]:
     """Read the ack subject: $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>[.<token>]."""
     tokens = raw.reply.split(".")
-    if tokens[:2] == ["$JS", "ACK"]:
-        facts = tokens[2:9] if len(tokens) == 9 else tokens[4:11]
-        if len(facts) == 7:
-            stream, consumer, delivered, stream_seq, consumer_seq, time, pending = facts
-            return Metadata(
-                stream=stream,
-                consumer=consumer,
-                num_delivered=int(delivered),
-                stream_seq=int(stream_seq),
-                consumer_seq=int(consumer_seq),
-                timestamp=int(time),
-                num_pending=int(pending),
-            )
+    if tokens[:2] != ["$JS", "ACK"]:
+        return []
+    return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
+
+
+def _metadata(raw: RawMessage) -> Metadata:
+    facts = _facts(raw)
+    if len(facts) == 7:
+        stream, consumer, delivered, stream_seq, consumer_seq, time, pending = facts
+        return Metadata(
+            stream=stream,
+            consumer=consumer,
+            num_delivered=int(delivered),
+            stream_seq=int(stream_seq),
+            consumer_seq=int(consumer_seq),
+            timestamp=int(time),
+            num_pending=int(pending),
+        )
     raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it has no place in a stream")

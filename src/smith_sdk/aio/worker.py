@@ -29,7 +29,7 @@ from ..contract import AnySubject, ConsumerSpec, Envelope, MessageT, Payload
 from ..errors import ContractError, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
 from ..options import RetryPolicy, whole
 from .consumer import pull_loop
-from .message import Message
+from .message import Message, delivered
 
 if TYPE_CHECKING:
     from .bus import AsyncSmithBus
@@ -131,7 +131,9 @@ class Worker(Generic[MessageT, SubjectT]):
             self._stopping.clear()
             return
         with _signals(self._stopping.set):
-            loop = self._loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=self._concurrency - 1)
+            slots_free_at = self._concurrency - 1
+            loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=slots_free_at, beyond=self.spec.prefetch)
+            self._loop = loop
             self._session.attach(self.stop)
             slots: list[asyncio.Task[None]] = []
             self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"smith-{self.spec.name}")
@@ -189,7 +191,7 @@ class Worker(Generic[MessageT, SubjectT]):
         message: Message[Any, Any] = Message(raw, self._session)
         self._running.add(message)
         try:
-            await self._judge(message)
+            await self._judge(message, raw)
         except asyncio.CancelledError:
             if not message._answered and not self._threaded:  # a thread cannot be cancelled: it may still finish
                 with contextlib.suppress(SmithError):
@@ -203,13 +205,13 @@ class Worker(Generic[MessageT, SubjectT]):
         finally:
             self._running.discard(message)
 
-    async def _judge(self, message: Message[Any, Any]) -> None:
+    async def _judge(self, message: Message[Any, Any], raw: RawMessage) -> None:
         try:
             message.payload  # noqa: B018 -- decodes, and remembers
         except ContractError as error:
             await self._on_undecodable(message, error)
             return
-        attempts, most = message.metadata.num_delivered, self._retry.max_attempts
+        attempts, most = delivered(raw), self._retry.max_attempts
         if 0 < most < attempts:
             await self._try_alone(message, attempts)
             return
