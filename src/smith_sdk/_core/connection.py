@@ -19,6 +19,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
+from nats.protocol.parser import Parser
 
 from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SlowConsumer, SmithError
 from ..options import Auth, Backoff
@@ -92,6 +93,19 @@ class Subscription:
                 log.debug("unsubscribe from %s: %s", self.subject, error)
 
 
+class _Parser(Parser):
+    """nats-py's parser. What it cannot read ends the link; left to itself, it would end the read loop and keep the link."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        try:
+            await super().parse(data)
+        except (nats.errors.Error, OSError):
+            raise
+        except Exception as error:
+            log.warning("what the server sent cannot be read: %s", type(error).__name__)
+            raise nats.errors.ProtocolError from error
+
+
 class _Client(Client):
     """nats-py's client as one link: it connects once, and says when it is `over`.
 
@@ -104,6 +118,7 @@ class _Client(Client):
         self.server = server
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_lame = False
+        self._ps = _Parser(self)
         self._tls_only = tls_only
         self._pings: set[asyncio.Future[None]] = set()
 
@@ -251,6 +266,7 @@ class Connection(Supervisor[_Client]):
 
     async def _settle(self, client: _Client, timeout: float) -> None:
         settling = asyncio.ensure_future(client.settle())
+        settling.add_done_callback(forget)
         await asyncio.wait((settling, client.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if settling.done() and not settling.cancelled() and settling.exception() is None:
             return
@@ -336,6 +352,7 @@ class Connection(Supervisor[_Client]):
             while missing := [one for one in self._subscriptions if one._client is not link]:
                 for subscription in missing:
                     await subscription._attach(link)
+                await self._confirm(link)
             while self._held:
                 await self._send_held(link)
         except nats.errors.Error as error:
@@ -346,6 +363,15 @@ class Connection(Supervisor[_Client]):
         log.info("connected to %s", link.server.url)
         self._become("connected", f"connected to {link.server.url}")
         self._tell(lambda listener: listener.on_reconnect())
+
+    async def _confirm(self, link: _Client) -> None:
+        """Have the server's word that what was subscribed is in force."""
+        settling = asyncio.ensure_future(link.settle())
+        settling.add_done_callback(forget)
+        await asyncio.wait((settling, link.over), timeout=self._connect_timeout, return_when=asyncio.FIRST_COMPLETED)
+        if not settling.done():
+            settling.cancel()
+            raise LinkError("it does not answer")
 
     async def _send_held(self, link: _Client) -> None:
         held = self._held.popleft()

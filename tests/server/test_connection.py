@@ -1,0 +1,563 @@
+"""The connection on real servers and real faults: states, dead and stuck links, several servers, lame ducks, waiting, closing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, health, log_entry, read_intent
+from chaos.cluster import Cluster
+from chaos.proxy import Direction, Proxy, hold_port, port_of
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
+from smith_sdk.errors import (
+    AuthenticationError,
+    BusClosed,
+    ConnectError,
+    ConnectionLost,
+    DeadlineExceeded,
+    OptionsError,
+    PermissionDenied,
+    PublishUnconfirmed,
+)
+from smith_sdk.server import EmbeddedServer
+
+raw = subjects.intents.raw
+INTERVAL = 0.4
+DEAD = 2.25 * INTERVAL
+
+
+@pytest.fixture(autouse=True)
+def only_our_own_words(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """nats-py and asyncio must have nothing to complain about, whatever happens to the link."""
+    caplog.set_level(logging.INFO)
+    yield
+    strange = [one for one in caplog.get_records("call") if not one.name.startswith("smith_sdk") and one.levelno > logging.INFO]
+    assert not strange, [f"{one.name}: {one.getMessage()}" for one in strange]
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A free port that nobody else is given."""
+    with hold_port() as holder:
+        yield holder.getsockname()[1]
+
+
+def state(bus: Any) -> str:
+    return str((bus if isinstance(bus, AsyncSmithBus) else bus.inner).state)
+
+
+async def request(bus: AsyncSmithBus) -> None:
+    """A round trip through the server."""
+    await bus._session.replies.barrier(timeout=5)
+
+
+# ---- states
+
+
+async def test_the_states_are_told_as_they_change(face: Face, make_server: Any) -> None:
+    server = make_server()
+    bus = face.bus(server.url)
+    assert state(bus) == "closed"
+    changes = (bus if face.is_async else bus.inner).states()
+    await bus.connect()
+    assert state(bus) == "connected"
+    following = asyncio.ensure_future(follow(changes))
+    await asyncio.to_thread(server.kill)
+    await eventually_async(lambda: state(bus) == "reconnecting")
+    await asyncio.to_thread(server.start)
+    await eventually_async(lambda: state(bus) == "connected")
+    await bus.close()
+    assert state(bus) == "closed"
+    told = await asyncio.wait_for(following, 5)
+    assert [change.state for change in told] == ["connecting", "connected", "reconnecting", "connected", "closed"]
+    assert all(change.server == server.url for change in told)
+    assert server.url in told[2].reason
+    assert "lost" in told[2].reason
+
+
+async def follow(changes: Any) -> list[Any]:
+    if hasattr(changes, "__anext__"):
+        return [change async for change in changes]
+    return await asyncio.to_thread(follow_blocking, changes)
+
+
+def follow_blocking(changes: Any) -> list[Any]:
+    told = []
+    with contextlib.suppress(BusClosed):  # the portal may be gone before the iteration sees its end
+        for change in changes:
+            told.append(change)
+    return told
+
+
+async def test_a_slow_reader_of_states_gets_the_latest(nats_url: str) -> None:
+    bus = AsyncSmithBus(nats_url)
+    changes = bus.states()
+    for _ in range(30):
+        await bus.connect()
+        await bus.close()
+        bus._connection.add_listener(changes._watch)
+    told = [change.state async for change in changes]
+    assert len(told) == 64
+    assert told[-3:] == ["connecting", "connected", "closed"]
+
+
+async def test_who_stops_listening_hears_no_more(nats_url: str) -> None:
+    bus = AsyncSmithBus(nats_url)
+    changes = bus.states()
+    waiting = asyncio.ensure_future(follow(changes))
+    await asyncio.sleep(0)
+    await changes.stop()
+    assert await asyncio.wait_for(waiting, 1) == []
+    await bus.connect()
+    await bus.close()
+    assert await follow(changes) == []
+
+
+# ---- links that die without a word
+
+
+@pytest.mark.parametrize("unsent", [0, 4_000_000])
+@pytest.mark.parametrize("direction", ["both", "to_server", "to_client"])
+@pytest.mark.parametrize("fault", ["deafen", "stall"])
+async def test_a_dead_link_is_noticed_and_replaced(make_server: Any, fault: str, direction: Direction, unsent: int) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(proxy.url, ping_interval=INTERVAL, connect_timeout=1) as bus, AsyncSmithBus(server.url) as other:
+            await bus.streams.apply(profile="dev")
+            changes = bus.states()
+            messages = bus.consumer(consumers.admission).messages()
+            taking = asyncio.ensure_future(anext(messages))
+            async with bus.subscribe(subjects.events.health.filter()) as events:
+                getattr(proxy, fault)(direction)
+                began = time.monotonic()
+                futures = []
+                while unsent > 0:
+                    intent = read_intent("x" * 100_000)
+                    futures.append(asyncio.ensure_future(bus.publish(raw.of(intent), intent, timeout=30)))
+                    unsent -= 100_000
+                change = await asyncio.wait_for(anext(changes), 5)
+                if change.state == "degraded":  # but where the faulty direction is not the one that would tell at once
+                    assert time.monotonic() - began >= INTERVAL
+                    change = await asyncio.wait_for(anext(changes), 5)
+                assert change.state == "reconnecting"
+                assert time.monotonic() - began < DEAD + 0.5
+                proxy.hear()
+                assert (await asyncio.wait_for(anext(changes), 5)).state in ("connected", "reconnecting")
+                # What was under way arrives, the subscription hears, the pull goes on.
+                acks = await asyncio.wait_for(asyncio.gather(*futures), 20)
+                assert len({ack.seq for ack in acks}) == len(acks)
+                event = health()
+                await other.publish(subjects.events.health.of(event), event)
+                assert (await asyncio.wait_for(anext(events), 5)).payload == event
+                if not futures:
+                    intent = read_intent()
+                    await other.publish(raw.of(intent), intent)
+                await asyncio.wait_for(taking, 10)
+            await messages.stop()
+
+
+async def test_by_default_a_dead_link_is_noticed_within_25_seconds(nats_url: str) -> None:
+    with Proxy(nats_url) as proxy:
+        async with AsyncSmithBus(proxy.url) as bus:
+            changes = bus.states()
+            proxy.deafen()
+            began = time.monotonic()
+            told = [(await asyncio.wait_for(anext(changes), 30), time.monotonic() - began) for _ in range(2)]
+            assert [change.state for change, _ in told] == ["degraded", "reconnecting"]
+            assert told[0][1] >= 10
+            assert told[1][1] < 25
+            proxy.hear()
+
+
+async def test_a_late_answer_ends_the_degraded_state(make_server: Any) -> None:
+    with Proxy(make_server().url) as proxy:
+        async with AsyncSmithBus(proxy.url, ping_interval=1.0) as bus:
+            changes = bus.states()
+            proxy.stall()
+            assert (await asyncio.wait_for(anext(changes), 3)).state == "degraded"
+            proxy.hear()
+            assert (await asyncio.wait_for(anext(changes), 3)).state == "connected"
+            await request(bus)
+
+
+async def test_a_link_on_which_nonsense_comes_is_replaced(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A peer that is no nats-server any more after the handshake, the first time."""
+    links = ended = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal links, ended
+        links += 1
+        writer.write(b'INFO {"server_id":"x","version":"2.15.0","max_payload":1000,"headers":true}\r\n')
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"PING\r\n"):
+                writer.write(b"PONG\r\n" + (b"INFO {nonsense}\r\n" if links == 1 else b""))
+        writer.close()
+        ended += 1
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        bus = AsyncSmithBus(f"nats://127.0.0.1:{port}")
+        await bus.connect()
+        await eventually_async(lambda: links == 2 and bus.state == "connected", 3)
+        assert "cannot be read" in caplog.text
+        await bus.close(timeout=1)
+        await eventually_async(lambda: ended == links)
+
+
+# ---- several servers
+
+
+async def test_the_first_server_that_answers_is_taken(make_server: Any, port: int) -> None:
+    server = make_server()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        dead, deaf = f"nats://127.0.0.1:{port}", f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        async with AsyncSmithBus([dead, deaf, server.url], connect_timeout=2) as bus:
+            assert bus.url == server.url
+        with pytest.raises(ConnectError, match=f"{dead}.*{deaf}") as caught:
+            await AsyncSmithBus([dead, deaf], connect_timeout=0.5).connect()
+        assert "ConnectionRefusedError" in str(caught.value)
+        assert "no answer within" in str(caught.value)
+
+
+async def test_credentials_are_refused_when_nobody_takes_them(make_server: Any, port: int) -> None:
+    strict = make_server(config='authorization { user: "me", password: "right-one" }', jetstream=False)
+    open_to_all, dead = make_server(jetstream=False), f"nats://127.0.0.1:{port}"
+    wrong = Auth(user="me", password="wrong-one")
+    async with AsyncSmithBus([strict.url, open_to_all.url], auth=wrong) as bus:
+        assert bus.url == open_to_all.url
+    for urls in ([strict.url], [strict.url, dead], [dead, strict.url]):
+        with pytest.raises(AuthenticationError, match=f"^{strict.url} refused") as caught:
+            await AsyncSmithBus(urls, auth=wrong).connect()
+        assert caught.value.url == strict.url
+        assert "-one" not in str(caught.value)
+
+
+async def test_another_server_takes_over(face: Face, make_server: Any) -> None:
+    one, two = make_server(jetstream=False), make_server(jetstream=False)
+    entry = log_entry()
+    async with face.bus([one.url, two.url]) as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+        assert url(bus) == one.url
+        await asyncio.to_thread(one.kill)
+        await eventually_async(lambda: state(bus) == "connected")
+        assert url(bus) == two.url
+        await bus.emit(subjects.logs.errors.of(entry), entry)
+        assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
+
+
+def url(bus: Any) -> str:
+    return str((bus if isinstance(bus, AsyncSmithBus) else bus.inner).url)
+
+
+async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) -> None:
+    """Two nodes that know each other; the bus is told of one."""
+    with hold_port() as holder:
+        routes = [port, holder.getsockname()[1]]
+        nodes = [
+            make_server(
+                config=f'server_name: n{number}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
+                f'routes: ["nats://127.0.0.1:{routes[1 - number]}"] }}',
+                jetstream=False,
+            )
+            for number in range(2)
+        ]
+
+        async def both_known() -> bool:
+            async with AsyncSmithBus(nodes[0].url) as bus:
+                return len(bus._connection._rota.round()) == 2
+
+        await eventually_async(both_known, 20, interval=0.1)
+        async with AsyncSmithBus(nodes[0].url) as bus:
+            await asyncio.to_thread(nodes[0].kill)
+            await eventually_async(lambda: bus.url == nodes[1].url and bus.state == "connected", 15)
+            await request(bus)
+
+
+async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver answers with an address where nobody answers, and one that does; each has its share of the time."""
+    server = make_server()
+    there = port_of(server.url)
+    loop = asyncio.get_running_loop()
+    resolve = loop.getaddrinfo
+
+    async def two(host: str, *args: Any, **options: Any) -> Any:
+        found = await resolve("127.0.0.1" if host == "bus.example" else host, *args, **options)
+        return [(*one[:4], ("127.0.0.2", there)) for one in found] + found if host == "bus.example" else found
+
+    with socket.create_server(("127.0.0.2", there)):  # takes connections, and never says a word
+        monkeypatch.setattr(loop, "getaddrinfo", two)
+        async with AsyncSmithBus(f"nats://bus.example:{there}", connect_timeout=1) as bus:
+            assert bus.url == f"nats://bus.example:{there}"
+            await request(bus)
+    with pytest.raises(ConnectError, match="not resolved"):
+        await AsyncSmithBus("nats://no-such-host.invalid", connect_timeout=3).connect()
+
+
+async def test_an_ipv6_address(make_server: Any) -> None:
+    target = port_of(make_server().url)
+    open_links = 0
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_links
+        open_links += 1
+        inner, outer = await asyncio.open_connection("127.0.0.1", target)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        with contextlib.suppress(ConnectionError):
+            await asyncio.gather(pump(reader, outer), pump(inner, writer))
+        open_links -= 1
+
+    async with await asyncio.start_server(relay, "::1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with AsyncSmithBus(f"nats://[::1]:{port}") as bus:
+            assert bus.url == f"nats://[::1]:{port}"
+            await request(bus)
+        await eventually_async(lambda: not open_links)
+
+
+# ---- lame duck
+
+
+SHORT = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"'
+
+
+async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) -> None:
+    lame, other = make_server(config=SHORT, jetstream=False), make_server(jetstream=False)
+    entry = log_entry()
+    async with face.bus([lame.url, other.url]) as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+        session = (bus if face.is_async else bus.inner._aio)._session
+        changes = (bus if face.is_async else bus.inner).states()
+        assert url(bus) == lame.url
+        os.kill(lame.pid, signal.SIGUSR2)
+        await eventually_async(lambda: url(bus) == other.url and state(bus) == "connected")
+        assert lame.running  # it was left, it did not cut
+        await bus.emit(subjects.logs.errors.of(entry), entry)
+        assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
+        assert session.connection.is_up
+        told = [await asyncio.to_thread(next, changes) if not face.is_async else await anext(changes) for _ in range(2)]
+        assert [change.state for change in told] == ["degraded", "connected"]
+        assert "lame duck" in told[0].reason
+
+
+async def test_a_move_loses_nothing_that_is_under_way(tmp_path: Path) -> None:
+    with Cluster(tmp_path) as cluster:
+        async with AsyncSmithBus(cluster.urls) as bus:
+            await bus.streams.apply(profile="dev")
+            taken: set[str] = set()
+            intents: list[Any] = []
+            moved = asyncio.Event()
+
+            async def publish() -> None:
+                while not (moved.is_set() and len(intents) > 1000):
+                    one = read_intent()
+                    intents.append(one)
+                    await bus.publish(raw.of(one), one, timeout=20)
+
+            async def ask() -> None:
+                while not moved.is_set():
+                    await request(bus)  # none of them may end in ConnectionLost
+
+            async def take() -> None:
+                async with bus.consumer(consumers.admission).messages() as messages:
+                    while not (moved.is_set() and working[0].done() and len(taken) == len(intents)):
+                        message = await anext(messages)
+                        taken.add(message.payload.id)
+                        await message.ack_sync()
+
+            working = [asyncio.ensure_future(work()) for work in (publish, publish, ask)]
+            taking = asyncio.ensure_future(take())
+            await eventually_async(lambda: len(taken) > 100)
+            here = next(node for node in cluster.nodes if node.url == bus.url)
+            os.kill(here.server.pid or 0, signal.SIGUSR2)
+            await eventually_async(lambda: bus.url != here.url and bus.state == "connected", 20)
+            moved.set()
+            await asyncio.wait_for(asyncio.gather(*working), 30)
+            await eventually_async(lambda: {one.id for one in intents} == taken, 40)
+            taking.cancel()
+
+
+async def test_a_lame_duck_without_another_server_is_kept_until_it_cuts(make_server: Any) -> None:
+    server = make_server(config=SHORT, jetstream=False)
+    async with AsyncSmithBus(server.url) as bus:
+        changes = bus.states()
+        os.kill(server.pid, signal.SIGUSR2)
+        assert (await asyncio.wait_for(anext(changes), 5)).state == "degraded"
+        await request(bus)
+        assert (await asyncio.wait_for(anext(changes), 40)).state == "reconnecting"
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+        assert (await asyncio.wait_for(anext(changes), 10)).state == "connected"
+
+
+# ---- waiting for a server
+
+
+async def test_waiting_for_a_server_that_comes_later(face: Face, tmp_path: Path, port: int) -> None:
+    with EmbeddedServer(tmp_path, port=port) as server:
+        async with AsyncSmithBus(server.url) as other:
+            await other.streams.apply(profile="dev")
+    bus = face.bus(server.url, connect_mode="wait")
+    began = time.monotonic()
+    await bus.connect()
+    assert time.monotonic() - began < 0.5
+    assert state(bus) == "connecting"
+    entry, intent = log_entry(), read_intent()
+    with pytest.raises(PublishUnconfirmed):
+        await bus.publish(raw.of(intent), intent, timeout=0.3)
+    with pytest.raises(DeadlineExceeded):
+        await bus.consumer(consumers.admission).info()
+    publishing = asyncio.ensure_future(bus.publish(raw.of(intent), intent, timeout=20))
+    await bus.emit(subjects.logs.errors.of(entry), entry)
+    messages = bus.consumer(consumers.admission).messages()
+    taking = asyncio.ensure_future(anext(messages))
+    await asyncio.to_thread(server.start)
+    try:
+        assert (await asyncio.wait_for(publishing, 15)).stream == "SDLC_RAW"
+        assert (await asyncio.wait_for(taking, 15)).payload == intent
+        assert state(bus) == "connected"
+        await messages.stop()
+        await bus.close()
+    finally:
+        await asyncio.to_thread(server.stop)
+
+
+async def test_what_was_held_is_sent_in_order_and_is_bounded(tmp_path: Path, port: int) -> None:
+    bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
+    await bus.connect()
+    got: list[bytes] = []
+    await bus._connection.subscribe("held", lambda message: got.append(message.data))
+    sent = [str(number).encode() + b" " * 1000 for number in range(2000)]
+    for data in sent:
+        await bus._connection.publish("held", data)
+    with pytest.raises(ConnectionLost, match="no room"):
+        await bus._connection.publish("held", b"x" * 200_000)
+    with EmbeddedServer(tmp_path, port=port, jetstream=False):
+        await eventually_async(lambda: got == sent)
+        await bus.close()
+
+
+async def test_refused_credentials_end_the_waiting(face: Face, make_server: Any) -> None:
+    server = make_server(config='authorization { user: "me", password: "right-one" }')
+    bus = face.bus(server.url, auth=Auth(user="me", password="wrong-one"), connect_mode="wait")
+    await bus.connect()
+    intent = read_intent()
+    await eventually_async(lambda: state(bus) == "closed")
+    for call in (
+        lambda: bus.publish(raw.of(intent), intent),
+        lambda: bus.consumer(consumers.admission).info(),
+        lambda: bus.emit(subjects.logs.errors.of(log_entry()), log_entry()),
+    ):
+        with pytest.raises(AuthenticationError, match=server.url):
+            await call()
+    await bus.close()
+
+
+# ---- permissions, and credentials that end
+
+
+async def test_a_forbidden_subject_is_told_to_the_call_that_uses_it(face: Face, make_server: Any) -> None:
+    server = make_server(
+        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
+        ' publish: { deny: ["smith.intents.raw.>", "$JS.API.CONSUMER.INFO.>"] }, subscribe: { deny: "smith.logs.>" } } } ] }'
+    )
+    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
+        await other.streams.apply(profile="dev")
+    async with face.bus(server.url, auth=Auth(user="some", password="x")) as bus:
+        intent, event = read_intent(), health()
+        for call, subject in (
+            (lambda: bus.publish(raw.of(intent), intent), str(raw.of(intent))),
+            (lambda: bus.consumer(consumers.admission).info(), "$JS.API.CONSUMER.INFO.SDLC_RAW.admission"),
+            (lambda: anext(bus.subscribe(subjects.logs.errors.filter())), "smith.logs.errors.*"),
+        ):
+            began = time.monotonic()
+            with pytest.raises(PermissionDenied, match=re.escape(subject)) as caught:
+                await call()
+            assert caught.value.subject == subject
+            assert time.monotonic() - began < 2
+        await bus.publish(subjects.events.health.of(event), event)  # the connection goes on
+        assert state(bus) == "connected"
+
+
+async def test_revoked_credentials_close_the_bus(face: Face, make_server: Any) -> None:
+    server = make_server(config='authorization { user: "me", password: "first-one" }')
+    bus = face.bus(server.url, auth=Auth(user="me", password="first-one"))
+    await bus.connect()
+    await bus.streams.apply(profile="dev")
+    messages = bus.consumer(consumers.admission).messages()
+    waiting = asyncio.ensure_future(anext(messages))
+    await eventually_async(lambda: pulled(bus))
+    config = server._runtime_dir / "nats-server.conf"
+    config.write_text(config.read_text().replace("first-one", "second-one"))
+    os.kill(server.pid, signal.SIGHUP)
+    await eventually_async(lambda: state(bus) == "closed")
+    intent = read_intent()
+    with pytest.raises(AuthenticationError, match=server.url) as caught:
+        await bus.publish(raw.of(intent), intent)
+    assert "-one" not in str(caught.value)
+    with pytest.raises(AuthenticationError):
+        await asyncio.wait_for(waiting, 5)
+    await bus.close()
+
+
+async def pulled(bus: Any) -> bool:
+    return bool((await bus.consumer(consumers.admission).info()).num_waiting)
+
+
+# ---- closing
+
+
+@pytest.mark.parametrize("fault", ["deafen", "stall", "kill", "cut"])
+async def test_closing_keeps_to_its_timeout_and_says_what_was_not_sent(
+    face: Face, make_server: Any, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        bus = face.bus(proxy.url)
+        await bus.connect()
+        await bus.streams.apply(profile="dev")
+        await asyncio.to_thread(server.kill if fault == "kill" else getattr(proxy, fault))
+        intents = [read_intent("x" * 1_500_000) for _ in range(4)]
+        publishing = [asyncio.ensure_future(bus.publish(raw.of(one), one, timeout=60)) for one in intents]
+        await asyncio.sleep(0.3)  # there is nothing to see of what hangs
+        began = time.monotonic()
+        await bus.close(timeout=1)
+        assert time.monotonic() - began < 3.5
+        for outcome in await asyncio.wait_for(asyncio.gather(*publishing, return_exceptions=True), 5):
+            assert isinstance(outcome, (PublishUnconfirmed, BusClosed)), outcome
+        if fault == "stall":
+            assert "bytes were never sent" in caplog.text
+    await eventually_async(lambda: not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], 2)
+
+
+async def test_closing_flushes_a_slow_link(make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other:
+            await other.streams.apply(profile="dev")
+            bus = AsyncSmithBus(proxy.url)
+            await bus.connect()
+            proxy.delay(0.05)
+            future = [await bus.submit(raw.of(one), one) for one in [read_intent("x" * 100_000) for _ in range(20)]]
+            await bus.close()
+            assert len({(await one).seq for one in future}) == 20
+
+
+def test_the_blocking_face_of_the_options() -> None:
+    with pytest.raises(OptionsError, match="connect_mode"):
+        SmithBus(connect_mode="never")  # type: ignore[arg-type]
+    with pytest.raises(OptionsError, match="ping_interval"):
+        SmithBus(ping_interval=0)
