@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from buses import Face, read_intent
+from chaos.cluster import Cluster
+from chaos.topology import CHAOS, new_intent, raw_reader
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, SmithError, consumers, subjects
+from smith_sdk import AsyncSmithBus, SmithBus, SmithError, consumers, subjects
 from smith_sdk._core.pull import ACK, PullLoop
 from smith_sdk.errors import ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
@@ -209,6 +212,38 @@ async def test_a_server_that_is_shut_down_and_comes_back(face: Face, tmp_path: P
             await bus.publish(raw.of(intent), intent, timeout=20)
             assert (await asyncio.wait_for(waiting, 20)).payload == intent
     assert "Server Shutdown" in caplog.text
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        with SmithBus(cluster.urls, contract=CHAOS) as bus:
+            bus.streams.apply(profile="cluster")
+        cluster.wait_healthy()
+        yield cluster
+
+
+async def test_another_server_leads_the_consumer(face: Face, cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "smith_sdk.consume")
+    reader = raw_reader(face.name)
+    async with face.bus(cluster.urls, contract=CHAOS) as bus, AsyncSmithBus(cluster.urls, contract=CHAOS) as other:
+        seen: list[str] = []
+        async with bus.consumer(reader).messages() as messages:
+            for number in range(3):
+                waiting = asyncio.ensure_future(anext(messages))
+                await eventually_async(lambda: waits_at(other, reader))
+                await other._session.admin.call(f"CONSUMER.LEADER.STEPDOWN.{reader.stream}.{reader.name}")
+                intent = new_intent(face.name, str(number))
+                await other.publish(raw.of(intent), intent, timeout=20)
+                message = await asyncio.wait_for(waiting, 25)
+                seen.append(message.payload.id)
+                await message.ack_sync()
+        assert seen == ["0", "1", "2"]
+    assert "Leadership Change" in caplog.text
+
+
+async def waits_at(bus: AsyncSmithBus, reader: Any) -> bool:
+    return (await bus.consumer(reader).info()).num_waiting > 0
 
 
 async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place() -> None:
