@@ -215,6 +215,29 @@ async def test_a_link_on_which_nonsense_comes_is_replaced(port: int, caplog: pyt
         await eventually_async(lambda: ended == links)
 
 
+async def test_a_peer_that_hangs_up_at_once_is_no_server_and_is_not_run_down(port: int) -> None:
+    links = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal links
+        links += 1
+        writer.write(b'INFO {"server_id":"x","version":"2.15.0","max_payload":1000,"headers":true}\r\n')
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"PING\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        with pytest.raises(ConnectError, match="hung up"):
+            await AsyncSmithBus(f"nats://127.0.0.1:{port}").connect()
+        links = 0
+        bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
+        await bus.connect()
+        await asyncio.sleep(2)
+        assert 2 <= links <= 15
+        assert bus.state == "connecting"
+        await bus.close()
+
+
 # ---- several servers
 
 

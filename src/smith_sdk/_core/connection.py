@@ -34,7 +34,7 @@ _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _FOREVER: Final = 86_400
 _NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
-_NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked", "certificate required")
+_NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
 
 
 class RawMessage(Protocol):
@@ -137,6 +137,11 @@ class _Client(Client):
             raise nats.errors.Error("TLS was asked for and the server offers none")
         command: bytes = super()._connect_command()
         return command
+
+    def wanted_another_certificate(self, error: Exception) -> bool:
+        """Whether a handshake that ended like this was refused for our certificate: in TLS 1.3 the server then often just hangs up."""
+        asked = bool(self._server_info.get("tls_verify"))
+        return asked and isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ssl.CertificateError)
 
     def ping(self) -> asyncio.Future[None]:
         """Done when the server has answered."""
@@ -334,13 +339,15 @@ class Connection(Supervisor[_Client]):
             if not opening.done():
                 raise failed.result() if failed.done() else TimeoutError(f"no answer within {within:g} s")
             opening.result()
+            if not client.is_connected:  # nats-py takes silence for consent
+                raise ConnectionError("the server hung up in the handshake")
         except BaseException as error:
             opening.cancel()
             client.discard()
             if not isinstance(error, Exception):
                 raise
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise LinkError(said, refused=_is_auth(error)) from error
+            raise LinkError(said, refused=_is_auth(error) or client.wanted_another_certificate(error)) from error
         client.watch()
         return client
 
@@ -504,7 +511,7 @@ def _require_subject(subject: str) -> None:
 
 
 def _is_auth(error: BaseException) -> bool:
-    text = str(error).lower().replace("_", " ")
+    text = str(error).lower()
     return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _NO_ENTRY)
 
 

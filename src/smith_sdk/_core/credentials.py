@@ -50,6 +50,8 @@ def find_access(
 ) -> Access:
     """Arguments, else the environment, else the context: each of `url`, `auth` and `tls` on its own and as a whole.
 
+    URLs that carry users are left to them, unless `auth` is given.
+
     Raises `OptionsError`, naming the argument, variable or key.
     """
     env = os.environ
@@ -58,10 +60,11 @@ def find_access(
     settings = {} if context is None else _context(context)
     if url is None:
         url = env.get("SMITH_NATS_URL") or env.get("NATS_URL") or settings.get("url") or DEFAULT_URL
-    auth = auth or _auth_of_environment(env) or _auth_of_context(context, settings)
+    servers = tuple(parse_server(one) for one in server_urls(url))
+    if auth is None and not any(server.user for server in servers):
+        auth = _auth_of_environment(env) or _auth_of_context(context, settings)
     tls = tls or _tls("NATS_CA, NATS_CERT, NATS_KEY", *(env.get(name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY")))
     tls = tls or _tls(f"context {context}", *(settings.get(name) for name in ("ca", "cert", "key")))
-    servers = tuple(parse_server(one) for one in server_urls(url))
     return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
 
 

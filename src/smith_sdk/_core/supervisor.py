@@ -26,6 +26,8 @@ _PATIENCE: Final = 0.25
 """Ping intervals that a ping may stay unanswered beyond the first, before the link counts as dead: 22.5 s after it died, at most."""
 _MOVING: Final = 2.0
 """Seconds that a move to another server waits for replies under way, and for what the old one has sent."""
+_SHORT: Final = 0.5
+"""Seconds; links that live shorter count as failed attempts, and the pause before the next grows."""
 _REFUSALS: Final = 2
 """Rounds of servers that all refuse the credentials, after which a connection that once stood is given up."""
 
@@ -98,6 +100,7 @@ class Supervisor(ABC, Generic[LinkT]):
         self._listeners: list[Listener] = []
         self._state: State = "closed"
         self._ended: SmithError | None = None
+        self._short_lived = 0
 
     # ---- what a link is
 
@@ -200,7 +203,10 @@ class Supervisor(ABC, Generic[LinkT]):
                         link.discard()
                         link = None
                         continue
+                began = asyncio.get_running_loop().time()
                 await self._attend(link)
+                lived = asyncio.get_running_loop().time() - began
+                self._short_lived = self._short_lived + 1 if lived < _SHORT else 0
                 self._drop(link)
                 link, self._successor = self._successor, None
         except Exception as error:
@@ -219,7 +225,7 @@ class Supervisor(ABC, Generic[LinkT]):
         attempt = refused = 0
         while True:
             if attempt or stood:
-                await asyncio.sleep(self._reconnect.delay(max(attempt, 1)))
+                await asyncio.sleep(self._reconnect.delay(max(attempt + self._short_lived, 1)))
             servers = self._rota.round()
             attempt += 1
             try:

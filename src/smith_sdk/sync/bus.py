@@ -58,7 +58,7 @@ class SmithBus(BlockingBus):
     `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`: files or an `ssl.SSLContext`, and then no
     connection without TLS. What is None comes from the environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
     NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the nats command's context of the name
-    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL are for that server, unless `auth` is given.
+    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL count for its server, unless `auth` is given.
 
     `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
     within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is

@@ -1,0 +1,308 @@
+"""Signing in on real servers: user and password, token, NKey, creds file, TLS and mTLS, from wherever they come; shown nowhere."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime
+import hashlib
+import ipaddress
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from buses import Face
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.x509.oid import NameOID
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Auth, TLSFiles
+from smith_sdk.errors import AuthenticationError, ConnectError, OptionsError, SigningNotInstalled, SmithError
+
+ODD = 'hidden-é "\\{}:/?#[]@!$&()*+,;=%41 one'
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    for name in [name for name in os.environ if "NATS" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return monkeypatch
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_shown(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """No log line and nothing printed holds a piece of a secret, in any test of this module."""
+    caplog.set_level(logging.DEBUG)
+    yield
+    printed = "".join(capfd.readouterr())
+    assert "hidden" not in caplog.text + printed
+
+
+def shown(error: BaseException) -> str:
+    """All that a person could see of `error` and what led to it."""
+    return "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+
+
+async def refused(bus: Any, kind: type[SmithError] = AuthenticationError, match: str = "127.0.0.1") -> None:
+    with pytest.raises(kind, match=match) as caught:
+        await bus.connect()
+    assert "hidden" not in shown(caught.value) + repr(bus)
+
+
+# ---- user and password, token
+
+
+async def test_a_password_of_odd_characters(face: Face, make_server: Any, no_environment: pytest.MonkeyPatch) -> None:
+    server = make_server(config=f"authorization {{ user: me, password: {json.dumps(ODD, ensure_ascii=False)} }}", jetstream=False)
+    address = server.url.removeprefix("nats://")
+    async with face.bus(server.url, auth=Auth(user="me", password=ODD)):
+        pass
+    in_url = f"nats://me:{quote(ODD, safe='')}@{address}"
+    async with face.bus(in_url) as bus:
+        assert "hidden" not in repr(bus)
+    no_environment.setenv("NATS_URL", in_url)
+    async with face.bus():
+        pass
+    no_environment.setenv("NATS_URL", address)
+    await refused(face.bus(), match=server.url)
+    no_environment.setenv("NATS_USER", "me")
+    no_environment.setenv("NATS_PASSWORD", ODD)
+    async with face.bus():
+        pass
+    await refused(face.bus(f"nats://me:hidden-wrong@{address}", auth=Auth(user="me", password="hidden-other")))
+    # What stands in a URL is for its server, and goes before the environment.
+    await refused(face.bus(f"nats://me:hidden-wrong@{address}"))
+
+
+async def test_each_url_has_its_own_user(make_server: Any) -> None:
+    one, two = (
+        make_server(config=f'authorization {{ user: {name}, password: "hidden-{name}" }}', jetstream=False) for name in ("a", "b")
+    )
+    urls = [f"nats://{name}:hidden-{name}@{server.url.removeprefix('nats://')}" for name, server in (("a", one), ("b", two))]
+    async with AsyncSmithBus(urls) as bus:
+        one.kill()
+        await eventually_async(lambda: bus.url == two.url and bus.state == "connected")
+
+
+async def test_a_token(face: Face, make_server: Any, no_environment: pytest.MonkeyPatch) -> None:
+    server = make_server(config='authorization { token: "hidden-token" }', jetstream=False)
+    for auth, url in (
+        (Auth(token="hidden-token"), server.url),
+        (None, server.url.replace("://", "://hidden-token@")),
+    ):
+        async with face.bus(url, auth=auth):
+            pass
+    await refused(face.bus(server.url))
+    no_environment.setenv("NATS_USER", "hidden-token")  # as the nats command has it
+    async with face.bus(server.url):
+        pass
+
+
+# ---- NKeys and creds files
+
+
+def encoded(kind: int, data: bytes) -> str:
+    raw = bytes([kind]) + data
+    return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")
+
+
+class NKey:
+    """A key pair as NATS writes it; `kind` is the number of its letter."""
+
+    def __init__(self, letter: str) -> None:
+        self.kind = (ord(letter) - ord("A")) << 3
+        self.key = Ed25519PrivateKey.generate()
+        self.public = encoded(self.kind, self.key.public_key().public_bytes_raw())
+
+    @property
+    def seed(self) -> str:
+        first = (18 << 3) | (self.kind >> 5)
+        raw = bytes([first, (self.kind & 31) << 3]) + self.key.private_bytes_raw()
+        return base64.b32encode(raw + binascii.crc_hqx(raw, 0).to_bytes(2, "little")).decode().rstrip("=")
+
+    def issue(self, subject: str, name: str, what: dict[str, Any]) -> str:
+        """A JWT for `subject`, signed by this key."""
+
+        def part(data: bytes) -> str:
+            return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+        claims = {"jti": hashlib.sha256(subject.encode()).hexdigest(), "iat": 1, "iss": self.public, "name": name, "sub": subject}
+        head = json.dumps({"typ": "JWT", "alg": "ed25519-nkey"}).encode()
+        signed = f"{part(head)}.{part(json.dumps(claims | {'nats': what}).encode())}"
+        return f"{signed}.{part(self.key.sign(signed.encode()))}"
+
+
+async def test_an_nkey(face: Face, make_server: Any, tmp_path: Path, no_environment: pytest.MonkeyPatch) -> None:
+    user = NKey("U")
+    server = make_server(config=f"authorization {{ users: [ {{ nkey: {user.public} }} ] }}", jetstream=False)
+    seed = tmp_path / "user.nk"
+    seed.write_text(user.seed + "\n")
+    async with face.bus(server.url, auth=Auth(nkey_seed=seed)):
+        pass
+    no_environment.setenv("NATS_NKEY", str(seed))
+    async with face.bus(server.url):
+        pass
+    seed.write_text(NKey("U").seed)
+    await refused(face.bus(server.url))
+    for wrong in (NKey("A").seed, user.seed[:10] + ("B" if user.seed[10] == "A" else "A") + user.seed[11:], "hidden", ""):
+        seed.write_text(wrong)
+        await refused(face.bus(server.url), OptionsError, "user.nk")
+
+
+class Operator:
+    """An operator with one account and one user of it, for a server in operator mode."""
+
+    def __init__(self) -> None:
+        self.operator, self.account, self.user = NKey("O"), NKey("A"), NKey("U")
+        operator = self.operator.issue(self.operator.public, "op", {"type": "operator", "version": 2})
+        limits = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1) | {"wildcards": True}
+        account = self.operator.issue(self.account.public, "acc", {"type": "account", "version": 2, "limits": limits})
+        preload = f"resolver_preload: {{ {self.account.public}: {account} }}"
+        self.config = f"operator: {operator}\nresolver: MEMORY\n{preload}"
+
+    def creds(self, user: NKey) -> str:
+        what = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1}
+        jwt = self.account.issue(user.public, "hidden-name", what)
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+        )
+
+
+async def test_a_creds_file_and_its_renewal(face: Face, make_server: Any, tmp_path: Path) -> None:
+    operator = Operator()
+    server = make_server(config=operator.config, jetstream=False)
+    creds = tmp_path / "user.creds"
+    creds.write_text(operator.creds(operator.user))
+    async with face.bus(server.url, auth=Auth(creds=creds)) as bus:
+        inner = bus if face.is_async else bus.inner
+        creds.write_text(operator.creds(NKey("U")))  # renewed while it runs: the next link shows the new one
+        server.kill()
+        server.start()
+        await eventually_async(lambda: inner.state == "connected")
+    stranger = Operator()
+    creds.write_text(stranger.creds(stranger.user))
+    await refused(face.bus(server.url, auth=Auth(creds=creds)), match=server.url)
+    for wrong in ("hidden", "", operator.creds(operator.user).replace("USER NKEY SEED", "NOTHING")):
+        creds.write_text(wrong)
+        await refused(face.bus(server.url, auth=Auth(creds=creds)), OptionsError, "user.creds")
+    creds.unlink()
+    for mode in ("fail_fast", "wait"):
+        await refused(face.bus(server.url, auth=Auth(creds=creds), connect_mode=mode), OptionsError, "user.creds.*No such file")
+
+
+async def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
+    seed = tmp_path / "user.nk"
+    seed.write_text(NKey("U").seed)
+    await refused(AsyncSmithBus("nats://127.0.0.1:1", auth=Auth(nkey_seed=seed)), SigningNotInstalled, r"smith-sdk\[signing\]")
+
+
+# ---- TLS
+
+
+class Authority:
+    """Signs certificates for the time of a test."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory, self.name = directory, name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        made = self._sign(self.issuer, self.key, x509.BasicConstraints(ca=True, path_length=None))
+        self.ca = self._write("ca.pem", made.public_bytes(serialization.Encoding.PEM))
+
+    def _sign(self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder(self.issuer, subject, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        for one in extensions:
+            builder = builder.add_extension(one, critical=isinstance(one, x509.BasicConstraints))
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        return builder.add_extension(authority, critical=False).sign(self.key, hashes.SHA256())
+
+    def _write(self, name: str, data: bytes) -> str:
+        file = self.directory / f"{self.name}-{name}"
+        file.write_bytes(data)
+        return str(file)
+
+    def certificate(self, name: str) -> tuple[str, str]:
+        """Files of a certificate and its key for 127.0.0.1."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        made = self._sign(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, names)
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return self._write(f"{name}.pem", made.public_bytes(form[0])), self._write(f"{name}.key", key.private_bytes(*form))
+
+
+async def test_tls(face: Face, make_server: Any, tmp_path: Path, no_environment: pytest.MonkeyPatch) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    cert, key = ours.certificate("server")
+    server = make_server(config=f'tls {{ cert_file: "{cert}", key_file: "{key}" }}', jetstream=False)
+    for url in (server.url, server.url.replace("nats", "tls")):
+        async with face.bus(url, tls=TLSFiles(ca=ours.ca)) as bus:
+            inner = bus if face.is_async else bus.inner
+            server.kill()
+            server.start()
+            await eventually_async(lambda inner=inner: inner.state == "connected")  # and TLS again
+    async with face.bus(server.url, tls=TLSFiles(ca=ours.ca).context()):
+        pass
+    await refused(face.bus(server.url, tls=TLSFiles(ca=theirs.ca)), ConnectError, "CERTIFICATE_VERIFY_FAILED")
+    await refused(face.bus(server.url), ConnectError, "CERTIFICATE_VERIFY_FAILED")
+    no_environment.setenv("NATS_CA", ours.ca)
+    async with face.bus(server.url):
+        pass
+
+
+async def test_mutual_tls(face: Face, make_server: Any, tmp_path: Path, no_environment: pytest.MonkeyPatch) -> None:
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    cert, key = ours.certificate("server")
+    config = f'tls {{ cert_file: "{cert}", key_file: "{key}", ca_file: "{ours.ca}", verify: true }}'
+    server = make_server(config=config, jetstream=False)
+    mine, my_key = ours.certificate("client")
+    async with face.bus(server.url, tls=TLSFiles(ca=ours.ca, cert=mine, key=my_key)):
+        pass
+    file = tmp_path / "config" / "nats" / "context" / "secure.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"url": server.url, "ca": ours.ca, "cert": mine, "key": my_key}))
+    async with face.bus(context="secure") as bus:
+        assert (bus if face.is_async else bus.inner).url == server.url
+    await refused(face.bus(server.url, tls=TLSFiles(ca=ours.ca)), AuthenticationError, "certificate")
+    other, other_key = theirs.certificate("client")
+    await refused(face.bus(server.url, tls=TLSFiles(ca=ours.ca, cert=other, key=other_key)), AuthenticationError, "certificate")
+
+
+async def test_no_credential_is_sent_without_the_tls_that_was_asked_for(make_server: Any) -> None:
+    """A server that offers no TLS, or somebody in between who says so."""
+    server = make_server(config='authorization { user: me, password: "hidden-word" }', jetstream=False)
+    auth = Auth(user="me", password="hidden-word")
+    await refused(AsyncSmithBus(server.url.replace("nats", "tls"), auth=auth), ConnectError, "TLS was asked for")
+    await refused(AsyncSmithBus(server.url, auth=auth, tls=TLSFiles()), ConnectError, "TLS was asked for")
+    async with AsyncSmithBus(server.url, auth=auth):
+        pass
+
+
+# ---- the embedded server is nobody else's business
+
+
+async def test_an_embedded_bus_does_not_read_the_environment(face: Face, no_environment: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("NATS_URL", "nats://hidden@"),
+        ("NATS_CONTEXT", "absent"),
+        ("NATS_CREDS", "/absent"),
+        ("NATS_CA", "/no"),
+    ):
+        no_environment.setenv(name, value)
+    async with face.embedded():
+        pass
