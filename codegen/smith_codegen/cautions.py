@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from math import inf
 
 from .errors import SpecError
-from .spec import ConsumerDecl, Spec, seconds
+from .spec import Spec
+from .topology_spec import ConsumerDecl
+from .units import seconds
 
 _SERVER_WINDOW = 120.0
 """Seconds for which a stream without `duplicate_window` remembers message ids: the default of nats-server."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import extension, fieldtypes, names, wire_checks
+from . import extension, fieldtypes, names, topology_checks, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .patterns import LITERAL
@@ -335,6 +335,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             match = PLACEHOLDER.fullmatch(piece)
             if match and match[1] not in spec.tokens:
                 yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", _declare("tokens", match[1], spec.tokens))
+    yield from topology_checks.references(spec, _declare)
     attributes: dict[str, str] = {}
     for name, consumer in spec.consumers.items():
         key = ("consumers", name)

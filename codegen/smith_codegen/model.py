@@ -8,7 +8,8 @@ import msgspec
 
 from .names import snake
 from .patterns import Open
-from .spec import ConsumerDecl, Spec
+from .spec import Spec
+from .topology_spec import ConsumerDecl
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +135,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Consumer(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer with the types of what it receives."""
+    """A consumer with the types of what it receives, and its other keys as Python source."""
 
     name: str
     attr: str
@@ -142,11 +143,11 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[str, ...]
     message_type: str
     subject_type: str
-    ack_wait: float
+    keys: tuple[tuple[str, str], ...]
 
 
-class Stream(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream's keys as Python source, in the order of `StreamSpec`."""
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of a stream or a profile as Python source."""
 
     name: str
     keys: tuple[tuple[str, str], ...]
@@ -160,9 +161,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...]
     families: tuple[Family, ...]
     subjects: tuple[Subject, ...]
-    streams: tuple[Stream, ...]
+    streams: tuple[Declared, ...]
     consumers: tuple[Consumer, ...]
-    profiles: tuple[tuple[str, int, int | None], ...]
+    profiles: tuple[Declared, ...]
     dead_letters: str | None
 
     @property

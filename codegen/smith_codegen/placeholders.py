@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from .patterns import Open
-from .spec import ConsumerDecl, Spec, SubjectDecl
+from .spec import Spec, SubjectDecl
+from .topology_spec import ConsumerDecl
 
 PLACEHOLDER: Final = re.compile(r"\{(\w*)\}")
 
@@ -51,3 +52,18 @@ def taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
         return spec.streams[decl.stream].subjects
     given = {key: value for key, value in decl.filter.items() if key != "subject"}
     return (widest(spec, spec.subjects[decl.filter["subject"]], given),)
+
+
+def feeding(spec: Spec, stream: str, *, transformed: bool = False) -> frozenset[str]:
+    """The streams whose messages come into `stream`: itself, and those of the spec that it mirrors or takes from.
+
+    Without `transformed` only where they keep their subjects on the way.
+    """
+    found = {stream}
+    waiting = [stream]
+    while waiting:
+        origins = [one for one in spec.streams[waiting.pop()].origins if one.external is None]
+        new = {one.name for one in origins if transformed or not one.subject_transforms} - found
+        found |= new
+        waiting += new
+    return frozenset(found)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
 
-from . import fieldtypes, names, patterns
+from . import fieldtypes, names, patterns, units
 from .fieldtypes import FieldType
-from .model import Consumer, Family, Field, Message, Model, Stream, Subject, Token
+from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token
 from .patterns import Positions
-from .placeholders import PLACEHOLDER, parts_of, split, widest
-from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl, seconds, size
+from .placeholders import PLACEHOLDER, feeding, parts_of, split, widest
+from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
 GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
 """What a field's `new` may name, and the function of smith_sdk.contract that it stands for."""
+
+_CLASSES: Final[dict[type[Strict], str]] = {
+    ConsumerLimitsDecl: "ConsumerLimits",
+    ExternalDecl: "External",
+    OriginDecl: "Origin",
+    PlacementDecl: "Placement",
+    RepublishDecl: "Republish",
+    TransformDecl: "SubjectTransform",
+}
+"""The tables inside of streams and profiles, and the classes of smith_sdk.declared that they become."""
 
 
 def build(spec: Spec) -> Model:
@@ -41,11 +52,7 @@ def build(spec: Spec) -> Model:
         subjects=subjects,
         streams=tuple(_stream(spec, name) for name in spec.streams if spec.is_own(("streams", name))),
         consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers if spec.is_own(("consumers", name))),
-        profiles=tuple(
-            (name, decl.replicas, None if decl.fit is None else size(decl.fit))
-            for name, decl in spec.profiles.items()
-            if spec.is_own(("profiles", name))
-        ),
+        profiles=tuple(_profile(spec, name) for name in spec.profiles if spec.is_own(("profiles", name))),
         dead_letters=".".join(dead[0][:-3]) if dead else None,
     )
 
@@ -186,31 +193,58 @@ def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[s
     return tuple(found)
 
 
-def _stream(spec: Spec, name: str) -> Stream:
+def _stream(spec: Spec, name: str) -> Declared:
     decl = spec.streams[name]
-    values: dict[str, Any] = {
-        "name": name,
-        "subjects": decl.subjects,
-        "retention": decl.retention,
-        "discard": decl.discard,
-        "storage": decl.storage,
-        "max_age": None if decl.max_age is None else seconds(decl.max_age),
-        "max_bytes": None if decl.max_bytes is None else size(decl.max_bytes),
-        "max_msgs": decl.max_msgs,
-        "max_msg_size": None if decl.max_msg_size is None else size(decl.max_msg_size),
-        "duplicate_window": None if decl.duplicate_window is None else seconds(decl.duplicate_window),
-        "allow_direct": decl.allow_direct,
-        "deny_delete": decl.deny_delete,
-        "deny_purge": decl.deny_purge,
-        "description": decl.doc,
-    }
-    return Stream(name=name, keys=tuple((key, repr(value)) for key, value in values.items() if value is not None))
+    always = ("subjects", "retention", "discard", "storage")
+    keys = [*((key, _source(key, getattr(decl, key))) for key in always), *_declared(decl, (*always, "external"))]
+    if decl.doc:
+        keys.append(("description", repr(decl.doc)))
+    return Declared(name=name, keys=(("name", repr(name)), *keys))
+
+
+def _profile(spec: Spec, name: str) -> Declared:
+    decl = spec.profiles[name]
+    keys = [("name", repr(name)), ("replicas", repr(decl.replicas)), *_declared(decl, ("replicas", "streams"))]
+    if decl.streams:
+        overrides = [_call("StreamOverride", [("stream", repr(stream)), *_declared(one)]) for stream, one in decl.streams.items()]
+        keys.append(("streams", _tuple(overrides)))
+    return Declared(name=name, keys=tuple(keys))
+
+
+def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """The keys of a table that say something, as Python source, but for those that stand `apart`."""
+    for field in msgspec.structs.fields(decl):
+        value = getattr(decl, field.name)
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        if field.name not in ("doc", *apart) and value != default:
+            yield field.name, _source(field.name, value)
+
+
+def _source(key: str, value: Any) -> str:
+    """The value of a key as Python source: units read, tables as the classes of `smith_sdk.declared`."""
+    unit = units.reader(key)
+    if unit is not None:
+        return repr(unit[0](value))
+    if isinstance(value, Strict):
+        return _call(_CLASSES[type(value)], _declared(value))
+    if isinstance(value, dict):
+        return repr(tuple(sorted(value.items())))
+    return _tuple([_source("", one) for one in value]) if isinstance(value, tuple) else repr(value)
+
+
+def _call(name: str, keys: Iterable[tuple[str, str]]) -> str:
+    return f"{name}({', '.join(f'{key}={value}' for key, value in keys)})"
+
+
+def _tuple(items: list[str]) -> str:
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
 
 
 def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
     decl = spec.consumers[name]
     if decl.filter is None:
-        taken = [subject for subject in subjects if subject.stream == decl.stream]
+        kept = feeding(spec, decl.stream)
+        taken = [subject for subject in subjects if subject.stream in kept]
         filters = spec.streams[decl.stream].subjects
         given = {}
     else:
@@ -238,5 +272,5 @@ def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
         filters=filters,
         message_type=" | ".join(dict.fromkeys(messages)),
         subject_type=" | ".join(dict.fromkeys(types)),
-        ack_wait=seconds(decl.ack_wait),
+        keys=tuple(_declared(decl, ("stream", "filter", "publishes"))),
     )

@@ -11,24 +11,21 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
-from . import locate
+from . import locate, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
+from .topology_spec import ConsumerDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
 
 T = TypeVar("T")
 Raw = Mapping[str, Any]
 
 
-class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    doc: str = ""
-
-
-class SpecDecl(_Strict, frozen=True):
+class SpecDecl(Strict, frozen=True):
     """`[spec]`. `package` is the import name of the package that the generated code becomes part of, `extends` are packages whose
     specs this one builds on."""
 
@@ -39,7 +36,7 @@ class SpecDecl(_Strict, frozen=True):
     extends: tuple[str, ...] = ()
 
 
-class TokenDecl(_Strict, frozen=True):
+class TokenDecl(Strict, frozen=True):
     """One of `[tokens]`: an open token (`newtype`) or a closed set (`enum`). `format` writes an int: `02x`, `03d`."""
 
     newtype: str | None = None
@@ -51,7 +48,7 @@ class TokenDecl(_Strict, frozen=True):
     exclude: tuple[str, ...] = ()
 
 
-class FieldDecl(_Strict, frozen=True):
+class FieldDecl(Strict, frozen=True):
     """A field of a payload: `"T"`, or a table. `default` holds on the wire and in the constructor, `new` in `.new()`."""
 
     type: str
@@ -61,60 +58,22 @@ class FieldDecl(_Strict, frozen=True):
     max: int | None = None
 
 
-class MessageDecl(_Strict, frozen=True):
+class MessageDecl(Strict, frozen=True):
     """`[messages.X]`: a payload, or (with `by`) a family of one payload per value of a token, each with its own params."""
 
     id: str | None = None
     by: str | None = None
-    fields: dict[str, FieldDecl] = {}
-    params: dict[str, dict[str, FieldDecl]] = {}
+    fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
+    params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)
 
 
-class SubjectDecl(_Strict, frozen=True):
+class SubjectDecl(Strict, frozen=True):
     """One of `[subjects]`. Without `stream` it is core NATS."""
 
     pattern: str
     message: str
     stream: str | None = None
     dead_letters: bool = False
-
-
-class StreamDecl(_Strict, frozen=True):
-    """`[streams.X]`. `external`: it captures subjects of others, such as the server's advisories."""
-
-    subjects: tuple[str, ...]
-    external: bool = False
-    retention: Literal["limits", "interest", "workqueue"] = "limits"
-    discard: Literal["old", "new"] = "old"
-    storage: Literal["file", "memory"] = "file"
-    max_age: str | None = None
-    max_bytes: str | int | None = None
-    max_msgs: int | None = None
-    max_msg_size: str | int | None = None
-    duplicate_window: str | None = None
-    allow_direct: bool | None = None
-    deny_delete: bool | None = None
-    deny_purge: bool | None = None
-
-
-class ConsumerDecl(_Strict, frozen=True):
-    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream.
-    `publishes` names the subjects that its handlers publish to."""
-
-    stream: str
-    ack_wait: str
-    max_attempts: int
-    max_ack_pending: int
-    prefetch: int
-    filter: dict[str, str] | None = None
-    publishes: tuple[str, ...] = ()
-
-
-class ProfileDecl(_Strict, frozen=True):
-    """`[profiles.x]`: `fit` scales the sizes of all streams down to that sum."""
-
-    replicas: int = 1
-    fit: str | int | None = None
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,15 +140,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "profiles")
-_durations = frozenset(("max_age", "duplicate_window", "ack_wait"))
-_sizes = frozenset(("max_bytes", "max_msg_size", "fit"))
 
 
 def _plain(value: Any) -> Any:
     """What JSON can hold, each thing written in one way."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    if not isinstance(value, _Strict):
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if not isinstance(value, Strict):
         return value
     found = {}
     for field in msgspec.structs.fields(value):
@@ -197,10 +156,14 @@ def _plain(value: Any) -> Any:
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if field.name == "doc" or item == default:
             continue
-        if field.name in _durations:
-            item = f"{seconds(item):.9f}".rstrip("0").rstrip(".") + "s"
-        found[field.name] = size(item) if field.name in _sizes else _plain(item)
+        unit = None if isinstance(value, FieldDecl) else units.reader(field.name)
+        found[field.name] = _plain(item) if unit is None else _written(unit[0](item))
     return found["type"] if isinstance(value, FieldDecl) and len(found) == 1 else found
+
+
+def _written(value: Any) -> Any:
+    """A value that has been read from its unit: durations in seconds, everything else as it is."""
+    return f"{value:.9f}".rstrip("0").rstrip(".") + "s" if isinstance(value, float) else value
 
 
 def read(text: str, file: str = "subjects.toml") -> Spec:
@@ -243,7 +206,7 @@ class _Reader:
         subjects = self.each("subjects", SubjectDecl)
         streams = self.each("streams", StreamDecl)
         consumers = self.each("consumers", ConsumerDecl)
-        profiles = self.each("profiles", ProfileDecl)
+        profiles = self.profiles()
         if self.errors or spec is None:
             raise SpecErrors(self.errors)
         found = Spec(
@@ -294,6 +257,21 @@ class _Reader:
                 found[name] = msgspec.structs.replace(decl, fields=fields, params=params)
         return found
 
+    def profiles(self) -> dict[str, ProfileDecl]:
+        found = {}
+        for name, value in self.table(("profiles",), self.raw.get("profiles", {})).items():
+            path = ("profiles", name)
+            plain = dict(self.table(path, value))
+            streams = self.table((*path, "streams"), plain.pop("streams", {}))
+            overrides = {
+                stream: self.convert((*path, "streams", stream), inner, OverrideDecl) for stream, inner in streams.items()
+            }
+            decl = self.convert(path, plain, ProfileDecl)
+            if decl is not None:
+                given = {stream: override for stream, override in overrides.items() if override is not None}
+                found[name] = msgspec.structs.replace(decl, streams=given)
+        return found
+
     def fields(self, path: Path, value: Any) -> dict[str, FieldDecl]:
         found = {}
         for name, inner in self.table(path, value).items():
@@ -318,7 +296,7 @@ class _Reader:
                 self.wrong((*path, *inner), f"`{missing[1]}` is missing", f"add `{missing[1]} = ...`")
                 return None
             full = (*path, *(part for part in inner if part != "..."))
-            choices = get_args(_type_at(kind, inner))
+            choices = _choices(_type_at(kind, inner))
             fix = f"one of {', '.join(choices)}" if problem.startswith("Invalid enum value") else "give a value of that type"
             self.wrong(full, problem[:1].lower() + problem[1:].replace("`", ""), fix)
             return None
@@ -329,15 +307,29 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 def _fields_at(kind: Any, path: Path) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(_type_at(kind, path)))
+    return tuple(field.name for field in msgspec.structs.fields(_struct_in(_type_at(kind, path))))
 
 
 def _type_at(kind: Any, path: Path) -> Any:
     for part in path:
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            break  # inside a list or a map
-        kind = {field.name: field.type for field in msgspec.structs.fields(kind)}[part]
+        struct = _struct_in(kind)
+        fields = {} if struct is None else {field.name: field.type for field in msgspec.structs.fields(struct)}
+        kind = fields.get(part, kind)  # else it is a place in a list, or a key of a map
     return kind
+
+
+def _struct_in(kind: Any) -> Any:
+    """The table that a type is, may be, or holds; None where there is none."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next((found for inner in get_args(kind) if (found := _struct_in(inner)) is not None), None)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The values of a `Literal`, also of one that may be left out."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((found for inner in get_args(kind) if (found := _choices(inner))), ())
 
 
 def _known(key: str, names: tuple[str, ...]) -> str:
@@ -345,46 +337,24 @@ def _known(key: str, names: tuple[str, ...]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(sorted(names))}"
 
 
-# ---- units
-
-_seconds = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_bytes = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-
-
-def seconds(text: str) -> float:
-    """`"90s"`, `"6h"`, `"365d"` in seconds; raises `ValueError`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
-    if not match:
-        raise ValueError(f"{text!r} is no duration")
-    return float(match[1]) * _seconds[match[2]]
-
-
-def size(value: str | int) -> int:
-    """`"500MiB"` or a plain number, in bytes; raises `ValueError`."""
-    if isinstance(value, int):
-        return value
-    match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB|TiB)", value)
-    if not match:
-        raise ValueError(f"{value!r} is no size")
-    return int(match[1]) * _bytes[match[2]]
-
-
 def _check_units(spec: Spec, errors: list[SpecError]) -> None:
-    def attempt(path: Path, value: Any, read_value: Callable[[Any], Any], fix: str) -> None:
-        if value is not None:
-            try:
-                read_value(value)
-            except ValueError as error:
-                errors.append(spec.error(path, str(error), fix))
+    def walk(path: Path, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk((*path, name), inner)
+        elif isinstance(value, tuple):
+            for index, inner in enumerate(value):
+                walk((*path, str(index)), inner)
+        elif isinstance(value, Strict):
+            for name, inner in msgspec.structs.asdict(value).items():
+                unit = None if inner is None else units.reader(name)
+                if unit is None:
+                    walk((*path, name), inner)
+                    continue
+                try:
+                    unit[0](inner)
+                except ValueError as error:
+                    errors.append(spec.error((*path, name), str(error), unit[1]))
 
-    duration_fix = 'write a number and ms, s, m, h or d: "90s"'
-    size_fix = 'write a number and B, KiB, MiB, GiB or TiB: "500MiB"'
-    for name, stream in spec.streams.items():
-        attempt(("streams", name, "max_age"), stream.max_age, seconds, duration_fix)
-        attempt(("streams", name, "duplicate_window"), stream.duplicate_window, seconds, duration_fix)
-        attempt(("streams", name, "max_bytes"), stream.max_bytes, size, size_fix)
-        attempt(("streams", name, "max_msg_size"), stream.max_msg_size, size, size_fix)
-    for name, consumer in spec.consumers.items():
-        attempt(("consumers", name, "ack_wait"), consumer.ack_wait, seconds, duration_fix)
-    for name, profile in spec.profiles.items():
-        attempt(("profiles", name, "fit"), profile.fit, size, size_fix)
+    for section in ("streams", "consumers", "profiles"):
+        walk((section,), getattr(spec, section))

@@ -4,18 +4,15 @@ take each other's work. The server would refuse some of it much later, and keep 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Final
 
-from . import patterns
+from . import patterns, topology_checks
 from .errors import SpecError
 from .patterns import LITERAL, Positions
-from .placeholders import PLACEHOLDER, parts_of, split, taken, widest
-from .spec import ConsumerDecl, Spec, StreamDecl, SubjectDecl, seconds, size
-
-_STREAM_TOKEN: Final = re.compile(r"[A-Za-z0-9_$-]{1,256}")
+from .placeholders import PLACEHOLDER, feeding, parts_of, split, taken, widest
+from .spec import Spec, SubjectDecl
+from .topology_spec import ConsumerDecl
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
@@ -30,11 +27,9 @@ def check(spec: Spec) -> Iterator[SpecError]:
     yield from _captured(spec, every, streams)
     yield from _stream_overlaps(spec, streams)
     yield from _consumers(spec, every)
+    yield from topology_checks.crowded(spec)
     for name, profile in spec.profiles.items():
-        if profile.fit is not None and size(profile.fit) < 1:
-            yield spec.error(("profiles", name, "fit"), "is less than 1", "leave it out to keep the sizes")
-        if not 1 <= profile.replicas <= 5:
-            yield spec.error(("profiles", name, "replicas"), f"{profile.replicas} replicas", "the server takes 1 to 5")
+        yield from topology_checks.profile(spec, name, profile)
 
 
 # ---- patterns
@@ -108,29 +103,7 @@ def _streams(spec: Spec) -> Iterator[SpecError]:
         key = ("streams", name)
         if not LITERAL.fullmatch(name):
             yield spec.error(key, f"{name!r} is no name of a stream", "use letters, digits, '_' and '-'")
-        if not decl.subjects:
-            yield spec.error((*key, "subjects"), "is empty", "name what the stream captures")
-        for index, subject in enumerate(decl.subjects):
-            pieces = subject.split(".")
-            ok = all(piece == "*" or _STREAM_TOKEN.fullmatch(piece) for piece in pieces[:-1])
-            if not ok or not (pieces[-1] in ("*", ">") or _STREAM_TOKEN.fullmatch(pieces[-1])):
-                fix = "use tokens, '*' for any one, and '>' at the end for any more"
-                yield spec.error((*key, "subjects", str(index)), f"{subject!r} is no pattern of NATS", fix)
-        yield from _limits(spec, name, decl)
-
-
-def _limits(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
-    key = ("streams", name)
-    for which in ("max_bytes", "max_msgs", "max_msg_size"):
-        value = getattr(decl, which)
-        if value is not None and size(value) < 1:
-            yield spec.error((*key, which), "is less than 1", "leave it out for no limit")
-    for which in ("max_age", "duplicate_window"):
-        value = getattr(decl, which)
-        if value is not None and seconds(value) <= 0:
-            yield spec.error((*key, which), "is zero", "leave it out to have the server's own")
-    if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
-        yield spec.error((*key, "duplicate_window"), "is longer than max_age, which the server refuses", "shorten it")
+        yield from topology_checks.stream(spec, name, decl)
 
 
 def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
@@ -155,7 +128,8 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
                 yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _write(spec, decl))
     named = {decl.stream for decl in spec.subjects.values()}
     for stream, declared in spec.streams.items():
-        if stream not in capturing and stream not in named and not declared.external:
+        alone = not declared.subjects and declared.origins  # a mirror, or a collection of what others capture
+        if stream not in capturing and stream not in named and not declared.external and not alone:
             fix = "remove it, give it a subject, or say external = true if the subjects are of others"
             yield spec.error(("streams", stream), "captures no subject of this spec", fix)
         elif stream in capturing and declared.external:
@@ -192,13 +166,18 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
     in_doubt: set[str] = set()
     for name, decl in spec.consumers.items():
         key = ("consumers", name)
-        errors = [*_consumer_limits(spec, name, decl), *_filter(spec, name, decl)]
+        errors = [*topology_checks.consumer(spec, name, decl), *_filter(spec, name, decl)]
         yield from errors
         if not LITERAL.fullmatch(name):
             yield spec.error(key, f"{name!r} is no name of a consumer", "use letters, digits, '_' and '-'")
         if spec.streams[decl.stream].external:
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
+            )
+        elif not any(one.stream in feeding(spec, decl.stream) for one in spec.subjects.values()):
+            problem = f"no subject of this spec comes into {decl.stream}: its messages have no type"
+            yield spec.error(
+                (*key, "stream"), problem, "consume a stream whose messages keep the subjects that they were published to"
             )
         elif errors:
             in_doubt.add(decl.stream)
@@ -239,7 +218,7 @@ def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
         return
     key = ("consumers", name, "filter")
     subject = spec.subjects[decl.filter["subject"]]
-    if subject.stream != decl.stream:
+    if subject.stream not in feeding(spec, decl.stream):
         problem = f"{decl.filter['subject']} goes to {subject.stream or 'no stream'}, not to {decl.stream}"
         yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
     has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
@@ -272,14 +251,3 @@ def _int(text: str, format_spec: str) -> int | None:
     except ValueError:
         return None
     return number if format(number, format_spec) == text else None
-
-
-def _consumer_limits(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
-    key = ("consumers", name)
-    if seconds(decl.ack_wait) <= 0:
-        yield spec.error((*key, "ack_wait"), "is zero", "give the time that a handler may take")
-    if decl.max_attempts != -1 and decl.max_attempts < 1:
-        yield spec.error((*key, "max_attempts"), f"{decl.max_attempts} attempts", "at least 1, or -1 for no end")
-    for which in ("max_ack_pending", "prefetch"):
-        if getattr(decl, which) < 1:
-            yield spec.error((*key, which), "is less than 1", "at least 1")

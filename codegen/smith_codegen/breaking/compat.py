@@ -18,10 +18,23 @@ from .. import fieldtypes, names, patterns
 from ..errors import dotted
 from ..locate import Path
 from ..placeholders import parts_of, taken, widest
-from ..spec import ConsumerDecl, FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+from ..topology_spec import ConsumerDecl, StreamDecl
 from .renames import Kind, Renames, carried, changed_values, replaced
 
 KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
+
+
+_ALLOWED: Final = (
+    "allow_direct",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "allow_atomic",
+    "allow_batched",
+    "allow_msg_schedules",
+    "allow_msg_counter",
+)
+"""What a stream lets its users do."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -96,6 +109,24 @@ def _absent(decl: FieldDecl) -> str | None:
         return "null" if kind.optional else None
     value = float(decl.default) if kind.kind == "float" else decl.default
     return msgspec.json.encode(value, order="deterministic").decode()
+
+
+# ---- where the messages of a stream come from, and where they go
+
+
+def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
+    if old.mirror is not None and old.mirror != new.mirror:
+        yield _change("wire", (*path, "mirror"), f"is no longer the mirror of {old.mirror.name} that it was")
+    lost = [origin.name for origin in old.sources if origin not in new.sources]
+    if lost:
+        yield _change("wire", (*path, "sources"), f"takes from {', '.join(lost)} no longer, or not in the same way")
+    if old.republish is not None and old.republish != new.republish:
+        yield _change("wire", (*path, "republish"), f"{old.republish.dest} is no longer sent, or not the same")
+    if old.subject_transform != new.subject_transform:
+        yield _change("wire", (*path, "subject_transform"), "messages are stored under other subjects")
+    for key in _ALLOWED:
+        if getattr(old, key) and not getattr(new, key):
+            yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused")
 
 
 # ---- everything else
@@ -288,6 +319,7 @@ class _Comparison:
             lost = [one for one in old.subjects if not carried(one, self.new.streams[name].subjects) and not self.left(name, one)]
             if lost:
                 yield _change("wire", (*path, "subjects"), f"captures {', '.join(lost)} no longer, or not all of it")
+            yield from _flow(path, old, self.new.streams[name])
 
     def left(self, stream: str, pattern: str) -> bool:
         """Whether `pattern` captured nothing but subjects whose own change says that they have left the stream."""

@@ -1,0 +1,162 @@
+"""What a spec says about streams, consumers and profiles: strict structs, whose keys have the names of nats-server's own JSON.
+
+Each key that the server can have, and that can be declared, is here; which need what of each other is the business of
+`topology_checks.py`, and what becomes of each at run time that of `smith_sdk/_core/settings.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a spec: `doc` is what it is for, in words, and every other key has a meaning."""
+
+    doc: str = ""
+
+
+class PlacementDecl(Strict, frozen=True):
+    """Servers of `cluster` that have all `tags`."""
+
+    cluster: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+class TransformDecl(Strict, frozen=True):
+    """What matches `src` is stored under `dest`."""
+
+    src: str
+    dest: str = ""
+
+
+class RepublishDecl(Strict, frozen=True):
+    """What is stored on `src` is sent to `dest` too, or only its headers."""
+
+    src: str
+    dest: str
+    headers_only: bool | None = None
+
+
+class ExternalDecl(Strict, frozen=True):
+    """How a stream of another account or domain is reached."""
+
+    api: str
+    deliver: str | None = None
+
+
+class OriginDecl(Strict, frozen=True):
+    """A stream that is mirrored or taken from: one of the spec, unless it is `external`."""
+
+    name: str
+    filter_subject: str | None = None
+    opt_start_seq: int | None = None
+    opt_start_time: str | None = None
+    external: ExternalDecl | None = None
+    subject_transforms: tuple[TransformDecl, ...] = ()
+
+
+class ConsumerLimitsDecl(Strict, frozen=True):
+    """The most that consumers of the stream may ask for."""
+
+    max_ack_pending: int | None = None
+    inactive_threshold: str | None = None
+
+
+class StreamDecl(Strict, frozen=True):
+    """`[streams.X]`. `external`: it captures subjects of others, such as the server's advisories. A mirror has no subjects of its own,
+    a stream with `sources` need not have any."""
+
+    subjects: tuple[str, ...] = ()
+    external: bool = False
+    retention: Literal["limits", "interest", "workqueue"] = "limits"
+    discard: Literal["old", "new"] = "old"
+    storage: Literal["file", "memory"] = "file"
+    max_age: str | None = None
+    max_bytes: str | int | None = None
+    max_msgs: int | None = None
+    max_msg_size: str | int | None = None
+    duplicate_window: str | None = None
+    allow_direct: bool | None = None
+    deny_delete: bool | None = None
+    deny_purge: bool | None = None
+    max_msgs_per_subject: int | None = None
+    discard_new_per_subject: bool | None = None
+    max_consumers: int | None = None
+    first_seq: int | None = None
+    compression: Literal["none", "s2"] | None = None
+    persist_mode: Literal["async"] | None = None
+    placement: PlacementDecl | None = None
+    allow_rollup_hdrs: bool | None = None
+    allow_msg_ttl: bool | None = None
+    subject_delete_marker_ttl: str | None = None
+    allow_atomic: bool | None = None
+    allow_batched: bool | None = None
+    allow_msg_schedules: bool | None = None
+    allow_msg_counter: bool | None = None
+    republish: RepublishDecl | None = None
+    subject_transform: TransformDecl | None = None
+    mirror: OriginDecl | None = None
+    sources: tuple[OriginDecl, ...] = ()
+    consumer_limits: ConsumerLimitsDecl | None = None
+    metadata: dict[str, str] = {}
+
+    @property
+    def origins(self) -> tuple[OriginDecl, ...]:
+        """The streams that its messages come from, beside those that are published to it."""
+        return self.sources if self.mirror is None else (self.mirror, *self.sources)
+
+
+class ConsumerDecl(Strict, frozen=True):
+    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream.
+    `publishes` names the subjects that its handlers publish to. `replicas`: fewer than its stream has."""
+
+    stream: str
+    ack_wait: str
+    max_attempts: int
+    max_ack_pending: int
+    prefetch: int
+    filter: dict[str, str] | None = None
+    publishes: tuple[str, ...] = ()
+    deliver_policy: Literal["all", "last", "new", "last_per_subject", "by_start_sequence", "by_start_time"] = "all"
+    opt_start_seq: int | None = None
+    opt_start_time: str | None = None
+    max_waiting: int | None = None
+    max_batch: int | None = None
+    max_bytes: str | int | None = None
+    max_expires: str | None = None
+    inactive_threshold: str | None = None
+    replicas: int | None = None
+    mem_storage: bool | None = None
+    sample_freq: str | None = None
+    priority_policy: Literal["overflow", "pinned_client", "prioritized"] | None = None
+    priority_groups: tuple[str, ...] = ()
+    priority_timeout: str | None = None
+    pause_until: str | None = None
+    metadata: dict[str, str] = {}
+
+
+class OverrideDecl(Strict, frozen=True):
+    """`[profiles.x.streams.X]`: what this profile says otherwise about one stream."""
+
+    replicas: int | None = None
+    storage: Literal["file", "memory"] | None = None
+    compression: Literal["none", "s2"] | None = None
+    placement: PlacementDecl | None = None
+    max_age: str | None = None
+    max_bytes: str | int | None = None
+    max_msgs: int | None = None
+    max_msgs_per_subject: int | None = None
+    max_msg_size: str | int | None = None
+    duplicate_window: str | None = None
+
+
+class ProfileDecl(Strict, frozen=True):
+    """`[profiles.x]`: `fit` scales the sizes of all streams down to that sum, `ages` multiplies their ages; `streams` says more about
+    single ones."""
+
+    replicas: int = 1
+    fit: str | int | None = None
+    ages: float = 1.0
+    streams: dict[str, OverrideDecl] = {}
