@@ -17,6 +17,23 @@ from support import eventually, is_alive
 from smith_sdk.server import EmbeddedServer
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason='PullLoop._on_status takes "409 Batch Completed", the good end of a pull, for a loss: it forgets what it asked for since',
+)
+def test_without_a_fault_nothing_comes_twice_and_nobody_asks_again(tmp_path: Path) -> None:
+    with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
+        for _ in range(5):
+            load.recovered()
+        processes = load.processes
+        count = load.settle()
+    assert count.sent == count.confirmed
+    assert count.duplicates == 0
+    assert [
+        line for process in processes for line in process.log().splitlines() if "asking again" in line or "lost" in line
+    ] == []
+
+
 def test_what_is_lost_is_named_and_told_where_it_stands(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         load.consumers["blocking"].end()
