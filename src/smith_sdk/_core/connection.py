@@ -366,10 +366,7 @@ class Connection(Supervisor[_Client]):
             raise LinkError(str(error)) from error
         if self._ended is not None:  # nats-py may have swallowed that this was cancelled
             raise LinkError("the bus was closed")
-        self._link = link
-        log.info("connected to %s", link.server.url)
-        self._become("connected", f"connected to {link.server.url}")
-        self._tell(lambda listener: listener.on_reconnect())
+        self._use(link)
 
     async def _confirm(self, link: _Client) -> None:
         """Have the server's word that what was subscribed is in force."""
@@ -401,7 +398,7 @@ class Connection(Supervisor[_Client]):
         """
         _require_subject(subject)
         try:
-            await self.hand_over(subject, data, reply, headers)
+            await (self._hold if self._leaving else self.hand_over)(subject, data, reply, headers)
         except nats.errors.ConnectionClosedError:  # the link is over, and the supervisor has not yet heard
             await self._hold(subject, data, reply, headers)
         except nats.errors.Error as error:

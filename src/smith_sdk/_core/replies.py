@@ -82,6 +82,9 @@ class Replies(Listener):
     def on_disconnect(self) -> None:
         self._fail_all(ConnectionLost("the connection was lost while a request was under way; it may have been carried out"))
 
+    def on_move(self) -> None:
+        """The old link was left when it owed no more replies; what was asked since is on its way on the new one."""
+
     def on_refused(self, subject: str) -> None:
         for future, sent_to in self._waiting.values():
             if sent_to.lower() == subject and not future.done():

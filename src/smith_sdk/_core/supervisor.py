@@ -71,6 +71,11 @@ class Listener:
     def on_reconnect(self) -> None:
         """A link is up, the first one or another; subscriptions are in force, nothing else is restored."""
 
+    def on_move(self) -> None:
+        """The link was left for another while it still worked; subscriptions are in force there."""
+        self.on_disconnect()
+        self.on_reconnect()
+
     def on_refused(self, subject: str) -> None:
         """The server's permissions forbid publishing to `subject` (lower case: the client library folds it)."""
 
@@ -101,6 +106,8 @@ class Supervisor(ABC, Generic[LinkT]):
         self._state: State = "closed"
         self._ended: SmithError | None = None
         self._short_lived = 0
+        self._leaving = False
+        """The link is about to be left: what it need not carry is held for the next."""
 
     # ---- what a link is
 
@@ -114,7 +121,7 @@ class Supervisor(ABC, Generic[LinkT]):
 
     @abstractmethod
     async def _take(self, link: LinkT) -> None:
-        """Make `link` the one that is used. Raises `LinkError` when it breaks meanwhile."""
+        """Make `link` ready, then `_use` it. Raises `LinkError` when it breaks meanwhile."""
 
     @abstractmethod
     def _finish(self, error: SmithError) -> None:
@@ -201,6 +208,8 @@ class Supervisor(ABC, Generic[LinkT]):
                     except LinkError as error:
                         log.info("the link to %s broke at once: %s", link.server.url, error)
                         link.discard()
+                        if self._leaving:
+                            self._lose(f"the move to {link.server.url} failed: {error}")
                         link = None
                         continue
                 began = asyncio.get_running_loop().time()
@@ -313,8 +322,20 @@ class Supervisor(ABC, Generic[LinkT]):
         self._link = None
         if self._successor is None:
             log.warning("connection to %s lost: %s", link.server.url, why)
-            self._become("reconnecting", f"the connection to {link.server.url} was lost: {why}")
+            self._lose(f"the connection to {link.server.url} was lost: {why}")
+
+    def _lose(self, reason: str) -> None:
+        self._leaving = False
+        self._become("reconnecting", reason)
         self._tell(lambda listener: listener.on_disconnect())
+
+    def _use(self, link: LinkT) -> None:
+        """`link` is ready: say so."""
+        moved, self._leaving = self._leaving, False
+        self._link = link
+        log.info("connected to %s", link.server.url)
+        self._become("connected", f"connected to {link.server.url}")
+        self._tell(lambda listener: listener.on_move() if moved else listener.on_reconnect())
 
     # ---- lame duck
 
@@ -341,6 +362,10 @@ class Supervisor(ABC, Generic[LinkT]):
                 return
         else:
             return
+        if link.over.done():
+            successor.discard()
+            return
+        self._leaving = True
         leaving = asyncio.ensure_future(self._leave(link))
         try:
             await asyncio.wait((leaving, link.over), timeout=_MOVING, return_when=asyncio.FIRST_COMPLETED)
