@@ -52,8 +52,8 @@ _REFUSALS: Final[dict[type[TopologyRefused], dict[int, str]]] = {
         10023: "the servers have not the resources: lower the sizes with a profile, or give them more",
         10026: "the stream or the account has its greatest number of consumers: remove one, or raise the limit",
         10027: "the account has its greatest number of streams: remove one, or raise the limit",
-        10028: "lower max_bytes of memory streams with a profile, or raise the server's max_mem",
-        10047: "lower max_bytes with a profile (`fit`), or raise the server's max_file",
+        10028: "lower max_bytes of memory streams with a profile, or raise max_mem of the server or the account",
+        10047: "lower max_bytes with a profile (`fit`), or raise max_file of the server or the account",
         10074: "a single server takes the dev profile (`smith streams apply --profile dev`)",
         10113: "the account wants a limit on every stream: declare max_bytes",
     },
@@ -72,6 +72,7 @@ _INVALID: Final = {
     10116: "let max_deliver be above the number of its backoff steps, or -1",
     10136: "give the filter in one form only",
 }
+MORE_REPLICAS_THAN_THE_STREAM: Final = 10126
 _STREAM_CHANGE: Final = 10052
 _NO_SUCH_CONSUMER: Final = frozenset({10014, 10149})
 _FULL: Final = frozenset({10077, 10047, 10028, 10002, 10023})

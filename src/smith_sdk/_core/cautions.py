@@ -68,8 +68,8 @@ async def _shrunk(admin: Admin, step: Change, info: Json) -> AsyncIterator[Cauti
             messages = state["messages"] - limit
             over, to = f"{messages:,} messages", f"{limit:,}"
         elif key == "max_bytes":
-            volume = state["bytes"] - limit
-            over, to = size(max(0, volume)), size(limit)
+            beyond = int(state["bytes"]) - int(limit)
+            volume, over, to = beyond, size(max(0, beyond)), size(limit)
         elif key == "max_age":
             messages = await _older(admin, step.stream, info, limit)
             over, to = f"up to {messages:,} messages", duration(limit / NANOS)
