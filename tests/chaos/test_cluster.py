@@ -48,10 +48,6 @@ def test_a_killed_leader_is_followed_by_another_and_comes_back(cluster: Cluster)
             message.ack_sync()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="AckWindow._on_no_ack ends the publish at err_code 10158 (an earlier sending of the id is in process), which is no verdict",
-)
 def test_a_publish_waits_for_the_majority(cluster: Cluster) -> None:
     cluster.wait_healthy()
     leader = cluster.leader_of("SDLC_RAW")

@@ -17,10 +17,6 @@ from support import eventually, is_alive
 from smith_sdk.server import EmbeddedServer
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason='PullLoop._on_status takes "409 Batch Completed", the good end of a pull, for a loss: it forgets what it asked for since',
-)
 def test_without_a_fault_nothing_comes_twice_and_nobody_asks_again(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         for _ in range(5):

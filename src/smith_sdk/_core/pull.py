@@ -265,7 +265,7 @@ class PullLoop(Listener):
             return
         given_back = int(headers.get("Nats-Pending-Messages") or 0)
         self._requested = max(0, self._requested - given_back)
-        if status in ("404", "408"):
+        if status in ("404", "408") or "Batch Completed" in description:
             self._failures = 0
             self._refill_if_low()
         elif status == "409" and "MaxBytes" in description and "Exceeded" not in description:

@@ -42,6 +42,8 @@ _BREATH: Final = 64
 """After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
 _ACK_LATE: Final = (2.0, 4.0, 8.0)
 """Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
+_IN_PROCESS: Final = 10158
+"""The server's err_code while an earlier sending of the same id waits for the cluster's majority: no verdict yet."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 _SEPARATORS: Final = len(": \r\n")
 _ID_HEADER: Final = len("NATS/1.0\r\n\r\n") + len(MSG_ID) + _SEPARATORS
@@ -306,16 +308,22 @@ class AckWindow(Listener):
     def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
             entry.may_be_stored = entry.attempts > 1
-            again_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
-            entry.resend_at = again_at if again_at < entry.retry_until else inf
-            self._due = min(self._due, again_at)
+            self._send_soon(entry)
             self._examine(entry.stream or entry.subject)
             return
         try:
             refusal = _decode_refusal(message.data)
         except msgspec.DecodeError as error:
             refusal = _Refusal(ApiError(description=f"the answer to the publish is no JSON of the JetStream API: {error}"))
+        if refusal.error.err_code == _IN_PROCESS:
+            self._send_soon(entry)
+            return
         self._fail(token, publish_error(refusal.error, subject=entry.subject, stream=entry.stream, msg_id=entry.msg_id))
+
+    def _send_soon(self, entry: _Pending) -> None:
+        again_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
+        entry.resend_at = again_at if again_at < entry.retry_until else inf
+        self._due = min(self._due, again_at)
 
     def _examine(self, stream: str) -> None:
         """Nobody took the message: find out, once for all that wait on `stream`, whether waiting helps."""
