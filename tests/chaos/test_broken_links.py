@@ -65,13 +65,7 @@ async def test_a_burst_into_a_broken_link_goes_out_when_it_is_back(fault: str, f
             assert info.messages == BURST
 
 
-UNSENT = pytest.mark.xfail(
-    strict=False,  # a race decides, on the async face
-    reason="nats-py waits without a deadline where more than 2 MiB are unsent (Client._flush_pending): connect with flush_timeout",
-)
-
-
-@pytest.mark.parametrize("fault", [pytest.param(name, marks=UNSENT if name == "stalled" else ()) for name in FAULTS])
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_closing_over_a_broken_link(fault: str, face: Face, make_server: Any) -> None:
     server = make_server()
     tasks, threads = asyncio.all_tasks(), set(threading.enumerate())

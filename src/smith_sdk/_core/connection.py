@@ -32,6 +32,10 @@ __all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Su
 _HELD: Final = 2 * 1024 * 1024
 _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _FOREVER: Final = 86_400
+_FLUSH: Final = 0.5
+"""Seconds that a publish waits for room when 2 MiB are unsent: back pressure, but none that outlasts a stalled link."""
+_UNSENT: Final = 0.5
+"""Seconds that one publish waits for the link where more than 2 MiB are unsent; without it nats-py would wait for ever."""
 _NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
 _NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
@@ -171,7 +175,8 @@ class _Client(Client):
 
     async def settle(self) -> None:
         """Return once the server has taken in everything that was published; deadlines are the caller's."""
-        await self._flush_pending(force_flush=True)  # first: `flush` writes its PING before what is buffered
+        while self._pending and self.is_connected:  # first: `flush` writes its PING before what is buffered
+            await self._flush_pending(force_flush=True)
         await self.ping()
 
     @property
@@ -322,6 +327,8 @@ class Connection(Supervisor[_Client]):
             "allow_reconnect": False,
             "connect_timeout": within,
             "ping_interval": _FOREVER,  # `_attend` pings
+            "flush_timeout": _UNSENT,
+            "flush_timeout": _FLUSH,
             "flusher_queue_size": 0,  # no end: who waits for room in it would wait for ever
             "tls": self._tls,
             "tls_hostname": server.tls_name or server.host,
