@@ -380,8 +380,10 @@ async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) 
 
 async def test_a_move_loses_nothing_that_is_under_way(tmp_path: Path) -> None:
     with Cluster(tmp_path) as cluster:
-        async with AsyncSmithBus(cluster.urls) as bus:
-            await bus.streams.apply(profile="dev")
+        async with AsyncSmithBus(cluster.urls) as other:
+            await other.streams.apply(profile="dev")
+        leader = cluster.leader_of("SDLC_RAW")  # it has the only copy, and must stay
+        async with AsyncSmithBus([*(node.url for node in cluster.nodes if node is not leader), leader.url]) as bus:
             taken: set[str] = set()
             intents: list[Any] = []
             moved = asyncio.Event()

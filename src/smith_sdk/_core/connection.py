@@ -34,8 +34,6 @@ _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _FOREVER: Final = 86_400
 _FLUSH: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent: back pressure, but none that outlasts a stalled link."""
-_UNSENT: Final = 0.5
-"""Seconds that one publish waits for the link where more than 2 MiB are unsent; without it nats-py would wait for ever."""
 _NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
 _NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
@@ -327,7 +325,6 @@ class Connection(Supervisor[_Client]):
             "allow_reconnect": False,
             "connect_timeout": within,
             "ping_interval": _FOREVER,  # `_attend` pings
-            "flush_timeout": _UNSENT,
             "flush_timeout": _FLUSH,
             "flusher_queue_size": 0,  # no end: who waits for room in it would wait for ever
             "tls": self._tls,
