@@ -6,6 +6,7 @@ Errors are told apart by `err_code`, never by class or text: the numbers are nat
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from ..errors import (
     AlreadyExists,
     ChangeRefused,
     ConsumerNotFound,
+    DeadlineExceeded,
     JetStreamDisabled,
     JetStreamError,
     MessageNotFound,
@@ -28,6 +30,7 @@ from ..errors import (
     WrongSequence,
     WrongStream,
 )
+from .connection import RawMessage
 from .replies import API_TIMEOUT, NoResponders, Replies
 
 API: Final = "$JS.API"
@@ -38,6 +41,21 @@ DISABLED: Final = frozenset({10039, 10076})
 _STREAM_NOT_FOUND: Final = 10059
 _MESSAGE_NOT_FOUND: Final = 10037
 WRONG_LAST_SEQUENCE: Final = 10071
+_ATTEMPTS: Final = 4
+_SAFE_TO_REPEAT: Final = (
+    "INFO",
+    "STREAM.INFO.",
+    "STREAM.LIST",
+    "STREAM.MSG.GET.",
+    "STREAM.CREATE.",
+    "STREAM.UPDATE.",
+    "CONSUMER.INFO.",
+    "CONSUMER.LIST.",
+    "CONSUMER.CREATE.",
+    "CONSUMER.PAUSE.",
+)
+"""Calls that change nothing, or nothing more when they are made twice: a config is written as a whole."""
+
 _REFUSALS: Final[dict[type[TopologyRefused], dict[int, str]]] = {
     AlreadyExists: dict.fromkeys((10058, 10148), "`smith streams plan` shows how the two differ, `smith streams apply` mends it"),
     SubjectOverlap: {
@@ -165,7 +183,7 @@ class Admin:
         """
         data = b"" if body is None else msgspec.json.encode(body)
         try:
-            reply = await self._replies.request(f"{API}.{verb}", data, timeout=API_TIMEOUT)
+            reply = await self._ask(f"{API}.{verb}", data, again=verb.startswith(_SAFE_TO_REPEAT))
         except NoResponders:
             raise disabled(self.where) from None
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
@@ -174,6 +192,17 @@ class Admin:
                 msgspec.convert(answer["error"], ApiError), stream=stream, consumer=consumer, where=self.where, verb=verb
             )
         return answer
+
+    async def _ask(self, subject: str, data: bytes, *, again: bool) -> RawMessage:
+        """In a cluster, what is asked while a stream elects its leader is never answered: ask again, what may be asked twice."""
+        share = API_TIMEOUT / (_ATTEMPTS if again else 1)
+        until = time.monotonic() + API_TIMEOUT - share / 2
+        while True:
+            try:
+                return await self._replies.request(subject, data, timeout=share)
+            except DeadlineExceeded:
+                if time.monotonic() >= until:
+                    raise DeadlineExceeded(f"no reply on {subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
 
     async def account(self) -> dict[str, Any]:
         """Limits, usage and API level of the account."""
