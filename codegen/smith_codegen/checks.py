@@ -343,10 +343,11 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             yield spec.error(
                 (*key, "stream"), f"unknown stream {consumer.stream!r}", _declare("streams", consumer.stream, spec.streams)
             )
-        if consumer.filter is not None and consumer.filter.get("subject") not in spec.subjects:
-            given = consumer.filter.get("subject")
-            fix = _declare("subjects", given, spec.subjects) if given else 'add subject = "..."'
-            yield spec.error((*key, "filter"), f"unknown subject {given!r}" if given else "names no subject", fix)
+        for at, table in zip(consumer.filter_keys, consumer.chosen, strict=True):
+            given = table.get("subject")
+            if given not in spec.subjects:
+                fix = _declare("subjects", given, spec.subjects) if given else 'add subject = "..."'
+                yield spec.error((*key, *at), f"unknown subject {given!r}" if given else "names no subject", fix)
         for index, published in enumerate(consumer.publishes):
             if published not in spec.subjects:
                 fix = _declare("subjects", published, spec.subjects)

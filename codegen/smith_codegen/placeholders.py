@@ -47,11 +47,13 @@ def widest(spec: Spec, decl: SubjectDecl, given: dict[str, str] | None = None) -
 
 
 def taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
-    """What a consumer receives, as NATS writes it: the subjects of its stream, or its filter."""
-    if decl.filter is None:
-        return spec.streams[decl.stream].subjects
-    given = {key: value for key, value in decl.filter.items() if key != "subject"}
-    return (widest(spec, spec.subjects[decl.filter["subject"]], given),)
+    """What a consumer receives, as NATS writes it: the subjects of its stream, or its filters."""
+    return tuple(filtered(spec, table) for table in decl.chosen) or spec.streams[decl.stream].subjects
+
+
+def filtered(spec: Spec, table: dict[str, str]) -> str:
+    """What a filter in the spec is to NATS."""
+    return widest(spec, spec.subjects[table["subject"]], {key: value for key, value in table.items() if key != "subject"})
 
 
 def feeding(spec: Spec, stream: str, *, transformed: bool = False) -> frozenset[str]:

@@ -10,8 +10,7 @@ import msgspec
 from . import fieldtypes, names, patterns, units
 from .fieldtypes import FieldType
 from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token
-from .patterns import Positions
-from .placeholders import PLACEHOLDER, feeding, parts_of, split, widest
+from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
@@ -242,24 +241,19 @@ def _tuple(items: list[str]) -> str:
 
 def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
     decl = spec.consumers[name]
-    if decl.filter is None:
+    found: list[tuple[Subject, dict[str, str]]] = []
+    if not decl.chosen:
         kept = feeding(spec, decl.stream)
-        taken = [subject for subject in subjects if subject.stream in kept]
-        filters = spec.streams[decl.stream].subjects
-        given = {}
-    else:
-        given = {key: value for key, value in decl.filter.items() if key != "subject"}
-        chosen = decl.filter["subject"]
-        pattern = widest(spec, spec.subjects[chosen], given)
-        own = [patterns.positions(pattern)]
-        every: dict[str, list[Positions]] = {
-            s.name: patterns.alternatives(parts_of(spec, spec.subjects[s.name])) for s in subjects
-        }
-        taken = [subject for subject in subjects if subject.name == chosen or patterns.any_overlap(own, every[subject.name])]
-        filters = (pattern,)
+        found += [(subject, {}) for subject in subjects if subject.stream in kept]
+    every = {subject.name: patterns.alternatives(parts_of(spec, spec.subjects[subject.name])) for subject in subjects}
+    for table in decl.chosen:
+        own = [patterns.positions(filtered(spec, table))]
+        for subject in subjects:
+            if subject.name == table["subject"] or patterns.any_overlap(own, every[subject.name]):
+                found.append((subject, table))
     messages: list[str] = []
     types: list[str] = []
-    for subject in taken:
+    for subject, given in found:
         message = subject.message
         if subject.family and subject.family.by.name in given:
             message = names.member(given[subject.family.by.name], subject.family.name)
@@ -269,8 +263,8 @@ def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
         name=name,
         attr=names.snake(name),
         decl=decl,
-        filters=filters,
+        filters=taken(spec, decl),
         message_type=" | ".join(dict.fromkeys(messages)),
         subject_type=" | ".join(dict.fromkeys(types)),
-        keys=tuple(_declared(decl, ("stream", "filter", "publishes"))),
+        keys=tuple(_declared(decl, ("stream", "filter", "filters", "publishes"))),
     )

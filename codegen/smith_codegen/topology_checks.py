@@ -239,7 +239,7 @@ def consumer(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
             yield wrong(
                 needed, f'goes with deliver_policy = "{policy}", and neither without the other (10094)', "add or remove it"
             )
-    if decl.deliver_policy == "last_per_subject" and decl.filter is None and not spec.streams[decl.stream].subjects:
+    if decl.deliver_policy == "last_per_subject" and not decl.chosen and not spec.streams[decl.stream].subjects:
         yield wrong("deliver_policy", "last_per_subject needs a filter (10094)", "add one")
     if decl.deliver_policy != "all" and spec.streams[decl.stream].retention == "workqueue":
         yield wrong("deliver_policy", "a work queue delivers all (10101)", "remove it")

@@ -109,8 +109,8 @@ class StreamDecl(Strict, frozen=True):
 
 
 class ConsumerDecl(Strict, frozen=True):
-    """`[consumers.x]`. `filter` is a subject's name and values for its tokens; without it the consumer takes the whole stream.
-    `publishes` names the subjects that its handlers publish to. `replicas`: fewer than its stream has."""
+    """`[consumers.x]`. `filter` is a subject's name and values for its tokens, `filters` are several; without either the consumer takes
+    the whole stream. `publishes` names the subjects that its handlers publish to. `replicas`: fewer than its stream has."""
 
     stream: str
     ack_wait: str
@@ -118,6 +118,7 @@ class ConsumerDecl(Strict, frozen=True):
     max_ack_pending: int
     prefetch: int
     filter: dict[str, str] | None = None
+    filters: tuple[dict[str, str], ...] = ()
     publishes: tuple[str, ...] = ()
     deliver_policy: Literal["all", "last", "new", "last_per_subject", "by_start_sequence", "by_start_time"] = "all"
     opt_start_seq: int | None = None
@@ -135,6 +136,17 @@ class ConsumerDecl(Strict, frozen=True):
     priority_timeout: str | None = None
     pause_until: str | None = None
     metadata: dict[str, str] = {}
+
+    @property
+    def chosen(self) -> tuple[dict[str, str], ...]:
+        """Its filters; none where it takes the whole stream."""
+        return self.filters if self.filter is None else (self.filter, *self.filters)
+
+    @property
+    def filter_keys(self) -> tuple[tuple[str, ...], ...]:
+        """Where each of them stands."""
+        many = tuple(("filters", str(index)) for index in range(len(self.filters)))
+        return many if self.filter is None else (("filter",), *many)
 
 
 class OverrideDecl(Strict, frozen=True):

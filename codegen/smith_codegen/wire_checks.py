@@ -10,7 +10,7 @@ from itertools import combinations
 from . import patterns, topology_checks
 from .errors import SpecError
 from .patterns import LITERAL, Positions
-from .placeholders import PLACEHOLDER, feeding, parts_of, split, taken, widest
+from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import Spec, SubjectDecl
 from .topology_spec import ConsumerDecl
 
@@ -166,7 +166,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
     in_doubt: set[str] = set()
     for name, decl in spec.consumers.items():
         key = ("consumers", name)
-        errors = [*topology_checks.consumer(spec, name, decl), *_filter(spec, name, decl)]
+        errors = [*topology_checks.consumer(spec, name, decl), *_filters(spec, name, decl)]
         yield from errors
         if not LITERAL.fullmatch(name):
             yield spec.error(key, f"{name!r} is no name of a consumer", "use letters, digits, '_' and '-'")
@@ -187,7 +187,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
         stream = spec.consumers[one].stream
         if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
             continue
-        if not (spec.consumers[one].filter and spec.consumers[other].filter) or patterns.any_overlap(usable[one], usable[other]):
+        if not (spec.consumers[one].chosen and spec.consumers[other].chosen) or patterns.any_overlap(usable[one], usable[other]):
             problem = f"takes messages of {stream} that {one} takes too, which the server refuses on a work queue (10099, 10100)"
             fix = "give each a filter that the other does not meet; to share the work, run more workers on one consumer"
             yield spec.error(("consumers", other), problem, fix)
@@ -213,16 +213,30 @@ def _nobody_asks(spec: Spec, stream: str, asked: list[Positions], every: dict[st
         yield spec.error(key if own else ("subjects", next(iter(dropped.values())), "stream"), problem, fix)
 
 
-def _filter(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
-    if decl.filter is None:
-        return
-    key = ("consumers", name, "filter")
-    subject = spec.subjects[decl.filter["subject"]]
+def _filters(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
+    wrong = [
+        error
+        for at, table in zip(decl.filter_keys, decl.chosen, strict=True)
+        for error in _filter(spec, ("consumers", name, *at), decl, table)
+    ]
+    yield from wrong
+    if decl.filter is not None and decl.filters:
+        yield spec.error(("consumers", name, "filters"), "stands beside filter", "list that one among the filters")
+    elif not wrong:
+        for one, other in combinations(range(len(decl.filters)), 2):
+            pair = [[patterns.positions(filtered(spec, decl.filters[index]))] for index in (one, other)]
+            if patterns.any_overlap(*pair):
+                problem = f"meets filter {one}, which the server refuses (10138)"
+                yield spec.error(("consumers", name, "filters", str(other)), problem, "keep the wider one")
+
+
+def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[str, str]) -> Iterator[SpecError]:
+    subject = spec.subjects[table["subject"]]
     if subject.stream not in feeding(spec, decl.stream):
-        problem = f"{decl.filter['subject']} goes to {subject.stream or 'no stream'}, not to {decl.stream}"
+        problem = f"{table['subject']} goes to {subject.stream or 'no stream'}, not to {decl.stream}"
         yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
     has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
-    for token, value in decl.filter.items():
+    for token, value in table.items():
         if token == "subject":
             continue
         if token not in has:

@@ -68,7 +68,7 @@ def test_the_spec_says_every_key_and_the_runtime_knows_each() -> None:
     given = {"replicas", "description"}  # from the profile, and from `doc`
     assert {one.field or one.key for one in STREAM} == (keys_of(StreamDecl) - {"external"}) | given
     worker = {"stream", "max_attempts", "prefetch", "publishes", "filter"}
-    assert {one.field or one.key for one in CONSUMER} == (keys_of(ConsumerDecl) - worker) | {"description", "filters"}
+    assert {one.field or one.key for one in CONSUMER} == (keys_of(ConsumerDecl) - worker) | {"description"}
     assert {field.name for field in msgspec.structs.fields(StreamOverride)} == keys_of(OverrideDecl) | {"stream"}
 
 
@@ -88,6 +88,7 @@ def test_what_is_generated_says_it_too(shop: ModuleType) -> None:
     )
     assert (contract.consumers[0].max_bytes, contract.consumers[0].priority_groups) == (2**20, ("buyers",))
     assert contract.consumers[1].filters == ()
+    assert contract.consumers[2].filters == ("shop.orders.a", "shop.orders.b")
     dev = {stream.name: stream for stream in contract.profile("dev")}
     assert (dev["ORDERS"].max_bytes, dev["ORDERS"].max_age) == (80 * 2**20, 302400.0)
     assert (dev["PRICES"].max_bytes, dev["PRICES"].max_age, dev["PRICES"].placement) == (
@@ -170,6 +171,10 @@ CASES = {
     "longer than the stream allows": ('inactive_threshold = "30d" }', 'inactive_threshold = "1d" }', "consumers.buyer.inactive_threshold", "10153"),
     "too many replicas": ("replicas = 1\nmem_storage", "replicas = 9 # !\nmem_storage", "consumers.buyer.replicas", "1 to 5"),
     "messages without a type": ('stream = "COPY"', 'stream = "LATE2" # !', "consumers.copier.stream", "unknown stream"),
+    "two filters that meet": ('order_id = "b" }', 'order_id = "a" } # !', "consumers.picker.filters.1", "10138"),
+    "a filter of nothing": ('{ subject = "orders", order_id = "b" }', '{ subject = "order", order_id = "b" } # !', "consumers.picker.filters.1", "unknown subject"),
+    "a filter of another stream": ('{ subject = "orders", order_id = "b" }', '{ subject = "late", order_id = "b" } # !', "consumers.picker.filters.1.subject", "goes to LATE"),
+    "both forms of filters": ('filter = { subject = "orders" }', 'filter = { subject = "orders" }\nfilters = [{ subject = "orders" }] # !', "consumers.buyer.filters", "beside filter"),
     "no factor": ("ages = 0.5", "ages = 0 # !", "profiles.dev.ages", "factor"),
     "an override of nothing": ("[profiles.dev.streams.COUNTS]", "[profiles.dev.streams.COUNT] # !", "profiles.dev.streams.COUNT", "unknown stream"),
     "a budget that is used up": ('fit = "90MiB"', 'fit = "10MiB" # !', "profiles.dev.fit", "used up"),
@@ -222,6 +227,7 @@ def test_what_breaks_on_the_wire() -> None:
     ]
     assert changed('dest = "shop.orders.new"', 'dest = "shop.orders.newer"') == [("wire", "streams.ORDERS.subject_transform")]
     assert changed("allow_atomic = true\n", "") == [("wire", "streams.ORDERS.allow_atomic")]
+    assert changed('order_id = "b" }', 'order_id = "c" }') == [("consumer", "consumers.picker.filter")]
     assert changed('max_bytes = "100MiB"', 'max_bytes = "90MiB"') == []
     assert changed("max_msgs = 50\n", "") == []
 

@@ -343,15 +343,25 @@ class _Comparison:
         if new is None:
             yield _change("source", path, f"removed: code that says consumers.{names.snake(name)} no longer runs")
             return
-        chosen = old.filter["subject"] if old.filter else ""
-        subject = (self.renames.subjects[chosen] or "") if chosen else ""
-        stream = self.new.subjects[subject].stream if subject else self.renames.streams.get(old.stream, old.stream)
+        stream: str | None = self.renames.streams.get(old.stream, old.stream)
+        moved = {self.new.subjects[now].stream for now in map(self.renames.subjects.get, self.straight(old)) if now}
+        if moved:
+            stream = moved.pop() if len(moved) == 1 else None
         if stream != new.stream:
             yield _change("consumer", (*path, "stream"), f"consumes {new.stream}, and consumed {old.stream}")
             return
-        asked = {self.renames.tokens.get(token, token): value for token, value in (old.filter or {}).items()}
-        if (asked | {"subject": subject} if chosen else asked) == (new.filter or {}):
+        if sorted(map(self.renamed, old.chosen)) == sorted(sorted(table.items()) for table in new.chosen):
             return  # whatever else it receives now is a change of the subject, or of the stream
         now, was = (", ".join(sorted(taken(spec, decl))) for spec, decl in ((self.new, new), (self.old, old)))
         if now != was:
             yield _change("consumer", (*path, "filter"), f"receives {now}, and received {was}")
+
+    def straight(self, consumer: ConsumerDecl) -> list[str]:
+        """The subjects of an old consumer's filters that its stream keeps itself, and does not take from another."""
+        subjects = [table["subject"] for table in consumer.chosen]
+        return [name for name in subjects if self.old.subjects[name].stream == consumer.stream]
+
+    def renamed(self, table: dict[str, str]) -> list[tuple[str, str]]:
+        """An old filter in the words of the new spec."""
+        tokens = {self.renames.tokens.get(token, token): value for token, value in table.items() if token != "subject"}
+        return sorted({**tokens, "subject": self.renames.subjects[table["subject"]] or ""}.items())
