@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from chaos.cluster import Cluster
@@ -56,6 +57,7 @@ def test_a_publish_waits_for_the_majority(cluster: Cluster) -> None:
     with SmithBus(leader.url, contract=CHAOS) as bus:
         for server in others:
             pause(server, signal.SIGSTOP)
+        eventually(lambda: all(map(is_paused, others)))
         try:
             future = bus.submit(intents.raw.of(intent), intent, timeout=30)
             with pytest.raises(TimeoutError):
@@ -72,3 +74,9 @@ def test_a_publish_waits_for_the_majority(cluster: Cluster) -> None:
 def pause(server: EmbeddedServer, number: signal.Signals) -> None:
     assert server.pid is not None
     os.kill(server.pid, number)
+
+
+def is_paused(server: EmbeddedServer) -> bool:
+    """Whether each of its threads stands still, which takes a moment."""
+    states = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{server.pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
