@@ -24,7 +24,7 @@ from topology_cases import (
 )
 
 from smith_sdk._core import settings
-from smith_sdk._core.settings import CONSUMER, STREAM, stream_json, with_filters
+from smith_sdk._core.settings import CONSUMER, STREAM, consumer_json, stream_json, with_filters
 from smith_sdk.declared import (
     Origin,
     Profile,
@@ -341,6 +341,32 @@ async def test_a_key_that_the_server_is_too_old_for(nats_server: EmbeddedServer,
             await bus.streams.apply(profile="one")
         assert refused.value.stream == "NEW"
         assert await admin.streams("t.>") == []
+
+
+async def test_the_levels_are_those_that_the_server_asks_for(make_server: Make) -> None:
+    """It writes down which level a config needs."""
+    streams = {key: fields for key, (fields, *_) in {**FIXED_STREAM, **STREAM_CASES}.items() if "," not in key}
+    readers = {key: fields for key, (fields, *_) in {**FIXED_CONSUMER, **CONSUMER_CASES}.items() if "," not in key}
+    async with bus_of(make_server().url, contract()) as (_, admin):
+        for key, fields in streams.items():
+            declared = stream_json(replace(ORDERS, **fields))
+            await admin.stream_create(without_none(declared))
+            found = (await admin.stream_info("ORDERS"))["config"]["metadata"]["_nats.req.level"]
+            assert found == str(
+                max(settings.EVERY[False][key].needs(value) for key, value in declared.items() if key != "name")
+            ), key
+            await admin.stream_delete("ORDERS")
+        await plant(admin, ORDERS, {})
+        for key, fields in readers.items():
+            declared = consumer_json(replace(READER, **fields), 1)
+            await admin.consumer_write("ORDERS", without_none(declared), "create")
+            found = (await admin.consumer_info("ORDERS", "reader"))["config"]["metadata"]["_nats.req.level"]
+            known = [settings.EVERY[True][key].needs(value) for key, value in declared.items() if "name" not in key]
+            if fields.get("priority_policy") == "prioritized":
+                assert (found, max(known)) == ("1", 2)  # it came with 2.12, and 2.12 forgot to say so
+            else:
+                assert found == str(max(known)), key
+            await admin.consumer_delete("ORDERS", "reader")
 
 
 async def test_a_profile_scales_and_overrides(nats_server: EmbeddedServer) -> None:

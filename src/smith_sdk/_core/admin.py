@@ -5,6 +5,7 @@ Errors are told apart by `err_code`, never by class or text: the numbers are nat
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
@@ -90,7 +91,10 @@ _INVALID: Final = {
     10116: "let max_deliver be above the number of its backoff steps, or -1",
     10136: "give the filter in one form only",
 }
-MORE_REPLICAS_THAN_THE_STREAM: Final = 10126
+_NOT_YET: Final = frozenset({10126, 10049})
+"""More replicas than the stream: a server of the cluster that does not know yet that it has more by now. No store: that of a stream of the
+same name, deleted a moment ago, is still being removed."""
+_MOMENT: Final = 0.1
 _STREAM_CHANGE: Final = 10052
 _NO_SUCH_CONSUMER: Final = frozenset({10014, 10149})
 _FULL: Final = frozenset({10077, 10047, 10028, 10002, 10023})
@@ -204,6 +208,17 @@ class Admin:
                 if time.monotonic() >= until:
                     raise DeadlineExceeded(f"no reply on {subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
 
+    async def _write(self, verb: str, body: object, *, stream: str, consumer: str | None = None) -> dict[str, Any]:
+        """`call`, again while the server is about to get ready for it."""
+        until = time.monotonic() + API_TIMEOUT
+        while True:
+            try:
+                return await self.call(verb, body, stream=stream, consumer=consumer)
+            except TopologyRefused as error:
+                if error.err_code not in _NOT_YET or time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(_MOMENT)
+
     async def account(self) -> dict[str, Any]:
         """Limits, usage and API level of the account."""
         return await self.call("INFO")
@@ -212,7 +227,7 @@ class Admin:
         return await self.call(f"STREAM.INFO.{stream}", stream=stream)
 
     async def stream_create(self, config: dict[str, Any]) -> dict[str, Any]:
-        return await self.call(f"STREAM.CREATE.{config['name']}", config, stream=config["name"])
+        return await self._write(f"STREAM.CREATE.{config['name']}", config, stream=config["name"])
 
     async def stream_update(self, config: dict[str, Any]) -> dict[str, Any]:
         return await self.call(f"STREAM.UPDATE.{config['name']}", config, stream=config["name"])
@@ -224,7 +239,7 @@ class Admin:
         """`action` is "create" or "update": without one the server would silently do either."""
         name = config["durable_name"]
         body = {"stream_name": stream, "config": config, "action": action}
-        return await self.call(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
+        return await self._write(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
 
     async def stream_delete(self, stream: str) -> None:
         await self.call(f"STREAM.DELETE.{stream}", stream=stream)

@@ -6,16 +6,12 @@ Nothing is deleted unless a caller says `prune=True`.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Final, Literal
 
 import msgspec
 
-from .._core.admin import MORE_REPLICAS_THAN_THE_STREAM
 from .._core.plan import Caution, Change, Difference, Plan, differences, unchanged
 from .._core.planner import consumer_or_none, make_plan, stream_or_none
-from .._core.replies import API_TIMEOUT
 from .._core.session import Session
 from .._core.settings import Json, merged
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
@@ -24,8 +20,6 @@ __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
 _TRIES: Final = 5
 """How often `apply` plans anew when somebody else changes the server meanwhile."""
-
-_MOMENT: Final = 0.1
 
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +113,7 @@ class Streams:
         config = merged(now, step.declared)
         try:
             if step.consumer is not None:
-                await self._write_consumer(step, config)
+                await admin.consumer_write(step.stream, config, step.kind)
                 if "pause_until" in step.declared and now is not None:
                     await admin.consumer_pause(step.stream, step.consumer, step.declared["pause_until"])
             elif step.kind == "create":
@@ -128,18 +122,6 @@ class Streams:
                 await admin.stream_update(config)
         except (AlreadyExists, StreamNotFound, ConsumerNotFound) as error:
             raise _outdated(step) from error
-
-    async def _write_consumer(self, step: Change, config: Json) -> None:
-        """In a cluster, the server that is asked may not know yet that the stream has more replicas by now: told once more, in a moment."""
-        until = time.monotonic() + API_TIMEOUT
-        while True:
-            try:
-                await self._session.admin.consumer_write(step.stream, config, step.kind)
-                return
-            except TopologyRefused as error:
-                if error.err_code != MORE_REPLICAS_THAN_THE_STREAM or time.monotonic() >= until:
-                    raise
-            await asyncio.sleep(_MOMENT)
 
     async def _now(self, step: Change) -> Json | None:
         if step.consumer is None:
