@@ -55,7 +55,7 @@ def of_bus(bus: Any) -> Counter[str]:
     found = Counter(
         {
             "subscriptions": len(session.connection._subscriptions),
-            "nats-py subscriptions": len(session.connection._client._subs),
+            "nats-py subscriptions": len(link._subs) if (link := session.connection._link) is not None else 0,
             "publishes": len(session.window),
             "replies awaited": len(session.replies._waiting),
             "parts to stop": len(session._open_parts),

@@ -231,7 +231,7 @@ def test_closing_ends_what_other_threads_wait_for(deaf: EmbeddedServer, run: Run
         say(*sorted({kind for name, kind in ended}))
         say(type(futures[0].exception(2)).__name__)
     """
-    out = run(body, deaf.url, deaf.pid).ends_well()
+    out = run(body, deaf.url, deaf.pid).ends_well(unacknowledged=True)
     assert out[0] == "True"
     assert set(out[1].split()) <= {"end", "BusClosed", "PublishUnconfirmed", "ConnectionLost", "DeadlineExceeded"}
     assert out[2] in {"BusClosed", "PublishUnconfirmed"}
@@ -249,7 +249,7 @@ def test_closing_keeps_to_its_timeout_with_a_full_lane_before_a_deaf_server(deaf
         kinds = {type(future.exception(0)).__name__ for future in futures}
         say(*sorted(kinds))
     """
-    out = run(body, deaf.url, deaf.pid).ends_well()
+    out = run(body, deaf.url, deaf.pid).ends_well(unacknowledged=True)
     assert out[0] == "True"
     assert set(out[1].split()) <= {"BusClosed", "PublishUnconfirmed"}
 

@@ -92,7 +92,7 @@ class Subscription:
             try:
                 await native.unsubscribe()
             except nats.errors.Error as error:
-                log.debug("unsubscribe from %s: %s", self.subject, error)
+                log.debug("unsubscribe from %s: %s", self.subject, str(error))
 
 
 class _Parser(Parser):
@@ -352,6 +352,8 @@ class Connection(Supervisor[_Client]):
                 raise
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise LinkError(said, refused=_is_auth(error) or client.wanted_another_certificate(error)) from error
+        finally:
+            failed.cancel()
         client.watch()
         return client
 

@@ -320,7 +320,7 @@ class PullLoop(Listener):
         try:
             return await self._diagnose()
         except SmithError as failure:
-            log.info("why %s/%s does not answer is not known yet: %s", self.stream, self.consumer, failure)
+            log.info("why %s/%s does not answer is not known yet: %s", self.stream, self.consumer, str(failure))
             return None
 
     async def _ask_why(self) -> None:
@@ -399,7 +399,7 @@ class PullLoop(Listener):
                 await subscription.withdraw()
                 await self._replies.barrier(timeout=_LEAVING)
         except (BusError, DeadlineExceeded) as error:
-            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, error)
+            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, str(error))
         finally:
             self._requested = 0
             await subscription.unsubscribe()
@@ -411,7 +411,7 @@ class PullLoop(Listener):
         except BusClosed as error:
             self._end(error)
         except ConnectionLost as error:
-            log.info("%s/%s: not answered, comes again after its ack wait: %s", self.stream, self.consumer, error)
+            log.info("%s/%s: not answered, comes again after its ack wait: %s", self.stream, self.consumer, str(error))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

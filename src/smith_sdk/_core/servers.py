@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ipaddress
 import logging
 import re
 import socket
@@ -84,6 +86,8 @@ def parse_server(url: str) -> Server:
 
 async def addresses(server: Server) -> list[str]:
     """Every IP address of `server`; raises `OSError` when its name has none."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(server.host))]  # without the thread that looks names up
     found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 

@@ -86,7 +86,7 @@ class Session:
         if parts:
             await asyncio.wait(parts, timeout=left())
         await self.window.drain(left())
-        if self.connection.state == "connected":
+        if self.connection.is_up:
             with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
                 await self.replies.barrier(timeout=left())
         await self.connection.close(left())

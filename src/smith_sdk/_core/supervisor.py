@@ -28,6 +28,8 @@ _MOVING: Final = 2.0
 """Seconds that a move to another server waits for replies under way, and for what the old one has sent."""
 _SHORT: Final = 0.5
 """Seconds; links that live shorter count as failed attempts, and the pause before the next grows."""
+_SHORT_COUNT: Final = 4
+"""No more than so many of them do: a server that takes us and loses us again is asked every second, as it may be the network."""
 _REFUSALS: Final = 2
 """Rounds of servers that all refuse the credentials, after which a connection that once stood is given up."""
 
@@ -206,7 +208,7 @@ class Supervisor(ABC, Generic[LinkT]):
                     try:
                         await self._take(link)
                     except LinkError as error:
-                        log.info("the link to %s broke at once: %s", link.server.url, error)
+                        log.info("the link to %s broke at once: %s", link.server.url, str(error))
                         link.discard()
                         if self._leaving:
                             self._lose(f"the move to {link.server.url} failed: {error}")
@@ -215,11 +217,11 @@ class Supervisor(ABC, Generic[LinkT]):
                 began = asyncio.get_running_loop().time()
                 await self._attend(link)
                 lived = asyncio.get_running_loop().time() - began
-                self._short_lived = self._short_lived + 1 if lived < _SHORT else 0
+                self._short_lived = min(self._short_lived + 1, _SHORT_COUNT) if lived < _SHORT else 0
                 self._drop(link)
                 link, self._successor = self._successor, None
         except Exception as error:
-            log.error("the connection is given up: %s", error, exc_info=None if isinstance(error, SmithError) else error)
+            log.error("the connection is given up: %s", str(error), exc_info=None if isinstance(error, SmithError) else error)
             self._become("closed", str(error))
             self._finish(error if isinstance(error, SmithError) else BusClosed(f"the connection failed: {type(error).__name__}"))
         finally:
@@ -245,7 +247,7 @@ class Supervisor(ABC, Generic[LinkT]):
                     raise
             except (ConnectError, OptionsError) as error:
                 refused = 0
-                log.log(logging.WARNING if attempt == 1 else logging.INFO, "%s; trying again", error)
+                log.log(logging.WARNING if attempt == 1 else logging.INFO, "%s; trying again", str(error))
 
     async def _round(self, servers: Sequence[Server], within: float) -> LinkT:
         """Try `servers` in turn, `within` seconds in all, of which each gets an even share of what is left.
@@ -289,7 +291,9 @@ class Supervisor(ABC, Generic[LinkT]):
             try:
                 return await self._open_link(server, address, max(share, 0.05))
             except LinkError as error:
-                log.debug("%s at %s: %s", server.url, address, error)
+                log.debug(
+                    "%s at %s: %s", server.url, address, str(error)
+                )  # its text: a record that is kept would keep the frames, too
                 failure = failure if failure.refused else error
         raise failure
 
@@ -356,7 +360,7 @@ class Supervisor(ABC, Generic[LinkT]):
                 break
             except (BusError, OptionsError) as error:
                 attempt += 1
-                log.info("nowhere to move to from %s yet: %s", link.server.url, error)
+                log.info("nowhere to move to from %s yet: %s", link.server.url, str(error))
             await asyncio.wait((link.over,), timeout=self._reconnect.delay(attempt))
             if link.over.done():
                 return

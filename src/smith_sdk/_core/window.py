@@ -40,7 +40,7 @@ MSG_ID: Final = "Nats-Msg-Id"
 _TICK: Final = 0.1
 _BREATH: Final = 64
 """After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
-_ACK_LATE: Final = (2.0, 4.0, 8.0)
+_ACK_LATE: Final = (2.0, 2.0, 3.0)
 """Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
 _IN_PROCESS: Final = 10158
 """The server's err_code while an earlier sending of the same id waits for the cluster's majority: no verdict yet."""
@@ -121,7 +121,7 @@ class AckWindow(Listener):
         self._cut = len(self._prefix)
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_ack, self._fail_all)
         self._connection.add_listener(self)
-        self._connected = True
+        self._connected = self._connection.is_up
         self._max_payload = self._connection.max_payload
         self._closed = None
 
@@ -336,7 +336,7 @@ class AckWindow(Listener):
         try:
             error = await self._diagnose(stream)
         except SmithError as failure:
-            log.info("why stream %s does not answer is not known yet: %s", stream, failure)
+            log.info("why stream %s does not answer is not known yet: %s", stream, str(failure))
             error = None
         finally:
             self._examined.discard(stream)
@@ -421,6 +421,8 @@ class AckWindow(Listener):
             self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._emptied}, timeout=timeout)
             self._emptied = None
+        if self._pending:
+            log.warning("closing with %d messages that no stream has acknowledged; each future says so", len(self._pending))
         self.on_close(self._closed)
         if self._timer is not None:
             self._timer.cancel()
