@@ -18,6 +18,7 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "typing", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")  # most tests wait for servers and processes; `-- -n 0` is one after the other
 EXTRAS = "server,cli,codegen,signing,uvloop"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
@@ -61,13 +62,13 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """pytest against the built wheel, on the Python that runs nox: `nox -s tests -- [pytest's arguments]`."""
-    run_tests(session)
+    run_tests(session, *SIDE_BY_SIDE)
 
 
 @nox.session(python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
     """The same on every installed Python of those supported."""
-    run_tests(session)
+    run_tests(session, *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -74,3 +75,16 @@ def nats_info(url: str, timeout: float = 2.0) -> str:
     host, _, port = url.removeprefix("nats://").rpartition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection, connection.makefile("rb") as stream:
         return stream.readline().decode()
+
+
+def halt(pid: int | None, timeout: float = 5.0) -> None:
+    """Stop a process with SIGSTOP, and wait until all of it has stopped: the signal alone may take a moment."""
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    tasks = Path(f"/proc/{pid}/task")
+    if tasks.exists():
+        eventually(lambda: all(_state(task / "stat") == "T" for task in tasks.iterdir()), timeout, interval=0.001)
+
+
+def _state(stat: Path) -> str:
+    return stat.read_text().rpartition(")")[2].split()[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from buses import Face, health, read_intent
-from support import eventually_async
+from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
 from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, SmithError
@@ -113,7 +113,7 @@ async def test_whether_it_may_be_stored_is_known(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")
-        os.kill(server.pid, signal.SIGSTOP)
+        halt(server.pid)
         try:
             sent = read_intent()
             with pytest.raises(PublishUnconfirmed) as caught:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Face, read_intent
-from support import eventually_async
+from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk.errors import PublishUnconfirmed
@@ -32,7 +32,7 @@ async def test_what_was_under_way_when_the_link_went_is_sent_again_unless_told_n
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus:
             await bus.streams.apply(profile="dev")
-            os.kill(server.pid, signal.SIGSTOP)  # it takes the bytes and does nothing with them
+            halt(server.pid)  # it takes the bytes and does nothing with them
             intents = [read_intent() for _ in range(3)]
             futures = [await bus.submit(raw.of(intent), intent, timeout=30, retry=retry) for intent in intents]
             server.kill()
@@ -57,7 +57,7 @@ async def test_nothing_is_sent_again_once_the_stream_has_forgotten_its_id(face: 
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url, contract=contract) as bus:
             await bus.streams.apply(profile="dev")
-            os.kill(server.pid, signal.SIGSTOP)
+            halt(server.pid)
             intent = read_intent()
             began = asyncio.get_running_loop().time()
             future = await bus.submit(raw.of(intent), intent, timeout=30)
@@ -82,7 +82,7 @@ async def test_a_producer_waits_for_a_stopped_server_and_nothing_grows_or_is_dro
             for intent in intents:
                 submitted.append(await bus.submit(raw.of(intent), intent, timeout=40))
 
-        os.kill(server.pid, signal.SIGSTOP)
+        halt(server.pid)
         try:
             producing = asyncio.ensure_future(produce())
             await eventually_async(lambda: len(window) == room)

@@ -103,7 +103,7 @@ class DeadLetters:
             "Original-Subject": message._raw.subject,
             "Attempts": str(message.metadata.num_delivered),
             "Error-Type": error_type,
-            "Error": _one_line(error),
+            "Error": one_line(error),
             "Worker": f"{socket.gethostname()}:{os.getpid()}",
         }
         kept = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
@@ -113,11 +113,11 @@ class DeadLetters:
         except WrongSequence as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 raise  # otherwise the copy is there: an earlier delivery got this far, and no further
-        await message.term(f"dead letter: {error_type}: {_one_line(error)}")
+        await message.term(f"dead letter: {error_type}: {one_line(error)}")
 
 
-def _one_line(text: str) -> str:
-    """`text` as a header can carry it."""
+def one_line(text: str) -> str:
+    """`text` as a header, or a line of a log, can carry it."""
     text = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(r"\s+", " ", text).strip()[:_MAX_REASON] or "-"
 

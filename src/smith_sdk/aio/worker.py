@@ -29,6 +29,7 @@ from ..contract import AnySubject, ConsumerSpec, Envelope, MessageT, Payload
 from ..errors import ContractError, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
 from ..options import RetryPolicy, whole
 from .consumer import pull_loop
+from .dead_letters import one_line
 from .message import Message, delivered
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ class Worker(Generic[MessageT, SubjectT]):
                 message._raw.subject,
                 delay,
                 kind,
-                words,
+                one_line(words),
             )
             await message.nack(delay)
         else:
@@ -287,7 +288,7 @@ class Worker(Generic[MessageT, SubjectT]):
             message._raw.subject,
             message.metadata.stream_seq,
             error_type,
-            error,
+            one_line(error),
         )
         await self._bus.dead_letters._bury(message, error_type, error)
 
