@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from generated import generated
 
 import smith_sdk.protocol
 from smith_codegen import sources
@@ -29,18 +29,8 @@ BREW = BREW_FILE.read_text()
 
 @pytest.fixture(scope="module")
 def brew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    top = tmp_path_factory.mktemp("brew")
-    assert main([str(BREW_FILE), str(top / "brew_bus")]) == 0
-    (top / "brew_bus" / "__init__.py").write_text("")
-    sys.path.insert(0, str(top))
-    try:
-        for name in ("protocol", "subjects", "topology"):
-            importlib.import_module(f"brew_bus.{name}")
-        yield importlib.import_module("brew_bus")
-    finally:
-        sys.path.remove(str(top))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "brew_bus"]:
-            del sys.modules[name]
+    with generated(BREW_FILE, "brew_bus", tmp_path_factory.mktemp("brew")) as package:
+        yield package
 
 
 def test_only_its_own_is_emitted(brew: ModuleType) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
+from generated import generated
 
 import smith_codegen.render
 import smith_sdk
@@ -31,19 +31,8 @@ SMITH_FILE = Path(__file__).parents[2] / "subjects.toml"
 @pytest.fixture(scope="module")
 def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The package that `acme.toml` makes, generated and imported."""
-    top = tmp_path_factory.mktemp("acme")
-    out = top / "acme_bus"
-    assert main([str(ACME_FILE), str(out)]) == 0
-    (out / "__init__.py").write_text("")
-    sys.path.insert(0, str(top))
-    try:
-        for name in ("protocol", "subjects", "topology"):
-            importlib.import_module(f"acme_bus.{name}")
-        yield importlib.import_module("acme_bus")
-    finally:
-        sys.path.remove(str(top))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "acme_bus"]:
-            del sys.modules[name]
+    with generated(ACME_FILE, "acme_bus", tmp_path_factory.mktemp("acme")) as package:
+        yield package
 
 
 # ---- the same every time

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from generated import generated
 
 from smith_codegen import spec as specs
 from smith_codegen.breaking.compat import compare
-from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
 from smith_codegen.topology_spec import ConsumerDecl, OriginDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
@@ -31,16 +29,8 @@ SHOP = FILE.read_text()
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    top = tmp_path_factory.mktemp("shop")
-    assert main([str(FILE), str(top / "shop_bus")]) == 0
-    (top / "shop_bus" / "__init__.py").write_text("")
-    sys.path.insert(0, str(top))
-    try:
-        yield importlib.import_module("shop_bus.topology")
-    finally:
-        sys.path.remove(str(top))
-        for name in [name for name in sys.modules if name.partition(".")[0] == "shop_bus"]:
-            del sys.modules[name]
+    with generated(FILE, "shop_bus", tmp_path_factory.mktemp("shop")) as package:
+        yield package.topology
 
 
 def said(decls: list[Any]) -> set[str]:
