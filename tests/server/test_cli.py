@@ -68,7 +68,7 @@ def test_streams(dev: tuple[subprocess.Popen[str], str]) -> None:
     assert {"SDLC_RAW", "ATOMS_VETTED", "SMITH_DLQ"} < {stream["name"] for stream in listed}
     planned = smith("streams", "plan", "--profile", "prod", "--json", url=url)
     assert planned.returncode == 2
-    keys = {one["key"] for change in json.loads(planned.stdout) for one in change["differences"]}
+    keys = {one["key"] for step in json.loads(planned.stdout)["steps"] for one in step["differences"]}
     assert keys == {"num_replicas", "max_bytes"}
     drifted = smith("streams", "verify", url=url)
     assert drifted.returncode == 1

@@ -118,7 +118,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Streams under the contract's subjects, and durable consumers of its streams, that it does not declare."""
         return tuple(step for step in self.steps if step.kind == "unknown")
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """The plan as it is printed: its steps, what it found beside them, and how many there are of each kind."""
         shown = [*self.changes, *self.unknown]
         found = [line for step in shown for line in step.lines()]
         found += [f"warning: {caution}" for caution in self.cautions]
@@ -127,7 +128,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             found.append(", ".join(f"{count[kind]} {text}" for kind, text in _COUNTED if count[kind]))
         else:
             found.append("nothing to do")
-        return "\n".join(found)
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Difference, ...]:

@@ -1,0 +1,59 @@
+"""The options that commands share: which server, and which contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..contract import Contract
+from ..errors import OptionsError
+from ..sync import SmithBus
+
+ContractName = Annotated[
+    str | None,
+    Parameter(
+        name="--contract",
+        env_var="SMITH_CONTRACT",
+        help="A contract other than Smith's own: the package that was generated for it, or MODULE:NAME.",
+    ),
+]
+Profile = Annotated[str, Parameter(help="The profile of the topology, such as prod (three replicas) or dev (fits one machine).")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The server that a command asks, and the contract that it goes by."""
+
+    url: Annotated[str | None, Parameter(help="The server; default: SMITH_NATS_URL, NATS_URL, nats://127.0.0.1:4222.")] = None
+    contract: ContractName = None
+
+    def bus(self) -> SmithBus:
+        """A bus there; the caller opens and closes it."""
+        return SmithBus(self.url, contract=load_contract(self.contract))
+
+
+HERE = Where()
+
+
+def load_contract(name: str | None) -> Contract:
+    """The contract called `name`, such as "acme_bus" or "acme_bus.topology:CONTRACT"; Smith's own for None. Raises `OptionsError`."""
+    where, colon, attribute = (name or "smith_sdk").partition(":")
+    if not colon:
+        where, attribute = f"{where}.topology", "CONTRACT"
+    try:
+        found = getattr(import_module(where), attribute, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+            raise  # something that the module itself needs
+        raise OptionsError(
+            f"--contract {name}: no module {where}; install its package, or put its directory on PYTHONPATH"
+        ) from None
+    except (ValueError, TypeError):  # an empty or a relative name
+        found = None
+    if not isinstance(found, Contract):
+        raise OptionsError(f"--contract {name}: no contract there; name a generated package, or MODULE:NAME of its CONTRACT")
+    return found

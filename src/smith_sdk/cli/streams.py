@@ -1,0 +1,113 @@
+"""`smith streams`: the declared streams and consumers, compared with a server and brought there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+from cyclopts import App, Parameter
+from rich.text import Text
+
+from ..aio.streams import Plan
+from ..errors import TopologyDrift
+from .options import HERE, Profile, Where
+from .output import Json, Yes, confirm, console, plain, show_json, show_table
+
+streams = App(name="streams", help="Streams and consumers as the contract declares them.")
+
+Prune = Annotated[bool, Parameter(negative="", help="Also delete streams and durable consumers that nobody declares.")]
+
+_COLOURS: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta", "?": "cyan"}
+_LOSSES: Final = frozenset(("shrinks", "drops"))
+"""Cautions of stored messages that go."""
+
+
+@streams.command
+def plan(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, json: Json = False) -> int:
+    """What `apply` would do. Exit status 0: nothing; 2: something."""
+    with where.bus() as bus:
+        found = bus.streams.plan(profile, prune=prune)
+    if json:
+        show_json(_as_json(found))
+    else:
+        _show_plan(found)
+    return 2 if found.changes else 0
+
+
+@streams.command
+def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, yes: Yes = False, json: Json = False) -> None:
+    """Create and update streams and consumers until they are as declared.
+
+    Deletes none of them, unless --prune says so. Asks first when a stream, a consumer or stored messages would go.
+    """
+    with where.bus() as bus:
+        found = bus.streams.plan(profile, prune=prune)
+        asks = _loses(found) and not yes
+        if asks or not json:
+            _show_plan(found, stderr=json)
+        if asks:
+            confirm("Go on?", yes=yes)
+        bus.streams.apply(found, prune=prune)
+    if json:
+        show_json(_as_json(found))
+    elif found.changes:
+        print("applied")
+
+
+@streams.command
+def verify(*, where: Where = HERE, profile: Profile = "prod", json: Json = False) -> None:
+    """Fail with status 1, listing the differences, unless the server is as declared."""
+    with where.bus() as bus:
+        try:
+            bus.streams.verify(profile)
+        except TopologyDrift as drift:
+            if json:
+                show_json({"profile": profile, "differences": drift.differences})
+            raise
+    if json:
+        show_json({"profile": profile, "differences": []})
+    else:
+        print("as declared")
+
+
+@streams.command
+def ls(*, where: Where = HERE, json: Json = False) -> None:
+    """The contract's streams as the server has them."""
+    with where.bus() as bus:
+        found = bus.streams.info()
+    if json:
+        show_json(found)
+        return
+    rows: list[list[Any]] = [[s.name, " ".join(s.subjects), s.messages, s.bytes, s.consumers] for s in found]
+    show_table(["stream", "subjects", "messages", "bytes", "consumers"], rows)
+
+
+def _loses(plan: Plan) -> bool:
+    return any(step.kind == "delete" for step in plan.steps) or any(caution.kind in _LOSSES for caution in plan.cautions)
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    """A plan for programs: its steps are what is otherwise than declared."""
+    return {
+        "profile": plan.profile,
+        "prune": plan.prune,
+        "steps": plan.changes,
+        "unknown": plan.unknown,
+        "cautions": plan.cautions,
+    }
+
+
+def _show_plan(plan: Plan, *, stderr: bool = False) -> None:
+    out = console(stderr=stderr)
+    for text in _coloured(plan.lines()):
+        out.print(text, soft_wrap=True)
+
+
+def _coloured(lines: Iterable[str]) -> Iterable[Text]:
+    for line in map(plain, lines):
+        if line.startswith("warning:"):
+            yield Text.assemble(("warning:", "yellow"), line.removeprefix("warning:"))
+        elif line[:1] in _COLOURS:
+            yield Text.assemble((line[0], _COLOURS[line[0]]), line[1:])
+        else:
+            yield Text(line)
