@@ -85,6 +85,7 @@ class PullLoop(Listener):
         ack_wait: float = 30.0,
         expires: float = EXPIRES,
         heartbeat: float = HEARTBEAT,
+        group: str | None = None,
     ) -> None:
         self._connection = connection
         self._replies = replies
@@ -102,6 +103,7 @@ class PullLoop(Listener):
         self._ack_wait = ack_wait
         self._expires = expires
         self._heartbeat = heartbeat
+        self._group = {} if group is None else {"group": group}
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
@@ -198,7 +200,7 @@ class PullLoop(Listener):
         count = self._limit - self._requested - self._handed_out - len(self._buffer)
         if count <= 0 or self._subscription is None or not self._connected:
             return
-        request = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
+        request = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS), **self._group}
         if self._max_bytes is not None:
             held = sum(map(_size, (*self.ahead, *self._buffer)))
             if self._requested or 2 * held > self._max_bytes or (self._oversized and held):

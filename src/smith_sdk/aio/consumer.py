@@ -112,6 +112,8 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
     async def why() -> SmithError | None:
         return await session.why_no_messages(spec.stream, spec.name)
 
+    if spec.priority_groups:  # the server knows several, and serves them as one
+        options["group"] = spec.priority_groups[0]
     return PullLoop(
         session.connection, session.replies, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
     )
