@@ -361,6 +361,24 @@ async def test_a_cancelled_worker_gives_back_what_it_ran() -> None:
         assert len(await bus.consumer(spec).fetch(6, timeout=spec.ack_wait / 4)) == 6
 
 
+async def test_a_handler_may_stop_its_worker() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        worker = Worker(bus, spec, concurrency=2)
+        finished: list[str] = []
+
+        @worker.handler
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            await worker.stop()
+            finished.append(message.payload.id)
+
+        intents = await put(bus, "a", "b", "c")
+        for _ in intents:
+            await asyncio.wait_for(worker.run(), 10)
+            if await settled(bus):
+                break
+        assert sorted(finished) == sorted(one.id for one in intents)
+
+
 async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
     async with AsyncSmithBus.embedded() as bus:
         worker = Worker(bus, spec)

@@ -46,6 +46,12 @@ ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 
 _Running = Callable[[Any], Awaitable[Outcome]]
 _NO_VERDICT_PAUSE: Final = 5.0
+_inside: Final[contextvars.ContextVar[Worker[Any, Any] | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
+"""The worker whose handler this is, also in the handler's thread."""
+
+
+class _NoThreads(Exception):
+    """The interpreter is shutting down: a plain handler cannot be started any more."""
 
 
 class Worker(Generic[MessageT, SubjectT]):
@@ -116,7 +122,11 @@ class Worker(Generic[MessageT, SubjectT]):
             except StopIteration as error:  # which no future can hold
                 raise RuntimeError("the handler raised StopIteration") from error
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, call)
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, call)
+        except RuntimeError as error:
+            raise _NoThreads from error
+        return await running
 
     async def run(self) -> None:
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
@@ -161,16 +171,18 @@ class Worker(Generic[MessageT, SubjectT]):
     async def stop(self) -> None:
         """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
 
-        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin.
+        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin. A handler that stops its own
+        worker does not wait, since it would wait for itself.
         """
         self._stopping.set()
-        if self._loop is None:
+        if self._loop is None or _inside.get() is self:
             return
         self._idle.clear()
         await self._idle.wait()
 
     async def _slot(self, loop: PullLoop) -> None:
         """One of the places where a handler runs."""
+        _inside.set(self)
         while (raw := await loop.next()) is not None:
             try:
                 await self._process(raw)
@@ -250,6 +262,9 @@ class Worker(Generic[MessageT, SubjectT]):
             await self._bury(message, "Reject", verdict.reason)
         except RetryLater as verdict:
             await message.nack(verdict.delay)
+        except _NoThreads:
+            self._stopping.set()
+            await message.nack()
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():

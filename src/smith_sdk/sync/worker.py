@@ -65,6 +65,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def stop(self) -> None:
         """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
 
-        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin.
+        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin. A handler that stops its own
+        worker does not wait, since it would wait for itself.
         """
         self._portal.call(self._aio.stop)
