@@ -15,7 +15,7 @@ from chaos.topology import CHAOS, new_intent, raw_reader
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, consumers, subjects
-from smith_sdk._core.pull import ACK, PullLoop
+from smith_sdk._core.pull import ACK, Diagnose, PullLoop
 from smith_sdk.errors import ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
 
@@ -34,14 +34,14 @@ async def ack_pending(bus: AsyncSmithBus) -> int:
     return (await bus.consumer(spec).info()).num_ack_pending
 
 
-def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
+async def nothing_known() -> None:
+    return None
+
+
+def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: Any) -> PullLoop:
     """A loop that notices silence soon."""
-
-    async def nothing_known() -> None:
-        return None
-
     session = bus._session
-    names = (session.connection, session.replies, spec.stream, spec.name, nothing_known)
+    names = (session.connection, session.replies, spec.stream, spec.name, diagnose)
     return PullLoop(*names, capacity=10, expires=5, heartbeat=0.1, **options)
 
 
@@ -264,3 +264,28 @@ async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place()
         await put_bytes(bus, 10)
         assert await asyncio.wait_for(second.next(), 5) is not None
         await second.stop()
+
+
+async def test_it_asks_again_while_the_question_why_nobody_answers_is_open() -> None:
+    """The server that has the consumer is down, say, and the API does not answer either."""
+
+    async def no_answer() -> None:
+        await asyncio.Event().wait()
+
+    async with AsyncSmithBus.embedded() as bus:
+        await bus._session.admin.consumer_delete(spec.stream, spec.name)
+        loop = pull(bus, diagnose=no_answer)
+        await loop.start()
+        await eventually_async(lambda: loop._wondering)
+        await bus.streams.apply(profile="dev")
+        await put_bytes(bus, 10)
+        assert await asyncio.wait_for(loop.next(), 10) is not None
+        await loop.stop()
+
+
+async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "smith_sdk.consume")
+    async with AsyncSmithBus.embedded() as bus:
+        for timeout in (0.001, 0.01, 0.1):
+            assert await bus.consumer(spec).fetch(1, timeout) == []
+    assert caplog.text == ""

@@ -49,6 +49,8 @@ EXPIRES: Final = 30.0
 HEARTBEAT: Final = 5.0
 _LEAVING: Final = 1.0
 """Seconds that the server has to confirm that it sends no more; without its word, what is on its way is left to the ack wait."""
+_SILENCE: Final = 1.0
+"""Seconds of it that mean a loss, at the least: a short fetch wants heartbeats that a busy machine does not keep to."""
 _SOON: Final = 0.005
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
@@ -123,6 +125,7 @@ class PullLoop(Listener):
         self._stopping = False
         self._asking = False
         self._failures = 0
+        self._wondering = False
         self._heard = False
         """Since `_tend` looked last; the clock is not read for every message."""
         self._heard_at = 0.0
@@ -281,8 +284,10 @@ class PullLoop(Listener):
             self._requested = 0
             self._spawn(self._end_deleted())
         elif status == "503":
-            self._requested = 0
-            self._spawn(self._ask_why())
+            self._ask_later()
+            if not self._wondering:
+                self._wondering = True
+                self._spawn(self._ask_why())
         elif status == "409" and "Exceeded Max" not in description:
             log.info("%s/%s: %s; asking again", self.stream, self.consumer, description)
             self._ask_later()
@@ -327,10 +332,9 @@ class PullLoop(Listener):
 
     async def _ask_why(self) -> None:
         error = await self._why()
+        self._wondering = False
         if error is not None:
             self._end(error)
-        elif not self._stopping:
-            self._ask_later()
 
     def _end(self, error: SmithError) -> None:
         self._error = self._error or error
@@ -352,7 +356,7 @@ class PullLoop(Listener):
                 self._heard, self._heard_at = False, now
             if self._beyond and self._buffer and self._handled == handled:
                 await self._unload()
-            if self._connected and self._requested and now - self._heard_at > 2 * self._heartbeat:
+            if self._connected and self._requested and now - self._heard_at > max(2 * self._heartbeat, _SILENCE):
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
             if now - extended_at >= self._ack_wait / 3:
@@ -436,6 +440,11 @@ class PullLoop(Listener):
     def on_close(self, error: SmithError) -> None:
         self._connected = False
         self._end(error)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was stopped."""
+        return self._stopping
 
     async def stop(self) -> None:
         """Ask for no more, give back what was not handed out, and let `next` return None. Safe to repeat."""
