@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
+    # What a shell starts in the background ignores these, and hands that on to every process that a test starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     # Set by `nox -s tests` to the path of the wheel: what is tested must be that, not the checkout.
     if os.environ.get("SMITH_TEST_WHEEL") and "site-packages" not in str(smith_sdk.__file__):
         pytest.exit(f"smith_sdk comes from {smith_sdk.__file__}, not from the installed wheel", returncode=3)

@@ -57,6 +57,9 @@ def within(seconds, condition):
         time.sleep(0.005)
 """
 
+FORKED = "ignore:This process:DeprecationWarning"
+"""What Python 3.12 and later say of a fork beside threads."""
+
 
 class Child:
     """Runs `body` after the preamble, with every warning shown; killed at the end of the `with` block."""
@@ -64,7 +67,7 @@ class Child:
     def __init__(self, folder: Path, body: str, *arguments: object) -> None:
         self._out, self._err = folder / "out", folder / "err"
         source = PREAMBLE + textwrap.dedent(body)
-        command = [sys.executable, "-X", "dev", "-W", "default", "-c", source, *map(str, arguments)]
+        command = [sys.executable, "-X", "dev", "-W", "default", "-W", FORKED, "-c", source, *map(str, arguments)]
         with self._out.open("w") as out, self._err.open("w") as err:
             self._process = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL)
         self.pid = self._process.pid

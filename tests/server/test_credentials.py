@@ -211,6 +211,18 @@ async def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monk
 
 # ---- TLS
 
+_KEY_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
 
 class Authority:
     """Signs certificates for the time of a test."""
@@ -219,7 +231,8 @@ class Authority:
         self.directory, self.name = directory, name
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        made = self._sign(self.issuer, self.key, x509.BasicConstraints(ca=True, path_length=None))
+        usage = x509.KeyUsage(**{name: name in ("key_cert_sign", "crl_sign") for name in _KEY_USAGES})  # Python 3.13 wants it
+        made = self._sign(self.issuer, self.key, x509.BasicConstraints(ca=True, path_length=None), usage)
         self.ca = self._write("ca.pem", made.public_bytes(serialization.Encoding.PEM))
 
     def _sign(self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
@@ -228,7 +241,7 @@ class Authority:
         builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         for one in extensions:
-            builder = builder.add_extension(one, critical=isinstance(one, x509.BasicConstraints))
+            builder = builder.add_extension(one, critical=isinstance(one, (x509.BasicConstraints, x509.KeyUsage)))
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return builder.add_extension(authority, critical=False).sign(self.key, hashes.SHA256())
 
