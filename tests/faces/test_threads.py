@@ -6,7 +6,9 @@ import collections
 import concurrent.futures
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from buses import health, read_intent
 from faces.children import Child
 from support import eventually
@@ -140,7 +142,7 @@ def test_plain_handlers_may_call_back_into_the_bus_of_their_worker(url: str, run
             assert bus.consumer(consumers.admission).info().name == "admission"
             done.append(message.payload.id)
             if len(set(done)) == 40:
-                threading.Thread(target=worker.stop).start()
+                worker.stop()  # which cannot wait for this handler
         intents = [new_intent() for _ in range(40)]
         bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
         worker.run()
@@ -235,6 +237,17 @@ def test_closing_ends_what_other_threads_wait_for(deaf: EmbeddedServer, run: Run
     assert out[0] == "True"
     assert set(out[1].split()) <= {"end", "BusClosed", "PublishUnconfirmed", "ConnectionLost", "DeadlineExceeded"}
     assert out[2] in {"BusClosed", "PublishUnconfirmed"}
+
+
+@pytest.mark.parametrize("again", range(10))
+def test_iterations_end_without_an_error_when_the_bus_is_closed(url: str, again: int) -> None:
+    """Also when the loop is gone before the thread asks again."""
+    with SmithBus(url) as bus, concurrent.futures.ThreadPoolExecutor() as threads:
+        iterators = bus.states(), bus.subscribe(subjects.events.health.filter()), bus.consumer(consumers.admission).messages()
+        ended = [threads.submit(list[Any], one) for one in iterators]
+        eventually(lambda: len(bus._portal._ready().calls) == len(iterators))
+        bus.close()
+        assert all(isinstance(future.result(10), list) for future in ended)
 
 
 def test_closing_keeps_to_its_timeout_with_a_full_lane_before_a_deaf_server(deaf: EmbeddedServer, run: Run) -> None:

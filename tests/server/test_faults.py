@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from buses import Face, health, read_intent
 from support import eventually_async, halt
@@ -130,6 +131,24 @@ async def test_whether_it_may_be_stored_is_known(make_server: Any) -> None:
             await bus.publish(raw.of(never), never, timeout=0.3)
         assert not caught.value.may_be_stored
         await bus.close(timeout=1)
+
+
+async def test_a_subscription_that_was_given_up_leaves_nothing_and_may_be_begun_again(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        events = bus.subscribe(subjects.events.health.filter())
+        known = len(bus._connection._subscriptions)
+        halt(server.pid)
+        try:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(events), 0.3)
+            assert len(bus._connection._subscriptions) == known
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        async with events:
+            event = health()
+            await bus._connection.publish(str(subjects.events.health.of(event)), msgspec.json.encode(event))
+            assert (await asyncio.wait_for(anext(events), 5)).payload == event
 
 
 async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> None:

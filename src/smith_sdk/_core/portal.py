@@ -397,6 +397,10 @@ class _Batches(Protocol):
     _here: deque[Any]
     """What this thread may take; the async object still answers for what is in it."""
 
+    @property
+    def _over(self) -> bool:
+        """Whether it was stopped, or the bus closed: what is in `_here` is the last."""
+
     async def _batch(self, limit: int) -> None:
         """Put up to `limit` items into `_here`, at least one; none at the end."""
 
@@ -427,7 +431,11 @@ class BlockingIterator(Blocking, Generic[ItemT_co]):
         aio: _Batches = self._aio
         with self._turn:
             if not aio._here:
-                self._portal.call(aio._batch, _BATCH)
+                try:
+                    self._portal.call(aio._batch, _BATCH)
+                except BusClosed:
+                    if not aio._over:
+                        raise
             try:
                 raw = aio._here.popleft()
             except IndexError:

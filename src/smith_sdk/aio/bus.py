@@ -97,6 +97,10 @@ class StateChanges:
             raise StopAsyncIteration
         return self._here.popleft()
 
+    @property
+    def _over(self) -> bool:
+        return self._watch.over
+
     async def _batch(self, limit: int) -> None:
         """Wait until a change is in `_here`; none is at the end. The blocking face takes from there, too."""
         while not self._here and not self._watch.over:
