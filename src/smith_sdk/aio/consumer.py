@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self
@@ -164,6 +164,10 @@ class Messages(Generic[M_co, S_co]):
         out, self._out = self._out, 0
         return loop.take(out) or await loop.next()
 
+    @property
+    def _over(self) -> bool:
+        return self._stopped or (self._loop is not None and self._loop.is_over)
+
     async def _batch(self, limit: int) -> None:
         """Put what is here into `_here`: at least one message, none at the end. For the blocking face."""
         raw = await self._next()
@@ -230,18 +234,25 @@ class Subscription(Generic[M_co, S_co]):
         if self._subscriptions is not None:
             return
         self._session.require_open()
-        self._subscriptions = []
+        subscriptions = self._subscriptions = []
         self._session.attach(self.stop)
         self._session.connection.add_listener(self._ending)
-        for index, pattern in enumerate(self._patterns):
-            earlier = tuple(other for other in self._patterns[:index])
-            self._subscriptions.append(await self._session.connection.subscribe(pattern, self._taker(earlier), self._end))
         try:
-            await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
-        except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
-            await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
-        if self._error is not None:
-            raise self._error
+            for index, pattern in enumerate(self._patterns):
+                taker = self._taker(self._patterns[:index])
+                subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
+            try:
+                await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+            except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
+                await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+            if self._error is not None:
+                raise self._error
+        except BaseException:
+            await self._leave(subscriptions)
+            self._subscriptions = None
+            raise
+        if self._stopped:  # meanwhile
+            await self._leave(subscriptions)
 
     def _taker(self, earlier: tuple[str, ...]) -> Callable[[RawMessage], None]:
         """Takes a message unless an earlier pattern of the same filter brings it too."""
@@ -279,6 +290,10 @@ class Subscription(Generic[M_co, S_co]):
             raise StopAsyncIteration
         return self._made(self._here.popleft())
 
+    @property
+    def _over(self) -> bool:
+        return self._stopped
+
     async def _batch(self, limit: int) -> None:
         """Wait until a message is in `_here`; none is at the end. The blocking face takes from there, too."""
         if self._subscriptions is None and not self._stopped:
@@ -297,11 +312,14 @@ class Subscription(Generic[M_co, S_co]):
         if self._stopped:
             return
         self._stopped = True
+        await self._leave(self._subscriptions or ())
+        self._wake()
+
+    async def _leave(self, subscriptions: Iterable[CoreSubscription]) -> None:
         self._session.detach(self.stop)
         self._session.connection.remove_listener(self._ending)
-        for subscription in self._subscriptions or ():
+        for subscription in tuple(subscriptions):
             await subscription.unsubscribe()
-        self._wake()
 
     async def __aenter__(self) -> Self:
         await self._start()
