@@ -9,6 +9,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +38,12 @@ from .replies import API_TIMEOUT, NoResponders, Replies
 API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000
 APPLY: Final = "run `smith streams apply` to create what the contract declares"
+
+_RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
+"""The first nats-server of an API level."""
+NEVER: Final = "0001-01-01T00:00:00Z"
+PAUSE_LEVEL: Final = 1
+RESET_LEVEL: Final = 4
 
 DISABLED: Final = frozenset({10039, 10076})
 _STREAM_NOT_FOUND: Final = 10059
@@ -79,6 +86,8 @@ _REFUSALS: Final[dict[type[TopologyRefused], dict[int, str]]] = {
     ChangeRefused: {
         10012: "declare a consumer of another name, and move over to it",
         10055: "a mirror is made with its stream: declare a stream of another name",
+        10204: 'it goes back no further than it began, and to any sequence only with deliver_policy = "all": leave out the sequence',
+        10110: "it is append-only by its declaration (deny_purge), which no server takes back: its limits and max_age thin it out",
     },
 }
 _ADVICE: Final = {code: (kind, advice) for kind, codes in _REFUSALS.items() for code, advice in codes.items()}
@@ -111,6 +120,9 @@ class ApiError(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+PURGE_DENIED: Final = ApiError(code=500, err_code=10110, description="stream purge not permitted")
+
+
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     """A message read out of a stream by sequence or subject. `headers` as stored, `time` in RFC 3339."""
 
@@ -119,6 +131,16 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     headers: dict[str, str]
     time: str
+
+
+def release(level: int) -> str:
+    """The nats-server of an API level, in words."""
+    return f"nats-server {_RELEASES[level]}" if level in _RELEASES else "nats-server of another release"
+
+
+def moment(text: str) -> datetime | None:
+    """A time of the server's (RFC 3339) in UTC, to the microsecond; None for `NEVER`."""
+    return None if text == NEVER else datetime.fromisoformat(text).astimezone(UTC)
 
 
 def disabled(where: str) -> JetStreamDisabled:
@@ -247,9 +269,28 @@ class Admin:
     async def consumer_delete(self, stream: str, consumer: str) -> None:
         await self.call(f"CONSUMER.DELETE.{stream}.{consumer}", stream=stream, consumer=consumer)
 
-    async def consumer_pause(self, stream: str, consumer: str, until: str) -> None:
-        """Deliver nothing until then (RFC 3339); a time that is over ends a pause."""
-        await self.call(f"CONSUMER.PAUSE.{stream}.{consumer}", {"pause_until": until}, stream=stream, consumer=consumer)
+    async def consumer_pause(self, stream: str, consumer: str, until: str | None) -> dict[str, Any]:
+        """Deliver nothing until then (RFC 3339); None, or a time that is over, ends a pause."""
+        body = {} if until is None else {"pause_until": until}
+        return await self.call(f"CONSUMER.PAUSE.{stream}.{consumer}", body, stream=stream, consumer=consumer)
+
+    async def consumer_reset(self, stream: str, consumer: str, seq: int | None) -> dict[str, Any]:
+        """Deliver again from `seq` on, None for what is not acknowledged. The server never answers about a consumer that is not there."""
+        body = {} if seq is None else {"seq": seq}
+        return await self.call(f"CONSUMER.RESET.{stream}.{consumer}", body, stream=stream, consumer=consumer)
+
+    async def stream_purge(self, stream: str, request: dict[str, Any]) -> int:
+        """Remove what `request` says (filter, seq, keep); return how many messages that were."""
+        removed: int = (await self.call(f"STREAM.PURGE.{stream}", request, stream=stream))["purged"]
+        return removed
+
+    async def require_level(self, level: int, what: str) -> None:
+        """Raise `ChangeRefused` where the server is too old for `what`: some do not answer what they do not know."""
+        has = (await self.account()).get("api", {}).get("level", 0)
+        if has < level:
+            raise ChangeRefused(
+                f"{what} needs API level {level} ({release(level)}), and {self.where} has {has} ({release(has)}): upgrade the server"
+            )
 
     async def streams(self, subject: str) -> list[dict[str, Any]]:
         """Every stream that captures something of what `subject` (wildcards allowed) matches, page after page."""
@@ -260,11 +301,16 @@ class Admin:
             if len(found) >= page["total"] or not page.get("streams"):
                 return found
 
-    async def subject_counts(self, stream: str) -> AsyncIterator[int]:
-        """How many messages each subject of `stream` holds, page after page."""
+    async def gaps(self, stream: str) -> tuple[int, list[int]]:
+        """The first sequence of `stream`, and those after it that it no longer holds."""
+        state = (await self.call(f"STREAM.INFO.{stream}", {"deleted_details": True}, stream=stream))["state"]
+        return max(1, state["first_seq"]), state.get("deleted") or []
+
+    async def subject_counts(self, stream: str, subject: str = ">") -> AsyncIterator[int]:
+        """How many messages each subject of `stream` that `subject` (wildcards allowed) matches holds, page after page."""
         seen = 0
         while True:
-            page = await self.call(f"STREAM.INFO.{stream}", {"subjects_filter": ">", "offset": seen}, stream=stream)
+            page = await self.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject, "offset": seen}, stream=stream)
             counts = page["state"].get("subjects") or {}
             for count in counts.values():
                 yield count

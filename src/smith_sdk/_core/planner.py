@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 from ..contract import Contract, covers
 from ..declared import StreamSpec
 from ..errors import ConsumerNotFound, StreamNotFound, TopologyRefused
-from .admin import Admin
+from .admin import Admin, release
 from .cautions import cautions
 from .plan import Change, Kind, Plan, differences
 from .settings import EVERY, Json, consumer_json, stream_json, with_filters
-
-_RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
-"""The first nats-server of an API level."""
 
 
 async def make_plan(
@@ -150,12 +147,8 @@ def _require_level(account: Json, streams: dict[str, Json], consumers: dict[tupl
             if needed > level:
                 what = f"stream {stream}" if consumer is None else f"consumer {consumer} of stream {stream}"
                 raise TopologyRefused(
-                    f"{what}: {key} needs API level {needed} ({_release(needed)}), and the server has {level} ({_release(level)}): "
+                    f"{what}: {key} needs API level {needed} ({release(needed)}), and the server has {level} ({release(level)}): "
                     f"upgrade the server, or take {key} out of the spec",
                     stream=stream,
                     consumer=consumer,
                 )
-
-
-def _release(level: int) -> str:
-    return f"nats-server {_RELEASES[level]}" if level in _RELEASES else "nats-server of another release"

@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
 import msgspec
 
+from .._core.admin import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
 from .._core.connection import Listener, RawMessage
 from .._core.connection import Subscription as CoreSubscription
 from .._core.pull import MAX_BYTES, PullLoop
-from .._core.session import Session
+from .._core.session import Session, filters_of
+from .._core.settings import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
-from ..errors import ConnectionLost, SlowConsumer, SmithError
+from ..errors import ConnectionLost, OptionsError, SlowConsumer, SmithError
 from ..options import seconds, whole
 from .message import Message
 
@@ -30,7 +32,9 @@ _SUBSCRIBE_TIMEOUT: Final = 5.0
 class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered.
 
-    The server counts a new message some moments after it has acknowledged it to the publisher: zeros just then do not mean idle.
+    `last_delivered` and `last_acked`: when it last did either (UTC), None where it never has, or not since a reset. `paused_until`: None
+    unless it is paused. The server counts a new message some moments after it has acknowledged it to the publisher: zeros just then
+    do not mean idle.
     """
 
     name: str
@@ -40,6 +44,25 @@ class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
     num_redelivered: int
     num_waiting: int
     filters: tuple[str, ...]
+    last_delivered: datetime | None
+    last_acked: datetime | None
+    paused_until: datetime | None
+
+
+def consumer_info(info: Json) -> ConsumerInfo:
+    """A consumer out of the server's JSON."""
+    return ConsumerInfo(
+        name=info["name"],
+        stream=info["stream_name"],
+        num_pending=info["num_pending"],
+        num_ack_pending=info["num_ack_pending"],
+        num_redelivered=info["num_redelivered"],
+        num_waiting=info["num_waiting"],
+        filters=filters_of(info["config"]),
+        last_delivered=moment(info["delivered"].get("last_active", NEVER)),
+        last_acked=moment(info["ack_floor"].get("last_active", NEVER)),
+        paused_until=moment(info["config"]["pause_until"]) if info.get("paused") else None,
+    )
 
 
 class Consumer(Generic[M_co, S_co]):
@@ -87,17 +110,55 @@ class Consumer(Generic[M_co, S_co]):
 
     async def info(self) -> ConsumerInfo:
         """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
-        info = await self._session.admin.consumer_info(self.spec.stream, self.spec.name)
-        config = info["config"]
-        return ConsumerInfo(
-            name=self.spec.name,
-            stream=self.spec.stream,
-            num_pending=info["num_pending"],
-            num_ack_pending=info["num_ack_pending"],
-            num_redelivered=info["num_redelivered"],
-            num_waiting=info["num_waiting"],
-            filters=tuple(config.get("filter_subjects") or [config.get("filter_subject") or ">"]),
-        )
+        return consumer_info(await self._session.admin.consumer_info(self.spec.stream, self.spec.name))
+
+    async def pause(self, for_: float | timedelta) -> ConsumerInfo:
+        """Have the server deliver nothing for `for_` seconds from now, whatever was said before; return what it then knows.
+
+        What was delivered before can be acknowledged meanwhile, and who reads just waits. A pause is no drift, unless the contract
+        declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, `ChangeRefused` (nats-server before 2.11).
+        """
+        wait = seconds("pause(for_)", for_)
+        admin = self._session.admin
+        await admin.require_level(PAUSE_LEVEL, f"pausing consumer {self.spec.name} of stream {self.spec.stream}")
+        info = await admin.consumer_info(self.spec.stream, self.spec.name)
+        try:
+            until = datetime.fromisoformat(info["ts"]).astimezone(UTC) + timedelta(seconds=wait)  # by the server's clock
+        except OverflowError:
+            raise OptionsError(f"pause(for_={for_!r}): there is no such date") from None
+        return await self._paused(info, until.isoformat())
+
+    async def resume(self) -> ConsumerInfo:
+        """End a pause, if there is one; return what the server then knows. Raises as `pause` does."""
+        admin = self._session.admin
+        await admin.require_level(PAUSE_LEVEL, f"resuming consumer {self.spec.name} of stream {self.spec.stream}")
+        return await self._paused(await admin.consumer_info(self.spec.stream, self.spec.name), None)
+
+    async def _paused(self, info: Json, until: str | None) -> ConsumerInfo:
+        """The answer says what is so; another question might be answered by what was so before."""
+        answer = await self._session.admin.consumer_pause(self.spec.stream, self.spec.name, until)
+        config = {**info["config"], "pause_until": answer["pause_until"]}
+        return consumer_info({**info, "paused": answer["paused"], "config": config})
+
+    async def reset(self, seq: int | None = None) -> ConsumerInfo:
+        """Deliver again all from sequence `seq` on, as if for the first time; None: all that is not acknowledged yet.
+
+        Who reads meanwhile goes on, and gets some messages twice: what is being handled comes again. A `seq` above what was delivered
+        skips what is below it, which a work queue then keeps and gives to nobody, until another reset.
+
+        Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`, `StreamNotFound`, and
+        `ChangeRefused` where the server is older than nats-server 2.14, or `seq` below where the consumer's deliver policy has it begin.
+        """
+        stream, name, admin = self.spec.stream, self.spec.name, self._session.admin
+        if seq is not None:
+            whole("reset(seq)", seq)
+        await admin.require_level(RESET_LEVEL, f"resetting consumer {name} of stream {stream}")
+        await admin.consumer_info(stream, name)  # where there is none, a reset is not answered
+        if seq is not None and seq > (end := (await admin.stream_info(stream))["state"]["last_seq"] + 1):
+            raise OptionsError(
+                f"reset(seq={seq}): stream {stream} ends at {end - 1}: with more than {end}, new messages would be skipped"
+            )
+        return consumer_info(await admin.consumer_reset(stream, name, seq))
 
     def __repr__(self) -> str:
         return f"<Consumer {self.spec.name} of {self.spec.stream}>"

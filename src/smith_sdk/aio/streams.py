@@ -1,20 +1,26 @@
 """Streams and consumers as declared: `plan` shows the difference to the server, `apply` makes it so, `verify` fails on drift.
 
 Only declared keys are compared; what the server fills in by itself is no drift, and an update keeps what the contract does not declare.
-Nothing is deleted unless a caller says `prune=True`.
+Nothing is deleted unless a caller says `prune=True`. What the streams hold is told by `info`, and removed by `purge`.
 """
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
+from .._core.admin import NANOS, PURGE_DENIED, api_error, moment
+from .._core.counting import count_purged
 from .._core.plan import Caution, Change, Difference, Plan, differences, unchanged
 from .._core.planner import consumer_or_none, make_plan, stream_or_none
 from .._core.session import Session
 from .._core.settings import Json, merged
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
+from ..options import whole
+from .consumer import ConsumerInfo, consumer_info
 
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
@@ -23,7 +29,11 @@ _TRIES: Final = 5
 
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as the server has it: `bytes` and `messages` stored, first and last sequence, how many consumers."""
+    """A stream as the server has it: `messages` and `bytes` stored, the first and last of them, and who reads it.
+
+    `first_time` and `last_time`: when these were stored (UTC), None for an empty stream. `utilisation`: how much of each limit is used, in
+    percent, for those of `max_msgs`, `max_bytes`, `max_age` (by the oldest message) and `max_consumers` that the server has set.
+    """
 
     name: str
     subjects: tuple[str, ...]
@@ -31,7 +41,10 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     first_seq: int
     last_seq: int
-    consumers: int
+    first_time: datetime | None
+    last_time: datetime | None
+    utilisation: dict[str, float]
+    consumers: tuple[ConsumerInfo, ...]
 
 
 class Streams:
@@ -156,24 +169,88 @@ class Streams:
 
     async def info(self) -> list[StreamInfo]:
         """The contract's streams as the server has them; those that are not there are left out."""
-        found: list[StreamInfo] = []
-        for spec in self._session.contract.streams:
-            info = await stream_or_none(self._session.admin, spec.name)
-            if info is None:
-                continue
-            state = info["state"]
-            found.append(
-                StreamInfo(
-                    name=spec.name,
-                    subjects=tuple(info["config"].get("subjects") or ()),
-                    messages=state["messages"],
-                    bytes=state["bytes"],
-                    first_seq=state["first_seq"],
-                    last_seq=state["last_seq"],
-                    consumers=state["consumer_count"],
-                )
+        found = await asyncio.gather(*(self._get(spec.name) for spec in self._session.contract.streams))
+        return [one for one in found if one is not None]
+
+    async def get(self, stream: str) -> StreamInfo:
+        """One of the contract's streams as the server has it. Raises `OptionsError` for any other, `StreamNotFound`."""
+        self._require_declared(stream)
+        admin = self._session.admin
+        return _stream_info(await admin.stream_info(stream), await admin.consumers(stream))
+
+    async def _get(self, stream: str) -> StreamInfo | None:
+        try:
+            return await self.get(stream)
+        except StreamNotFound:
+            return None
+
+    async def purge(
+        self,
+        stream: str,
+        *,
+        subject: str | None = None,
+        before_seq: int | None = None,
+        keep: int | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Remove messages from one of the contract's streams for good; return how many those were. With nothing else said, all of them.
+
+        `subject` (wildcards allowed): only those on it. `before_seq`: only those below that sequence. `keep`: all but the newest so many.
+        `dry_run` removes nothing and says how many it would be, exactly, as long as nobody writes or acknowledges meanwhile; with both
+        `subject` and `before_seq` it reads every message that it counts.
+
+        Raises `OptionsError` for another stream, or `before_seq` beside `keep`; `ChangeRefused` where the stream is declared with
+        `deny_purge`; `StreamNotFound`.
+        """
+        self._require_declared(stream)
+        if subject is not None and not all(token and not token.isspace() for token in subject.split(".")):
+            raise OptionsError(f"purge(subject={subject!r}): no subject has an empty token")
+        if before_seq is not None and keep is not None:
+            raise OptionsError("purge: before_seq and keep exclude each other: say which messages go in one way")
+        admin = self._session.admin
+        info = await admin.stream_info(stream)
+        request: Json = {} if subject is None else {"filter": subject}
+        if keep is not None:
+            request["keep"] = whole("purge(keep)", keep, least=0)
+        if before_seq is not None:  # beyond the end, the server would go on counting from there
+            request["seq"] = min(whole("purge(before_seq)", before_seq), info["state"]["last_seq"] + 1)
+        if not dry_run:
+            return await admin.stream_purge(stream, request)
+        if info["config"].get("deny_purge"):
+            raise api_error(PURGE_DENIED, stream=stream)
+        return await count_purged(admin, stream, **request)
+
+    def _require_declared(self, stream: str) -> None:
+        declared = [spec.name for spec in self._session.contract.streams]
+        if stream not in declared:
+            name = self._session.contract.name
+            raise OptionsError(
+                f"stream {stream!r} is not declared in contract {name!r}, which has {', '.join(declared) or 'none'}"
             )
-        return found
+
+
+def _stream_info(info: Json, consumers: list[Json]) -> StreamInfo:
+    """A stream and its consumers out of the server's JSON. Ages are by the server's clock."""
+    config, state = info["config"], info["state"]
+    first, last = (moment(state[key]) if state["messages"] else None for key in ("first_ts", "last_ts"))
+    used = {
+        "max_msgs": state["messages"],
+        "max_bytes": state["bytes"],
+        "max_age": (datetime.fromisoformat(info["ts"]) - first).total_seconds() * NANOS if first else 0,
+        "max_consumers": state["consumer_count"],
+    }
+    return StreamInfo(
+        name=config["name"],
+        subjects=tuple(config.get("subjects") or ()),
+        messages=state["messages"],
+        bytes=state["bytes"],
+        first_seq=state["first_seq"],
+        last_seq=state["last_seq"],
+        first_time=first,
+        last_time=last,
+        utilisation={key: 100 * value / config[key] for key, value in used.items() if config.get(key, 0) > 0},
+        consumers=tuple(map(consumer_info, consumers)),
+    )
 
 
 def _outdated(step: Change) -> PlanOutdated:

@@ -49,6 +49,32 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         found: ConsumerInfo = self._portal.call(self._aio.info)
         return found
 
+    def pause(self, for_: float | timedelta) -> ConsumerInfo:
+        """Have the server deliver nothing for `for_` seconds from now, whatever was said before; return what it then knows.
+
+        What was delivered before can be acknowledged meanwhile, and who reads just waits. A pause is no drift, unless the contract
+        declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, `ChangeRefused` (nats-server before 2.11).
+        """
+        found: ConsumerInfo = self._portal.call(self._aio.pause, for_)
+        return found
+
+    def resume(self) -> ConsumerInfo:
+        """End a pause, if there is one; return what the server then knows. Raises as `pause` does."""
+        found: ConsumerInfo = self._portal.call(self._aio.resume)
+        return found
+
+    def reset(self, seq: int | None = None) -> ConsumerInfo:
+        """Deliver again all from sequence `seq` on, as if for the first time; None: all that is not acknowledged yet.
+
+        Who reads meanwhile goes on, and gets some messages twice: what is being handled comes again. A `seq` above what was delivered
+        skips what is below it, which a work queue then keeps and gives to nobody, until another reset.
+
+        Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`, `StreamNotFound`, and
+        `ChangeRefused` where the server is older than nats-server 2.14, or `seq` below where the consumer's deliver policy has it begin.
+        """
+        found: ConsumerInfo = self._portal.call(self._aio.reset, seq)
+        return found
+
 
 class Messages(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
     """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""

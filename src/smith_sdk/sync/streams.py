@@ -42,3 +42,31 @@ class Streams(Blocking):
         """The contract's streams as the server has them; those that are not there are left out."""
         found: list[StreamInfo] = self._portal.call(self._aio.info)
         return found
+
+    def get(self, stream: str) -> StreamInfo:
+        """One of the contract's streams as the server has it. Raises `OptionsError` for any other, `StreamNotFound`."""
+        found: StreamInfo = self._portal.call(self._aio.get, stream)
+        return found
+
+    def purge(
+        self,
+        stream: str,
+        *,
+        subject: str | None = None,
+        before_seq: int | None = None,
+        keep: int | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Remove messages from one of the contract's streams for good; return how many those were. With nothing else said, all of them.
+
+        `subject` (wildcards allowed): only those on it. `before_seq`: only those below that sequence. `keep`: all but the newest so many.
+        `dry_run` removes nothing and says how many it would be, exactly, as long as nobody writes or acknowledges meanwhile; with both
+        `subject` and `before_seq` it reads every message that it counts.
+
+        Raises `OptionsError` for another stream, or `before_seq` beside `keep`; `ChangeRefused` where the stream is declared with
+        `deny_purge`; `StreamNotFound`.
+        """
+        found: int = self._portal.call(
+            self._aio.purge, stream, subject=subject, before_seq=before_seq, keep=keep, dry_run=dry_run
+        )
+        return found
