@@ -20,7 +20,7 @@ from rich.text import Text
 from ..errors import OptionsError
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON value instead of words.")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask before something goes for good.")]
 
 _UNBOUNDED: Final = 100_000
 """Columns where nobody looks: a line that a program reads is never cut."""
@@ -56,13 +56,15 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Return if `yes`, or when a person at the terminal says so; raises `OptionsError` otherwise, and where nobody can answer."""
-    if yes:
-        return
+def confirm(question: str) -> None:
+    """Return when a person at the terminal agrees; raises `OptionsError` where that person does not, and where there is none."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise OptionsError("nothing was done: this deletes, and there is nobody to ask; say --yes to go on")
-    if not Confirm.ask(Text(question), console=console(stderr=True), default=False):
+        raise OptionsError("nothing was done: something would go for good, and nobody is there to ask; --yes does it")
+    try:
+        agreed = Confirm.ask(Text(question), console=console(stderr=True), default=False)
+    except EOFError:
+        agreed = False
+    if not agreed:
         raise OptionsError("nothing was done")
 
 

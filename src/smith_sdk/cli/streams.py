@@ -46,8 +46,11 @@ def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = Fals
         if asks or not json:
             _show_plan(found, stderr=json)
         if asks:
-            confirm("Go on?", yes=yes)
-        bus.streams.apply(found, prune=prune)
+            confirm("Go on?")
+        if prune or _loses(found):
+            bus.streams.apply(found, prune=prune)  # what was shown, and nothing else
+        else:
+            found = bus.streams.apply(profile=profile)
     if json:
         show_json(_as_json(found))
     elif found.changes:
@@ -83,6 +86,9 @@ def ls(*, where: Where = HERE, json: Json = False) -> None:
 
 
 def _loses(plan: Plan) -> bool:
+    """Whether carrying it out deletes something; one with an impossible step is not carried out."""
+    if any(step.kind == "impossible" for step in plan.steps):
+        return False
     return any(step.kind == "delete" for step in plan.steps) or any(caution.kind in _LOSSES for caution in plan.cautions)
 
 

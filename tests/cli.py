@@ -1,0 +1,89 @@
+"""The `smith` command in tests: in this process, in one of its own, and on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from smith_sdk.cli.app import run
+from smith_sdk.contract import Contract
+
+_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Smith:
+    """`smith(...)` runs a command line in this process: `status`, `out` and `err` say how it ended."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
+        self._capture = capture
+        self.status, self.out, self.err = 0, "", ""
+
+    def __call__(self, *arguments: str) -> Smith:
+        self._capture.readouterr()
+        self.status = run(list(arguments))
+        self.out, self.err = self._capture.readouterr()
+        return self
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@contextmanager
+def contract_module(name: str, contract: Contract) -> Iterator[str]:
+    """`contract` as what `--contract` names, in this process."""
+    module = ModuleType(name)
+    module.CONTRACT = contract  # type: ignore[attr-defined]
+    sys.modules[name] = module
+    try:
+        yield f"{name}:CONTRACT"
+    finally:
+        del sys.modules[name]
+
+
+def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = None, timeout: float = 30) -> tuple[int, str]:
+    """Run `smith` on a terminal of 200 columns, type `answer` at its first question; its exit status, and all that was shown."""
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "200", **(env or {})}
+    command = [sys.executable, "-m", "smith_sdk.cli", *arguments]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        shown, deadline = b"", time.monotonic() + timeout
+        try:
+            while time.monotonic() < deadline:
+                if not select.select([ours], [], [], 0.1)[0]:
+                    continue
+                try:
+                    read = os.read(ours, 65536)
+                except OSError:  # the other end is closed: it has ended
+                    break
+                if not read:
+                    break
+                shown += read
+                if answer and b"[y/n]" in shown:
+                    os.write(ours, answer.encode())
+                    answer = ""
+            status = process.wait(timeout=max(0.1, deadline - time.monotonic()))
+        finally:
+            process.kill()
+            os.close(ours)
+    return status, shown.decode().replace("\r\n", "\n")
+
+
+def without_colour(shown: str) -> str:
+    return _CODES.sub("", shown)

@@ -1,0 +1,207 @@
+"""`smith streams` on a real server: what it says, its exit statuses, and that nothing goes unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli import Smith, contract_module, on_terminal, without_colour
+from generated import generated
+from msgspec.structs import replace
+from topology_cases import ORDERS, READER, bus_of, contract
+
+from smith_sdk import SmithBus
+from smith_sdk.declared import Profile
+from smith_sdk.server import EmbeddedServer
+
+Make = Callable[..., EmbeddedServer]
+DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))
+
+
+@pytest.fixture
+def url(make_server: Make, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A server of the test's own, which `smith` asks by itself."""
+    server = make_server()
+    monkeypatch.setenv("SMITH_NATS_URL", server.url)
+    return server.url
+
+
+@pytest.fixture
+def smith(capsys: pytest.CaptureFixture[str], url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Smith]:
+    """`smith` on the contract of these tests."""
+    with contract_module("orders_bus", DECLARED) as name:
+        monkeypatch.setenv("SMITH_CONTRACT", name)
+        yield Smith(capsys)
+
+
+def make_stream(url: str, name: str, subject: str, messages: int = 0, **otherwise: Any) -> None:
+    """A stream that somebody made by hand, with messages on `subject`."""
+
+    async def make() -> None:
+        async with bus_of(url, DECLARED) as (bus, admin):
+            await admin.stream_create({"name": name, "subjects": [subject], **otherwise})
+            for number in range(messages):
+                await bus._session.publish(subject.replace(">", "a"), b"x", stream=name, msg_id=str(number))
+
+    asyncio.run(make())
+
+
+def streams_of(url: str) -> dict[str, int]:
+    """The streams on the server, and how many messages each has."""
+
+    async def ask() -> dict[str, int]:
+        async with bus_of(url, DECLARED) as (_, admin):
+            return {info["config"]["name"]: info["state"]["messages"] for info in await admin.streams(">")}
+
+    return asyncio.run(ask())
+
+
+def test_plan_apply_verify(smith: Smith, url: str) -> None:
+    assert smith("streams", "plan").status == 2
+    assert smith.out == "+ stream ORDERS\n+ consumer reader of ORDERS\n2 to create\n"
+    found = smith("streams", "plan", "--json").json
+    assert smith.status == 2
+    assert {key: found[key] for key in ("profile", "prune", "unknown", "cautions")} == {
+        "profile": "prod",
+        "prune": False,
+        "unknown": [],
+        "cautions": [],
+    }
+    assert [(step["kind"], step["stream"], step["consumer"]) for step in found["steps"]] == [
+        ("create", "ORDERS", None),
+        ("create", "ORDERS", "reader"),
+    ]
+    assert smith("streams", "verify").status == 1
+    assert (smith.out, len(smith.err.splitlines())) == ("", 1)
+    assert smith("streams", "verify", "--json").status == 1
+    assert smith.json == {"profile": "prod", "differences": ["create stream ORDERS", "create consumer reader of ORDERS"]}
+    assert streams_of(url) == {}
+
+    assert smith("streams", "apply").status == 0
+    assert smith.out == "+ stream ORDERS\n+ consumer reader of ORDERS\n2 to create\napplied\n"
+    assert smith("streams", "apply").out == "nothing to do\n"
+    assert smith("streams", "plan").status == 0
+    assert smith.out == "nothing to do\n"
+    assert smith("streams", "plan", "--json").json["steps"] == []
+    assert smith("streams", "verify").status == 0
+    assert smith("streams", "verify", "--json").json == {"profile": "prod", "differences": []}
+    assert smith("streams", "apply", "--json").json["steps"] == []
+
+
+def test_what_nobody_declares_is_shown_and_pruned_only_when_told(smith: Smith, url: str) -> None:
+    smith("streams", "apply")
+    make_stream(url, "LEFTOVER", "t.left.>", 3)
+    assert smith("streams", "plan").status == 0
+    assert smith.out == "? stream LEFTOVER\n    captures t.left.>\nnothing to do\n"
+    assert [step["stream"] for step in smith("streams", "plan", "--json").json["unknown"]] == ["LEFTOVER"]
+    assert smith("streams", "apply").status == 0
+
+    assert smith("streams", "plan", "--prune").status == 2
+    assert smith.out.splitlines()[0] == "- stream LEFTOVER"
+    found = smith("streams", "plan", "--prune", "--json").json
+    assert [(step["kind"], step["stream"]) for step in found["steps"]] == [("delete", "LEFTOVER")]
+    assert [(caution["kind"], caution["messages"]) for caution in found["cautions"]] == [("pending", 3)]
+
+    assert smith("streams", "apply", "--prune").status == 1
+    assert "- stream LEFTOVER" in smith.out
+    assert "--yes" in smith.err
+    assert smith("streams", "apply", "--prune", "--json").status == 1
+    assert smith.out == ""
+    assert "- stream LEFTOVER" in smith.err
+    assert streams_of(url) == {"ORDERS": 0, "LEFTOVER": 3}
+    assert smith("streams", "apply", "--prune", "--yes", "--json").status == 0
+    assert [step["stream"] for step in smith.json["steps"]] == ["LEFTOVER"]
+    assert streams_of(url) == {"ORDERS": 0}
+
+
+def test_an_update_that_lets_messages_go_asks_as_well(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    make_stream(url, "ORDERS", "t.orders.>", 5)
+    smaller = contract(replace(ORDERS, max_msgs=2), profile=Profile(name="prod"))
+    with contract_module("smaller_bus", smaller) as name:
+        smith = Smith(capsys)
+        assert smith("streams", "apply", "--contract", name).status == 1
+        assert "~ stream ORDERS\n    max_msgs: unlimited -> 2\nwarning: stream ORDERS holds 3 messages more" in smith.out
+        assert streams_of(url) == {"ORDERS": 5}
+        assert smith("streams", "apply", "--contract", name, "--yes").status == 0
+        assert streams_of(url) == {"ORDERS": 2}
+
+
+def test_what_is_impossible_is_said_and_nothing_asked(smith: Smith, url: str) -> None:
+    make_stream(url, "ORDERS", "t.orders.>", storage="memory")
+    make_stream(url, "LEFTOVER", "t.left.>", 3)
+    assert smith("streams", "plan").status == 2
+    assert "! stream ORDERS\n    storage: memory -> file\n      the server cannot change storage" in smith.out
+    assert smith("streams", "apply", "--prune").status == 1
+    assert "cannot change storage" in smith.err
+    assert streams_of(url) == {"ORDERS": 0, "LEFTOVER": 3}
+
+
+def test_text_of_the_server_steers_no_terminal(smith: Smith, url: str) -> None:
+    make_stream(url, "ORDERS", "t.orders.>", description="\x1b]0;owned\x07[red]x")
+    spec = replace(ORDERS, description="ours")
+    with contract_module("described_bus", contract(spec, profile=Profile(name="prod"))) as name:
+        smith("streams", "plan", "--contract", name)
+    assert "description: \\x1b]0;owned\\x07[red]x -> ours" in smith.out
+
+
+# ---- on a terminal
+
+
+@pytest.fixture
+def shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A contract of another package than Smith's, for `smith` in a process of its own too. It extends Smith's, whose streams are there."""
+    spec = Path(__file__).parents[1] / "codegen" / "brew.toml"
+    with generated(spec, "brew_bus", tmp_path) as package, SmithBus(url, contract=package.topology.CONTRACT) as bus:
+        bus.streams.apply(profile="dev")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("SMITH_CONTRACT", "brew_bus")
+    return url
+
+
+def test_a_person_is_asked_before_something_goes(shop: str) -> None:
+    make_stream(shop, "LEFTOVER", "brew.left.>", 3)
+    prune = ("streams", "apply", "--profile", "dev", "--prune")
+    status, shown = on_terminal(*prune, answer="n\n")
+    assert (status, "LEFTOVER" in streams_of(shop)) == (1, True)
+    assert "\x1b[31m-\x1b[0m stream LEFTOVER" in shown
+    assert "\x1b[33mwarning:\x1b[0m stream LEFTOVER goes with its 3 messages" in shown
+    assert "nothing was done" in shown
+    status, shown = on_terminal(*prune, answer="\x04")
+    assert (status, "LEFTOVER" in streams_of(shop), "Traceback" in shown) == (1, True, False)
+    status, shown = on_terminal(*prune, answer="y\n", env={"NO_COLOR": "1"})
+    assert (status, "LEFTOVER" in streams_of(shop)) == (0, False)
+    assert "- stream LEFTOVER\n" in shown
+    assert "\x1b[3" not in shown
+    assert without_colour(shown).endswith("applied\n")
+
+
+# ---- which contract
+
+
+def test_a_contract_is_named_by_package_or_by_module_and_name(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+    smith = Smith(capsys)
+    for name in ("brew_bus", "brew_bus.topology:CONTRACT"):
+        done = in_a_process("streams", "ls", "--json", "--contract", name)
+        assert '"BREW"' in done
+    assert "SDLC_RAW" in in_a_process("streams", "ls")
+    for name, said in (
+        ("no_such_bus", "no module no_such_bus"),
+        ("json:CONTRACT", "no contract there"),
+        ("json:loads", "no contract there"),
+        (":CONTRACT", "no contract there"),
+        (".topology:CONTRACT", "no contract there"),
+    ):
+        assert smith("streams", "plan", "--contract", name).status == 1
+        assert said in smith.err
+        assert name in smith.err
+
+
+def in_a_process(*arguments: str) -> str:
+    """What `smith` prints as a process of its own, which ends well."""
+    command = [sys.executable, "-m", "smith_sdk.cli", *arguments]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True).stdout
