@@ -51,6 +51,8 @@ _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _EMBEDDED_PROFILE: Final = "dev"
 
+Manage = Literal["off", "verify", "apply"]
+
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
@@ -127,6 +129,10 @@ class AsyncSmithBus:
     `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
     within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
     `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
+
+    `manage`: what connecting does about the streams of the contract under `profile`. "off": nothing; "verify": it fails with
+    `TopologyDrift` unless the server has them as declared; "apply": it makes them so, and deletes nothing. What fails then leaves the bus
+    closed.
     """
 
     def __init__(
@@ -144,9 +150,15 @@ class AsyncSmithBus:
         publish_timeout: float | timedelta = _PUBLISH_TIMEOUT,
         max_pending_messages: int = _MAX_MESSAGES,
         max_pending_bytes: int = _MAX_BYTES,
+        manage: Manage = "off",
+        profile: str = "prod",
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: "fail_fast" or "wait" is needed')
+        if connect_mode == "wait" and manage != "off":
+            raise OptionsError(
+                f'manage={manage!r}: nothing can be asked with connect_mode="wait", which returns before it is connected'
+            )
         access = find_access(url, auth, tls, context)
         connection = Connection(
             access.servers,
@@ -160,6 +172,8 @@ class AsyncSmithBus:
         self._assemble(
             connection,
             contract,
+            manage,
+            profile,
             publish_timeout=seconds("publish_timeout", publish_timeout),
             max_messages=whole("max_pending_messages", max_pending_messages),
             max_bytes=whole("max_pending_bytes", max_pending_bytes),
@@ -169,6 +183,8 @@ class AsyncSmithBus:
         self,
         connection: Connection,
         contract: Contract | None,
+        manage: Manage,
+        profile: str,
         *,
         publish_timeout: float = _PUBLISH_TIMEOUT,
         max_messages: int = _MAX_MESSAGES,
@@ -182,16 +198,33 @@ class AsyncSmithBus:
             connection, self._contract, publish_timeout=publish_timeout, max_messages=max_messages, max_bytes=max_bytes
         )
         self._streams = Streams(self._session)
+        if manage not in ("off", "verify", "apply"):
+            raise OptionsError(f'manage={manage!r}: "off", "verify" or "apply" is needed')
+        if manage != "off":
+            self._streams._declared(profile)  # an unknown one is found here, not when it connects
+        self._manage = manage
+        self._profile = profile
         self._dead_letters = DeadLetters(self._session)
 
     @classmethod
-    def embedded(cls, store_dir: str | os.PathLike[str] | None = None, *, contract: Contract | None = None) -> Self:
-        """A bus on a private nats-server that it starts when it connects and stops when it closes; the `dev` streams are applied.
+    def embedded(
+        cls,
+        store_dir: str | os.PathLike[str] | None = None,
+        *,
+        contract: Contract | None = None,
+        manage: Manage = "apply",
+        profile: str | None = None,
+    ) -> Self:
+        """A bus on a private nats-server that it starts when it connects and stops when it closes; the streams are applied.
 
-        `store_dir` keeps what is stored; None uses a temporary directory. Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the constructor. `profile`: None for "dev", or
+        the first that the contract has where there is no "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
         """
         self = cls.__new__(cls)
-        self._assemble(Connection(()), contract)  # nothing of the environment: it is about other servers
+        profiles = [one.name for one in (CONTRACT if contract is None else contract).profiles]
+        if profile is None:
+            profile = profiles[0] if profiles and _EMBEDDED_PROFILE not in profiles else _EMBEDDED_PROFILE
+        self._assemble(Connection(()), contract, manage, profile)  # nothing of the environment: it is about other servers
         self._server = EmbeddedServer(store_dir)
         return self
 
@@ -218,19 +251,20 @@ class AsyncSmithBus:
         """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
 
         Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
-        `connect_timeout` has passed; with an embedded server also what starting it raises. In "wait" mode refused credentials close
-        the bus, and the next call raises that.
+        `connect_timeout` has passed; with an embedded server also what starting it raises; with `manage` also what `streams.verify` and
+        `streams.apply` raise. In "wait" mode refused credentials close the bus, and the next call raises that.
         """
         if self._session.is_open:
             raise BusClosed(f"the bus is connected already, to {self.url}")
-        if self._server is None:
-            await self._session.open()
-            return
-        await asyncio.to_thread(self._server.start)
-        try:
+        if self._server is not None:
+            await asyncio.to_thread(self._server.start)
             self._connection.aim_at([self._server.url])
+        try:
             await self._session.open()
-            await self._streams.apply(profile=_EMBEDDED_PROFILE)
+            if self._manage == "verify":
+                await self._streams.verify(self._profile)
+            elif self._manage == "apply":
+                await self._streams.apply(profile=self._profile)
         except BaseException:
             await self.close()
             raise

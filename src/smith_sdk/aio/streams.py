@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -18,6 +18,7 @@ from .._core.plan import Caution, Change, Difference, Plan, differences, unchang
 from .._core.planner import consumer_or_none, make_plan, stream_or_none
 from .._core.session import Session
 from .._core.settings import Json, merged
+from ..declared import StreamSpec
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
 from ..options import whole
 from .consumer import ConsumerInfo, consumer_info
@@ -59,12 +60,13 @@ class Streams:
         Pruned are streams that capture subjects of the contract only, and durable consumers of its streams. Raises `OptionsError` for
         an unknown profile, `TopologyRefused` where the server is too old for a declared key, `JetStreamDisabled`.
         """
-        contract = self._session.contract
+        return await make_plan(self._session.admin, self._session.contract, self._declared(profile), profile, prune=prune)
+
+    def _declared(self, profile: str) -> tuple[StreamSpec, ...]:
         try:
-            specs = contract.profile(profile)
+            return self._session.contract.profile(profile)
         except KeyError as error:
             raise OptionsError(str(error.args[0])) from None
-        return await make_plan(self._session.admin, contract, specs, profile, prune=prune)
 
     async def apply(self, plan: Plan | None = None, *, profile: str = "prod", prune: bool = False) -> Plan:
         """Carry out `plan`, exactly as it is (None: what `plan(profile)` says now), and return it. Safe to repeat, and for two at once.
@@ -157,15 +159,6 @@ class Streams:
                 f"`smith streams apply` mends it",
                 differences=words,
             )
-
-    async def _manage(self, manage: Literal["off", "verify", "apply"], profile: str) -> None:
-        """What a bus does about its streams when it connects."""
-        if manage == "verify":
-            await self.verify(profile)
-        elif manage == "apply":
-            await self.apply(profile=profile)
-        elif manage != "off":
-            raise OptionsError(f'manage={manage!r}: "off", "verify" or "apply"')
 
     async def info(self) -> list[StreamInfo]:
         """The contract's streams as the server has them; those that are not there are left out."""

@@ -21,6 +21,7 @@ from ..aio.bus import (
     _MAX_MESSAGES,
     _PUBLISH_TIMEOUT,
     M,
+    Manage,
     S,
     StateChange,
 )
@@ -63,6 +64,10 @@ class SmithBus(BlockingBus):
     `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
     within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
     `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
+
+    `manage`: what connecting does about the streams of the contract under `profile`. "off": nothing; "verify": it fails with
+    `TopologyDrift` unless the server has them as declared; "apply": it makes them so, and deletes nothing. What fails then leaves the bus
+    closed.
     """
 
     __slots__ = ()
@@ -82,6 +87,8 @@ class SmithBus(BlockingBus):
         publish_timeout: float | timedelta = _PUBLISH_TIMEOUT,
         max_pending_messages: int = _MAX_MESSAGES,
         max_pending_bytes: int = _MAX_BYTES,
+        manage: Manage = "off",
+        profile: str = "prod",
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -96,16 +103,26 @@ class SmithBus(BlockingBus):
             publish_timeout=publish_timeout,
             max_pending_messages=max_pending_messages,
             max_pending_bytes=max_pending_bytes,
+            manage=manage,
+            profile=profile,
         )
         self._adopt(None, aio)
 
     @classmethod
-    def embedded(cls, store_dir: str | os.PathLike[str] | None = None, *, contract: Contract | None = None) -> Self:
-        """A bus on a private nats-server that it starts when it connects and stops when it closes; the `dev` streams are applied.
+    def embedded(
+        cls,
+        store_dir: str | os.PathLike[str] | None = None,
+        *,
+        contract: Contract | None = None,
+        manage: Manage = "apply",
+        profile: str | None = None,
+    ) -> Self:
+        """A bus on a private nats-server that it starts when it connects and stops when it closes; the streams are applied.
 
-        `store_dir` keeps what is stored; None uses a temporary directory. Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the constructor. `profile`: None for "dev", or
+        the first that the contract has where there is no "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
         """
-        return cls._made(_async.AsyncSmithBus.embedded(store_dir, contract=contract))
+        return cls._made(_async.AsyncSmithBus.embedded(store_dir, contract=contract, manage=manage, profile=profile))
 
     @property
     def url(self) -> str:
@@ -130,8 +147,8 @@ class SmithBus(BlockingBus):
         """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
 
         Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
-        `connect_timeout` has passed; with an embedded server also what starting it raises. In "wait" mode refused credentials close
-        the bus, and the next call raises that.
+        `connect_timeout` has passed; with an embedded server also what starting it raises; with `manage` also what `streams.verify` and
+        `streams.apply` raise. In "wait" mode refused credentials close the bus, and the next call raises that.
         """
         self._connect()
 
