@@ -6,7 +6,7 @@ returns `Awaitable[None]` is handed over without waiting, a class with `_batch` 
 
 from .bus import AsyncSmithBus, StateChange, StateChanges
 from .consumer import Consumer, ConsumerInfo, Messages, Subscription
-from .dead_letters import DeadLetter, DeadLetters
+from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -25,10 +25,14 @@ __all__ = [
     "Decision",
     "Deny",
     "Difference",
+    "Finding",
+    "Findings",
     "Message",
     "Messages",
     "Plan",
     "Quarantine",
+    "ReplayReport",
+    "Replayed",
     "StateChange",
     "StateChanges",
     "StreamInfo",

@@ -3,7 +3,7 @@
 
 from .bus import SmithBus, StateChange, StateChanges
 from .consumer import Consumer, ConsumerInfo, Messages, Subscription
-from .dead_letters import DeadLetter, DeadLetters
+from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -21,10 +21,14 @@ __all__ = [
     "Decision",
     "Deny",
     "Difference",
+    "Finding",
+    "Findings",
     "Message",
     "Messages",
     "Plan",
     "Quarantine",
+    "ReplayReport",
+    "Replayed",
     "SmithBus",
     "StateChange",
     "StateChanges",
