@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from smith_sdk import AsyncSmithBus
 from smith_sdk.cli.app import run
 from smith_sdk.contract import Contract
 
@@ -83,6 +85,20 @@ def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = 
             process.kill()
             os.close(ours)
     return status, shown.decode().replace("\r\n", "\n")
+
+
+def apply_declared(url: str, contract: Contract, messages: int = 0) -> None:
+    """Bring the server to what `contract` declares, with messages in its first stream, half of them on each of two subjects."""
+
+    async def fill() -> None:
+        async with AsyncSmithBus(url, contract=contract) as bus:
+            await bus.streams.apply(profile=contract.profiles[0].name)
+            stream = contract.streams[0]
+            root = stream.subjects[0].removesuffix(">")
+            for number in range(messages):
+                await bus._session.publish(f"{root}{'ab'[number % 2]}", b"x" * 100, stream=stream.name, msg_id=str(number))
+
+    asyncio.run(fill())
 
 
 def without_colour(shown: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli import Smith, contract_module, on_terminal, without_colour
+from cli import Smith, apply_declared, contract_module, on_terminal, without_colour
 from generated import generated
 from msgspec.structs import replace
 from topology_cases import ORDERS, READER, bus_of, contract
@@ -149,6 +151,74 @@ def test_text_of_the_server_steers_no_terminal(smith: Smith, url: str) -> None:
     assert "description: \\x1b]0;owned\\x07[red]x -> ours" in smith.out
 
 
+# ---- what the streams hold
+
+
+def test_ls_and_show(smith: Smith, url: str) -> None:
+    limited = contract(replace(ORDERS, max_msgs=8, max_age=3600.0), readers=(READER,), profile=Profile(name="prod"))
+    apply_declared(url, limited, 6)
+    assert smith("streams", "ls").status == 0
+    headings, row = smith.out.splitlines()
+    assert headings.split() == ["stream", "messages", "size", "full", "last", "consumers", "pending"]
+    name, messages, _, *full, last, consumers, pending = row.split()
+    assert (name, messages, full, consumers, pending) == ("ORDERS", "6", ["75.0%", "of", "max_msgs"], "1", "3")
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", last)
+    (listed,) = smith("streams", "ls", "--json").json
+    assert (listed["name"], listed["messages"], listed["last_seq"], listed["utilisation"]["max_msgs"]) == ("ORDERS", 6, 6, 75)
+    assert [(one["name"], one["num_pending"]) for one in listed["consumers"]] == [("reader", 3)]
+
+    assert smith("streams", "show", "ORDERS").status == 0
+    facts = dict(re.split(r"  +", line, maxsplit=1) for line in smith.out.partition("\n\n")[0].splitlines())
+    assert {key: facts[key] for key in ("stream", "subjects", "messages", "of max_msgs")} == {
+        "stream": "ORDERS",
+        "subjects": "t.orders.>",
+        "messages": "6",
+        "of max_msgs": "75.0%",
+    }
+    assert re.search(r"^reader +ORDERS +3 ", smith.out, re.MULTILINE)
+    assert smith("streams", "show", "ORDERS", "--json").json["name"] == "ORDERS"
+    assert smith("streams", "show", "NONE").status == 1
+    assert "ORDERS" in smith.err
+
+
+def test_ls_of_a_server_without_streams(smith: Smith) -> None:
+    assert smith("streams", "ls", "--json").json == []
+    assert smith("streams", "ls").status == 0
+    assert len(smith.out.splitlines()) == 1
+    assert smith("streams", "show", "ORDERS").status == 1
+    assert "smith streams apply" in smith.err
+
+
+def test_purge(smith: Smith, url: str) -> None:
+    apply_declared(url, DECLARED, 10)
+    for options, count in (
+        ((), 10),
+        (("--subject", "t.orders.a"), 5),
+        (("--before-seq", "4"), 3),
+        (("--keep", "2"), 8),
+        (("--subject", "t.orders.b", "--keep", "1"), 4),
+    ):
+        assert smith("streams", "purge", "ORDERS", *options, "--dry-run").status == 0
+        assert smith.out == f"{count} messages of stream ORDERS would go\n"
+        assert smith("streams", "purge", "ORDERS", *options, "--dry-run", "--json").status == 0
+        assert smith.json == {"stream": "ORDERS", "messages": count, "dry_run": True}
+        assert smith("streams", "purge", "ORDERS", *options).status == 1
+        assert "--yes" in smith.err
+        assert smith.out == f"{count} messages of stream ORDERS would go\n"
+        assert smith("streams", "purge", "ORDERS", *options, "--json").status == 1
+        assert smith.out == ""
+    assert streams_of(url) == {"ORDERS": 10}
+    assert smith("streams", "purge", "ORDERS", "--subject", "t.orders.b", "--keep", "1", "--yes", "--json").status == 0
+    assert smith.json == {"stream": "ORDERS", "messages": 4, "dry_run": False}
+    assert streams_of(url) == {"ORDERS": 6}
+    assert smith("streams", "purge", "ORDERS", "--keep", "1", "--yes").out == "5 messages of stream ORDERS removed\n"
+    assert smith("streams", "purge", "ORDERS", "--keep", "1").status == 0, "nothing goes, and nothing is asked"
+    assert streams_of(url) == {"ORDERS": 1}
+    assert smith("streams", "purge", "ORDERS", "--dry-run").out == "1 message of stream ORDERS would go\n"
+    assert smith("streams", "purge", "NONE", "--yes").status == 1
+    assert smith("streams", "purge", "ORDERS", "--keep", "1", "--before-seq", "1", "--yes").status == 1
+
+
 # ---- on a terminal
 
 
@@ -158,7 +228,7 @@ def shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     spec = Path(__file__).parents[1] / "codegen" / "brew.toml"
     with generated(spec, "brew_bus", tmp_path) as package, SmithBus(url, contract=package.topology.CONTRACT) as bus:
         bus.streams.apply(profile="dev")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("SMITH_CONTRACT", "brew_bus")
     return url
 
@@ -178,6 +248,26 @@ def test_a_person_is_asked_before_something_goes(shop: str) -> None:
     assert "- stream LEFTOVER\n" in shown
     assert "\x1b[3" not in shown
     assert without_colour(shown).endswith("applied\n")
+
+
+def test_a_purge_asks_and_how_full_a_stream_is_has_its_colour(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = contract(replace(ORDERS, max_msgs=4), profile=Profile(name="prod"))
+    apply_declared(url, full, 4)
+    (tmp_path / "full_bus.py").write_text(
+        "from topology_cases import ORDERS, contract\n"
+        "from msgspec.structs import replace\n"
+        "CONTRACT = contract(replace(ORDERS, max_msgs=4))\n"
+    )
+    for path in (tmp_path, Path(__file__).parents[1]):
+        monkeypatch.setenv("PYTHONPATH", str(path), prepend=os.pathsep)
+    monkeypatch.setenv("SMITH_CONTRACT", "full_bus:CONTRACT")
+    assert "\x1b[31m100.0% of max_msgs\x1b[0m" in on_terminal("streams", "ls")[1]
+    status, shown = on_terminal("streams", "purge", "ORDERS", "--keep", "1", answer="n\n")
+    assert (status, streams_of(url)) == (1, {"ORDERS": 4})
+    assert "3 messages of stream ORDERS would go" in shown
+    status, shown = on_terminal("streams", "purge", "ORDERS", "--keep", "1", answer="y\n")
+    assert (status, streams_of(url)) == (0, {"ORDERS": 1})
+    assert "3 messages of stream ORDERS removed" in shown
 
 
 # ---- which contract

@@ -19,6 +19,7 @@ from cyclopts import App, Parameter
 from ..errors import ServerError, SmithError
 from ..server import EmbeddedServer
 from ..sync import SmithBus
+from .consumers import consumers
 from .demo import run_demo
 from .dlq import dlq
 from .options import ContractName, load_contract
@@ -27,6 +28,7 @@ from .streams import streams
 
 app = App(name="smith", help="The Smith bus on NATS JetStream.", result_action="return_value")
 app.command(streams)
+app.command(consumers)
 app.command(dlq)
 
 

@@ -31,9 +31,14 @@ class Where:
     url: Annotated[str | None, Parameter(help="The server; default: SMITH_NATS_URL, NATS_URL, nats://127.0.0.1:4222.")] = None
     contract: ContractName = None
 
+    @property
+    def declared(self) -> Contract:
+        """The contract itself. Raises `OptionsError`."""
+        return load_contract(self.contract)
+
     def bus(self) -> SmithBus:
         """A bus there; the caller opens and closes it."""
-        return SmithBus(self.url, contract=load_contract(self.contract))
+        return SmithBus(self.url, contract=self.declared)
 
 
 HERE = Where()

@@ -6,32 +6,42 @@ Colour only on a terminal, and not with NO_COLOR; what a server says never reach
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
 import msgspec
 from cyclopts import Parameter
-from rich import box
 from rich.console import Console
 from rich.prompt import Confirm
-from rich.table import Table
 from rich.text import Text
 
+from .._core.settings import size
 from ..errors import OptionsError
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON value instead of words.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask before something goes for good.")]
 
-_UNBOUNDED: Final = 100_000
-"""Columns where nobody looks: a line that a program reads is never cut."""
+
+class Size(int):
+    """Bytes, shown as "1.5MiB"."""
+
+
+class Percent(float):
+    """Shown as "12.5%", with what it is a part of."""
+
+    def __new__(cls, value: float, of: str = "") -> Self:
+        """`value`, 100 being all of `of`."""
+        made = super().__new__(cls, value)
+        made.of = of
+        return made
+
+    of: str
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr as they are now."""
-    found = Console(stderr=stderr, highlight=False)
-    if not found.is_terminal:
-        found.width = _UNBOUNDED
-    return found
+    return Console(stderr=stderr, highlight=False)
 
 
 def show_json(value: Any) -> None:
@@ -40,15 +50,30 @@ def show_json(value: Any) -> None:
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; columns of numbers stand to the right, an empty cell is what is None."""
-    shown = list(rows)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, heading in enumerate(headings):
-        numbers = any(isinstance(row[column], (int, float)) for row in shown)
-        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
-    for row in shown:
-        table.add_row(*(Text(_cell(cell)) for cell in row))
-    console().print(table)
+    """Print a table, a line for each row, however long; columns of numbers stand to the right, None is an empty cell."""
+    listed = list(rows)
+    lines = [[Text(heading, "bold") for heading in headings], *([_text(cell) for cell in row] for row in listed)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    numbers = [any(isinstance(row[column], (int, float)) for row in listed) for column in range(len(headings))]
+    out = console()
+    for line in lines:
+        for cell, width, number in zip(line, widths, numbers, strict=True):
+            cell.align("right" if number else "left", width)
+        text = Text("  ").join(line)
+        text.rstrip()
+        out.print(text, soft_wrap=True)
+
+
+def show_facts(facts: Mapping[str, Any]) -> None:
+    """Print names and values of one thing, a line each."""
+    width, out = max(map(len, facts)), console()
+    for name, value in facts.items():
+        out.print(Text.assemble((name, "bold"), " " * (width - len(name)), "  ", _text(value)), soft_wrap=True)
+
+
+def say(text: str, *, json: bool) -> None:
+    """Print a line for people: beside JSON on stderr."""
+    print(plain(text), file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def plain(text: str) -> str:
@@ -68,7 +93,27 @@ def confirm(question: str) -> None:
         raise OptionsError("nothing was done")
 
 
-def _cell(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for people: sizes and numbers readable, times in UTC to the second."""
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(str(value))
+    if isinstance(value, Size):
+        return size(value)
+    if isinstance(value, Percent):
+        return f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return plain(str(value))
+
+
+def _text(value: Any) -> Text:
+    """A cell: what is nearly full stands out."""
+    style = "" if not isinstance(value, Percent) or value < 80 else "yellow" if value < 95 else "red"
+    return Text(shown(value), style)
+
+
+def messages(count: int) -> str:
+    """ "1 message", "1,000 messages"."""
+    return f"{count:,} message{'' if count == 1 else 's'}"

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Final
 from cyclopts import App, Parameter
 from rich.text import Text
 
-from ..aio.streams import Plan
+from ..aio.streams import Plan, StreamInfo
 from ..errors import TopologyDrift
+from .consumers import show_consumers
 from .options import HERE, Profile, Where
-from .output import Json, Yes, confirm, console, plain, show_json, show_table
+from .output import Json, Percent, Size, Yes, confirm, console, messages, plain, say, show_facts, show_json, show_table, shown
 
 streams = App(name="streams", help="Streams and consumers as the contract declares them.")
 
@@ -75,14 +76,71 @@ def verify(*, where: Where = HERE, profile: Profile = "prod", json: Json = False
 
 @streams.command
 def ls(*, where: Where = HERE, json: Json = False) -> None:
-    """The contract's streams as the server has them."""
+    """The contract's streams as the server has them: what they hold, how full the fullest of their limits is, who reads them."""
     with where.bus() as bus:
         found = bus.streams.info()
     if json:
         show_json(found)
         return
-    rows: list[list[Any]] = [[s.name, " ".join(s.subjects), s.messages, s.bytes, s.consumers] for s in found]
-    show_table(["stream", "subjects", "messages", "bytes", "consumers"], rows)
+    show_table(["stream", "messages", "size", "full", "last", "consumers", "pending"], map(_row, found))
+
+
+@streams.command
+def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
+    """One stream: what it holds, how full it is, and its consumers."""
+    with where.bus() as bus:
+        found = bus.streams.get(name)
+    if json:
+        show_json(found)
+        return
+    rows = {
+        "stream": found.name,
+        "subjects": ", ".join(found.subjects),
+        "messages": found.messages,
+        "size": Size(found.bytes),
+        "first": f"{found.first_seq:,}  {shown(found.first_time)}",
+        "last": f"{found.last_seq:,}  {shown(found.last_time)}",
+        **{f"of {limit}": Percent(used) for limit, used in found.utilisation.items()},
+    }
+    show_facts(rows)
+    print()
+    show_consumers(found.consumers)
+
+
+@streams.command
+def purge(
+    name: str,
+    /,
+    *,
+    where: Where = HERE,
+    subject: Annotated[str | None, Parameter(help="Only messages on it; wildcards allowed.")] = None,
+    before_seq: Annotated[int | None, Parameter(help="Only messages below this sequence.")] = None,
+    keep: Annotated[int | None, Parameter(help="All but the newest so many.")] = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only say how many would go.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Remove messages from one stream for good: all, or those that the options say. Asks first."""
+    with where.bus() as bus:
+        chosen: dict[str, Any] = {"subject": subject, "before_seq": before_seq, "keep": keep}
+        if dry_run or not yes:
+            count = bus.streams.purge(name, **chosen, dry_run=True)
+            say(f"{messages(count)} of stream {name} would go", json=json)
+        if not dry_run:
+            if not yes and count:
+                confirm("Remove them?")
+            count = bus.streams.purge(name, **chosen)
+    if json:
+        show_json({"stream": name, "messages": count, "dry_run": dry_run})
+    elif not dry_run:
+        print(f"{messages(count)} of stream {name} removed")
+
+
+def _row(info: StreamInfo) -> list[Any]:
+    """A stream in a table: of its limits, that which is used most."""
+    full = max((Percent(used, limit) for limit, used in info.utilisation.items()), default=None)
+    pending = sum(one.num_pending for one in info.consumers)
+    return [info.name, info.messages, Size(info.bytes), full, info.last_time, len(info.consumers), pending]
 
 
 def _loses(plan: Plan) -> bool:
