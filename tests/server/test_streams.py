@@ -391,18 +391,6 @@ async def test_a_profile_scales_and_overrides(nats_server: EmbeddedServer) -> No
         await bus.streams.verify("one")
 
 
-async def test_what_a_bus_does_when_it_connects(nats_server: EmbeddedServer) -> None:
-    async with bus_of(nats_server.url, contract()) as (bus, admin):
-        await bus.streams._manage("off", "one")
-        assert await admin.streams(">") == []
-        with pytest.raises(TopologyDrift, match="create stream ORDERS"):
-            await bus.streams._manage("verify", "one")
-        await bus.streams._manage("apply", "one")
-        await bus.streams._manage("verify", "one")
-        with pytest.raises(OptionsError, match='"off", "verify" or "apply"'):
-            await bus.streams._manage("always", "one")  # type: ignore[arg-type]
-
-
 async def test_a_plan_reads_like_terraform(make_server: Make) -> None:
     server = make_server()
     async with bus_of(server.url, contract(replace(ORDERS, max_bytes=2**20, max_age=3600.0))) as (bus, admin):
