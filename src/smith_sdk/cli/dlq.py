@@ -1,29 +1,95 @@
-"""`smith dlq`: dead letters."""
+"""`smith dlq`: dead letters: looking at them, replaying, discarding, and finding what went wrong on the way there."""
 
 from __future__ import annotations
 
-import msgspec
-from cyclopts import App
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, Literal
 
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+from rich.live import Live
+from rich.text import Text
+
+from ..errors import OptionsError
+from ..sync import DeadLetter
 from .options import HERE, Where
-from .output import Json, plain, show_json, show_table
+from .output import Json, Yes, confirm, console, plain, say, show_facts, show_json, show_table
 
 dlq = App(name="dlq", help="Dead letters.")
+
+Moment = Annotated[
+    datetime | timedelta | None,
+    Parameter(
+        help="When they were put there: a time such as 2026-01-31T12:00 (local, or with its zone), or how long ago: 2h, 1d."
+    ),
+]
+DryRun = Annotated[bool, Parameter(negative="", help="Only say what would be done.")]
+
+_TOLD_EVERY: Final = 5.0
+"""Seconds between two lines of progress where nobody looks at a terminal."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Which:
+    """The letters that a command is about."""
+
+    stream: Annotated[str | None, Parameter(help="Of this stream.")] = None
+    consumer: Annotated[str | None, Parameter(help="Of this consumer.")] = None
+    error: Annotated[str | None, Parameter(help="With this type of error, such as ValueError.")] = None
+    since: Moment = None
+    until: Moment = None
+
+    def filters(self) -> dict[str, Any]:
+        """As the bus takes them."""
+        return {
+            "stream": self.stream,
+            "consumer": self.consumer,
+            "error_type": self.error,
+            "since": _moment(self.since),
+            "until": _moment(self.until),
+        }
+
+    def chosen(self, ids: tuple[str, ...], everything: bool) -> dict[str, Any]:
+        """Arguments for what changes something: ids, filters, or `--all` in so many words. Raises `OptionsError`."""
+        filters = self.filters()
+        if not (ids or everything or any(one is not None for one in filters.values())):
+            raise OptionsError("say which: ids, --stream, --consumer, --error, --since, --until, or --all")
+        if everything and (ids or any(one is not None for one in filters.values())):
+            raise OptionsError("--all goes with no other choice")
+        if everything:
+            filters["until"] = datetime.now(UTC)
+        return {"ids": ids or None, **filters}
+
+
+ANY = Which()
+All = Annotated[bool, Parameter(name="--all", negative="", help="All that are there now.")]
 
 
 @dlq.command
 def ls(
-    *, where: Where = HERE, stream: str | None = None, consumer: str | None = None, limit: int = 1000, json: Json = False
+    *,
+    which: Which = ANY,
+    after: Annotated[int, Parameter(help="Those behind this position, as --json shows it.", validator=Number(gte=0))] = 0,
+    limit: Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1))] = 1000,
+    where: Where = HERE,
+    json: Json = False,
 ) -> None:
     """The oldest dead letters."""
     with where.bus() as bus:
-        found = bus.dead_letters.list(stream=stream, consumer=consumer, limit=limit)
+        found = bus.dead_letters.list(**which.filters(), after=after, limit=limit)
     if json:
         show_json(found)
         return
     show_table(
-        ["id", "subject", "attempts", "error"], [[d.id, d.subject, d.attempts, f"{d.error_type}: {d.error}"] for d in found]
+        ["id", "when", "subject", "attempts", "replays", "error"],
+        [[d.id, d.time, d.subject, d.attempts, d.replays or None, f"{d.error_type}: {d.error}"] for d in found],
     )
+    if len(found) == limit:
+        say(f"there may be more: --after {found[-1].position}", json=True)
 
 
 @dlq.command
@@ -33,8 +99,169 @@ def show(id: str, /, *, where: Where = HERE, json: Json = False) -> None:
         found = bus.dead_letters.get(id)
     if json:
         show_json(found)
-        return
-    for name, value in msgspec.structs.asdict(found).items():
-        if name != "payload":
-            print(f"{name}: {plain(str(value))}")
-    print(found.payload.decode("utf-8", "backslashreplace"))
+    else:
+        _show(found)
+
+
+def _show(letter: DeadLetter) -> None:
+    facts: dict[str, Any] = {
+        "id": letter.id,
+        "subject": letter.subject,
+        "put there": letter.time,
+        "attempts": letter.attempts,
+        "stored": letter.stored,
+        "first delivered": letter.first_delivered,
+        "last delivered": letter.last_delivered,
+        "error": f"{letter.error_type}: {letter.error}",
+        "host": letter.host,
+        "worker": letter.worker,
+        "replays": letter.replays or None,
+        "replay of": letter.replay_of,
+        "first letter": letter.first_letter,
+        "headers dropped": letter.dropped_headers or None,
+        **{f"header {plain(name)}": value for name, value in letter.headers.items()},
+    }
+    show_facts({name: value for name, value in facts.items() if value is not None})
+    for text in (letter.traceback, letter.payload.decode("utf-8", "backslashreplace")):
+        if text:
+            print()
+            for line in text.splitlines():
+                print(plain(line))
+
+
+@dlq.command
+def replay(
+    *ids: str,
+    which: Which = ANY,
+    all_: All = False,
+    rate: Annotated[float | None, Parameter(help="At most so many a second.", validator=Number(gt=0))] = None,
+    in_doubt: Annotated[
+        Literal["keep", "replay"], Parameter(help="What to do with those that an earlier replay died over, and perhaps replayed.")
+    ] = "keep",
+    dry_run: DryRun = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Publish letters to their original subjects once more, and remove them: those with IDS, or those chosen.
+
+    Each is replayed once: when it is cut off, say it again. Exit status 1 when any failed or is in doubt.
+    """
+    chosen = which.chosen(ids, all_)
+    with where.bus() as bus, _Progress() as progress:
+        report = bus.dead_letters.replay(
+            **chosen, rate=rate, in_doubt=in_doubt, dry_run=dry_run, progress=lambda one: progress.step(one.outcome)
+        )
+    if json:
+        show_json(report)
+    elif dry_run:
+        print(f"{_letters(report.planned)} would be replayed")
+    else:
+        done = report.replayed + report.finished
+        print(
+            f"replayed {_letters(done)}" + f", {report.finished} of them by an earlier replay or another" * bool(report.finished)
+        )
+    if report.gone:
+        say(f"{_letters(report.gone)} went before", json=True)
+    for failure in report.failed:
+        say(f"{failure.id}: {failure.error}", json=True)
+    for id in report.in_doubt:
+        say(
+            f"{id} is in doubt: an earlier replay died over it; look at what it did, then discard it or say --in-doubt replay",
+            json=True,
+        )
+    return 1 if report.failed or report.in_doubt else 0
+
+
+@dlq.command
+def discard(
+    *ids: str,
+    which: Which = ANY,
+    all_: All = False,
+    dry_run: DryRun = False,
+    where: Where = HERE,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Remove letters for good: those with IDS, or those chosen. Asks first."""
+    chosen = which.chosen(ids, all_)
+    with where.bus() as bus, _Progress() as progress:
+        if dry_run or not yes:
+            found = bus.dead_letters.discard(**chosen, dry_run=True)
+        if not dry_run:
+            if not yes:
+                confirm(f"Discard {_letters(len(found))} for good?")
+            found = bus.dead_letters.discard(**chosen, progress=lambda _: progress.step("discarded"))
+    if json:
+        show_json(found)
+    else:
+        print(f"{_letters(len(found))} would be discarded" if dry_run else f"discarded {_letters(len(found))}")
+
+
+@dlq.command
+def audit(
+    *,
+    repair: Annotated[bool, Parameter(negative="", help="Mend what can be mended.")] = False,
+    where: Where = HERE,
+    json: Json = False,
+) -> int:
+    """Find messages in limbo between their consumer and the dead letters. Exit status 1 when any are left so."""
+    with where.bus() as bus:
+        found = bus.dead_letters.audit(repair=repair)
+    if json:
+        show_json(found)
+    elif found:
+        rows = [[one.kind, one.stream, one.consumer, one.seq, one.words, "repaired" if one.repaired else None] for one in found]
+        show_table(["finding", "stream", "consumer", "seq", "what", ""], rows)
+    else:
+        print("nothing found")
+    return 0 if all(one.repaired for one in found) else 1
+
+
+class _Progress:
+    """How far a long command is, on stderr: a line that moves on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._began = self._told = time.monotonic()
+        self._live = Live(console=console(stderr=True), transient=True, get_renderable=self._text, refresh_per_second=4)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def step(self, outcome: str) -> None:
+        """One more. Called in the event loop: returns at once."""
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+        if self._live.console.is_terminal:
+            if not self._live.is_started:
+                self._live.start()
+        elif (now := time.monotonic()) - self._told >= _TOLD_EVERY:
+            self._told = now
+            print(self._words(), file=sys.stderr, flush=True)
+
+    def _words(self) -> str:
+        total, seconds = sum(tuple(self._counts.values())), max(time.monotonic() - self._began, 0.001)
+        others = "".join(
+            f", {count:,} {name.replace('_', ' ')}" for name, count in tuple(self._counts.items()) if name not in _DONE
+        )
+        return f"{total:,} letters, {total / seconds:,.0f}/s{others}"
+
+    def _text(self) -> Text:
+        return Text(self._words())
+
+    def __exit__(self, *_: object) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+
+_DONE: Final = frozenset(("replayed", "planned", "discarded"))
+
+
+def _moment(value: datetime | timedelta | None) -> datetime | None:
+    """A time without a zone is local; a span is that long ago."""
+    if value is None:
+        return None
+    return datetime.now(UTC) - value if isinstance(value, timedelta) else value.astimezone()
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
