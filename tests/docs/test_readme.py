@@ -127,6 +127,24 @@ def test_the_spec_and_every_command_for_it(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+def test_every_command_for_streams_and_consumers(url: str) -> None:
+    lines = [line for line in shell_lines(README) if line.startswith(("smith streams ", "smith consumers "))]
+    assert len(lines) >= 7
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        of_a_profile = words[1] in ("plan", "apply", "verify")
+        done = subprocess.run(
+            [sys.executable, "-m", "smith_sdk.cli", *words, *(["--profile", "dev"] if of_a_profile else [])],
+            env={**os.environ, "SMITH_NATS_URL": url},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
 @pytest.mark.parametrize("block", REFUSED, ids=by_line)
 def test_the_block_is_refused(block: Block, tmp_path: Path) -> None:
     outcome = type_check([block], tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
@@ -122,14 +123,13 @@ def purge(
 ) -> None:
     """Remove messages from one stream for good: all, or those that the options say. Asks first."""
     with where.bus() as bus:
-        chosen: dict[str, Any] = {"subject": subject, "before_seq": before_seq, "keep": keep}
+        remove = partial(bus.streams.purge, name, subject=subject, before_seq=before_seq, keep=keep)
+        count = remove(dry_run=dry_run or not yes)
         if dry_run or not yes:
-            count = bus.streams.purge(name, **chosen, dry_run=True)
             say(f"{messages(count)} of stream {name} would go", json=json)
-        if not dry_run:
-            if not yes and count:
-                confirm("Remove them?")
-            count = bus.streams.purge(name, **chosen)
+        if count and not dry_run and not yes:
+            confirm("Remove them?")
+            count = remove()
     if json:
         show_json({"stream": name, "messages": count, "dry_run": dry_run})
     elif not dry_run:
