@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generated import generated
 from support import eventually
 
 from smith_sdk import RetryPolicy, SmithBus, consumers, subjects
@@ -29,8 +30,8 @@ def smith(*arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
 
 
-def start_dev(store: Path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "smith_sdk.cli", "dev", "--store-dir", str(store)]
+def start_dev(store: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    command = [sys.executable, "-m", "smith_sdk.cli", "dev", "--store-dir", str(store), *arguments]
     dev = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert dev.stdout is not None
     said = re.fullmatch(r"export SMITH_NATS_URL=(nats://127\.0\.0\.1:\d+)\n", dev.stdout.readline())
@@ -57,6 +58,23 @@ def test_dev_keeps_what_was_stored_and_ends_on_a_signal(tmp_path: Path) -> None:
         assert process.returncode == 0
         refused = smith("streams", "ls", url=url)
         assert (refused.returncode, refused.stdout) == (1, "")
+
+
+def test_dev_on_another_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with generated(Path(__file__).parents[1] / "codegen" / "brew.toml", "brew_bus", tmp_path):
+        pass  # it stays where it is
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SMITH_CONTRACT", "brew_bus")
+    process, url = start_dev(tmp_path / "store", "--profile", "test")
+    try:
+        assert smith("streams", "verify", "--profile", "test", url=url).returncode == 0
+        assert "BREW" in smith("streams", "ls", url=url).stdout
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    unknown = smith("dev", "--profile", "staging")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "staging" in unknown.stderr
 
 
 def test_streams(dev: tuple[subprocess.Popen[str], str]) -> None:

@@ -22,7 +22,7 @@ from ..sync import SmithBus
 from .consumers import consumers
 from .demo import run_demo
 from .dlq import dlq
-from .options import ContractName, load_contract
+from .options import ContractName, Profile, load_contract
 from .output import Json, plain, show_json, show_table
 from .streams import streams
 
@@ -71,15 +71,17 @@ def demo(
 
 
 @app.command
-def dev(*, store_dir: Path | None = None, port: int | None = None, contract: ContractName = None) -> int:
-    """A private nats-server with the dev streams, until Ctrl-C or SIGTERM. STORE_DIR keeps what is stored."""
+def dev(
+    *, store_dir: Path | None = None, port: int | None = None, contract: ContractName = None, profile: Profile = "dev"
+) -> int:
+    """A private nats-server with the declared streams, until Ctrl-C or SIGTERM. STORE_DIR keeps what is stored."""
     declared, stop = load_contract(contract), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared) as bus:
-        bus.streams.apply(profile="dev")
+        bus.streams.apply(profile=profile)
         print(f"export SMITH_NATS_URL={server.url}", flush=True)
-        print("the dev streams are applied; Ctrl-C stops the server", file=sys.stderr, flush=True)
+        print(f"the {profile} streams are applied; Ctrl-C stops the server", file=sys.stderr, flush=True)
         while server.running and not stop.wait(0.5):
             pass
         if not stop.is_set():
