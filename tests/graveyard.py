@@ -1,0 +1,69 @@
+"""Dead letters for tests: a contract with room and short times, letters put there at will, and what a stream holds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from smith_sdk import consumers
+from smith_sdk._core.letters import Death, Original, copy
+from smith_sdk._core.reading import Stored, read_page
+from smith_sdk.contract import Contract
+from smith_sdk.topology import CONTRACT
+
+STREAM: Final = "SYSTEM_EVENTS"
+READER: Final = replace(consumers.executor_fs_read, ack_wait=1.0)
+
+
+def contract(**events: Any) -> Contract:
+    """Smith's own, with other settings for SYSTEM_EVENTS, where letters may be replayed without anybody who reads them."""
+    streams = tuple(
+        replace(one, **{"max_msgs": 200_000, "max_bytes": None, **events}) if one.name == STREAM else one
+        for one in CONTRACT.streams
+    )
+    return replace(
+        CONTRACT, streams=streams, consumers=tuple(READER if one.name == READER.name else one for one in CONTRACT.consumers)
+    )
+
+
+def original(number: int, **otherwise: Any) -> Original:
+    fields: dict[str, Any] = {
+        "stream": STREAM,
+        "consumer": "reader",
+        "seq": number,
+        "subject": f"smith.events.health.s{number}",
+        "data": msgspec.json.encode({"number": number}),
+        "headers": {"Trace-Id": f"t{number}", "Nats-Msg-Id": f"m{number}"},
+        "stored": time.time_ns(),
+        "attempts": 3,
+    }
+    return Original(**{**fields, **otherwise})
+
+
+async def bury(bus: Any, *originals: Original, **death: Any) -> None:
+    """Put letters there, in this order, without anything that they are letters of."""
+    reason = Death(**{"error_type": "ValueError", "error": "no good", **death})
+    for one in originals:
+        await copy(bus._session, "smith.dlq", "SMITH_DLQ", one, reason)
+
+
+async def bury_many(bus: Any, count: int) -> None:
+    for first in range(1, count + 1, 500):
+        await asyncio.gather(*(bury(bus, original(number)) for number in range(first, min(first + 500, count + 1))))
+
+
+async def held(bus: Any, stream: str = STREAM, pattern: str = ">") -> list[Stored]:
+    """All that the stream holds."""
+    found: list[Stored] = []
+    while page := await read_page(bus._session, stream, pattern, after=found[-1].seq if found else 0):
+        found += page
+    return found
+
+
+async def replayed(bus: Any) -> list[int]:
+    """The numbers of the letters that were replayed, as they stand in the stream."""
+    return [msgspec.json.decode(one.data)["number"] for one in await held(bus)]

@@ -1,0 +1,263 @@
+"""Dead letters: what a copy says, and how copies are found, page by page."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from graveyard import STREAM, bury, bury_many, contract, original
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk._core import reading
+from smith_sdk._core.letters import EXPECT_LAST
+from smith_sdk.errors import MessageNotFound, OptionsError, PayloadTooLarge, StreamNotFound
+from smith_sdk.server import EmbeddedServer
+
+spec = consumers.executor_fs_read
+
+
+def failure(depth: int) -> ValueError:
+    """An error with a traceback of some depth, whose message would end a header line."""
+
+    def fall(left: int) -> None:
+        if left:
+            fall(left - 1)
+        raise ValueError("no\r\nNats-Rollup: all\r\n\r\ngood \udcff")
+
+    try:
+        fall(depth)
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+# ---- the copy
+
+
+async def test_a_copy_says_all_that_is_known_of_the_original() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        intent = read_intent("/x")
+        before = datetime.now(UTC)
+        await bus.publish(subjects.intents.vetted.of(intent), intent, headers={"Trace-Id": "t1", "Empty": ""})
+        (message,) = await bus.consumer(spec).fetch(1)
+        await bus.dead_letters._bury(message, "ValueError", "no\r\ngood", cause=failure(3), worker="w1")
+        after = datetime.now(UTC)
+        (letter,) = await bus.dead_letters.list()
+        assert letter.payload == message.raw
+        assert (letter.id, letter.stream, letter.consumer, letter.seq) == (
+            f"ATOMS_VETTED.{spec.name}.1",
+            "ATOMS_VETTED",
+            spec.name,
+            1,
+        )
+        assert (letter.subject, letter.attempts) == (str(subjects.intents.vetted.of(intent)), 1)
+        assert (letter.error_type, letter.error) == ("ValueError", "no good")
+        assert (letter.host, letter.worker) == (socket.gethostname(), "w1")
+        assert letter.headers == {"Trace-Id": "t1", "Empty": ""}
+        assert letter.dropped_headers == letter.replays == 0
+        assert letter.stored is not None
+        assert letter.first_delivered is not None
+        assert before - timedelta(seconds=1) < letter.stored < letter.first_delivered
+        assert letter.first_delivered == letter.last_delivered  # the only delivery: it is both
+        assert letter.first_delivered <= after
+        assert abs(letter.time - after) < timedelta(seconds=2)
+        assert letter.traceback.startswith("Traceback (most recent call last):\n")
+        assert letter.traceback.rstrip().endswith("good \\udcff")
+        assert await bus.dead_letters.get(letter.id) == letter
+
+
+async def test_what_is_not_known_is_not_made_up() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await bury(bus, original(1, attempts=3, headers={}))
+        await bury(bus, original(2, attempts=3), first_delivered=datetime(2026, 1, 1, tzinfo=UTC), worker=None)
+        first, second = await bus.dead_letters.list()
+        assert (first.first_delivered, first.traceback, first.headers) == (None, "", {})
+        assert second.first_delivered == datetime(2026, 1, 1, tzinfo=UTC)
+        assert second.worker == str(os.getpid())
+
+
+async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        first = last = failure(3)
+        for _ in range(60):
+            last.__cause__ = last = failure(3)
+        await bury(bus, original(1), cause=first)
+        await bury(bus, original(2), cause=ExceptionGroup("ö" * 9000, [ValueError("the end")]))
+        long, broad = await bus.dead_letters.list()
+        for letter in (long, broad):
+            assert 8000 < len(letter.traceback.encode()) <= 8192
+            assert letter.traceback.startswith("[...]\n")
+        assert long.traceback.rstrip().endswith("good \\udcff")
+        assert "the end" in broad.traceback
+
+
+async def test_no_header_of_the_original_is_obeyed_or_in_the_way() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await bury(bus, original(1))
+        orders = {"Nats-Rollup": "all", "nats-ttl": "1s", "Nats-Expected-Last-Sequence": "99", "Smith-Dead-Error": "forged"}
+        await bury(bus, original(2, headers={**orders, "No(Token)": "x", "Lines": "a\r\nNats-Rollup: all", "Odd": "\udcff"}))
+        first, second = await bus.dead_letters.list()
+        assert first.id == f"{STREAM}.reader.1"
+        assert (second.error, second.headers) == ("no good", {"Lines": "a Nats-Rollup: all", "Odd": "\\udcff"})
+        assert second.dropped_headers == 1
+
+
+async def test_headers_that_have_no_room_are_dropped_and_counted() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        many = {f"H{number}": "x" * 1000 for number in range(62)}  # as many as a server takes
+        await bury(bus, original(1, headers=many), cause=failure(2), error="e" * 5000, error_type="T" * 5000)
+        (letter,) = await bus.dead_letters.list()
+        assert letter.dropped_headers + len(letter.headers) == 62
+        assert 40 < len(letter.headers) < 62
+        assert (len(letter.error), len(letter.error_type)) == (1024, 256)
+        assert letter.traceback
+
+
+async def test_a_payload_that_leaves_no_room_for_more_is_copied_without() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        data = os.urandom(4 * 1024 * 1024 - 1500)
+        await bury(bus, original(1, data=data, headers={"A": "x" * 2000}), cause=failure(2))
+        (letter,) = await bus.dead_letters.list()
+        assert letter.payload == data
+        assert (letter.headers, letter.dropped_headers, letter.traceback) == ({}, 1, "")
+        with pytest.raises(PayloadTooLarge):
+            await bury(bus, original(2, data=data + b"x" * 1500))
+
+
+async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_its_own() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        of_old = original(1)
+        await bury(bus, of_old, error="first")
+        await bury(bus, of_old, error="second")
+        (letter,) = await bus.dead_letters.list()
+        assert letter.error == "first"
+        await bury(bus, original(1, data=b"another"), error="after the stream was made anew")
+        old, new = await bus.dead_letters.list()
+        assert (old.id, old.error) == (new.id, "first")
+        assert (await bus.dead_letters.get(new.id)).payload == b"another"
+
+
+# ---- finding them
+
+
+async def test_pages_and_filters(face: Face) -> None:
+    async with AsyncSmithBus.embedded() as server, face.bus(server.url) as bus:
+        await bury(server, *(original(number) for number in range(1, 8)))
+        await bury(server, original(1, consumer="other"), error_type="KeyError")
+        letters = server.dead_letters
+        await letters._session.publish(  # a note is no letter
+            f"smith.dlq.{STREAM}.reader.1.trial", b"", stream="SMITH_DLQ", msg_id="x", headers={EXPECT_LAST: "0"}
+        )
+        middle = datetime.now(UTC)
+        await bury(server, original(8))
+        await bury(server, original(9, stream="ATOMS_VETTED", consumer="other"), error_type="KeyError")
+
+        found = bus.dead_letters
+        everything = [letter.id for letter in await found.list()]
+        assert len(everything) == 10
+        paged: list[str] = []
+        after = 0
+        while page := await found.list(after=after, limit=3):
+            assert len(page) == 3 or len(paged) == 9
+            paged += [letter.id for letter in page]
+            after = page[-1].position
+        assert paged == everything
+        in_zone = middle.astimezone(timezone(timedelta(hours=5)))
+        for filters, expected in (
+            ({"stream": STREAM}, 9),
+            ({"stream": STREAM, "consumer": "reader"}, 8),
+            ({"consumer": "other"}, 2),
+            ({"error_type": "KeyError"}, 2),
+            ({"error_type": "KeyError", "stream": STREAM}, 1),
+            ({"since": middle}, 2),
+            ({"until": in_zone}, 8),
+            ({"since": middle, "until": middle}, 0),
+            ({"error_type": "ValueError", "until": middle}, 7),
+            ({"stream": "NONE"}, 0),
+        ):
+            assert len(await found.list(**filters)) == expected == await found.count(**filters), filters
+        (one,) = await found.list(error_type="KeyError", limit=1)
+        (other,) = await found.list(error_type="KeyError", after=one.position)
+        assert (one.consumer, other.stream) == ("other", "ATOMS_VETTED")
+        assert one.payload == b'{"number":1}'
+
+
+async def test_what_can_never_be_is_refused() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        letters = bus.dead_letters
+        wrong: list[Any] = [
+            letters.list(stream="*"),
+            letters.list(consumer="a.b"),
+            letters.list(stream=""),
+            letters.list(since=datetime(2026, 1, 1)),
+            letters.count(until=datetime(2026, 1, 1)),
+            letters.list(limit=0),
+            letters.list(after=-1),
+            letters.get("S.c.>"),
+            letters.get("S.c.1.trial"),
+        ]
+        for call in wrong:
+            with pytest.raises(OptionsError):
+                await call
+        with pytest.raises(MessageNotFound):
+            await letters.get("S.c.1")
+        await bus._session.admin.stream_delete("SMITH_DLQ")
+        for call in (letters.list(), letters.count(), letters.get("S.c.1")):
+            with pytest.raises(StreamNotFound):
+                await call
+
+
+async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        payloads = [os.urandom(3 * 1024 * 1024) for _ in range(4)]
+        await bury(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
+        assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
+        monkeypatch.setattr(reading, "_PULL_BYTES", 1000)  # each larger than a pull: asked for alone
+        assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
+
+
+async def test_a_reading_goes_on_when_its_server_was_gone(
+    make_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: EmbeddedServer = make_server(tmp_path)
+    async with AsyncSmithBus(server.url, contract=contract()) as bus:
+        await bus.streams.apply(profile="dev")
+        await bury_many(bus, 3000)
+        admin, bounced = bus._session.admin, 0
+        really = admin.call
+
+        async def call(verb: str, *args: Any, **options: Any) -> dict[str, Any]:
+            """Have the server go away between the making of a page and its reading."""
+            nonlocal bounced
+            answer = await really(verb, *args, **options)
+            if verb.startswith("CONSUMER.CREATE") and bounced < 2:
+                bounced += 1
+                await asyncio.to_thread(server.stop)
+                await asyncio.to_thread(server.start)
+            return answer
+
+        monkeypatch.setattr(admin, "call", call)
+        found = await bus.dead_letters.list(limit=3000)
+        assert bounced == 2
+        assert [letter.position for letter in found] == sorted({letter.position for letter in found})
+        assert len(found) == 3000
+
+
+async def test_reading_leaves_no_consumer_behind() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await bury_many(bus, 20)
+        await bus.dead_letters.list(limit=7)
+        await bus.dead_letters.count()
+        await bus.dead_letters.count(error_type="KeyError")
+
+        async def none_left() -> bool:
+            return not await bus._session.admin.consumers("SMITH_DLQ")
+
+        await eventually_async(none_left)
