@@ -173,6 +173,11 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
     async def why() -> SmithError | None:
         return await session.why_no_messages(spec.stream, spec.name)
 
+    if spec.priority_policy == "pinned_client":
+        raise OptionsError(
+            f'consumer {spec.name} of stream {spec.stream}: reading with priority_policy = "pinned_client" is not supported, the server '
+            f'would serve the first pull only: declare "overflow" or "prioritized"'
+        )
     if spec.priority_groups:  # the server knows several, and serves them as one
         options["group"] = spec.priority_groups[0]
     return PullLoop(

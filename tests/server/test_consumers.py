@@ -1,0 +1,288 @@
+"""Consumers: what is known of them, and that they are paused, resumed, reset and shared by groups while somebody reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from msgspec.structs import replace
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk.aio import consumer as consumer_module
+from smith_sdk.errors import ChangeRefused, ConsumerNotFound, OptionsError
+from smith_sdk.topology import CONTRACT
+
+admission = consumers.admission
+results = consumers.http_results
+
+
+async def put(bus: Any, count: int) -> list[str]:
+    """Into the work queue of raw intents."""
+    intents = [read_intent() for _ in range(count)]
+    await bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
+    return [intent.id for intent in intents]
+
+
+async def has_pending(consumer: Any, count: int) -> bool:
+    return bool((await consumer.info()).num_pending == count)
+
+
+# ---- what is known
+
+
+async def test_info_tells_when_it_was_last_active(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        before = await consumer.info()
+        assert (before.last_delivered, before.last_acked, before.paused_until) == (None, None, None)
+        await put(bus, 3)
+        first, *_ = await consumer.fetch(2)
+        began = datetime.now(UTC)
+        await first.ack_sync()
+        await eventually_async(lambda: has_pending(consumer, 1))
+        found = await consumer.info()
+        assert found.last_delivered <= found.last_acked
+        assert timedelta(seconds=-1) < found.last_acked - began < timedelta(seconds=5)
+        assert found.last_delivered.utcoffset() == timedelta(0)
+        assert (found.num_ack_pending, found.filters) == (1, admission.filters)
+        (of_stream,) = (await bus.streams.get("SDLC_RAW")).consumers
+        assert of_stream == found
+
+
+# ---- pause and resume
+
+
+async def test_a_paused_consumer_delivers_nothing_until_it_is_resumed(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        paused = await consumer.pause(timedelta(minutes=10))
+        assert timedelta(minutes=9) < paused.paused_until - datetime.now(UTC) < timedelta(minutes=11)
+        assert (await consumer.info()).paused_until == paused.paused_until
+        await put(bus, 2)
+        assert await consumer.fetch(1, timeout=0.3) == []
+        assert (await consumer.resume()).paused_until is None
+        assert (await consumer.info()).paused_until is None
+        assert len(await consumer.fetch(2)) == 2
+        assert (await consumer.resume()).paused_until is None  # safe to repeat
+
+
+async def test_a_pause_ends_by_itself_and_a_later_one_counts(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        await put(bus, 1)
+        await consumer.pause(3600)
+        await consumer.pause(for_=0.5)
+        assert await consumer.fetch(1, timeout=0.1) == []
+        assert len(await consumer.fetch(1)) == 1
+        assert (await consumer.info()).paused_until is None
+
+
+async def test_a_pause_is_no_drift(face: Face) -> None:
+    async with face.embedded() as bus:
+        await bus.consumer(admission).pause(3600)
+        await bus.streams.verify("dev")
+
+
+async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        first, second = await put(bus, 1), []
+        async with consumer.messages(prefetch=3) as messages:
+            message = await asyncio.wait_for(anext(messages), 5)
+            assert [message.payload.id] == first
+            await consumer.pause(3600)
+            await message.ack_sync()  # what was delivered before can still be answered
+            second = await put(bus, 5)
+            waiting = asyncio.ensure_future(anext(messages))
+            await eventually_async(lambda: has_pending(consumer, 5))
+            done, _ = await asyncio.wait([waiting], timeout=0.3)
+            assert not done
+            await consumer.resume()
+            seen = [(await asyncio.wait_for(waiting, 5)).payload.id]
+            while len(seen) < 5:
+                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+        assert seen == second
+
+
+async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face) -> None:
+    async with face.embedded() as bus, working(face, bus, admission) as handled:
+        first = await put(bus, 3)
+        await eventually_async(lambda: sorted(handled) == sorted(first))
+        await bus.consumer(admission).pause(3600)
+        second = await put(bus, 3)
+        await eventually_async(lambda: has_pending(bus.consumer(admission), 3))
+        assert sorted(handled) == sorted(first)
+        await bus.consumer(admission).resume()
+        await eventually_async(lambda: sorted(handled) == sorted(first + second))
+
+
+@asynccontextmanager
+async def working(face: Face, bus: Any, spec: Any, **options: Any) -> AsyncIterator[list[str]]:
+    """A worker, and the ids of what it has handled."""
+    worker = face.worker(bus, spec, **options)
+    handled: list[str] = []
+
+    @worker.handler
+    def handle(message: Any) -> None:
+        handled.append(message.payload.id)
+
+    running = asyncio.ensure_future(worker.run())
+    try:
+        yield handled
+    finally:
+        await worker.stop()
+        await running
+
+
+# ---- reset
+
+
+async def test_a_reset_delivers_again_what_is_not_acknowledged(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        ids = await put(bus, 5)
+        for message in await consumer.fetch(4):
+            if message.payload.id in ids[:2]:
+                await message.ack_sync()
+        found = await consumer.reset()
+        assert (found.num_pending, found.num_ack_pending, found.last_delivered) == (3, 0, None)
+        again = await consumer.fetch(5, timeout=1)
+        assert [message.payload.id for message in again] == ids[2:]
+        assert {message.metadata.num_delivered for message in again} == {1}
+
+
+async def test_a_reset_to_a_sequence(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        ids = await put(bus, 6)
+        assert (await consumer.reset(5)).num_pending == 2
+        assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == ids[4:]
+        assert (await consumer.reset(seq=2)).num_pending == 5
+        assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == ids[1:]
+        assert (await consumer.reset(7)).num_pending == 0  # the next one that will come
+        later = await put(bus, 1)
+        assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == later
+
+
+async def test_who_reads_goes_on_through_a_reset(face: Face) -> None:
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        ids = await put(bus, 20)
+        seen: list[str] = []
+        async with consumer.messages(prefetch=4) as messages:
+            for _ in range(10):
+                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+            await consumer.reset(1)
+            while seen[-20:] != ids:
+                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+                assert len(seen) <= 40
+            waiting = asyncio.ensure_future(anext(messages))
+            await consumer.reset()  # while a pull waits
+            await asyncio.wait_for(waiting, 5)
+            last = await put(bus, 1)
+            while seen[-1:] != last:
+                message = await asyncio.wait_for(anext(messages), 5)
+                await message.ack_sync()
+                seen.append(message.payload.id)
+        assert set(seen) == {*ids, *last}
+
+
+async def test_a_worker_goes_on_through_a_reset_and_settles_everything(face: Face) -> None:
+    async with face.embedded() as bus, working(face, bus, admission, concurrency=4) as handled:
+        ids = await put(bus, 50)
+        for _ in range(3):
+            await bus.consumer(admission).reset()
+            ids += await put(bus, 50)
+
+        async def empty() -> bool:
+            info = await bus.streams.get("SDLC_RAW")
+            (reader,) = info.consumers
+            return (info.messages, reader.num_pending, reader.num_ack_pending) == (0, 0, 0)
+
+        await eventually_async(empty, 30)
+        assert set(handled) == set(ids)
+
+
+async def test_a_reset_that_cannot_be(face: Face) -> None:
+    new = replace(admission, name="new", stream="ATOMS_RESULTS", filters=("smith.results.*",), deliver_policy="new")
+    gone = replace(new, name="gone")
+    async with face.embedded(contract=replace(CONTRACT, consumers=(*CONTRACT.consumers, new, gone))) as bus:
+        await put(bus, 3)
+        consumer = bus.consumer(admission)
+        for seq in (0, -1, True, "3"):
+            with pytest.raises(OptionsError, match=r"reset\(seq\)"):
+                await consumer.reset(seq)
+        with pytest.raises(OptionsError, match=r"reset\(seq=5\): stream SDLC_RAW ends at 3"):
+            await consumer.reset(5)
+        assert (await consumer.info()).num_pending == 3
+        with pytest.raises(ChangeRefused, match="leave out the sequence") as refused:
+            await bus.consumer(new).reset(1)
+        assert (refused.value.err_code, refused.value.stream, refused.value.consumer) == (10204, "ATOMS_RESULTS", "new")
+        async with AsyncSmithBus(bus.url) as other:
+            await other._session.admin.consumer_delete("ATOMS_RESULTS", "gone")
+        for call in ("reset", "resume"):
+            with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
+                await getattr(bus.consumer(gone), call)()
+        with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
+            await bus.consumer(gone).pause(1)
+        for wait in (0, -1, float("inf"), "1m"):
+            with pytest.raises(OptionsError, match=r"pause\(for_\)"):
+                await consumer.pause(wait)
+        with pytest.raises(OptionsError, match="no such date"):
+            await consumer.pause(1e300)
+
+
+async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the levels were further up: the tests have the servers of one release."""
+    monkeypatch.setattr(consumer_module, "RESET_LEVEL", 98)
+    monkeypatch.setattr(consumer_module, "PAUSE_LEVEL", 99)
+    async with face.embedded() as bus:
+        consumer = bus.consumer(admission)
+        with pytest.raises(ChangeRefused, match=r"resetting consumer admission of stream SDLC_RAW needs API level 98 .* has 5"):
+            await consumer.reset()
+        with pytest.raises(ChangeRefused, match=r"pausing .* needs API level 99"):
+            await consumer.pause(1)
+        with pytest.raises(ChangeRefused, match=r"resuming .* needs API level 99"):
+            await consumer.resume()
+
+
+# ---- priority groups
+
+
+def grouping(policy: Any, *groups: str) -> tuple[Any, Any]:
+    """Smith's contract with a consumer in groups, and that consumer."""
+    grouped = replace(admission, priority_policy=policy, priority_groups=groups)
+    return replace(CONTRACT, consumers=tuple(grouped if one is admission else one for one in CONTRACT.consumers)), grouped
+
+
+@pytest.mark.parametrize("groups", [("workers",), ("workers", "helpers")])
+@pytest.mark.parametrize("policy", ["overflow", "prioritized"])
+async def test_a_consumer_with_priority_groups_delivers(face: Face, policy: str, groups: tuple[str, ...]) -> None:
+    declared, grouped = grouping(policy, *groups)
+    async with face.embedded(contract=declared) as bus:
+        ids = await put(bus, 30)
+        seen = []
+        for _ in range(2):
+            for message in await bus.consumer(grouped).fetch(3):
+                await message.ack_sync()
+                seen.append(message.payload.id)
+        async with bus.consumer(grouped).messages(prefetch=5) as messages:
+            while len(seen) < 20:
+                message = await asyncio.wait_for(anext(messages), 5)
+                await message.ack_sync()
+                seen.append(message.payload.id)
+        async with working(face, bus, grouped) as handled:
+            await eventually_async(lambda: set(seen + handled) == set(ids))
+
+
+async def test_a_consumer_with_a_pinned_client_is_refused_before_it_stalls(face: Face) -> None:
+    declared, grouped = grouping("pinned_client", "workers")
+    async with face.embedded(contract=declared) as bus:
+        with pytest.raises(OptionsError, match=r'consumer admission of stream SDLC_RAW: .* declare "overflow" or "prioritized"'):
+            await bus.consumer(grouped).fetch(1)
