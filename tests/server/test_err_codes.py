@@ -84,6 +84,12 @@ REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[Admin], Any]
     10028: (NotEnoughRoom, [creating(max_bytes=2**60, storage="memory")], "max_mem"),
     10052: (ChangeRefused, [S, updating(storage="memory")], "declare a stream of another name"),
     10055: (ChangeRefused, [S, updating(subjects=[], mirror={"name": "T"})], "declare a stream of another name"),
+    10110: (ChangeRefused, [creating(deny_purge=True), lambda admin: admin.stream_purge("S", {})], "deny_purge"),
+    10204: (
+        ChangeRefused,
+        [S, reader(deliver_policy="new"), lambda admin: admin.consumer_reset("S", "c", 1)],
+        "leave out the sequence",
+    ),
     10012: (ChangeRefused, [S, reader(), reader(action="update", deliver_policy="new")], "declare a consumer of another name"),
     10149: (ConsumerNotFound, [S, reader(action="update")], "smith streams apply"),
     10014: (ConsumerNotFound, [S, lambda admin: admin.consumer_info("S", "c")], "smith streams apply"),

@@ -22,7 +22,7 @@ async def count_purged(
 async def _below(admin: Admin, stream: str, seq: int) -> int:
     """The messages below `seq`: the sequences there, without those that were removed between others."""
     first, deleted = await admin.gaps(stream)
-    return max(0, seq - first) - sum(gone < seq for gone in deleted)
+    return max(0, seq - first) - sum(first <= gone < seq for gone in deleted)  # of a new stream, the server counts 0 as one
 
 
 async def _walked(admin: Admin, stream: str, seq: int, subject: str) -> int:

@@ -196,8 +196,8 @@ class Streams:
         `deny_purge`; `StreamNotFound`.
         """
         self._require_declared(stream)
-        if subject is not None and not all(token and not token.isspace() for token in subject.split(".")):
-            raise OptionsError(f"purge(subject={subject!r}): no subject has an empty token")
+        if subject is not None and (not all(subject.split(".")) or any(map(str.isspace, subject))):
+            raise OptionsError(f"purge(subject={subject!r}): no subject has an empty token or a space")
         if before_seq is not None and keep is not None:
             raise OptionsError("purge: before_seq and keep exclude each other: say which messages go in one way")
         admin = self._session.admin
