@@ -116,7 +116,8 @@ class Consumer(Generic[M_co, S_co]):
         """Have the server deliver nothing for `for_` seconds from now, whatever was said before; return what it then knows.
 
         What was delivered before can be acknowledged meanwhile. Who reads waits, and goes on some seconds after the end of the pause. It is
-        no drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, `ChangeRefused` (nats-server before 2.11).
+        no drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, and `ChangeRefused` where the
+        server is older than nats-server 2.11.
         """
         wait = seconds("pause(for_)", for_)
         admin = self._session.admin
