@@ -2,7 +2,7 @@
 
 A page is one short-lived consumer of the server's, without acknowledgements: it filters by subject, begins at a sequence or a time, and
 leaves payloads out where only headers are wanted. Asked not to wait, the server says itself where the stream ends. Between two pages
-nothing is held, here or there, so a reader may take as long as it likes.
+nothing is held, here or there, so a reader may take as long as it likes. Work queues cannot be read so: the server refuses it.
 """
 
 from __future__ import annotations

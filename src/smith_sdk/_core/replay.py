@@ -65,6 +65,8 @@ _SHARE: Final = 0.25
 _LEAST: Final = 0.5
 _SUBJECT: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _CLAIMS: Final = 8
+_DEBT: Final = 0.1
+"""Seconds that a rate may make up for: a sleep ends late, and a rate of thousands would never be reached."""
 
 Fate = Literal["replayed", "finished", "gone", "in_doubt", "failed", "planned"]
 
@@ -194,8 +196,8 @@ class Pool:
     async def _turn(self) -> None:
         if self._pause:
             now = time.monotonic()
-            self._due = max(now, self._due)
-            await asyncio.sleep(self._due - now)
+            self._due = max(now - _DEBT, self._due) if self._due else now
+            await asyncio.sleep(max(0.0, self._due - now))
             self._due += self._pause
         await self._room.acquire()
         if self._error is not None:

@@ -1,0 +1,197 @@
+"""The backstop: what went wrong between a message and its dead letter is found, and mended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from graveyard import READER, bury, contract, held, original
+from msgspec.structs import replace
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
+from smith_sdk._core.letters import Death, Original, copy
+from smith_sdk.aio import Finding
+from smith_sdk.errors import BusClosed
+
+NAME = READER.name
+
+
+def retained(retention: Any) -> Any:
+    """The contract with another retention of the stream that READER reads."""
+    declared = contract()
+    return replace(
+        declared, streams=tuple(replace(s, retention=retention) if s.name == "ATOMS_VETTED" else s for s in declared.streams)
+    )
+
+
+async def put(bus: AsyncSmithBus, count: int = 1) -> None:
+    for number in range(count):
+        intent = read_intent(str(number))
+        await bus.publish(subjects.intents.vetted.of(intent), intent)
+
+
+async def unanswered(bus: AsyncSmithBus) -> int:
+    return (await bus.consumer(READER).info()).num_ack_pending
+
+
+async def give_up(bus: AsyncSmithBus) -> None:
+    """Have the server give up what is there: somebody changed the consumer by hand."""
+    admin = bus._session.admin
+    config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
+    await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 1, "ack_wait": 100_000_000}, "update")
+    assert await bus.consumer(READER).fetch(1, timeout=1)
+
+    async def told() -> bool:
+        await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while somebody asks
+        return bool(await held(bus, "SMITH_ADVISORIES"))
+
+    await eventually_async(told)
+
+
+def facts(findings: tuple[Finding, ...]) -> list[tuple[str, str, int | None, bool]]:
+    return [(one.kind, one.consumer, one.seq, one.repaired) for one in findings]
+
+
+async def test_where_nothing_is_wrong_nothing_is_found(face: Face) -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as server, face.bus(server.url, contract=contract()) as bus:
+        worker = Worker(server, READER, retry=RetryPolicy(max_attempts=1))
+
+        @worker.handler
+        async def handle(message: Message[Any]) -> None:
+            if message.payload.params.path == "1":
+                raise ValueError("dead")
+
+        running = asyncio.ensure_future(worker.run())
+        await put(server, 3)
+        await eventually_async(server.dead_letters.count)
+        await worker.stop()
+        await running
+        await eventually_async(lambda: _none_unanswered(server))
+        await bury(server, original(1))
+        assert await bus.dead_letters.audit() == ()
+
+
+async def _none_unanswered(bus: AsyncSmithBus) -> bool:
+    return await unanswered(bus) == 0
+
+
+@pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
+async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, face: Face) -> None:
+    declared = retained(retention)
+    async with AsyncSmithBus.embedded(contract=declared) as server, face.bus(server.url, contract=declared) as bus:
+        await put(server)
+        await give_up(server)
+        (found,) = await bus.dead_letters.audit()
+        assert facts((found,)) == [("limbo", NAME, 1, False)]
+        assert await bus.dead_letters.count() == 0
+        assert facts(await bus.dead_letters.audit(repair=True)) == [("limbo", NAME, 1, True)]
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.error_type, letter.attempts, letter.seq, letter.worker) == ("MaxDeliveries", 1, 1, "audit")
+        assert b'"path":"0"' in letter.payload
+        assert letter.subject == "smith.intents.vetted.fs.read.v1.default"
+        assert letter.stored is not None
+        assert letter.last_delivered is not None
+        assert letter.stored < letter.last_delivered < letter.time
+        assert (await server.streams.get("ATOMS_VETTED")).messages == (1 if retention == "limits" else 0)
+        assert await bus.dead_letters.audit(repair=True) == ()
+        assert len(await bus.dead_letters.discard(letter.id)) == 1
+        assert await bus.dead_letters.audit(repair=True) == ()  # dealt with is dealt with
+
+
+@pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
+async def test_what_was_copied_and_never_ended_is_ended(retention: str) -> None:
+    async with AsyncSmithBus.embedded(contract=retained(retention)) as bus:
+        await put(bus, 3)
+        ended, copied, open_one = await bus.consumer(READER).fetch(3)
+        await bus.dead_letters._bury(ended, "ValueError", "done properly")
+        place = copied.metadata
+        half = Original(
+            stream=place.stream,
+            consumer=place.consumer,
+            seq=place.stream_seq,
+            subject=str(copied.subject),
+            data=copied.raw,
+            headers={},
+            stored=place.timestamp,
+            attempts=1,
+        )
+        await copy(bus._session, "smith.dlq", "SMITH_DLQ", half, Death(error_type="E", error="its worker died here"))
+        assert await bus.dead_letters.audit() == ()  # a worker may be just about to end it
+
+        async def found() -> Any:
+            return [one for one in await bus.dead_letters.audit() if one.kind == "copied"]
+
+        assert facts(tuple(await eventually_async(found))) == [("copied", NAME, 2, False)]
+        assert await unanswered(bus) == 2
+        assert ("copied", NAME, 2, True) in facts(await bus.dead_letters.audit(repair=True))
+        assert await unanswered(bus) == 1  # the open one, which is nobody's business
+        assert await found() == []
+        assert await bus.dead_letters.count() == 2
+        assert not open_one._answered
+
+
+async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_more() -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+        await put(bus, 2)
+        over, still = await bus.consumer(READER).fetch(2)
+        for message in (over, still):
+            assert await bus.dead_letters._put_on_trial(message)
+        await over.ack_sync()
+        assert facts(await bus.dead_letters.audit()) == [("trial", NAME, 1, False)]
+        assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 1, True)]
+        notes = await held(bus, "SMITH_DLQ", "smith.dlq.*.*.*.trial")
+        assert [note.subject for note in notes] == [f"smith.dlq.ATOMS_VETTED.{NAME}.2.trial"]
+        assert await bus.dead_letters.audit(repair=True) == ()
+        await still.ack_sync()
+        assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 2, True)]
+
+
+async def test_messages_that_nobody_asks_for_are_told_of() -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+        await put(bus)
+        (message,) = await bus.consumer(READER).fetch(1)
+        await message.nack()
+        assert await bus.consumer(READER).fetch(1)
+
+        async def found() -> Any:
+            return await bus.dead_letters.audit(repair=True)
+
+        (finding,) = await eventually_async(found)
+        assert facts((finding,)) == [("unanswered", NAME, None, False)]
+        assert "start a worker" in finding.words
+
+
+async def test_an_audit_goes_without_what_is_not_on_the_server() -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+        await bury(bus, original(1))
+        await bus._session.admin.consumer_delete("ATOMS_VETTED", NAME)
+        await bus._session.admin.stream_delete("SDLC_RAW")
+        assert await bus.dead_letters.audit(repair=True) == ()
+
+
+@pytest.mark.parametrize("repair", [True, False])
+async def test_a_watch_tells_of_what_the_server_gives_up(face: Face, repair: bool) -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as server, face.bus(server.url, contract=contract()) as bus:
+        watch = await bus.dead_letters.watch(repair=repair) if not face.is_async else bus.dead_letters.watch(repair=repair)
+        telling = asyncio.ensure_future(watch.__anext__())
+        await put(server)
+        await give_up(server)
+        finding = await asyncio.wait_for(telling, 10)
+        assert facts((finding,)) == [("limbo", NAME, 1, repair)]
+        assert await server.dead_letters.count() == int(repair)
+        ending = asyncio.ensure_future(watch.__anext__())
+        await watch.stop()
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(ending, 10)
+
+
+async def test_a_watch_ends_with_its_bus() -> None:
+    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+        watch = bus.dead_letters.watch()
+        waiting = asyncio.ensure_future(watch.__anext__())
+        await asyncio.sleep(0)
+    with pytest.raises((StopAsyncIteration, BusClosed)):
+        await asyncio.wait_for(waiting, 10)

@@ -1,0 +1,396 @@
+"""Replaying and discarding dead letters: once each, whatever cuts it off and whoever else is at it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, read_intent
+from graveyard import STREAM, bury, bury_many, contract, held, original, replayed
+from msgspec.structs import replace
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
+from smith_sdk._core.letters import DeadLetter
+from smith_sdk._core.replay import IN_FLIGHT, Ref, Replay
+from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound, TopologyRefused
+from smith_sdk.protocol import FsReadV1Intent
+
+spec = consumers.executor_fs_read
+NOW = {"until": datetime(2100, 1, 1, tzinfo=UTC)}
+
+
+@asynccontextmanager
+async def with_letters(count: int, **events: Any) -> AsyncIterator[AsyncSmithBus]:
+    """A bus with so many letters of SYSTEM_EVENTS, which is declared with `events`."""
+    async with AsyncSmithBus.embedded(contract=contract(**events)) as bus:
+        await bury_many(bus, count)
+        yield bus
+
+
+class Step:
+    """A replay of one letter that goes as far as it is told, and there is cut off."""
+
+    def __init__(self, bus: AsyncSmithBus, letter: DeadLetter) -> None:
+        self._replay = Replay(bus._session, "smith.dlq", "SMITH_DLQ", force=False, tell=None)
+        self._bus = bus
+        self._letter = letter
+
+    async def _ref(self) -> Ref:
+        return Ref.of(await self._bus._session.admin.message("SMITH_DLQ", self._letter.position))
+
+    async def claim(self) -> None:
+        ref = await self._ref()
+        assert await self._replay._claim(ref, 0, await self._replay._target(ref)) is not None
+
+    async def publish(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Claim it and publish it, and die before it is removed."""
+        ref = await self._ref()
+
+        async def die(*_: Any) -> None:
+            raise ConnectionAbortedError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("smith_sdk._core.replay.remove", die)
+            with pytest.raises(ConnectionAbortedError):
+                await self._replay._one(ref)
+
+
+# ---- what is replayed
+
+
+async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_again(face: Face) -> None:
+    async with AsyncSmithBus.embedded() as server, face.bus(server.url) as bus:
+        intent = read_intent("/x")
+        seen: list[Message[FsReadV1Intent]] = []
+        policy = RetryPolicy(max_attempts=1, backoff=Backoff(initial=0.01, max=0.01))
+        worker = Worker(server, spec, retry=policy)
+
+        @worker.handler
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message)
+            if len(seen) < 3:
+                raise ValueError("not yet")
+
+        running = asyncio.ensure_future(worker.run())
+        await server.publish(subjects.intents.vetted.of(intent), intent, headers={"Trace-Id": "t1"})
+        letters: list[DeadLetter] = []
+        for run in (1, 2):
+            (letter,) = await eventually_async(server.dead_letters.list)
+            letters.append(letter)
+            outcomes: list[Any] = []
+            report = await bus.dead_letters.replay(letter.id, progress=outcomes.append)
+            assert (report.replayed, report.failed, report.in_doubt) == (1, (), ())
+            assert [(one.id, one.outcome, one.seq) for one in outcomes] == [(letter.id, "replayed", run + 1)]
+        await eventually_async(lambda: len(seen) == 3)
+        await worker.stop()
+        await running
+        first, second = letters
+        assert (first.replays, first.replay_of, first.first_letter) == (0, None, None)
+        assert (second.replays, second.replay_of, second.first_letter) == (1, first.id, first.id)
+        assert second.payload == first.payload
+        last = seen[-1]
+        assert last.raw == first.payload
+        own = {name: value for name, value in last.headers.items() if not name.startswith("Nats-")}
+        assert own == {
+            "Trace-Id": "t1",
+            "Smith-Replay-Of": second.id,
+            "Smith-Replay-First": first.id,
+            "Smith-Replay-Count": "2",
+        }
+        assert await bus.dead_letters.count() == 0
+
+
+async def test_choosing_by_filters_and_a_dry_run(face: Face) -> None:
+    async with with_letters(5) as server, face.bus(server.url, contract=contract()) as bus:
+        await bury(server, original(6), error_type="KeyError")
+        planned: list[Any] = []
+        report = await bus.dead_letters.replay(error_type="KeyError", dry_run=True, progress=planned.append)
+        assert (report.planned, report.replayed, [one.id for one in planned]) == (1, 0, [f"{STREAM}.reader.6"])
+        assert await bus.dead_letters.discard(error_type="KeyError", dry_run=True) == (f"{STREAM}.reader.6",)
+        assert await bus.dead_letters.count() == 6
+        assert await held(server) == []
+        assert (await bus.dead_letters.replay(error_type="KeyError")).replayed == 1
+        gone: list[str] = []
+        discarded = await bus.dead_letters.discard(stream=STREAM, consumer="reader", progress=gone.append)
+        assert sorted(discarded) == sorted(gone) == [f"{STREAM}.reader.{number}" for number in range(1, 6)]
+        assert await bus.dead_letters.count() == 0
+        assert await replayed(server) == [6]
+        again = await bus.dead_letters.replay([f"{STREAM}.reader.6", f"{STREAM}.reader.99"])
+        assert (again.gone, again.replayed) == (2, 0)
+        assert await bus.dead_letters.discard([f"{STREAM}.reader.6"]) == ()
+        nothing = await bus.dead_letters.replay([])
+        assert nothing.replayed == nothing.gone == 0
+
+
+async def test_a_choice_has_to_be_made() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        letters = bus.dead_letters
+        for call in (
+            letters.replay(),
+            letters.discard(),
+            letters.replay("S.c.1", stream="S"),
+            letters.discard(["S.c.1", "nonsense"]),
+            letters.replay("S.c.*"),
+            letters.replay(**NOW, rate=0),
+            letters.replay(**NOW, in_doubt="maybe"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(OptionsError):
+                await call
+
+
+async def test_no_more_than_the_rate() -> None:
+    async with with_letters(20) as bus:
+        began = time.monotonic()
+        assert (await bus.dead_letters.replay(**NOW, rate=40)).replayed == 20
+        assert 19 / 40 <= time.monotonic() - began < 5
+
+
+async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        worker = Worker(bus, spec, retry=RetryPolicy(max_attempts=1))
+
+        @worker.handler
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            raise ValueError("never")
+
+        running = asyncio.ensure_future(worker.run())
+        for number in range(10):
+            intent = read_intent(str(number))
+            await bus.publish(subjects.intents.vetted.of(intent), intent)
+
+        async def all_dead() -> bool:
+            return await bus.dead_letters.count() == 10
+
+        await eventually_async(all_dead)
+        report = await bus.dead_letters.replay(stream="ATOMS_VETTED", rate=20)  # each has failed before the next is replayed
+        assert report.replayed == 10
+        await eventually_async(all_dead)
+        await worker.stop()
+        await running
+        assert {letter.replays for letter in await bus.dead_letters.list()} == {1}
+
+
+# ---- once each
+
+
+async def test_two_at_once_replay_each_once() -> None:
+    async with with_letters(600) as bus, AsyncSmithBus(bus.url, contract=contract()) as other:
+        reports = await asyncio.gather(*(one.dead_letters.replay(**NOW) for one in (bus, other)))
+        assert sorted(await replayed(bus)) == list(range(1, 601))
+        assert sum(report.replayed for report in reports) == 600
+        assert all(not report.failed and not report.in_doubt for report in reports)
+        assert await bus.dead_letters.count() == 0
+
+
+async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed() -> None:
+    async with with_letters(400) as bus:
+        done = 0
+
+        def count(_: Any) -> None:
+            nonlocal done
+            done += 1
+
+        replaying = asyncio.ensure_future(bus.dead_letters.replay(**NOW, progress=count))
+        await eventually_async(lambda: done >= 100, interval=0.001)
+        replaying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await replaying
+        left = await bus.dead_letters.count()
+        assert done == len(await held(bus)) == 400 - left
+        assert left > 0
+        assert (await bus.dead_letters.replay(**NOW)).replayed == left
+        assert sorted(await replayed(bus)) == list(range(1, 401))
+
+
+REPLAYER = """
+    import asyncio, sys
+    from datetime import UTC, datetime
+    sys.path.insert(0, sys.argv[2])
+    from graveyard import contract
+    from smith_sdk import AsyncSmithBus
+
+    async def main():
+        async with AsyncSmithBus(sys.argv[1], contract=contract()) as bus:
+            print("begin", flush=True)
+            await bus.dead_letters.replay(until=datetime(2100, 1, 1, tzinfo=UTC))
+    asyncio.run(main())
+"""
+
+
+def replayer(url: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(REPLAYER), url, str(Path(__file__).parents[1])])
+
+
+async def kill_in_the_middle(bus: AsyncSmithBus, more_than: int) -> None:
+    """Have a process replay all, and kill it when more than so many are through."""
+    with replayer(bus.url) as process:
+        try:
+
+            async def far_enough() -> bool:
+                assert process.poll() is None, "it has ended by itself: there is nothing to kill"
+                return (await bus.streams.get(STREAM)).messages > more_than
+
+            await eventually_async(far_enough, 60, interval=0.001)
+        finally:
+            process.kill()
+        assert process.wait(10) == -signal.SIGKILL
+
+
+async def test_one_that_is_killed_is_resumed() -> None:
+    async with with_letters(3000) as bus:
+        for more_than in (100, 900, 1800):
+            await kill_in_the_middle(bus, more_than)
+        report = await bus.dead_letters.replay(**NOW)
+        assert 0 < report.replayed + report.finished < 1200 + IN_FLIGHT  # some were stored, and not yet removed
+        assert (report.failed, report.in_doubt) == ((), ())
+        assert sorted(await replayed(bus)) == list(range(1, 3001))
+        assert await bus.dead_letters.count() == 0
+
+
+async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_out() -> None:
+    async with with_letters(40) as bus:
+        replaying = asyncio.ensure_future(bus.dead_letters.replay(**NOW, rate=20))
+        await eventually_async(lambda: held(bus))
+        assert len(await bus.dead_letters.discard([f"{STREAM}.reader.{number}" for number in range(31, 41)])) == 10
+        assert (await bus.dead_letters.replay([f"{STREAM}.reader.{number}" for number in range(21, 31)])).replayed == 10
+        report = await replaying
+        assert (report.replayed, report.gone) == (20, 20)
+        assert sorted(await replayed(bus)) == list(range(1, 31))
+
+
+@pytest.mark.parametrize("step", ["claimed", "published"])
+async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with with_letters(1) as bus:
+        (letter,) = await bus.dead_letters.list()
+        dying = Step(bus, letter)
+        await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
+        report = await bus.dead_letters.replay(**NOW)
+        assert (report.replayed, report.finished) == ((1, 0) if step == "claimed" else (0, 1))
+        assert await replayed(bus) == [1]
+        assert await bus.dead_letters.count() == 0
+
+
+@pytest.mark.parametrize("step", ["claimed", "published"])
+async def test_a_replay_that_died_long_ago_is_taken_up_where_the_stream_still_has_all(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long ago: the stream remembers the message's id no more, and would store it a second time."""
+    async with with_letters(1, duplicate_window=0.5) as bus:
+        (letter,) = await bus.dead_letters.list()
+        dying = Step(bus, letter)
+        await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
+        await bury(bus, original(2))
+        assert (await bus.dead_letters.replay(f"{STREAM}.reader.2")).replayed == 1  # others were stored since
+        await forgotten(bus, 0.5)
+        report = await bus.dead_letters.replay(**NOW)
+        assert (report.replayed, report.finished, report.in_doubt) == ((1, 0, ()) if step == "claimed" else (0, 1, ()))
+        assert sorted(await replayed(bus)) == [0, 0, 1, 2]  # and two probes
+        assert await bus.dead_letters.count() == 0
+
+
+async def forgotten(bus: AsyncSmithBus, window: float) -> None:
+    """Until the stream has forgotten every id that it was shown before now."""
+    began = time.monotonic()
+    seen: list[bool] = []
+
+    async def is_forgotten() -> bool:
+        ack = await bus._session.publish("smith.events.health.probe", b'{"number":0}', stream=STREAM, msg_id="probe")
+        seen.append(ack.duplicate)
+        return seen[-2:] == [True, False]
+
+    await eventually_async(is_forgotten, interval=0.05)
+    assert time.monotonic() - began >= window * 0.9
+
+
+@pytest.mark.parametrize("step", ["claimed", "published"])
+async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that was worked on since: what is not there may have been there."""
+    async with with_letters(1, duplicate_window=0.5) as bus:
+        (letter,) = await bus.dead_letters.list()
+        dying = Step(bus, letter)
+        await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
+        await forgotten(bus, 0.5)
+        await bus._session.admin.call(f"STREAM.PURGE.{STREAM}")
+        for _ in range(2):
+            report = await bus.dead_letters.replay(**NOW)
+            assert (report.replayed, report.finished, report.in_doubt) == (0, 0, (letter.id,))
+        assert await held(bus) == []
+        assert await bus.dead_letters.count() == 1
+        assert (await bus.dead_letters.replay(**NOW, in_doubt="replay")).replayed == 1
+        assert await replayed(bus) == [1]
+        assert await bus.dead_letters.count() == 0
+
+
+async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way() -> None:
+    async with with_letters(1) as bus:
+        assert (await bus.dead_letters.replay(**NOW)).replayed == 1
+        await bury(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
+        assert (await bus.dead_letters.replay(**NOW)).replayed == 1
+        assert await replayed(bus) == [1, 77]
+
+
+# ---- what goes wrong
+
+
+async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost() -> None:
+    async with with_letters(3) as bus:
+        await bus._session.admin.stream_delete(STREAM)
+        for dry_run in (True, False):
+            with pytest.raises(StreamNotFound, match=STREAM):
+                await bus.dead_letters.replay(**NOW, dry_run=dry_run)
+        assert await bus.dead_letters.count() == 3
+        await bus.streams.apply(profile="dev")
+        assert (await bus.dead_letters.replay(**NOW)).replayed == 3
+
+
+async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room() -> None:
+    async with with_letters(10, max_msgs=4, discard="new") as bus:
+        with pytest.raises(QueueFull):
+            await bus.dead_letters.replay(**NOW)
+        assert await bus.dead_letters.count() == 6
+        first = await replayed(bus)
+        await bus._session.admin.call(f"STREAM.PURGE.{STREAM}")
+        with pytest.raises(QueueFull):
+            await bus.dead_letters.replay(**NOW)
+        second = await replayed(bus)
+        assert len({*first, *second}) == 8
+
+
+async def test_what_its_stream_refuses_is_reported_and_stays() -> None:
+    async with with_letters(2) as bus:
+        await bury(bus, original(3, data=b"x" * 70_000))  # over the stream's limit of a message
+        await bury(bus, original(4, subject="smith.intents.raw.fs.read.v1"))  # of another stream
+        await bury(bus, original(5, subject="has space"), original(6, stream="ATOMS_VETTED", subject="smith.intents.vetted.x.y"))
+        report = await bus.dead_letters.replay(**NOW)
+        assert report.replayed == 2
+        errors = {int(one.id.rpartition(".")[2]): one.error for one in report.failed}
+        assert sorted(errors) == [3, 4, 5, 6]
+        assert [errors[number].partition(":")[0] for number in (3, 4, 6)] == ["PayloadTooLarge", "WrongStream", "NoInterest"]
+        assert await bus.dead_letters.count() == 4
+        assert sorted(await replayed(bus)) == [1, 2]
+        notes = [one.subject for one in await held(bus, "SMITH_DLQ", "smith.dlq.*.*.*.replay")]
+        assert sorted(notes) == [f"smith.dlq.{STREAM}.reader.{number}.replay" for number in (1, 2)]  # claims were given back
+
+
+async def test_letters_that_cannot_be_removed_are_not_replayed() -> None:
+    declared = contract()
+    kept = replace(
+        declared, streams=tuple(replace(s, deny_delete=True) if s.name == "SMITH_DLQ" else s for s in declared.streams)
+    )
+    async with AsyncSmithBus.embedded(contract=kept) as bus:
+        await bury(bus, original(1))
+        for call in (bus.dead_letters.replay(**NOW), bus.dead_letters.discard(**NOW)):
+            with pytest.raises(TopologyRefused, match="deny_delete"):
+                await call
+        assert await held(bus) == []
