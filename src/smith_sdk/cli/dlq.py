@@ -184,6 +184,7 @@ def discard(
 ) -> None:
     """Remove letters for good: those with IDS, or those chosen. Asks first."""
     chosen = which.chosen(ids, all_)
+    found: tuple[str, ...] = ()
     with where.bus() as bus, _Progress() as progress:
         if dry_run or not yes:
             found = bus.dead_letters.discard(**chosen, dry_run=True)
