@@ -42,6 +42,8 @@ class Session:
         self.replies = Replies(connection)
         self.admin = Admin(self.replies)
         self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
+        self.known_subjects: set[type] = set()
+        """Classes of subjects that the contract is known to have."""
         self._interest: dict[str, _Interest] = {}
         self._remembered: dict[str | None, float] = {
             spec.name: _RETRY_SHARE * (_WINDOW if spec.duplicate_window is None else spec.duplicate_window)

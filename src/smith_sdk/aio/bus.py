@@ -6,13 +6,12 @@ import asyncio
 import os
 import ssl
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
-from .._core import codec
 from .._core.connection import PING_INTERVAL, Connection, Listener, State
 from .._core.credentials import find_access
 from .._core.session import Session
@@ -27,9 +26,8 @@ from ..contract import (
     Payload,
     StreamSubject,
     Subscribable,
-    new_uuid7,
 )
-from ..errors import BusClosed, OptionsError, PayloadMismatch, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
+from ..errors import BusClosed, OptionsError, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
 from ..options import Auth, TLSFiles, seconds, whole
 from ..protocol import Intent, IntentResult
 from ..server import EmbeddedServer
@@ -37,6 +35,7 @@ from ..topology import CONTRACT
 from . import pipeline
 from .consumer import Consumer, Subscription
 from .dead_letters import DeadLetters
+from .publisher import checked, publish, submit
 from .streams import Streams
 
 __all__ = ["AsyncSmithBus", "StateChange", "StateChanges"]
@@ -191,7 +190,6 @@ class AsyncSmithBus:
         max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._contract = CONTRACT if contract is None else contract
-        self._known: set[type] = set()  # classes of subjects that the contract has
         self._server: EmbeddedServer | None = None
         self._connection = connection
         self._session = Session(
@@ -309,7 +307,7 @@ class AsyncSmithBus:
         Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
         `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
         """
-        return await (await self._submit(subject, payload, msg_id, headers, timeout, retry))
+        return await publish(self._session, subject, payload, msg_id, headers, timeout, retry)
 
     async def submit(
         self,
@@ -322,7 +320,7 @@ class AsyncSmithBus:
         retry: bool = True,
     ) -> asyncio.Future[PubAck]:
         """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
-        return await self._submit(subject, payload, msg_id, headers, timeout, retry)
+        return await submit(self._session, subject, payload, msg_id, headers, timeout, retry)
 
     async def publish_many(
         self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
@@ -334,10 +332,11 @@ class AsyncSmithBus:
         """
         outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
         acks: list[PubAck] = []
+        session = self._session
         try:
             for envelope in envelopes:
                 try:
-                    outcomes.append(await self._submit(envelope.subject, envelope.payload, None, None, timeout, retry))
+                    outcomes.append(await submit(session, envelope.subject, envelope.payload, None, None, timeout, retry))
                 except SmithError as error:
                     outcomes.append(error)
             for index, outcome in enumerate(outcomes):
@@ -362,7 +361,7 @@ class AsyncSmithBus:
 
         Raises `SubjectMismatch`, `PayloadMismatch`, `PayloadTooLarge`, `BusClosed`.
         """
-        where, data = self._checked(subject, payload)
+        where, data = checked(self._session, subject, payload)
         if subject.STREAM is not None:
             raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: publish() it")
         self._session.require_open()
@@ -371,43 +370,6 @@ class AsyncSmithBus:
                 f"the payload for {where} has {len(data)} bytes, the connected server takes {limit}", subject=where
             )
         await self._connection.publish(where, data)
-
-    def _submit(
-        self,
-        subject: Any,
-        payload: Any,
-        msg_id: str | None,
-        headers: Mapping[str, str] | None,
-        timeout: float | timedelta | None,
-        retry: bool = True,
-    ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
-        where, data = self._checked(subject, payload)
-        if subject.STREAM is None:
-            raise SubjectMismatch(f"no stream keeps {where}: emit() it")
-        if msg_id is None:
-            identity = payload.ID_FIELD if isinstance(payload, Payload) else None
-            msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
-        return self._session.submit(
-            where,
-            data,
-            stream=subject.STREAM,
-            msg_id=msg_id,
-            headers=None if headers is None else _checked_headers(headers),
-            timeout=None if timeout is None else seconds("publish(timeout)", timeout),
-            retry=retry,
-        )
-
-    def _checked(self, subject: Any, payload: Any) -> tuple[str, bytes]:
-        """What to send, once it is sure that both belong together: not everything goes past a type checker."""
-        if type(subject) not in self._known:
-            self._contract.require(subject)
-            self._known.add(type(subject))
-        expected, where = subject.message_type, str(subject)
-        if type(payload) is not expected:
-            raise PayloadMismatch(
-                f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
-            )
-        return where, codec.encode(payload)
 
     # ---- receiving
 
@@ -435,16 +397,13 @@ class AsyncSmithBus:
 
         raw = subjects.intents.raw.of(intent)
         return await pipeline.execute(
-            self._session, lambda: self._publish_any(raw, intent), intent, seconds("execute(timeout)", timeout)
+            self._session, lambda: publish(self._session, raw, intent), intent, seconds("execute(timeout)", timeout)
         )
-
-    async def _publish_any(self, subject: Any, payload: Any) -> PubAck:
-        return await (await self._submit(subject, payload, None, None, None))
 
     async def _publish_outcome(self, outcome: Payload | Envelope) -> None:
         """Publish what a handler returned."""
         envelope = outcome if isinstance(outcome, Envelope) else pipeline.outcome_envelope(outcome)
-        await self._publish_any(envelope.subject, envelope.payload)
+        await publish(self._session, envelope.subject, envelope.payload)
 
     # ---- the rest of the house
 
@@ -460,10 +419,3 @@ class AsyncSmithBus:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contract.name} at {self.url}: {self._connection.state}>"
-
-
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise OptionsError(f"header {name!r}: names and values are str, not {type(name).__name__} and {type(value).__name__}")
-    return dict(headers)

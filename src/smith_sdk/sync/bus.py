@@ -25,15 +25,7 @@ from ..aio.bus import (
     S,
     StateChange,
 )
-from ..contract import (
-    ConsumerSpec,
-    Contract,
-    CoreSubject,
-    Envelope,
-    MessageT,
-    StreamSubject,
-    Subscribable,
-)
+from ..contract import ConsumerSpec, Contract, CoreSubject, Envelope, MessageT, StreamSubject, Subscribable
 from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer, Subscription
