@@ -121,7 +121,9 @@ class _Face:
         lines = [f'"""The blocking twin of `smith_sdk.aio.{module.name}`."""', "", "from __future__ import annotations", ""]
         typed_only: list[str] = []
         for node in module.tree.body:
-            if isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__":
+            if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and node.module not in MODULES:
+                lines.append(self.rename(ast.unparse(ast.ImportFrom(f"aio.{node.module}", node.names, 2))))
+            elif isinstance(node, (ast.Import, ast.ImportFrom)) and getattr(node, "module", "") != "__future__":
                 lines.append(self.rename(ast.unparse(node)))
             elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 typed_only.append(self.rename(ast.unparse(node)))

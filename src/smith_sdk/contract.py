@@ -275,7 +275,11 @@ def covers(pattern: str, other: str) -> bool:
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a message stands in its stream. `timestamp` is nanoseconds since 1970 (UTC), when the server stored it."""
+    """Where a message stands in its stream. `timestamp` is nanoseconds since 1970 (UTC), when the server stored it.
+
+    For a handler `num_delivered` is the number of its attempt, from 1, and `next_delay` the seconds until the next, should this one
+    fail; None where it would be the last, and outside of workers.
+    """
 
     stream: str
     consumer: str
@@ -284,6 +288,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     num_delivered: int
     num_pending: int
     timestamp: int
+    next_delay: float | None = None
 
 
 class Received(Generic[M_co, S_co]):

@@ -38,6 +38,8 @@
     ├── TopologyDrift               the server's streams are not what the contract declares
     ├── PlanOutdated                the server's streams are not what the plan saw
     ├── NotAcknowledgeable          ack and its kin on a message that came from no stream
+    ├── HandlerTimeout              a handler that took too long, and was stopped (also a TimeoutError)
+    ├── HandlerProcessDied          a process of a worker ended in the middle of a handler
     ├── SlowConsumer                a core subscription that fell behind and lost messages
     ├── SignatureError              not signed, or not as it should be; `reason` says how (also a ValueError)
     ├── SigningNotInstalled
@@ -70,6 +72,8 @@ __all__ = [
     "ContractError",
     "ContractVersionError",
     "DeadlineExceeded",
+    "HandlerProcessDied",
+    "HandlerTimeout",
     "InvalidToken",
     "JetStreamDisabled",
     "JetStreamError",
@@ -417,6 +421,14 @@ class BlockingCallError(SmithError, RuntimeError):
 
 
 # ---- verdicts
+
+
+class HandlerTimeout(SmithError, TimeoutError):
+    """A handler took longer than its worker's `timeout`, and was stopped: an attempt that failed."""
+
+
+class HandlerProcessDied(SmithError):
+    """The process of a handler ended in the middle of it: an attempt that failed. How it ended is in the words."""
 
 
 class Reject(Exception):

@@ -75,14 +75,29 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """How a worker treats a handler that raises: up to `max_attempts` runs (-1: without end), `backoff` between them."""
+    """How a worker treats a handler that raises: up to `max_attempts` runs (-1: without end), `backoff` between them.
+
+    Only for what is one of `retry_on`, and none of `reject_on`: other errors are a dead letter at once, as with `Reject`.
+    """
 
     max_attempts: int = 5
     backoff: Backoff = field(default_factory=Backoff)
+    retry_on: tuple[type[BaseException], ...] = (BaseException,)
+    reject_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_attempts != -1:
             whole("RetryPolicy.max_attempts", self.max_attempts)
+        for name in ("retry_on", "reject_on"):
+            kinds = getattr(self, name)
+            if not isinstance(kinds, tuple) or not all(
+                isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
+            ):
+                raise OptionsError(f"RetryPolicy.{name}={kinds!r}: a tuple of exception classes is needed")
+
+    def allows(self, error: BaseException, attempt: int) -> bool:
+        """Whether a message whose `attempt`-th run ended with `error` is to have another."""
+        return not 0 < self.max_attempts <= attempt and isinstance(error, self.retry_on) and not isinstance(error, self.reject_on)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

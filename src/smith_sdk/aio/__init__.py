@@ -10,7 +10,7 @@ from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, 
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
-from .worker import Worker
+from .worker import Middleware, Worker, WorkerStats
 
 __all__ = [
     "Admission",
@@ -29,6 +29,7 @@ __all__ = [
     "Findings",
     "Message",
     "Messages",
+    "Middleware",
     "Plan",
     "Quarantine",
     "ReplayReport",
@@ -40,5 +41,6 @@ __all__ = [
     "Subscription",
     "Transform",
     "Worker",
+    "WorkerStats",
     "result_of",
 ]

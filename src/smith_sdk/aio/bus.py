@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection import PING_INTERVAL, Connection, Listener, State
 from .._core.credentials import find_access
@@ -35,6 +35,7 @@ from ..topology import CONTRACT
 from . import pipeline
 from .consumer import Consumer, Subscription
 from .dead_letters import DeadLetters
+from .message import Message
 from .publisher import checked, publish, submit
 from .streams import Streams
 
@@ -400,10 +401,14 @@ class AsyncSmithBus:
             self._session, lambda: publish(self._session, raw, intent), intent, seconds("execute(timeout)", timeout)
         )
 
-    async def _publish_outcome(self, outcome: Payload | Envelope) -> None:
-        """Publish what a handler returned."""
-        envelope = outcome if isinstance(outcome, Envelope) else pipeline.outcome_envelope(outcome)
-        await publish(self._session, envelope.subject, envelope.payload)
+    async def _publish_outcome(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:
+        """Publish what the handler of `message` returned: a result goes by its own identity."""
+        if isinstance(outcome, Envelope):
+            msg_id = message._output_id(str(outcome.subject))
+            await publish(self._session, outcome.subject, outcome.payload, msg_id)
+        else:
+            envelope = pipeline.outcome_envelope(outcome)
+            await publish(self._session, envelope.subject, envelope.payload)
 
     # ---- the rest of the house
 

@@ -12,9 +12,11 @@ from .._core import codec
 from .._core.connection import RawMessage
 from .._core.pull import ACK, IN_PROGRESS, NAK, TERM
 from .._core.session import Session
-from ..contract import M_co, Metadata, Received, S_co
+from .._core.window import PubAck
+from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..errors import NotAcknowledgeable, SmithError
-from ..options import seconds
+from ..options import RetryPolicy, seconds
+from . import publisher
 
 __all__ = ["Message"]
 
@@ -29,7 +31,7 @@ class Message(Received[M_co, S_co]):
     One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`, as does any on a message of core NATS.
     """
 
-    __slots__ = ("_answered", "_metadata", "_payload", "_raw", "_session", "_subject")
+    __slots__ = ("_answered", "_metadata", "_outputs", "_payload", "_raw", "_retry", "_session", "_subject")
 
     def __init__(self, raw: RawMessage, session: Session) -> None:
         self._raw = raw
@@ -38,6 +40,8 @@ class Message(Received[M_co, S_co]):
         self._subject: Any = None
         self._metadata: Metadata | None = None
         self._answered = False
+        self._retry: RetryPolicy | None = None
+        self._outputs: dict[str, int] | None = None
 
     @property
     def payload(self) -> M_co:
@@ -70,7 +74,7 @@ class Message(Received[M_co, S_co]):
     def metadata(self) -> Metadata:
         """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core NATS."""
         if self._metadata is None:
-            self._metadata = _metadata(self._raw)
+            self._metadata = _metadata(self._raw, self._retry)
         return self._metadata
 
     def ack(self) -> Awaitable[None]:
@@ -98,6 +102,32 @@ class Message(Received[M_co, S_co]):
         """Still at work: start the ack wait anew."""
         self._check()
         return self._session.connection.publish(self._raw.reply, IN_PROGRESS)
+
+    async def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> PubAck:
+        """Publish what this message leads to. Should the message be delivered again, the stream takes the same for a duplicate.
+
+        For that the id is made of where this message stands, the subject, and which of its messages on that subject it is: a handler
+        that publishes several there does so in the same order each time, or gives each a `msg_id`. It holds as long as the stream
+        remembers ids (its duplicate window). Raises what `bus.publish` raises.
+        """
+        if msg_id is None:
+            msg_id = self._output_id(str(subject))
+        return await publisher.publish(self._session, subject, payload, msg_id, headers, timeout)
+
+    def _output_id(self, where: str) -> str:
+        if self._outputs is None:
+            self._outputs = {}
+        number = self._outputs[where] = self._outputs.get(where, 0) + 1
+        place = self.metadata
+        return f"{where}:{place.stream}.{place.consumer}.{place.stream_seq}.{place.timestamp}.{number}"
 
     def _verdict(self, answer: bytes) -> Awaitable[None]:
         self._check()
@@ -136,17 +166,20 @@ def _facts(raw: RawMessage) -> list[str]:
     return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
 
 
-def _metadata(raw: RawMessage) -> Metadata:
+def _metadata(raw: RawMessage, retry: RetryPolicy | None) -> Metadata:
     facts = _facts(raw)
     if len(facts) == 7:
         stream, consumer, delivered, stream_seq, consumer_seq, time, pending = facts
+        attempt = int(delivered)
+        last = retry is None or 0 < retry.max_attempts <= attempt
         return Metadata(
             stream=stream,
             consumer=consumer,
-            num_delivered=int(delivered),
+            num_delivered=attempt,
             stream_seq=int(stream_seq),
             consumer_seq=int(consumer_seq),
             timestamp=int(time),
             num_pending=int(pending),
+            next_delay=None if last or retry is None else retry.backoff.delay(attempt),
         )
     raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it has no place in a stream")

@@ -255,7 +255,7 @@ class Admission:
                 raise Reject(f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine")
 
     async def _decide(self, intent: Intent) -> Decision:
-        decision = self._policy(intent) if self._is_async else await self._worker._in_thread(self._policy, intent)
+        decision = self._policy(intent) if self._is_async else await self._worker._handlers.in_thread(self._policy, intent)
         return await decision if inspect.isawaitable(decision) else decision
 
     async def _vet(

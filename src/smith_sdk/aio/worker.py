@@ -13,45 +13,55 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import inspect
 import logging
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+
+import msgspec
 
 from .._core.connection import RawMessage
 from .._core.pull import PullLoop
 from .._core.turns import TURNS
-from ..contract import AnySubject, ConsumerSpec, Envelope, MessageT, Payload
-from ..errors import ContractError, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
-from ..options import RetryPolicy, whole
+from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
+from ..errors import ContractError, HandlerProcessDied, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
+from ..options import RetryPolicy, seconds, whole
 from .consumer import pull_loop
 from .dead_letters import one_line
+from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
 from .message import Message, delivered
 
 if TYPE_CHECKING:
     from .bus import AsyncSmithBus
 
-__all__ = ["Worker"]
+__all__ = ["Middleware", "Worker", "WorkerStats"]
 
 log: Final = logging.getLogger("smith_sdk.worker")
 
 SubjectT = TypeVar("SubjectT", bound=AnySubject)
-Outcome = Payload | Envelope | None
-"""What a handler may return: nothing, an `IntentResult`, or an envelope to publish before the message is acknowledged."""
-ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
-
-_Running = Callable[[Any], Awaitable[Outcome]]
 _NO_VERDICT_PAUSE: Final = 5.0
+_CONCURRENCY: Final = 8
+_KILLED: Final = 5.0
+"""Seconds for what a killed process leaves to be given back."""
 _inside: Final[contextvars.ContextVar[Worker[Any, Any] | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
 """The worker whose handler this is, also in the handler's thread."""
 
+_DRAIN: Final = 25.0
+"""Seconds: below the 30 that Kubernetes, and `docker stop` where it is told so, let pass between SIGTERM and SIGKILL."""
 
-class _NoThreads(Exception):
-    """The interpreter is shutting down: a plain handler cannot be started any more."""
+
+class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker has done since it was made, in messages. `running` is now; `retried` were given back for another attempt,
+    `unanswered` got no verdict (the bus closed, the drain ended, or what their handler returned could not be published) and come again.
+    """
+
+    running: int
+    succeeded: int
+    retried: int
+    dead_lettered: int
+    unanswered: int
 
 
 class Worker(Generic[MessageT, SubjectT]):
@@ -62,7 +72,10 @@ class Worker(Generic[MessageT, SubjectT]):
     What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
     once, `RetryLater` has it come again after exactly that long.
 
-    A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
+    A plain function runs in a thread, or with `processes` in one of so many processes, for what keeps a processor busy; its message is
+    for reading there, the verdict is what it returns or raises. `timeout` (seconds) is for each run: an async handler is cancelled, a
+    process is killed. `middleware` goes around every run. `ack="confirmed"` waits until the server has confirmed each acknowledgement.
+    When it is stopped, handlers have `drain_timeout` seconds to finish; what they have not finished then comes again.
     """
 
     def __init__(
@@ -70,71 +83,94 @@ class Worker(Generic[MessageT, SubjectT]):
         bus: AsyncSmithBus,
         spec: ConsumerSpec[MessageT, SubjectT],
         *,
-        concurrency: int = 8,
+        concurrency: int | None = None,
+        processes: int | None = None,
         retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+        ack: Literal["sent", "confirmed"] = "sent",
+        middleware: Sequence[Middleware] = (),
+        drain_timeout: float | timedelta = _DRAIN,
     ) -> None:
+        if processes is not None and concurrency is not None:
+            raise OptionsError("Worker: processes run a handler each, so their number is the concurrency: give one of the two")
+        if ack not in ("sent", "confirmed"):
+            raise OptionsError(f'Worker.ack={ack!r}: "sent" or "confirmed" is needed')
         self._bus = bus
         self._session = bus._session
         self.spec = spec
-        self._concurrency = whole("Worker.concurrency", concurrency)
+        slots = (
+            (_CONCURRENCY if concurrency is None else whole("Worker.concurrency", concurrency))
+            if processes is None
+            else whole("Worker.processes", processes)
+        )
+        self._concurrency = slots
         self._retry = retry or RetryPolicy(max_attempts=spec.max_attempts)
-        self._handler: _Running | None = None
-        self._present: Callable[[Message[Any, Any]], Any] = lambda message: message
+        self._confirmed = ack == "confirmed"
+        self._drain = seconds("Worker.drain_timeout", drain_timeout)
+        self._handlers = Handlers(
+            spec.name,
+            bus._session.contract,
+            slots=slots,
+            processes=processes is not None,
+            timeout=None if timeout is None else seconds("Worker.timeout", timeout),
+            middleware=middleware,
+        )
         self._on_undecodable: Callable[[Message[Any, Any], ContractError], Awaitable[None]] = self._reject_undecodable
-        self._plain_only = False
-        self._threaded = False
         self._loop: PullLoop | None = None
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
+        self._failure: BaseException | None = None
         self._running: set[Message[Any, Any]] = set()
-        self._threads: ThreadPoolExecutor | None = None
+        self._succeeded = self._retried = self._dead_lettered = self._unanswered = 0
+
+    def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
+        """Have plain handlers see a message as `present` shows it, and refuse others: for the blocking face."""
+        self._handlers.show_as(present)
 
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
-        if self._handler is not None:
-            raise OptionsError(f"the worker of {self.spec.name} has a handler already: one each")
-        is_async = bool(inspect.iscoroutinefunction(function))
-        if is_async and self._plain_only:
-            raise OptionsError(f"the worker of {self.spec.name} is on the blocking face: its handler is a plain function")
-        self._handler = cast("_Running", function) if is_async else partial(self._run_plain, function)
-        self._threaded = not is_async
+        """Decorator: `function` handles the messages of this worker, those excepted that have a handler of their own.
+
+        Raises `OptionsError` for a second one, and for one that is not as the worker's options want it.
+        """
+        self._handlers.add(function, None)
         return function
 
-    def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
-        """Have plain handlers see a message as `present` shows it, and refuse others: for the blocking face."""
-        self._present = present
-        self._plain_only = True
+    def handler_for(
+        self, kind: type[KindT]
+    ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
+        """Decorator: the function handles those messages of this worker that carry a `kind`: `@worker.handler_for(FsReadV1Intent)`.
 
-    async def _run_plain(self, function: Callable[[Any], Any], message: Message[Any, Any]) -> Outcome:
-        result = await self._in_thread(function, self._present(message))
-        if inspect.isawaitable(result):
-            result = await result
-        return result  # type: ignore[no-any-return]
+        What no handler is for is a dead letter. Raises `OptionsError` as `handler` does.
+        """
+        if not (isinstance(kind, type) and issubclass(kind, Payload)):
+            raise OptionsError(f"handler_for({kind!r}): a class of payloads is needed, such as FsReadV1Intent")
 
-    async def _in_thread(self, function: Callable[[Any], Any], argument: Any) -> Any:
-        """Like `asyncio.to_thread`, but with a thread for every slot: the loop's own pool has few, and others use it too."""
+        def add(function: Callable[[Message[KindT, SubjectT]], ResultT]) -> Callable[[Message[KindT, SubjectT]], ResultT]:
+            self._handlers.add(function, kind)
+            return function
 
-        def call() -> Any:
-            try:
-                return function(argument)
-            except StopIteration as error:  # which no future can hold
-                raise RuntimeError("the handler raised StopIteration") from error
+        return add
 
-        try:
-            running = asyncio.get_running_loop().run_in_executor(self._threads, contextvars.copy_context().run, call)
-        except RuntimeError as error:
-            raise _NoThreads from error
-        return await running
+    @property
+    def stats(self) -> WorkerStats:
+        """What it has done so far."""
+        return WorkerStats(
+            running=len(self._running),
+            succeeded=self._succeeded,
+            retried=self._retried,
+            dead_lettered=self._dead_lettered,
+            unanswered=self._unanswered,
+        )
 
     async def run(self) -> None:
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
 
-        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
-        Cancelled, it gives back what it holds at once.
+        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`; with
+        `processes` also `HandlerProcessDied` where they do not come up. Cancelled, it gives back what it holds at once.
         """
-        if self._handler is None:
+        if not self._handlers:
             raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")
         if self._loop is not None:
             raise OptionsError(f"the worker of {self.spec.name} is running already")
@@ -147,8 +183,8 @@ class Worker(Generic[MessageT, SubjectT]):
             self._loop = loop
             self._session.attach(self.stop)
             slots: list[asyncio.Task[None]] = []
-            self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix=f"smith-{self.spec.name}")
             try:
+                await self._handlers.open()
                 await loop.start()
                 slots = [asyncio.ensure_future(self._slot(loop)) for _ in range(self._concurrency)]
                 stopping = asyncio.ensure_future(self._stopping.wait())
@@ -156,17 +192,32 @@ class Worker(Generic[MessageT, SubjectT]):
                 try:
                     await asyncio.wait({stopping, *slots}, return_when=asyncio.FIRST_COMPLETED)
                     await loop.stop()
-                    await asyncio.gather(*slots)
+                    await self._drained(slots)
                 finally:
                     await _cancel([stopping, extending])
             finally:
                 await _cancel(slots)
                 await loop.stop()
                 self._session.detach(self.stop)
-                self._threads.shutdown(wait=False)
+                self._handlers.close()
                 self._loop = None
                 self._stopping.clear()
                 self._idle.set()
+
+    async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for what runs, but not longer than it has. Raises what ended a slot."""
+        ended, late = await asyncio.wait(slots, timeout=self._drain)
+        if late:
+            log.warning(
+                "%s: %d handlers have not ended within %g s: their messages come again", self.spec.name, len(late), self._drain
+            )
+            if self._handlers.kill():
+                await asyncio.wait(late, timeout=_KILLED)
+        for slot in ended:
+            slot.result()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     async def stop(self) -> None:
         """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
@@ -202,11 +253,12 @@ class Worker(Generic[MessageT, SubjectT]):
 
     async def _process(self, raw: RawMessage) -> None:
         message: Message[Any, Any] = Message(raw, self._session)
+        message._retry = self._retry
         self._running.add(message)
         try:
             await self._judge(message, raw)
         except asyncio.CancelledError:
-            if not message._answered and not self._threaded:  # a thread cannot be cancelled: it may still finish
+            if not message._answered and self._handlers.cancellable:  # a thread may still finish
                 with contextlib.suppress(SmithError):
                     await message.nack()
             raise
@@ -217,6 +269,8 @@ class Worker(Generic[MessageT, SubjectT]):
                     await message.nack(_NO_VERDICT_PAUSE)
         finally:
             self._running.discard(message)
+            if not message._answered:
+                self._unanswered += 1
 
     async def _judge(self, message: Message[Any, Any], raw: RawMessage) -> None:
         try:
@@ -253,27 +307,30 @@ class Worker(Generic[MessageT, SubjectT]):
             TURNS.end_alone()
 
     async def _attempt(self, message: Message[Any, Any], attempts: int, most: int) -> None:
-        assert self._handler is not None
         try:
-            outcome = await self._handler(message)
+            outcome = await self._handlers.run(message)
             if outcome is not None:
-                await self._bus._publish_outcome(outcome)
+                await self._bus._publish_outcome(outcome, message)
         except Reject as verdict:
             await self._bury(message, "Reject", verdict.reason)
         except RetryLater as verdict:
-            await message.nack(verdict.delay)
-        except _NoThreads:
+            await self._again(message, verdict.delay)
+        except CannotRun as reason:
+            self._failure = reason.__cause__ if isinstance(reason.__cause__, SmithError) else None
             self._stopping.set()
-            await message.nack()
+            await self._again(message, None)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # the worker is cancelled; otherwise the handler awaited something that was
+            if isinstance(error, HandlerProcessDied) and self._stopping.is_set():
+                await self._again(message, None)  # who ends a worker may well end its processes first
+                return
             kind, words = type(error).__name__, str(error)
-            if 0 < most <= attempts:
+            if not self._retry.allows(error, attempts):
                 await self._bury(message, kind, words)
                 return
-            delay = self._retry.backoff.delay(attempts)
+            delay = message.metadata.next_delay or 0.0
             log.warning(
                 "%s: attempt %d of %d at %s failed, again in %.2f s: %s: %s",
                 self.spec.name,
@@ -284,13 +341,19 @@ class Worker(Generic[MessageT, SubjectT]):
                 kind,
                 one_line(words),
             )
-            await message.nack(delay)
+            await self._again(message, delay)
         else:
             if not message._answered:
-                if 0 < most < attempts:
-                    await message.ack_sync()  # were this one lost, the message would be a dead letter
+                if self._confirmed or 0 < most < attempts:
+                    await message.ack_sync()  # a last run whose ack is lost would make a dead letter
                 else:
                     await message.ack()
+            self._succeeded += 1
+
+    async def _again(self, message: Message[Any, Any], delay: float | None) -> None:
+        if not message._answered:
+            await message.nack(delay)
+        self._retried += 1
 
     async def _reject_undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
         kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__
@@ -306,6 +369,7 @@ class Worker(Generic[MessageT, SubjectT]):
             one_line(error),
         )
         await self._bus.dead_letters._bury(message, error_type, error)
+        self._dead_lettered += 1
 
     def __repr__(self) -> str:
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"

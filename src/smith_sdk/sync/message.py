@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from .._core.portal import Blocking
+from .._core.window import PubAck
 from ..aio.message import ACK_TIMEOUT
-from ..contract import M_co, Metadata, Received, S_co
+from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 
 __all__ = ["Message"]
 
@@ -70,3 +71,21 @@ class Message(Blocking, Received[M_co, S_co]):
     def in_progress(self) -> None:
         """Still at work: start the ack wait anew."""
         self._portal.post(self._aio.in_progress())
+
+    def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+    ) -> PubAck:
+        """Publish what this message leads to. Should the message be delivered again, the stream takes the same for a duplicate.
+
+        For that the id is made of where this message stands, the subject, and which of its messages on that subject it is: a handler
+        that publishes several there does so in the same order each time, or gives each a `msg_id`. It holds as long as the stream
+        remembers ids (its duplicate window). Raises what `bus.publish` raises.
+        """
+        found: PubAck = self._portal.call(self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
+        return found

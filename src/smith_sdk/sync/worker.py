@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Generic, Literal
 
 from .._core.portal import Blocking
 from ..aio import worker as _async
+from ..aio.handlers import KindT, Middleware, ResultT
 from ..aio.worker import (
-    ResultT,
+    _DRAIN,
     SubjectT,
+    WorkerStats,
 )
 from ..contract import ConsumerSpec, MessageT
 from ..options import RetryPolicy
@@ -19,7 +22,7 @@ from .message import Message
 if TYPE_CHECKING:
     from .bus import SmithBus
 
-__all__ = ["Worker"]
+__all__ = ["Middleware", "Worker", "WorkerStats"]
 
 
 class Worker(Blocking, Generic[MessageT, SubjectT]):
@@ -30,15 +33,38 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
     once, `RetryLater` has it come again after exactly that long.
 
-    A plain function runs in a thread; its message is for reading there, the verdict is what it returns or raises.
+    A plain function runs in a thread, or with `processes` in one of so many processes, for what keeps a processor busy; its message is
+    for reading there, the verdict is what it returns or raises. `timeout` (seconds) is for each run: an async handler is cancelled, a
+    process is killed. `middleware` goes around every run. `ack="confirmed"` waits until the server has confirmed each acknowledgement.
+    When it is stopped, handlers have `drain_timeout` seconds to finish; what they have not finished then comes again.
     """
 
     __slots__ = ()
 
     def __init__(
-        self, bus: SmithBus, spec: ConsumerSpec[MessageT, SubjectT], *, concurrency: int = 8, retry: RetryPolicy | None = None
+        self,
+        bus: SmithBus,
+        spec: ConsumerSpec[MessageT, SubjectT],
+        *,
+        concurrency: int | None = None,
+        processes: int | None = None,
+        retry: RetryPolicy | None = None,
+        timeout: float | timedelta | None = None,
+        ack: Literal["sent", "confirmed"] = "sent",
+        middleware: Sequence[Middleware] = (),
+        drain_timeout: float | timedelta = _DRAIN,
     ) -> None:
-        aio = _async.Worker(bus._aio, spec, concurrency=concurrency, retry=retry)
+        aio = _async.Worker(
+            bus._aio,
+            spec,
+            concurrency=concurrency,
+            processes=processes,
+            retry=retry,
+            timeout=timeout,
+            ack=ack,
+            middleware=middleware,
+            drain_timeout=drain_timeout,
+        )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message))
 
@@ -50,15 +76,36 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker. Raises `OptionsError` for a second one."""
+        """Decorator: `function` handles the messages of this worker, those excepted that have a handler of their own.
+
+        Raises `OptionsError` for a second one, and for one that is not as the worker's options want it.
+        """
         found: Callable[[Message[MessageT, SubjectT]], ResultT] = self._aio.handler(function)
+        return found
+
+    def handler_for(
+        self, kind: type[KindT]
+    ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
+        """Decorator: the function handles those messages of this worker that carry a `kind`: `@worker.handler_for(FsReadV1Intent)`.
+
+        What no handler is for is a dead letter. Raises `OptionsError` as `handler` does.
+        """
+        found: Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]] = (
+            self._aio.handler_for(kind)
+        )
+        return found
+
+    @property
+    def stats(self) -> WorkerStats:
+        """What it has done so far."""
+        found: WorkerStats = self._aio.stats
         return found
 
     def run(self) -> None:
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
 
-        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
-        Cancelled, it gives back what it holds at once.
+        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`; with
+        `processes` also `HandlerProcessDied` where they do not come up. Cancelled, it gives back what it holds at once.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 

@@ -1,0 +1,48 @@
+"""Handlers for processes, which import them: at the top level of a module, as users have to write them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from smith_sdk import Reject, result_of
+from smith_sdk.protocol import IntentResult
+
+
+def path_of(message: Any) -> str:
+    return str(message.payload.params.path)
+
+
+def in_a_process(message: Any) -> IntentResult | None:
+    path = path_of(message)
+    word, _, rest = path.partition(":")
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "exit":
+        sys.exit(3)
+    if word == "wait":
+        Path(rest).write_text(str(os.getpid()))
+        time.sleep(60)
+    if word == "raise":
+        raise {"value": ValueError, "odd": Odd}[rest](f"of {rest}")
+    if word == "reject":
+        raise Reject(rest)
+    if word == "verdict":
+        message.ack()
+    assert message.headers == {"Nats-Msg-Id": f"{message.subject}:{message.payload.id}"}
+    return result_of(message.payload, output={"pid": os.getpid(), "attempt": message.metadata.num_delivered})
+
+
+class Odd(Exception):
+    """Cannot be made of what pickle keeps of it."""
+
+    def __init__(self, word: str, *, needed: str = "") -> None:
+        super().__init__(word, needed, "third")
+
+
+def gone_in_processes(message: Any) -> None:
+    """Found here, but not in a process: there the module that it says it is of does not exist."""
