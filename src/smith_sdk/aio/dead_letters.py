@@ -32,7 +32,6 @@ from .message import Message
 
 __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "Replayed"]
 
-one_line = letters.one_line
 
 _EXPECT_NOTHING: Final = {EXPECT_LAST: "0"}
 _NAME: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+")
@@ -359,7 +358,7 @@ class DeadLetters:
             worker=worker,
         )
         await letters.copy(self._session, self._root(), self._stream(), original, death)
-        await message.term(f"dead letter: {one_line(error_type)}: {one_line(error)}")
+        await message.term(f"dead letter: {letters.one_line(error_type)}: {letters.one_line(error)}")
 
 
 class Findings:

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from .._core.connection import RawMessage
+from .._core.letters import one_line
 from .._core.pull import PullLoop
 from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import ContractError, HandlerProcessDied, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
 from ..options import RetryPolicy, seconds, whole
 from .consumer import pull_loop
-from .dead_letters import one_line
 from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
 from .message import Message, delivered
 
@@ -312,7 +312,7 @@ class Worker(Generic[MessageT, SubjectT]):
             if outcome is not None:
                 await self._bus._publish_outcome(outcome, message)
         except Reject as verdict:
-            await self._bury(message, "Reject", verdict.reason)
+            await self._bury(message, "Reject", verdict.reason, verdict)
         except RetryLater as verdict:
             await self._again(message, verdict.delay)
         except CannotRun as reason:
@@ -328,7 +328,7 @@ class Worker(Generic[MessageT, SubjectT]):
                 return
             kind, words = type(error).__name__, str(error)
             if not self._retry.allows(error, attempts):
-                await self._bury(message, kind, words)
+                await self._bury(message, kind, words, error)
                 return
             delay = message.metadata.next_delay or 0.0
             log.warning(
@@ -357,9 +357,9 @@ class Worker(Generic[MessageT, SubjectT]):
 
     async def _reject_undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
         kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__
-        await self._bury(message, kind, str(error))
+        await self._bury(message, kind, str(error), error)
 
-    async def _bury(self, message: Message[Any, Any], error_type: str, error: str) -> None:
+    async def _bury(self, message: Message[Any, Any], error_type: str, error: str, cause: BaseException | None = None) -> None:
         log.error(
             "%s: dead letter %s, seq %d: %s: %s",
             self.spec.name,
@@ -368,7 +368,7 @@ class Worker(Generic[MessageT, SubjectT]):
             error_type,
             one_line(error),
         )
-        await self._bus.dead_letters._bury(message, error_type, error)
+        await self._bus.dead_letters._bury(message, error_type, error, cause=cause)
         self._dead_lettered += 1
 
     def __repr__(self) -> str:
