@@ -19,7 +19,7 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")  # most tests wait for servers and processes; `-- -n 0` is one after the other
-EXTRAS = "server,cli,codegen,signing,uvloop"
+EXTRAS = "server,cli,codegen,signing,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
