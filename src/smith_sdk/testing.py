@@ -23,6 +23,8 @@ import contextlib
 import json
 import logging
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
@@ -52,6 +54,9 @@ BusT = TypeVar("BusT", "SmithBus", "AsyncSmithBus")
 
 _ACCOUNTS: Final = 64
 """Of one server: they cost it 0.4 ms each to start with, and a test that finds none left waits for the next server."""
+_MEMORY: Final = "/dev/shm"
+_ROOM: Final = 1024**3
+"""Bytes: what Smith's streams may hold under the profile "dev"."""
 _POLL: Final = 0.005
 _ANSWER: Final = 5.0
 _GRACE: Final = 10.0
@@ -91,7 +96,9 @@ class _Servers:
         names = [f"test-{number}" for number in range(_ACCOUNTS)]
         accounts = [f"{name}: {{ jetstream: enabled, users: [{{ user: {name}, password: {password} }}] }}" for name in names]
         self._server = EmbeddedServer(config="\n".join(["accounts {", *accounts, "}"]))
-        self._server.start()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", _store_room())  # whoever ends the server, its guard too, removes what it has there
+            self._server.start()
         place = self._server.url.removeprefix("nats://")
         return iter([f"nats://{name}:{password}@{place}" for name in names])
 
@@ -102,6 +109,14 @@ class _Servers:
     def stop(self) -> None:
         if self._server is not None:
             self._server.stop()
+
+
+def _store_room() -> str:
+    """Where the server has its files: in memory if there is room, since most of what it takes to make streams is to make files."""
+    with contextlib.suppress(OSError):
+        if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
+            return _MEMORY
+    return tempfile.gettempdir()
 
 
 def _bus(face: type[BusT], url: str, **options: Any) -> BusT:
