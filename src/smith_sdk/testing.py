@@ -29,6 +29,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -232,12 +233,12 @@ class WorkerReport:
 class _Verdicts:
     """Reads what is answered to a consumer's messages: verdicts are published, so whoever listens sees them."""
 
-    def __init__(self) -> None:
+    def __init__(self, due: dict[int, float]) -> None:
         self.succeeded = 0
         self.dead_lettered = 0
         self.terminated = 0
         self.retries: list[Retry] = []
-        self.due: dict[int, float] = {}
+        self.due = due
         """When a message that was sent back comes again, by its sequence."""
 
     def take(self, message: RawMessage) -> None:
@@ -260,6 +261,10 @@ class _Verdicts:
 
     def __str__(self) -> str:
         return f"{self.succeeded} succeeded, {len(self.retries)} retries, {self.dead_lettered} dead letters"
+
+
+_due: Final[WeakKeyDictionary[Session, dict[str, dict[int, float]]]] = WeakKeyDictionary()
+"""What earlier runs on a bus have left to come again, by consumer."""
 
 
 def _facts(message: RawMessage) -> list[str]:
@@ -340,8 +345,9 @@ def run_worker_once(
 async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerReport:
     import asyncio
 
-    session, spec, verdicts = worker._bus._session, worker.spec, _Verdicts()
+    session, spec = worker._bus._session, worker.spec
     session.require_open()
+    verdicts = _Verdicts(_due.setdefault(session, {}).setdefault(f"{spec.stream}.{spec.name}", {}))
     listening = await session.connection.subscribe(f"$JS.ACK.{spec.stream}.{spec.name}.>", verdicts.take)
     try:
         await session.replies.barrier(timeout=_ANSWER)

@@ -123,6 +123,9 @@ async def test_what_comes_again_too_late_is_left(face: Face, bus: Any) -> None:
         assert (report.succeeded, report.retried, report.waiting) == (1, 2, 1)
         (left,) = await stored(bus, vetted.filter())
         assert left.payload.params.path == "late"
+        await put(bus, "soon")
+        report = await run_once(worker, timeout=5)  # which knows what the first has left
+        assert (report.succeeded, report.retried, report.waiting) == (1, 1, 1)
 
 
 async def test_work_queues_and_streams_that_keep_all_are_seen_to_their_end(face: Face, bus: Any) -> None:
