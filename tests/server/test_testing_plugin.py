@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,25 @@ async def test_a_handler_that_never_ends_is_named_at_the_deadline(async_smith_bu
         ):
             await run_once(worker, timeout=0.5)
         assert (await run_once(worker)).succeeded == 2  # nothing is held, nothing lost
+
+
+async def test_a_thread_that_hangs_does_not_keep_the_run_beyond_its_deadline(face: Face, bus: Any) -> None:
+    release = threading.Event()
+    async with bus:
+        worker = face.worker(bus, consumers.executor_fs_read, concurrency=1)
+
+        @worker.handler
+        def handle(message: Message[FsReadV1Intent]) -> None:
+            release.wait(30)
+
+        await put(bus, "x")
+        began = time.monotonic()
+        try:
+            with pytest.raises(DeadlineExceeded, match=r"is not done after 0\.5 s"):
+                await run_once(worker, timeout=0.5)
+            assert time.monotonic() - began < 10
+        finally:
+            release.set()
 
 
 async def test_a_handler_that_asks_for_another_retry_without_end_is_stopped(
