@@ -10,7 +10,7 @@ import pytest
 from faces.children import Child
 from support import eventually, is_alive
 
-from smith_sdk import SmithBus, consumers
+from smith_sdk import SmithBus
 from smith_sdk.server import EmbeddedServer
 
 Run = Callable[..., Child]
@@ -121,30 +121,53 @@ def test_a_thread_goes_on_with_the_bus_after_the_main_thread_has_ended(url: str,
     assert stored(url) == 1000
 
 
-def test_a_worker_that_gets_no_threads_any_more_gives_back_what_it_has_and_ends(url: str, run: Run) -> None:
-    """Python starts no work in thread pools once the main thread has ended: no handler has failed by that."""
+def test_a_worker_goes_on_after_the_main_thread_has_ended(url: str, run: Run) -> None:
+    """Where a thread pool of Python's would take no more work."""
     body = """
         from smith_sdk import RetryPolicy
         bus = SmithBus(url)
         bus.connect()
         worker = sync.Worker(bus, consumers.admission, retry=RetryPolicy(max_attempts=1))
-        worker.handler(lambda message: say("handled", message.payload.id))
+        intent = new_intent()
+        @worker.handler
+        def handle(message):
+            say("handled", message.payload.id == intent.id)
+            worker.stop()
         def work():
             worker.run()
             say("ended")
         def publish():
             threading.main_thread().join()
-            intent = new_intent()
             bus.publish(subjects.intents.raw.of(intent), intent)
         threading.Thread(target=work).start()
         within(10, lambda: bus.consumer(consumers.admission).info().num_waiting)
         threading.Thread(target=publish).start()
     """
-    assert run(body, url).ends_well(20) == ["ended"]
+    assert run(body, url).ends_well(20) == ["handled True", "ended"]
     with SmithBus(url) as bus:
         assert bus.dead_letters.list() == ()
-        (message,) = bus.consumer(consumers.admission).fetch(1)
-        message.ack_sync()
+
+
+def test_a_handler_that_never_ends_does_not_keep_the_process(url: str, run: Run) -> None:
+    body = """
+        with SmithBus(url) as bus:
+            worker = sync.Worker(bus, consumers.admission, drain_timeout=0.1)
+            begun = threading.Event()
+            @worker.handler
+            def handle(message):
+                begun.set()
+                threading.Event().wait()
+            threading.Thread(target=worker.run, daemon=True).start()
+            intent = new_intent()
+            bus.publish(subjects.intents.raw.of(intent), intent)
+            assert begun.wait(10)
+            worker.stop()
+        say("done")
+    """
+    child = run(body, url)
+    assert child.status(20) == 0
+    assert child.out == ["done"]
+    assert "1 handlers have not ended within 0.1 s" in child.err
 
 
 def test_leaving_the_process_in_a_block_closes_the_bus(url: str, run: Run) -> None:

@@ -32,7 +32,10 @@ class Turns:
     def begin(self) -> bool:
         """Take a turn beside others, for `end`; False where `wait` is needed for that."""
         with self._lock:
-            return self._begin()
+            if self._lonely:
+                return False
+            self._running += 1
+            return True
 
     async def wait(self) -> None:
         """Take a turn beside others, for `end`, as soon as nobody is alone or wants to be."""

@@ -11,7 +11,6 @@ import inspect
 import logging
 import pickle
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -20,6 +19,7 @@ import msgspec
 
 from .._core.children import Child
 from .._core.connection import RawMessage
+from .._core.threads import Threads
 from ..contract import Contract, Envelope, Payload, Received
 from ..errors import HandlerProcessDied, HandlerTimeout, NotAcknowledgeable, OptionsError, Reject
 from .message import Message
@@ -58,7 +58,7 @@ class Middleware:
 
 
 class CannotRun(Exception):
-    """No handler can be started any more: the interpreter is shutting down, or, with a cause, a process does not come up."""
+    """A process for handlers does not come up; why is the cause."""
 
 
 class Handlers:
@@ -84,7 +84,7 @@ class Handlers:
         self._all: _Running | None = None
         self._by_kind: dict[type, _Running] = {}
         self._functions: list[Callable[[Any], Any]] = []
-        self._threads: ThreadPoolExecutor | None = None
+        self._threads: Threads | None = None
         self._children: SimpleQueue[Child] = SimpleQueue()
         """Those that are idle: a thread takes one for each call."""
         self._alive: set[Child] = set()
@@ -117,8 +117,8 @@ class Handlers:
             if self._processes:
                 raise OptionsError(f"the worker of {self._name} has processes: its handler is a plain function")
             if self._middleware:
-                return partial(self._run_async, partial(self._around, function, True))
-            return function if self._timeout is None else partial(self._run_async, function)
+                function = partial(self._around, function, True)
+            return partial(_fresh, function if self._timeout is None else partial(self._in_time, function))
         self.cancellable = False
         if self._processes:
             self._functions.append(function)
@@ -134,7 +134,7 @@ class Handlers:
 
     async def open(self) -> None:
         """Start threads, and processes. Raises `OptionsError` for a handler that no process can have, `HandlerProcessDied`."""
-        self._threads = ThreadPoolExecutor(self._slots, thread_name_prefix=f"smith-{self._name}")
+        self._threads = Threads(f"smith-{self._name}", self._slots)
         if self._processes:
             for function in self._functions:
                 _require_portable(self._name, function)
@@ -148,7 +148,7 @@ class Handlers:
 
     def close(self) -> None:
         if self._threads is not None:
-            self._threads.shutdown(wait=False)
+            self._threads.close()
         self.kill()
         self._alive.clear()
         self._children = SimpleQueue()
@@ -158,11 +158,9 @@ class Handlers:
         run = self._by_kind.get(type(message.payload), self._all) if self._by_kind else self._all
         if run is None:
             raise Reject(f"the worker of {self._name} has no handler for {type(message.payload).__name__}")
-        return in_fresh_context(run(message))
+        return run(message)
 
-    async def _run_async(
-        self, function: Callable[[Message[Any, Any]], Awaitable[Outcome]], message: Message[Any, Any]
-    ) -> Outcome:
+    async def _in_time(self, function: Callable[[Message[Any, Any]], Awaitable[Outcome]], message: Message[Any, Any]) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout) as limit:
                 return await function(message)
@@ -175,20 +173,17 @@ class Handlers:
         shown = message if self._present is None else self._present(message)
         if isinstance(function, int):  # which of those that the processes have
             function = partial(self._in_child, function, message._raw)
-        result = await self.in_thread(self._all_around, function, shown)
+        if self._middleware:
+            function = partial(self._all_around, function)
+        result = await self.in_thread(function, shown)
         if inspect.isawaitable(result):
             result = await result
         return result  # type: ignore[no-any-return]
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Like `asyncio.to_thread`, but with a thread for every slot: the loop's own pool has few, and others use it too."""
-        try:
-            running = asyncio.get_running_loop().run_in_executor(
-                self._threads, partial(contextvars.copy_context().run, function, *arguments)
-            )
-        except RuntimeError as error:
-            raise CannotRun from error
-        return await running
+        assert self._threads is not None
+        return await self._threads.run(function, *arguments)
 
     def _all_around(self, function: Callable[[Any], Any], message: Any) -> Any:
         """In the thread: what never has to wait needs no event loop to run in."""
@@ -256,32 +251,40 @@ def _require_portable(name: str, function: Callable[[Any], Any]) -> None:
         ) from None
 
 
-class _Fresh:
-    """Awaits a coroutine in a copy of the context that it is awaited in. Cheaper than a task, and it stays this task's work."""
+async def _fresh(function: Callable[[Any], Any], message: Message[Any, Any]) -> Any:
+    """Await a coroutine function in a copy of this context: cheaper than a task for each message, and it stays this task's work."""
+    work = function(message)
+    if not isinstance(work, Coroutine):
+        return await work
+    run = contextvars.copy_context().run
+    try:
+        awaited = run(work.send, None)
+    except StopIteration as end:  # it had nothing to wait for
+        return end.value
+    return await _Rest(work, run, awaited)
 
-    __slots__ = ("_coroutine",)
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        self._coroutine = coroutine
+class _Rest:
+    """What is left of a coroutine that awaits `awaited`, run step by step in its context."""
+
+    __slots__ = ("_awaited", "_run", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, Any], run: Callable[..., Any], awaited: Any) -> None:
+        self._work, self._run, self._awaited = work, run, awaited
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        run = contextvars.copy_context().run
-        step, value = self._coroutine.send, None
+        awaited, step = self._awaited, self._run
         while True:
-            try:
-                awaited = run(step, value)
-            except StopIteration as end:
-                return end.value
             try:
                 value = yield awaited
             except BaseException as error:
-                step, value = self._coroutine.throw, error
+                work = partial(step, self._work.throw, error)
             else:
-                step = self._coroutine.send
-
-
-def in_fresh_context(work: Awaitable[T]) -> Awaitable[T]:
-    return _Fresh(work) if isinstance(work, Coroutine) else work
+                work = partial(step, self._work.send, value)
+            try:
+                awaited = work()
+            except StopIteration as end:
+                return end.value
 
 
 # ---- in a handler's process

@@ -234,11 +234,14 @@ class Worker(Generic[MessageT, SubjectT]):
     async def _slot(self, loop: PullLoop) -> None:
         """One of the places where a handler runs."""
         _inside.set(self)
-        while (raw := await loop.next()) is not None:
+        raw = await loop.next()
+        while raw is not None:
             try:
                 await self._process(raw)
-            finally:
+            except BaseException:
                 loop.done()
+                raise
+            raw = loop.take(1) or await loop.next()
 
     async def _extend(self) -> None:
         """Keep the messages of running handlers from being delivered again meanwhile."""
@@ -256,7 +259,21 @@ class Worker(Generic[MessageT, SubjectT]):
         message._retry = self._retry
         self._running.add(message)
         try:
-            await self._judge(message, raw)
+            try:
+                message.payload  # noqa: B018 -- decodes, and remembers
+            except ContractError as error:
+                await self._on_undecodable(message, error)
+                return
+            attempts, most = delivered(raw), self._retry.max_attempts
+            if 0 < most < attempts:
+                await self._try_alone(message, attempts)
+                return
+            if not TURNS.begin():
+                await TURNS.wait()
+            try:
+                await self._attempt(message, attempts, most)
+            finally:
+                TURNS.end()
         except asyncio.CancelledError:
             if not message._answered and self._handlers.cancellable:  # a thread may still finish
                 with contextlib.suppress(SmithError):
@@ -271,23 +288,6 @@ class Worker(Generic[MessageT, SubjectT]):
             self._running.discard(message)
             if not message._answered:
                 self._unanswered += 1
-
-    async def _judge(self, message: Message[Any, Any], raw: RawMessage) -> None:
-        try:
-            message.payload  # noqa: B018 -- decodes, and remembers
-        except ContractError as error:
-            await self._on_undecodable(message, error)
-            return
-        attempts, most = delivered(raw), self._retry.max_attempts
-        if 0 < most < attempts:
-            await self._try_alone(message, attempts)
-            return
-        if not TURNS.begin():
-            await TURNS.wait()
-        try:
-            await self._attempt(message, attempts, most)
-        finally:
-            TURNS.end()
 
     async def _try_alone(self, message: Message[Any, Any], attempts: int) -> None:
         """The last run, with nothing beside it; without it where that was tried before."""
@@ -316,7 +316,7 @@ class Worker(Generic[MessageT, SubjectT]):
         except RetryLater as verdict:
             await self._again(message, verdict.delay)
         except CannotRun as reason:
-            self._failure = reason.__cause__ if isinstance(reason.__cause__, SmithError) else None
+            self._failure = reason.__cause__
             self._stopping.set()
             await self._again(message, None)
         except (Exception, asyncio.CancelledError) as error:
