@@ -252,6 +252,39 @@ async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeyp
             await consumer.resume()
 
 
+# ---- what one pull may ask for
+
+
+async def test_a_consumer_that_bounds_its_pulls_delivers_all_the_same(face: Face) -> None:
+    bounded = replace(admission, max_batch=2, max_expires=0.3, max_bytes=4096)
+    declared = replace(CONTRACT, consumers=tuple(bounded if one is admission else one for one in CONTRACT.consumers))
+    async with face.embedded(contract=declared) as bus:
+        ids, seen = await put(bus, 90), []
+
+        async def take(message: Any) -> None:
+            await message.ack_sync()
+            seen.append(message.payload.id)
+
+        for message in await bus.consumer(bounded).fetch(50):
+            await take(message)
+        assert len(seen) == 50
+        async with bus.consumer(bounded).messages() as messages:
+            while len(seen) < 70:
+                await take(await asyncio.wait_for(anext(messages), 5))
+        async with working(face, bus, bounded) as handled:
+            await eventually_async(lambda: set(seen + handled) == set(ids))
+        fetching = asyncio.ensure_future(bus.consumer(bounded).fetch(3, timeout=20))
+        ids = await put(bus, 1)
+        await eventually_async(lambda: delivered(bus, bounded))
+        ids += await put(bus, 2)
+        assert {message.payload.id for message in await asyncio.wait_for(fetching, 10)} == set(ids)
+
+
+async def delivered(bus: Any, which: Any) -> bool:
+    info = await bus.consumer(which).info()
+    return bool(info.num_pending == 0 and info.num_ack_pending)
+
+
 # ---- priority groups
 
 
@@ -281,8 +314,30 @@ async def test_a_consumer_with_priority_groups_delivers(face: Face, policy: str,
             await eventually_async(lambda: set(seen + handled) == set(ids))
 
 
-async def test_a_consumer_with_a_pinned_client_is_refused_before_it_stalls(face: Face) -> None:
+async def test_a_consumer_with_a_pinned_client_serves_one_reader_until_it_leaves(face: Face) -> None:
     declared, grouped = grouping("pinned_client", "workers")
+    grouped = replace(grouped, priority_timeout=1.0)
+    declared = replace(declared, consumers=tuple(grouped if one.name == "admission" else one for one in declared.consumers))
     async with face.embedded(contract=declared) as bus:
-        with pytest.raises(OptionsError, match=r'consumer admission of stream SDLC_RAW: .* declare "overflow" or "prioritized"'):
-            await bus.consumer(grouped).fetch(1)
+        ids, seen = await put(bus, 40), []
+        consumer = bus.consumer(grouped)
+        for _ in range(3):
+            for message in await consumer.fetch(3, timeout=2):
+                await message.ack_sync()
+                seen.append(message.payload.id)
+        assert len(seen) == 9
+        async with consumer.messages(prefetch=5) as messages:
+            while len(seen) < 20:
+                message = await asyncio.wait_for(anext(messages), 2)
+                await message.ack_sync()
+                seen.append(message.payload.id)
+            async with working(face, bus, grouped) as handled:
+                while len(seen) < 30:
+                    message = await asyncio.wait_for(anext(messages), 2)
+                    await message.ack_sync()
+                    seen.append(message.payload.id)
+                assert handled == []
+                await messages.stop()
+                await eventually_async(lambda: set(seen + handled) == set(ids), 20)
+                more = await put(bus, 30)
+                await eventually_async(lambda: set(seen + handled) == {*ids, *more}, 20)

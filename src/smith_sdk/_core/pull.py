@@ -52,6 +52,8 @@ _LEAVING: Final = 1.0
 _SILENCE: Final = 1.0
 """Seconds of it that mean a loss, at the least: a short fetch wants heartbeats that a busy machine does not keep to."""
 _SOON: Final = 0.005
+_REQUESTS: Final = 16
+"""How many are made at once where the consumer bounds each."""
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 ACK: Final = b"+ACK"
@@ -64,6 +66,18 @@ MAX_BYTES: Final = 64 * 1024 * 1024
 
 Diagnose = Callable[[], Awaitable[SmithError | None]]
 """Asked when nobody answers a pull: the error that says why nobody ever will, or None when asking again may help."""
+
+
+class Seat:
+    """A reader's place in a priority group. `pin` is what the server knows it by once it has chosen it (policy "pinned_client")."""
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self.pin = ""
+
+    def request(self) -> dict[str, str]:
+        """What each pull says of it; the server would take one without the pin for somebody else's."""
+        return {"group": self._group, "id": self.pin} if self.pin else {"group": self._group}
 
 
 class PullLoop(Listener):
@@ -87,7 +101,8 @@ class PullLoop(Listener):
         ack_wait: float = 30.0,
         expires: float = EXPIRES,
         heartbeat: float = HEARTBEAT,
-        group: str | None = None,
+        max_batch: int | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self._connection = connection
         self._replies = replies
@@ -105,7 +120,8 @@ class PullLoop(Listener):
         self._ack_wait = ack_wait
         self._expires = expires
         self._heartbeat = heartbeat
-        self._group = {} if group is None else {"group": group}
+        self._max_batch = max_batch
+        self._seat = seat
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
@@ -203,7 +219,9 @@ class PullLoop(Listener):
         count = self._limit - self._requested - self._handed_out - len(self._buffer)
         if count <= 0 or self._subscription is None or not self._connected:
             return
-        request = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS), **self._group}
+        request: dict[str, int | str] = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
+        if self._seat is not None:
+            request |= self._seat.request()
         if self._max_bytes is not None:
             held = sum(map(_size, (*self.ahead, *self._buffer)))
             if self._requested or 2 * held > self._max_bytes or (self._oversized and held):
@@ -213,12 +231,16 @@ class PullLoop(Listener):
             else:
                 request["max_bytes"] = self._max_bytes - held
                 self._untouched = 0 if held else count
+        most = self._max_batch or count
+        count = min(count, most * (_REQUESTS if self._max_bytes is None else 1))
         if self._requested == 0:
             self._heard_at = now
         self._requested += count
-        request["batch"] = count
         try:
-            await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox)
+            while count > 0:
+                request["batch"] = min(count, most)
+                count -= most
+                await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox)
         except BusClosed as error:
             self._end(error)
         except ConnectionLost:
@@ -245,6 +267,8 @@ class PullLoop(Listener):
             if message.headers is not None and "Status" in message.headers:
                 self._on_status(message.headers)
             return
+        if self._seat is not None and message.headers is not None:
+            self._seat.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
             self._requested -= 1
         self._failures = 0
@@ -283,6 +307,10 @@ class PullLoop(Listener):
         elif status == "409" and "Consumer Deleted" in description:
             self._requested = 0
             self._spawn(self._end_deleted())
+        elif status == "423" and self._seat is not None:
+            log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
+            self._seat.pin = ""
+            self._ask_later()
         elif status == "503":
             self._ask_later()
             if not self._wondering:

@@ -15,7 +15,7 @@ import msgspec
 from .._core.admin import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
 from .._core.connection import Listener, RawMessage
 from .._core.connection import Subscription as CoreSubscription
-from .._core.pull import MAX_BYTES, PullLoop
+from .._core.pull import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
 from .._core.session import Session, filters_of
 from .._core.settings import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
@@ -71,6 +71,7 @@ class Consumer(Generic[M_co, S_co]):
     def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co]) -> None:
         self._session = session
         self.spec = spec
+        self._seat = seat_of(spec)
 
     def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
         """Iterate continuously: `async for message in consumer.messages()`. Messages are asked for ahead of need.
@@ -81,7 +82,8 @@ class Consumer(Generic[M_co, S_co]):
         `await messages.stop()`.
         """
         capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
-        return Messages(self._session, self.spec, capacity, MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes))
+        limit = MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes)
+        return Messages(self._session, self.spec, capacity, limit, self._seat)
 
     async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
@@ -91,7 +93,7 @@ class Consumer(Generic[M_co, S_co]):
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
         wait = seconds("fetch(timeout)", timeout)
-        loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait)
+        loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait, seat=self._seat)
         found = loop.ahead  # kept alive until it is returned, given back when it is not
         try:
             await loop.start()
@@ -165,22 +167,29 @@ class Consumer(Generic[M_co, S_co]):
         return f"<Consumer {self.spec.name} of {self.spec.stream}>"
 
 
+def seat_of(spec: ConsumerSpec[Any, Any]) -> Seat | None:
+    """A place for one reader among those of `spec`. The server knows several groups, and serves them as one."""
+    return Seat(spec.priority_groups[0]) if spec.priority_groups else None
+
+
 def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
-    """A pull loop on `spec`; its heartbeat is at most half of a pull's life, which the server demands."""
+    """A pull loop on `spec`, within what it lets one pull ask for. With `expires` for one pull that is over then: a fetch."""
     session.require_open()
+    expires = options.get("expires", EXPIRES)
+    most = min(expires, spec.max_expires or expires)
     if "expires" in options:
-        options.update(refill_at=-1, heartbeat=min(5.0, options["expires"] / 2))
+        options["refill_at"] = -1 if most == expires and capacity <= (spec.max_batch or capacity) else capacity - 1
+    expires = most
+    # A heartbeat is at most half of a pull's life, which the server demands.
+    options.update(expires=expires, heartbeat=min(HEARTBEAT, expires / 2), max_batch=spec.max_batch)
+    if spec.max_bytes is not None and options.get("max_bytes") is not None:
+        options["max_bytes"] = min(options["max_bytes"], spec.max_bytes)
 
     async def why() -> SmithError | None:
         return await session.why_no_messages(spec.stream, spec.name)
 
-    if spec.priority_policy == "pinned_client":
-        raise OptionsError(
-            f'consumer {spec.name} of stream {spec.stream}: reading with priority_policy = "pinned_client" is not supported, the server '
-            f'would serve the first pull only: declare "overflow" or "prioritized"'
-        )
-    if spec.priority_groups:  # the server knows several, and serves them as one
-        options["group"] = spec.priority_groups[0]
+    if spec.priority_groups:
+        options.setdefault("seat", seat_of(spec))
     return PullLoop(
         session.connection, session.replies, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
     )
@@ -189,11 +198,14 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
 class Messages(Generic[M_co, S_co]):
     """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
 
-    def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int) -> None:
+    def __init__(
+        self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int, seat: Seat | None
+    ) -> None:
         self._session = session
         self._spec = spec
         self._capacity = capacity
         self._max_bytes = max_bytes
+        self._seat = seat
         self._loop: PullLoop | None = None
         self._stopped = False
         self._out = 0
@@ -201,7 +213,7 @@ class Messages(Generic[M_co, S_co]):
 
     async def _start(self) -> PullLoop:
         if self._loop is None:
-            self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes)
+            self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes, seat=self._seat)
             self._loop.ahead = self._here
             self._session.attach(self._loop.stop)
             await self._loop.start()
