@@ -25,11 +25,13 @@ from .dlq import dlq
 from .options import ContractName, Profile, load_contract
 from .output import Json, plain, show_json, show_table
 from .streams import streams
+from .worker import worker
 
 app = App(name="smith", help="The Smith bus on NATS JetStream.", result_action="return_value")
 app.command(streams)
 app.command(consumers)
 app.command(dlq)
+app.command(worker)
 
 
 def run(argv: list[str]) -> int:

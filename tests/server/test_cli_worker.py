@@ -1,0 +1,397 @@
+"""`smith worker` as people run it: real processes, real signals, files that change."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import read_intent
+from support import eventually, is_alive, parent_of
+
+from smith_sdk import SmithBus, consumers, subjects
+from smith_sdk.server import EmbeddedServer
+
+# Without the directory in the path that `python -m` would put there, as the installed command runs.
+SMITH = [sys.executable, "-P", "-c", "from smith_sdk.cli import main; main()"]
+IMPATIENT = [sys.executable, "-P", "-c", "from smith_sdk.cli import main, worker; worker._LATE = 0.5; main()"]
+
+HEAD = """
+    import asyncio, os, sys, time
+    from smith_sdk import AsyncSmithBus, SmithBus, Worker, aio, consumers, sync
+
+    def say(*words):
+        sys.stdout.write(" ".join(map(str, words)) + "\\n")
+        sys.stdout.flush()
+"""
+ASYNC = """
+    worker = Worker(AsyncSmithBus(), consumers.executor_fs_read, concurrency=2)
+
+    @worker.handler
+    async def handle(message):
+        say("start", os.getpid(), message.payload.params.path)
+        await asyncio.sleep(0.4)
+        say("end", os.getpid(), message.payload.params.path)
+"""
+BLOCKING = """
+    worker = sync.Worker(SmithBus(), consumers.executor_fs_read, concurrency=2)
+
+    @worker.handler
+    def handle(message):
+        say("start", os.getpid(), message.payload.params.path)
+        time.sleep(0.4)
+        say("end", os.getpid(), message.payload.params.path)
+"""
+BOTH = """
+    bus, other, blocking = AsyncSmithBus(), AsyncSmithBus(), SmithBus()
+    there = asyncio.Queue()
+    passes_on = Worker(bus, consumers.executor_fs_read, concurrency=1)
+    takes = Worker(other, consumers.http_results, concurrency=1)
+    reports = sync.Worker(blocking, consumers.executor_fs_write, concurrency=1)
+    workers = (passes_on, takes, reports)
+
+    @passes_on.handler
+    async def pass_on(message):
+        say("start", os.getpid(), message.payload.params.path)
+        say("end", os.getpid(), await asyncio.wait_for(there.get(), 20))
+
+    @takes.handler
+    async def take(message):
+        await there.put(message.payload.status)
+
+    @reports.handler
+    def report(message):
+        say("never")
+"""
+
+
+class Run:
+    """A `smith worker` in the background: what it has said, line by line."""
+
+    def __init__(self, directory: Path, url: str, *arguments: str, command: list[str] = SMITH) -> None:
+        self.process = subprocess.Popen(
+            [*command, "worker", *arguments],
+            cwd=directory,
+            env={**os.environ, "SMITH_NATS_URL": url},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._readers = [self._reader(self.process.stdout, self.out), self._reader(self.process.stderr, self.err)]
+
+    def _reader(self, stream: Any, lines: list[str]) -> threading.Thread:
+        def read() -> None:
+            with stream:
+                lines.extend(line.rstrip("\n") for line in stream)
+
+        # A line at a time: extend() takes them as they come.
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return thread
+
+    def said(self, word: str) -> list[list[str]]:
+        return [words[1:] for line in tuple(self.out) if (words := line.split())[:1] == [word]]
+
+    def pids(self, word: str = "start") -> set[int]:
+        return {int(words[0]) for words in self.said(word)}
+
+    def logged(self, pattern: str) -> bool:
+        return any(re.search(pattern, line) for line in tuple(self.err))
+
+    def status(self, timeout: float = 15) -> int:
+        """The exit status; what it has started has ended with it."""
+        status = self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
+            assert not reader.is_alive(), "something that it started still runs"
+        return status
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        for reader in self._readers:
+            reader.join(20)
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def bus() -> Iterator[SmithBus]:
+    with SmithBus.embedded() as bus:
+        yield bus
+
+
+@pytest.fixture
+def start(bus: SmithBus, tmp_path: Path) -> Iterator[Start]:
+    """`start(source, *arguments)`: the source is the module `jobs`, the arguments are for it unless they name another."""
+    runs: list[Run] = []
+
+    def make(source: str, *arguments: str, name: str = "worker", url: str = "", command: list[str] = SMITH) -> Run:
+        write(tmp_path / "jobs.py", source)
+        runs.append(Run(tmp_path, url or bus.url, f"jobs:{name}", *arguments, command=command))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.end()
+
+
+def write(file: Path, source: str) -> None:
+    """In one go: nobody is to read half of it."""
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_suffix(".new")
+    new.write_text(textwrap.dedent(HEAD) + textwrap.dedent(source))
+    new.replace(file)
+
+
+def put(bus: SmithBus, *paths: str) -> None:
+    for path in paths:
+        intent = read_intent(path)
+        bus.publish(subjects.intents.vetted.of(intent), intent)
+
+
+def unfinished(bus: SmithBus) -> tuple[int, int]:
+    """Messages in the stream, and those of them that somebody holds."""
+    info = bus.consumer(consumers.executor_fs_read).info()
+    return bus.streams.get("ATOMS_VETTED").messages, info.num_ack_pending
+
+
+# ---- one process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
+def test_a_signal_finishes_what_was_started_and_exits_with_0(
+    bus: SmithBus, start: Start, source: str, number: signal.Signals
+) -> None:
+    put(bus, *map(str, range(6)))
+    run = start(source)
+    eventually(lambda: len(run.said("start")) >= 2)
+    run.process.send_signal(number)
+    assert run.status() == 0
+    done = len(run.said("end"))
+    assert len(run.said("start")) == done < 6
+    assert bus.streams.get("ATOMS_VETTED").messages == 6 - done  # every ack has arrived
+    assert not run.logged("Traceback")
+
+
+def test_a_list_of_both_faces_and_several_buses(bus: SmithBus, start: Start) -> None:
+    from smith_sdk import result_of
+
+    run = start(BOTH, name="workers")
+    intent = read_intent()
+    bus.publish(subjects.intents.vetted.of(intent), intent)
+    eventually(lambda: run.said("start"))
+    result = result_of(intent, output={})
+    bus.publish(subjects.results.of(result), result)
+    eventually(lambda: [words[1] for words in run.said("end")] == ["ok"])  # its handlers share a loop, whichever bus they are of
+    run.process.terminate()
+    assert run.status() == 0
+    assert unfinished(bus) == (0, 0)
+
+
+def test_workers_that_end_by_themselves_end_it(bus: SmithBus, start: Start) -> None:
+    source = f"{ASYNC}\n        await worker.stop()\n"
+    put(bus, "a")
+    for arguments in ((), ("--processes", "1")):
+        put(bus, *arguments)
+        run = start(source, *arguments)
+        assert run.status() == 0
+        assert run.said("end")
+
+
+@pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
+def test_an_error_is_one_line_and_status_1(start: Start, make_server: Callable[..., EmbeddedServer], source: str) -> None:
+    server = make_server()
+    empty = start(source, url=server.url)
+    assert empty.status() == 1
+    assert [line for line in empty.err if line.startswith("smith: ")] == empty.err[-1:]
+    assert "executor-fs-read" in empty.err[-1]
+    server.stop()
+    gone = start(source, url=server.url)
+    assert gone.status() == 1
+    assert len(gone.err) == 1
+    assert gone.err[0].startswith(f"smith: no NATS server at {server.url}")
+
+
+def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start) -> None:
+    source = f"""{ASYNC}
+    broken = Worker(worker._bus, consumers.executor_git_clone)
+    workers = [worker, broken]
+
+    @broken.handler
+    async def never(message):
+        pass
+    """
+    bus._portal.call(bus._aio._session.admin.delete_consumer, "ATOMS_VETTED", "executor-git-clone")
+    put(bus, "a")
+    run = start(source, name="workers")
+    assert run.status() == 1
+    assert "executor-git-clone" in run.err[-1]
+    assert len(run.said("start")) == len(run.said("end"))
+
+
+def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(bus: SmithBus, start: Start) -> None:
+    source = BLOCKING.replace("concurrency=2", "concurrency=2, drain_timeout=0.5").replace(
+        "time.sleep(0.4)", "time.sleep(50 if message.payload.params.path == 'long' else 0)"
+    )
+    put(bus, "short", "long")
+    run = start(source)
+    eventually(lambda: len(run.said("start")) == 2 and run.said("end"))
+    run.process.terminate()
+    assert run.status() == 0
+    assert run.logged("still running: smith-executor-fs-read_.*the process ends without")
+    assert unfinished(bus) == (1, 1)
+
+
+def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, start: Start) -> None:
+    source = ASYNC.replace("concurrency=2", "drain_timeout=0.2").replace("await asyncio.sleep(0.4)", "time.sleep(50)")
+    put(bus, "a")
+    run = start(source, command=IMPATIENT)
+    eventually(lambda: run.said("start"))
+    run.process.terminate()
+    assert run.status() == 1
+    assert run.logged("1 workers have not stopped within 0.7 s")
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("jobs", "'jobs' names no worker: MODULE:OBJECT does"),
+        ("jobs:", "names no worker"),
+        (".jobs:worker", "names no worker"),
+        ("nobody.jobs:worker", "no module nobody.jobs in "),
+        ("jobs:nothing", "module jobs has no nothing; the workers at its top level: worker, private"),
+        ("jobs:handle", "jobs:handle has a function where a Worker is needed"),
+        ("jobs:mixed", "jobs:mixed has a str where a Worker is needed"),
+        ("jobs:empty", "jobs:empty is empty"),
+        ("jobs:silent", "has no handler"),
+        ("jobs:private --processes 2", "a bus of jobs:private is embedded()"),
+        ("jobs:nothing --processes 2", "module jobs has no nothing"),
+        ("nobody:worker --reload", "no files of a module nobody in "),
+    ],
+)
+def test_what_is_no_worker_is_refused_with_the_reason(bus: SmithBus, tmp_path: Path, target: str, says: str) -> None:
+    more = """
+    private = Worker(AsyncSmithBus.embedded(), consumers.executor_fs_read)
+    mixed, empty, silent = [worker, "x"], [], [Worker(AsyncSmithBus(), consumers.executor_fs_read)]
+    """
+    write(tmp_path / "jobs.py", ASYNC + more)
+    run = Run(tmp_path, bus.url, *target.split())
+    try:
+        assert run.status() == 2
+        (line,) = [line for line in run.err if line.startswith("smith: ")]  # once, however many processes it is for
+        assert says in line
+    finally:
+        run.end()
+
+
+def test_what_the_module_itself_lacks_is_told_with_its_traceback(start: Start) -> None:
+    run = start("import not_installed_anywhere")
+    assert run.status() == 1
+    assert run.logged("No module named 'not_installed_anywhere'")
+    assert run.logged(r'jobs\.py", line \d+')
+
+
+# ---- several
+
+
+def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithBus, start: Start) -> None:
+    run = start(ASYNC, "--processes", "2")
+    put(bus, *map(str, range(8)))
+    eventually(lambda: len(run.said("end")) >= 8)
+    before = run.pids()
+    assert len(before) == 2
+    assert all(parent_of(pid) == run.process.pid for pid in before)
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: run.logged(rf"worker process {victim} ended by SIGKILL; another starts in"))
+    eventually(lambda: sum("at work" in line for line in tuple(run.err)) == 3)
+    put(bus, *map(str, range(8, 16)))
+    eventually(lambda: len(run.said("end")) >= 16)
+    assert len(run.pids()) == 3
+    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does it
+    assert run.status() == 0
+    assert not any(is_alive(pid) for pid in run.pids())
+    assert unfinished(bus) == (0, 0)
+
+
+@pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
+def test_all_finish_what_they_started_when_the_parent_gets_sigterm(bus: SmithBus, start: Start, source: str) -> None:
+    put(bus, *map(str, range(20)))
+    run = start(source, "--processes", "2")
+    eventually(lambda: len(run.pids()) == 2)
+    run.process.terminate()
+    assert run.status() == 0
+    done = len(run.said("end"))
+    assert len(run.said("start")) == done < 20
+    assert bus.streams.get("ATOMS_VETTED").messages == 20 - done
+
+
+def test_no_process_outlives_a_parent_that_is_killed(bus: SmithBus, start: Start) -> None:
+    put(bus, *map(str, range(20)))
+    run = start(ASYNC, "--processes", "2")
+    eventually(lambda: len(run.pids()) == 2)
+    run.process.kill()
+    assert run.status() == -signal.SIGKILL
+    assert not any(is_alive(pid) for pid in run.pids())
+    done = len(run.said("end"))
+    assert len(run.said("start")) == done < 20
+    assert bus.streams.get("ATOMS_VETTED").messages == 20 - done
+
+
+def test_it_gives_up_what_dies_over_and_over_and_says_why(start: Start) -> None:
+    run = start('say("loaded", os.getpid())\nos._exit(7)\n', "--processes", "3")
+    assert run.status(40) == 1
+    assert len(run.said("loaded")) == 5  # one goes ahead, the others wait for it
+    assert "ended with status 7, and so did 4 before it, each within 10 s of its start: giving up" in run.err[-1]
+
+
+# ---- files that change
+
+
+@pytest.mark.parametrize("where", ["beside", "package"])
+def test_reload_starts_anew_with_what_has_changed_and_drains_first(
+    bus: SmithBus, tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    words = tmp_path / ("words.py" if where == "beside" else "pack/deep/words.py")
+    words.parent.mkdir(parents=True, exist_ok=True)
+    module, import_line = (
+        ("jobs", "from words import WORD") if where == "beside" else ("pack.jobs", "from .deep.words import WORD")
+    )
+    words.write_text("WORD = 'old'\n")
+    source = f"{import_line}\n" + textwrap.dedent(ASYNC).replace('say("end"', "say(WORD")
+    write(tmp_path / ("jobs.py" if where == "beside" else "pack/jobs.py"), source)
+    run = Run(tmp_path, bus.url, f"{module}:worker", "--reload")
+    request.addfinalizer(run.end)
+    put(bus, "a")
+    eventually(lambda: run.said("start"))
+    words.write_text("WORD = 'new'\n")  # as long as before, and in the same second
+    eventually(lambda: run.logged(r"words\.py has changed: starting anew"))
+    put(bus, "b")
+    eventually(lambda: run.said("new"))
+    assert [words[1] for words in run.said("old")] == ["a"]
+    assert len(run.pids()) == 2
+
+    words.write_text("WORD = 'broken\n")
+    eventually(lambda: run.logged("SyntaxError"))
+    words.write_text("WORD = 'mended'\n")
+    put(bus, "c")
+    eventually(lambda: run.said("mended"), 20)
+    run.process.terminate()
+    assert run.status() == 0
+    assert unfinished(bus) == (0, 0)
