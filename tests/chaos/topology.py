@@ -6,12 +6,12 @@ queue). `ack_wait` is short: what a fault leaves unanswered comes again soon.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
 from smith_sdk import consumers
-from smith_sdk.contract import ConsumerSpec
+from smith_sdk.contract import ConsumerSpec, Contract
 from smith_sdk.declared import Profile
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.subjects import intents
@@ -39,7 +39,7 @@ def new_intent(face: str, id: str, *, padding: int = 0) -> Any:
     return FsWriteV1Intent.new(id=id, domain="chaos", metadata=metadata, params=FsWriteV1Params(path="/x", content="y" * 100))
 
 
-EXECUTOR: Final = replace(consumers.executor_fs_read, ack_wait=1.0)
+EXECUTOR: Final = replace(consumers.executor_fs_read, ack_wait=1.5)
 
 CHAOS: Final = replace(
     CONTRACT,
@@ -47,3 +47,11 @@ CHAOS: Final = replace(
     consumers=(*(reader(face) for face in FACES for reader in (results_reader, raw_reader)), EXECUTOR),
     profiles=(Profile(name="single", replicas=1, fit=1 << 30), Profile(name="cluster", replicas=3, fit=1 << 30)),
 )
+
+
+def with_executor_on(retention: Literal["workqueue", "interest", "limits"]) -> Contract:
+    """The same, with what the executor reads in a stream of that kind."""
+    return replace(
+        CHAOS,
+        streams=tuple(replace(one, retention=retention) if one.name == EXECUTOR.stream else one for one in CHAOS.streams),
+    )
