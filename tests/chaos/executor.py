@@ -17,6 +17,7 @@ Nothing but the end of the life says what the zygote, which forks it, has to kno
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
 import os
@@ -228,6 +229,7 @@ def main(face: str, retention: Any, processes: str, directory: str, rounds: str,
             sys.exit(f"a life to end at {step} ended with status {status}, and the ledger has {causes} as its causes")
         return causes[0]
 
+    gc.freeze()  # what every life shares is not touched, and not copied, by its collector
     for number in range(int(rounds)):
         for step in STEPS:
             while (cause := one_life(step, 1 + number % _DEEPEST)) != step:
