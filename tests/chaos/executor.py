@@ -1,17 +1,19 @@
 """Executors that kill themselves: `python -m chaos.executor FACE RETENTION PROCESSES LEDGER ROUNDS URL`.
 
 Each life is a forked process that runs a `Worker` and dies by SIGKILL at a named step, every step once a round; the last lives have no
-step and go on until standard input ends. The steps: `received` (a message is in the process), `before_handler`, `in_handler` (its work
-is done, nothing is said), `after_handler` (its result is about to be published), `before_copy` (a dead letter is about to be), `after_copy`
-(it is stored, the original is about to be terminated), `before_ack` (the result is stored), `after_ack` (the ack had the time to reach
-the server).
+step and go on until standard input ends. What was sent before the step has the time to reach the server. The steps:
+
+- `received`: a message is in the process
+- `before_handler`; `in_handler`: its work is done, nothing is said; `after_handler`: its result is about to be published
+- `before_copy`: a dead letter is about to be; `after_copy`: it is stored, and the original is about to be terminated
+- `before_ack`: the result is stored; `after_ack`
 
 Messages of the kind "raises" raise whenever they are run, those of the kind "kills" kill the process that their handler is in: a life
 that is not to die there dies of them, unless handlers have processes of their own. The ledger has a line `died LIFE CAUSE` for each life,
 and `begins` and `ends` for each run, with the life and the number of the delivery.
 
-A life at work on a last run is spared until that is over: the worker could not tell the fate of the process from the message's doing.
-Nothing but the end of the life says what the zygote, which forks it, has to know: it imports all that a life needs, and never connects.
+A life is spared while a message has its last run, alone: nobody could tell the fate of the process from that message's doing.
+The process that forks the lives has imported all that they need, so a life is short; it never connects, and has no threads.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,15 +56,19 @@ ATTEMPTS: Final = 2
 RETRY: Final = RetryPolicy(max_attempts=ATTEMPTS, backoff=Backoff(initial=0.02, max=0.02))
 WORK: Final = 0.004
 """Seconds that a handler takes: all places are taken while there is work."""
-ACK_ARRIVES: Final = 0.1
+ARRIVES: Final = 0.05
 _DEEPEST: Final = 3
 """A life dies of the first that gets to its step, the second or the third, in turn."""
 
-_ACK: Final = b"\r\n+ACK\r\n"
-_RESULT: Final = b"PUB smith.results."
 _TRIAL: Final = re.compile(rb"PUB smith\.dlq\.\S+\.(\d+)\.trial ")
-_COPY: Final = re.compile(rb"PUB smith\.dlq\.\S+\.(\d+) ")
-_TERM: Final = re.compile(rb"PUB \$JS\.ACK\.[^. ]+\.[^. ]+\.\d+\.(\d+)\.\S+ +\d+\r\n\+TERM")
+_ACK: Final = re.compile(rb"PUB \$JS\.ACK\.[^\r]+\r\n\+ACK\r\n")
+_ON_THE_WIRE: Final = {
+    "after_handler": re.compile(rb"H?PUB smith\.results\."),
+    "before_copy": re.compile(rb"H?PUB smith\.dlq\.\S+\.(\d+) "),
+    "after_copy": re.compile(rb"PUB \$JS\.ACK\.[^. ]+\.[^. ]+\.\d+\.(\d+)\.\S+ +\d+\r\n\+TERM"),
+    "before_ack": _ACK,
+    "after_ack": _ACK,
+}
 
 
 class Death:
@@ -76,9 +83,12 @@ class Death:
         self._tried: set[bytes] = set()
         """The sequences of those that were put on trial here."""
 
-    def at(self, step: str, *, spared: bool, pause: float = 0.0) -> None:
+    def at(self, step: str, *, spared: bool, first: Callable[[], object] | None = None) -> None:
+        """Strike, if it is time: after `first`, which is to reach the server."""
         if step == self._step and not spared and next(self._count) == self._number:
-            time.sleep(pause)  # the whole process stands still: it does nothing more
+            if first is not None:
+                first()
+                time.sleep(ARRIVES)  # the whole process stands still: it does nothing more
             self._page.write(self.victim, step)
             os.kill(self.victim, signal.SIGKILL)
 
@@ -92,36 +102,30 @@ class Death:
             feed_data(reader, data)
 
         def written(writer: asyncio.StreamWriter, data: Any) -> None:
-            self._before_writing(data)
+            self._on_writing(data, partial(write, writer))
             write(writer, data)
-            self._after_writing(data)
 
         def lines_written(writer: asyncio.StreamWriter, lines: Iterable[Any]) -> None:
             lines = list(lines)
-            self._before_writing(b"".join(lines))
+            self._on_writing(b"".join(lines), partial(write, writer))
             writelines(writer, lines)
-            self._after_writing(b"".join(lines))
 
         asyncio.StreamReader.feed_data = received  # type: ignore[method-assign, assignment]
         asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
         asyncio.StreamWriter.writelines = lines_written  # type: ignore[method-assign, assignment]
 
-    def _before_writing(self, data: bytes) -> None:
-        """Who was alone until its last run ended badly is not spared on its way to the dead letters: it has nothing left to lose."""
+    def _on_writing(self, data: bytes, write: Callable[[bytes], object]) -> None:
+        """What stands before the step in the same `data` reaches the server, nothing behind it does.
+
+        Who was alone until its last run ended badly is not spared on its way to the dead letters: it has nothing left to lose.
+        """
         alone = TURNS._alone
         self._tried.update(_TRIAL.findall(data))
-        for seq in _COPY.findall(data):
-            self.at("before_copy", spared=alone and seq not in self._tried)
-        for seq in _TERM.findall(data):
-            self.at("after_copy", spared=alone and seq not in self._tried)
-        if _RESULT in data:
-            self.at("after_handler", spared=alone)
-        if _ACK in data:
-            self.at("before_ack", spared=alone)
-
-    def _after_writing(self, data: bytes) -> None:
-        if _ACK in data:
-            self.at("after_ack", spared=TURNS._alone, pause=ACK_ARRIVES)
+        for step, pattern in _ON_THE_WIRE.items():
+            for match in pattern.finditer(data):
+                buried = step in ("before_copy", "after_copy") and match[1] in self._tried
+                before = match.end() if step == "after_ack" else match.start()
+                self.at(step, spared=alone and not buried, first=partial(write, data[:before]))
 
 
 # ---- what a handler does

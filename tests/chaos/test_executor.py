@@ -57,7 +57,7 @@ class Scenario:
         self.directory.mkdir()
         self.ledger = Ledger(self.directory)
         self.contract = with_executor_on(self.retention)
-        self.killers = 1 + self.rounds // 4
+        self.killers = 2 + self.rounds // 5
 
     def __str__(self) -> str:
         return f"{self.face} executor{' with processes' if self.processes else ''} on a {self.retention} stream"
@@ -218,9 +218,7 @@ async def test_executors_are_killed_at_every_step(
         *((face, retention, rounds, 0) for retention in RETENTIONS for face in FACES),
         *((face, "workqueue", rounds_with_processes, 2) for face in FACES if rounds_with_processes),
     ]
-    scenarios = [
-        Scenario(*plan, directory=tmp_path / str(number), url=make_server().url) for number, plan in enumerate(plans)
-    ]
+    scenarios = [Scenario(*plan, directory=tmp_path / str(number), url=make_server().url) for number, plan in enumerate(plans)]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(one.run()) for one in scenarios]
     for one in running:
