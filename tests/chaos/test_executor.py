@@ -158,7 +158,9 @@ class Scenario:
         letters = await bus.dead_letters.list(limit=len(ids))
         buried = Counter(_id_in(letter.payload) for letter in letters)
         assert results == Counter(good), f"{self}: lost {good - set(results)}, not wanted {results - Counter(good)}"
-        assert buried == Counter(ids - good), f"{self}: not buried {ids - good - set(buried)}, not wanted {buried - Counter(ids)}"
+        assert buried == Counter(ids - good), (
+            f"{self}: not buried {ids - good - set(buried)}, not wanted {buried - Counter(ids - good)}"
+        )
         causes = {(id.partition("-")[0], letter.error_type) for letter in letters for id in [_id_in(letter.payload)]}
         killed = {"HandlerProcessDied", "DeliveriesExhausted"} if self.processes else {"DeliveriesExhausted"}
         assert causes <= {
