@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, assert_type
+from datetime import timedelta
+from typing import Any, TypeVar, assert_type
 
-from smith_sdk import PubAck, SmithBus, consumers, subjects
-from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, StreamSubject
-from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent, IntentResult, LogEntry, SecurityEvent
+from smith_sdk import PubAck, SmithBus, consumers, result_of, subjects
+from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
+from smith_sdk.protocol import (
+    AuditEvent,
+    FsReadV1Intent,
+    FsReadV1Params,
+    HttpFetchV1Intent,
+    Intent,
+    IntentResult,
+    LogEntry,
+    SecurityEvent,
+)
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import VettedMsg, raw, vetted
-from smith_sdk.sync import Message, Worker
+from smith_sdk.sync import Message, Middleware, Worker
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -80,3 +90,32 @@ def wide_handlers(bus: SmithBus) -> None:
     def every(msg: Message[Intent]) -> IntentResult | None:
         assert_type(msg.payload, Intent)
         return None
+
+
+class Noting(Middleware):
+    def before(self, message: Received[Any, Any], /) -> None:
+        del message
+
+    def error(self, message: Received[Any, Any], error: Exception, /) -> None:
+        del message, error
+
+
+def handlers_by_type(bus: SmithBus, result: IntentResult) -> None:
+    worker = Worker(bus, consumers.admission, middleware=[Noting()], ack="confirmed", drain_timeout=5)
+
+    @worker.handler_for(FsReadV1Intent)
+    def read(msg: Message[FsReadV1Intent]) -> None:
+        assert_type(msg.payload.params.path, str)
+        assert_type(msg.publish(subjects.results.of(result), result), PubAck)
+        assert_type(msg.metadata.next_delay, float | None)
+
+    @worker.handler_for(HttpFetchV1Intent)
+    def fetch(msg: Message[HttpFetchV1Intent]) -> IntentResult:
+        return result_of(msg.payload)
+
+    @worker.handler
+    def rest(msg: Message[Intent]) -> Envelope | None:
+        return None
+
+    assert_type(worker.stats.succeeded, int)
+    Worker(bus, consumers.executor_fs_read, processes=2, timeout=timedelta(seconds=5))

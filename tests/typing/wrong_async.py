@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 
-from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk import AsyncSmithBus, Message, Middleware, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -120,3 +120,40 @@ async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
         params: HttpFetchV1Params = msg.payload.params  # error
         right: FsReadV1Params = msg.payload.params
         del params, right
+
+
+async def handlers_by_type(bus: AsyncSmithBus, noting: Noting) -> None:
+    worker = Worker(bus, consumers.admission, middleware=[noting])
+    Worker(bus, consumers.admission, middleware=[print])  # error
+    Worker(bus, consumers.admission, middleware=noting)  # error
+    Worker(bus, consumers.admission, ack="twice")  # error
+    Worker(bus, consumers.admission, timeout="5s")  # error
+    Worker(bus, consumers.admission, processes=2.5)  # error
+    worker.handler_for("fs.read.v1")  # error
+    worker.handler_for(str)  # error
+    worker.stats.sucseeded  # error
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    async def other(msg: Message[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    async def of_another_stream(msg: VettedMsg[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Intent)
+    async def read(msg: Message[FsReadV1Intent]) -> None:
+        params: HttpFetchV1Params = msg.payload.params  # error
+        await msg.publish("smith.results.abc", msg.payload)  # error
+        await msg.publish(subjects.intents.vetted.of(msg.payload), params)  # error
+        await msg.publish(subjects.intents.raw.filter(), msg.payload)  # error
+        late: str = msg.metadata.next_delay  # error
+        del params, late
+
+
+class Noting(Middleware):
+    def before(self, message: str, /) -> None:  # error
+        del message
+
+    def aftr(self) -> None:
+        super().aftr()  # error

@@ -19,7 +19,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg, VettedMsg
-from smith_sdk.sync import Message, Worker
+from smith_sdk.sync import Message, Middleware, Worker
 
 
 def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
@@ -124,3 +124,40 @@ def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
         params: HttpFetchV1Params = msg.payload.params  # error
         right: FsReadV1Params = msg.payload.params
         del params, right
+
+
+def handlers_by_type(bus: SmithBus, noting: Noting) -> None:
+    worker = Worker(bus, consumers.admission, middleware=[noting])
+    Worker(bus, consumers.admission, middleware=[print])  # error
+    Worker(bus, consumers.admission, middleware=noting)  # error
+    Worker(bus, consumers.admission, ack="twice")  # error
+    Worker(bus, consumers.admission, timeout="5s")  # error
+    Worker(bus, consumers.admission, processes=2.5)  # error
+    worker.handler_for("fs.read.v1")  # error
+    worker.handler_for(str)  # error
+    worker.stats.sucseeded  # error
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    def other(msg: Message[HttpFetchV1Intent]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    def of_another_stream(msg: VettedMsg[FsReadV1Intent]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Intent)
+    def read(msg: Message[FsReadV1Intent]) -> None:
+        params: HttpFetchV1Params = msg.payload.params  # error
+        msg.publish("smith.results.abc", msg.payload)  # error
+        msg.publish(subjects.intents.vetted.of(msg.payload), params)  # error
+        msg.publish(subjects.intents.raw.filter(), msg.payload)  # error
+        late: str = msg.metadata.next_delay  # error
+        del params, late
+
+
+class Noting(Middleware):
+    def before(self, message: str, /) -> None:  # error
+        del message
+
+    def aftr(self) -> None:
+        super().aftr()  # error
