@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
 import others
+import workers
 from goals import GOALS
 from harness import Rates
 
@@ -97,6 +98,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
     """Print the tables of what was measured, the histogram and the machine."""
     flat = figures.flat
     show_throughput(flat)
+    if "worker.loop.ratio" in flat:
+        show_workers(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "memory.growth_mib" in flat:
@@ -139,6 +142,22 @@ def show_throughput(flat: Flat) -> None:
     table("Throughput", ("work", "who", "messages/s", "x nats-py", "x async", "CPU us each"), rows)
     for package in sorted({package for peer, package in others.PACKAGES.items() if not others.installed(peer)}):
         print(f"{package} is not installed and not in the table: the dependency group `bench` has it, where this Python can.")
+
+
+def show_workers(flat: Flat) -> None:
+    table(
+        "Workers with 8 slots and empty handlers",
+        ("who", "messages/s", "x loop", "CPU us each"),
+        [
+            (
+                name,
+                f"{flat[f'worker.{reader}.msgs_per_s']:,}",
+                f"{flat[f'worker.{reader}.ratio']:.2f}",
+                f"{flat[f'worker.{reader}.cpu_us']:.1f}",
+            )
+            for reader, name in workers.READERS.items()
+        ],
+    )
 
 
 def show_latency(flat: Flat, histogram: Sequence[tuple[float, int]]) -> None:

@@ -60,6 +60,7 @@ import memory
 import report
 import scale
 import subject
+import workers
 import workloads
 
 from smith_sdk import SmithError
@@ -72,6 +73,12 @@ def rates(work: str, figures: report.Figures, quick: bool) -> None:
     count = (500 if quick else 2_000) if work == "publish" else (2_000 if quick else 20_000)
     report.progress(f"{work}: {rounds} rounds of {count:,} messages each")
     figures.add_rates(work, asyncio.run(workloads.measure(work, rounds, count)))
+
+
+def working(figures: report.Figures, quick: bool) -> None:
+    rounds, count = (3, 2_000) if quick else (5, 20_000)
+    report.progress(f"worker: {rounds} rounds of {count:,} messages each")
+    figures.add(asyncio.run(workers.costs(rounds, count)))
 
 
 def latencies(figures: report.Figures, quick: bool) -> None:
@@ -106,6 +113,7 @@ def scales(figures: report.Figures, quick: bool) -> None:
 
 PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
+    "worker": working,
     "latency": latencies,
     "memory": memories,
     "uvloop": event_loops,

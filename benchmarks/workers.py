@@ -1,0 +1,98 @@
+"""What a worker costs: the same messages handled by workers and read in a loop, side by side, each acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+from batch import Batch
+from harness import AHEAD, Peer, connections, fresh_server, rates
+
+from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, sync
+from smith_sdk.protocol import IntentResult
+
+READERS = {
+    "loop": "messages() and ack",
+    "worker": "Worker, async handler",
+    "plain": "Worker, plain handler",
+    "blocking": "blocking Worker, plain handler",
+}
+SLOTS = 8
+
+
+async def costs(rounds: int, count: int) -> dict[str, float]:
+    """Messages per second of each, and how that compares with the loop; medians over rounds."""
+    async with fresh_server() as server, connections(server) as (_, bus, blocking):
+        measured = await rates(server, peers(bus, blocking), rounds, count, reading=True)
+    found: dict[str, float] = {}
+    for name, all_rounds in measured.items():
+        found[f"worker.{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
+        found[f"worker.{name}.cpu_us"] = median(one.cpu_us for one in all_rounds)
+        found[f"worker.{name}.ratio"] = median(
+            one.rate / loop.rate for one, loop in zip(all_rounds, measured["loop"], strict=True)
+        )
+    return found
+
+
+def peers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
+    async def loop(batch: Batch) -> None:
+        left = len(batch)
+        async with bus.consumer(consumers.http_results).messages(prefetch=AHEAD) as messages:
+            async for message in messages:
+                _ = message.payload.status
+                await message.ack()
+                left -= 1
+                if not left:
+                    break
+
+    async def worker(batch: Batch) -> None:
+        working = Worker(bus, consumers.http_results, concurrency=SLOTS)
+        left, done = len(batch), asyncio.Event()
+
+        @working.handler
+        async def handle(message: Message[IntentResult]) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                done.set()
+
+        running = asyncio.ensure_future(working.run())
+        await done.wait()
+        await working.stop()
+        await running
+
+    async def plain(batch: Batch) -> None:
+        working = Worker(bus, consumers.http_results, concurrency=SLOTS)
+        done = threading.Event()
+        working.handler(_counting(len(batch), done))
+        running = asyncio.ensure_future(working.run())
+        await asyncio.to_thread(done.wait)
+        await working.stop()
+        await running
+
+    async def of_the_blocking_face(batch: Batch) -> None:
+        working = sync.Worker(blocking, consumers.http_results, concurrency=SLOTS)
+        done = threading.Event()
+        working.handler(_counting(len(batch), done))
+        running = asyncio.ensure_future(asyncio.to_thread(working.run))
+        await asyncio.to_thread(done.wait)
+        await asyncio.to_thread(working.stop)
+        await running
+
+    return {"loop": loop, "worker": worker, "plain": plain, "blocking": of_the_blocking_face}
+
+
+def _counting(count: int, done: threading.Event) -> Callable[[Any], None]:
+    left, lock = count, threading.Lock()
+
+    def handle(message: Any) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            if not left:
+                done.set()
+
+    return handle
