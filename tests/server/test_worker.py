@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import read_intent
+from chaos.proxy import Proxy
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
@@ -241,6 +242,25 @@ async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick() -> 
                 await others_take(bus, 32)
             finally:
                 release.set()
+
+
+async def test_a_quick_worker_that_is_far_from_its_server_asks_so_far_ahead() -> None:
+    """An answer takes 40 ms: with its slots alone, and what it would start within 5 ms, it would hold nine messages at the most."""
+    async with AsyncSmithBus.embedded() as near:
+        with Proxy(near.url) as proxy:
+            proxy.delay(0.02)
+            async with AsyncSmithBus(proxy.url) as far:
+                await near.publish_many([vetted.of(one).envelope(one) for one in (read_intent() for _ in range(5000))])
+
+                async def handle(message: Message[FsReadV1Intent]) -> None:
+                    pass
+
+                async with working(far, handle, concurrency=8):
+                    await eventually_async(lambda: holds(near, 40))
+
+
+async def holds(bus: AsyncSmithBus, least: int) -> bool:
+    return (await bus.consumer(spec).info()).num_ack_pending >= least
 
 
 async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_breaks_off() -> None:

@@ -8,9 +8,9 @@ and after a reconnect, a leadership change or a server's shutdown, the loop asks
 nor how many bytes were left of one that its number of messages has ended; so with `max_bytes` one request stands at a time, and what
 is asked for is what there is room for just then. A message that is larger than all of `max_bytes` is asked for alone.
 
-With `beyond`, up to so many more than `capacity` are asked for, but only what will be started within `_SOON` at the pace of late: a
-reader that empties its slots faster than the server can fill them is not held up, and a slow one holds no more than it has slots. What
-waits all the same, since that pace broke off, is given back.
+With `beyond`, up to so many more than `capacity` are asked for, but only what will be started, at the pace of late, within twice the time
+that the server's answers take: a reader that empties its slots faster than they are filled is not held up, however far away the server
+is, and a slow one holds no more than it has slots. What waits all the same, since that pace broke off, is given back.
 
 A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
 before the server has confirmed that nothing more will come to it.
@@ -52,6 +52,8 @@ _LEAVING: Final = 1.0
 _SILENCE: Final = 1.0
 """Seconds of it that mean a loss, at the least: a short fetch wants heartbeats that a busy machine does not keep to."""
 _SOON: Final = 0.005
+_SLOW_ANSWER: Final = 0.05
+"""Seconds: what is ahead of need is what will be started within twice the time of an answer, but at least and at most in these."""
 _REQUESTS: Final = 16
 """How many are made at once where the consumer bounds each."""
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
@@ -117,6 +119,12 @@ class PullLoop(Listener):
         self._handled = 0
         self._pace_since = (0, 0.0)
         """How many were handled at which time: what the pace is measured from."""
+        self._asked: deque[tuple[int, float]] = deque()
+        """Pulls that no message has come for yet: the number of the first that is to, and when it was asked for."""
+        self._asked_for = 0
+        self._came = 0
+        self._answer_time = 0.0
+        """Seconds from a pull to its first message, of late."""
         self._ack_wait = ack_wait
         self._expires = expires
         self._heartbeat = heartbeat
@@ -235,6 +243,9 @@ class PullLoop(Listener):
         count = min(count, most * (_REQUESTS if self._max_bytes is None else 1))
         if self._requested == 0:
             self._heard_at = now
+        if self._beyond:
+            self._asked.append((self._asked_for, now))
+            self._asked_for += count
         self._requested += count
         try:
             while count > 0:
@@ -249,12 +260,24 @@ class PullLoop(Listener):
     def _keep_pace(self, now: float) -> None:
         handled, since = self._pace_since
         self._pace_since = self._handled, now
-        soon = (self._handled - handled) * _SOON / max(now - since, 1e-4)
-        self._limit = self._capacity + min(self._beyond, int(soon))
+        soon = max(_SOON, 2 * self._answer_time)
+        started = (self._handled - handled) * soon / max(now - since, 1e-4)
+        self._limit = self._capacity + min(self._beyond, int(started))
         self._refill_at = max(self._least, self._limit // 2)
+
+    def _answered(self) -> None:
+        """The first message for the oldest pull is here."""
+        taken = asyncio.get_running_loop().time() - self._asked.popleft()[1]
+        self._answer_time += (min(taken, _SLOW_ANSWER) - self._answer_time) / 4
+
+    def _forget_asked(self) -> None:
+        """Some pulls are void: which message is for which of the others is not known any more."""
+        self._asked.clear()
+        self._came = self._asked_for
 
     def _ask_later(self) -> None:
         """Ask again after a backoff; the requests that were out are void."""
+        self._forget_asked()
         self._requested = 0
         self._failures += 1
         asyncio.get_running_loop().call_later(_AGAIN.delay(self._failures), self._refill)
@@ -271,6 +294,10 @@ class PullLoop(Listener):
             self._seat.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
             self._requested -= 1
+        if self._beyond:
+            self._came += 1
+            if self._asked and self._came > self._asked[0][0]:
+                self._answered()
         self._failures = 0
         if self._stopping:
             self._late.append(message)
@@ -293,6 +320,8 @@ class PullLoop(Listener):
         if status == "100":
             return
         given_back = int(headers.get("Nats-Pending-Messages") or 0)
+        if given_back:
+            self._forget_asked()
         self._requested = max(0, self._requested - given_back)
         if status in ("404", "408") or "Batch Completed" in description:
             self._failures = 0
@@ -436,6 +465,7 @@ class PullLoop(Listener):
             log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, str(error))
         finally:
             self._requested = 0
+            self._forget_asked()
             await subscription.unsubscribe()
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
