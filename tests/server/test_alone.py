@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import pytest
 from buses import read_intent
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk._core.turns import TURNS, Turns
 from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.topology import CONTRACT
@@ -167,6 +168,63 @@ async def test_there_is_one_last_run_and_no_second() -> None:
         assert seen == []
         (letter,) = await bus.dead_letters.list()
         assert letter.error_type == "DeliveriesExhausted"
+
+
+async def test_what_asks_to_come_later_is_never_too_late() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "patient")
+        seen: list[int] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.metadata.num_delivered)
+            if len(seen) < 6:
+                raise RetryLater(0.02)
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        assert seen == [1, 2, 3, 4, 5, 6]
+        assert await bus.dead_letters.list() == ()
+        assert await bus.dead_letters.audit() == ()
+
+
+async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done() -> None:
+    """The server delivers again what it does not hear of: once for every ack wait that the process did not get to say anything."""
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "good")
+        seen: list[int] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.metadata.num_delivered)
+            if len(seen) == 1:
+                time.sleep(5.5)  # noqa: ASYNC251 -- the whole process stands still
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus) if seen else False)
+            await eventually_async(lambda: len(seen) >= 4)  # two attempts, the last run, and one that came beyond it
+        assert await bus.dead_letters.list() == ()
+        assert await bus.dead_letters.audit() == ()
+
+
+async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_last() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "long")
+        await give_back(bus, 2)
+        began, done = asyncio.Event(), asyncio.Event()
+
+        async def never_ends(message: Message[FsReadV1Intent]) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        async def ends(message: Message[FsReadV1Intent]) -> None:
+            assert message.metadata.num_delivered == 4
+            done.set()
+
+        async with working(bus, never_ends, drain_timeout=0.05):
+            await asyncio.wait_for(began.wait(), 10)
+        async with working(bus, ends):
+            await eventually_async(lambda: settled(bus))
+        assert done.is_set()
+        assert await bus.dead_letters.list() == ()
 
 
 async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads() -> None:

@@ -1,8 +1,9 @@
 """Dead letters: copies of messages that no handler could deal with, on `<dead letters>.{stream}.{consumer}.{seq}`.
 
 A copy is made once: its subject names the original, and it is published with the expectation that nothing stands there yet. So are the
-notes beside it: `….trial` says that a message whose deliveries ended without a verdict had its last run, `….replay` that somebody has
-taken the letter in hand to replay it, `….limbo` that a message which the server had given up was found and copied.
+notes beside it: `….trial` says that a message whose deliveries ended without a verdict has its last run, and is gone when its process
+outlives that; `….replay` that somebody has taken the letter in hand to replay it; `….limbo` that a message which the server had given up
+was found and copied.
 """
 
 from __future__ import annotations
@@ -307,20 +308,24 @@ class DeadLetters:
         place = message.metadata
         return f"{self._root()}.{place.stream}.{place.consumer}.{place.stream_seq}"
 
-    async def _put_on_trial(self, message: Message[Any, Any]) -> bool:
-        """Write down that `message` is about to run for the last time; False where that stood there before: it has had that run.
+    async def _put_on_trial(self, message: Message[Any, Any]) -> int | None:
+        """Write down that `message` is about to run for the last time, and return where; None where that stands there: it had that run.
 
         An id of its own, made for each call: a repeated sending of this one is no second trial, another process's trial is.
         """
         subject = f"{self._subject(message)}.trial"
         by = f"{socket.gethostname()}:{os.getpid()}".encode()
         try:
-            await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
+            ack = await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
         except WrongSequence as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 raise
-            return False
-        return True
+            return None
+        return ack.seq
+
+    async def _end_trial(self, position: int) -> None:
+        """The process has outlived that run: should the message come again, it is not what ends processes."""
+        await remove(self._session, self._stream(), position)
 
     async def _bury(
         self,

@@ -3,9 +3,9 @@
 The worker looks at the server's own count of deliveries *before* it runs the handler, so a process that dies at any point loses nothing.
 A delivery beyond the last attempt means that earlier ones ended without a verdict: perhaps this message kills its process, perhaps it
 only stood beside one that does, or was given back. It is put on trial: run once more with no other handler beside it in this process.
-That is written down first, in the stream of the dead letters, so whatever was on trial and comes again has had its chance, and a message
-that has not is never given up, however often it was delivered. What cannot succeed is copied to the dead letters, and only then
-terminated.
+That is written down first, in the stream of the dead letters, and struck out by who outlives it: what comes again while it stands there
+has had its chance, and a message that has not is never given up, however often it was delivered. What cannot succeed is copied to the
+dead letters, and only then terminated.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ class Worker(Generic[MessageT, SubjectT]):
         self._idle = asyncio.Event()
         self._failure: BaseException | None = None
         self._running: set[Message[Any, Any]] = set()
+        self._trial: int | None = None
+        """Where the note of the last run stands that is under way."""
         self._succeeded = self._retried = self._dead_lettered = self._unanswered = 0
 
     def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
@@ -297,14 +299,29 @@ class Worker(Generic[MessageT, SubjectT]):
             await message.nack(patience)
             return
         try:
-            if await self._bus.dead_letters._put_on_trial(message):
+            self._trial = await self._bus.dead_letters._put_on_trial(message)
+            if self._trial is not None:
                 await self._attempt(message, attempts, self._retry.max_attempts)
             else:
                 await self._bury(
                     message, "DeliveriesExhausted", f"{attempts - 1} deliveries ended without a verdict, the last alone"
                 )
+        except BaseException:  # it is given back, or not answered
+            await self._outlived()
+            raise
         finally:
+            self._trial = None
             TURNS.end_alone()
+
+    async def _outlived(self) -> None:
+        """Take away the note of a last run that has ended and this process has not, before its message may come again.
+
+        It comes again when it asked for that, when the worker is stopped, and when it was delivered more than once while it ran.
+        """
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            with contextlib.suppress(SmithError):  # then it counts
+                await self._bus.dead_letters._end_trial(trial)
 
     async def _attempt(self, message: Message[Any, Any], attempts: int, most: int) -> None:
         try:
@@ -349,8 +366,10 @@ class Worker(Generic[MessageT, SubjectT]):
                 else:
                     await message.ack()
             self._succeeded += 1
+            await self._outlived()
 
     async def _again(self, message: Message[Any, Any], delay: float | None) -> None:
+        await self._outlived()
         if not message._answered:
             await message.nack(delay)
         self._retried += 1
