@@ -154,7 +154,9 @@ class Scenario:
 
     async def check(self, bus: AsyncSmithBus, ids: set[str]) -> str:
         good = {id for id in ids if id.startswith("good")}
-        results = Counter(msgspec.json.decode(one.data, type=IntentResult).intent_id for one in await held(bus, "ATOMS_RESULTS"))
+        results = Counter(
+            str(msgspec.json.decode(one.data, type=IntentResult).intent_id) for one in await held(bus, "ATOMS_RESULTS")
+        )
         letters = await bus.dead_letters.list(limit=len(ids))
         buried = Counter(_id_in(letter.payload) for letter in letters)
         assert results == Counter(good), f"{self}: lost {good - set(results)}, not wanted {results - Counter(good)}"
