@@ -10,7 +10,6 @@ from typing import Any
 
 from batch import Batch
 from harness import Peer, connections, fresh_server, rates
-from workloads import consume
 
 from smith_sdk import AsyncSmithBus, Message, SmithBus, Worker, consumers, sync
 from smith_sdk.protocol import IntentResult
@@ -26,9 +25,8 @@ SLOTS = 8
 
 async def costs(rounds: int, count: int) -> dict[str, float]:
     """Messages per second of each, and how that compares with the loop; medians over rounds."""
-    async with fresh_server() as server, connections(server) as (client, bus, blocking):
-        loop = consume(client, bus, blocking)["async"]
-        measured = await rates(server, {"loop": loop, **workers(bus, blocking)}, rounds, count, reading=True)
+    async with fresh_server() as server, connections(server) as (_, bus, blocking):
+        measured = await rates(server, peers(bus, blocking), rounds, count, reading=True)
     found: dict[str, float] = {}
     for name, all_rounds in measured.items():
         found[f"worker.{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
@@ -39,7 +37,17 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
     return found
 
 
-def workers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
+def peers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
+    async def loop(batch: Batch) -> None:
+        left = len(batch)
+        async with bus.consumer(consumers.http_results).messages() as messages:  # as far ahead as the workers: what the spec says
+            async for message in messages:
+                _ = message.payload.status
+                await message.ack()
+                left -= 1
+                if not left:
+                    break
+
     async def worker(batch: Batch) -> None:
         working = Worker(bus, consumers.http_results, concurrency=SLOTS)
         left, done = len(batch), asyncio.Event()
@@ -74,7 +82,7 @@ def workers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
         await asyncio.to_thread(working.stop)
         await running
 
-    return {"worker": worker, "plain": plain, "blocking": of_the_blocking_face}
+    return {"loop": loop, "worker": worker, "plain": plain, "blocking": of_the_blocking_face}
 
 
 def _counting(count: int, done: threading.Event) -> Callable[[Any], None]:
