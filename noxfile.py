@@ -74,7 +74,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Servers killed, links cut and deaf, leaders lost, workers dead, all under load; minutes. `-- -k leaders` picks some."""
-    run_tests(session, "tests/chaos", "-m", "", "-k", "not small")
+    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-LINES = pytest.StashKey[list[str]]()
+TOLD = "chaos"
 
 
 @pytest.fixture
-def tell(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Adds a line to the section "chaos" of pytest's summary."""
-    return pytestconfig.stash.setdefault(LINES, []).append
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Adds a line to the section "chaos" of pytest's summary, whichever process the test runs in."""
+    return partial(record_property, TOLD)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    lines = config.stash.get(LINES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [value for report in reports if report.when == "call" for name, value in report.user_properties if name == TOLD]
     if lines:
         terminalreporter.section("chaos")
         for line in lines:
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(str(line))
