@@ -60,7 +60,7 @@ class Scenario:
         self.killers = 2 + self.rounds // 5
 
     def __str__(self) -> str:
-        return f"{self.face} executor{' with processes' if self.processes else ''} on a {self.retention} stream"
+        return f"{self.face} executor{' with processes' if self.processes else ''}, {self.retention} stream"
 
     async def run(self) -> str:
         """All of it; what it came to, in words."""
