@@ -58,6 +58,19 @@ BLOCKING = """
             time.sleep(0.01)
         say("end", os.getpid(), message.payload.params.path)
 """
+IN_POOL = """
+    worker = Worker(AsyncSmithBus(), consumers.executor_fs_read, concurrency=2)
+
+    def wait(message):
+        while not may_end(message):
+            time.sleep(0.01)
+
+    @worker.handler
+    async def handle(message):
+        say("start", os.getpid(), message.payload.params.path)
+        await asyncio.to_thread(wait, message)
+        say("end", os.getpid(), message.payload.params.path)
+"""
 BOTH = """
     bus, other, blocking = AsyncSmithBus(), AsyncSmithBus(), SmithBus()
     there = asyncio.Queue()
@@ -268,15 +281,22 @@ def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp
     assert run.said("end")
 
 
-def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(bus: SmithBus, start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [(BLOCKING, "1 handlers have not ended within 0.5 s"), (IN_POOL, "still running: asyncio_.*the process ends without")],
+    ids=["plain handler", "pool"],
+)
+def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(
+    bus: SmithBus, start: Start, tmp_path: Path, source: str, says: str
+) -> None:
     (tmp_path / "short.go").touch()
     put(bus, "short", "long")
-    run = start(BLOCKING.replace("concurrency=2", "concurrency=2, drain_timeout=0.5"))
+    run = start(source.replace("concurrency=2", "concurrency=2, drain_timeout=0.5"))
     eventually(lambda: len(run.said("start")) == 2 and run.said("end"), LONG)
     run.process.terminate()
     assert run.status() == 0
-    assert run.logged("still running: smith-executor-fs-read_.*the process ends without")
-    assert unfinished(bus) == (1, 1)
+    assert run.logged(says)
+    assert bus.streams.get("ATOMS_VETTED").messages == 1
 
 
 def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, start: Start) -> None:
