@@ -36,5 +36,12 @@ GOALS = (
     Goal("Worker with a plain handler / messages() and ack", "worker.plain.ratio", least=0.3),
     Goal("publish to handler, p50 (ms)", "latency.async.p50_ms", below=0.5),
     Goal("publish to handler, p99 (ms)", "latency.async.p99_ms", below=2.0),
+    Goal("4 equal workers, Jain's index", "fairness.equal.jain", least=0.98),
+    Goal("4 equal workers, spread of their shares", "fairness.equal.spread", below=0.1),
+    Goal("3 equal workers beside a slow one, Jain's index", "fairness.slow.jain_of_equals", least=0.98),
+    Goal("held by the slow one, of its slots", "fairness.slow.held_of_slots", below=1.001),
+    Goal("a worker that joins is busy within (s)", "fairness.joined.busy_s", below=1.0),
+    Goal("work of a killed worker comes back, of the ack wait", "fairness.killed.back_of_ack_wait", below=1.2),
+    Goal("unanswered, of slots and prefetch", "fairness.equal.unanswered_of_bound", below=1.001),
     Goal("growth over 1,000,000 messages (MiB)", "memory.growth_mib", below=30.0),
 )

@@ -37,6 +37,11 @@ Latency: single messages at an even rate through `submit` into a `Worker`, from 
 decoded; publisher and worker have a connection each and share the loop, so what delays the one delays the other. A machine whose cores
 are busy with other things shows in p99 first. The reference is `publish_async` and a loop around `fetch(500)`, decoding nothing.
 
+Fairness: the workers of one consumer are processes with a connection each, 8 slots and the same handler, which takes 10 ms; in one round
+nothing, which leaves the shares to whoever gives out processor time, so that has no goal. Jain's index is 1 where all have the same and
+1/4 where one of four has all; the spread is the difference between the largest and the smallest share, by the mean. The slow worker takes
+ten times as long and is killed in the end: what is delivered again is what it held.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every 5,000 of them; another submits to a server
 that is gone until there is no more room. uvloop: publishing, reading and latency in processes of their own, in turns, one with asyncio's
 own loop, one with uvloop under all clients; a ratio is with / without, so above 1 is faster for rates and slower for latency.
@@ -53,6 +58,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import fairness
 import latency
 import loops
 import machine
@@ -88,6 +94,11 @@ def latencies(figures: report.Figures, quick: bool) -> None:
     figures.add_latency("async", asyncio.run(latency.worker(1_000, seconds)))
 
 
+def fair_shares(figures: report.Figures, quick: bool) -> None:
+    report.progress("fairness: workers in processes of their own, one of them killed")
+    figures.add(asyncio.run(fairness.costs(quick)))
+
+
 def memories(figures: report.Figures, quick: bool) -> None:
     report.progress("memory: many messages, and a stopped server")
     figures.add(asyncio.run(memory.costs(quick)))
@@ -115,6 +126,7 @@ PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
     "worker": working,
     "latency": latencies,
+    "fairness": fair_shares,
     "memory": memories,
     "uvloop": event_loops,
     "subject": subjects,

@@ -38,6 +38,20 @@ def test_a_part_runs_alone_and_its_figures_are_written(tmp_path: Path) -> None:
     assert "Typed subjects" in done.stdout
 
 
+def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--only", "fairness", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    for name in ("equal", "quick", "slow"):
+        assert sum(figures[f"fairness.{name}.share_{place}"] for place in range(1, 5)) == pytest.approx(1, abs=0.003)
+    assert 0.25 < figures["fairness.equal.jain"] <= 1
+    assert figures["fairness.slow.held"] > 0
+    assert figures["fairness.killed.back_s"] > 1
+    assert figures["fairness.joined.busy_s"] > 0
+    assert "Shares of the workers of one consumer" in done.stdout
+
+
 @pytest.mark.skipif(find_spec("natsio") is not None, reason="natsio is installed here")
 def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"

@@ -1,0 +1,207 @@
+"""How workers of one consumer share its work, each on a connection of its own: nobody holds what another could start on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from typing import Any
+
+from buses import read_intent
+from msgspec.structs import replace
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
+from smith_sdk.aio.consumer import ConsumerInfo
+
+spec = consumers.admission  # of a work queue: what is acknowledged is gone
+START = 30.0  # seconds in which a process starts, also where others keep the machine busy
+
+
+@contextlib.asynccontextmanager
+async def at_work(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
+    """A worker on its own connection to the server of `bus`, which waits for messages."""
+    waiting = (await info_of(bus)).num_waiting
+    async with AsyncSmithBus(bus.url) as own:
+        worker: Worker[Any, Any] = Worker(own, options.pop("spec", spec), drain_timeout=1, **options)
+        worker.handler(handler)
+        running = asyncio.ensure_future(worker.run())
+        try:
+            if not await stored(bus):
+                await eventually_async(lambda: waits(bus, waiting + 1))
+            yield worker
+        finally:
+            await worker.stop()
+            await running
+
+
+class Held:
+    """A handler that takes as long as it is told to: it ends when it gets leave, one message for each."""
+
+    def __init__(self) -> None:
+        self.started = 0
+        self._leave = asyncio.Semaphore(0)
+
+    async def __call__(self, message: Message[Any]) -> None:
+        self.started += 1
+        await self._leave.acquire()
+
+    def let_go(self, count: int) -> None:
+        for _ in range(count):
+            self._leave.release()
+
+
+async def put(bus: AsyncSmithBus, count: int) -> None:
+    intents = [read_intent() for _ in range(count)]
+    await bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
+
+
+async def info_of(bus: AsyncSmithBus) -> ConsumerInfo:
+    return await bus.consumer(spec).info()
+
+
+async def stored(bus: AsyncSmithBus) -> int:
+    return (await bus.streams.get(spec.stream)).messages
+
+
+async def waits(bus: AsyncSmithBus, count: int) -> bool:
+    return (await info_of(bus)).num_waiting == count
+
+
+async def unanswered(bus: AsyncSmithBus, count: int) -> bool:
+    return (await info_of(bus)).num_ack_pending == count
+
+
+async def left(bus: AsyncSmithBus, count: int) -> bool:
+    return await stored(bus) == count
+
+
+async def test_a_pull_asks_for_no_more_than_there_are_free_slots() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        asked: list[int] = []
+        pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
+        await bus._session.connection.subscribe(
+            pulls, lambda raw: asked.append(json.loads(raw.data)["batch"]), lambda _: asked.clear()
+        )
+        await bus._session.replies.barrier(timeout=5)
+        handler = Held()
+        async with at_work(bus, handler, concurrency=3), at_work(bus, handler, concurrency=5):
+            await eventually_async(lambda: asked == [3, 5])
+            await put(bus, 40)
+            await eventually_async(lambda: handler.started == 8)
+            assert await unanswered(bus, 8)
+            assert await waits(bus, 0)  # no slot is free, and nobody asks for more
+            handler.let_go(2)
+            await eventually_async(lambda: handler.started == 10)
+            assert sum(asked) == 10
+            await eventually_async(lambda: unanswered(bus, 8))
+            handler.let_go(40)
+            await eventually_async(lambda: left(bus, 0))
+
+
+async def test_what_is_unanswered_never_exceeds_slots_and_prefetch() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        small = replace(spec, prefetch=5)
+        slots, most, asked = 4, 0, 0
+
+        async def handle(message: Message[Any]) -> None:
+            pass
+
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(3):  # confirmed: an ack that is still on its way counts as none
+                await stack.enter_async_context(at_work(bus, handle, spec=small, concurrency=slots, ack="confirmed"))
+            publishing = asyncio.ensure_future(put(bus, 2_000))
+            while not publishing.done() or await stored(bus):
+                most = max(most, (await info_of(bus)).num_ack_pending)
+                asked += 1
+            await publishing
+        assert 0 < most <= 3 * (slots + small.prefetch)
+        assert asked > 20
+
+
+async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        slow, done = Held(), [0, 0, 0]
+
+        def quick(which: int) -> Any:
+            async def handle(message: Message[Any]) -> None:
+                await asyncio.sleep(0.002)
+                done[which] += 1
+
+            return handle
+
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(at_work(bus, slow, concurrency=4))
+            for which in range(3):
+                await stack.enter_async_context(at_work(bus, quick(which), concurrency=4))
+            await put(bus, 300)
+            await eventually_async(lambda: sum(done) == 296)
+            assert slow.started == 4
+            assert all(done)
+            await eventually_async(lambda: unanswered(bus, 4))
+            slow.let_go(4)
+            await eventually_async(lambda: left(bus, 0))
+
+
+async def test_a_worker_that_joins_is_busy_at_once() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        first, second = Held(), Held()
+        await put(bus, 20)
+        async with at_work(bus, first, concurrency=2), at_work(bus, first, concurrency=2):
+            await eventually_async(lambda: first.started == 4)
+            async with at_work(bus, second, concurrency=3):
+                await eventually_async(lambda: second.started == 3)  # and none of the others has ended anything
+                assert first.started == 4
+                assert await unanswered(bus, 7)
+                for handler in (first, second):
+                    handler.let_go(20)
+                await eventually_async(lambda: left(bus, 0))
+
+
+DYING = """
+    import asyncio, sys
+    from smith_sdk import AsyncSmithBus, Worker, consumers
+
+    async def main():
+        async with AsyncSmithBus(sys.argv[1]) as bus:
+            worker = Worker(bus, consumers.admission, concurrency=3)
+
+            @worker.handler
+            async def handle(message):
+                print(message.metadata.stream_seq, flush=True)
+                await asyncio.sleep(1000)
+
+            await worker.run()
+
+    asyncio.run(main())
+"""
+
+
+async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothing_is_lost() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus, 30)
+        command = [sys.executable, "-c", textwrap.dedent(DYING), bus.url]
+        dying = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        try:
+            assert dying.stdout is not None
+            held = {int(await asyncio.wait_for(dying.stdout.readline(), START)) for _ in range(3)}
+        finally:
+            os.kill(dying.pid, signal.SIGKILL)
+            await dying.communicate()
+        seen: dict[int, int] = {}
+
+        async def handle(message: Message[Any]) -> None:
+            seen[message.metadata.stream_seq] = message.metadata.num_delivered
+
+        async with at_work(bus, handle, concurrency=3):
+            await eventually_async(lambda: left(bus, 3))
+            assert await unanswered(bus, 3)
+            assert not held & seen.keys()
+            await eventually_async(lambda: left(bus, 0), 2 * spec.ack_wait)
+        assert seen == {seq: 2 if seq in held else 1 for seq in range(1, 31)}
