@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures.thread import _threads_queues
+from concurrent.futures import thread as pools
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import Annotated, Any, Final, NoReturn
@@ -234,10 +234,9 @@ def _leave(status: int) -> int:
 
 
 def _holding() -> list[threading.Thread]:
-    """The threads that the interpreter would wait for: those of pools too, which it joins although they are daemons."""
-    return [
-        one for one in threading.enumerate() if one is not threading.main_thread() and (not one.daemon or one in _threads_queues)
-    ]
+    """The threads that the interpreter would wait for: those of pools too, which it joins although they may be daemons."""
+    pooled = getattr(pools, "_threads_queues", ())  # CPython's own list of them
+    return [one for one in threading.enumerate() if one is not threading.main_thread() and (not one.daemon or one in pooled)]
 
 
 def _end(status: int) -> NoReturn:
