@@ -149,6 +149,24 @@ async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest() -> N
             await eventually_async(lambda: left(bus, 0))
 
 
+async def test_slots_that_end_together_are_no_reason_to_hold_more() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        started, done, most = 0, 0, 0
+
+        async def handle(message: Message[Any]) -> None:
+            nonlocal started, done, most
+            started += 1
+            await asyncio.sleep(0.1 + started % 8 * 0.0005)  # 80 a second, in bursts
+            done += 1
+            assert worker._loop is not None
+            most = max(most, worker._loop._limit)
+
+        await put(bus, 120)
+        async with at_work(bus, handle, concurrency=8) as worker:
+            await eventually_async(lambda: done == 120, 20)
+        assert most < 8 + 4
+
+
 async def test_a_worker_that_joins_is_busy_at_once() -> None:
     async with AsyncSmithBus.embedded() as bus:
         first, second = Held(), Held()

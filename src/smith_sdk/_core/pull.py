@@ -258,10 +258,13 @@ class PullLoop(Listener):
             return  # on_reconnect asks again
 
     def _keep_pace(self, now: float) -> None:
+        """Slots that end together are no pace: what counts is what was handled beyond one message for each, in the time it is for."""
         handled, since = self._pace_since
-        self._pace_since = self._handled, now
         soon = max(_SOON, 2 * self._answer_time)
-        started = (self._handled - handled) * soon / max(now - since, 1e-4)
+        if now - since < soon:
+            return
+        self._pace_since = self._handled, now
+        started = max(0, self._handled - handled - self._capacity) * soon / (now - since)
         self._limit = self._capacity + min(self._beyond, int(started))
         self._refill_at = max(self._least, self._limit // 2)
 
