@@ -47,6 +47,8 @@ class Count:
     """By reader: consumed, and never sent; or sent to another."""
     stored_twice: list[str] = field(default_factory=list)
     """One id at two places of the stream."""
+    forgotten: list[str] = field(default_factory=list)
+    """The same, where a restarted server may have it so: it remembers the ids of what it still stores, and a work queue removes."""
     confirmed_at: dict[str, int] = field(default_factory=dict)
     """Key of each confirmed message -> its sequence."""
 
@@ -61,6 +63,7 @@ class Count:
             f"sent {self.sent}, confirmed {self.confirmed}, unconfirmed {unconfirmed}{others}, consumed {self.consumed}, "
             f"duplicates {self.duplicates}, lost {sum(map(len, self.lost.values()))}, "
             f"invented {sum(map(len, self.invented.values()))}, stored twice {len(self.stored_twice)}"
+            f"{f' and {len(self.forgotten)} that a restarted server did not know any more' if self.forgotten else ''}"
         )
 
 
@@ -91,8 +94,16 @@ class Ledger:
         numbers = (line.partition(":")[2].split(" ")[0] for line in lines)
         return max((int(number.rpartition("-")[2]) for number in numbers if number.startswith(f"{publisher}-")), default=-1)
 
-    def check(self, expects: Callable[[str, str], bool], readers: Iterable[str]) -> Count:
-        """Compare the pages. `expects(reader, key)` says whether a reader is to have consumed a key once it was confirmed."""
+    def check(
+        self,
+        expects: Callable[[str, str], bool],
+        readers: Iterable[str],
+        forgets: Callable[[str], bool] = lambda key: False,
+    ) -> Count:
+        """Compare the pages. `expects(reader, key)` says whether a reader is to have consumed a key once it was confirmed.
+
+        `forgets(key)` says whether its stream may have forgotten the id when its message was gone.
+        """
         count = Count()
         sent = {words[0] for _, words in self.lines("sent")}
         count.sent = len(sent)
@@ -109,5 +120,7 @@ class Ledger:
             count.duplicates += keys.total() - len(keys)
             count.lost[reader] = sorted(key for key in count.confirmed_at if expects(reader, key) and key not in keys)
             count.invented[reader] = sorted(key for key in keys if key not in sent or not expects(reader, key))
-        count.stored_twice = sorted(key for key, seqs in places.items() if len(seqs) > 1)
+        twice = sorted(key for key, seqs in places.items() if len(seqs) > 1)
+        count.stored_twice = [key for key in twice if not forgets(key)]
+        count.forgotten = [key for key in twice if forgets(key)]
         return count

@@ -66,6 +66,10 @@ def test_consumed_again_is_a_duplicate_and_from_another_place_stored_twice(ledge
     count = ledger.check(everything, ["r"])
     assert not count.is_clean
     assert (count.duplicates, count.stored_twice) == (2, ["raw:p-5"])
+    count = ledger.check(everything, ["r"], lambda key: key == "raw:p-5")
+    assert count.is_clean
+    assert (count.duplicates, count.stored_twice, count.forgotten) == (2, [], ["raw:p-5"])
+    assert not ledger.check(everything, ["r"], lambda key: key != "raw:p-5").is_clean
 
 
 def test_how_far_somebody_got(ledger: Ledger) -> None:

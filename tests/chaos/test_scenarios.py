@@ -57,8 +57,8 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(request.node.name)
 
 
-def finish(load: Load, tell: Tell, what: str) -> None:
-    count = load.settle()
+def finish(load: Load, tell: Tell, what: str, *, restarted: bool = False) -> None:
+    count = load.settle(restarted=restarted)
     usual, slowest = statistics.median(load.recoveries), max(load.recoveries)
     tell(f"{what}: {count}; recovered in {usual:.1f} s (median), {slowest:.1f} s at the slowest")
 
@@ -71,7 +71,7 @@ def test_servers_are_killed(faults: int, server: EmbeddedServer, tmp_path: Path,
             time.sleep(chance.uniform(0, 0.5))  # how long it is away
             server.start()
             load.recovered()
-        finish(load, tell, f"{faults} servers killed")
+        finish(load, tell, f"{faults} servers killed", restarted=True)
 
 
 @sizes(3, 100, seconds=200)
@@ -144,7 +144,7 @@ def test_leaders_are_killed(faults: int, tmp_path: Path, tell: Tell) -> None:
             load.recovered()
             cluster.restart(leader)
             load.recovered()
-        finish(load, tell, f"{faults} leaders killed in the cluster")
+        finish(load, tell, f"{faults} leaders killed in the cluster", restarted=True)
 
 
 @pytest.mark.chaos
@@ -196,4 +196,4 @@ def test_everything_at_once(tmp_path: Path, tell: Tell, chance: random.Random) -
                 heal()
                 load.recovered()
         words = ", ".join(f"{count} {fault}" for fault, count in sorted(happened.items()))
-        finish(load, tell, f"everything at once ({words})")
+        finish(load, tell, f"everything at once ({words})", restarted=True)

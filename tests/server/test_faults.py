@@ -214,3 +214,20 @@ async def test_closing_ends_who_waits(face: Face) -> None:
 
 async def pulled(bus: Any) -> bool:
     return bool((await bus.consumer(consumers.admission).info()).num_waiting)
+
+
+async def test_a_restarted_server_knows_the_ids_of_what_it_still_stores(make_server: Any, tmp_path: Path) -> None:
+    """What the docstring of `publish` says: a work queue forgets what was done."""
+    server = make_server(tmp_path)
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        done, waiting = read_intent(), read_intent()
+        await bus.publish(raw.of(done), done)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        await message.ack_sync()
+        await bus.publish(raw.of(waiting), waiting)
+        assert (await bus.publish(raw.of(done), done)).duplicate
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert (await bus.publish(raw.of(waiting), waiting, timeout=20)).duplicate
+        assert not (await bus.publish(raw.of(done), done)).duplicate

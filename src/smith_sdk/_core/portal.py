@@ -400,6 +400,7 @@ class _Batches(Protocol):
     @property
     def _over(self) -> bool:
         """Whether it was stopped, or the bus closed: what is in `_here` is the last."""
+        ...
 
     async def _batch(self, limit: int) -> None:
         """Put up to `limit` items into `_here`, at least one; none at the end."""

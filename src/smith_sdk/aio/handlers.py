@@ -161,8 +161,9 @@ class Handlers:
         return run(message)
 
     async def _in_time(self, function: Callable[[Message[Any, Any]], Awaitable[Outcome]], message: Message[Any, Any]) -> Outcome:
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as limit:
+            async with limit:
                 return await function(message)
         except TimeoutError:
             if limit.expired():

@@ -171,7 +171,8 @@ class SmithBus(BlockingBus):
         """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
 
         `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Where the acknowledgement
-        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once.
+        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once. A server
+        that was restarted remembers the ids of what it still stores: of a work queue, not those of what was done meanwhile.
 
         Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
         `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
