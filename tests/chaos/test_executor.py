@@ -140,7 +140,7 @@ class Scenario:
 
     def all_have_died(self) -> bool:
         deaths = self.deaths()
-        return all(deaths[step] == self.rounds for step in STEPS)
+        return all(deaths[step] >= self.rounds for step in STEPS)
 
     async def is_settled(self, bus: AsyncSmithBus, count: int) -> bool:
         """Nothing pending, nothing unanswered, nothing stored that nobody will get."""

@@ -6,6 +6,7 @@ need. It ends when its end of the pipe does, so it outlives its parent by one ca
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import signal
@@ -79,17 +80,15 @@ class Child:
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
     """The life of a child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to the parent as well, which drains
-    pipe.send(None)
-    while True:
-        try:
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+        pipe.send(None)
+        while True:
             argument = pipe.recv()
-        except EOFError:
-            return
-        try:
-            data = pickle.dumps((True, function(argument), ""))
-        except Exception as error:  # what ends a process, ends this one
-            data = pickle.dumps((False, _portable(error), "".join(traceback.format_exception(error)).rstrip()))
-        pipe.send_bytes(data)
+            try:
+                data = pickle.dumps((True, function(argument), ""))
+            except Exception as error:  # what ends a process, ends this one
+                data = pickle.dumps((False, _portable(error), "".join(traceback.format_exception(error)).rstrip()))
+            pipe.send_bytes(data)
 
 
 def _portable(error: Exception) -> Exception | tuple[str, str]:
