@@ -203,13 +203,13 @@ def type_parameters(judged: Judged) -> set[str]:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (r"self\._contract\.require\(subject\)", "pass", "AttributeError"),
+        (r"session\.contract\.require\(subject\)", "pass", "AttributeError"),
         (r"if type\(payload\) is not expected:", "if False:", "DID NOT RAISE"),
     ],
     ids=["class", "payload"],
 )
 def test_without_the_check_at_run_time_the_test_of_it_fails(old: str, new: str, words: str, tmp_path: Path) -> None:
-    edited(tmp_path, (("aio/bus.py", old, new),))
+    edited(tmp_path, (("aio/publisher.py", old, new),))
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "copy")}
     env.pop("SMITH_TEST_WHEEL", None)
     test = TESTS / "server" / "test_refusals.py::test_what_got_past_the_type_checker_is_refused_at_run_time"
