@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import gated
 import handling
 import msgspec
 import pytest
@@ -520,3 +521,26 @@ async def test_processes_that_do_not_come_up_end_the_worker_and_bury_nothing(fac
         (message,) = await bus.consumer(spec).fetch(1)
         assert message.metadata.num_delivered == 1
         assert await bus.dead_letters.list() == ()
+
+
+async def test_a_process_that_cannot_be_replaced_ends_the_worker_and_buries_nothing(
+    face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever slot asks for the process next: none waits for one that never comes."""
+    gate = tmp_path / "gate"
+    monkeypatch.setenv("SMITH_TEST_GATE", str(gate))
+    async with face.embedded() as bus:
+        worker = face.worker(bus, spec, processes=2, drain_timeout=60)
+        worker.handler(gated.die)
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: waiting(bus), 30)
+        gate.touch()
+        await put(bus, *map(str, range(6)))
+        with pytest.raises(HandlerProcessDied, match="import its handler"):
+            await asyncio.wait_for(running, 30)
+        assert await bus.dead_letters.list() == ()
+        assert (await bus.streams.get(spec.stream)).messages == 6
+
+
+async def waiting(bus: Any) -> bool:
+    return bool((await bus.consumer(spec).info()).num_waiting)

@@ -223,12 +223,13 @@ class Handlers:
     def _in_child(self, which: int, raw: RawMessage, _: object) -> Any:
         """In the thread: run it in a process, whatever the message is shown as here."""
         child = self._children.get()
-        if not child.is_alive:
-            self._alive.discard(child)
-            try:
+        try:
+            if not child.is_alive:
+                self._alive.discard(child)
                 child = self._new_child()
-            except HandlerProcessDied as error:
-                raise CannotRun from error
+        except HandlerProcessDied as error:
+            self._children.put(child)
+            raise CannotRun from error
         try:
             return child.call((which, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
         finally:

@@ -41,6 +41,7 @@ __all__ = ["Middleware", "Worker", "WorkerStats"]
 log: Final = logging.getLogger("smith_sdk.worker")
 
 SubjectT = TypeVar("SubjectT", bound=AnySubject)
+
 _NO_VERDICT_PAUSE: Final = 5.0
 _CONCURRENCY: Final = 8
 _KILLED: Final = 5.0
@@ -98,19 +99,17 @@ class Worker(Generic[MessageT, SubjectT]):
         self._bus = bus
         self._session = bus._session
         self.spec = spec
-        slots = (
-            (_CONCURRENCY if concurrency is None else whole("Worker.concurrency", concurrency))
-            if processes is None
-            else whole("Worker.processes", processes)
-        )
-        self._concurrency = slots
+        if processes is not None:
+            self._concurrency = whole("Worker.processes", processes)
+        else:
+            self._concurrency = _CONCURRENCY if concurrency is None else whole("Worker.concurrency", concurrency)
         self._retry = retry or RetryPolicy(max_attempts=spec.max_attempts)
         self._confirmed = ack == "confirmed"
         self._drain = seconds("Worker.drain_timeout", drain_timeout)
         self._handlers = Handlers(
             spec.name,
             bus._session.contract,
-            slots=slots,
+            slots=self._concurrency,
             processes=processes is not None,
             timeout=None if timeout is None else seconds("Worker.timeout", timeout),
             middleware=middleware,
