@@ -65,6 +65,12 @@ async def test_a_burst_into_a_broken_link_goes_out_when_it_is_back(fault: str, f
             assert info.messages == BURST
 
 
+def all_ended(before: set[Any]) -> bool:
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"still there: {left}"
+    return True
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_closing_over_a_broken_link(fault: str, face: Face, make_server: Any) -> None:
     server = make_server()
@@ -95,5 +101,5 @@ async def test_closing_over_a_broken_link(fault: str, face: Face, make_server: A
         errors = [one.exception() for one in late]
         assert all(error is None or isinstance(error, SmithError) for error in errors)
         assert any(errors)  # what could not be flushed is told
-    await eventually_async(lambda: asyncio.all_tasks() <= tasks | {asyncio.current_task()})
+    await eventually_async(lambda: all_ended(tasks))
     eventually(lambda: not [one for one in set(threading.enumerate()) - threads if one.name.startswith("smith")])
