@@ -347,6 +347,9 @@ class Connection(Supervisor[_Client]):
                 raise ConnectionError("the server hung up in the handshake")
         except BaseException as error:
             opening.cancel()
+            opening.add_done_callback(
+                lambda _: client.discard()
+            )  # asyncio.wait_for before 3.12 may swallow that it was cancelled
             client.discard()
             if not isinstance(error, Exception):
                 raise
