@@ -293,6 +293,7 @@ def test_a_storm_of_interrupts_leaves_a_bus_that_works_and_loses_nothing_confirm
         bus.connect()
         confirmed, futures = [], []
         messages = bus.consumer(consumers.admission).messages()
+        subjects.intents.raw.of(new_intent())  # all is imported: Python leaves a file open where that is interrupted
         thread = threading.Thread(target=rain)
         thread.start()
         end = time.monotonic() + 4

@@ -7,6 +7,7 @@ Nothing is deleted unless a caller says `prune=True`. What the streams hold is t
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime
 from typing import Final
 
@@ -27,6 +28,8 @@ __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
 _TRIES: Final = 5
 """How often `apply` plans anew when somebody else changes the server meanwhile."""
+_SETTLING: Final = 5.0
+"""Seconds for the servers of a cluster to agree on a pause."""
 
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,12 +134,22 @@ class Streams:
                 await admin.consumer_write(step.stream, config, step.kind)
                 if "pause_until" in step.declared and now is not None:
                     await admin.consumer_pause(step.stream, step.consumer, step.declared["pause_until"])
+                    await self._settled(step)
             elif step.kind == "create":
                 await admin.stream_create(config)
             else:
                 await admin.stream_update(config)
         except (AlreadyExists, StreamNotFound, ConsumerNotFound) as error:
             raise _outdated(step) from error
+
+    async def _settled(self, step: Change) -> None:
+        """In a cluster, a pause is answered before who answers for the consumer knows of it. Wait for that, but not for long."""
+        until = time.monotonic() + _SETTLING
+        while time.monotonic() < until:
+            now = await self._now(step)
+            if now is None or not differences(now, step.declared, consumer=True):
+                return
+            await asyncio.sleep(_SETTLING / 50)
 
     async def _now(self, step: Change) -> Json | None:
         if step.consumer is None:
