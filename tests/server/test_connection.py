@@ -580,3 +580,24 @@ def test_the_blocking_face_of_the_options() -> None:
         SmithBus(connect_mode="never")  # type: ignore[arg-type]
     with pytest.raises(OptionsError, match="ping_interval"):
         SmithBus(ping_interval=0)
+
+
+async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
+    """Cancelled in the very moment in which its connection is refused, nats-py would go on trying for ever."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        url = f"nats://127.0.0.1:{nobody.getsockname()[1]}"
+        before = asyncio.all_tasks()
+        for steps in range(80):
+            bus = AsyncSmithBus(url, connect_mode="wait")
+            await bus.connect()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await bus.close(timeout=0.1)
+
+        def all_ended() -> bool:
+            left = asyncio.all_tasks() - before
+            assert not left, left
+            return True
+
+        await eventually_async(all_ended, 3)

@@ -34,6 +34,8 @@ _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _FOREVER: Final = 86_400
 _FLUSH: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent: back pressure, but none that outlasts a stalled link."""
+_INSIST: Final = 0.1
+"""Seconds between two attempts to cancel what may not have noticed."""
 _NO_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
 _NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
@@ -346,11 +348,7 @@ class Connection(Supervisor[_Client]):
             if not client.is_connected:  # nats-py takes silence for consent
                 raise ConnectionError("the server hung up in the handshake")
         except BaseException as error:
-            opening.cancel()
-            opening.add_done_callback(
-                lambda _: client.discard()
-            )  # asyncio.wait_for before 3.12 may swallow that it was cancelled
-            client.discard()
+            _give_up(opening, client)
             if not isinstance(error, Exception):
                 raise
             said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -524,3 +522,15 @@ def _is_auth(error: BaseException) -> bool:
 def headers_of(message: RawMessage) -> Mapping[str, str]:
     """The headers, with the status line of a control message as "Status" and "Description"."""
     return message.headers or {}
+
+
+def _give_up(opening: asyncio.Task[None], client: _Client) -> None:
+    """End `opening`, whatever becomes of it: once more, until it has.
+
+    Before Python 3.12 `asyncio.wait_for` may swallow that it was cancelled, in the moment in which what it waits for is done. nats-py then
+    goes on: refused, it would try again for ever; connected, it starts tasks that nobody ends.
+    """
+    client.discard()
+    if not opening.done():
+        opening.cancel()
+        asyncio.get_running_loop().call_later(_INSIST, _give_up, opening, client)
