@@ -32,7 +32,7 @@ def in_a_process(message: Any) -> IntentResult | None:
     if word == "reject":
         raise Reject(rest)
     if word == "verdict":
-        message.ack()
+        {"ack": message.ack, "ack_sync": message.ack_sync}[rest]()
     assert message.headers == {"Nats-Msg-Id": f"{message.subject}:{message.payload.id}"}
     return result_of(message.payload, output={"pid": os.getpid(), "attempt": message.metadata.num_delivered})
 

@@ -456,7 +456,8 @@ async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(fac
     async with face.embedded() as bus:
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once):
-            await put(bus, "raise:value", "raise:odd", "reject:not mine", "verdict:ack", "exit:3", "die:", "ok:")
+            verdicts = ["verdict:ack"] if face.is_async else ["verdict:ack", "verdict:ack_sync"]
+            await put(bus, "raise:value", "raise:odd", "reject:not mine", *verdicts, "exit:3", "die:", "ok:")
             await eventually_async(lambda: settled(bus), 60)
         letters = {
             msgspec.json.decode(letter.payload, type=FsReadV1Intent).params.path: (letter.error_type, letter.error)
@@ -465,12 +466,13 @@ async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(fac
     assert letters["raise:value"] == ("ValueError", "of value")
     assert letters["raise:odd"] == ("Odd", "('of odd', '', 'third')")
     assert letters["reject:not mine"] == ("Reject", "not mine")
-    assert letters["verdict:ack"][0] == "NotAcknowledgeable"
-    assert "the verdict is what it returns" in letters["verdict:ack"][1]
+    for verdict in verdicts:
+        assert letters[verdict][0] == "NotAcknowledgeable"
+        assert "the verdict is what it returns" in letters[verdict][1]
     assert "exit status 3" in letters["exit:3"][1]
     assert "SIGKILL" in letters["die:"][1]
     assert {letters[one][0] for one in ("exit:3", "die:")} == {"HandlerProcessDied"}
-    assert len(letters) == 6
+    assert len(letters) == 5 + len(verdicts)
 
 
 async def test_a_process_that_takes_too_long_is_killed_and_replaced(face: Face, tmp_path: Path) -> None:

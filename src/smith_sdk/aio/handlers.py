@@ -19,6 +19,7 @@ import msgspec
 
 from .._core.children import Child
 from .._core.connection import RawMessage
+from .._core.portal import Portal
 from .._core.threads import Threads
 from ..contract import Contract, Envelope, Payload, Received
 from ..errors import HandlerProcessDied, HandlerTimeout, NotAcknowledgeable, OptionsError, Reject
@@ -306,16 +307,26 @@ class _Session:
         self.contract = contract
 
 
+_FOR_READING: Final = (
+    "in a process of its own a handler has the message for reading: the verdict is what it returns or raises, and what it is to publish "
+    "is what it returns"
+)
+
+
 class _Shown(Message[Any, Any]):
     """A message in a handler's process: for reading."""
 
     __slots__ = ()
 
     def _check(self) -> None:
-        raise NotAcknowledgeable(
-            f"{self._raw.subject}: in a process of its own a handler has the message for reading: the verdict is what it returns or "
-            f"raises"
-        )
+        raise NotAcknowledgeable(_FOR_READING)
+
+
+class _NoPortal(Portal):
+    """What stands behind a message of the blocking face there."""
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        raise NotAcknowledgeable(_FOR_READING)
 
 
 def _handle(
@@ -329,5 +340,5 @@ def _handle(
     if blocking:
         from .. import sync
 
-        message = sync.Message._wrap(None, message)  # type: ignore[arg-type]
+        message = sync.Message._wrap(_NoPortal(), message)
     return functions[which](message)
