@@ -12,16 +12,15 @@ import re
 import secrets
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import nats.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.protocol.parser import Parser
 
-from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SlowConsumer, SmithError
+from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SmithError
 from ..options import Auth, Backoff
 from .credentials import sign_in
 from .servers import Server
@@ -41,13 +40,24 @@ _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) 
 _NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
 
 
-class RawMessage(Protocol):
-    """A message as nats-py hands it over."""
+class RawMessage:
+    """A message as it came. Its headers are read at the first look: most messages have some, and most readers want none of them."""
 
-    subject: str
-    reply: str
-    data: bytes
-    headers: dict[str, str] | None
+    __slots__ = ("_block", "_headers", "data", "reply", "subject")
+
+    def __init__(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self._block = block
+        self._headers: dict[str, str] | None = None
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """The headers, with the status line of a control message as "Status" and "Description"; None where there are none."""
+        if self._block is not None:
+            self._headers, self._block = _read_headers(self._block), None
+        return self._headers
 
 
 class Subscription:
@@ -62,8 +72,8 @@ class Subscription:
         callback: Callable[[RawMessage], None],
         on_error: Callable[[SmithError], None] | None,
     ) -> None:
-        async def deliver(msg: Msg) -> None:
-            callback(msg)
+        async def deliver(message: RawMessage) -> None:
+            callback(message)
 
         self._connection = connection
         self._deliver = deliver
@@ -130,6 +140,17 @@ class _Client(Client):
         """Tell that the link is over."""
         if not self.over.done():
             self.over.set_result(why)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        # What the parser has found goes straight to its callback. nats-py has a queue and a task between the two: they cost a message
+        # more than all the rest of its way, what does not fit the queue is lost, and subscriptions overtake each other.
+        native = self._subs.get(sid)
+        if native is None:
+            return
+        try:
+            await native._cb(RawMessage(subject.decode(), reply.decode(), data, headers))
+        except Exception as error:
+            await self._error_cb(error)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
@@ -436,7 +457,7 @@ class Connection(Supervisor[_Client]):
     ) -> Subscription:
         """Call `callback`, which must return at once, for every message on `subject`, on this link and those after it.
 
-        `on_error` hears of `PermissionDenied` and `SlowConsumer`. Raises `OptionsError` where `subject` is none, `BusClosed` or what
+        `on_error` hears of `PermissionDenied`. Raises `OptionsError` where `subject` is none, `BusClosed` or what
         closed it.
         """
         _require_subject(subject)
@@ -460,15 +481,6 @@ class Connection(Supervisor[_Client]):
 
     def _heard(self, client: _Client, error: Exception) -> None:
         """Route an error that only nats-py's error callback knows to whom it belongs."""
-        if isinstance(error, nats.errors.SlowConsumerError):
-            for subscription in tuple(self._subscriptions):
-                if subscription._native is error.sub and subscription.on_error is not None:
-                    subscription.on_error(
-                        SlowConsumer(
-                            f"the subscription to {subscription.subject} fell behind and lost messages", subject=error.subject
-                        )
-                    )
-            return
         if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
             log.error("a callback failed: %s", type(error).__name__, exc_info=error)
             return
@@ -519,9 +531,20 @@ def _is_auth(error: BaseException) -> bool:
     return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _NO_ENTRY)
 
 
-def headers_of(message: RawMessage) -> Mapping[str, str]:
-    """The headers, with the status line of a control message as "Status" and "Description"."""
-    return message.headers or {}
+def _read_headers(block: bytes) -> dict[str, str] | None:
+    """A header block, "NATS/1.0[ status[ description]]" and then lines "name: value"; what is no such line is passed over (ADR-4)."""
+    first, *lines = block.decode("utf-8", "replace").split("\r\n")
+    found: dict[str, str] = {}
+    status, _, description = first.removeprefix("NATS/1.0").strip().partition(" ")
+    if status:
+        found["Status"] = status
+    if description:
+        found["Description"] = description
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and len(name.split()) == 1:
+            found[name.strip()] = value.strip()
+    return found or None
 
 
 def _give_up(opening: asyncio.Task[None], client: _Client) -> None:
