@@ -33,6 +33,7 @@ from ..errors import (
     WrongStream,
 )
 from .connection import RawMessage
+from .headers import read as read_headers
 from .replies import API_TIMEOUT, NoResponders, Replies
 
 API: Final = "$JS.API"
@@ -349,13 +350,6 @@ class Admin:
             subject=found["subject"],
             seq=found["seq"],
             data=base64.b64decode(found.get("data") or ""),
-            headers=_headers(base64.b64decode(found.get("hdrs") or "")),
+            headers=read_headers(base64.b64decode(found.get("hdrs") or "")),
             time=found["time"],
         )
-
-
-def _headers(block: bytes) -> dict[str, str]:
-    """A stored header block ("NATS/1.0" and one `Name: value` a line) as a dict."""
-    lines = block.decode("utf-8", "replace").split("\r\n")[1:]
-    pairs = (line.partition(":") for line in lines if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -18,15 +18,17 @@ from typing import Any, Final
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
+from nats.protocol.command import hpub_cmd, pub_cmd
 from nats.protocol.parser import Parser
 
 from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SmithError
 from ..options import Auth, Backoff
 from .credentials import sign_in
+from .headers import read as read_headers
 from .servers import Server
 from .supervisor import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
 
-__all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription", "header_value"]
+__all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription"]
 
 _HELD: Final = 2 * 1024 * 1024
 _MAX_PAYLOAD: Final = 64 * 1024 * 1024
@@ -56,7 +58,7 @@ class RawMessage:
     def headers(self) -> dict[str, str] | None:
         """The headers, with the status line of a control message as "Status" and "Description"; None where there are none."""
         if self._block is not None:
-            self._headers, self._block = _read_headers(self._block), None
+            self._headers, self._block = read_headers(self._block) or None, None
         return self._headers
 
 
@@ -76,7 +78,7 @@ class Subscription:
             callback(message)
 
         self._connection = connection
-        self._deliver = deliver
+        self._deliver: Any = deliver  # nats-py thinks of a class of its own
         self._client: _Client | None = None
         self._native: NatsSubscription | None = None
         self.subject = subject
@@ -147,10 +149,21 @@ class _Client(Client):
         native = self._subs.get(sid)
         if native is None:
             return
+        deliver: Any = native._cb
         try:
-            await native._cb(RawMessage(subject.decode(), reply.decode(), data, headers))
+            await deliver(RawMessage(subject.decode(), reply.decode(), data, headers))
         except Exception as error:
             await self._error_cb(error)
+
+    async def send(self, subject: str, data: bytes, reply: str, block: bytes) -> None:
+        """nats-py's `publish` for what needs no more checks, with its headers as the block that they are on the wire."""
+        if not self.is_connected:
+            raise nats.errors.ConnectionClosedError
+        if len(data) + len(block) > self._max_payload:
+            raise nats.errors.MaxPayloadError
+        await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
@@ -251,7 +264,7 @@ class Connection(Supervisor[_Client]):
         self._tls = tls
         self._name = name
         self._subscriptions: set[Subscription] = set()
-        self._held: deque[tuple[str, bytes, str, dict[str, str] | None]] = deque()
+        self._held: deque[tuple[str, bytes, str, bytes]] = deque()
         self._held_bytes = 0
         self._max_payload = _MAX_PAYLOAD
         self._inboxes = 0
@@ -407,9 +420,9 @@ class Connection(Supervisor[_Client]):
 
     async def _send_held(self, link: _Client) -> None:
         held = self._held.popleft()
-        subject, data, reply, headers = held
+        subject, data, reply, block = held
         try:
-            await link.publish(subject, data, reply, headers)
+            await link.send(subject, data, reply, block)
         except nats.errors.MaxPayloadError:
             log.error("%s: %d bytes were held for a server that takes only %d: dropped", subject, len(data), link.max_payload)
         except nats.errors.Error:
@@ -419,29 +432,29 @@ class Connection(Supervisor[_Client]):
 
     # ---- messages
 
-    async def publish(self, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
+    async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """Hand one message to the link; while there is none, hold it (up to 2 MiB of them) for the next.
 
         Raises `OptionsError` where `subject` is none, `ConnectionLost` when no more can be held, `BusClosed` or what closed it.
         """
         _require_subject(subject)
         try:
-            await (self._hold if self._leaving else self.hand_over)(subject, data, reply, headers)
+            await (self._hold if self._leaving else self.hand_over)(subject, data, reply)
         except nats.errors.ConnectionClosedError:  # the link is over, and the supervisor has not yet heard
-            await self._hold(subject, data, reply, headers)
+            await self._hold(subject, data, reply)
         except nats.errors.Error as error:
             raise self.meaning(error, subject) from None
 
-    def hand_over(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> Coroutine[Any, Any, None]:
-        """`publish` for the hot path: nothing is checked, and what it raises is nats-py's own, for `meaning`."""
+    def hand_over(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> Coroutine[Any, Any, None]:
+        """`publish` for the hot path, with a block of headers: nothing is checked, and what it raises is nats-py's own, for `meaning`."""
         client = self._link
-        return self._hold(subject, data, reply, headers) if client is None else client.publish(subject, data, reply, headers)
+        return self._hold(subject, data, reply, block) if client is None else client.send(subject, data, reply, block)
 
-    async def _hold(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+    async def _hold(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> None:
         self._require_open()
         if self._held_bytes + len(data) > _HELD:
             raise ConnectionLost(f"{subject} cannot be sent: there is no connection, and no room to hold more until there is")
-        self._held.append((subject, data, reply, headers))
+        self._held.append((subject, data, reply, block))
         self._held_bytes += len(data)
 
     def meaning(self, error: Exception, subject: str) -> SmithError:
@@ -503,23 +516,6 @@ class Connection(Supervisor[_Client]):
                 )
 
 
-def header_value(text: str) -> str:
-    """`text` as the value of a header. nats-py goes through each character of a value for line ends; one without any says so itself."""
-    return text if "\n" in text or "\r" in text else _Clean(text)
-
-
-class _Clean(str):
-    """A header value in which nothing has to be mended."""
-
-    __slots__ = ()
-
-    def strip(self, chars: str | None = None, /) -> str:
-        return self
-
-    def translate(self, table: Any, /) -> str:
-        return self
-
-
 def _require_subject(subject: str) -> None:
     """nats-py is told not to check, since subjects of the contract are legal: what comes from elsewhere passes here."""
     if _NO_SUBJECT.search(subject) or not subject:
@@ -529,22 +525,6 @@ def _require_subject(subject: str) -> None:
 def _is_auth(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _NO_ENTRY)
-
-
-def _read_headers(block: bytes) -> dict[str, str] | None:
-    """A header block, "NATS/1.0[ status[ description]]" and then lines "name: value"; what is no such line is passed over (ADR-4)."""
-    first, *lines = block.decode("utf-8", "replace").split("\r\n")
-    found: dict[str, str] = {}
-    status, _, description = first.removeprefix("NATS/1.0").strip().partition(" ")
-    if status:
-        found["Status"] = status
-    if description:
-        found["Description"] = description
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if colon and len(name.split()) == 1:
-            found[name.strip()] = value.strip()
-    return found or None
 
 
 def _give_up(opening: asyncio.Task[None], client: _Client) -> None:

@@ -20,6 +20,7 @@ import msgspec
 
 from ..errors import MessageNotFound, PayloadTooLarge, WrongSequence
 from .admin import WRONG_LAST_SEQUENCE, StoredMessage
+from .headers import NAME as HEADER_NAME
 from .session import Session
 
 REPLAY_OF: Final = "Smith-Replay-Of"
@@ -29,7 +30,6 @@ EXPECT_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 
 _FACT: Final = "Smith-Dead-"
 _SERVERS_OWN: Final = "nats-"
-_HEADER_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _MAX_HEADERS: Final = 60 * 1024
 """Bytes of all headers: below the server's 64 KiB by what the message id and the expectation take."""
 _MAX_TRACEBACK: Final = 8 * 1024
@@ -161,7 +161,7 @@ def _write(original: Original, death: Death, room: int) -> dict[str, str]:
         headers.update([trace])
     dropped = 0
     for kept in own_headers(original.headers).items():
-        if (size := _size(kept)) > room or not _HEADER_NAME.fullmatch(kept[0]):
+        if (size := _size(kept)) > room or not HEADER_NAME.fullmatch(kept[0]):
             dropped += 1
         else:
             room -= size

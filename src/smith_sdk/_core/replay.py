@@ -34,6 +34,7 @@ import msgspec
 from ..errors import (
     JetStreamError,
     MessageNotFound,
+    OptionsError,
     PermissionDenied,
     PublishError,
     PublishUnconfirmed,
@@ -42,6 +43,7 @@ from ..errors import (
     WrongSequence,
 )
 from .admin import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
+from .headers import MSG_ID
 from .letters import (
     EXPECT_LAST,
     REPLAY_COUNT,
@@ -54,7 +56,6 @@ from .letters import (
 )
 from .reading import Stored
 from .session import Session
-from .window import MSG_ID
 
 IN_FLIGHT: Final = 64
 """Letters that are replayed or removed at a time: what can be in doubt after a crash."""
@@ -276,7 +277,7 @@ class Replay:
             outcome = await self._one(ref)
         except (QueueFull, PublishUnconfirmed):
             raise  # of the stream, rather than of this letter: what comes next would fare no better
-        except PublishError as error:
+        except (OptionsError, PublishError) as error:
             outcome = Replayed(id=ref.id, outcome="failed", error=f"{type(error).__name__}: {error}")
         self._end(outcome)
 
@@ -394,7 +395,7 @@ class Replay:
             if not error.may_be_stored:
                 await self._give_back(claim)
             raise
-        except (JetStreamError, PermissionDenied):
+        except (JetStreamError, OptionsError, PermissionDenied):
             await self._give_back(claim)
             raise
         await remove(self._session, self._stream, ref.position)

@@ -32,9 +32,7 @@ class Replies(Listener):
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_reply, self._fail_all)
         self._connection.add_listener(self)
 
-    async def request(
-        self, subject: str, data: bytes = b"", *, timeout: float, headers: dict[str, str] | None = None
-    ) -> RawMessage:
+    async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
         """Send `data` and return the one reply.
 
         Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` when the link went meanwhile (the request
@@ -47,7 +45,7 @@ class Replies(Listener):
         self._waiting[reply] = (future, subject)
         timer = loop.call_later(timeout, self._expire, future, subject, timeout)
         try:
-            await self._connection.publish(subject, data, reply, headers)
+            await self._connection.publish(subject, data, reply)
             message = await future
         finally:
             timer.cancel()

@@ -32,11 +32,11 @@ from ..errors import (
 )
 from ..options import Backoff
 from .admin import APPLY, ApiError, publish_error
-from .connection import Connection, Listener, RawMessage, Subscription, header_value
+from .connection import Connection, Listener, RawMessage, Subscription
+from .headers import write as write_headers
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
-MSG_ID: Final = "Nats-Msg-Id"
 _TICK: Final = 0.1
 _BREATH: Final = 64
 """After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
@@ -45,8 +45,6 @@ _ACK_LATE: Final = (2.0, 2.0, 3.0)
 _IN_PROCESS: Final = 10158
 """The server's err_code while an earlier sending of the same id waits for the cluster's majority: no verdict yet."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
-_SEPARATORS: Final = len(": \r\n")
-_ID_HEADER: Final = len("NATS/1.0\r\n\r\n") + len(MSG_ID) + _SEPARATORS
 
 
 class PubAck(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +68,7 @@ class _Pending(msgspec.Struct, gc=False):
 
     subject: str
     data: bytes
-    headers: dict[str, str]
+    block: bytes
     msg_id: str
     stream: str | None
     size: int
@@ -143,16 +141,13 @@ class AckWindow(Listener):
         """Wait for room, send, and return the future of the ack; `headers` go with the message, beside `msg_id`.
 
         It may be sent again for `retry_for` seconds after the first time (0: never). The future ends within `timeout` seconds of the
-        call. Raises `PayloadTooLarge` (by the connected server's limit), `PublishUnconfirmed` when no room came in time, `BusClosed`.
+        call. Raises `OptionsError` for `headers` that are none, `PayloadTooLarge` (by the connected server's limit), `PublishUnconfirmed`
+        when no room came in time, `BusClosed`.
         """
         if self._closed is not None:
             raise self._closed
-        size = len(data) + len(msg_id) + _ID_HEADER
-        if headers is None:
-            headers = {MSG_ID: header_value(msg_id)}
-        else:
-            size += _SEPARATORS * len(headers) + sum(map(len, headers)) + sum(map(len, headers.values()))
-            headers = {**headers, MSG_ID: msg_id}
+        block = write_headers(msg_id, headers)
+        size = len(data) + len(block)
         now = time.monotonic()
         deadline = now + timeout
         if size > self._max_payload and self._connected:
@@ -168,7 +163,7 @@ class AckWindow(Listener):
         self._tokens = token = self._tokens + 1
         loop = asyncio.get_running_loop()
         future: asyncio.Future[PubAck] = loop.create_future()
-        entry = self._pending[token] = _Pending(subject, data, headers, msg_id, stream, size, deadline, retry_for, future)
+        entry = self._pending[token] = _Pending(subject, data, block, msg_id, stream, size, deadline, retry_for, future)
         self._bytes += size
         if deadline < self._due:
             self._due = deadline
@@ -214,7 +209,7 @@ class AckWindow(Listener):
         if resend_at < self._due:
             self._due = resend_at
         try:
-            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.headers)
+            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.block)
         except Exception as error:
             meaning = self._connection.meaning(error, entry.subject)
             if not isinstance(meaning, ConnectionLost):  # on_reconnect sends those

@@ -137,7 +137,7 @@ class Message(Received[M_co, S_co]):
     async def _send(self, answer: bytes) -> None:
         connection, reply = self._session.connection, self._raw.reply
         try:
-            await connection.hand_over(reply, answer, "", None)
+            await connection.hand_over(reply, answer, "")
         except SmithError:
             raise
         except Exception:  # nats-py's own, which the checked way makes good or gives its name

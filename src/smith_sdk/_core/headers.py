@@ -1,0 +1,47 @@
+"""Header blocks as they are on the wire and in a stream: "NATS/1.0", then a line "name: value" for each (NATS ADR-4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ..errors import OptionsError
+
+MSG_ID: Final = "Nats-Msg-Id"
+NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+"""A header's name: a token of RFC 9110."""
+
+
+def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """A block with the id of a message and its `headers`. A line end in a value becomes a space. Raises `OptionsError`."""
+    text = f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n"
+    for name, value in headers.items() if headers else ():
+        if not NAME.fullmatch(name):
+            raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
+        if name != MSG_ID:
+            text += f"{name}: {_one_line(value)}\r\n"
+    try:
+        return (text + "\r\n").encode()
+    except UnicodeEncodeError as error:
+        raise OptionsError(f"a header of message {msg_id!r} is no UTF-8 text: {error}") from None
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", " ").replace("\n", " ") if "\n" in text or "\r" in text else text
+
+
+def read(block: bytes) -> dict[str, str]:
+    """What a block says; of a control message, also the first line's "Status" and "Description". A line that is none is passed over."""
+    first, *lines = block.decode("utf-8", "replace").split("\r\n")
+    found: dict[str, str] = {}
+    status, _, description = first.removeprefix("NATS/1.0").strip().partition(" ")
+    if status:
+        found["Status"] = status
+    if description:
+        found["Description"] = description
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and len(name.split()) == 1:
+            found[name.strip()] = value.strip()
+    return found
