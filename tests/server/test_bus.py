@@ -120,6 +120,17 @@ async def test_headers_arrive_and_the_callers_dict_stays_as_it_is(face: Face) ->
         assert headers == {"Trace-Id": "abc", "Zwei": "2"}
         with pytest.raises(OptionsError, match="Bad"):
             await bus.publish(raw.of(intent), intent, headers={"Bad": 3})
+        with pytest.raises(OptionsError, match="Not a name"):
+            await bus.publish(raw.of(intent), intent, headers={"Not a name": "x"})
+
+
+async def test_a_header_cannot_become_two(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        await bus.publish(raw.of(intent), intent, headers={"Trace-Id": "abc\r\nNats-Rollup: all\r\n\r\nxyz"})
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        assert message.headers == {"Trace-Id": "abc  Nats-Rollup: all    xyz", "Nats-Msg-Id": f"{raw.of(intent)}:{intent.id}"}
+        assert message.payload == intent
 
 
 # ---- core NATS

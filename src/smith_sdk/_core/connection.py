@@ -151,7 +151,7 @@ class _Client(Client):
             return
         deliver: Any = native._cb
         try:
-            await deliver(RawMessage(subject.decode(), reply.decode(), data, headers))
+            await deliver(RawMessage(_text(subject), _text(reply), data, headers))
         except Exception as error:
             await self._error_cb(error)
 
@@ -514,6 +514,11 @@ class Connection(Supervisor[_Client]):
                         f"the server's permissions forbid a subscription to {subscription.subject}", subject=subscription.subject
                     )
                 )
+
+
+def _text(subject: bytes) -> str:
+    """A subject as text. The server takes any bytes for one: those that are no UTF-8 must not end the link of who reads them."""
+    return subject.decode("utf-8", "backslashreplace")
 
 
 def _require_subject(subject: str) -> None:
