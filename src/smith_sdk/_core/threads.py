@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
+
+log: Final = logging.getLogger("smith_sdk.worker")
 
 T = TypeVar("T")
 
@@ -21,15 +23,24 @@ _Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple
 
 
 class Threads:
-    """Up to `most` threads for one event loop, each started when it is first needed. `close` lets them end with what they do."""
+    """Up to `most` threads for one event loop, each started when it is first needed. `close` lets them end with what they do.
+
+    One thread at a time is roused to look for work, and rouses the next when it leaves some: short work is done by a thread that is
+    awake anyway, while others have their turn as soon as it waits. Python's own queues may switch threads for every piece.
+    """
 
     def __init__(self, name: str, most: int) -> None:
         self._name = name
         self._most = most
         self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._work: deque[_Work] = deque()
         self._started = 0
-        self._busy = 0
-        self._work: SimpleQueue[_Work | None] = SimpleQueue()
+        self._idle: list[threading.Lock] = []
+        """One for each thread that waits, until it is released."""
+        self._looking = False
+        """Whether a thread was roused that has not looked yet."""
+        self._closed = False
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._told = False
         """Whether the loop is going to look at what is done."""
@@ -37,23 +48,58 @@ class Threads:
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """What `function(*arguments)` returns or raises in a thread, in a copy of this context. Cancelled, it goes on all the same."""
         future = self._loop.create_future()
-        if self._busy == self._started < self._most:
-            threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True).start()
-            self._started += 1
-        self._busy += 1
-        self._work.put((future, contextvars.copy_context().run, function, arguments))
+        with self._lock:
+            self._rouse()
+            self._work.append((future, contextvars.copy_context().run, function, arguments))
         return cast("T", await future)
 
     def close(self) -> None:
-        for _ in range(self._started):
-            self._work.put(None)
-        self._started = self._busy = 0
+        with self._lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().release()
+
+    def _rouse(self) -> None:
+        """Have a thread look for work, as soon as the lock is free that is held here. Raises `RuntimeError` where there can be none."""
+        if self._looking:
+            return
+        if self._idle:
+            self._idle.pop().release()
+        elif self._started < self._most:
+            try:
+                threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True).start()
+            except RuntimeError as error:  # the system has no more of them
+                if not self._started:
+                    raise
+                log.warning("%s: the work of %d threads is left to %d: %s", self._name, self._most, self._started, error)
+                return
+            self._started += 1
+        else:
+            return  # all of them are at work, and look when they are done
+        self._looking = True
 
     # ---- in a thread
 
     def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            future, run, function, arguments = work
+        roused = True
+        pause = threading.Lock()
+        pause.acquire()
+        while True:
+            with self._lock:
+                if roused:
+                    self._looking = roused = False
+                if self._work:
+                    future, run, function, arguments = self._work.popleft()
+                    if self._work:
+                        self._rouse()
+                elif self._closed:
+                    return
+                else:
+                    self._idle.append(pause)
+                    roused = True
+            if roused:
+                pause.acquire()
+                continue
             result: Any = None
             failure: BaseException | None = None
             try:
@@ -68,7 +114,7 @@ class Threads:
                 self._told = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(self._deliver)
-            del work, future, run, function, arguments, result, failure  # nothing of it is kept alive while the thread waits
+            del future, run, function, arguments, result, failure  # nothing of it is kept alive while the thread waits
 
     # ---- in the loop
 
@@ -76,7 +122,6 @@ class Threads:
         self._told = False
         while self._done:
             future, result, failure = self._done.popleft()
-            self._busy -= 1
             if future.done():
                 continue
             if failure is None:

@@ -1,0 +1,116 @@
+"""Threads for one event loop: as many at a time as are needed, none more than allowed, and no work left lying."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from support import eventually_async
+
+from smith_sdk._core.threads import Threads
+
+MOST = 4
+
+
+def named() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("here-")]
+
+
+@contextlib.asynccontextmanager
+async def here() -> AsyncIterator[Threads]:
+    """Some threads, which are gone in the end."""
+    threads = Threads("here", MOST)
+    try:
+        yield threads
+    finally:
+        threads.close()
+        await eventually_async(lambda: not named())
+
+
+async def test_as_much_runs_at_once_as_is_allowed() -> None:
+    async with here() as threads:
+        for _ in range(50):  # threads that are new, and threads that have waited
+            together = threading.Barrier(MOST)
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(threads.run(together.wait, 5) for _ in range(MOST)))
+        assert len(named()) == MOST
+
+
+async def test_short_work_beside_work_that_waits() -> None:
+    """One thread is held up after the other: what is short goes on as long as one is free, and all of it in the end."""
+    async with here() as threads:
+        go_on = [threading.Event() for _ in range(MOST)]
+        held: list[asyncio.Future[bool]] = []
+        for event in go_on[:-1]:
+            held.append(asyncio.ensure_future(threads.run(event.wait, 10)))
+            async with asyncio.timeout(5):
+                assert await asyncio.gather(*(threads.run(pow, 2, n) for n in range(100))) == [2**n for n in range(100)]
+        held.append(asyncio.ensure_future(threads.run(go_on[-1].wait, 10)))
+        waiting = asyncio.ensure_future(threads.run(pow, 2, 3))
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
+        go_on[1].set()
+        async with asyncio.timeout(5):
+            assert await waiting == 8
+            for event in go_on:
+                event.set()
+            assert await asyncio.gather(*held) == [True] * MOST
+        assert len(named()) == MOST
+
+
+async def test_no_more_threads_than_are_needed() -> None:
+    async with here() as threads:
+        for n in range(200):
+            assert await threads.run(pow, n, 2) == n * n
+        assert len(named()) <= 2  # who has told of a result may have yet to wait for more
+
+
+async def test_what_is_cancelled_goes_on_and_holds_nobody_up() -> None:
+    async with here() as threads:
+        ended = threading.Event()
+
+        def slow() -> None:
+            time.sleep(0.05)
+            ended.set()
+
+        running = asyncio.ensure_future(threads.run(slow))
+        await asyncio.sleep(0)
+        running.cancel()
+        assert await threads.run(pow, 2, 3) == 8
+        await eventually_async(ended.is_set)
+
+
+async def test_errors_are_the_callers() -> None:
+    async with here() as threads:
+        with pytest.raises(ZeroDivisionError):
+            await threads.run(divmod, 1, 0)
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await threads.run(next, iter(()))
+        assert await threads.run(pow, 2, 3) == 8
+
+
+async def test_a_system_that_has_no_more_threads(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async with here() as threads:
+        start, left = threading.Thread.start, 0
+
+        def scarce(thread: threading.Thread) -> None:
+            nonlocal left
+            if left == 0:
+                raise RuntimeError("can't start new thread")
+            left -= 1
+            start(thread)
+
+        monkeypatch.setattr(threading.Thread, "start", scarce)
+        done: list[int] = []
+        with pytest.raises(RuntimeError, match="can't start"):
+            await threads.run(done.append, 0)
+        left = 2
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(threads.run(lambda n: (time.sleep(0.01), done.append(n)), n) for n in range(1, 9)))
+        assert sorted(done) == list(range(1, 9))  # what was refused did not run
+        assert len(named()) == 2
+        assert "left to 2" in caplog.text
