@@ -365,7 +365,8 @@ class Worker(Generic[MessageT, SubjectT]):
                 else:
                     await message.ack()
             self._succeeded += 1
-            await self._outlived()
+            if self._trial is not None:
+                await self._outlived()
 
     async def _again(self, message: Message[Any, Any], delay: float | None) -> None:
         await self._outlived()
