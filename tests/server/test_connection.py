@@ -21,6 +21,7 @@ from chaos.proxy import Direction, Proxy, hold_port, port_of
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
+from smith_sdk._core.connection import RawMessage
 from smith_sdk.errors import (
     AuthenticationError,
     BusClosed,
@@ -115,6 +116,41 @@ async def test_who_stops_listening_hears_no_more(nats_url: str) -> None:
     await bus.connect()
     await bus.close()
     assert await follow(changes) == []
+
+
+# ---- what comes
+
+
+async def test_callbacks_are_called_in_the_order_of_the_wire_whatever_they_belong_to(nats_url: str) -> None:
+    """nats-py has a queue for each subscription, which would let one overtake another, and the answer to a barrier both."""
+    async with AsyncSmithBus(nats_url) as bus:
+        connection, came = bus._session.connection, list[str]()
+        inboxes = [connection.new_inbox() for _ in range(3)]
+        for inbox in inboxes:
+            await connection.subscribe(inbox, lambda message: came.append(message.data.decode()))
+        sent = [str(number) for number in range(3000)]
+        for number in sent:
+            await connection.publish(inboxes[int(number) % 3], number.encode())
+        await request(bus)
+        assert came == sent
+
+
+async def test_a_callback_that_fails_is_told_and_stops_nobody(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncSmithBus(nats_url) as bus:
+        connection, came = bus._session.connection, list[bytes]()
+
+        def take(message: RawMessage) -> None:
+            came.append(message.data)
+            raise KeyError(message.subject)
+
+        inbox = connection.new_inbox()
+        await connection.subscribe(inbox, take)
+        for data in (b"1", b"2"):
+            await connection.publish(inbox, data)
+        await request(bus)
+        assert came == [b"1", b"2"]
+        assert caplog.text.count("a callback failed: KeyError") == 2
+        assert bus.state == "connected"
 
 
 # ---- links that die without a word
