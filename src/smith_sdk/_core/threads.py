@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
-
-log: Final = logging.getLogger("smith_sdk.worker")
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -23,19 +20,19 @@ _Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple
 
 
 class Threads:
-    """Up to `most` threads for one event loop, each started when it is first needed. `close` lets them end with what they do.
+    """`count` threads for one event loop. `close` lets them end with what they do.
 
-    One thread at a time is roused to look for work, and rouses the next when it leaves some: short work is done by a thread that is
-    awake anyway, while others have their turn as soon as it waits. Python's own queues may switch threads for every piece.
+    One at a time is roused to look for work, and rouses the next when it leaves some: short work is done by a thread that is awake
+    anyway, while others have their turn as soon as it waits. Python's own queues may switch threads for every piece.
+
+    All are started at once: where the system has no more, that shows now, and Python 3.12 starts none once the main thread has ended.
+    Raises `RuntimeError` where they cannot be.
     """
 
-    def __init__(self, name: str, most: int) -> None:
-        self._name = name
-        self._most = most
+    def __init__(self, name: str, count: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._work: deque[_Work] = deque()
-        self._started = 0
         self._idle: list[threading.Lock] = []
         """One for each thread that waits, until it is released."""
         self._looking = False
@@ -44,13 +41,19 @@ class Threads:
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._told = False
         """Whether the loop is going to look at what is done."""
+        try:
+            for number in range(count):
+                threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True).start()
+        except RuntimeError:
+            self.close()
+            raise
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         """What `function(*arguments)` returns or raises in a thread, in a copy of this context. Cancelled, it goes on all the same."""
         future = self._loop.create_future()
         with self._lock:
-            self._rouse()
             self._work.append((future, contextvars.copy_context().run, function, arguments))
+            self._rouse()
         return cast("T", await future)
 
     def close(self) -> None:
@@ -60,28 +63,15 @@ class Threads:
                 self._idle.pop().release()
 
     def _rouse(self) -> None:
-        """Have a thread look for work, as soon as the lock is free that is held here. Raises `RuntimeError` where there can be none."""
-        if self._looking:
-            return
-        if self._idle:
+        """Have a thread look for work as soon as the lock is free, which is held here. Those at work look when they are done."""
+        if self._idle and not self._looking:
             self._idle.pop().release()
-        elif self._started < self._most:
-            try:
-                threading.Thread(target=self._serve, name=f"{self._name}-{self._started}", daemon=True).start()
-            except RuntimeError as error:  # the system has no more of them
-                if not self._started:
-                    raise
-                log.warning("%s: the work of %d threads is left to %d: %s", self._name, self._most, self._started, error)
-                return
-            self._started += 1
-        else:
-            return  # all of them are at work, and look when they are done
-        self._looking = True
+            self._looking = True
 
     # ---- in a thread
 
     def _serve(self) -> None:
-        roused = True
+        roused = False
         pause = threading.Lock()
         pause.acquire()
         while True:

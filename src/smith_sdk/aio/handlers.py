@@ -86,6 +86,8 @@ class Handlers:
         self._by_kind: dict[type, _Running] = {}
         self._functions: list[Callable[[Any], Any]] = []
         self._threads: Threads | None = None
+        self.needs_threads = False
+        """To be known before they are opened: whether there will be `in_thread`."""
         self._children: SimpleQueue[Child] = SimpleQueue()
         """Those that are idle: a thread takes one for each call."""
         self._alive: set[Child] = set()
@@ -120,7 +122,7 @@ class Handlers:
             if self._middleware:
                 function = partial(self._around, function, True)
             return partial(_fresh, function if self._timeout is None else partial(self._in_time, function))
-        self.cancellable = False
+        self.cancellable, self.needs_threads = False, True
         if self._processes:
             self._functions.append(function)
             return partial(self._run_plain, len(self._functions) - 1)
@@ -134,8 +136,13 @@ class Handlers:
     # ---- running
 
     async def open(self) -> None:
-        """Start threads, and processes. Raises `OptionsError` for a handler that no process can have, `HandlerProcessDied`."""
-        self._threads = Threads(f"smith-{self._name}", self._slots)
+        """Start threads, and processes, where they are needed.
+
+        Raises `OptionsError` for a handler that no process can have, `HandlerProcessDied`, `RuntimeError` where the system has no more
+        threads.
+        """
+        if self.needs_threads:
+            self._threads = Threads(f"smith-{self._name}", self._slots)
         if self._processes:
             for function in self._functions:
                 _require_portable(self._name, function)

@@ -221,6 +221,7 @@ class Admission:
         self._executor_id = ExecutorId(executor_id)
         self._worker = Worker(bus, consumers.admission, concurrency=concurrency)
         self._worker.handler(self._admit)
+        self._worker._handlers.needs_threads = not self._is_async
         self._worker._on_undecodable = self._undecodable
 
     async def run(self) -> None:
