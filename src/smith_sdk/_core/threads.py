@@ -75,21 +75,23 @@ class Threads:
         pause = threading.Lock()
         pause.acquire()
         while True:
+            work = None
             with self._lock:
                 if roused:
                     self._looking = roused = False
                 if self._work:
-                    future, run, function, arguments = self._work.popleft()
+                    work = self._work.popleft()
                     if self._work:
                         self._rouse()
                 elif self._closed:
                     return
                 else:
                     self._idle.append(pause)
-                    roused = True
-            if roused:
+            if work is None:
                 pause.acquire()
+                roused = True
                 continue
+            future, run, function, arguments = work
             result: Any = None
             failure: BaseException | None = None
             try:
@@ -104,7 +106,7 @@ class Threads:
                 self._told = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(self._deliver)
-            del future, run, function, arguments, result, failure  # nothing of it is kept alive while the thread waits
+            del work, future, run, function, arguments, result, failure  # nothing of it is kept alive while the thread waits
 
     # ---- in the loop
 
