@@ -470,8 +470,7 @@ class Connection(Supervisor[_Client]):
     ) -> Subscription:
         """Call `callback`, which must return at once, for every message on `subject`, on this link and those after it.
 
-        `on_error` hears of `PermissionDenied`. Raises `OptionsError` where `subject` is none, `BusClosed` or what
-        closed it.
+        `on_error` hears of `PermissionDenied`. Raises `OptionsError` where `subject` is none, `BusClosed` or what closed it.
         """
         _require_subject(subject)
         self._require_open()
