@@ -289,3 +289,27 @@ async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCa
         for timeout in (0.001, 0.01, 0.1):
             assert await bus.consumer(spec).fetch(1, timeout) == []
     assert caplog.text == ""
+
+
+async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_again() -> None:
+    """While the loop leaves its inbox it asks for nothing; nobody else would, once it has another."""
+    async with AsyncSmithBus.embedded() as bus:
+        await put_bytes(bus, *[1] * 9)
+        loop = pull(bus, beyond=10, refill_at=9)
+        await loop.start()
+        try:
+            async with asyncio.timeout(5):
+                first = [await loop.next() for _ in range(9)]
+                giving_back = asyncio.ensure_future(loop._unload())
+                await eventually_async(lambda: loop._subscription is None, interval=0)
+                for message in first:
+                    assert message is not None
+                    await bus._session.connection.publish(message.reply, ACK)
+                loop.done(9)
+                await giving_back
+                await bus._session.publish(str(raw.of(read_intent())), b"x", stream=spec.stream, msg_id="late")
+                late = await loop.next()
+                assert late is not None
+                assert late.data == b"x"
+        finally:
+            await loop.stop()

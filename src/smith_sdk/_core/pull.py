@@ -450,6 +450,8 @@ class PullLoop(Listener):
                 await self._listen()
             except BusClosed as error:
                 self._end(error)
+                return
+        self._refill_if_low()  # slots that became free meanwhile could not ask
 
     async def leave(self) -> None:
         """Ask for no more. When it returns, all that the server has sent is here. Safe to repeat."""
