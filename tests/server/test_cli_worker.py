@@ -429,6 +429,7 @@ def test_reload_starts_anew_with_what_has_changed_and_drains_first(
     words.write_text("WORD = 'new'\n")  # as long as before, and perhaps in the same second
     eventually(lambda: run.logged(r"words\.py has changed: starting anew"))
     let_go(tmp_path)
+    eventually(lambda: run.count("at work") == 2, LONG)  # until then the old one may still read
     put(bus, "b")
     eventually(lambda: run.said("new"), LONG)
     assert [words[1] for words in run.said("old")] == ["a"]
