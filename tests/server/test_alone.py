@@ -60,17 +60,19 @@ async def give_back(bus: AsyncSmithBus, times: int) -> None:
 async def settled(bus: AsyncSmithBus) -> bool:
     info = await bus.consumer(spec).info()
     stored = {one.name: one.messages for one in await bus.streams.info()}
-    return stored[spec.stream] == info.num_pending == info.num_ack_pending == 0
+    assert stored[spec.stream] == info.num_pending == info.num_ack_pending == 0, f"{stored[spec.stream]} stored, {info}"
+    return True
 
 
 # ---- a process that dies
 
 EXECUTOR = """
-    import asyncio, os, signal, sys
+    import asyncio, logging, os, signal, sys
     import msgspec
     from smith_sdk import AsyncSmithBus, RetryPolicy, Worker, consumers
     from smith_sdk.topology import CONTRACT
 
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s: %(message)s")
     url, log = sys.argv[1:]
     spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
