@@ -119,6 +119,44 @@ async def test_bytes_bound_the_window_as_messages_do(make_server: Any) -> None:
         assert (len(acks), most) == (20, 3)
 
 
+async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        link = bus._session.connection._link
+        assert link is not None
+        intents = [read_intent(str(number)) for number in range(3)]
+        futures, unsent = [], []
+        for intent in intents:
+            futures.append(await bus.submit(raw.of(intent), intent))
+            unsent.append(link.unsent)
+        assert unsent[0] == 0 < unsent[1] < unsent[2]
+        assert [ack.seq for ack in await asyncio.wait_for(asyncio.gather(*futures), 10)] == [1, 2, 3]
+
+
+async def test_what_goes_alone_waits_where_the_socket_has_no_room(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        link = bus._session.connection._link
+        assert link is not None
+        assert link._socket is not None
+        halt(server.pid)
+        try:
+            sent = 0
+            while not link._pending and sent < 200:
+                intent = read_intent("x" * 200_000)
+                with pytest.raises(PublishUnconfirmed):  # so that the next one is alone, too
+                    await bus.publish(raw.of(intent), intent, timeout=0.01)
+                sent += 1
+            assert 0 < link._socket.get_write_buffer_size() < 1_000_000
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+
+        async def all_stored() -> bool:
+            return await stored(bus) == sent
+
+        await eventually_async(all_stored)
+
+
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -209,7 +209,8 @@ class AckWindow(Listener):
         if resend_at < self._due:
             self._due = resend_at
         try:
-            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.block)
+            alone = len(self._pending) == 1  # as in Nagle's algorithm (RFC 896): what has company is sent with it
+            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.block, alone)
         except Exception as error:
             meaning = self._connection.meaning(error, entry.subject)
             if not isinstance(meaning, ConnectionLost):  # on_reconnect sends those
