@@ -307,7 +307,8 @@ class AsyncSmithBus:
         that was restarted remembers the ids of what it still stores: of a work queue, not those of what was done meanwhile.
 
         Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
-        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
+        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for
+        a header name that is none.
         """
         return await publish(self._session, subject, payload, msg_id, headers, timeout, retry)
 

@@ -169,7 +169,8 @@ class Worker(Generic[MessageT, SubjectT]):
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`; with
-        `processes` also `HandlerProcessDied` where they do not come up. Cancelled, it gives back what it holds at once.
+        `processes` also `HandlerProcessDied` where they do not come up, with plain handlers `RuntimeError` where the system has no more
+        threads. Cancelled, it gives back what it holds at once.
         """
         if not self._handlers:
             raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")

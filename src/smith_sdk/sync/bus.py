@@ -175,7 +175,8 @@ class SmithBus(BlockingBus):
         that was restarted remembers the ids of what it still stores: of a work queue, not those of what was done meanwhile.
 
         Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
-        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`.
+        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for
+        a header name that is none.
         """
         found: PubAck = self._portal.call(
             self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry

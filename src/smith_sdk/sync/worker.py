@@ -105,7 +105,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`; with
-        `processes` also `HandlerProcessDied` where they do not come up. Cancelled, it gives back what it holds at once.
+        `processes` also `HandlerProcessDied` where they do not come up, with plain handlers `RuntimeError` where the system has no more
+        threads. Cancelled, it gives back what it holds at once.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 
