@@ -165,8 +165,8 @@ class _Client(Client):
         if len(data) + len(block) > self._max_payload:
             raise nats.errors.MaxPayloadError
         await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
-        if at_once and (socket := self._socket) is not None and not socket.get_write_buffer_size():
-            socket.write(b"".join(self._pending))
+        if at_once and self._transport is not None and not self._unwritten:
+            self._transport.write(b"".join(self._pending))
             self._pending, self._pending_data_size = [], 0
         elif self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
@@ -222,9 +222,13 @@ class _Client(Client):
     @property
     def unsent(self) -> int:
         """Bytes that were published and have not left the process."""
-        transport = self._socket
-        buffered = 0 if transport is None else transport.get_write_buffer_size()
-        return buffered + sum(map(len, self._pending))
+        return self._unwritten + sum(map(len, self._pending))
+
+    @property
+    def _unwritten(self) -> int:
+        """Bytes of that which wait for room in the socket."""
+        socket = self._socket
+        return 0 if socket is None else socket.get_write_buffer_size()
 
     @property
     def _socket(self) -> asyncio.WriteTransport | None:
