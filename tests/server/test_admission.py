@@ -170,13 +170,14 @@ async def test_an_unknown_subject_is_a_dead_letter() -> None:
         assert (letter.payload, letter.subject) == (b"{}", "smith.intents.raw.mind.read.v9")
 
 
-async def test_a_subject_and_headers_that_are_no_text_stop_nobody(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", [b"f\xffs.read.v1", b"fs.read.v1\x0b2", b"fs.read.v1\x0c"])
+async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The server takes any bytes for them, from whoever may publish."""
     async with AsyncSmithBus.embedded() as bus:
         reader, writer = await asyncio.open_connection(*bus.url.removeprefix("nats://").split(":"))
         block, intent = b"NATS/1.0\r\na b: c\r\nX\xff: \xfe\r\n: z\r\n\r\n", msgspec.json.encode(read_intent())
         sizes = b"%d %d" % (len(block), len(block) + len(intent))
-        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\nPUB smith.intents.raw.f\xffs.read.v1 2\r\n{}\r\n')
+        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\nPUB smith.intents.raw.' + name + b" 2\r\n{}\r\n")
         writer.write(b"HPUB smith.intents.raw.fs.read.v1 " + sizes + b"\r\n" + block + intent + b"\r\nPING\r\n")
         async with asyncio.timeout(5):
             await reader.readuntil(b"PONG\r\n")
@@ -184,7 +185,8 @@ async def test_a_subject_and_headers_that_are_no_text_stop_nobody(caplog: pytest
         async with admitting(bus, lambda intent: Allow()):
             await eventually_async(lambda: decided(bus))
         (letter,) = await bus.dead_letters.list()
-        assert (letter.payload, letter.subject, letter.error_type) == (b"{}", r"smith.intents.raw.f\xffs.read.v1", "InvalidToken")
+        where = "smith.intents.raw." + name.decode(errors="backslashreplace")
+        assert (letter.payload, letter.subject, letter.error_type) == (b"{}", where, "InvalidToken")
         assert (await counts(bus))["ATOMS_VETTED"] == 1
     assert "lost" not in caplog.text
 

@@ -220,6 +220,29 @@ async def test_a_late_answer_ends_the_degraded_state(make_server: Any) -> None:
             await request(bus)
 
 
+async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> None:
+    """To the server a vertical tab is a letter; to who divides by it, what follows is the number of another subscription."""
+    async with AsyncSmithBus(nats_url) as bus:
+        seen, elsewhere = [], []
+        connection = bus._session.connection
+        others = [await connection.subscribe(connection.new_inbox(), elsewhere.append) for _ in range(3)]
+        events = await connection.subscribe("smith.events.>", lambda message: seen.append(message.subject))
+        await bus._session.replies.barrier(timeout=5)
+        link = connection._link
+        assert link is not None
+        _, writer = await asyncio.open_connection(*nats_url.removeprefix("nats://").split(":"))
+        writer.write(b'CONNECT {"verbose":false}\r\n')
+        for sid in range(link._sid + 1):
+            writer.write(b"PUB smith.events.x\x0b%d 2\r\n{}\r\n" % sid)
+        await eventually_async(lambda: len(seen) == link._sid + 1)
+        assert seen == [f"smith.events.x\x0b{sid}" for sid in range(link._sid + 1)]
+        assert elsewhere == []
+        assert connection._link is link
+        writer.close()
+        for one in (events, *others):
+            await one.unsubscribe()
+
+
 async def test_a_link_on_which_nonsense_comes_is_replaced(port: int, caplog: pytest.LogCaptureFixture) -> None:
     """A peer that is no nats-server any more after the handshake, the first time."""
     links = ended = 0

@@ -19,7 +19,6 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.protocol.command import hpub_cmd, pub_cmd
-from nats.protocol.parser import Parser
 
 from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SmithError
 from ..options import Auth, Backoff
@@ -27,6 +26,7 @@ from .credentials import sign_in
 from .headers import read as read_headers
 from .servers import Server
 from .supervisor import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
+from .wire import Parser
 
 __all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription"]
 
@@ -110,7 +110,7 @@ class Subscription:
 
 
 class _Parser(Parser):
-    """nats-py's parser. What it cannot read ends the link; left to itself, it would end the read loop and keep the link."""
+    """What it cannot read ends the link: nats-py's read loop knows one error for that, and would end by any other and keep the link."""
 
     async def parse(self, data: bytes = b"") -> None:
         try:
@@ -134,7 +134,7 @@ class _Client(Client):
         self.server = server
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_lame = False
-        self._ps = _Parser(self)
+        self._ps: Any = _Parser(self)  # nats-py thinks of its own
         self._tls_only = tls_only
         self._pings: set[asyncio.Future[None]] = set()
 

@@ -43,5 +43,5 @@ def read(block: bytes) -> dict[str, str]:
     for line in lines:
         name, colon, value = line.partition(":")
         if colon and len(name.split()) == 1:
-            found[name.strip()] = value.strip()
+            found[name.strip()] = value.strip(" \t")
     return found
