@@ -10,10 +10,10 @@ from smith_sdk._core import headers
 from smith_sdk.errors import OptionsError
 
 NAMES = st.text(st.sampled_from("abzAZ09!#$%&'*+-.^_`|~"), min_size=1, max_size=12)
-VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")).map(str.strip)
+VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n")).map(lambda text: text.strip(" \t"))
 
 
-@given(msg_id=VALUES, more=st.dictionaries(NAMES, VALUES))
+@given(msg_id=VALUES.filter(str.strip), more=st.dictionaries(NAMES, VALUES))
 def test_what_is_written_is_read_again(msg_id: str, more: dict[str, str]) -> None:
     assert headers.read(headers.write(msg_id, more)) == {**more, headers.MSG_ID: msg_id}
 
@@ -46,6 +46,12 @@ def test_a_name_that_is_none_is_refused_by_name(name: str) -> None:
     with pytest.raises(OptionsError, match="a name is") as caught:
         headers.write("m", {name: "v"})
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("msg_id", ["", " ", "\n", "\u2003"])
+def test_an_id_that_is_none_is_refused(msg_id: str) -> None:
+    with pytest.raises(OptionsError, match="msg_id="):
+        headers.write(msg_id)
 
 
 @pytest.mark.parametrize("value", ["a\r\nNats-Rollup: all\r\n\r\nb", "a\rb", "a\nb", "a\r\n\r\n"])

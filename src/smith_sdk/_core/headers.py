@@ -15,6 +15,8 @@ NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     """A block with the id of a message and its `headers`. A line end in a value becomes a space. Raises `OptionsError`."""
+    if not msg_id or msg_id.isspace():  # the server would take it for none, and store what is sent again
+        raise OptionsError(f"msg_id={msg_id!r}: an id is needed, or None for one that is made")
     text = f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n"
     for name, value in headers.items() if headers else ():
         if not NAME.fullmatch(name):
