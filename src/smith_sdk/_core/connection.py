@@ -158,18 +158,30 @@ class _Client(Client):
     async def send(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
         """nats-py's `publish` for what needs no more checks, with its headers as the block that they are on the wire.
 
-        What goes `at_once` does not wait for the turn of nats-py's flusher, unless the socket has no room.
+        What goes `at_once` does not wait for the turn of nats-py's flusher, where the socket has room.
         """
         if not self.is_connected:
             raise nats.errors.ConnectionClosedError
         if len(data) + len(block) > self._max_payload:
             raise nats.errors.MaxPayloadError
         await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
-        if at_once and self._transport is not None and not self._unwritten:
+        if at_once and self._transport is not None and self._has_room:
             self._transport.write(b"".join(self._pending))
             self._pending, self._pending_data_size = [], 0
         elif self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        # nats-py waits here for room as well, but lets nobody cancel it meanwhile.
+        if priority:
+            self._pending.insert(0, cmd)
+        else:
+            self._pending.append(cmd)
+        self._pending_data_size += len(cmd)
+        if self._pending_data_size > self._max_pending_size and self.is_connected and self._flush_queue is not None:
+            written = asyncio.get_running_loop().create_future()
+            self._flush_queue.put_nowait(written)
+            await asyncio.wait((written,), timeout=_FLUSH)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
@@ -222,13 +234,14 @@ class _Client(Client):
     @property
     def unsent(self) -> int:
         """Bytes that were published and have not left the process."""
-        return self._unwritten + sum(map(len, self._pending))
+        socket = self._socket
+        return (0 if socket is None else socket.get_write_buffer_size()) + sum(map(len, self._pending))
 
     @property
-    def _unwritten(self) -> int:
-        """Bytes of that which wait for room in the socket."""
+    def _has_room(self) -> bool:
+        """Whether the socket takes more just now. One that was cut off is closed before nats-py hears of it."""
         socket = self._socket
-        return 0 if socket is None else socket.get_write_buffer_size()
+        return socket is not None and not socket.is_closing() and not socket.get_write_buffer_size()
 
     @property
     def _socket(self) -> asyncio.WriteTransport | None:
