@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from buses import Face, read_intent
+from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, subjects
+from smith_sdk._core.headers import MSG_ID
 from smith_sdk.errors import PublishUnconfirmed
 from smith_sdk.server import EmbeddedServer
 from smith_sdk.topology import CONTRACT
@@ -119,6 +123,97 @@ async def test_bytes_bound_the_window_as_messages_do(make_server: Any) -> None:
         assert (len(acks), most) == (20, 3)
 
 
+async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
+    make_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url, max_pending_bytes=1_600_000) as bus:
+        await bus.streams.apply(profile="dev")
+        window = bus._session.window
+        large = [read_intent("x" * 550_000) for _ in range(4)]
+        small = [read_intent() for _ in range(2)]
+        halt(server.pid)
+        try:
+            under_way = [await bus.submit(raw.of(one), one, timeout=20) for one in (*large[:2], *small)]
+            waiting = [asyncio.ensure_future(bus.submit(raw.of(one), one, timeout=1)) for one in large[2:]]
+            await eventually_async(lambda: len(window._room) == 2)
+            turns = 0
+            wake = window._wake
+
+            def count() -> None:
+                nonlocal turns
+                turns += 1
+                wake()
+
+            monkeypatch.setattr(window, "_wake", count)
+            wake()  # as by an ack: there is room, but too little
+            began = time.monotonic()
+            for one in waiting:
+                with pytest.raises(PublishUnconfirmed, match="no room") as caught:
+                    await asyncio.wait_for(one, 5)
+                assert not caught.value.may_be_stored
+            assert time.monotonic() - began < 3
+            assert turns == 0
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        assert [ack.duplicate for ack in await asyncio.wait_for(asyncio.gather(*under_way), 20)] == [False] * 4
+
+
+async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        link = bus._session.connection._link
+        assert link is not None
+
+        async def publish() -> None:
+            intent = read_intent("x" * 900_000)
+            await bus.publish(raw.of(intent), intent, timeout=20)
+
+        halt(server.pid)
+        try:
+            under_way: list[asyncio.Task[None]] = []
+            while link._pending_data_size < link._max_pending_size:
+                under_way.append(asyncio.create_task(publish()))
+                await asyncio.sleep(0)
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await publish()
+            late = asyncio.create_task(publish())
+            await asyncio.sleep(0)
+            late.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await late
+            assert time.monotonic() - began < 0.45
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await asyncio.wait_for(asyncio.gather(*under_way), 20)
+
+
+async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url) as bus:
+            await other.streams.apply(profile="dev")
+            copies: Counter[str] = Counter()
+            sub = await other._session.connection.subscribe(
+                "smith.intents.raw.>", lambda one: copies.update([one.headers[MSG_ID]])
+            )
+            await other._session.replies.barrier(timeout=5)
+            proxy.cut()
+            await eventually_async(lambda: bus.state == "reconnecting")
+            intents = [read_intent("x" * 500_000) for _ in range(24)]
+            futures = [await bus.submit(raw.of(one), one, retry=False, timeout=30) for one in intents]
+            proxy.delay(0.01)
+            proxy.restore()
+            acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
+            assert len({ack.seq for ack in acks}) == 24
+            await other._session.replies.barrier(timeout=5)
+            assert sorted(copies.values()) == [1] * 24
+            await sub.unsubscribe()
+
+
 async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it() -> None:
     async with AsyncSmithBus.embedded() as bus:
         link = bus._session.connection._link
@@ -146,7 +241,8 @@ async def test_what_goes_alone_waits_where_the_socket_has_no_room(make_server: A
                 with pytest.raises(PublishUnconfirmed):  # so that the next one is alone, too
                     await bus.publish(raw.of(intent), intent, timeout=0.01)
                 sent += 1
-            assert 0 < link._unwritten < 1_000_000
+            assert not link._has_room
+            assert link.unsent < 1_000_000
         finally:
             os.kill(server.pid, signal.SIGCONT)
 

@@ -108,6 +108,7 @@ class AckWindow(Listener):
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._max_payload = 0
+        self._resending = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._examined: set[str] = set()
         self._connected = False
@@ -158,7 +159,7 @@ class AckWindow(Listener):
                 msg_id=msg_id,
             )
         if self._room or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
-            await self._wait_for_room(size, timeout, subject, msg_id)
+            await self._wait_for_room(size, deadline, timeout, subject, msg_id)
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
         loop = asyncio.get_running_loop()
@@ -169,31 +170,38 @@ class AckWindow(Listener):
             self._due = deadline
         if self._timer is None:
             self._timer = loop.call_later(_TICK, self._tick)
-        await self._send(token, entry, now)
-        if not token % _BREATH:
-            await asyncio.sleep(0)
+        try:
+            await self._send(token, entry, now)
+            if not token % _BREATH:
+                await asyncio.sleep(0)
+        except BaseException:  # nobody will ask what became of it
+            future.cancel()
+            raise
         return future
 
-    async def _wait_for_room(self, size: int, timeout: float, subject: str, msg_id: str) -> None:
+    async def _wait_for_room(self, size: int, deadline: float, timeout: float, subject: str, msg_id: str) -> None:
+        wait = self._room.append
         while len(self._pending) >= self._max_messages or (self._pending and self._bytes + size > self._max_bytes):
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room.append(room)
+            wait(room)
+            wait = self._room.appendleft  # whose turn it was and who has found too little stays first
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     await room
-            except TimeoutError:
-                raise PublishUnconfirmed(
-                    f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
-                    f"is the stream's server up?",
-                    may_be_stored=False,
-                    subject=subject,
-                    msg_id=msg_id,
-                ) from None
-            finally:
+            except BaseException as error:
                 if room in self._room:
                     self._room.remove(room)
                 elif self._closed is None:
-                    self._wake()
+                    self._wake()  # it was this one's turn, and it will not take it
+                if isinstance(error, TimeoutError):
+                    raise PublishUnconfirmed(
+                        f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
+                        f"is the stream's server up?",
+                        may_be_stored=False,
+                        subject=subject,
+                        msg_id=msg_id,
+                    ) from None
+                raise
             if self._closed is not None:
                 raise self._closed
 
@@ -364,15 +372,24 @@ class AckWindow(Listener):
                 late.append(token)
             else:
                 self._due = min(self._due, entry.deadline, entry.resend_at)
-        if late:
+        if late and not self._resending:
+            self._resending = True
             self._spawn(self._resend(late))
 
     async def _resend(self, tokens: list[int]) -> None:
-        now = time.monotonic()
-        for token in tokens:
-            entry = self._pending.get(token)
-            if entry is not None:
+        """Send what is late, one after the other; what there is no room for just now waits, and things change meanwhile."""
+        try:
+            for token in tokens:
+                entry, now = self._pending.get(token), time.monotonic()
+                if entry is None or entry.future.done() or now < entry.resend_at:
+                    continue
+                if entry.attempts and now >= entry.retry_until:
+                    entry.resend_at = inf
+                    continue
                 await self._send(token, entry, now)
+        finally:
+            self._resending = False
+            self._due = 0.0  # others may have become late
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -389,8 +406,9 @@ class AckWindow(Listener):
         for token, entry in tuple(self._pending.items()):
             if entry.attempts and now >= entry.retry_until:
                 self._unconfirmed(token, entry, "the connection was lost, and it may not be sent again")
-        if self._pending:
-            self._spawn(self._resend(list(self._pending)))
+            else:
+                entry.resend_at = 0.0
+        self._look()
 
     def on_refused(self, subject: str) -> None:
         for token, entry in tuple(self._pending.items()):
