@@ -18,7 +18,7 @@ import pytest
 from buses import Face, health, log_entry, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
-from support import eventually_async
+from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
 from smith_sdk._core.connection import RawMessage
@@ -619,6 +619,29 @@ async def test_closing_keeps_to_its_timeout_and_says_what_was_not_sent(
         if fault == "stall":
             assert "bytes were never sent" in caplog.text
     await eventually_async(lambda: not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], 2)
+
+
+async def test_closing_that_is_cancelled_leaves_nothing_open(make_server: Any) -> None:
+    server = make_server()
+    bus = AsyncSmithBus(server.url)
+    await bus.connect()
+    changes, link = bus.states(), bus._session.connection._link
+    assert link is not None
+    halt(server.pid)
+    try:
+        closing = asyncio.ensure_future(bus.close(timeout=0.5))
+        await eventually_async(lambda: bus.state == "closed")
+        assert link.is_connected  # it waits for the server's last word
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert not link.is_connected
+        async with asyncio.timeout(2):
+            assert [change.state async for change in changes] == ["closed"]
+        await bus.close()
+        await eventually_async(lambda: asyncio.all_tasks() == {asyncio.current_task()}, 2)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
 
 
 async def test_closing_flushes_a_slow_link(make_server: Any) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from buses import Face, health, read_intent
 from support import eventually_async, halt
 
@@ -231,3 +233,25 @@ async def test_a_restarted_server_knows_the_ids_of_what_it_still_stores(make_ser
         await asyncio.to_thread(server.start)
         assert (await bus.publish(raw.of(waiting), waiting, timeout=20)).duplicate
         assert not (await bus.publish(raw.of(done), done)).duplicate
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_what_is_published_just_when_the_link_is_cut_arrives(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Between the end of a socket and the turn in which nats-py hears of it; uvloop's socket takes no more then."""
+
+    async def main() -> None:
+        async with AsyncSmithBus.embedded() as bus:
+            for turns in range(4):
+                link = bus._session.connection._link
+                assert link is not None
+                assert link._socket is not None
+                link._socket.abort()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                intent = read_intent()
+                assert not (await bus.publish(raw.of(intent), intent)).duplicate
+                await eventually_async(lambda: bus.state == "connected")
+            assert await stored(bus, "SDLC_RAW") == 4
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())

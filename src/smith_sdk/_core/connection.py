@@ -320,16 +320,17 @@ class Connection(Supervisor[_Client]):
         for task in working:
             task.cancel()
         client = self._link
-        if client is not None:
-            await self._settle(client, timeout)
+        try:
+            if client is not None:
+                await self._settle(client, timeout)
+            elif self._held:
+                log.warning("closing without a connection: %d messages were never sent", len(self._held))
+        finally:
             self._link = None
-        elif self._held:
-            log.warning("closing without a connection: %d messages were never sent", len(self._held))
-        self._finish(BusClosed("the bus is closed"))
+            self._finish(BusClosed("the bus is closed"))
+            if client is not None:
+                client.discard()
         await asyncio.wait(working, timeout=1.0)
-        if client is not None:
-            client.discard()
-            await asyncio.sleep(0)  # in which the event loop closes the socket
 
     async def _settle(self, client: _Client, timeout: float) -> None:
         settling = asyncio.ensure_future(client.settle())
