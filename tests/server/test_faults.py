@@ -235,6 +235,25 @@ async def test_a_restarted_server_knows_the_ids_of_what_it_still_stores(make_ser
         assert not (await bus.publish(raw.of(done), done)).duplicate
 
 
+async def test_asking_who_is_interested_takes_no_longer_than_the_publish_may(face: Face, tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        async with face.bus(server.url) as bus:
+            await bus.streams.apply(profile="dev")
+            intent = read_intent()
+            where = subjects.intents.vetted.of(intent)
+            halt(server.pid)
+            began = time.monotonic()
+            with pytest.raises(PublishUnconfirmed, match="ATOMS_VETTED") as caught:
+                await bus.publish(where, intent, timeout=0.3)
+            assert time.monotonic() - began < 2
+            assert not caught.value.may_be_stored
+            publishing = asyncio.ensure_future(bus.publish(where, intent, timeout=30))
+            await asyncio.sleep(0)
+            server.kill()  # what was asked is never answered
+            await asyncio.to_thread(server.start)
+            assert not (await asyncio.wait_for(publishing, 30)).duplicate
+
+
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_what_is_published_just_when_the_link_is_cut_arrives(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """Between the end of a socket and the turn in which nats-py hears of it; uvloop's socket takes no more then."""

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from ..contract import Contract, covers
-from ..errors import BusClosed, ConsumerNotFound, JetStreamDisabled, NoInterest, SmithError, StreamNotFound
+from ..errors import (
+    BusClosed,
+    ConnectionLost,
+    ConsumerNotFound,
+    DeadlineExceeded,
+    JetStreamDisabled,
+    NoInterest,
+    PublishUnconfirmed,
+    SmithError,
+    StreamNotFound,
+)
 from .admin import APPLY, Admin
 from .connection import Connection
 from .replies import Replies
 from .window import AckWindow, PubAck
+
+log: Final = logging.getLogger("smith_sdk.publish")
 
 _WINDOW: Final = 120.0
 """Seconds for which a stream remembers message ids unless its declaration says otherwise: nats-server's default."""
@@ -26,6 +39,7 @@ _RETRY_SHARE: Final = 0.75
 _INTEREST_FRESH: Final = 5.0
 _INTEREST_STALE: Final = 0.25
 _INTEREST_KNOWN: Final = 10_000
+_AGAIN: Final = 0.1
 _FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
 """Answers of the server that waiting does not change; whatever else goes wrong while it is asked leaves the question open."""
 
@@ -113,18 +127,28 @@ class Session:
         """
         wait = self.publish_timeout if timeout is None else timeout
         retry_for = self._remembered.get(stream, 0.0) if retry else 0.0
-        sending = self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
-        return self._if_wanted(sending, stream, subject, msg_id) if stream in self._interested else sending
+        if stream is not None and stream in self._interested:
+            return self._submit_if_wanted(subject, data, headers, msg_id, stream, wait, retry_for)
+        return self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
 
-    async def _if_wanted(
-        self, sending: Coroutine[Any, Any, asyncio.Future[PubAck]], stream: str | None, subject: str, msg_id: str
+    async def _submit_if_wanted(
+        self, subject: str, data: bytes, headers: dict[str, str] | None, msg_id: str, stream: str, wait: float, retry_for: float
     ) -> asyncio.Future[PubAck]:
-        try:
-            await self._require_interest(stream or "", subject, msg_id)
-        except BaseException:
-            sending.close()
-            raise
-        return await sending
+        interest = self._interest.get(stream)
+        if interest is None or not interest.fresh or subject not in interest.known:
+            deadline = time.monotonic() + wait
+            try:
+                async with asyncio.timeout(wait):
+                    await self._require_interest(stream, subject, msg_id)
+            except TimeoutError:
+                raise PublishUnconfirmed(
+                    f"{subject} was not sent: the server did not say within {wait:g} s who takes it from interest stream {stream}",
+                    may_be_stored=False,
+                    subject=subject,
+                    msg_id=msg_id,
+                ) from None
+            wait = max(0.0, deadline - time.monotonic())
+        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
 
     async def publish(
         self,
@@ -145,12 +169,9 @@ class Session:
 
     async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
         interest = self._interest.get(stream)
-        if interest is not None and interest.fresh and subject in interest.known:
-            return
         for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
             if interest is None or interest.age > oldest:
-                filters = [filters_of(found["config"]) for found in await self.admin.consumers(stream)]
-                interest = self._interest[stream] = _Interest(tuple(one for some in filters for one in some))
+                interest = self._interest[stream] = _Interest(await self._filters_of(stream))
             if any(covers(pattern, subject) for pattern in interest.filters):
                 if len(interest.known) < _INTEREST_KNOWN:
                     interest.known.add(subject)
@@ -161,6 +182,17 @@ class Session:
             subject=subject,
             msg_id=msg_id,
         )
+
+    async def _filters_of(self, stream: str) -> tuple[str, ...]:
+        """What the consumers of `stream` take. Asked for until there is an answer; the deadline is the caller's."""
+        while True:
+            try:
+                found = await self.admin.consumers(stream)
+            except (ConnectionLost, DeadlineExceeded) as error:
+                log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
+                await asyncio.sleep(_AGAIN)
+            else:
+                return tuple(one for consumer in found for one in filters_of(consumer["config"]))
 
     # ---- why nobody answers
 
