@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from buses import read_intent
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 from support import eventually, eventually_async
 
@@ -34,14 +36,15 @@ async def pulling(bus: AsyncSmithBus) -> bool:
     return (await bus.consumer(spec).info()).num_waiting == 1
 
 
-def arrive_unseen(url: str, until: float = 0.0) -> None:
-    """An intent is published and sent to the pull that stands, while this thread's event loop is held (to `until`, at least)."""
+def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
+    """Intents are published and sent to the pull that stands, while this thread's event loop is held (to `until`, at least)."""
 
     def publish() -> None:
         with SmithBus(url) as bus:
-            intent = read_intent()
-            bus.publish(raw.of(intent), intent)
-            eventually(lambda: bus.consumer(spec).info().num_ack_pending == 1)
+            for _ in range(count):
+                intent = read_intent()
+                bus.publish(raw.of(intent), intent)
+            eventually(lambda: bus.consumer(spec).info().num_ack_pending == count)
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(publish).result()
@@ -130,6 +133,52 @@ async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanw
         assert message is not None
         assert message.reply.split(".")[4] == "1"  # the first delivery
         await loop.stop()
+
+
+async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_to_take() -> None:
+    """One turn finds both: what came meanwhile, and that it is time to see whether something waits for a slot."""
+    async with AsyncSmithBus.embedded() as bus:
+        first: list[int] = []
+
+        async def handle(message: Any) -> None:
+            first.append(message.metadata.num_delivered)
+
+        worker = Worker(bus, replace(spec, ack_wait=1.0), concurrency=8)
+        worker.handler(handle)
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: pulling(bus))
+        arrive_unseen(bus.url, until=time.monotonic() + 0.6, count=8)
+        await eventually_async(lambda: len(first) == 8, SOON)
+        await worker.stop()
+        await running
+        assert first == [1] * 8
+
+
+async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for() -> None:
+    """One turn finds both: that it is time to see whether something waits for a slot, and that what is in the slots has ended."""
+    async with AsyncSmithBus.embedded() as bus:
+        await put(bus, 20)
+        loop = pull(bus, beyond=10, heartbeat=1.0)
+        loop._limit, loop._pace_since = 20, (0, math.inf)  # as after a quick pace
+        await loop.start()
+        began = time.monotonic()
+        await eventually_async(lambda: len(loop._buffer) == 20)
+        replies: list[str] = []
+
+        async def slot() -> None:
+            message = await loop.next()
+            await asyncio.sleep(began + 0.7 - time.monotonic())
+            while message is not None and len(replies) < 20:
+                replies.append(message.reply)
+                message = loop.take(1) or await loop.next()
+
+        slots = [asyncio.ensure_future(slot()) for _ in range(10)]
+        await eventually_async(lambda: loop._handed_out == 10)
+        eventually(lambda: time.monotonic() > began + 0.8)  # the look is due at 0.5
+        await eventually_async(lambda: len(replies) == 20, SOON)
+        assert {reply.split(".")[4] for reply in replies} == {"1"}
+        await loop.stop()
+        await asyncio.gather(*slots)
 
 
 def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:

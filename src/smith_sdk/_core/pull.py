@@ -414,14 +414,20 @@ class PullLoop(Listener):
             now = loop.time()
             if self._heard:
                 self._heard, self._heard_at = False, now
-            if self._beyond and self._buffer and self._handled == handled:
-                await self._unload()
+            if self._is_stuck(handled):
+                await asyncio.sleep(_SLOW_ANSWER)  # this turn may be a late one: what has ended meanwhile has its own first
+                if self._is_stuck(handled):
+                    await self._unload()
             if self._connected and self._requested and now - self._heard_at > max(2 * self._heartbeat, _SILENCE):
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
             if now - extended_at >= self._ack_wait / 3:
                 extended_at = now
                 await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
+
+    def _is_stuck(self, handled: int) -> bool:
+        """Whether something waits that no slot is free for, and none has become free since `handled` were."""
+        return bool(self._beyond and self._buffer) and self._handed_out >= self._capacity and self._handled == handled
 
     async def _renew(self) -> None:
         """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
