@@ -15,7 +15,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
 from smith_sdk.aio import consumer as consumer_module
-from smith_sdk.errors import ChangeRefused, ConsumerNotFound, OptionsError
+from smith_sdk.errors import ChangeRefused, ConsumerNotFound, DeadlineExceeded, OptionsError
 from smith_sdk.topology import CONTRACT
 
 admission = consumers.admission
@@ -53,6 +53,37 @@ async def test_info_tells_when_it_was_last_active(face: Face) -> None:
         assert (found.num_ack_pending, found.filters) == (1, admission.filters)
         (of_stream,) = (await bus.streams.get("SDLC_RAW")).consumers
         assert of_stream == found
+
+
+# ---- a confirmed acknowledgement
+
+
+async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        await put(bus, 1)
+        (message,) = await bus.consumer(admission).fetch(1)
+        await other._session.admin.consumer_delete(admission.stream, admission.name)
+        with pytest.raises(DeadlineExceeded, match=r"\$JS\.ACK.* within 0.5 s") as caught:
+            await message.ack_sync(timeout=0.5)
+        assert caught.value.timeout == 0.5
+
+
+async def test_an_ack_is_sent_again_until_it_is_confirmed() -> None:
+    """A consumer that is made anew stands for one whose leader changes: nobody listens, then the ack is lost, then it counts."""
+    async with AsyncSmithBus.embedded() as bus:
+        consumer = bus.consumer(admission)
+        await put(bus, 1)
+        (message,) = await consumer.fetch(1)
+        await bus._session.admin.consumer_delete(admission.stream, admission.name)
+        acking = asyncio.ensure_future(message.ack_sync(timeout=10))
+        done, _ = await asyncio.wait([acking], timeout=0.3)
+        assert not done
+        await bus.streams.apply(profile="dev")
+        done, _ = await asyncio.wait([acking], timeout=0.3)
+        assert not done
+        assert len(await consumer.fetch(1)) == 1
+        await acking
+        assert (await consumer.info()).num_ack_pending == 0
 
 
 # ---- pause and resume

@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
+from smith_sdk._core import audit as audit_module
 from smith_sdk._core.letters import Death, Original, copy
 from smith_sdk.aio import Finding
-from smith_sdk.errors import BusClosed
+from smith_sdk.errors import BusClosed, DeadlineExceeded
 
 NAME = READER.name
 
@@ -99,6 +100,17 @@ async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, 
         assert await bus.dead_letters.audit(repair=True) == ()
         assert len(await bus.dead_letters.discard(letter.id)) == 1
         assert await bus.dead_letters.audit(repair=True) == ()  # dealt with is dealt with
+
+
+async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "API_TIMEOUT", 0.5)
+    async with AsyncSmithBus.embedded(contract=retained("limits")) as bus:
+        await put(bus)
+        await give_up(bus)
+        await bus._session.admin.consumer_delete(READER.stream, NAME)
+        with pytest.raises(DeadlineExceeded, match=r"\$JS\.ACK.* within 0.5 s"):
+            await bus.dead_letters.audit(repair=True)
+        assert await bus.dead_letters.count() == 1
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])

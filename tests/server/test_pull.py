@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from buses import Face, read_intent
 from chaos.cluster import Cluster
-from chaos.topology import CHAOS, new_intent, raw_reader
+from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, SmithBus, SmithError, consumers, subjects
+from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.pull import ACK, Diagnose, PullLoop
 from smith_sdk.errors import ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
@@ -240,6 +240,31 @@ async def test_another_server_leads_the_consumer(face: Face, cluster: Cluster, c
                 await message.ack_sync()
         assert seen == ["0", "1", "2"]
     assert "Leadership Change" in caplog.text
+
+
+async def test_confirmed_acks_outlive_their_consumers_leaders(cluster: Cluster) -> None:
+    async with AsyncSmithBus(cluster.urls, contract=CHAOS) as bus:
+        worker, seen = Worker(bus, EXECUTOR, ack="confirmed"), set()
+
+        @worker.handler
+        async def handle(message: Any) -> None:
+            seen.add(message.payload.id)
+            await asyncio.sleep(0.02)
+
+        running = asyncio.ensure_future(worker.run())
+        for number in range(3):
+            seen.clear()
+            intents = [new_intent("async", f"{number}-{n}") for n in range(100)]
+            await bus.publish_many([subjects.intents.vetted.of(one).envelope(one) for one in intents])
+            await eventually_async(lambda: running.done() or seen)
+            await bus._session.admin.call(f"CONSUMER.LEADER.STEPDOWN.{EXECUTOR.stream}.{EXECUTOR.name}")
+            await eventually_async(lambda: running.done() or emptied(bus), 30)
+        await worker.stop()
+        await running
+
+
+async def emptied(bus: AsyncSmithBus) -> bool:
+    return (await bus.streams.get(EXECUTOR.stream)).messages == 0
 
 
 async def waits_at(bus: AsyncSmithBus, reader: Any) -> bool:

@@ -410,6 +410,24 @@ async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
             await asyncio.wait_for(running, 5)
 
 
+async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        worker = Worker(bus, spec, ack="confirmed", concurrency=3)
+        gone = asyncio.Event()
+
+        @worker.handler
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            await gone.wait()
+
+        await put(bus, "a", "b", "c")
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: worker.stats.running == 3)
+        await bus._session.admin.consumer_delete(spec.stream, spec.name)
+        gone.set()
+        with pytest.raises(ConsumerNotFound, match=spec.name):
+            await asyncio.wait_for(running, 10)
+
+
 async def waiting(bus: AsyncSmithBus) -> bool:
     return (await bus.consumer(spec).info()).num_waiting > 0
 

@@ -164,7 +164,7 @@ class Audit:
     async def _end(self, stream: str, consumer: str, seq: int, reason: str) -> None:
         """Terminate a message that was delivered and is not at hand. Does nothing where it has ended already."""
         subject = f"$JS.ACK.{stream}.{consumer}.1.{seq}.1.0.0"
-        await self._session.replies.request(subject, TERM + b" " + reason.encode(), timeout=API_TIMEOUT)
+        await self._session.replies.confirm(subject, TERM + b" " + reason.encode(), timeout=API_TIMEOUT)
 
     # ---- copied, and not ended
 

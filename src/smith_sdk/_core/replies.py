@@ -6,10 +6,15 @@ The ack window builds on the same inbox; `request` is for everything that is rar
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
+
+_ONE_TRY: Final = 1.0
+"""Seconds for a confirmation before it is asked for again."""
+_AGAIN: Final = 0.1
 
 
 class NoResponders(Exception):
@@ -53,6 +58,23 @@ class Replies(Listener):
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
             raise NoResponders(subject)
         return message
+
+    async def confirm(self, subject: str, data: bytes, *, timeout: float) -> None:
+        """Send an answer to a delivery, over again until the server has confirmed it.
+
+        While a consumer gets another leader, nobody listens to its answers, or they are lost; where it is gone, nobody does any more.
+        Raises as `request` does, except `NoResponders`: that ends in `DeadlineExceeded` as well.
+        """
+        until = time.monotonic() + timeout
+        while (left := until - time.monotonic()) > 0:
+            try:
+                await self.request(subject, data, timeout=min(left, _ONE_TRY))
+                return
+            except NoResponders:
+                await asyncio.sleep(min(left, _AGAIN))
+            except DeadlineExceeded:
+                continue
+        raise DeadlineExceeded(f"no reply on {subject} within {timeout:g} s", timeout=timeout)
 
     async def barrier(self, *, timeout: float) -> None:
         """Return once the server has taken in everything that was published before: an echo to our own inbox."""

@@ -84,7 +84,7 @@ class Message(Received[M_co, S_co]):
     async def ack_sync(self, timeout: float = ACK_TIMEOUT) -> None:
         """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
         self._check()
-        await self._session.replies.request(self._raw.reply, ACK, timeout=timeout)
+        await self._session.replies.confirm(self._raw.reply, ACK, timeout=timeout)
         self._answered = True
 
     def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:
