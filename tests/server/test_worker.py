@@ -410,6 +410,37 @@ async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
             await asyncio.wait_for(running, 5)
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["once", "while it stops"])
+async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(again: bool) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        worker, ended = Worker(bus, spec, concurrency=8), 0
+
+        @worker.handler
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            nonlocal ended
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if message.payload.params.path == "slow":
+                    await asyncio.sleep(0.1)  # meanwhile the others are given back
+                ended += 1
+
+        await put(bus, "a", "b", "c", "slow")
+        running = asyncio.ensure_future(worker.run())
+        await eventually_async(lambda: worker.stats.running == 4)
+        loop = worker._loop
+        assert loop is not None
+        running.cancel()
+        if again:
+            await eventually_async(lambda: loop.is_over, interval=0)
+            running.cancel()
+        await asyncio.wait({running})
+        assert running.cancelled()
+        assert (ended, worker.stats.running) == (4, 0)
+        found = await bus.consumer(spec).fetch(4)
+        assert [message.metadata.num_delivered for message in found] == [2] * 4
+
+
 async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way() -> None:
     async with AsyncSmithBus.embedded() as bus:
         worker = Worker(bus, spec, ack="confirmed", concurrency=3)

@@ -198,13 +198,15 @@ class Worker(Generic[MessageT, SubjectT]):
                 finally:
                     await _cancel([stopping, extending])
             finally:
-                await _cancel(slots)
-                await loop.stop()
-                self._session.detach(self.stop)
-                self._handlers.close()
-                self._loop = None
-                self._stopping.clear()
-                self._idle.set()
+                try:
+                    await loop.stop()  # first: what cancelled handlers give back would come to a request that stands again
+                finally:
+                    await _cancel(slots)
+                    self._session.detach(self.stop)
+                    self._handlers.close()
+                    self._loop = None
+                    self._stopping.clear()
+                    self._idle.set()
 
     async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
         """Wait for what runs, but not longer than it has. Raises what ended a slot."""
