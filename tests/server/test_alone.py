@@ -34,12 +34,12 @@ TWICE = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitt
 
 
 @contextlib.asynccontextmanager
-async def working(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[None]:
+async def working(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
     worker: Worker[Any, Any] = Worker(bus, spec, retry=TWICE, **options)
     worker.handler(handler)
     running = asyncio.ensure_future(worker.run())
     try:
-        yield
+        yield worker
     finally:
         await worker.stop()
         await running
@@ -289,7 +289,7 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -
         await give_back(bus, 2)
         (suspect,) = await bus.consumer(spec).fetch(1)
         await put(bus, "endless")
-        async with working(bus, handle, concurrency=3):
+        async with working(bus, handle, concurrency=3) as worker:
             await eventually_async(lambda: TURNS._running == 1)
             await suspect.nack()
             await eventually_async(lambda: TURNS._lonely == 1)
@@ -298,6 +298,10 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -
             release.set()
             await eventually_async(lambda: settled(bus))
         assert sorted(seen) == ["a", "b", "c", "endless", "suspect"]
+        stats = worker.stats
+        assert (stats.running, stats.succeeded, stats.retried, stats.dead_lettered) == (0, 5, 0, 0)
+        delivered = (await bus._session.admin.consumer_info(spec.stream, spec.name))["delivered"]["consumer_seq"]
+        assert stats.unanswered == delivered - 3 - 5 >= 1  # three to this test
         assert await bus.dead_letters.list() == ()
 
 

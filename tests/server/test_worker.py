@@ -21,6 +21,7 @@ from chaos.proxy import Proxy
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
+from smith_sdk.aio import WorkerStats
 from smith_sdk.errors import ConsumerNotFound, OptionsError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
@@ -436,9 +437,26 @@ async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(aga
             running.cancel()
         await asyncio.wait({running})
         assert running.cancelled()
-        assert (ended, worker.stats.running) == (4, 0)
+        assert ended == 4
+        assert worker.stats == WorkerStats(running=0, succeeded=0, retried=0, dead_lettered=0, unanswered=4)
         found = await bus.consumer(spec).fetch(4)
         assert [message.metadata.num_delivered for message in found] == [2] * 4
+
+
+async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_stored() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await bus._session.admin.call("STREAM.DELETE.SMITH_DLQ")
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            if message.payload.params.path == "no":
+                raise Reject("no")
+            if message.metadata.num_delivered == 1:
+                raise ValueError("not yet")
+
+        await put(bus, "yes", "no")
+        async with working(bus, handle) as worker:
+            await eventually_async(lambda: worker.stats.running == 0 and worker.stats.succeeded + worker.stats.unanswered == 2)
+            assert worker.stats == WorkerStats(running=0, succeeded=1, retried=1, dead_lettered=0, unanswered=1)
 
 
 async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way() -> None:

@@ -292,6 +292,7 @@ class Admission:
         if isinstance(error, PayloadDecodeError):
             await self._quarantine(message, str(error), None)
             await message.ack()
+            self._worker._succeed(message)
         else:
             await self._worker._reject_undecodable(message, error)
 

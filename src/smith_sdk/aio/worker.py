@@ -54,8 +54,9 @@ _DRAIN: Final = 25.0
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker has done since it was made, in messages. `running` is now; `retried` were given back for another attempt,
-    `unanswered` got no verdict (the bus closed, the drain ended, or what their handler returned could not be published) and come again.
+    """What a worker has done since it was made, in deliveries: each counts once. `running` is now; `retried` were given back for another
+    attempt, `unanswered` got no verdict and come again: the bus closed, the drain ended, what their handler returned or their dead letter
+    could not be published, or others still ran where they were to run alone.
     """
 
     running: int
@@ -120,6 +121,7 @@ class Worker(Generic[MessageT, SubjectT]):
         self._idle = asyncio.Event()
         self._failure: BaseException | None = None
         self._running: set[Message[Any, Any]] = set()
+        """Those that count as nothing else yet."""
         self._trial: int | None = None
         """Where the note of the last run stands that is under way."""
         self._succeeded = self._retried = self._dead_lettered = self._unanswered = 0
@@ -289,8 +291,8 @@ class Worker(Generic[MessageT, SubjectT]):
                 with contextlib.suppress(SmithError):
                     await message.nack(_NO_VERDICT_PAUSE)
         finally:
-            self._running.discard(message)
-            if not message._answered:
+            if message in self._running:
+                self._running.remove(message)
                 self._unanswered += 1
 
     async def _try_alone(self, message: Message[Any, Any], attempts: int) -> None:
@@ -367,14 +369,19 @@ class Worker(Generic[MessageT, SubjectT]):
                     await message.ack_sync()  # a last run whose ack is lost would make a dead letter
                 else:
                     await message.ack()
-            self._succeeded += 1
+            self._succeed(message)
             if self._trial is not None:
                 await self._outlived()
+
+    def _succeed(self, message: Message[Any, Any]) -> None:
+        self._running.discard(message)
+        self._succeeded += 1
 
     async def _again(self, message: Message[Any, Any], delay: float | None) -> None:
         await self._outlived()
         if not message._answered:
             await message.nack(delay)
+        self._running.discard(message)
         self._retried += 1
 
     async def _reject_undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
@@ -391,6 +398,7 @@ class Worker(Generic[MessageT, SubjectT]):
             one_line(error),
         )
         await self._bus.dead_letters._bury(message, error_type, error, cause=cause)
+        self._running.discard(message)
         self._dead_lettered += 1
 
     def __repr__(self) -> str:
