@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import read_intent
+from buses import Face, read_intent
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
@@ -55,6 +55,10 @@ async def give_back(bus: AsyncSmithBus, times: int) -> None:
     for _ in range(times):
         (message,) = await bus.consumer(spec).fetch(1)
         await message.nack()
+
+
+async def buried(bus: AsyncSmithBus) -> bool:
+    return len(await bus.dead_letters.list()) == 1
 
 
 async def settled(bus: AsyncSmithBus) -> bool:
@@ -155,6 +159,59 @@ async def test_an_error_in_the_last_run_is_what_the_dead_letter_tells() -> None:
             await eventually_async(lambda: settled(bus))
         (letter,) = await bus.dead_letters.list()
         assert (letter.error_type, letter.error, letter.attempts) == ("ValueError", "as ever", 3)
+
+
+ENDING = """
+    import asyncio, sys
+    import msgspec
+    from smith_sdk import AsyncSmithBus, RetryPolicy, SmithBus, Worker, consumers, sync
+
+    url, face, error = sys.argv[1:]
+    spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
+    options = {"retry": RetryPolicy(max_attempts=2)}
+
+    def end(message):
+        print(message.metadata.num_delivered, flush=True)
+        raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[error](3)
+
+    async def main():
+        async with AsyncSmithBus(url) as bus:
+            worker = Worker(bus, spec, **options)
+            @worker.handler
+            async def handle(message):
+                end(message)
+            await worker.run()
+
+    if face == "async":
+        asyncio.run(main())
+    else:
+        with SmithBus(url) as bus:
+            worker = sync.Worker(bus, spec, **options)
+            worker.handler(end)
+            worker.run()
+"""
+
+
+async def runs_of_a_process(bus: AsyncSmithBus, face: str, error: str) -> list[str]:
+    command = [sys.executable, "-c", textwrap.dedent(ENDING), bus.url, face, error]
+    pipe = subprocess.PIPE
+    process = await asyncio.to_thread(subprocess.Popen, command, stdout=pipe, stderr=pipe, text=True)
+    ended = asyncio.ensure_future(asyncio.to_thread(process.communicate))
+    await eventually_async(lambda: ended.done() or buried(bus), 20)
+    process.terminate()
+    return (await ended)[0].split()
+
+
+@pytest.mark.parametrize(("error", "verdict"), [("SystemExit", "SystemExit"), ("KeyboardInterrupt", "DeliveriesExhausted")])
+async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(face: Face, error: str, verdict: str) -> None:
+    """Only an interrupt does: it leaves the note behind that the next process finds. What exits has failed, and the worker goes on."""
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "ends")
+        await give_back(bus, 2)
+        runs = [*await runs_of_a_process(bus, face.name, error), *await runs_of_a_process(bus, face.name, error)]
+        (letter,) = await bus.dead_letters.list()
+    assert runs == ["3"]
+    assert letter.error_type == verdict
 
 
 async def test_there_is_one_last_run_and_no_second() -> None:

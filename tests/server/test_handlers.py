@@ -160,7 +160,7 @@ class Noting(Middleware):
     def after(self, message: Received[Any, Any], outcome: object, /) -> None:
         self.notes.append(f"{self.name} after {type(outcome).__name__}")
 
-    def error(self, message: Received[Any, Any], error: Exception, /) -> None:
+    def error(self, message: Received[Any, Any], error: BaseException, /) -> None:
         self.notes.append(f"{self.name} error {type(error).__name__}")
 
 
@@ -196,7 +196,7 @@ async def test_middleware_that_raises_counts_as_the_handler(face: Face) -> None:
             def after(self, message: Received[Any, Any], outcome: object, /) -> None:
                 raise RetryLater(0.01) if message.metadata.num_delivered == 1 else ValueError("late")
 
-            def error(self, message: Received[Any, Any], error: Exception, /) -> None:
+            def error(self, message: Received[Any, Any], error: BaseException, /) -> None:
                 super().error(message, error)
                 raise RuntimeError("of its own")
 
@@ -210,6 +210,45 @@ async def test_middleware_that_raises_counts_as_the_handler(face: Face) -> None:
     assert letters == {"Reject": "by middleware", "ValueError": "late"}
     assert runs == ["late"] * 3
     assert notes[:4] == ["a before", "b before", "b error Reject", "a error Reject"]  # "c" was never entered
+
+
+@pytest.mark.parametrize("way", ["plain", "async", "async, later"])
+async def test_a_handler_that_exits_has_failed_like_any_other(face: Face, way: str) -> None:
+    """`SystemExit` leaves any task through its loop: it would end the worker, and everything else that is on its loop."""
+    if way != "plain" and not face.is_async:
+        pytest.skip("the blocking face has plain handlers only")
+    async with face.embedded() as bus:
+        notes: list[str] = []
+        done: list[str] = []
+
+        def plain(message: Any) -> None:
+            if path_of(message) == "bad":
+                sys.exit(3)
+            done.append(path_of(message))
+
+        async def awaited(message: Any) -> None:
+            if way == "async, later":
+                await asyncio.sleep(0)
+            plain(message)
+
+        middleware = [] if way == "async" else [Noting("a", notes)] if way == "plain" else [Awaiting("a", notes)]
+        handler = plain if way == "plain" else awaited
+        async with working(face, bus, handler, concurrency=1, middleware=middleware) as worker:
+            await put(bus, "bad", "good")
+            await eventually_async(lambda: settled(bus))
+            assert stats(worker).retried == 2
+        (letter,) = await bus.dead_letters.list()
+    assert (letter.error_type, letter.error, letter.attempts) == ("SystemExit", "3", 3)
+    assert done == ["good"]
+    assert notes.count("a error SystemExit") == (0 if way == "async" else 3)
+
+
+class Awaiting(Middleware):
+    def __init__(self, name: str, notes: list[str]) -> None:
+        self.name, self.notes = name, notes
+
+    async def error(self, message: Received[Any, Any], error: BaseException, /) -> None:
+        self.notes.append(f"{self.name} error {type(error).__name__}")
 
 
 async def test_async_middleware_is_awaited_around_async_handlers_and_refused_around_plain_ones(face: Face) -> None:

@@ -96,7 +96,7 @@ class Noting(Middleware):
     def before(self, message: Received[Any, Any], /) -> None:
         del message
 
-    def error(self, message: Received[Any, Any], error: Exception, /) -> None:
+    def error(self, message: Received[Any, Any], error: BaseException, /) -> None:
         del message, error
 
 

@@ -35,6 +35,9 @@ ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 KindT = TypeVar("KindT", bound=Payload)
 T = TypeVar("T")
 
+_ENDS: Final = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+"""What ends a run from outside; a handler that raises anything else has failed."""
+
 _Running = Callable[[Message[Any, Any]], Awaitable[Outcome]]
 
 
@@ -53,8 +56,8 @@ class Middleware:
         """After the handler has returned `outcome`, before that is published and the message acknowledged."""
         return None
 
-    def error(self, message: Received[Any, Any], error: Exception, /) -> Awaitable[None] | None:
-        """After the handler, or a middleware within this one, has raised `error`, `Reject` and `RetryLater` included."""
+    def error(self, message: Received[Any, Any], error: BaseException, /) -> Awaitable[None] | None:
+        """After the handler, or a middleware within this one, has raised `error`: `Reject`, `RetryLater` and `SystemExit` too."""
         return None
 
 
@@ -216,12 +219,16 @@ class Handlers:
             for one in reversed(self._middleware):
                 if (pause := one.after(message, outcome)) is not None:
                     await pause
-        except Exception as error:
+        except _ENDS:
+            raise
+        except BaseException as error:
             for one in reversed(self._middleware[:entered]):
                 try:
                     if (pause := one.error(message, error)) is not None:
                         await pause
-                except Exception as another:
+                except _ENDS:
+                    raise
+                except BaseException as another:
                     log.error("%s: a middleware's error() raised %s: %s", self._name, type(another).__name__, another)
             raise
         return outcome

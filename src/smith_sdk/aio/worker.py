@@ -69,8 +69,9 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
 class Worker(Generic[MessageT, SubjectT]):
     """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is stopped.
 
-    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
-    after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
+    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising, `sys.exit()` included, has the
+    message delivered again after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it
+    is a dead letter.
     What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
     once, `RetryLater` has it come again after exactly that long.
 
@@ -310,6 +311,8 @@ class Worker(Generic[MessageT, SubjectT]):
                 await self._bury(
                     message, "DeliveriesExhausted", f"{attempts - 1} deliveries ended without a verdict, the last alone"
                 )
+        except (KeyboardInterrupt, GeneratorExit):  # the process ends by that, perhaps by this message
+            raise
         except BaseException:  # it is given back, or not answered
             await self._outlived()
             raise
@@ -340,7 +343,9 @@ class Worker(Generic[MessageT, SubjectT]):
             self._failure = reason.__cause__
             self._stopping.set()
             await self._again(message, None)
-        except (Exception, asyncio.CancelledError) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # no message may end a worker, also not with SystemExit, which would take the loop along
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # the worker is cancelled; otherwise the handler awaited something that was

@@ -28,8 +28,9 @@ __all__ = ["Middleware", "Worker", "WorkerStats"]
 class Worker(Blocking, Generic[MessageT, SubjectT]):
     """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is stopped.
 
-    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising has the message delivered again
-    after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
+    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising, `sys.exit()` included, has the
+    message delivered again after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it
+    is a dead letter.
     What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
     once, `RetryLater` has it come again after exactly that long.
 
