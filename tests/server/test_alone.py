@@ -18,10 +18,12 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Face, read_intent
+from chaos.proxy import Proxy
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk._core.turns import TURNS, Turns
+from smith_sdk.errors import MessageNotFound
 from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.topology import CONTRACT
 
@@ -214,19 +216,102 @@ async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(fac
     assert letter.error_type == verdict
 
 
+TRIAL = f"smith.dlq.{spec.stream}.{spec.name}.1.trial"
+
+
+async def note(bus: AsyncSmithBus) -> int:
+    """Where the note of the first message's last run stands; 0 where there is none."""
+    try:
+        return (await bus._session.admin.last_message("SMITH_DLQ", TRIAL)).seq
+    except MessageNotFound:
+        return 0
+
+
 async def test_there_is_one_last_run_and_no_second() -> None:
     async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
         await put(bus, "dies")
-        await give_back(bus, 2)
-        (message,) = await bus.consumer(spec).fetch(1)
-        assert await bus.dead_letters._put_on_trial(message)  # as by a process that died just then
-        await message.nack()
+        await give_back(bus, 3)
+        await bus._session.publish(TRIAL, b"a process that died just then", stream="SMITH_DLQ", msg_id="x")
         seen: list[Any] = []
         async with working(bus, lambda message: seen.append(message)):
             await eventually_async(lambda: settled(bus))
         assert seen == []
         (letter,) = await bus.dead_letters.list()
         assert letter.error_type == "DeliveriesExhausted"
+
+
+async def test_a_process_that_reads_its_own_note_has_outlived_that_run() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+        await put(bus, "good")
+        await give_back(bus, 2)
+        (message,) = await bus.consumer(spec).fetch(1)
+        assert await bus.dead_letters._put_on_trial(message)
+        await message.nack()
+        seen: list[int] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            seen.append(message.metadata.num_delivered)
+
+        async with working(bus, handle):
+            await eventually_async(lambda: settled(bus))
+        assert seen == [4]
+        assert await note(bus) == 0
+        assert await bus.dead_letters.list() == ()
+
+
+async def until_its_note_is_stored_unheard(near: AsyncSmithBus, proxy: Proxy) -> int:
+    """Let the message come to its last run, but not the confirmation of its note to the worker. Returns where the note stands."""
+    await eventually_async(lambda: TURNS._lonely == 1)
+    proxy.stall("to_client")
+    TURNS.end()
+    return await eventually_async(lambda: note(near))
+
+
+async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_back() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as near:
+        await put(near, "innocent")
+        await give_back(near, 2)
+        with Proxy(near.url) as proxy:
+            async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE) as far:
+                worker = Worker(far, spec, retry=TWICE)
+
+                @worker.handler
+                async def handle(message: Message[FsReadV1Intent]) -> None:
+                    raise AssertionError("its worker was cancelled before")
+
+                assert TURNS.begin()
+                running = asyncio.ensure_future(worker.run())
+                await until_its_note_is_stored_unheard(near, proxy)
+                running.cancel()
+                await eventually_async(lambda: any(task.cancelling() for task in asyncio.all_tasks() - {running}))
+                proxy.hear()
+                await asyncio.wait({running})
+                assert running.cancelled()
+                assert await note(near) == 0
+                assert worker.stats.unanswered == 1
+
+
+async def test_a_note_that_nobody_confirmed_is_taken_back() -> None:
+    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as near:
+        await put(near, "innocent")
+        await give_back(near, 2)
+        runs: list[int] = []
+        with Proxy(near.url) as proxy:
+            async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE, publish_timeout=0.5) as far:
+
+                async def handle(message: Message[FsReadV1Intent]) -> None:
+                    runs.append(await note(near))
+
+                assert TURNS.begin()
+                async with working(far, handle) as worker:
+                    unconfirmed = await until_its_note_is_stored_unheard(near, proxy)
+                    await eventually_async(lambda: worker._trial is None)
+                    proxy.hear()
+                    await eventually_async(lambda: settled(near), 20)
+        (anew,) = runs
+        assert anew > unconfirmed
+        assert await note(near) == 0
+        assert await near.dead_letters.list() == ()
 
 
 async def test_what_asks_to_come_later_is_never_too_late() -> None:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, Literal, Self
 from uuid import uuid4
 
@@ -308,24 +309,28 @@ class DeadLetters:
         place = message.metadata
         return f"{self._root()}.{place.stream}.{place.consumer}.{place.stream_seq}"
 
-    async def _put_on_trial(self, message: Message[Any, Any]) -> int | None:
-        """Write down that `message` is about to run for the last time, and return where; None where that stands there: it had that run.
+    async def _put_on_trial(self, message: Message[Any, Any]) -> bool:
+        """Write down that `message` is about to run for the last time; False where another process did: it had that run.
 
-        An id of its own, made for each call: a repeated sending of this one is no second trial, another process's trial is.
+        Where this process did, it has outlived that run, or never began it, and did not hear that the note was stored, or removed.
         """
-        subject = f"{self._subject(message)}.trial"
-        by = f"{socket.gethostname()}:{os.getpid()}".encode()
+        subject, by = f"{self._subject(message)}.trial", _this_process(os.getpid())
         try:
-            ack = await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
+            await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
         except WrongSequence as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 raise
-            return None
-        return ack.seq
+            return (await self._session.admin.last_message(self._stream(), subject)).data == by
+        return True
 
-    async def _end_trial(self, position: int) -> None:
-        """The process has outlived that run: should the message come again, it is not what ends processes."""
-        await remove(self._session, self._stream(), position)
+    async def _end_trial(self, message: Message[Any, Any]) -> None:
+        """The process has outlived that run: should the message come again, it is not what ends processes.
+
+        Removes the note where it is of this process. Raises `MessageNotFound` where there is none.
+        """
+        note = await self._session.admin.last_message(self._stream(), f"{self._subject(message)}.trial")
+        if note.data == _this_process(os.getpid()):
+            await remove(self._session, self._stream(), note.seq)
 
     async def _bury(
         self,
@@ -406,6 +411,12 @@ class Findings:
         """Look no more; the iteration ends. Safe to repeat."""
         self._stopping.set()
         self._session.detach(self.stop)
+
+
+@cache
+def _this_process(pid: int) -> bytes:
+    """What stands in its notes: host and pid, which a container that starts again has again, and what only this process says."""
+    return f"{socket.gethostname()}:{pid} {uuid4().hex}".encode()
 
 
 def _legal_id(id: str) -> str:

@@ -27,7 +27,17 @@ from .._core.letters import one_line
 from .._core.pull import PullLoop
 from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
-from ..errors import ContractError, HandlerProcessDied, OptionsError, PayloadDecodeError, Reject, RetryLater, SmithError
+from ..errors import (
+    ConnectionLost,
+    ContractError,
+    DeadlineExceeded,
+    HandlerProcessDied,
+    OptionsError,
+    PayloadDecodeError,
+    Reject,
+    RetryLater,
+    SmithError,
+)
 from ..options import RetryPolicy, seconds, whole
 from .consumer import pull_loop
 from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
@@ -43,6 +53,7 @@ log: Final = logging.getLogger("smith_sdk.worker")
 SubjectT = TypeVar("SubjectT", bound=AnySubject)
 
 _NO_VERDICT_PAUSE: Final = 5.0
+_NOTE_PAUSE: Final = 0.1
 _CONCURRENCY: Final = 8
 _KILLED: Final = 5.0
 """Seconds for what a killed process leaves to be given back."""
@@ -123,8 +134,8 @@ class Worker(Generic[MessageT, SubjectT]):
         self._failure: BaseException | None = None
         self._running: set[Message[Any, Any]] = set()
         """Those that count as nothing else yet."""
-        self._trial: int | None = None
-        """Where the note of the last run stands that is under way."""
+        self._trial: asyncio.Future[bool] | None = None
+        """The writing of the note of the last run that is under way."""
         self._succeeded = self._retried = self._dead_lettered = self._unanswered = 0
 
     def _show_as(self, present: Callable[[Message[Any, Any]], Any]) -> None:
@@ -304,8 +315,8 @@ class Worker(Generic[MessageT, SubjectT]):
             await message.nack(patience)
             return
         try:
-            self._trial = await self._bus.dead_letters._put_on_trial(message)
-            if self._trial is not None:
+            self._trial = asyncio.ensure_future(self._bus.dead_letters._put_on_trial(message))
+            if await asyncio.shield(self._trial):  # who is cancelled meanwhile has to know whether it stands there
                 await self._attempt(message, attempts, self._retry.max_attempts)
             else:
                 await self._bury(
@@ -314,21 +325,30 @@ class Worker(Generic[MessageT, SubjectT]):
         except (KeyboardInterrupt, GeneratorExit):  # the process ends by that, perhaps by this message
             raise
         except BaseException:  # it is given back, or not answered
-            await self._outlived()
+            await self._outlived(message)
             raise
         finally:
             self._trial = None
             TURNS.end_alone()
 
-    async def _outlived(self) -> None:
-        """Take away the note of a last run that has ended and this process has not, before its message may come again.
+    async def _outlived(self, message: Message[Any, Any]) -> None:
+        """Take away the note of a last run that has ended and this process has not, or that never began, before `message` may come again.
 
-        It comes again when it asked for that, when the worker is stopped, and when it was delivered more than once while it ran.
+        It comes again when it asked for that, when the worker is stopped, when it was delivered more than once while it ran, and when
+        nobody confirmed the note, which may be stored all the same.
         """
         trial, self._trial = self._trial, None
-        if trial is not None:
-            with contextlib.suppress(SmithError):  # then it counts
-                await self._bus.dead_letters._end_trial(trial)
+        if trial is None:
+            return
+        with contextlib.suppress(SmithError, TimeoutError):  # then it counts, but not in this process
+            async with asyncio.timeout(self.spec.ack_wait):
+                await asyncio.wait({trial})
+                while True:
+                    try:
+                        await self._bus.dead_letters._end_trial(message)
+                        return
+                    except (ConnectionLost, DeadlineExceeded):
+                        await asyncio.sleep(_NOTE_PAUSE)
 
     async def _attempt(self, message: Message[Any, Any], attempts: int, most: int) -> None:
         try:
@@ -376,14 +396,14 @@ class Worker(Generic[MessageT, SubjectT]):
                     await message.ack()
             self._succeed(message)
             if self._trial is not None:
-                await self._outlived()
+                await self._outlived(message)
 
     def _succeed(self, message: Message[Any, Any]) -> None:
         self._running.discard(message)
         self._succeeded += 1
 
     async def _again(self, message: Message[Any, Any], delay: float | None) -> None:
-        await self._outlived()
+        await self._outlived(message)
         if not message._answered:
             await message.nack(delay)
         self._running.discard(message)
