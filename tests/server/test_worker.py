@@ -227,6 +227,27 @@ async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
         assert most == 5
 
 
+async def test_a_worker_with_many_slots_keeps_few_requests_standing() -> None:
+    """The server drops those beyond `max_waiting`, which all workers of a consumer share, and says nothing."""
+    async with AsyncSmithBus.embedded() as bus:
+        release, most = asyncio.Event(), 0
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            if message.payload.params.path == "burst":
+                await release.wait()
+
+        async with working(bus, handle, concurrency=64) as worker:
+            for number in range(150):
+                await put(bus, "one by one")
+                await eventually_async(lambda: worker.stats.succeeded == number + 1, interval=0)  # noqa: B023
+                most = max(most, (await bus.consumer(spec).info()).num_waiting)
+            assert 1 <= most <= 6
+            await put(bus, *["burst"] * 64)
+            await eventually_async(lambda: worker.stats.running == 64)
+            release.set()
+            await eventually_async(lambda: worker.stats.succeeded == 150 + 64)
+
+
 async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick() -> None:
     async with AsyncSmithBus.embedded() as bus:
         release, started = asyncio.Event(), 0

@@ -1,8 +1,10 @@
 """The pull loop: messages of one durable consumer, asked for ahead of need, each handed out once.
 
-`capacity` bounds what is *requested + unhandled*; when that falls to `refill_at`, the loop asks for the rest. The server answers on one
-inbox with messages, idle heartbeats and statuses; a killed server says nothing at all, so missing heartbeats count as a loss too. Then,
-and after a reconnect, a leadership change or a server's shutdown, the loop asks again. It ends with an error when the consumer is gone.
+`capacity` bounds what is *requested + unhandled*; when that falls to `refill_at`, or to `dry_at` while nothing is requested, the loop asks
+for the rest. So it does with a few requests: those of all readers of a consumer are `max_waiting` at the most (512 unless declared), and
+of one that wants heartbeats nobody hears that it was dropped. The server answers on one inbox with messages, idle heartbeats and statuses;
+a killed server says nothing at all, so missing heartbeats count as a loss too. Then, and after a reconnect, a leadership change or a
+server's shutdown, the loop asks again. It ends with an error when the consumer is gone.
 
 `max_bytes` bounds memory as well. Of two requests that stand, the server serves each in turn and does not tell which a message was for,
 nor how many bytes were left of one that its number of messages has ended; so with `max_bytes` one request stands at a time, and what
@@ -100,6 +102,7 @@ class PullLoop(Listener):
         max_bytes: int | None = None,
         beyond: int = 0,
         refill_at: int | None = None,
+        dry_at: int | None = None,
         ack_wait: float = 30.0,
         expires: float = EXPIRES,
         heartbeat: float = HEARTBEAT,
@@ -114,6 +117,7 @@ class PullLoop(Listener):
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._refill_at = self._least = capacity // 2 if refill_at is None else refill_at
+        self._dry_at = self._least if dry_at is None else dry_at
         self._beyond = beyond
         self._limit = capacity
         self._handled = 0
@@ -207,7 +211,8 @@ class PullLoop(Listener):
         """`count` messages that were handed out need no slot any more."""
         self._handled += count
         self._handed_out -= count
-        if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
+        used = self._requested + self._handed_out + len(self._buffer)
+        if used <= self._refill_at or (used <= self._dry_at and not self._requested):
             self._refill_if_low()
 
     # ---- asking
@@ -367,7 +372,8 @@ class PullLoop(Listener):
     def _refill_if_low(self) -> None:
         if self._requested and self._max_bytes is not None:
             return
-        if self._requested + self._handed_out + len(self._buffer) <= self._refill_at:
+        used = self._requested + self._handed_out + len(self._buffer)
+        if used <= self._refill_at or (used <= self._dry_at and not self._requested):
             self._refill()
 
     async def _end_deleted(self) -> None:

@@ -195,7 +195,7 @@ class Worker(Generic[MessageT, SubjectT]):
             return
         with _signals(self._stopping.set):
             slots_free_at = self._concurrency - 1
-            loop = pull_loop(self._session, self.spec, self._concurrency, refill_at=slots_free_at, beyond=self.spec.prefetch)
+            loop = pull_loop(self._session, self.spec, self._concurrency, dry_at=slots_free_at, beyond=self.spec.prefetch)
             self._loop = loop
             self._session.attach(self.stop)
             slots: list[asyncio.Task[None]] = []
