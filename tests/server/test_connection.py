@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import re
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -683,3 +685,21 @@ async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
             return True
 
         await eventually_async(all_ended, 3)
+
+
+def test_connecting_that_is_given_up_at_the_end_of_its_loop_leaves_no_socket() -> None:
+    """Cancelled in the very moment in which its socket is open, nats-py would go on waiting for the server's first word."""
+
+    async def give_up_after(steps: int, url: str) -> None:
+        connecting = asyncio.ensure_future(AsyncSmithBus(url).connect())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        connecting.cancel()
+        await asyncio.wait((connecting,))
+
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent, warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always", ResourceWarning)
+        for steps in range(60):
+            asyncio.run(give_up_after(steps, f"nats://127.0.0.1:{silent.getsockname()[1]}"))
+            gc.collect()
+    assert [str(one.message) for one in complaints] == []

@@ -406,6 +406,7 @@ class Connection(Supervisor[_Client]):
             if not client.is_connected:  # nats-py takes silence for consent
                 raise ConnectionError("the server hung up in the handshake")
         except BaseException as error:
+            opening.add_done_callback(lambda _: client.discard())  # what it still opens, should the loop end sooner than it
             _give_up(opening, client)
             if not isinstance(error, Exception):
                 raise
