@@ -102,8 +102,13 @@ class Child:
         self._process.send_signal(number)
 
     def status(self, timeout: float = 20) -> int:
-        """Wait for its end."""
-        return self._process.wait(timeout)
+        """Wait for its end. Where that does not come, what its threads wait for is in the error."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.interrupt(signal.SIGABRT)
+            self._process.wait(5)
+            raise AssertionError(f"it has not ended within {timeout:g} s:\n{self.out}\n{self.err}") from None
 
     def ends_well(self, timeout: float = 20, *, unacknowledged: bool = False) -> list[str]:
         """Wait for its end, which must be without an error and without a word on stderr; what it printed.
