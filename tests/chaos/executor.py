@@ -28,7 +28,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -94,7 +94,7 @@ class Death:
 
     def watch_the_wire(self) -> None:
         """The steps that no handler sees are seen where the bytes come and go, whoever sends them there."""
-        feed_data, write, writelines = asyncio.StreamReader.feed_data, asyncio.StreamWriter.write, asyncio.StreamWriter.writelines
+        feed_data, write = asyncio.StreamReader.feed_data, asyncio.StreamWriter.write
 
         def received(reader: asyncio.StreamReader, data: bytes) -> None:
             if b" $JS.ACK." in data:
@@ -105,14 +105,8 @@ class Death:
             self._on_writing(data, partial(write, writer))
             write(writer, data)
 
-        def lines_written(writer: asyncio.StreamWriter, lines: Iterable[Any]) -> None:
-            lines = list(lines)
-            self._on_writing(b"".join(lines), partial(write, writer))
-            writelines(writer, lines)
-
         asyncio.StreamReader.feed_data = received  # type: ignore[method-assign, assignment]
         asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
-        asyncio.StreamWriter.writelines = lines_written  # type: ignore[method-assign, assignment]
 
     def _on_writing(self, data: bytes, write: Callable[[bytes], object]) -> None:
         """What stands before the step in the same `data` reaches the server, nothing behind it does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import concurrent.futures
 import threading
@@ -246,6 +247,7 @@ def test_iterations_end_without_an_error_when_the_bus_is_closed(url: str, again:
         iterators = bus.states(), bus.subscribe(subjects.events.health.filter()), bus.consumer(consumers.admission).messages()
         ended = [threads.submit(list[Any], one) for one in iterators]
         eventually(lambda: len(bus._portal._ready().calls) == len(iterators))
+        bus._portal.call(asyncio.sleep, 0)  # all of them have begun
         bus.close()
         assert all(isinstance(future.result(10), list) for future in ended)
 

@@ -165,9 +165,8 @@ class _Client(Client):
         if len(data) + len(block) > self._max_payload:
             raise nats.errors.MaxPayloadError
         await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
-        if at_once and self._transport is not None and self._has_room:
-            self._transport.write(b"".join(self._pending))
-            self._pending, self._pending_data_size = [], 0
+        if at_once and self._has_room:
+            self._write()
         elif self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
 
@@ -182,6 +181,25 @@ class _Client(Client):
             written = asyncio.get_running_loop().create_future()
             self._flush_queue.put_nowait(written)
             await asyncio.wait((written,), timeout=_FLUSH)
+
+    def _write(self) -> None:
+        transport: Any = self._transport
+        transport.write(b"".join(self._pending))
+        self._pending, self._pending_data_size = [], 0
+
+    async def _flusher(self) -> None:
+        # nats-py's leaves the joining to asyncio's `writelines`, which holds nobody back before Python 3.12.9 and 3.13.2 (CVE-2024-12254).
+        assert self._flush_queue is not None
+        transport: Any = self._transport
+        while True:
+            flushed = await self._flush_queue.get()
+            try:
+                if self._pending:
+                    self._write()
+                    await transport.drain()
+            finally:
+                if not flushed.done():
+                    flushed.set_result(None)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
