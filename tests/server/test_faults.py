@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import uvloop
 from buses import Face, health, read_intent
+from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
@@ -271,6 +272,30 @@ def test_what_is_published_just_when_the_link_is_cut_arrives(new_loop: Callable[
                 assert not (await bus.publish(raw.of(intent), intent)).duplicate
                 await eventually_async(lambda: bus.state == "connected")
             assert await stored(bus, "SDLC_RAW") == 4
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_what_breaks_while_it_is_written_is_told_to_nobody_who_publishes(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Also not to who publishes between that and the turn in which the link counts as lost."""
+
+    async def main() -> None:
+        with EmbeddedServer() as server, Proxy(server.url) as proxy:
+            async with AsyncSmithBus(proxy.url) as bus:
+                connection = bus._session.connection
+                for turns in range(6):
+                    link = connection._link
+                    proxy.cut(reset=True)
+                    await connection.publish("anywhere", b"finds the link broken")
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                    await connection.publish("anywhere", b"")
+                    proxy.restore()
+                    await eventually_async(lambda: connection._link not in (None, link))  # noqa: B023
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())

@@ -197,6 +197,9 @@ class _Client(Client):
                 if self._pending:
                     self._write()
                     await transport.drain()
+            except (OSError, RuntimeError) as error:  # uvloop has the latter for a socket that was cut off
+                await self._process_op_err(error)  # first: with no flusher, who publishes to what counts as connected would flush
+                return
             finally:
                 if not flushed.done():
                     flushed.set_result(None)
