@@ -13,7 +13,7 @@ from smith_sdk import AsyncSmithBus, Worker, aio, sync
 from smith_sdk._core.portal import Blocking
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 
-_AT_ONCE: Final = {"consumer", "subscribe", "messages", "handler", "handler_for"}
+_AT_ONCE: Final = {"consumer", "subscribe", "messages", "states", "handler", "handler_for"}
 
 
 class Crossing:

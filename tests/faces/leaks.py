@@ -48,7 +48,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def of_bus(bus: Any) -> Counter[str]:
-    """What an open bus, of either face, has under way: subscriptions with nats-py and with us, publishes, replies, attached parts."""
+    """What an open bus, of either face, has under way: subscriptions (nats-py's and ours), publishes, replies, parts, listeners."""
     aio = getattr(bus, "inner", bus)
     aio = getattr(aio, "_aio", aio)
     session = aio._session
@@ -58,7 +58,8 @@ def of_bus(bus: Any) -> Counter[str]:
             "nats-py subscriptions": len(link._subs) if (link := session.connection._link) is not None else 0,
             "publishes": len(session.window),
             "replies awaited": len(session.replies._waiting),
-            "parts to stop": len(session._open_parts),
+            "parts to stop": len(session._open_parts) + len(session._stopping),
+            "listeners": len(session.connection._listeners),
         }
     )
     portal = getattr(getattr(bus, "inner", None), "_portal", None)

@@ -108,6 +108,34 @@ def test_calls_leave_nothing_on_an_open_bus(url: str, face: Face) -> None:
     in_a_loop_of_its_own(main())
 
 
+def test_iterations_that_are_left_by_break_leave_nothing_on_an_open_bus(url: str, face: Face) -> None:
+    """Nobody stops them, and nobody holds them any more."""
+
+    async def leave(bus: Any) -> None:
+        event = health()
+        await bus.publish(subjects.intents.raw.of(intent := read_intent()), intent)
+        async for message in bus.consumer(consumers.admission).messages():
+            await message.ack_sync()
+            break
+        heard = bus.subscribe(subjects.events.health.filter())
+        await heard.__aenter__()
+        await bus.publish(subjects.events.health.of(event), event)
+        async for _ in heard:
+            break
+        bus.states()
+
+    async def main() -> None:
+        async with face.bus(url) as bus:
+            await leave(bus)
+            await eventually_async(lambda: not of_bus(bus)["parts to stop"])
+            before = of_bus(bus)
+            for _ in range(3):
+                await leave(bus)
+            await eventually_async(lambda: of_bus(bus) == before)
+
+    in_a_loop_of_its_own(main())
+
+
 @pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
 def test_a_bus_whose_server_is_gone_leaves_nothing_when_it_is_closed(face: Face, how: str) -> None:
     async def life(server: EmbeddedServer) -> None:

@@ -194,6 +194,34 @@ async def test_no_permission_to_pull(face: Face, read: Any, make_server: Any) ->
             assert error.subject == next_subject
 
 
+# ---- whoever leaves gives back
+
+
+async def test_what_an_iteration_held_that_was_left_by_break_comes_to_the_next(face: Face) -> None:
+    async with face.embedded() as bus:
+        intents = [read_intent(str(number)) for number in range(20)]
+        await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents])
+        seen = []
+        for _ in intents:  # the first of them asks for all 20, ahead of need
+            async with asyncio.timeout(spec.ack_wait / 2):  # nothing was left to the ack wait
+                async for message in bus.consumer(spec).messages():
+                    seen.append(message.payload.id)
+                    await message.ack_sync()
+                    break
+        assert sorted(seen) == sorted(intent.id for intent in intents)
+
+
+async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_then(face: Face) -> None:
+    async with face.embedded() as server, AsyncSmithBus(server.url) as other:
+        intents = [read_intent(str(number)) for number in range(20)]
+        await other.publish_many([raw.of(intent).envelope(intent) for intent in intents])
+        async with face.bus(server.url) as bus:
+            async for message in bus.consumer(spec).messages():
+                await message.ack_sync()
+                break
+        assert len(await other.consumer(spec).fetch(20, timeout=spec.ack_wait / 2)) == 19
+
+
 # ---- what asking again helps
 
 

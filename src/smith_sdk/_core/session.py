@@ -65,10 +65,13 @@ class Session:
         }
         self._interested = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self._open_parts: set[Callable[[], Awaitable[None]]] = set()
+        self._stopping: set[asyncio.Future[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.is_open = False
 
     async def open(self) -> None:
         """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
+        self._loop = asyncio.get_running_loop()
         await self.connection.connect()
         self.admin.where = self.connection.url
         await self.replies.start()
@@ -87,6 +90,19 @@ class Session:
     def detach(self, stop: Callable[[], Awaitable[None]]) -> None:
         self._open_parts.discard(stop)
 
+    def abandon(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Have an attached `stop` called soon: nobody holds its part any more. For `__del__`, in whichever thread and however late."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._stop_abandoned, stop)
+
+    def _stop_abandoned(self, stop: Callable[[], Awaitable[None]]) -> None:
+        if stop in self._open_parts:
+            self.detach(stop)
+            stopping = asyncio.ensure_future(stop())
+            self._stopping.add(stopping)
+            stopping.add_done_callback(self._stopping.discard)
+
     async def close(self, timeout: float) -> None:
         """Stop what reads, flush what was written, close the connection; `timeout` seconds in all, a second more at the worst."""
         if not self.is_open:
@@ -98,7 +114,8 @@ class Session:
         def left() -> float:
             return max(0.1, deadline - time.monotonic())
 
-        parts = [asyncio.ensure_future(stop()) for stop in tuple(self._open_parts)]
+        parts = [*self._stopping, *(asyncio.ensure_future(stop()) for stop in tuple(self._open_parts))]
+        self._open_parts.clear()
         if parts:
             await asyncio.wait(parts, timeout=left())
         await self.window.drain(left())

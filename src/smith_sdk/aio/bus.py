@@ -117,6 +117,9 @@ class StateChanges:
         self._session.connection.remove_listener(self._watch)
         self._watch.on_close(BusClosed("stopped"))
 
+    def __del__(self) -> None:
+        self._session.connection.remove_listener(self._watch)
+
 
 class AsyncSmithBus:
     """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.

@@ -78,8 +78,8 @@ class Consumer(Generic[M_co, S_co]):
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
         is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
-        larger comes all the same, alone. Leaving the loop for good: `async with consumer.messages() as messages`, or
-        `await messages.stop()`.
+        larger comes all the same, alone. Who leaves the loop for good gives back what it holds ahead: at once at the end of `async with
+        consumer.messages() as messages` or by `await messages.stop()`, a moment later where, after a `break`, nobody holds the iterator.
         """
         capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
         limit = MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes)
@@ -279,43 +279,31 @@ class Messages(Generic[M_co, S_co]):
     ) -> None:
         await self.stop()
 
-
-class _Ending(Listener):
-    """Passes on that the connection is gone for good."""
-
-    def __init__(self, end: Callable[[SmithError], None]) -> None:
-        self._end = end
-
-    def on_close(self, error: SmithError) -> None:
-        self._end(error)
+    def __del__(self) -> None:
+        if self._loop is not None:
+            self._session.abandon(self._loop.stop)
 
 
-class Subscription(Generic[M_co, S_co]):
-    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+class _Feed(Listener):
+    """What comes from core NATS on some patterns, until its reader takes it."""
 
-    `async with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `async for` subscribes at its first step.
-    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
-    """
-
-    def __init__(self, session: Session, what: Subscribable[M_co, S_co]) -> None:
+    def __init__(self, session: Session, patterns: tuple[str, ...]) -> None:
         self._session = session
-        if isinstance(what, AnySubject):
-            session.contract.require(what)
-        self._patterns = what.patterns
-        self._here: deque[RawMessage] = deque()
+        self._patterns = patterns
+        self.here: deque[RawMessage] = deque()
+        self.is_over = False
         self._waiter: asyncio.Future[None] | None = None
-        self._ending = _Ending(self._end)
         self._subscriptions: list[CoreSubscription] | None = None
         self._error: SmithError | None = None
-        self._stopped = False
 
-    async def _start(self) -> None:
-        if self._subscriptions is not None:
+    async def start(self) -> None:
+        """Subscribe, unless it has. When it returns, the server knows."""
+        if self._subscriptions is not None or self.is_over:
             return
         self._session.require_open()
         subscriptions = self._subscriptions = []
         self._session.attach(self.stop)
-        self._session.connection.add_listener(self._ending)
+        self._session.connection.add_listener(self)
         try:
             for index, pattern in enumerate(self._patterns):
                 taker = self._taker(self._patterns[:index])
@@ -330,16 +318,16 @@ class Subscription(Generic[M_co, S_co]):
             await self._leave(subscriptions)
             self._subscriptions = None
             raise
-        if self._stopped:  # meanwhile
+        if self.is_over:  # meanwhile
             await self._leave(subscriptions)
 
     def _taker(self, earlier: tuple[str, ...]) -> Callable[[RawMessage], None]:
-        """Takes a message unless an earlier pattern of the same filter brings it too."""
+        """Takes a message unless an earlier pattern brings it too."""
 
         def take(message: RawMessage) -> None:
             if earlier and any(covers(pattern, message.subject) for pattern in earlier):
                 return
-            if len(self._here) >= _SUBSCRIPTION_LIMIT:
+            if len(self.here) >= _SUBSCRIPTION_LIMIT:
                 self._end(
                     SlowConsumer(
                         f"the reader of {' | '.join(self._patterns)} fell more than {_SUBSCRIPTION_LIMIT} messages behind",
@@ -347,10 +335,18 @@ class Subscription(Generic[M_co, S_co]):
                     )
                 )
             elif self._error is None:
-                self._here.append(message)
+                self.here.append(message)
                 self._wake()
 
         return take
+
+    async def wait(self) -> None:
+        """Return once something is here, or nothing more will be. Raises what ended it."""
+        while not self.here and not self.is_over:
+            if self._error is not None:
+                raise self._error
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -359,6 +355,38 @@ class Subscription(Generic[M_co, S_co]):
     def _end(self, error: SmithError) -> None:
         self._error = self._error or error
         self._wake()
+
+    def on_close(self, error: SmithError) -> None:
+        self._end(error)
+
+    async def stop(self) -> None:
+        """Unsubscribe. Safe to repeat."""
+        if self.is_over:
+            return
+        self.is_over = True
+        await self._leave(self._subscriptions or ())
+        self._wake()
+
+    async def _leave(self, subscriptions: Iterable[CoreSubscription]) -> None:
+        self._session.detach(self.stop)
+        self._session.connection.remove_listener(self)
+        for subscription in tuple(subscriptions):
+            await subscription.unsubscribe()
+
+
+class Subscription(Generic[M_co, S_co]):
+    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+
+    `async with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `async for` subscribes at its first step.
+    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
+    """
+
+    def __init__(self, session: Session, what: Subscribable[M_co, S_co]) -> None:
+        if isinstance(what, AnySubject):
+            session.contract.require(what)
+        self._session = session
+        self._feed = _Feed(session, what.patterns)
+        self._here = self._feed.here
 
     def __aiter__(self) -> Self:
         return self
@@ -371,40 +399,29 @@ class Subscription(Generic[M_co, S_co]):
 
     @property
     def _over(self) -> bool:
-        return self._stopped
+        return self._feed.is_over
 
     async def _batch(self, limit: int) -> None:
         """Wait until a message is in `_here`; none is at the end. The blocking face takes from there, too."""
-        if self._subscriptions is None and not self._stopped:
-            await self._start()
-        while not self._here and not self._stopped:
-            if self._error is not None:
-                raise self._error
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+        await self._feed.start()
+        await self._feed.wait()
 
     def _made(self, raw: RawMessage) -> Message[M_co, S_co]:
         return Message(raw, self._session)
 
     async def stop(self) -> None:
         """Unsubscribe; the iteration ends. Safe to repeat."""
-        if self._stopped:
-            return
-        self._stopped = True
-        await self._leave(self._subscriptions or ())
-        self._wake()
-
-    async def _leave(self, subscriptions: Iterable[CoreSubscription]) -> None:
-        self._session.detach(self.stop)
-        self._session.connection.remove_listener(self._ending)
-        for subscription in tuple(subscriptions):
-            await subscription.unsubscribe()
+        await self._feed.stop()
 
     async def __aenter__(self) -> Self:
-        await self._start()
+        await self._feed.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_feed"):  # it may have been refused
+            self._session.abandon(self._feed.stop)

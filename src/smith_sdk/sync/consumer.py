@@ -30,8 +30,8 @@ class Consumer(Blocking, Generic[M_co, S_co]):
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
         is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
-        larger comes all the same, alone. Leaving the loop for good: `with consumer.messages() as messages`, or
-        `messages.stop()`.
+        larger comes all the same, alone. Who leaves the loop for good gives back what it holds ahead: at once at the end of `with
+        consumer.messages() as messages` or by `messages.stop()`, a moment later where, after a `break`, nobody holds the iterator.
         """
         return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch, max_bytes=max_bytes))
 
