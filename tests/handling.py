@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from smith_sdk import Reject, result_of
+from smith_sdk import Reject, RetryLater, result_of
 from smith_sdk.protocol import IntentResult
 
 
@@ -31,6 +31,8 @@ def in_a_process(message: Any) -> IntentResult | None:
         raise {"value": ValueError, "odd": Odd}[rest](f"of {rest}")
     if word == "reject":
         raise Reject(rest)
+    if word == "later" and message.metadata.num_delivered == 1:
+        raise RetryLater(float(rest))
     if word == "verdict":
         {"ack": message.ack, "ack_sync": message.ack_sync}[rest]()
     assert message.headers == {"Nats-Msg-Id": f"{message.subject}:{message.payload.id}"}

@@ -112,8 +112,18 @@ __all__ = [
 ]
 
 
+def _restored(kind: type[Exception], args: tuple[object, ...]) -> Exception:
+    """An exception as pickle and copy keep it: its constructor takes more than `args`, and has done its work."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    return error
+
+
 class SmithError(Exception):
-    """Root of everything that smith-sdk raises on purpose."""
+    """Root of everything that smith-sdk raises on purpose. Each can be pickled: it may come from another process."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args), self.__dict__
 
 
 class OptionsError(SmithError, ValueError):
@@ -447,3 +457,6 @@ class RetryLater(Exception):
         if not 0 <= self.delay < float("inf"):
             raise OptionsError(f"RetryLater(delay={delay!r}): a delay is zero or more seconds")
         super().__init__(f"retry after {self.delay:g} s")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (type(self), self.args), self.__dict__

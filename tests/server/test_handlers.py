@@ -496,7 +496,7 @@ async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(fac
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once):
             verdicts = ["verdict:ack"] if face.is_async else ["verdict:ack", "verdict:ack_sync"]
-            await put(bus, "raise:value", "raise:odd", "reject:not mine", *verdicts, "exit:3", "die:", "ok:")
+            await put(bus, "raise:value", "raise:odd", "reject:not mine", "later:0.2", *verdicts, "exit:3", "die:", "ok:")
             await eventually_async(lambda: settled(bus), 60)
         letters = {
             msgspec.json.decode(letter.payload, type=FsReadV1Intent).params.path: (letter.error_type, letter.error)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import pickle
 import re
 
 from smith_sdk import errors
-from smith_sdk.errors import SmithError
+from smith_sdk.errors import RetryLater, SmithError
 
 VERDICTS = {"Reject", "RetryLater"}
 
@@ -38,3 +41,23 @@ def test_every_error_is_exported_and_documented() -> None:
     assert sorted(public) == sorted(errors.__all__) == errors.__all__
     assert all(cls.__doc__ for cls in public.values())
     assert {name for name, cls in public.items() if not issubclass(cls, SmithError)} == VERDICTS
+
+
+def test_every_error_comes_whole_out_of_another_process() -> None:
+    """A pool of processes waits for ever for what it cannot unpickle."""
+    made: list[Exception] = [RetryLater(2.5)]
+    for name in errors.__all__:
+        cls = getattr(errors, name)
+        parameters = inspect.signature(cls).parameters.values() if "__init__" in vars(cls) else ()
+        given = {one.name: f"the {one.name}" for one in parameters if one.kind is one.KEYWORD_ONLY}
+        if name not in ("RetryLater", "PublishManyError"):
+            made.append(cls("words", **given))
+    made.append(errors.PublishManyError((made[1], errors.QueueFull("full", subject="s", msg_id="i"))))
+    assert {type(one).__name__ for one in made} == set(errors.__all__)
+    for error in made:
+        error.add_note("a note")
+        for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+            assert (type(again), str(again), again.args) == (type(error), str(error), error.args)
+            assert {key: repr(value) for key, value in vars(again).items()} == {
+                key: repr(value) for key, value in vars(error).items()
+            }
