@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -544,6 +545,43 @@ async def test_refused_credentials_end_the_waiting(face: Face, make_server: Any)
         with pytest.raises(AuthenticationError, match=server.url):
             await call()
     await bus.close()
+
+
+async def test_who_is_told_the_same_again_and_again_is_told_it_anew(face: Face, make_server: Any) -> None:
+    """One exception that is raised for every call keeps the frames of all, and what their variables hold."""
+    server = make_server(config='authorization { user: "me", password: "right-one" }')
+    bus = face.bus(server.url, auth=Auth(user="me", password="wrong-one"), connect_mode="wait")
+    await bus.connect()
+    await eventually_async(lambda: state(bus) == "closed")
+    intent, entry = read_intent(), log_entry()
+    for call in (
+        lambda: bus.publish(raw.of(intent), intent),
+        lambda: bus.emit(subjects.logs.errors.of(entry), entry),
+        lambda: bus.consumer(consumers.admission).info(),
+        lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
+    ):
+        told: list[AuthenticationError] = []
+        for _ in range(3):
+            with pytest.raises(AuthenticationError) as caught:
+                await call()
+            told.append(caught.value)
+        assert len(set(map(id, told))) == 3
+        assert len({len(list(traceback.walk_tb(one.__traceback__))) for one in told}) == 1
+        assert {one.url for one in told} == {server.url}
+    await bus.close()
+
+
+async def test_all_that_wait_when_the_connection_ends_are_told_each_on_its_own(make_server: Any) -> None:
+    async with AsyncSmithBus(make_server().url) as bus:
+        inboxes = [bus._connection.new_inbox() for _ in range(2)]
+        for one in inboxes:
+            await bus._connection.subscribe(one, lambda _: None)
+        asking = [asyncio.ensure_future(bus._session.replies.request(one, timeout=20)) for one in inboxes]
+        await request(bus)
+        bus._connection._tell(lambda listener: listener.on_close(BusClosed("over")))
+        one, other = await asyncio.gather(*asking, return_exceptions=True)
+        assert (type(one), type(other)) == (BusClosed, BusClosed)
+        assert one is not other
 
 
 # ---- permissions, and credentials that end

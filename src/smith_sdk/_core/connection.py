@@ -13,6 +13,7 @@ import secrets
 import ssl
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from copy import copy
 from typing import Any, Final
 
 import nats.errors
@@ -513,7 +514,9 @@ class Connection(Supervisor[_Client]):
         if isinstance(error, SmithError):
             return error
         if isinstance(error, (nats.errors.ConnectionClosedError, OSError)):
-            return ConnectionLost(f"{subject} cannot be sent: the connection is lost") if self._ended is None else self._ended
+            return (
+                ConnectionLost(f"{subject} cannot be sent: the connection is lost") if self._ended is None else copy(self._ended)
+            )
         return PublishError(f"{subject} could not be sent: {error}", subject=subject)
 
     async def subscribe(
@@ -536,7 +539,7 @@ class Connection(Supervisor[_Client]):
 
     def _require_open(self) -> None:
         if self._ended is not None:
-            raise self._ended
+            raise copy(self._ended)  # one that is raised twice keeps the frames of both
         if self._state == "closed":
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
 

@@ -25,6 +25,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from copy import copy
 from typing import Final
 
 import msgspec
@@ -193,7 +194,7 @@ class PullLoop(Listener):
                 self._handed_out += 1
                 return self._buffer.popleft()
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
             if self._stopping:
                 return None
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

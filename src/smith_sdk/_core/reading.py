@@ -8,6 +8,7 @@ nothing is held, here or there, so a reader may take as long as it likes. Work q
 from __future__ import annotations
 
 import asyncio
+from copy import copy
 from datetime import datetime
 from typing import Any, Final
 from uuid import uuid4
@@ -189,7 +190,7 @@ class _Inbox(Listener):
             except TimeoutError:
                 raise DeadlineExceeded(f"no answer on {self.asks} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
         if isinstance(found, SmithError):
-            raise found
+            raise copy(found)  # others are told the same
         return found
 
 

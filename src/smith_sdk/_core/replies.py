@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from copy import copy
 from typing import Final
 
 from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
@@ -94,7 +95,7 @@ class Replies(Listener):
     def _fail_all(self, error: SmithError) -> None:
         for future, _ in self._waiting.values():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(copy(error))
 
     def under_way(self) -> list[asyncio.Future[RawMessage]]:
         return [future for future, _ in self._waiting.values()]

@@ -14,6 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from copy import copy
 from math import inf
 from typing import Final
 
@@ -146,7 +147,7 @@ class AckWindow(Listener):
         when no room came in time, `BusClosed`.
         """
         if self._closed is not None:
-            raise self._closed
+            raise copy(self._closed)
         block = write_headers(msg_id, headers)
         size = len(data) + len(block)
         now = time.monotonic()
@@ -203,7 +204,7 @@ class AckWindow(Listener):
                     ) from None
                 raise
             if self._closed is not None:
-                raise self._closed
+                raise copy(self._closed)
 
     async def _send(self, token: int, entry: _Pending, now: float) -> None:
         if not self._connected:
@@ -269,7 +270,7 @@ class AckWindow(Listener):
 
     def _fail_all(self, error: SmithError) -> None:
         for token in tuple(self._pending):
-            self._fail(token, error)
+            self._fail(token, copy(error))
 
     # ---- what comes back
 

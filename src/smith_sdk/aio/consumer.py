@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self
@@ -313,7 +314,7 @@ class _Feed(Listener):
             except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
                 await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
         except BaseException:
             await self._leave(subscriptions)
             self._subscriptions = None
@@ -344,7 +345,7 @@ class _Feed(Listener):
         """Return once something is here, or nothing more will be. Raises what ended it."""
         while not self.here and not self.is_over:
             if self._error is not None:
-                raise self._error
+                raise copy(self._error)
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
