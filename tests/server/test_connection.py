@@ -610,6 +610,46 @@ async def test_a_forbidden_subject_is_told_to_the_call_that_uses_it(face: Face, 
         assert state(bus) == "connected"
 
 
+async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_reply(face: Face, make_server: Any) -> None:
+    """The commonest mistake in permissions: the error comes when the bus connects, and each later call would run into its timeout."""
+    server = make_server(
+        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
+        ' subscribe: { deny: "_INBOX.>" } } } ] }'
+    )
+    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
+        await other.streams.apply(profile="dev")
+    async with face.bus(server.url, auth=Auth(user="some", password="x"), ping_interval=INTERVAL) as bus:
+        inner = (bus if face.is_async else bus.inner._aio)._session
+        intent, entry = read_intent(), log_entry()
+        for _ in range(2):
+            await eventually_async(lambda: None not in (inner.window._subscription.refusal, inner.replies._subscription.refusal))
+            for call in (
+                lambda: bus.publish(raw.of(intent), intent),
+                lambda: bus.execute(intent, timeout=20),
+                lambda: bus.consumer(consumers.admission).info(),
+                lambda: bus.consumer(consumers.admission).fetch(1, timeout=20),
+                lambda: anext(bus.consumer(consumers.admission).messages()),
+                lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
+                lambda: bus.streams.plan(),
+                lambda: bus.dead_letters.list(),
+            ):
+                began = time.monotonic()
+                with pytest.raises(
+                    PermissionDenied, match=r"subscription to _INBOX\..*: allow its user to subscribe to _INBOX\.>"
+                ) as caught:
+                    await call()
+                assert caught.value.subject.startswith("_INBOX.")
+                assert time.monotonic() - began < 2
+            await bus.emit(subjects.logs.errors.of(entry), entry)  # which waits for no reply
+            assert state(bus) == "connected"
+            before = inner.connection._link
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            await eventually_async(lambda before=before: inner.connection._link not in (None, before))
+    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
+        assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
+
+
 async def test_revoked_credentials_close_the_bus(face: Face, make_server: Any) -> None:
     server = make_server(config='authorization { user: "me", password: "first-one" }')
     bus = face.bus(server.url, auth=Auth(user="me", password="first-one"))

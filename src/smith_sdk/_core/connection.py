@@ -24,10 +24,9 @@ from nats.protocol.command import hpub_cmd, pub_cmd
 from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SmithError
 from ..options import Auth, Backoff
 from .credentials import sign_in
-from .headers import read as read_headers
 from .servers import Server
 from .supervisor import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
-from .wire import Parser
+from .wire import Parser, RawMessage
 
 __all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription"]
 
@@ -43,30 +42,10 @@ _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) 
 _NO_ENTRY: Final = ("authorization violation", "authentication expired", "authentication revoked")
 
 
-class RawMessage:
-    """A message as it came. Its headers are read at the first look: most messages have some, and most readers want none of them."""
-
-    __slots__ = ("_block", "_headers", "data", "reply", "subject")
-
-    def __init__(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
-        self.subject = subject
-        self.reply = reply
-        self.data = data
-        self._block = block
-        self._headers: dict[str, str] | None = None
-
-    @property
-    def headers(self) -> dict[str, str] | None:
-        """The headers, with the status line of a control message as "Status" and "Description"; None where there are none."""
-        if self._block is not None:
-            self._headers, self._block = read_headers(self._block) or None, None
-        return self._headers
-
-
 class Subscription:
-    """One subscription, made again on every link. `error` ends it for good."""
+    """One subscription, made again on every link."""
 
-    __slots__ = ("_client", "_connection", "_deliver", "_native", "on_error", "subject")
+    __slots__ = ("_client", "_connection", "_deliver", "_native", "_on_error", "refusal", "subject")
 
     def __init__(
         self,
@@ -82,14 +61,23 @@ class Subscription:
         self._deliver: Any = deliver  # nats-py thinks of a class of its own
         self._client: _Client | None = None
         self._native: NatsSubscription | None = None
+        self._on_error = on_error
         self.subject = subject
-        self.on_error = on_error
+        self.refusal: PermissionDenied | None = None
+        """Why nothing comes on this link."""
 
     async def _attach(self, client: _Client) -> None:
         """Have `client` subscribe, unless it has."""
         if self._client is not client:
-            self._client = client
+            self._client, self.refusal = client, None
             self._native = await client.subscribe(self.subject, cb=self._deliver)
+
+    def _refuse(self) -> None:
+        inbox = ", where replies come: allow its user to subscribe to _INBOX.>" if self.subject.startswith("_INBOX.") else ""
+        words = f"the server's permissions forbid a subscription to {self.subject}{inbox}"
+        self.refusal = PermissionDenied(words, subject=self.subject)
+        if self._on_error is not None:
+            self._on_error(self.refusal)
 
     async def withdraw(self) -> None:
         """Have the server send no more. What it sent before still comes to the callback, until `unsubscribe`.
@@ -561,12 +549,8 @@ class Connection(Supervisor[_Client]):
             self._tell(lambda listener: listener.on_refused(subject))
             return
         for subscription in tuple(self._subscriptions):
-            if subscription.subject.lower() == subject and subscription.on_error is not None:
-                subscription.on_error(
-                    PermissionDenied(
-                        f"the server's permissions forbid a subscription to {subscription.subject}", subject=subscription.subject
-                    )
-                )
+            if subscription.subject.lower() == subject:
+                subscription._refuse()
 
 
 def _text(subject: bytes) -> str:

@@ -44,6 +44,8 @@ class Replies(Listener):
         Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` when the link went meanwhile (the request
         may have been carried out), `PermissionDenied`, `BusClosed`.
         """
+        if self._subscription is not None and self._subscription.refusal is not None:
+            raise copy(self._subscription.refusal)
         loop = asyncio.get_running_loop()
         self._tokens += 1
         reply = f"{self._prefix}{self._tokens}"

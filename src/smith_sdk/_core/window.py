@@ -148,6 +148,8 @@ class AckWindow(Listener):
         """
         if self._closed is not None:
             raise copy(self._closed)
+        if self._subscription is not None and self._subscription.refusal is not None:  # its ack would never come
+            raise copy(self._subscription.refusal)
         block = write_headers(msg_id, headers)
         size = len(data) + len(block)
         now = time.monotonic()

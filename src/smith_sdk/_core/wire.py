@@ -11,8 +11,30 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Protocol
 
+from .headers import read as read_headers
+
 _LONGEST: Final = 1024 * 1024
 """Bytes of a line: an INFO names every server of a cluster, a server's own limit for others is 4 KiB unless it is raised."""
+
+
+class RawMessage:
+    """A message as it came. Its headers are read at the first look: most messages have some, and most readers want none of them."""
+
+    __slots__ = ("_block", "_headers", "data", "reply", "subject")
+
+    def __init__(self, subject: str, reply: str, data: bytes, block: bytes | None) -> None:
+        self.subject = subject
+        self.reply = reply
+        self.data = data
+        self._block = block
+        self._headers: dict[str, str] | None = None
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        """The headers, with the status line of a control message as "Status" and "Description"; None where there are none."""
+        if self._block is not None:
+            self._headers, self._block = read_headers(self._block) or None, None
+        return self._headers
 
 
 class Client(Protocol):
