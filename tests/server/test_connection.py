@@ -724,6 +724,86 @@ async def test_closing_that_is_cancelled_leaves_nothing_open(make_server: Any) -
         os.kill(server.pid, signal.SIGCONT)
 
 
+async def test_connecting_twice_at_once_makes_one_link(make_server: Any) -> None:
+    server = make_server(jetstream=False)
+    with Proxy(server.url) as proxy:
+        bus = AsyncSmithBus(proxy.url)
+        told = await asyncio.gather(*(bus.connect() for _ in range(3)), return_exceptions=True)
+        assert told[0] is None
+        assert [type(one) for one in told[1:]] == [BusClosed, BusClosed]
+        assert proxy.accepted == 1
+        await request(bus)
+        await bus.close()
+        await eventually_async(lambda: len(asyncio.all_tasks()) == 1)
+
+
+async def test_closing_ends_connecting(face: Face, make_server: Any) -> None:
+    """It was closed, and then connected all the same; the blocking face waited for as long as connecting may take."""
+    server = make_server()
+    halt(server.pid)
+    bus = face.bus(server.url, connect_timeout=20)
+    connecting = asyncio.ensure_future(bus.connect())
+    await eventually_async(lambda: state(bus) == "connecting")
+    began = time.monotonic()
+    await bus.close(timeout=2)
+    with pytest.raises(BusClosed, match="closed while it connected"):
+        await asyncio.wait_for(connecting, 5)
+    assert time.monotonic() - began < 3
+    assert state(bus) == "closed"
+    os.kill(server.pid, signal.SIGCONT)
+    await bus.connect()
+    assert state(bus) == "connected"
+    await bus.close()
+
+
+async def test_connecting_that_is_cancelled_is_cancelled_and_not_told_to_be_closed(make_server: Any) -> None:
+    server = make_server()
+    halt(server.pid)
+    bus = AsyncSmithBus(server.url, connect_timeout=20)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await bus.connect()
+    assert bus.state == "closed"
+    await eventually_async(lambda: len(asyncio.all_tasks()) == 1)
+    os.kill(server.pid, signal.SIGCONT)
+
+
+async def test_closing_twice_at_once_cuts_nothing_off(make_server: Any) -> None:
+    server = make_server()
+    bus = AsyncSmithBus(server.url)
+    await bus.connect()
+    await bus.streams.apply(profile="dev")
+    halt(server.pid)
+    intent = read_intent()
+    future = await bus.submit(raw.of(intent), intent)
+    closing = [asyncio.ensure_future(bus.close()) for _ in range(2)]
+    await asyncio.wait(closing, timeout=0.5)
+    assert not any(one.done() for one in closing)
+    with pytest.raises(BusClosed, match="another task"):
+        await bus.connect()
+    os.kill(server.pid, signal.SIGCONT)
+    await asyncio.wait_for(asyncio.gather(*closing), 10)
+    assert future.result().seq == 1
+
+
+async def test_a_second_close_keeps_to_its_own_timeout(make_server: Any) -> None:
+    server = make_server()
+    bus = AsyncSmithBus(server.url)
+    await bus.connect()
+    await bus.streams.apply(profile="dev")
+    halt(server.pid)
+    intent = read_intent()
+    future = await bus.submit(raw.of(intent), intent, timeout=60)
+    closing = asyncio.ensure_future(bus.close(timeout=60))
+    await asyncio.sleep(0)
+    began = time.monotonic()
+    await bus.close(timeout=0.5)
+    assert time.monotonic() - began < 2.5
+    await asyncio.wait_for(closing, 2)
+    assert isinstance(future.exception(), PublishUnconfirmed)
+    assert bus.state == "closed"
+
+
 async def test_closing_flushes_a_slow_link(make_server: Any) -> None:
     server = make_server()
     with Proxy(server.url) as proxy:

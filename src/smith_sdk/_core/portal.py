@@ -188,6 +188,10 @@ class _LoopThread:
         self.submits.close()
         await self._shutdown(max(_CUT, deadline - time.monotonic()))
 
+    async def close(self, timeout: float) -> None:
+        """Have the owner close, and nothing else."""
+        await self._shutdown(timeout)
+
     async def cut(self) -> None:
         """Have the owner close without waiting for anything."""
         await self._shutdown(_CUT)
@@ -222,6 +226,7 @@ class Portal:
         self._name = name
         self._thread: _LoopThread | None = None
         self._opening = threading.RLock()  # reentrant: a signal handler may close what its thread connects
+        self._connecting = False
 
     def open(
         self, connect: Callable[[], Awaitable[None]], close: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]
@@ -237,11 +242,14 @@ class Portal:
                 self._thread.call(connect)  # which says that it is connected already
                 return
             self._thread = _LoopThread(self._name, close, unflushed)
+            self._connecting = True
             try:
                 self._thread.call(connect)
             except BaseException:
                 self._stop(self._thread.cut)
                 raise
+            finally:
+                self._connecting = False
 
     def close(self, timeout: float | timedelta) -> None:
         """Run what was handed over, have the owner close, end every task, join the thread. Safe to repeat, also by several threads.
@@ -253,6 +261,9 @@ class Portal:
             return
         self._check()
         wait = seconds("close(timeout)", timeout)
+        if self._connecting:  # by another thread, which is told, and lets go of the lock then
+            with contextlib.suppress(BusClosed):
+                thread.call(partial(thread.close, wait))
         with self._opening:
             if self._thread is thread and thread.thread.is_alive():
                 self._stop(partial(thread.shut_down, wait))

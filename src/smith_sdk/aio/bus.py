@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -207,6 +208,8 @@ class AsyncSmithBus:
         self._manage = manage
         self._profile = profile
         self._dead_letters = DeadLetters(self._session)
+        self._opening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
 
     @classmethod
     def embedded(
@@ -256,8 +259,22 @@ class AsyncSmithBus:
         `connect_timeout` has passed; with an embedded server also what starting it raises; with `manage` also what `streams.verify` and
         `streams.apply` raise. In "wait" mode refused credentials close the bus, and the next call raises that.
         """
+        if self._opening is not None or self._closing is not None:
+            raise BusClosed("the bus is being connected or closed already, by another task: connect() it when that is done")
         if self._session.is_open:
             raise BusClosed(f"the bus is connected already, to {self.url}")
+        opening = self._opening = asyncio.ensure_future(self._open())
+        try:
+            await opening
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if opening.cancelled() and task is not None and not task.cancelling():
+                raise BusClosed("the bus was closed while it connected") from None
+            raise
+        finally:
+            self._opening = None
+
+    async def _open(self) -> None:
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
             self._connection.aim_at([self._server.url])
@@ -268,7 +285,7 @@ class AsyncSmithBus:
             elif self._manage == "apply":
                 await self._streams.apply(profile=self._profile)
         except BaseException:
-            await self.close()
+            await self._shut(_CLOSE_TIMEOUT)
             raise
 
     async def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
@@ -276,8 +293,23 @@ class AsyncSmithBus:
 
         Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
         """
+        deadline = time.monotonic() + seconds("close(timeout)", timeout)
+        if self._opening is not None:
+            self._opening.cancel()
+        under_way = [work for work in (self._opening, self._closing) if work is not None]
+        if under_way:  # a second close() that went ahead would cut off what the first one flushes
+            await asyncio.wait(under_way, timeout=deadline - time.monotonic())
+        closing = self._closing = asyncio.get_running_loop().create_future()
         try:
-            await self._session.close(seconds("close(timeout)", timeout))
+            await self._shut(max(0.0, deadline - time.monotonic()))
+        finally:
+            closing.set_result(None)
+            if self._closing is closing:
+                self._closing = None
+
+    async def _shut(self, timeout: float) -> None:
+        try:
+            await self._session.close(timeout)
         finally:
             if self._server is not None:
                 await asyncio.to_thread(self._server.stop)
