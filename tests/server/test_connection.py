@@ -109,6 +109,16 @@ async def test_a_slow_reader_of_states_gets_the_latest(nats_url: str) -> None:
     assert told[-3:] == ["connecting", "connected", "closed"]
 
 
+async def test_the_states_end_where_connecting_ends_in_vain(face: Face, port: int) -> None:
+    bus = face.bus(f"nats://127.0.0.1:{port}")
+    changes = (bus if face.is_async else bus.inner).states()
+    with pytest.raises(ConnectError):
+        await bus.connect()
+    told = await asyncio.wait_for(follow(changes), 5)
+    assert [change.state for change in told] == ["connecting", "closed"]
+    assert "no NATS server at" in told[1].reason
+
+
 async def test_who_stops_listening_hears_no_more(nats_url: str) -> None:
     bus = AsyncSmithBus(nats_url)
     changes = bus.states()

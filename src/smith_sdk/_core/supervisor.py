@@ -192,7 +192,10 @@ class Supervisor(ABC, Generic[LinkT]):
                 if link is not None:
                     link.discard()
                 self._link = None
-                self._become("closed", str(error) or "connecting was given up")
+                reason = str(error) or "connecting was given up"
+                self._become("closed", reason)
+                self._tell(lambda listener: listener.on_close(BusClosed(reason)))
+                self._listeners.clear()
                 if isinstance(error, LinkError):
                     raise ConnectError(f"the link to {self._rota.url} broke at once: {error}", url=self._rota.url) from None
                 raise
