@@ -6,12 +6,16 @@ import asyncio
 import contextvars
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 from buses import health
+from faces.children import Child
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.errors import BlockingCallError, BusClosed, OptionsError
+
+Run = Callable[..., Child]
 
 EVENT = health()
 SUBJECT = subjects.events.health.of(EVENT)
@@ -97,3 +101,18 @@ def test_an_error_that_was_raised_and_dropped_is_freed_at_once(url: str) -> None
             assert gone() is None
         finally:
             gc.enable()
+
+
+def test_where_no_thread_can_be_had_it_says_so_and_leaves_nothing(url: str, run: Run) -> None:
+    body = """
+        bus = SmithBus(url)
+        threading.stack_size(2**46)  # more than the system has for one
+        try:
+            bus.connect()
+        except BlockingCallError as error:
+            say("a thread of its own" in str(error))
+        threading.stack_size(0)
+        with bus:
+            say(bus.publish(subject, event).stream)
+    """
+    assert run(body, url).ends_well() == ["True", "SYSTEM_EVENTS"]

@@ -105,7 +105,14 @@ class _LoopThread:
         self.is_abandoned = False
         self._last: list[asyncio.Task[None]] = []
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            self.loop.close()
+            raise BlockingCallError(
+                f"the bus needs a thread of its own, and none can be started ({error}): Python 3.12 starts none once the main "
+                f"thread has ended; connect before, or use AsyncSmithBus"
+            ) from None
         _running.add(self)
         # Again for each: hooks run backwards, and this one must come before those that were there (an embedded server's own).
         atexit.unregister(_at_exit)
