@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,48 @@ def test_a_thread_goes_on_with_the_bus_after_the_main_thread_has_ended(url: str,
     """
     assert run(body, url).ends_well() == ["500"]
     assert stored(url) == 1000
+
+
+def test_a_server_is_found_by_its_name_after_the_main_thread_has_ended(url: str, run: Run) -> None:
+    """The loop looks names up in a pool of threads, which takes no more work by then."""
+    body = """
+        bus = SmithBus(url)
+        bus.connect()
+        def work():
+            threading.main_thread().join()
+            old = bus._aio._connection._link
+            bus._portal._thread.loop.call_soon_threadsafe(old.end, "for the test")
+            within(10, lambda: bus._aio._connection._link not in (None, old))
+            say(bus.publish(subject, event, timeout=10).stream)
+            bus.close()
+            try:
+                with SmithBus(url) as other:
+                    say(other.publish(subject, event).stream)
+            except BlockingCallError:
+                say("no more threads")
+        threading.Thread(target=work).start()
+    """
+    said = run(body, url.replace("127.0.0.1", "localhost"))
+    assert said.status() == 0
+    assert said.out == ["SYSTEM_EVENTS", "no more threads" if sys.version_info[:2] == (3, 12) else "SYSTEM_EVENTS"], said.err
+
+
+LATE = "threading.Thread(target=lambda: (threading.main_thread().join(), end())).start()"
+
+
+@pytest.mark.parametrize("late", [LATE, "atexit.register(end)"], ids=["thread", "atexit"])
+def test_an_embedded_server_is_stopped_properly_at_the_end_of_the_process(run: Run, late: str) -> None:
+    body = f"""
+        import atexit
+        bus = SmithBus.embedded()
+        bus.connect()
+        def end():
+            bus.publish(subject, event)
+            bus.close()
+            say("closed")
+        {late}
+    """
+    assert run(body, "").ends_well() == ["closed"]
 
 
 def test_a_worker_goes_on_after_the_main_thread_has_ended(url: str, run: Run) -> None:

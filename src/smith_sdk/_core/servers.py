@@ -10,10 +10,12 @@ import re
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
 from ..errors import OptionsError
+from .threads import aside
 
 log: Final = logging.getLogger("smith_sdk.connection")
 
@@ -88,7 +90,10 @@ async def addresses(server: Server) -> list[str]:
     """Every IP address of `server`; raises `OSError` when its name has none."""
     with contextlib.suppress(ValueError):
         return [str(ipaddress.ip_address(server.host))]  # without the thread that looks names up
-    found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
+    except RuntimeError:  # the main thread has ended, and with it the pool of threads that the loop asks for this
+        found = await aside(partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -16,6 +16,39 @@ from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
+
+async def aside(function: Callable[..., T], *arguments: Any) -> T:
+    """Like `asyncio.to_thread`, but also where Python's own pool takes no more work: once the main thread has ended.
+
+    Where no thread can be started any more either, as in Python 3.12 by then, the loop waits for `function`.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: Any, failure: BaseException | None) -> None:
+        if future.done():
+            return
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
+
+    def run() -> None:
+        outcome: tuple[Any, BaseException | None]
+        try:
+            outcome = function(*arguments), None
+        except BaseException as error:
+            outcome = None, error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    try:
+        threading.Thread(target=run, name="smith-sdk-aside", daemon=True).start()
+    except RuntimeError:
+        return function(*arguments)
+    return await future
+
+
 _Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
 
 

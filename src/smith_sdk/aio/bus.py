@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from .._core.connection import PING_INTERVAL, Connection, Listener, State
 from .._core.credentials import find_access
 from .._core.session import Session
+from .._core.threads import aside
 from .._core.window import PubAck
 from ..contract import (
     AnySubject,
@@ -276,7 +277,7 @@ class AsyncSmithBus:
 
     async def _open(self) -> None:
         if self._server is not None:
-            await asyncio.to_thread(self._server.start)
+            await aside(self._server.start)
             self._connection.aim_at([self._server.url])
         try:
             await self._session.open()
@@ -312,7 +313,7 @@ class AsyncSmithBus:
             await self._session.close(timeout)
         finally:
             if self._server is not None:
-                await asyncio.to_thread(self._server.stop)
+                await aside(self._server.stop)
 
     async def __aenter__(self) -> Self:
         await self.connect()
