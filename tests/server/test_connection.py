@@ -38,6 +38,7 @@ from smith_sdk.errors import (
 from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
+SHORT = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"'
 INTERVAL = 0.4
 DEAD = 2.25 * INTERVAL
 
@@ -372,6 +373,30 @@ async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) 
             await request(bus)
 
 
+@pytest.mark.parametrize("how", ["killed", "lame"])
+async def test_nodes_that_join_the_cluster_later_are_found(make_server: Any, port: int, how: str) -> None:
+    with hold_port() as holder:
+        routes = [port, holder.getsockname()[1]]
+        config = [
+            f'server_name: n{number}\n{SHORT}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
+            f'routes: ["nats://127.0.0.1:{routes[1 - number]}"] }}'
+            for number in range(2)
+        ]
+        first = make_server(config=config[0], jetstream=False)
+        async with AsyncSmithBus(first.url) as bus:
+            link = bus._connection._link
+            assert link is not None
+            assert len(bus._connection._rota.round()) == 1
+            later = make_server(config=config[1], jetstream=False)
+            await eventually_async(lambda: len(link.cluster) == 2, 20)
+            if how == "lame":
+                os.kill(first.pid, signal.SIGUSR2)
+            else:
+                await asyncio.to_thread(first.kill)
+            await eventually_async(lambda: bus.url == later.url and bus.state == "connected", 15)
+            await request(bus)
+
+
 async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The resolver answers with an address where nobody answers, and one that does; each has its share of the time."""
     server = make_server()
@@ -419,9 +444,6 @@ async def test_an_ipv6_address(make_server: Any) -> None:
 
 
 # ---- lame duck
-
-
-SHORT = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"'
 
 
 async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) -> None:

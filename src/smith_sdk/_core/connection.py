@@ -8,6 +8,7 @@ what they call here returns at once and never raises.
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import secrets
 import ssl
@@ -123,6 +124,7 @@ class _Client(Client):
         self.server = server
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.is_lame = False
+        self.cluster: Sequence[str] = ()
         self._ps: Any = _Parser(self)  # nats-py thinks of its own
         self._tls_only = tls_only
         self._pings: set[asyncio.Future[None]] = set()
@@ -196,6 +198,11 @@ class _Client(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
         self.end(str(self._err or "closed by the server"))
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if urls := info.get("connect_urls"):
+            self.cluster = random.sample(urls, len(urls))  # or all clients of a node that goes would run to the same one
+        await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:
         # The last step before credentials are sent: a server, or whoever speaks in its place, may have left TLS out.
@@ -429,7 +436,7 @@ class Connection(Supervisor[_Client]):
 
     async def _take(self, link: _Client) -> None:
         """Make `link` the one that is used: subscriptions first, then what was held, then those who wait for it."""
-        self._rota.connected_to(link.server, (found.netloc for found in link.discovered_servers))
+        self._rota.connected_to(link.server, link.cluster)
         self._max_payload = link.max_payload
         try:
             while missing := [one for one in self._subscriptions if one._client is not link]:

@@ -51,6 +51,8 @@ class Link(Protocol):
     """Why it ended."""
     is_lame: bool
     """The server has said that it goes out of service."""
+    cluster: Sequence[str]
+    """Where its cluster listens (host:port), as it said last: nodes come and go while the link stands."""
 
     def end(self, why: str) -> None: ...
     def ping(self) -> asyncio.Future[None]: ...
@@ -328,6 +330,7 @@ class Supervisor(ABC, Generic[LinkT]):
         link.discard()
         self._link = None
         if self._successor is None:
+            self._rota.connected_to(link.server, link.cluster)
             log.warning("connection to %s lost: %s", link.server.url, why)
             self._lose(f"the connection to {link.server.url} was lost: {why}")
 
@@ -350,6 +353,7 @@ class Supervisor(ABC, Generic[LinkT]):
         if link.is_lame or link.over.done():
             return
         link.is_lame = True
+        self._rota.connected_to(link.server, link.cluster)
         log.warning("%s is going out of service", link.server.url)
         self._become("degraded", f"{link.server.url} is in lame duck mode")
         self._spawn(self._move(link))
