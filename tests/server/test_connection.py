@@ -893,3 +893,51 @@ def test_connecting_that_is_given_up_at_the_end_of_its_loop_leaves_no_socket() -
             asyncio.run(give_up_after(steps, f"nats://127.0.0.1:{silent.getsockname()[1]}"))
             gc.collect()
     assert [str(one.message) for one in complaints] == []
+
+
+# ---- in another event loop
+
+
+def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connected_anew() -> None:
+    """As in two calls of asyncio.run: what waited there would never be woken, not even by its timeout."""
+    with EmbeddedServer() as server:
+        bus = AsyncSmithBus(server.url)
+        intent, entry = read_intent(), log_entry()
+
+        async def first() -> None:
+            await bus.connect()
+            await bus.streams.apply(profile="dev")
+            await bus.publish(raw.of(intent), intent)
+
+        async def second() -> None:
+            for call in (
+                lambda: bus.publish(raw.of(intent), intent, timeout=20),
+                lambda: bus.execute(intent, timeout=20),
+                lambda: bus.emit(subjects.logs.errors.of(entry), entry),
+                lambda: bus.consumer(consumers.admission).info(),
+                lambda: bus.consumer(consumers.admission).fetch(1, timeout=20),
+                lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
+                lambda: bus.dead_letters.list(),
+            ):
+                with pytest.raises(BusClosed, match="in another event loop"):
+                    await asyncio.wait_for(call(), 5)
+            with pytest.raises(BusClosed, match=r"already.*close\(\) it first"):
+                await bus.connect()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # the socket is asyncio's, which says that nobody closed it
+                await asyncio.wait_for(bus.close(timeout=3), 5)
+                gc.collect()
+            assert bus.state == "closed"
+            await bus.connect()
+            assert (await bus.publish(raw.of(intent), intent)).duplicate
+            await bus.close()
+
+        asyncio.run(first())
+        asyncio.run(second())
+
+
+async def test_a_loop_that_goes_on_keeps_its_bus(nats_url: str) -> None:
+    async with AsyncSmithBus(nats_url) as bus:
+        with pytest.raises(BusClosed, match="in another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(bus.close()))
+        await request(bus)

@@ -349,6 +349,13 @@ class Connection(Supervisor[_Client]):
                 client.discard()
         await asyncio.wait(working, timeout=1.0)
 
+    def forget(self) -> None:
+        """The event loop has ended, and nothing in it can be closed: the socket is closed when its transport is freed."""
+        self._supervision = self._link = self._successor = None
+        self._background.clear()
+        self._become("closed", "its event loop has ended")
+        self._finish(BusClosed("the bus is closed"))
+
     async def _settle(self, client: _Client, timeout: float) -> None:
         settling = asyncio.ensure_future(client.settle())
         settling.add_done_callback(forget)

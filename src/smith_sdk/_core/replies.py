@@ -12,6 +12,7 @@ from typing import Final
 
 from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
+from .supervisor import elsewhere
 
 _ONE_TRY: Final = 1.0
 """Seconds for a confirmation before it is asked for again."""
@@ -31,12 +32,19 @@ class Replies(Listener):
         self._prefix = ""
         self._tokens = 0
         self._subscription: Subscription | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
         """Subscribe the inbox."""
+        self._loop = asyncio.get_running_loop()
         self._prefix = self._connection.new_inbox() + "."
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_reply, self._fail_all)
         self._connection.add_listener(self)
+
+    def forget(self) -> None:
+        """The loop has ended."""
+        self._waiting.clear()
+        self._loop = self._subscription = None
 
     async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
         """Send `data` and return the one reply.
@@ -47,6 +55,8 @@ class Replies(Listener):
         if self._subscription is not None and self._subscription.refusal is not None:
             raise copy(self._subscription.refusal)
         loop = asyncio.get_running_loop()
+        if loop is not self._loop and self._loop is not None:
+            raise elsewhere()
         self._tokens += 1
         reply = f"{self._prefix}{self._tokens}"
         future: asyncio.Future[RawMessage] = loop.create_future()

@@ -28,6 +28,7 @@ from ..errors import (
 from .admin import APPLY, Admin
 from .connection import Connection
 from .replies import Replies
+from .supervisor import elsewhere
 from .window import AckWindow, PubAck
 
 log: Final = logging.getLogger("smith_sdk.publish")
@@ -82,6 +83,8 @@ class Session:
         """Raise `BusClosed` unless the session is open."""
         if not self.is_open:
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
+        if asyncio.get_running_loop() is not self._loop:
+            raise elsewhere()
 
     def attach(self, stop: Callable[[], Awaitable[None]]) -> None:
         """Have `stop` called when the session closes, unless `detach`ed before."""
@@ -108,6 +111,11 @@ class Session:
         if not self.is_open:
             await self.connection.close(timeout)
             return
+        if asyncio.get_running_loop() is not self._loop:
+            if self._loop is None or not self._loop.is_closed():
+                raise elsewhere()
+            self._forget()
+            return
         self.is_open = False
         deadline = time.monotonic() + timeout
 
@@ -123,6 +131,17 @@ class Session:
             with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
                 await self.replies.barrier(timeout=left())
         await self.connection.close(left())
+
+    def _forget(self) -> None:
+        """The loop has ended, and with it all that waited there: there is nobody to tell, and nothing to close it with."""
+        if self.window:
+            log.warning("an event loop ended with %d messages that no stream had acknowledged", len(self.window))
+        self.is_open = False
+        self._open_parts.clear()
+        self._stopping.clear()
+        self.replies.forget()
+        self.window.forget()
+        self.connection.forget()
 
     # ---- publishing bytes
 

@@ -91,6 +91,14 @@ class Listener:
         return ()
 
 
+def elsewhere() -> BusClosed:
+    """Called in another event loop than the connection's: what waits there would never be woken here."""
+    return BusClosed(
+        "the bus was connected in another event loop, and works in that one only: connect() and close() it in the same loop "
+        "(each asyncio.run has its own)"
+    )
+
+
 class Supervisor(ABC, Generic[LinkT]):
     """Keeps `_link`. Belongs to one event loop."""
 

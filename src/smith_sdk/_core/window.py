@@ -35,6 +35,7 @@ from ..options import Backoff
 from .admin import APPLY, ApiError, publish_error
 from .connection import Connection, Listener, RawMessage, Subscription
 from .headers import write as write_headers
+from .supervisor import elsewhere
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -106,6 +107,7 @@ class AckWindow(Listener):
         self._room: deque[asyncio.Future[None]] = deque()
         self._emptied: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._max_payload = 0
@@ -117,6 +119,7 @@ class AckWindow(Listener):
 
     async def start(self) -> None:
         """Subscribe the inbox of the acks."""
+        self._loop = asyncio.get_running_loop()
         self._prefix = self._connection.new_inbox() + "."
         self._cut = len(self._prefix)
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_ack, self._fail_all)
@@ -150,6 +153,9 @@ class AckWindow(Listener):
             raise copy(self._closed)
         if self._subscription is not None and self._subscription.refusal is not None:  # its ack would never come
             raise copy(self._subscription.refusal)
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            raise elsewhere()
         block = write_headers(msg_id, headers)
         size = len(data) + len(block)
         now = time.monotonic()
@@ -165,7 +171,6 @@ class AckWindow(Listener):
             await self._wait_for_room(size, deadline, timeout, subject, msg_id)
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
-        loop = asyncio.get_running_loop()
         future: asyncio.Future[PubAck] = loop.create_future()
         entry = self._pending[token] = _Pending(subject, data, block, msg_id, stream, size, deadline, retry_for, future)
         self._bytes += size
@@ -450,6 +455,17 @@ class AckWindow(Listener):
         if self._subscription is not None:
             await self._subscription.unsubscribe()
             self._subscription = None
+
+    def forget(self) -> None:
+        """The loop has ended: nobody waits for what was under way, and its timer will not ring."""
+        self._closed = BusClosed("the bus is closed")
+        self._pending.clear()
+        self._room.clear()
+        self._tasks.clear()
+        self._examined.clear()
+        self._bytes = 0
+        self._resending = False
+        self._timer = self._emptied = self._subscription = None
 
 
 def _about(error: SmithError, entry: _Pending) -> SmithError:

@@ -263,7 +263,7 @@ class AsyncSmithBus:
         if self._opening is not None or self._closing is not None:
             raise BusClosed("the bus is being connected or closed already, by another task: connect() it when that is done")
         if self._session.is_open:
-            raise BusClosed(f"the bus is connected already, to {self.url}")
+            raise BusClosed(f"the bus is connected already, to {self.url}: close() it first")
         opening = self._opening = asyncio.ensure_future(self._open())
         try:
             await opening
