@@ -7,7 +7,7 @@ the same methods, parameters and annotations, each one line over the portal. Wha
     async def f(...) -> asyncio.Future[T]  handed over; returns a concurrent.futures.Future[T]
     def f(...) -> Awaitable[None]          checked here, handed over, not waited for
     async def run() beside stop()          a call during which signals stop it
-    a class with `_batch`                  an iterator that crosses once a batch
+    a class with `_batch`                  an iterator that crosses once a batch; its stop() may come after the bus was closed
     everything else                        the async object's own, wrapped where it has a twin
 
 Public names without a twin (data, functions) are the same objects on both faces. This is a tool of the SDK's own repository.
@@ -223,6 +223,8 @@ class _Face:
             call = f"self._{name}({passed})"
         elif name == "run" and "stop" in methods:
             call = "self._portal.run(self._aio.run, self._aio.stop)"
+        elif name == "stop" and "_batch" in methods:
+            call = "self._portal.end(self._aio.stop)"
         else:
             call = f"self._portal.call({with_arguments})"
         return lines + self.answer(method, call, returns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -250,6 +251,30 @@ def test_iterations_end_without_an_error_when_the_bus_is_closed(url: str, again:
         bus._portal.call(asyncio.sleep, 0)  # all of them have begun
         bus.close()
         assert all(isinstance(future.result(10), list) for future in ended)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_what_a_closed_bus_has_stopped_may_be_stopped_again(url: str, begun: bool) -> None:
+    """As at the end of its own `with` block, which another thread, or a handler of signals, has overtaken."""
+    bus = SmithBus(url)
+    bus.connect()
+    changes, dead = bus.states(), bus.dead_letters.watch()
+    events = bus.subscribe(subjects.events.health.filter())
+    messages = bus.consumer(consumers.admission).messages()
+    with contextlib.ExitStack() as blocks:
+        if begun:
+            blocks.enter_context(events)
+            blocks.enter_context(messages)
+        bus.close()
+    with bus:
+        pass
+    for one in (changes, dead, events, messages):
+        one.stop()
+        one.stop()
+    bus.connect()  # what was stopped meanwhile has ended
+    for one in (changes, dead, events, messages):
+        assert not [change for change in one if getattr(change, "state", "closed") != "closed"]
+    bus.close()
 
 
 def test_closing_keeps_to_its_timeout_with_a_full_lane_before_a_deaf_server(deaf: EmbeddedServer, run: Run) -> None:

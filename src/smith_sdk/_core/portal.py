@@ -22,7 +22,7 @@ import threading
 import time
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
@@ -322,6 +322,17 @@ class Portal:
         An exception in the waiting thread (Ctrl-C above all) cancels the work, waits for it to end, and is raised then.
         """
         return self._ready().call(partial(function, *args, **kwargs))
+
+    def end(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `stop` of an iterator, also where the bus is closed: that has stopped what was under way, and nothing waits any more."""
+        try:
+            self.call(stop)
+        except BusClosed:
+            if self._thread is None:
+                ending = stop()
+                with contextlib.suppress(StopIteration):
+                    ending.send(None)
+                ending.close()
 
     def run(self, function: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         """Like `call`; on the main thread SIGTERM and SIGINT meanwhile run `stop` in the loop, so that `function` ends by itself."""

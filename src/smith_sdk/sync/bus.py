@@ -42,7 +42,7 @@ class StateChanges(BlockingIterator[StateChange]):
 
     def stop(self) -> None:
         """Hear no more; the iteration ends. Safe to repeat."""
-        self._portal.call(self._aio.stop)
+        self._portal.end(self._aio.stop)
 
 
 class SmithBus(BlockingBus):

@@ -85,7 +85,7 @@ class Messages(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
 
     def stop(self) -> None:
         """Ask for no more and give back what was not handed out; the iteration ends. Safe to repeat."""
-        self._portal.call(self._aio.stop)
+        self._portal.end(self._aio.stop)
 
     def __enter__(self) -> Self:
         self._portal.call(self._aio.__aenter__)
@@ -107,7 +107,7 @@ class Subscription(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
 
     def stop(self) -> None:
         """Unsubscribe; the iteration ends. Safe to repeat."""
-        self._portal.call(self._aio.stop)
+        self._portal.end(self._aio.stop)
 
     def __enter__(self) -> Self:
         self._portal.call(self._aio.__aenter__)

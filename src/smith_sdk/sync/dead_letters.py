@@ -167,4 +167,4 @@ class Findings(BlockingIterator[Finding]):
 
     def stop(self) -> None:
         """Look no more; the iteration ends. Safe to repeat."""
-        self._portal.call(self._aio.stop)
+        self._portal.end(self._aio.stop)
