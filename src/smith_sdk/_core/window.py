@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from copy import copy
 from math import inf
@@ -104,7 +104,10 @@ class AckWindow(Listener):
         self._tokens = 0
         self._prefix = ""
         self._cut = 0
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room: OrderedDict[asyncio.Future[None], int] = OrderedDict()
+        """Those who wait for room, for so many bytes each, in order."""
+        self._called = 0
+        """How many have been told that it is their turn, and have not gone yet: nobody overtakes them either."""
         self._emptied: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -132,6 +135,11 @@ class AckWindow(Listener):
         """Messages under way."""
         return len(self._pending)
 
+    @property
+    def _refusal(self) -> SmithError | None:
+        """Why no ack can come on this link."""
+        return None if self._subscription is None else self._subscription.refusal
+
     async def submit(
         self,
         subject: str,
@@ -151,8 +159,8 @@ class AckWindow(Listener):
         """
         if self._closed is not None:
             raise copy(self._closed)
-        if self._subscription is not None and self._subscription.refusal is not None:  # its ack would never come
-            raise copy(self._subscription.refusal)
+        if self._refusal is not None:
+            raise copy(self._refusal)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise elsewhere()
@@ -167,7 +175,7 @@ class AckWindow(Listener):
                 subject=subject,
                 msg_id=msg_id,
             )
-        if self._room or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
+        if self._room or self._called or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
             await self._wait_for_room(size, deadline, timeout, subject, msg_id)
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
@@ -188,30 +196,41 @@ class AckWindow(Listener):
         return future
 
     async def _wait_for_room(self, size: int, deadline: float, timeout: float, subject: str, msg_id: str) -> None:
-        wait = self._room.append
-        while len(self._pending) >= self._max_messages or (self._pending and self._bytes + size > self._max_bytes):
-            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            wait(room)
-            wait = self._room.appendleft  # whose turn it was and who has found too little stays first
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    await room
-            except BaseException as error:
-                if room in self._room:
-                    self._room.remove(room)
-                elif self._closed is None:
-                    self._wake()  # it was this one's turn, and it will not take it
-                if isinstance(error, TimeoutError):
-                    raise PublishUnconfirmed(
-                        f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
-                        f"is the stream's server up?",
-                        may_be_stored=False,
-                        subject=subject,
-                        msg_id=msg_id,
-                    ) from None
-                raise
-            if self._closed is not None:
-                raise copy(self._closed)
+        if not self._pending and not self._room and not self._called:
+            return  # larger than the whole window: it goes alone
+        loop = asyncio.get_running_loop()
+        room: asyncio.Future[None] = loop.create_future()
+        self._room[room] = size
+        timer = loop.call_later(deadline - time.monotonic(), _expire, room)
+        try:
+            await room
+        except BaseException as error:
+            if self._closed is None:
+                self._leave_queue(room)
+                self._wake()  # it may have been this one's turn, or others have waited behind it for less room
+            if isinstance(error, TimeoutError):
+                raise PublishUnconfirmed(
+                    f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
+                    f"is the stream's server up?",
+                    may_be_stored=False,
+                    subject=subject,
+                    msg_id=msg_id,
+                ) from None
+            raise
+        finally:
+            timer.cancel()
+        if self._closed is not None:
+            raise copy(self._closed)
+        self._leave_queue(room)
+        if self._refusal is not None:
+            self._wake()  # the others are to hear it, too
+            raise copy(self._refusal)
+
+    def _leave_queue(self, room: asyncio.Future[None]) -> None:
+        if room.cancelled() or room.exception() is not None:
+            self._room.pop(room, None)
+        else:
+            self._called -= 1
 
     async def _send(self, token: int, entry: _Pending, now: float) -> None:
         if not self._connected:
@@ -250,13 +269,18 @@ class AckWindow(Listener):
 
     def _wake(self) -> None:
         """Let those who wait go on once the window is at three quarters: waking for every slot would cost a switch a message."""
-        if len(self._pending) <= self._low_messages and self._bytes <= self._low_bytes:
-            free = self._max_messages - len(self._pending)
-            while self._room and free > 0:
-                room = self._room.popleft()
-                if not room.done():
-                    room.set_result(None)
-                    free -= 1
+        if self._called or len(self._pending) > self._low_messages or self._bytes > self._low_bytes:
+            return
+        count, size = len(self._pending), self._bytes
+        while self._room:
+            room, wanted = next(iter(self._room.items()))
+            if not room.done():  # else it was given up, and is about to leave
+                if count >= self._max_messages or (count and size + wanted > self._max_bytes):
+                    return
+                count, size = count + 1, size + wanted
+                self._called += 1
+                room.set_result(None)
+            del self._room[room]
 
     def _fail(self, token: int, error: SmithError) -> None:
         entry = self._take(token)
@@ -431,8 +455,9 @@ class AckWindow(Listener):
         self._closed = error
         for token, entry in tuple(self._pending.items()):
             self._unconfirmed(token, entry, str(error))
+        self._called = 0
         while self._room:
-            room = self._room.popleft()
+            room, _ = self._room.popitem(last=False)
             if not room.done():
                 room.set_result(None)
 
@@ -461,11 +486,17 @@ class AckWindow(Listener):
         self._closed = BusClosed("the bus is closed")
         self._pending.clear()
         self._room.clear()
+        self._called = 0
         self._tasks.clear()
         self._examined.clear()
         self._bytes = 0
         self._resending = False
         self._timer = self._emptied = self._subscription = None
+
+
+def _expire(room: asyncio.Future[None]) -> None:
+    if not room.done():
+        room.set_exception(TimeoutError())
 
 
 def _about(error: SmithError, entry: _Pending) -> SmithError:
