@@ -222,6 +222,30 @@ async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_the
         assert len(await other.consumer(spec).fetch(20, timeout=spec.ack_wait / 2)) == 19
 
 
+# ---- several readers of one iteration
+
+
+async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
+    async with face.embedded() as bus:
+        messages = bus.consumer(spec).messages(prefetch=4)
+        intents = [read_intent(str(number)) for number in range(40)]
+        seen: list[str] = []
+
+        async def read() -> None:
+            async for message in messages:
+                seen.append(message.payload.id)
+                await message.ack()
+                await asyncio.sleep(0)  # at work: others take theirs meanwhile
+
+        reading = [asyncio.ensure_future(read()) for _ in range(4)]
+        for at in range(0, len(intents), 4):  # one for each of those who wait
+            await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents[at : at + 4]])
+            await eventually_async(lambda at=at: len(seen) == at + 4)
+        await messages.stop()
+        await asyncio.wait_for(asyncio.gather(*reading), 5)
+        assert sorted(seen) == sorted(intent.id for intent in intents)
+
+
 # ---- what asking again helps
 
 

@@ -232,7 +232,7 @@ class Messages(Generic[M_co, S_co]):
             raw = await self._next()
             if raw is None:
                 raise StopAsyncIteration
-        self._out = 1
+        self._out += 1  # several tasks may have waited for one
         return Message(raw, self._session)
 
     async def _next(self) -> RawMessage | None:
