@@ -18,7 +18,7 @@ from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk._core.headers import MSG_ID
-from smith_sdk.errors import PublishUnconfirmed
+from smith_sdk.errors import PayloadTooLarge, PublishUnconfirmed
 from smith_sdk.server import EmbeddedServer
 from smith_sdk.topology import CONTRACT
 
@@ -157,6 +157,20 @@ async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
         finally:
             os.kill(server.pid, signal.SIGCONT)
         assert [ack.duplicate for ack in await asyncio.wait_for(asyncio.gather(*under_way), 20)] == [False] * 4
+
+
+async def test_what_is_too_large_for_the_server_that_it_waited_for(face: Face, make_server: Any) -> None:
+    server = make_server(max_payload=4096)
+    with Proxy(server.url) as proxy:
+        proxy.cut()
+        async with face.bus(proxy.url, connect_mode="wait") as bus:
+            large = read_intent("x" * 5000)
+            future = await bus.submit(raw.of(large), large, timeout=20)
+            proxy.restore()
+            with pytest.raises(PayloadTooLarge, match="takes 4096") as caught:
+                await asyncio.wait_for(future, 15)
+            assert (caught.value.subject, caught.value.stream) == (str(raw.of(large)), "SDLC_RAW")
+            assert caught.value.msg_id.endswith(large.id)
 
 
 async def test_nobody_overtakes_who_waits_for_room(make_server: Any) -> None:

@@ -22,7 +22,7 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.protocol.command import hpub_cmd, pub_cmd
 
-from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, PublishError, SmithError
+from ..errors import BusClosed, ConnectionLost, OptionsError, PayloadTooLarge, PermissionDenied, PublishError, SmithError
 from ..options import Auth, Backoff
 from .credentials import sign_in
 from .servers import Server
@@ -518,6 +518,10 @@ class Connection(Supervisor[_Client]):
         if isinstance(error, (nats.errors.ConnectionClosedError, OSError)):
             return (
                 ConnectionLost(f"{subject} cannot be sent: the connection is lost") if self._ended is None else copy(self._ended)
+            )
+        if isinstance(error, nats.errors.MaxPayloadError):
+            return PayloadTooLarge(
+                f"{subject} could not be sent: the connected server takes {self._max_payload} bytes", subject=subject
             )
         return PublishError(f"{subject} could not be sent: {error}", subject=subject)
 

@@ -169,12 +169,7 @@ class AckWindow(Listener):
         now = time.monotonic()
         deadline = now + timeout
         if size > self._max_payload and self._connected:
-            raise PayloadTooLarge(
-                f"the payload for {subject} has {len(data)} bytes, the connected server takes {self._max_payload} with headers",
-                stream=stream,
-                subject=subject,
-                msg_id=msg_id,
-            )
+            raise self._too_large(data, subject, stream, msg_id)
         if self._room or self._called or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
             await self._wait_for_room(size, deadline, timeout, subject, msg_id)
             now = time.monotonic()
@@ -194,6 +189,14 @@ class AckWindow(Listener):
             future.cancel()
             raise
         return future
+
+    def _too_large(self, data: bytes, subject: str, stream: str | None, msg_id: str) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"the payload for {subject} has {len(data)} bytes, the connected server takes {self._max_payload} with headers",
+            stream=stream,
+            subject=subject,
+            msg_id=msg_id,
+        )
 
     async def _wait_for_room(self, size: int, deadline: float, timeout: float, subject: str, msg_id: str) -> None:
         if not self._pending and not self._room and not self._called:
@@ -248,7 +251,13 @@ class AckWindow(Listener):
             await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.block, alone)
         except Exception as error:
             meaning = self._connection.meaning(error, entry.subject)
-            if not isinstance(meaning, ConnectionLost):  # on_reconnect sends those
+            if isinstance(meaning, PayloadTooLarge):  # it was submitted when there was no link, or another server's
+                meaning = self._too_large(entry.data, entry.subject, entry.stream, entry.msg_id)
+                if attempts == 1:
+                    self._fail(token, meaning)
+                else:
+                    self._unconfirmed(token, entry, str(meaning))
+            elif not isinstance(meaning, ConnectionLost):  # on_reconnect sends those
                 self._fail(token, meaning)
 
     # ---- endings
