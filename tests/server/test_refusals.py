@@ -132,8 +132,9 @@ async def test_jetstream_is_off(face: Face, make_server: Any) -> None:
     server = make_server(jetstream=False)
     async with face.bus(server.url) as bus:
         intent = read_intent()
-        with pytest.raises(JetStreamDisabled, match="-js"):
+        with pytest.raises(JetStreamDisabled, match="-js") as caught:
             await bus.publish(raw.of(intent), intent)
+        assert (caught.value.err_code, caught.value.subject) == (10039, str(raw.of(intent)))
         with pytest.raises(JetStreamDisabled):
             await bus.consumer(consumers.admission).fetch(1, timeout=5)
         with pytest.raises(JetStreamDisabled):

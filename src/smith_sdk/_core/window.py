@@ -23,6 +23,7 @@ import msgspec
 from ..errors import (
     BusClosed,
     ConnectionLost,
+    JetStreamDisabled,
     NoInterest,
     PayloadTooLarge,
     PermissionDenied,
@@ -510,6 +511,6 @@ def _expire(room: asyncio.Future[None]) -> None:
 
 def _about(error: SmithError, entry: _Pending) -> SmithError:
     """`error` for one of the messages that it ends: an exception instance is raised in one place only."""
-    if isinstance(error, (StreamNotFound, NoInterest)):
+    if isinstance(error, (StreamNotFound, NoInterest, JetStreamDisabled)):
         return type(error)(str(error), err_code=error.err_code, code=error.code, stream=error.stream, subject=entry.subject)
     return type(error)(*error.args)
