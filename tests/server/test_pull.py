@@ -16,7 +16,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.pull import ACK, Diagnose, PullLoop
-from smith_sdk.errors import ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
+from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
@@ -220,6 +220,19 @@ async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_the
                 await message.ack_sync()
                 break
         assert len(await other.consumer(spec).fetch(20, timeout=spec.ack_wait / 2)) == 19
+
+
+async def test_what_a_fetch_had_when_the_bus_was_closed_is_given_back(face: Face) -> None:
+    async with face.embedded() as server, AsyncSmithBus(server.url) as other:
+        intent = read_intent()
+        await other.publish(raw.of(intent), intent)
+        bus = face.bus(server.url)
+        async with bus:
+            fetching = asyncio.ensure_future(bus.consumer(spec).fetch(5, timeout=30))
+            await eventually_async(lambda: ack_pending(other))
+        with pytest.raises(BusClosed, match="closed"):
+            await asyncio.wait_for(fetching, 5)
+        assert len(await other.consumer(spec).fetch(1, timeout=spec.ack_wait / 2)) == 1
 
 
 # ---- several readers of one iteration

@@ -20,7 +20,7 @@ from .._core.pull import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
 from .._core.session import Session, filters_of
 from .._core.settings import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
-from ..errors import ConnectionLost, OptionsError, SlowConsumer, SmithError
+from ..errors import BusClosed, ConnectionLost, OptionsError, SlowConsumer, SmithError
 from ..options import seconds, whole
 from .message import Message
 
@@ -96,6 +96,7 @@ class Consumer(Generic[M_co, S_co]):
         wait = seconds("fetch(timeout)", timeout)
         loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait, seat=self._seat)
         found = loop.ahead  # kept alive until it is returned, given back when it is not
+        self._session.attach(loop.stop)
         try:
             await loop.start()
             with contextlib.suppress(TimeoutError):
@@ -103,11 +104,14 @@ class Consumer(Generic[M_co, S_co]):
                     while len(found) < n and (raw := await loop.next()) is not None:
                         found.append(raw)
             await loop.leave()
+            if loop.is_over:
+                raise BusClosed(f"the bus was closed while {self!r} was fetched from: what had come was given back")
             while len(found) < n and (raw := loop.take()) is not None:
                 found.append(raw)
             messages: list[Message[M_co, S_co]] = [Message(raw, self._session) for raw in found]
             found.clear()
         finally:
+            self._session.detach(loop.stop)
             await loop.stop()
         return messages
 
