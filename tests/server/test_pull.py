@@ -16,7 +16,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.pull import ACK, Diagnose, PullLoop
-from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PermissionDenied, StreamNotFound
+from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
@@ -162,6 +162,20 @@ async def test_a_deleted_stream(face: Face, read: Any) -> None:
         error = await ends(running)
         assert isinstance(error, StreamNotFound)
         assert error.stream == spec.stream
+        assert "smith streams apply" in str(error)
+
+
+@reading
+async def test_a_consumer_that_pushes(face: Face, read: Any) -> None:
+    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+        admin = other._session.admin
+        config = (await admin.consumer_info(spec.stream, spec.name))["config"]
+        await admin.consumer_delete(spec.stream, spec.name)
+        pushing = {**config, "deliver_subject": "somewhere", "max_waiting": 0}
+        await admin.consumer_write(spec.stream, pushing, "create")
+        error = await ends(asyncio.ensure_future(read(face, bus)))
+        assert isinstance(error, JetStreamError)
+        assert (error.code, error.stream, error.consumer) == (409, spec.stream, spec.name)
         assert "smith streams apply" in str(error)
 
 

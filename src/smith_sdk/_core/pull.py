@@ -354,6 +354,16 @@ class PullLoop(Listener):
             if not self._wondering:
                 self._wondering = True
                 self._spawn(self._ask_why())
+        elif status == "409" and "push based" in description:  # it stays so
+            self._end(
+                JetStreamError(
+                    f"consumer {self.consumer} of stream {self.stream} pushes its messages to a subject, so nobody can pull from it: "
+                    f"remove it, then {APPLY}",
+                    code=409,
+                    stream=self.stream,
+                    consumer=self.consumer,
+                )
+            )
         elif status == "409" and "Exceeded Max" not in description:
             log.info("%s/%s: %s; asking again", self.stream, self.consumer, description)
             self._ask_later()
