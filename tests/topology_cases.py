@@ -169,6 +169,7 @@ FIXED_CONSUMER: Final[dict[str, tuple[Json, Json]]] = {
     "mem_storage": ({"mem_storage": True}, {"mem_storage": False}),
     "ack_policy": ({}, {"ack_policy": "all"}),
     "replay_policy": ({}, {"replay_policy": "original"}),
+    "deliver_subject": ({}, {"deliver_subject": "somewhere"}),
 }
 
 

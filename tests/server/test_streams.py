@@ -149,7 +149,9 @@ async def test_an_update_of_a_stream_keeps_what_is_not_declared(nats_server: Emb
         assert (await admin.stream_info("ORDERS"))["config"] == {**before, "max_msgs": 77}
 
 
-@pytest.mark.parametrize("case", [*(case for case in CONSUMER_CASES if "," not in case), *FIXED_CONSUMER])
+@pytest.mark.parametrize(
+    "case", [case for case in {**CONSUMER_CASES, **FIXED_CONSUMER} if "," not in case and case != "deliver_subject"]
+)
 async def test_an_update_of_a_consumer_keeps_what_is_not_declared(nats_server: EmbeddedServer, case: str) -> None:
     fields = CONSUMER_CASES[case][0] if case in CONSUMER_CASES else FIXED_CONSUMER[case][0]
     always = ("ack_wait", "max_ack_pending", "filters", "deliver_policy")

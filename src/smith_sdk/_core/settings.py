@@ -117,10 +117,17 @@ CONSUMER: Final = (
     Setting("metadata", parts=True),
 )
 
-GIVEN: Final[Json] = {"ack_policy": "explicit", "replay_policy": "instant", "max_deliver": -1}
-"""What every consumer has: the worker counts the attempts, so the server never stops delivering by itself."""
+GIVEN: Final[Json] = {"ack_policy": "explicit", "replay_policy": "instant", "max_deliver": -1, "deliver_subject": None}
+"""What every consumer has: the worker counts the attempts, so the server never stops delivering by itself; and nobody can pull from one
+that pushes.
+"""
 
-_FIXED: Final = (Setting("ack_policy", rule="never"), Setting("replay_policy", rule="never"), Setting("max_deliver"))
+_FIXED: Final = (
+    Setting("ack_policy", rule="never"),
+    Setting("replay_policy", rule="never"),
+    Setting("max_deliver"),
+    Setting("deliver_subject", rule="never"),
+)
 EVERY: Final[Mapping[bool, Mapping[str, Setting]]] = {
     False: {one.key: one for one in STREAM},
     True: {one.key: one for one in (*CONSUMER, *_FIXED)},
