@@ -250,6 +250,15 @@ async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
             await message.ack()
 
 
+async def test_a_verdict_that_could_not_be_sent_is_none() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        await fill(bus, 1)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+    for verdict in (message.ack, message.nack, message.term, message.ack_sync):
+        with pytest.raises(BusClosed):  # and not that it was answered already
+            await verdict()
+
+
 async def test_fetch_returns_at_n_at_the_timeout_or_empty(face: Face) -> None:
     async with face.embedded() as bus:
         consumer = bus.consumer(consumers.admission)

@@ -137,11 +137,15 @@ class Message(Received[M_co, S_co]):
     async def _send(self, answer: bytes) -> None:
         connection, reply = self._session.connection, self._raw.reply
         try:
-            await connection.hand_over(reply, answer, "")
+            try:
+                await connection.hand_over(reply, answer, "")
+            except SmithError:
+                raise
+            except Exception:  # nats-py's own, which the checked way makes good or gives its name
+                await connection.publish(reply, answer)
         except SmithError:
+            self._answered = False  # nobody will hear it
             raise
-        except Exception:  # nats-py's own, which the checked way makes good or gives its name
-            await connection.publish(reply, answer)
 
     def _check(self) -> None:
         if self._answered:
