@@ -234,7 +234,7 @@ async def test_term_ends_a_message_for_good(face: Face) -> None:
     async with face.embedded() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
-        await message.term("no good")
+        await message.term("no good: \udcff")  # as in the name of a file that is no UTF-8
         await eventually_async(lambda: acknowledged(bus))
         assert await bus.consumer(consumers.admission).fetch(1, timeout=0.2) == []
 

@@ -96,7 +96,7 @@ class Message(Received[M_co, S_co]):
 
     def term(self, reason: str = "") -> Awaitable[None]:
         """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
-        return self._verdict(TERM + b" " + reason.encode() if reason else TERM)
+        return self._verdict(TERM + b" " + reason.encode("utf-8", "backslashreplace") if reason else TERM)
 
     def in_progress(self) -> Awaitable[None]:
         """Still at work: start the ack wait anew."""
