@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,9 @@ async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
         await message.in_progress()
-        await message.ack_sync()
+        with pytest.raises(OptionsError, match="timeout"):
+            await message.ack_sync(0)
+        await message.ack_sync(timedelta(seconds=5))
         assert await acknowledged(bus)
         with pytest.raises(NotAcknowledgeable):
             await message.ack()

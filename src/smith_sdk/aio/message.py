@@ -81,10 +81,10 @@ class Message(Received[M_co, S_co]):
         """The message is done. Fire and forget: if the ack is lost, the message comes again after the consumer's ack wait."""
         return self._verdict(ACK)
 
-    async def ack_sync(self, timeout: float = ACK_TIMEOUT) -> None:
+    async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
         self._check()
-        await self._session.replies.confirm(self._raw.reply, ACK, timeout=timeout)
+        await self._session.replies.confirm(self._raw.reply, ACK, timeout=seconds("ack_sync(timeout)", timeout))
         self._answered = True
 
     def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:

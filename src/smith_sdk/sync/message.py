@@ -56,7 +56,7 @@ class Message(Blocking, Received[M_co, S_co]):
         """The message is done. Fire and forget: if the ack is lost, the message comes again after the consumer's ack wait."""
         self._portal.post(self._aio.ack())
 
-    def ack_sync(self, timeout: float = ACK_TIMEOUT) -> None:
+    def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
         self._portal.call(self._aio.ack_sync, timeout)
 
