@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from buses import Face, health, log_entry, read_intent
@@ -40,6 +41,17 @@ async def test_a_published_message_is_stored_once_by_its_own_id(face: Face) -> N
         assert (first.stream, first.seq, first.duplicate) == ("SDLC_RAW", 1, False)
         assert (again.seq, again.duplicate) == (1, True)
         assert (other.seq, other.duplicate) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "options", [{"msg_id": UUID(int=7)}, {"msg_id": ""}, {"headers": [("A", "b")]}, {"headers": {"A": 1}}], ids=str
+)
+async def test_what_is_no_id_or_no_headers(face: Face, options: Any) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        with pytest.raises(OptionsError, match=next(iter(options))[:6]):
+            await bus.publish(raw.of(intent), intent, **options)
+        assert not (await bus.publish(raw.of(intent), intent)).duplicate
 
 
 async def test_one_intent_is_one_message_in_each_stream(face: Face) -> None:

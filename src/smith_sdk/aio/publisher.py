@@ -34,6 +34,8 @@ def submit(
     if msg_id is None:
         identity = payload.ID_FIELD if isinstance(payload, Payload) else None
         msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
+    elif not isinstance(msg_id, str):
+        raise OptionsError(f"msg_id={msg_id!r}: an id is a str, not {type(msg_id).__name__}")
     return session.submit(
         where,
         data,
@@ -72,6 +74,8 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    if not isinstance(headers, Mapping):
+        raise OptionsError(f"headers={headers!r}: a mapping of names to values is needed, not {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
             raise OptionsError(f"header {name!r}: names and values are str, not {type(name).__name__} and {type(value).__name__}")
