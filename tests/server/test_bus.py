@@ -22,6 +22,7 @@ from smith_sdk.errors import (
     PayloadTooLarge,
     PublishManyError,
     ResultTimeout,
+    SubjectMismatch,
 )
 from smith_sdk.protocol import FsReadV1Params, IntentResult
 from smith_sdk.server import EmbeddedServer
@@ -120,6 +121,19 @@ async def test_publish_many_tries_all_and_tells_of_each(face: Face, make_server:
 async def test_publish_many_of_nothing(face: Face) -> None:
     async with face.embedded() as bus:
         assert await bus.publish_many([]) == []
+        for timeout in (0, -1, float("nan"), float("inf")):
+            with pytest.raises(OptionsError, match="timeout"):
+                await bus.publish_many([], timeout=timeout)
+
+
+async def test_publish_many_of_what_is_no_envelope(face: Face) -> None:
+    async with face.embedded() as bus:
+        intent = read_intent()
+        with pytest.raises(PublishManyError, match="publish_many takes what") as caught:
+            await bus.publish_many([intent, raw.of(intent).envelope(intent)])
+        refused, ack = caught.value.outcomes
+        assert isinstance(refused, SubjectMismatch)
+        assert ack.seq == 1
 
 
 async def test_headers_arrive_and_the_callers_dict_stays_as_it_is(face: Face) -> None:

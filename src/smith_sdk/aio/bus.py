@@ -367,17 +367,26 @@ class AsyncSmithBus:
         """Publish all, pipelined, in order; return their acknowledgements in the same order.
 
         `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
-        `outcomes` has an acknowledgement or an error for each.
+        `outcomes` has an acknowledgement or an error for each. Raises `OptionsError` for a `timeout` that is none.
         """
         outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
         acks: list[PubAck] = []
         session = self._session
+        wait = None if timeout is None else seconds("publish_many(timeout)", timeout)
         try:
             for envelope in envelopes:
                 try:
-                    outcomes.append(await submit(session, envelope.subject, envelope.payload, None, None, timeout, retry))
+                    outcomes.append(await submit(session, envelope.subject, envelope.payload, None, None, wait, retry))
                 except SmithError as error:
                     outcomes.append(error)
+                except AttributeError:
+                    if isinstance(envelope, Envelope):
+                        raise
+                    outcomes.append(
+                        SubjectMismatch(
+                            f"publish_many takes what subject.envelope(payload) returns, not {type(envelope).__name__}"
+                        )
+                    )
             for index, outcome in enumerate(outcomes):
                 if isinstance(outcome, asyncio.Future):
                     try:

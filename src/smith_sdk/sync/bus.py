@@ -205,7 +205,7 @@ class SmithBus(BlockingBus):
         """Publish all, pipelined, in order; return their acknowledgements in the same order.
 
         `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
-        `outcomes` has an acknowledgement or an error for each.
+        `outcomes` has an acknowledgement or an error for each. Raises `OptionsError` for a `timeout` that is none.
         """
         found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry)
         return found
