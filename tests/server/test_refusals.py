@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import msgspec
+import nats
 import pytest
 from buses import Face, health, log_entry, read_intent
+from nats.aio.msg import Msg
+from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Auth, consumers, result_of, subjects
 from smith_sdk.errors import (
@@ -182,6 +185,29 @@ async def test_nobody_is_interested(face: Face, make_server: Any) -> None:
         assert caught.value.stream == "ATOMS_VETTED"
         await bus.streams.apply(profile="dev")  # now there is one, and the same publish goes through
         assert not (await bus.publish(vetted.of(intent), intent)).duplicate
+
+
+async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(make_server: Any) -> None:
+    server = make_server()
+    heard: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.subject)
+
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        ear = await nats.connect(server.url, allow_reconnect=False)
+        try:
+            await ear.subscribe("$JS.API.CONSUMER.LIST.ATOMS_VETTED", cb=hear)
+            await ear.flush()
+            intents = [read_intent() for _ in range(200)]
+            acks = await asyncio.gather(*(bus.publish(vetted.of(intent), intent) for intent in intents))
+            assert len({ack.seq for ack in acks}) == 200
+            await ear.flush()
+            await eventually_async(lambda: heard)
+            assert len(heard) == 1
+        finally:
+            await ear.close()
 
 
 async def test_a_full_queue_refuses_and_keeps_what_it_has(face: Face, make_server: Any) -> None:

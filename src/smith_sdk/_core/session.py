@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
 from typing import Any, Final
 
 from ..contract import Contract, covers
@@ -73,6 +74,7 @@ class Session:
     async def open(self) -> None:
         """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
+        self._interest.clear()
         await self.connection.connect()
         self.admin.where = self.connection.url
         await self.replies.start()
@@ -204,10 +206,11 @@ class Session:
         self._interest.clear()
 
     async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
-        interest = self._interest.get(stream)
+        interest = self._interest.setdefault(stream, _Interest())
         for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
-            if interest is None or interest.age > oldest:
-                interest = self._interest[stream] = _Interest(await self._filters_of(stream))
+            async with interest.asking:
+                if interest.age > oldest:
+                    interest.learn(await self._filters_of(stream))
             if any(covers(pattern, subject) for pattern in interest.filters):
                 if len(interest.known) < _INTEREST_KNOWN:
                     interest.known.add(subject)
@@ -259,11 +262,18 @@ class Session:
 class _Interest:
     """What the consumers of one interest stream take, as last asked."""
 
-    __slots__ = ("_at", "filters", "known")
+    __slots__ = ("_at", "asking", "filters", "known")
 
-    def __init__(self, filters: tuple[str, ...]) -> None:
-        self.filters = filters
+    def __init__(self) -> None:
+        self.filters: tuple[str, ...] = ()
         self.known: set[str] = set()
+        self.asking = asyncio.Lock()
+        """One question is under way at a time: its answer is for everybody who waits."""
+        self._at = -inf
+
+    def learn(self, filters: tuple[str, ...]) -> None:
+        self.filters = filters
+        self.known.clear()
         self._at = time.monotonic()
 
     @property
