@@ -23,7 +23,7 @@ from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
 from support import eventually_async, halt
 
-from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
+from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, result_of, subjects
 from smith_sdk._core.connection import RawMessage
 from smith_sdk.errors import (
     AuthenticationError,
@@ -34,6 +34,7 @@ from smith_sdk.errors import (
     OptionsError,
     PermissionDenied,
     PublishUnconfirmed,
+    ResultTimeout,
 )
 from smith_sdk.server import EmbeddedServer
 
@@ -680,6 +681,34 @@ async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_rep
             await eventually_async(lambda before=before: inner.connection._link not in (None, before))
     async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
         assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
+
+
+async def test_a_result_that_may_not_be_asked_for_is_still_heard_and_missed_with_the_reason(face: Face, make_server: Any) -> None:
+    """After a duplicate publish the stream is asked for the result; the timeout blamed the executor alone."""
+    server = make_server(
+        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
+        ' publish: { deny: "$JS.API.STREAM.MSG.GET.>" } } } ] }'
+    )
+    async with (
+        AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other,
+        face.bus(server.url, auth=Auth(user="some", password="x")) as bus,
+    ):
+        await other.streams.apply(profile="dev")
+        intent = read_intent()
+        await other.publish(raw.of(intent), intent)
+        with pytest.raises(
+            ResultTimeout, match=r"could not be asked: .*forbid publishing to \$JS\.API\.STREAM\.MSG\.GET\.ATOMS_RESULTS"
+        ):
+            await bus.execute(intent, timeout=0.5)
+        executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
+        result = result_of(intent, output={"n": 1})
+
+        async def heard() -> bool:
+            await other.publish(subjects.results.of(result), result, msg_id=os.urandom(8).hex())
+            return executing.done()
+
+        await eventually_async(heard, interval=0.1)
+        assert executing.result().output == {"n": 1}
 
 
 async def test_revoked_credentials_close_the_bus(face: Face, make_server: Any) -> None:

@@ -28,6 +28,7 @@ from ..errors import (
     NoInterest,
     PayloadDecodeError,
     PayloadMismatch,
+    PermissionDenied,
     PublishUnconfirmed,
     QueueFull,
     Reject,
@@ -115,6 +116,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
     subject = subjects.results(intent_id=intent.id)
     reconnected = _Reconnects()
     answer: asyncio.Future[IntentResult] | None = None
+    denied = ""
     try:
         async with asyncio.timeout(timeout), Subscription(session, subject) as messages:
             session.connection.add_listener(reconnected)
@@ -128,13 +130,17 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
                 if answer.done():
                     return answer.result()
                 reconnected.happened.clear()
-                stored = await _stored_result(session, subject)
+                try:
+                    stored = await _stored_result(session, subject)
+                except PermissionDenied as error:  # it may still be heard live
+                    denied = f"; {subject.STREAM}, which may have it, could not be asked: {error}"
+                    continue
                 if stored is not None:
                     return stored
     except TimeoutError:
         raise ResultTimeout(
             f"no result on {subject} within {timeout:g} s; the intent may still be executed: is an executor for "
-            f"{intent.capability} running?",
+            f"{intent.capability} running?{denied}",
             timeout=timeout,
             intent_id=intent.id,
         ) from None
@@ -155,6 +161,8 @@ async def _stored_result(session: Session, subject: subjects.results) -> IntentR
         stored = await session.admin.last_message(str(subject.STREAM), str(subject))
     except MessageNotFound:
         return None
+    except PermissionDenied:
+        raise
     except (BusError, DeadlineExceeded):
         return None  # the link went again: the next reconnect asks again
     found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
