@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import random
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from .errors import OptionsError
 
@@ -154,7 +154,12 @@ class TLSFiles:
 
 def server_urls(url: str | Sequence[str]) -> list[str]:
     """The servers in `url`: a string may list several, separated by commas."""
-    urls = [part.strip() for part in url.split(",")] if isinstance(url, str) else list(url)
+    given: Any = url  # not everything goes past a type checker
+    urls = given.split(",") if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(one, str) for one in urls):  # not shown: there may be a password in them
+        raise OptionsError("url: a str, or a sequence of them, is needed")
+    if isinstance(url, str):
+        urls = [one.strip() for one in urls]
     if not urls or not all(urls):
         raise OptionsError("url: at least one server is needed, such as nats://127.0.0.1:4222")
     return urls

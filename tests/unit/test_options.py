@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from smith_sdk import Auth, Backoff, RetryLater, RetryPolicy, TLSFiles
+from smith_sdk import AsyncSmithBus, Auth, Backoff, RetryLater, RetryPolicy, TLSFiles
 from smith_sdk._core.credentials import Access, find_access
 from smith_sdk._core.servers import Rota, parse_server, without_credentials
 from smith_sdk.errors import OptionsError
@@ -159,6 +159,35 @@ def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path
         (tmp_path / "nats" / "context" / f"{name}.json").write_text(text)
     with pytest.raises(OptionsError, match=said) as caught:
         find_access(None, None, None, context)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key"])
+def test_what_is_no_text_in_a_context_is_not_left_out(clean: pytest.MonkeyPatch, tmp_path: Path, key: str) -> None:
+    """Without its url it would be another place, and a user whose password is left out is taken for a token."""
+    write_context(tmp_path, "odd", **{"url": "nats://far:1", key: 12345})
+    with pytest.raises(OptionsError, match=rf"context='odd': {key} in .*odd\.json is no text") as caught:
+        find_access(None, None, None, "odd")
+    assert "12345" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("auth", "hidden"),
+        ("auth", {"token": "hidden"}),
+        ("tls", True),
+        ("tls", "hidden"),
+        ("url", b"hidden"),
+        ("url", 5),
+        ("url", [None]),
+    ],
+)
+def test_an_option_of_another_type_is_refused_by_name_and_not_shown(clean: pytest.MonkeyPatch, option: str, value: Any) -> None:
+    """It would be found when the bus connects, or be taken for something else."""
+    options: dict[str, Any] = {"url": "nats://far:1", option: value}
+    with pytest.raises(OptionsError, match=f"^{option}: ") as caught:
+        AsyncSmithBus(**options)
     assert "hidden" not in str(caught.value)
 
 

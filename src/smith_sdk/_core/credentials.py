@@ -23,6 +23,7 @@ from .servers import Server, parse_server
 _IN_CREDS: Final = re.compile(r"-+BEGIN ([A-Z0-9 ]+)-+\s+([A-Za-z0-9_.=-]+?)\s+-+END", re.ASCII)
 _SEED: Final = 18 << 3  # the letter S
 _USER: Final = 20 << 3  # the letter U
+_OURS: Final = ("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key")
 _NOT_OURS: Final = (
     "socks_proxy",
     "nsc",
@@ -54,6 +55,10 @@ def find_access(
 
     Raises `OptionsError`, naming the argument, variable or key.
     """
+    if not isinstance(auth, Auth | None):  # the value is not shown: it may be a password
+        raise OptionsError(f"auth: an Auth is needed, such as Auth(token=...), not {type(auth).__name__}")
+    if not isinstance(tls, ssl.SSLContext | TLSFiles | None):
+        raise OptionsError(f"tls: TLSFiles or an ssl.SSLContext is needed, not {type(tls).__name__}")
     env = os.environ
     if context is None:
         context = env.get("NATS_CONTEXT") or None
@@ -119,6 +124,9 @@ def _context(name: str) -> dict[str, str]:
         raise OptionsError(f"context={name!r}: {file} cannot be read: {type(error).__name__}") from None
     if not isinstance(found, dict):
         raise OptionsError(f"context={name!r}: {file} holds no JSON object")
+    odd = [key for key in _OURS if not isinstance(found.get(key, ""), str | None)]
+    if odd:
+        raise OptionsError(f"context={name!r}: {', '.join(odd)} in {file} is no text")
     ours = [key for key in _NOT_OURS if found.get(key)]
     if ours:
         raise OptionsError(f"context={name!r}: {', '.join(ours)} in {file} is not supported; give url, auth and tls as arguments")
