@@ -580,6 +580,18 @@ async def test_refused_credentials_end_the_waiting(face: Face, make_server: Any)
     await bus.close()
 
 
+async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) -> None:
+    server = make_server(jetstream=False)
+    async with AsyncSmithBus(server.url) as bus:
+        where = bus._connection.new_inbox()
+        await bus._connection.subscribe(where, lambda _: None)
+        asking = asyncio.ensure_future(bus._session.replies.request(where, timeout=20))
+        await request(bus)
+        await asyncio.to_thread(server.kill)
+        with pytest.raises(ConnectionLost, match=f"before {re.escape(where)} was answered; it may have been carried out"):
+            await asyncio.wait_for(asking, 5)
+
+
 async def test_who_is_told_the_same_again_and_again_is_told_it_anew(face: Face, make_server: Any) -> None:
     """One exception that is raised for every call keeps the frames of all, and what their variables hold."""
     server = make_server(config='authorization { user: "me", password: "right-one" }')

@@ -113,7 +113,11 @@ class Replies(Listener):
         return [future for future, _ in self._waiting.values()]
 
     def on_disconnect(self) -> None:
-        self._fail_all(ConnectionLost("the connection was lost while a request was under way; it may have been carried out"))
+        for future, sent_to in self._waiting.values():
+            if not future.done():
+                future.set_exception(
+                    ConnectionLost(f"the connection was lost before {sent_to} was answered; it may have been carried out")
+                )
 
     def on_move(self) -> None:
         """The old link was left when it owed no more replies; what was asked since is on its way on the new one."""
