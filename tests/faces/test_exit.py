@@ -291,6 +291,26 @@ def test_a_bus_that_nobody_can_reach_any_more_says_so_flushes_and_ends(url: str,
     assert stored(url) == 500
 
 
+def test_a_loop_that_ends_with_an_open_bus_begins_nothing_more_for_it(url: str, run: Run) -> None:
+    """The iteration was freed after asyncio.run had cancelled all tasks: what then began to stop it was destroyed half-way."""
+    body = """
+        import asyncio, gc, warnings
+        from smith_sdk import AsyncSmithBus
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, of the socket that nobody closed
+        async def main():
+            bus = AsyncSmithBus(url)
+            await bus.connect()
+            messages = bus.consumer(consumers.admission).messages()
+            waiting = asyncio.ensure_future(anext(messages))
+            while not (await bus.consumer(consumers.admission).info()).num_waiting:
+                pass
+        asyncio.run(main())
+        gc.collect()
+        say("end")
+    """
+    assert run(body, url).ends_well() == ["end"]
+
+
 def test_a_bus_that_is_forgotten_but_for_its_messages_goes_on(url: str, run: Run) -> None:
     body = """
         import gc

@@ -102,7 +102,7 @@ class Session:
                 self._loop.call_soon_threadsafe(self._stop_abandoned, stop)
 
     def _stop_abandoned(self, stop: Callable[[], Awaitable[None]]) -> None:
-        if stop in self._open_parts:
+        if stop in self._open_parts and self.connection.is_attended:
             self.detach(stop)
             stopping = asyncio.ensure_future(stop())
             self._stopping.add(stopping)

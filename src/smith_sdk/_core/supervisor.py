@@ -152,6 +152,11 @@ class Supervisor(ABC, Generic[LinkT]):
         return self._link is not None
 
     @property
+    def is_attended(self) -> bool:
+        """Whether the link is kept. Where the loop has cancelled that, as asyncio.run does with all tasks, it is about to end."""
+        return self._supervision is not None and not self._supervision.done()
+
+    @property
     def url(self) -> str:
         """The server it is connected to, else the servers it was told, without credentials."""
         return self._rota.url if self._link is None else self._link.server.url
