@@ -93,3 +93,13 @@ def health(service: str = "web") -> HealthEvent:
 
 def log_entry(message: str = "hello", service: str = "web") -> LogEntry:
     return LogEntry.new(level="info", service=service, target="t", message=message, fields={}, correlation_id="c", node_id="n")
+
+
+def state(bus: Any) -> str:
+    """Where the connection of a bus of either face stands."""
+    return str((bus if isinstance(bus, AsyncSmithBus) else bus.inner).state)
+
+
+async def request(bus: AsyncSmithBus) -> None:
+    """A round trip through the server."""
+    await bus._session.replies.barrier(timeout=5)

@@ -7,23 +7,21 @@ import contextlib
 import gc
 import logging
 import os
-import re
 import signal
 import socket
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, health, log_entry, read_intent
+from buses import Face, health, log_entry, read_intent, request, state
 from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
 from support import eventually_async, halt
 
-from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, result_of, subjects
+from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
 from smith_sdk._core.connection import RawMessage
 from smith_sdk.errors import (
     AuthenticationError,
@@ -32,9 +30,7 @@ from smith_sdk.errors import (
     ConnectionLost,
     DeadlineExceeded,
     OptionsError,
-    PermissionDenied,
     PublishUnconfirmed,
-    ResultTimeout,
 )
 from smith_sdk.server import EmbeddedServer
 
@@ -58,15 +54,6 @@ def port() -> Iterator[int]:
     """A free port that nobody else is given."""
     with hold_port() as holder:
         yield holder.getsockname()[1]
-
-
-def state(bus: Any) -> str:
-    return str((bus if isinstance(bus, AsyncSmithBus) else bus.inner).state)
-
-
-async def request(bus: AsyncSmithBus) -> None:
-    """A round trip through the server."""
-    await bus._session.replies.barrier(timeout=5)
 
 
 # ---- states
@@ -580,147 +567,7 @@ async def test_refused_credentials_end_the_waiting(face: Face, make_server: Any)
     await bus.close()
 
 
-async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) -> None:
-    server = make_server(jetstream=False)
-    async with AsyncSmithBus(server.url) as bus:
-        where = bus._connection.new_inbox()
-        await bus._connection.subscribe(where, lambda _: None)
-        asking = asyncio.ensure_future(bus._session.replies.request(where, timeout=20))
-        await request(bus)
-        await asyncio.to_thread(server.kill)
-        with pytest.raises(ConnectionLost, match=f"before {re.escape(where)} was answered; it may have been carried out"):
-            await asyncio.wait_for(asking, 5)
-
-
-async def test_who_is_told_the_same_again_and_again_is_told_it_anew(face: Face, make_server: Any) -> None:
-    """One exception that is raised for every call keeps the frames of all, and what their variables hold."""
-    server = make_server(config='authorization { user: "me", password: "right-one" }')
-    bus = face.bus(server.url, auth=Auth(user="me", password="wrong-one"), connect_mode="wait")
-    await bus.connect()
-    await eventually_async(lambda: state(bus) == "closed")
-    intent, entry = read_intent(), log_entry()
-    for call in (
-        lambda: bus.publish(raw.of(intent), intent),
-        lambda: bus.emit(subjects.logs.errors.of(entry), entry),
-        lambda: bus.consumer(consumers.admission).info(),
-        lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
-    ):
-        told: list[AuthenticationError] = []
-        for _ in range(3):
-            with pytest.raises(AuthenticationError) as caught:
-                await call()
-            told.append(caught.value)
-        assert len(set(map(id, told))) == 3
-        assert len({len(list(traceback.walk_tb(one.__traceback__))) for one in told}) == 1
-        assert {one.url for one in told} == {server.url}
-    await bus.close()
-
-
-async def test_all_that_wait_when_the_connection_ends_are_told_each_on_its_own(make_server: Any) -> None:
-    async with AsyncSmithBus(make_server().url) as bus:
-        inboxes = [bus._connection.new_inbox() for _ in range(2)]
-        for one in inboxes:
-            await bus._connection.subscribe(one, lambda _: None)
-        asking = [asyncio.ensure_future(bus._session.replies.request(one, timeout=20)) for one in inboxes]
-        await request(bus)
-        bus._connection._tell(lambda listener: listener.on_close(BusClosed("over")))
-        one, other = await asyncio.gather(*asking, return_exceptions=True)
-        assert (type(one), type(other)) == (BusClosed, BusClosed)
-        assert one is not other
-
-
-# ---- permissions, and credentials that end
-
-
-async def test_a_forbidden_subject_is_told_to_the_call_that_uses_it(face: Face, make_server: Any) -> None:
-    server = make_server(
-        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
-        ' publish: { deny: ["smith.intents.raw.>", "$JS.API.CONSUMER.INFO.>"] }, subscribe: { deny: "smith.logs.>" } } } ] }'
-    )
-    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
-        await other.streams.apply(profile="dev")
-    async with face.bus(server.url, auth=Auth(user="some", password="x")) as bus:
-        intent, event = read_intent(), health()
-        for call, subject in (
-            (lambda: bus.publish(raw.of(intent), intent), str(raw.of(intent))),
-            (lambda: bus.consumer(consumers.admission).info(), "$JS.API.CONSUMER.INFO.SDLC_RAW.admission"),
-            (lambda: anext(bus.subscribe(subjects.logs.errors.filter())), "smith.logs.errors.*"),
-        ):
-            began = time.monotonic()
-            with pytest.raises(PermissionDenied, match=re.escape(subject)) as caught:
-                await call()
-            assert caught.value.subject == subject
-            assert time.monotonic() - began < 2
-        await bus.publish(subjects.events.health.of(event), event)  # the connection goes on
-        assert state(bus) == "connected"
-
-
-async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_reply(face: Face, make_server: Any) -> None:
-    """The commonest mistake in permissions: the error comes when the bus connects, and each later call would run into its timeout."""
-    server = make_server(
-        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
-        ' subscribe: { deny: "_INBOX.>" } } } ] }'
-    )
-    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
-        await other.streams.apply(profile="dev")
-    async with face.bus(server.url, auth=Auth(user="some", password="x"), ping_interval=INTERVAL) as bus:
-        inner = (bus if face.is_async else bus.inner._aio)._session
-        intent, entry = read_intent(), log_entry()
-        for _ in range(2):
-            await eventually_async(lambda: None not in (inner.window._subscription.refusal, inner.replies._subscription.refusal))
-            for call in (
-                lambda: bus.publish(raw.of(intent), intent),
-                lambda: bus.execute(intent, timeout=20),
-                lambda: bus.consumer(consumers.admission).info(),
-                lambda: bus.consumer(consumers.admission).fetch(1, timeout=20),
-                lambda: anext(bus.consumer(consumers.admission).messages()),
-                lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
-                lambda: bus.streams.plan(),
-                lambda: bus.dead_letters.list(),
-            ):
-                began = time.monotonic()
-                with pytest.raises(
-                    PermissionDenied, match=r"subscription to _INBOX\..*: allow its user to subscribe to _INBOX\.>"
-                ) as caught:
-                    await call()
-                assert caught.value.subject.startswith("_INBOX.")
-                assert time.monotonic() - began < 2
-            await bus.emit(subjects.logs.errors.of(entry), entry)  # which waits for no reply
-            assert state(bus) == "connected"
-            before = inner.connection._link
-            await asyncio.to_thread(server.kill)
-            await asyncio.to_thread(server.start)
-            await eventually_async(lambda before=before: inner.connection._link not in (None, before))
-    async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
-        assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
-
-
-async def test_a_result_that_may_not_be_asked_for_is_still_heard_and_missed_with_the_reason(face: Face, make_server: Any) -> None:
-    """After a duplicate publish the stream is asked for the result; the timeout blamed the executor alone."""
-    server = make_server(
-        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
-        ' publish: { deny: "$JS.API.STREAM.MSG.GET.>" } } } ] }'
-    )
-    async with (
-        AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other,
-        face.bus(server.url, auth=Auth(user="some", password="x")) as bus,
-    ):
-        await other.streams.apply(profile="dev")
-        intent = read_intent()
-        await other.publish(raw.of(intent), intent)
-        with pytest.raises(
-            ResultTimeout, match=r"could not be asked: .*forbid publishing to \$JS\.API\.STREAM\.MSG\.GET\.ATOMS_RESULTS"
-        ):
-            await bus.execute(intent, timeout=0.5)
-        executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
-        result = result_of(intent, output={"n": 1})
-
-        async def heard() -> bool:
-            await other.publish(subjects.results.of(result), result, msg_id=os.urandom(8).hex())
-            return executing.done()
-
-        await eventually_async(heard, interval=0.1)
-        assert executing.result().output == {"n": 1}
+# ---- credentials that end
 
 
 async def test_revoked_credentials_close_the_bus(face: Face, make_server: Any) -> None:
@@ -797,86 +644,6 @@ async def test_closing_that_is_cancelled_leaves_nothing_open(make_server: Any) -
         os.kill(server.pid, signal.SIGCONT)
 
 
-async def test_connecting_twice_at_once_makes_one_link(make_server: Any) -> None:
-    server = make_server(jetstream=False)
-    with Proxy(server.url) as proxy:
-        bus = AsyncSmithBus(proxy.url)
-        told = await asyncio.gather(*(bus.connect() for _ in range(3)), return_exceptions=True)
-        assert told[0] is None
-        assert [type(one) for one in told[1:]] == [BusClosed, BusClosed]
-        assert proxy.accepted == 1
-        await request(bus)
-        await bus.close()
-        await eventually_async(lambda: len(asyncio.all_tasks()) == 1)
-
-
-async def test_closing_ends_connecting(face: Face, make_server: Any) -> None:
-    """It was closed, and then connected all the same; the blocking face waited for as long as connecting may take."""
-    server = make_server()
-    halt(server.pid)
-    bus = face.bus(server.url, connect_timeout=20)
-    connecting = asyncio.ensure_future(bus.connect())
-    await eventually_async(lambda: state(bus) == "connecting")
-    began = time.monotonic()
-    await bus.close(timeout=2)
-    with pytest.raises(BusClosed, match="closed while it connected"):
-        await asyncio.wait_for(connecting, 5)
-    assert time.monotonic() - began < 3
-    assert state(bus) == "closed"
-    os.kill(server.pid, signal.SIGCONT)
-    await bus.connect()
-    assert state(bus) == "connected"
-    await bus.close()
-
-
-async def test_connecting_that_is_cancelled_is_cancelled_and_not_told_to_be_closed(make_server: Any) -> None:
-    server = make_server()
-    halt(server.pid)
-    bus = AsyncSmithBus(server.url, connect_timeout=20)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await bus.connect()
-    assert bus.state == "closed"
-    await eventually_async(lambda: len(asyncio.all_tasks()) == 1)
-    os.kill(server.pid, signal.SIGCONT)
-
-
-async def test_closing_twice_at_once_cuts_nothing_off(make_server: Any) -> None:
-    server = make_server()
-    bus = AsyncSmithBus(server.url)
-    await bus.connect()
-    await bus.streams.apply(profile="dev")
-    halt(server.pid)
-    intent = read_intent()
-    future = await bus.submit(raw.of(intent), intent)
-    closing = [asyncio.ensure_future(bus.close()) for _ in range(2)]
-    await asyncio.wait(closing, timeout=0.5)
-    assert not any(one.done() for one in closing)
-    with pytest.raises(BusClosed, match="another task"):
-        await bus.connect()
-    os.kill(server.pid, signal.SIGCONT)
-    await asyncio.wait_for(asyncio.gather(*closing), 10)
-    assert future.result().seq == 1
-
-
-async def test_a_second_close_keeps_to_its_own_timeout(make_server: Any) -> None:
-    server = make_server()
-    bus = AsyncSmithBus(server.url)
-    await bus.connect()
-    await bus.streams.apply(profile="dev")
-    halt(server.pid)
-    intent = read_intent()
-    future = await bus.submit(raw.of(intent), intent, timeout=60)
-    closing = asyncio.ensure_future(bus.close(timeout=60))
-    await asyncio.sleep(0)
-    began = time.monotonic()
-    await bus.close(timeout=0.5)
-    assert time.monotonic() - began < 2.5
-    await asyncio.wait_for(closing, 2)
-    assert isinstance(future.exception(), PublishUnconfirmed)
-    assert bus.state == "closed"
-
-
 async def test_closing_flushes_a_slow_link(make_server: Any) -> None:
     server = make_server()
     with Proxy(server.url) as proxy:
@@ -934,51 +701,3 @@ def test_connecting_that_is_given_up_at_the_end_of_its_loop_leaves_no_socket() -
             asyncio.run(give_up_after(steps, f"nats://127.0.0.1:{silent.getsockname()[1]}"))
             gc.collect()
     assert [str(one.message) for one in complaints] == []
-
-
-# ---- in another event loop
-
-
-def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connected_anew() -> None:
-    """As in two calls of asyncio.run: what waited there would never be woken, not even by its timeout."""
-    with EmbeddedServer() as server:
-        bus = AsyncSmithBus(server.url)
-        intent, entry = read_intent(), log_entry()
-
-        async def first() -> None:
-            await bus.connect()
-            await bus.streams.apply(profile="dev")
-            await bus.publish(raw.of(intent), intent)
-
-        async def second() -> None:
-            for call in (
-                lambda: bus.publish(raw.of(intent), intent, timeout=20),
-                lambda: bus.execute(intent, timeout=20),
-                lambda: bus.emit(subjects.logs.errors.of(entry), entry),
-                lambda: bus.consumer(consumers.admission).info(),
-                lambda: bus.consumer(consumers.admission).fetch(1, timeout=20),
-                lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
-                lambda: bus.dead_letters.list(),
-            ):
-                with pytest.raises(BusClosed, match="in another event loop"):
-                    await asyncio.wait_for(call(), 5)
-            with pytest.raises(BusClosed, match=r"already.*close\(\) it first"):
-                await bus.connect()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # the socket is asyncio's, which says that nobody closed it
-                await asyncio.wait_for(bus.close(timeout=3), 5)
-                gc.collect()
-            assert bus.state == "closed"
-            await bus.connect()
-            assert (await bus.publish(raw.of(intent), intent)).duplicate
-            await bus.close()
-
-        asyncio.run(first())
-        asyncio.run(second())
-
-
-async def test_a_loop_that_goes_on_keeps_its_bus(nats_url: str) -> None:
-    async with AsyncSmithBus(nats_url) as bus:
-        with pytest.raises(BusClosed, match="in another event loop"):
-            await asyncio.to_thread(lambda: asyncio.run(bus.close()))
-        await request(bus)
