@@ -274,6 +274,26 @@ def test_a_signal_handler_may_close_the_bus_that_its_thread_uses(url: str, run: 
     assert child.ends_well()[-1].startswith("ended")
 
 
+def test_a_signal_handler_may_close_the_bus_that_its_thread_connects(url: str, run: Run) -> None:
+    body = """
+        signal.signal(signal.SIGTERM, lambda number, frame: bus.close())
+        bus = SmithBus([f"nats://127.0.0.1:{rest[0]}"], connect_timeout=60)
+        say_when_blocked()
+        try:
+            bus.connect()
+        except BusClosed as error:
+            say(error)
+        bus._aio._connection.aim_at([url])
+        with bus:
+            say("published to", bus.publish(subject, event).stream)
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says INFO
+        child = run(body, url, silent.getsockname()[1])
+        child.expect("blocked")
+        child.interrupt(signal.SIGTERM)
+        assert child.ends_well()[-2:] == ["the bus was closed while it connected", "published to SYSTEM_EVENTS"]
+
+
 def test_a_storm_of_interrupts_leaves_a_bus_that_works_and_loses_nothing_confirmed(url: str, run: Run) -> None:
     body = """
         import random

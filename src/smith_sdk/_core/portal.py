@@ -248,12 +248,13 @@ class Portal:
             if self._thread is not None:
                 self._thread.call(connect)  # which says that it is connected already
                 return
-            self._thread = _LoopThread(self._name, close, unflushed)
+            thread = self._thread = _LoopThread(self._name, close, unflushed)
             self._connecting = True
             try:
-                self._thread.call(connect)
+                thread.call(connect)
             except BaseException:
-                self._stop(self._thread.cut)
+                if self._thread is thread:  # else a signal handler of this thread has closed it
+                    self._stop(thread.cut)
                 raise
             finally:
                 self._connecting = False
