@@ -211,6 +211,25 @@ async def test_the_small_go_on_where_the_large_before_them_gives_up(make_server:
         assert not (await asyncio.wait_for(behind.result(), 20)).duplicate
 
 
+async def test_who_is_destroyed_while_it_waits_for_room_leaves_the_queue(make_server: Any) -> None:
+    """As all are that wait when an event loop ends: what that raises goes to stderr, for each of them."""
+    server = make_server()
+    async with AsyncSmithBus(server.url, max_pending_messages=1) as bus:
+        await bus.streams.apply(profile="dev")
+        halt(server.pid)
+        try:
+            first, second, third = (read_intent() for _ in range(3))
+            ack = await bus.submit(raw.of(first), first, timeout=20)
+            waiting = bus.submit(raw.of(second), second, timeout=20)
+            waiting.send(None)
+            waiting.close()
+            behind = asyncio.ensure_future(bus.submit(raw.of(third), third, timeout=20))
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await asyncio.wait_for(ack, 20)
+        assert not (await asyncio.wait_for(await asyncio.wait_for(behind, 20), 20)).duplicate
+
+
 async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:

@@ -231,10 +231,10 @@ class AckWindow(Listener):
             raise copy(self._refusal)
 
     def _leave_queue(self, room: asyncio.Future[None]) -> None:
-        if room.cancelled() or room.exception() is not None:
-            self._room.pop(room, None)
-        else:
+        if room.done() and not room.cancelled() and room.exception() is None:
             self._called -= 1
+        else:  # not done where what waits is destroyed, as at the end of a loop
+            self._room.pop(room, None)
 
     async def _send(self, token: int, entry: _Pending, now: float) -> None:
         if not self._connected:
