@@ -195,12 +195,23 @@ async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(make
         heard.append(message.subject)
 
     async with AsyncSmithBus(server.url) as bus:
-        await bus.streams.apply(profile="dev")
         ear = await nats.connect(server.url, allow_reconnect=False)
         try:
             await ear.subscribe("$JS.API.CONSUMER.LIST.ATOMS_VETTED", cb=hear)
             await ear.flush()
             intents = [read_intent() for _ in range(200)]
+            refused = await asyncio.gather(
+                *(bus.publish(vetted.of(intent), intent) for intent in intents), return_exceptions=True
+            )
+            assert {type(error) for error in refused} == {StreamNotFound}
+            assert len(set(map(id, refused))) == 200
+            await ear.flush()
+            await eventually_async(lambda: heard)
+            assert len(heard) == 1
+
+            await bus.streams.apply(profile="dev")
+            await ear.flush()
+            heard.clear()
             acks = await asyncio.gather(*(bus.publish(vetted.of(intent), intent) for intent in intents))
             assert len({ack.seq for ack in acks}) == 200
             await ear.flush()

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from copy import copy
 from math import inf
 from typing import Any, Final
 
@@ -208,9 +209,16 @@ class Session:
     async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
         interest = self._interest.setdefault(stream, _Interest())
         for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
+            came = time.monotonic()
             async with interest.asking:
+                if interest.failure is not None and interest.failed_at >= came:
+                    raise copy(interest.failure)
                 if interest.age > oldest:
-                    interest.learn(await self._filters_of(stream))
+                    try:
+                        interest.learn(await self._filters_of(stream))
+                    except SmithError as error:
+                        interest.fail(copy(error))
+                        raise
             if any(covers(pattern, subject) for pattern in interest.filters):
                 if len(interest.known) < _INTEREST_KNOWN:
                     interest.known.add(subject)
@@ -262,19 +270,26 @@ class Session:
 class _Interest:
     """What the consumers of one interest stream take, as last asked."""
 
-    __slots__ = ("_at", "asking", "filters", "known")
+    __slots__ = ("_at", "asking", "failed_at", "failure", "filters", "known")
 
     def __init__(self) -> None:
         self.filters: tuple[str, ...] = ()
         self.known: set[str] = set()
         self.asking = asyncio.Lock()
-        """One question is under way at a time: its answer is for everybody who waits."""
+        """One question is under way at a time: its answer is for everybody who waits, and so is that there is none."""
+        self.failure: SmithError | None = None
+        self.failed_at = -inf
         self._at = -inf
 
     def learn(self, filters: tuple[str, ...]) -> None:
         self.filters = filters
         self.known.clear()
+        self.failure = None
         self._at = time.monotonic()
+
+    def fail(self, error: SmithError) -> None:
+        self.failure = error
+        self.failed_at = time.monotonic()
 
     @property
     def age(self) -> float:
