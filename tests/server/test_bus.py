@@ -192,6 +192,25 @@ async def test_joined_and_overlapping_filters_bring_each_message_once(face: Face
         assert sorted(logs) == list("01234")
 
 
+async def test_several_tasks_read_one_subscription_to_its_end(face: Face) -> None:
+    async with face.embedded() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+        seen: list[str] = []
+
+        async def read() -> None:
+            async for message in messages:
+                seen.append(message.payload.message)
+
+        reading = [asyncio.ensure_future(read()) for _ in range(3)]
+        for number in range(6):
+            await asyncio.sleep(0)  # all wait
+            entry = log_entry(str(number))
+            await bus.emit(subjects.logs.errors.of(entry), entry)
+            await eventually_async(lambda number=number: len(seen) == number + 1)
+        await messages.stop()
+        await asyncio.wait_for(asyncio.gather(*reading), 5)
+        assert seen == list("012345")
+
+
 async def test_a_stopped_subscription_ends(face: Face) -> None:
     async with face.embedded() as bus:
         subscription = bus.subscribe(subjects.logs.errors.filter())

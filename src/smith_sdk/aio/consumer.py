@@ -297,7 +297,7 @@ class _Feed(Listener):
         self._patterns = patterns
         self.here: deque[RawMessage] = deque()
         self.is_over = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._news = asyncio.Event()
         self._subscriptions: list[CoreSubscription] | None = None
         self._error: SmithError | None = None
 
@@ -341,7 +341,7 @@ class _Feed(Listener):
                 )
             elif self._error is None:
                 self.here.append(message)
-                self._wake()
+                self._news.set()
 
         return take
 
@@ -350,16 +350,12 @@ class _Feed(Listener):
         while not self.here and not self.is_over:
             if self._error is not None:
                 raise copy(self._error)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._news.clear()
+            await self._news.wait()
 
     def _end(self, error: SmithError) -> None:
         self._error = self._error or error
-        self._wake()
+        self._news.set()
 
     def on_close(self, error: SmithError) -> None:
         self._end(error)
@@ -370,7 +366,7 @@ class _Feed(Listener):
             return
         self.is_over = True
         await self._leave(self._subscriptions or ())
-        self._wake()
+        self._news.set()
 
     async def _leave(self, subscriptions: Iterable[CoreSubscription]) -> None:
         self._session.detach(self.stop)
