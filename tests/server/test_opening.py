@@ -102,6 +102,24 @@ async def test_a_second_close_keeps_to_its_own_timeout(make_server: Any) -> None
     assert bus.state == "closed"
 
 
+async def test_closing_that_is_cancelled_cuts_the_link(make_server: Any) -> None:
+    server = make_server()
+    bus = AsyncSmithBus(server.url)
+    await bus.connect()
+    await bus.streams.apply(profile="dev")
+    halt(server.pid)
+    intent = read_intent()
+    future = await bus.submit(raw.of(intent), intent, timeout=60)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await bus.close(timeout=60)
+    assert bus.state == "closed"
+    assert isinstance(future.exception(), PublishUnconfirmed)
+    os.kill(server.pid, signal.SIGCONT)
+    async with bus:
+        await request(bus)
+
+
 # ---- in another event loop
 
 

@@ -43,6 +43,8 @@ _INTEREST_FRESH: Final = 5.0
 _INTEREST_STALE: Final = 0.25
 _INTEREST_KNOWN: Final = 10_000
 _AGAIN: Final = 0.1
+_CUT: Final = 0.1
+"""Seconds that the connection gets to close at the least."""
 _FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
 """Answers of the server that waiting does not change; whatever else goes wrong while it is asked leaves the question open."""
 
@@ -123,16 +125,20 @@ class Session:
         deadline = time.monotonic() + timeout
 
         def left() -> float:
-            return max(0.1, deadline - time.monotonic())
+            return max(_CUT, deadline - time.monotonic())
 
         parts = [*self._stopping, *(asyncio.ensure_future(stop()) for stop in tuple(self._open_parts))]
         self._open_parts.clear()
-        if parts:
-            await asyncio.wait(parts, timeout=left())
-        await self.window.drain(left())
-        if self.connection.is_up:
-            with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
-                await self.replies.barrier(timeout=left())
+        try:
+            if parts:
+                await asyncio.wait(parts, timeout=left())
+            await self.window.drain(left())
+            if self.connection.is_up:
+                with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
+                    await self.replies.barrier(timeout=left())
+        except asyncio.CancelledError:
+            await self.connection.close(_CUT)  # or a link would be kept that nothing uses, and the next connect finds in its way
+            raise
         await self.connection.close(left())
 
     def _forget(self) -> None:
