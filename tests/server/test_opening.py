@@ -161,6 +161,24 @@ def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connec
         asyncio.run(second())
 
 
+def test_a_closed_bus_is_closed_in_every_loop() -> None:
+    with EmbeddedServer() as server:
+        bus = AsyncSmithBus(server.url)
+
+        async def first() -> None:
+            async with bus:
+                await request(bus)
+
+        async def second() -> None:
+            intent = read_intent()
+            for call in (lambda: bus.publish(raw.of(intent), intent), bus.streams.info, bus.consumer(consumers.admission).info):
+                with pytest.raises(BusClosed, match="the bus is closed"):
+                    await call()
+
+        asyncio.run(first())
+        asyncio.run(second())
+
+
 async def test_a_loop_that_goes_on_keeps_its_bus(nats_url: str) -> None:
     async with AsyncSmithBus(nats_url) as bus:
         with pytest.raises(BusClosed, match="in another event loop"):

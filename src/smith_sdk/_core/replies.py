@@ -10,7 +10,7 @@ import time
 from copy import copy
 from typing import Final
 
-from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from ..errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
 from .supervisor import elsewhere
 
@@ -33,6 +33,7 @@ class Replies(Listener):
         self._tokens = 0
         self._subscription: Subscription | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed: SmithError | None = BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
 
     async def start(self) -> None:
         """Subscribe the inbox."""
@@ -40,11 +41,11 @@ class Replies(Listener):
         self._prefix = self._connection.new_inbox() + "."
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_reply, self._fail_all)
         self._connection.add_listener(self)
+        self._closed = None
 
     def forget(self) -> None:
         """The loop has ended."""
         self._waiting.clear()
-        self._loop = self._subscription = None
 
     async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
         """Send `data` and return the one reply.
@@ -52,10 +53,12 @@ class Replies(Listener):
         Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` when the link went meanwhile (the request
         may have been carried out), `PermissionDenied`, `BusClosed`.
         """
+        if self._closed is not None:
+            raise copy(self._closed)
         if self._subscription is not None and self._subscription.refusal is not None:
             raise copy(self._subscription.refusal)
         loop = asyncio.get_running_loop()
-        if loop is not self._loop and self._loop is not None:
+        if loop is not self._loop:
             raise elsewhere()
         self._tokens += 1
         reply = f"{self._prefix}{self._tokens}"
@@ -130,6 +133,8 @@ class Replies(Listener):
                 )
 
     def on_close(self, error: SmithError) -> None:
+        self._closed = error
+        self._subscription = None
         self._fail_all(error)
 
 

@@ -473,7 +473,7 @@ class AckWindow(Listener):
 
     async def drain(self, timeout: float) -> None:
         """Take nothing new, wait up to `timeout` seconds for what is under way, and end the rest as unconfirmed."""
-        self._closed = self._closed or BusClosed("the bus is closing")
+        self._closed = self._closed or BusClosed("the bus is closed")
         if self._pending:
             self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._emptied}, timeout=timeout)
