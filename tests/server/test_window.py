@@ -211,6 +211,25 @@ async def test_the_small_go_on_where_the_large_before_them_gives_up(make_server:
         assert not (await asyncio.wait_for(behind.result(), 20)).duplicate
 
 
+@pytest.mark.parametrize("subject", [raw, subjects.intents.vetted], ids=["for_room", "for_who_takes_it"])
+async def test_a_crowd_that_waits_is_cancelled_at_once_in_whatever_order(make_server: Any, subject: Any) -> None:
+    """A task group cancels in none. Where each had to be looked for among the others, the loop stood for many seconds."""
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        await bus.streams.apply(profile="dev")
+        halt(server.pid)
+        intent = read_intent()
+        crowd = [asyncio.ensure_future(bus.submit(subject.of(intent), intent, timeout=60)) for _ in range(40_000)]
+        await asyncio.sleep(0)  # all have begun
+        began = time.process_time()  # which does not grow while others have the machine
+        for one in reversed(crowd):
+            one.cancel()
+        await asyncio.wait(crowd)
+        assert time.process_time() - began < 4
+        await bus.close(timeout=0.1)
+        os.kill(server.pid, signal.SIGCONT)
+
+
 async def test_who_is_destroyed_while_it_waits_for_room_leaves_the_queue(make_server: Any) -> None:
     """As all are that wait when an event loop ends: what that raises goes to stderr, for each of them."""
     server = make_server()

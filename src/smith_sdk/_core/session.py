@@ -215,16 +215,8 @@ class Session:
     async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
         interest = self._interest.setdefault(stream, _Interest())
         for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
-            came = time.monotonic()
-            async with interest.asking:
-                if interest.failure is not None and interest.failed_at >= came:
-                    raise copy(interest.failure)
-                if interest.age > oldest:
-                    try:
-                        interest.learn(await self._filters_of(stream))
-                    except SmithError as error:
-                        interest.fail(copy(error))
-                        raise
+            if interest.age > oldest:
+                await self._learn(stream, interest)
             if any(covers(pattern, subject) for pattern in interest.filters):
                 if len(interest.known) < _INTEREST_KNOWN:
                     interest.known.add(subject)
@@ -236,16 +228,33 @@ class Session:
             msg_id=msg_id,
         )
 
-    async def _filters_of(self, stream: str) -> tuple[str, ...]:
-        """What the consumers of `stream` take. Asked for until there is an answer; the deadline is the caller's."""
-        while True:
-            try:
-                found = await self.admin.consumers(stream)
-            except (ConnectionLost, DeadlineExceeded) as error:
-                log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
-                await asyncio.sleep(_AGAIN)
-            else:
-                return tuple(one for consumer in found for one in filters_of(consumer["config"]))
+    async def _learn(self, stream: str, interest: _Interest) -> None:
+        """Wait until the server has said what the consumers of `stream` take. One question at a time, and its outcome is for all."""
+        # Each waits on a future of its own: to leave a lock, or one future for all, costs as much as there are others that wait.
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        interest.waiting.add(waiter)
+        if interest.question is None:
+            interest.question = asyncio.ensure_future(self._ask(stream, interest))
+        try:
+            await waiter
+        finally:
+            interest.waiting.discard(waiter)
+
+    async def _ask(self, stream: str, interest: _Interest) -> None:
+        try:
+            while interest.waiting:  # each until its own deadline
+                try:
+                    found = await self.admin.consumers(stream)
+                except (ConnectionLost, DeadlineExceeded) as error:
+                    log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
+                    await asyncio.sleep(_AGAIN)
+                else:
+                    interest.learn(tuple(one for consumer in found for one in filters_of(consumer["config"])))
+                    break
+        except Exception as error:
+            interest.fail(error)
+        finally:
+            interest.question = None
 
     # ---- why nobody answers
 
@@ -276,26 +285,28 @@ class Session:
 class _Interest:
     """What the consumers of one interest stream take, as last asked."""
 
-    __slots__ = ("_at", "asking", "failed_at", "failure", "filters", "known")
+    __slots__ = ("_at", "filters", "known", "question", "waiting")
 
     def __init__(self) -> None:
         self.filters: tuple[str, ...] = ()
         self.known: set[str] = set()
-        self.asking = asyncio.Lock()
-        """One question is under way at a time: its answer is for everybody who waits, and so is that there is none."""
-        self.failure: SmithError | None = None
-        self.failed_at = -inf
+        self.question: asyncio.Task[None] | None = None
+        """Under way, for those who are `waiting`."""
+        self.waiting: set[asyncio.Future[None]] = set()
         self._at = -inf
 
     def learn(self, filters: tuple[str, ...]) -> None:
         self.filters = filters
         self.known.clear()
-        self.failure = None
         self._at = time.monotonic()
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
-    def fail(self, error: SmithError) -> None:
-        self.failure = error
-        self.failed_at = time.monotonic()
+    def fail(self, error: Exception) -> None:
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_exception(copy(error))
 
     @property
     def age(self) -> float:
