@@ -189,7 +189,22 @@ async def test_plain_handlers_have_a_thread_each() -> None:
         assert threading.main_thread().name not in threads
 
 
-@pytest.mark.parametrize("error", [StopIteration(), asyncio.CancelledError()], ids=["StopIteration", "CancelledError"])
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise KeyError("words")
+
+
+class Terse(Reject):
+    """Knows what it wants, and nothing of what `Reject` wants."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+ODD: tuple[BaseException, ...] = (StopIteration(), asyncio.CancelledError(), Speechless(), Terse(5), Reject(ValueError("why")))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", ODD, ids=["StopIteration", "CancelledError", "no words", "a Reject of one's own", "no text"])
 async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException) -> None:
     async with AsyncSmithBus.embedded() as bus:
         done: list[str] = []

@@ -242,6 +242,14 @@ def when(nanos: int) -> datetime:
     return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
 
 
+def words_of(error: BaseException) -> str:
+    """What `error` says of itself, where it can: a handler's error is of a class that anybody wrote."""
+    try:
+        return str(error)
+    except Exception as another:
+        return f"(no words: its __str__ raised {type(another).__name__})"
+
+
 def one_line(text: str, most: int = _MAX_REASON) -> str:
     """`text` as a header, or a line of a log, can carry it."""
     text = text.encode("utf-8", "backslashreplace").decode()

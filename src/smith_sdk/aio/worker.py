@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from .._core.connection import RawMessage
-from .._core.letters import one_line
+from .._core.letters import one_line, words_of
 from .._core.pull import PullLoop
 from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
@@ -356,7 +356,7 @@ class Worker(Generic[MessageT, SubjectT]):
             if outcome is not None:
                 await self._bus._publish_outcome(outcome, message)
         except Reject as verdict:
-            await self._bury(message, "Reject", verdict.reason, verdict)
+            await self._bury(message, "Reject", words_of(verdict), verdict)
         except RetryLater as verdict:
             await self._again(message, verdict.delay)
         except CannotRun as reason:
@@ -372,7 +372,7 @@ class Worker(Generic[MessageT, SubjectT]):
             if isinstance(error, HandlerProcessDied) and self._stopping.is_set():
                 await self._again(message, None)  # who ends a worker may well end its processes first
                 return
-            kind, words = type(error).__name__, str(error)
+            kind, words = type(error).__name__, words_of(error)
             if not self._retry.allows(error, attempts):
                 await self._bury(message, kind, words, error)
                 return
