@@ -225,6 +225,30 @@ async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException) 
         assert len(await bus.dead_letters.list()) == 1
 
 
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "returns"])
+async def test_a_handler_that_cancels_its_own_task_has_failed_and_stops_nobody(waits: bool) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        done: list[str] = []
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            if message.payload.params.path == "bad":
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+                task.cancel()
+                if waits:
+                    await asyncio.sleep(30)
+            else:
+                done.append(message.payload.params.path)
+
+        await put(bus, "bad", "good")
+        async with working(bus, handle, concurrency=1):
+            await eventually_async(lambda: settled(bus))
+        assert done == ["good"]
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.error_type, letter.attempts) == ("CancelledError", 3)
+
+
 async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
     async with AsyncSmithBus.embedded() as bus:
         running, most = 0, 0

@@ -132,6 +132,8 @@ class Worker(Generic[MessageT, SubjectT]):
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._failure: BaseException | None = None
+        self._runner: asyncio.Task[None] | None = None
+        """The task of `run`: None once it cancels its slots, and while nothing runs."""
         self._running: set[Message[Any, Any]] = set()
         """Those that count as nothing else yet."""
         self._trial: asyncio.Future[bool] | None = None
@@ -196,7 +198,7 @@ class Worker(Generic[MessageT, SubjectT]):
         with _signals(self._stopping.set):
             slots_free_at = self._concurrency - 1
             loop = pull_loop(self._session, self.spec, self._concurrency, dry_at=slots_free_at, beyond=self.spec.prefetch)
-            self._loop = loop
+            self._loop, self._runner = loop, asyncio.current_task()
             self._session.attach(self.stop)
             slots: list[asyncio.Task[None]] = []
             try:
@@ -212,6 +214,7 @@ class Worker(Generic[MessageT, SubjectT]):
                 finally:
                     await _cancel([stopping, extending])
             finally:
+                self._runner = None
                 try:
                     await loop.stop()  # first: what cancelled handlers give back would come to a request that stands again
                 finally:
@@ -351,8 +354,12 @@ class Worker(Generic[MessageT, SubjectT]):
                         await asyncio.sleep(_NOTE_PAUSE)
 
     async def _attempt(self, message: Message[Any, Any], attempts: int, most: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             outcome = await self._handlers.run(message)
+            if task.cancelling():
+                await asyncio.sleep(0)  # a handler that has cancelled itself may not have waited since: it hears of it here
             if outcome is not None:
                 await self._bus._publish_outcome(outcome, message)
         except Reject as verdict:
@@ -366,9 +373,11 @@ class Worker(Generic[MessageT, SubjectT]):
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # no message may end a worker, also not with SystemExit, which would take the loop along
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # the worker is cancelled; otherwise the handler awaited something that was
+            if isinstance(error, asyncio.CancelledError) and task.cancelling():
+                if self._runner is None or self._runner.cancelling():
+                    raise  # the worker is; otherwise it was the handler's own doing, or it awaited something that was
+                while task.uncancel():
+                    pass
             if isinstance(error, HandlerProcessDied) and self._stopping.is_set():
                 await self._again(message, None)  # who ends a worker may well end its processes first
                 return
