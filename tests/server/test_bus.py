@@ -276,6 +276,16 @@ async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
                 await third.nack()
 
 
+@pytest.mark.parametrize("delay", [1e12, timedelta.max], ids=["a time in milliseconds", "for ever"])
+async def test_a_delay_beyond_what_the_server_can_count_is_none_that_ends_at_once(face: Face, delay: float | timedelta) -> None:
+    async with face.embedded() as bus:
+        await fill(bus, 1)
+        reader = bus.consumer(consumers.admission)
+        (message,) = await reader.fetch(1)
+        await message.nack(delay)
+        assert await reader.fetch(1, timeout=0.5) == []
+
+
 async def test_term_ends_a_message_for_good(face: Face) -> None:
     async with face.embedded() as bus:
         await fill(bus, 1)

@@ -23,6 +23,8 @@ __all__ = ["Message"]
 _UNSET: Final[Any] = object()
 _NOTHING: Final[Mapping[str, str]] = {}
 ACK_TIMEOUT: Final = 5.0
+_LONGEST: Final = 2**63 - 1
+"""Nanoseconds: what is more, the server takes for no delay at all."""
 
 
 class Message(Received[M_co, S_co]):
@@ -92,7 +94,7 @@ class Message(Received[M_co, S_co]):
         if delay is None:
             return self._verdict(NAK)
         pause = seconds("nack(delay)", delay, zero=True)
-        return self._verdict(NAK + b" " + msgspec.json.encode({"delay": int(pause * 1_000_000_000)}))
+        return self._verdict(NAK + b" " + msgspec.json.encode({"delay": min(int(pause * 1_000_000_000), _LONGEST)}))
 
     def term(self, reason: str = "") -> Awaitable[None]:
         """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
