@@ -423,7 +423,7 @@ class ServerNotInstalled(ServerError):
 
 
 class ServerStartError(ServerError):
-    """nats-server was started and did not come up; the message has the end of its log."""
+    """nats-server did not come up; the message has the end of its log, or what stood in its way before there was one."""
 
 
 class BlockingCallError(SmithError, RuntimeError):

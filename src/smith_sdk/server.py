@@ -193,11 +193,11 @@ class EmbeddedServer:
         jetstream: bool = True,
         start_timeout: float = 10.0,
     ) -> None:
-        if port is not None and not 0 < port < 65536:
+        if port is not None and not (isinstance(port, int) and 0 < port < 65536):
             raise OptionsError(f"EmbeddedServer(port={port!r}): a port is 1 to 65535; leave it out for a free one")
-        if max_payload <= 0:
+        if not (isinstance(max_payload, int) and max_payload > 0):
             raise OptionsError(f"EmbeddedServer(max_payload={max_payload!r}): a positive number of bytes is needed")
-        if not 0 < start_timeout < float("inf"):
+        if not (isinstance(start_timeout, (int, float)) and 0 < start_timeout < float("inf")):
             raise OptionsError(f"EmbeddedServer(start_timeout={start_timeout!r}): a positive number of seconds is needed")
         self._given_store = None if store_dir is None else Path(store_dir).absolute()
         self._port = port
@@ -260,12 +260,17 @@ class EmbeddedServer:
             program = find_nats_server()
             self._owner = os.getpid()
             _started.add(self)
-            if self._runtime_dir is None:
-                self._runtime_dir = Path(tempfile.mkdtemp(prefix="smith-nats-"))
             try:
+                if self._runtime_dir is None:
+                    self._runtime_dir = Path(tempfile.mkdtemp(prefix="smith-nats-"))
                 self._launch(program, self._runtime_dir, deadline)
-            except BaseException:
+            except BaseException as error:
                 self.stop(0.0)
+                if isinstance(error, OSError):  # no room, no rights, no more processes
+                    raise ServerStartError(
+                        f"the embedded nats-server cannot be started: {error}; TMPDIR says where its own files go, store_dir where "
+                        f"JetStream's do"
+                    ) from error
                 raise
 
     def stop(self, timeout: float = 10.0) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -352,12 +353,35 @@ def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path / "file" / "store").start()
 
 
+def test_without_a_temporary_directory_it_says_so_and_can_be_started_later(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    server = EmbeddedServer()
+    with pytest.raises(ServerStartError, match=r"cannot be started: .*gone/.*TMPDIR"):
+        server.start()
+    (tmp_path / "gone").mkdir()
+    with server:
+        assert server.running
+    assert not list((tmp_path / "gone").iterdir())
+
+
 @pytest.mark.parametrize(
-    "options", [{"port": 0}, {"port": 70000}, {"max_payload": 0}, {"start_timeout": 0}, {"start_timeout": float("inf")}]
+    "options",
+    [
+        {"port": 0},
+        {"port": 70000},
+        {"port": "4222"},
+        {"max_payload": 0},
+        {"max_payload": "1MiB"},
+        {"start_timeout": 0},
+        {"start_timeout": float("inf")},
+        {"start_timeout": "10"},
+    ],
 )
-def test_impossible_options(options: dict[str, float]) -> None:
+def test_impossible_options(options: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match=next(iter(options))):
-        EmbeddedServer(**options)  # type: ignore[arg-type]
+        EmbeddedServer(**options)
 
 
 def test_there_is_no_url_before_there_is_a_port() -> None:
