@@ -191,6 +191,19 @@ async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, c
     assert "lost" not in caplog.text
 
 
+async def test_an_admission_that_has_ended_waits_for_room_no_more() -> None:
+    """Of the two that a decision publishes one may fail for good, while the other waits: for what comes again there is another."""
+    async with AsyncSmithBus.embedded() as bus:
+        admin = bus._session.admin
+        await admin.stream_update((await admin.stream_info("AUDIT_SECURITY"))["config"] | {"max_bytes": 200, "discard": "new"})
+        await admin.stream_delete("ATOMS_VETTED")
+        before = asyncio.all_tasks()
+        async with admitting(bus, lambda intent: Allow(), repeated=1):
+            await bus.publish(raw.of(intent := read_intent()), intent)
+            await eventually_async(lambda: decided(bus))
+        await eventually_async(lambda: asyncio.all_tasks() <= before, 3)
+
+
 async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters() -> None:
     async with AsyncSmithBus.embedded() as bus:
 

@@ -9,7 +9,7 @@ import logging
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -275,7 +275,7 @@ class Admission:
         except InvalidToken as error:
             await self._quarantine(message, str(error), intent)
             return
-        await asyncio.gather(self._publish(subject, data, intent.id), self._audit(intent, "vetted", word, reason))
+        await _both(self._publish(subject, data, intent.id), self._audit(intent, "vetted", word, reason))
 
     async def _deny(self, intent: Intent, code: str, reason: str, message: Message[Any, Any]) -> None:
         result = result_of(intent, status="denied", error=ExecutionError(code=code, message=reason))
@@ -284,9 +284,7 @@ class Admission:
         except InvalidToken as error:
             await self._quarantine(message, str(error), None)
             return
-        await asyncio.gather(
-            self._publish(subject, codec.encode(result), intent.id), self._audit(intent, "denied", "deny", reason)
-        )
+        await _both(self._publish(subject, codec.encode(result), intent.id), self._audit(intent, "denied", "deny", reason))
 
     async def _quarantine(self, message: Message[Any, Any], reason: str, intent: Intent | None) -> None:
         subject = subjects.intents.quarantine(capability=message.subject.capability)
@@ -336,3 +334,13 @@ class Admission:
                 if attempt == 1:
                     log.warning("admission waits: %s", error)
                 await asyncio.sleep(pause)
+
+
+async def _both(*work: Coroutine[Any, Any, None]) -> None:
+    """Side by side; where one fails, the other does not go on waiting for room by itself: both are repeated with the message."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
