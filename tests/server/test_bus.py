@@ -412,6 +412,15 @@ async def test_execute_says_when_no_result_came(face: Face) -> None:
         assert (caught.value.intent_id, caught.value.timeout) == (intent.id, 0.3)
 
 
+async def test_execute_says_that_the_bus_was_closed(face: Face) -> None:
+    async with face.embedded() as bus:
+        executing = asyncio.ensure_future(bus.execute(read_intent(), timeout=30))
+        await eventually_async(lambda: stored(bus, "SDLC_RAW"))
+        await bus.close()
+        with pytest.raises(BusClosed, match="closed"):
+            await asyncio.wait_for(executing, 5)
+
+
 async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Face, tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus, AsyncSmithBus(server.url) as other:

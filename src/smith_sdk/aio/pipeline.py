@@ -20,6 +20,7 @@ from .._core.connection import Listener
 from .._core.session import Session
 from ..contract import AnySubject, Envelope, Payload, is_token, new_uuid7, now_ns
 from ..errors import (
+    BusClosed,
     BusError,
     ContractError,
     DeadlineExceeded,
@@ -153,7 +154,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
 async def _first(messages: Subscription[IntentResult, AnySubject]) -> IntentResult:
     async for message in messages:
         return message.payload
-    raise ResultTimeout("the bus was closed while a result was waited for", timeout=0.0, intent_id="")
+    raise BusClosed("the bus was closed while a result was waited for; the intent may still be executed")
 
 
 async def _stored_result(session: Session, subject: subjects.results) -> IntentResult | None:
