@@ -18,7 +18,7 @@ from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
-from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, SmithError
+from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, ResultTimeout, SmithError
 from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
@@ -189,6 +189,23 @@ async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_ser
         with pytest.raises(BusClosed):
             await first
         await bus.close(timeout=1)
+
+
+async def test_execute_waits_for_a_silent_link_as_long_as_it_was_told_to(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smith_sdk.aio.consumer._SUBSCRIBE_TIMEOUT", 0.05)
+    with EmbeddedServer() as server, Proxy(server.url) as proxy:
+        async with face.bus(proxy.url, manage="apply", profile="dev") as bus:
+            proxy.stall()
+            began = time.monotonic()
+            with pytest.raises(ResultTimeout, match=r"within 0\.5 s.* not published") as caught:
+                await bus.execute(read_intent(), timeout=0.5)
+            assert time.monotonic() - began >= 0.45
+            proxy.hear()
+            assert await stored(bus, "SDLC_RAW") == 0
+            with pytest.raises(ResultTimeout, match="may still be executed"):
+                await bus.execute(read_intent(), timeout=0.5)
+            assert await stored(bus, "SDLC_RAW") == 1
+        assert caught.value.timeout == 0.5
 
 
 async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:

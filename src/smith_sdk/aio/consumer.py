@@ -292,9 +292,11 @@ class Messages(Generic[M_co, S_co]):
 class _Feed(Listener):
     """What comes from core NATS on some patterns, until its reader takes it."""
 
-    def __init__(self, session: Session, patterns: tuple[str, ...]) -> None:
+    def __init__(self, session: Session, patterns: tuple[str, ...], within: float) -> None:
         self._session = session
         self._patterns = patterns
+        self._within = within
+        """Seconds that the server has to confirm that it knows."""
         self.here: deque[RawMessage] = deque()
         self.is_over = False
         self._news = asyncio.Event()
@@ -314,9 +316,9 @@ class _Feed(Listener):
                 taker = self._taker(self._patterns[:index])
                 subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
             try:
-                await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+                await self._session.replies.barrier(timeout=self._within)
             except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
-                await self._session.replies.barrier(timeout=_SUBSCRIBE_TIMEOUT)
+                await self._session.replies.barrier(timeout=self._within)
             if self._error is not None:
                 raise copy(self._error)
         except BaseException:
@@ -382,11 +384,11 @@ class Subscription(Generic[M_co, S_co]):
     When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
     """
 
-    def __init__(self, session: Session, what: Subscribable[M_co, S_co]) -> None:
+    def __init__(self, session: Session, what: Subscribable[M_co, S_co], *, within: float = _SUBSCRIBE_TIMEOUT) -> None:
         if isinstance(what, AnySubject):
             session.contract.require(what)
         self._session = session
-        self._feed = _Feed(session, what.patterns)
+        self._feed = _Feed(session, what.patterns, within)
         self._here = self._feed.here
 
     def __aiter__(self) -> Self:

@@ -117,11 +117,13 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
     subject = subjects.results(intent_id=intent.id)
     reconnected = _Reconnects()
     answer: asyncio.Future[IntentResult] | None = None
-    denied = ""
+    fate, denied = "the server has not answered, so the intent was not published", ""
     try:
-        async with asyncio.timeout(timeout), Subscription(session, subject) as messages:
+        # The limit is the caller's alone: a link that is silent meanwhile is replaced, and the subscription comes back with it.
+        async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout) as messages:
             session.connection.add_listener(reconnected)
             answer = asyncio.ensure_future(_first(messages))
+            fate = f"the intent may still be executed: is an executor for {intent.capability} running?"
             ack = await publish()
             if ack.duplicate:
                 reconnected.happened.set()
@@ -140,8 +142,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
                     return stored
     except TimeoutError:
         raise ResultTimeout(
-            f"no result on {subject} within {timeout:g} s; the intent may still be executed: is an executor for "
-            f"{intent.capability} running?{denied}",
+            f"no result on {subject} within {timeout:g} s; {fate}{denied}",
             timeout=timeout,
             intent_id=intent.id,
         ) from None
