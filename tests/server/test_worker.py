@@ -249,6 +249,35 @@ async def test_a_handler_that_cancels_its_own_task_has_failed_and_stops_nobody(w
         assert (letter.error_type, letter.attempts) == ("CancelledError", 3)
 
 
+async def test_what_fails_after_it_was_answered_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            await message.ack()
+            raise Reject("too late") if message.payload.params.path == "reject" else ValueError("too late")
+
+        await put(bus, "reject", "raise")
+        async with working(bus, handle) as worker:
+            await eventually_async(lambda: worker.stats.retried + worker.stats.dead_lettered == 2)
+            assert await settled(bus)
+        assert "again" not in caplog.text
+        assert worker.stats == WorkerStats(running=0, succeeded=0, retried=1, dead_lettered=1, unanswered=0)
+        assert [letter.error for letter in await bus.dead_letters.list()] == ["too late"]
+
+
+async def test_attempts_without_end_are_counted_without_one(caplog: pytest.LogCaptureFixture) -> None:
+    async with AsyncSmithBus.embedded() as bus:
+
+        async def handle(message: Message[FsReadV1Intent]) -> None:
+            if message.metadata.num_delivered == 1:
+                raise ValueError("no")
+
+        await put(bus, "a")
+        async with working(bus, handle, retry=RetryPolicy(max_attempts=-1, backoff=FAST.backoff)):
+            await eventually_async(lambda: settled(bus))
+        assert "attempt 1 at smith.intents" in caplog.text
+
+
 async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
     async with AsyncSmithBus.embedded() as bus:
         running, most = 0, 0

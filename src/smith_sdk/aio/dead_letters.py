@@ -343,7 +343,7 @@ class DeadLetters:
         last_delivered: datetime | None = None,
         worker: str | None = None,
     ) -> None:
-        """Copy `message`, wait until the copy is stored, then terminate the original.
+        """Copy `message`, wait until the copy is stored, then terminate the original, unless it has its verdict.
 
         `cause` is the error whose traceback is kept. `first_delivered` is known to who saw that delivery, `last_delivered` is now unless
         it is given, `worker` is a name for whoever gave it up (None: the process id).
@@ -368,7 +368,8 @@ class DeadLetters:
             worker=worker,
         )
         await letters.copy(self._session, self._root(), self._stream(), original, death)
-        await message.term(f"dead letter: {letters.one_line(error_type)}: {letters.one_line(error)}")
+        if not message._answered:  # a handler that has answered for itself may fail all the same
+            await message.term(f"dead letter: {letters.one_line(error_type)}: {letters.one_line(error)}")
 
 
 class Findings:

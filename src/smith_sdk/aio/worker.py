@@ -387,12 +387,12 @@ class Worker(Generic[MessageT, SubjectT]):
                 return
             delay = message.metadata.next_delay or 0.0
             log.warning(
-                "%s: attempt %d of %d at %s failed, again in %.2f s: %s: %s",
+                "%s: attempt %d%s at %s failed, %s: %s: %s",
                 self.spec.name,
                 attempts,
-                most,
+                f" of {most}" if most > 0 else "",
                 message._raw.subject,
-                delay,
+                "after the handler had answered for itself, which stands" if message._answered else f"again in {delay:.2f} s",
                 kind,
                 one_line(words),
             )
