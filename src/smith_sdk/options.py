@@ -88,6 +88,8 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_attempts != -1:
             whole("RetryPolicy.max_attempts", self.max_attempts)
+        if not isinstance(self.backoff, Backoff):
+            raise OptionsError(f"RetryPolicy.backoff={self.backoff!r}: a Backoff is needed, such as Backoff(initial=0.5, max=60)")
         for name in ("retry_on", "reject_on"):
             kinds = getattr(self, name)
             if not isinstance(kinds, tuple) or not all(

@@ -16,7 +16,7 @@ from buses import Face, health, log_entry, read_intent
 from nats.aio.msg import Msg
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Auth, consumers, result_of, subjects
+from smith_sdk import Allow, AsyncSmithBus, Auth, Middleware, RetryPolicy, SmithBus, aio, consumers, result_of, subjects, sync
 from smith_sdk.errors import (
     AuthenticationError,
     ConnectError,
@@ -282,6 +282,38 @@ async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face)
             await bus.emit(cast("Any", raw.of(intent)), intent)
         event = health()
         assert (await bus.publish(subjects.events.health.of(event), event)).seq == 1
+
+
+def test_what_a_worker_can_do_nothing_with_is_refused_before_it_has_a_message(face: Face) -> None:
+    """A mistake in how it is made would otherwise fail each message, and bury it."""
+    home = aio if face.is_async else sync
+    theirs: Any = (SmithBus if face.is_async else AsyncSmithBus)()
+    ours: Any = (AsyncSmithBus if face.is_async else SmithBus)()
+    spec: Any = consumers.executor_fs_read
+    wrong: Any
+    for wrong in (theirs, None, "nats://user:secret@127.0.0.1"):
+        with pytest.raises(OptionsError, match=r"^a \w+ is given: .* for an? (Async)?SmithBus import from smith_sdk"):
+            home.Worker(wrong, spec)
+        with pytest.raises(OptionsError, match=r"^a \w+ is given: .* for an? (Async)?SmithBus import from smith_sdk"):
+            home.Admission(wrong, policy=lambda one: Allow(), executor_id="x")
+    for wrong in ("executor-fs-read", consumers, None):
+        with pytest.raises(OptionsError, match="as a contract declares it"):
+            home.Worker(ours, wrong)
+        with pytest.raises(OptionsError, match="as a contract declares it"):
+            ours.consumer(wrong)
+    for options in ({"retry": 3}, {"retry": 0}, {"middleware": [Middleware]}, {"middleware": [print]}):
+        with pytest.raises(OptionsError, match=next(iter(options))):
+            home.Worker(ours, spec, **cast("Any", options))
+    for wrong in (None, "read", 5):
+        with pytest.raises(OptionsError, match="no handler"):
+            home.Worker(ours, spec).handler(wrong)
+        with pytest.raises(OptionsError, match="policy"):
+            home.Admission(ours, policy=wrong, executor_id="x")
+        with pytest.raises(OptionsError, match=r"RetryPolicy\.backoff"):
+            RetryPolicy(backoff=wrong)
+    for wrong in ("smith.>", subjects.logs.errors, None):
+        with pytest.raises(SubjectMismatch, match="no subject of contract"):
+            ours.subscribe(wrong)
 
 
 @pytest.mark.parametrize(

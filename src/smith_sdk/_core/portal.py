@@ -27,7 +27,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
-from ..errors import BlockingCallError, BusClosed
+from ..errors import BlockingCallError, BusClosed, OptionsError
 from ..options import seconds
 from .lanes import Lane
 
@@ -404,6 +404,16 @@ class Blocking:
 
     def __repr__(self) -> str:
         return repr(self._aio)
+
+
+def behind(given: Any) -> Any:
+    """The async object behind a blocking one. Raises `OptionsError` where it is none: the two faces have the same names."""
+    if not isinstance(given, Blocking):
+        raise OptionsError(
+            f"a {type(given).__name__} is given: what is imported from smith_sdk.sync takes a SmithBus; for an AsyncSmithBus import "
+            f"from smith_sdk"
+        )
+    return given._aio
 
 
 class BlockingBus(Blocking):

@@ -35,7 +35,7 @@ from ..protocol import Intent, IntentResult
 from ..server import EmbeddedServer
 from ..topology import CONTRACT
 from . import pipeline
-from .consumer import Consumer, Subscription
+from .consumer import Consumer, Subscription, require_spec
 from .dead_letters import DeadLetters
 from .message import Message
 from .publisher import checked, publish, submit
@@ -430,7 +430,7 @@ class AsyncSmithBus:
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
         """The durable consumer that the contract declares as `spec`, such as `consumers.http_results`."""
-        if spec not in self._contract.consumers:
+        if require_spec(spec) not in self._contract.consumers:
             raise OptionsError(
                 f"consumer {spec.name} of stream {spec.stream} is not declared in contract {self._contract.name!r}"
             )

@@ -30,6 +30,24 @@ _SUBSCRIPTION_LIMIT: Final = 65_536
 _SUBSCRIBE_TIMEOUT: Final = 5.0
 
 
+def session_of(bus: Any) -> Session:
+    """The session of a bus of this face. Raises `OptionsError` where it is none: the two faces have the same names."""
+    found: Session | None = getattr(bus, "_session", None)
+    if found is None:
+        raise OptionsError(
+            f"a {type(bus).__name__} is given: what is imported from smith_sdk takes an AsyncSmithBus; for a SmithBus import from "
+            f"smith_sdk.sync"
+        )
+    return found
+
+
+def require_spec(spec: Any) -> Any:
+    """`spec` itself. Raises `OptionsError` where it is no consumer of a contract, such as a name."""
+    if not isinstance(spec, ConsumerSpec):
+        raise OptionsError(f"{spec!r}: a consumer is needed as a contract declares it, such as consumers.executor_fs_read")
+    return spec
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered.
 
@@ -385,7 +403,7 @@ class Subscription(Generic[M_co, S_co]):
     """
 
     def __init__(self, session: Session, what: Subscribable[M_co, S_co], *, within: float = _SUBSCRIBE_TIMEOUT) -> None:
-        if isinstance(what, AnySubject):
+        if isinstance(what, AnySubject) or not isinstance(what, Subscribable):
             session.contract.require(what)
         self._session = session
         self._feed = _Feed(session, what.patterns, within)

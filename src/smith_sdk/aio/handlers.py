@@ -84,6 +84,9 @@ class Handlers:
         self._processes = processes
         self._timeout = timeout
         self._middleware = tuple(middleware)
+        for one in self._middleware:
+            if not isinstance(one, Middleware):
+                raise OptionsError(f"Worker.middleware: {one!r} is no Middleware: give instances of classes that extend it")
         self._present: Callable[[Message[Any, Any]], Any] | None = None
         self._all: _Running | None = None
         self._by_kind: dict[type, _Running] = {}
@@ -117,6 +120,8 @@ class Handlers:
             self._by_kind[kind] = run
 
     def _runner(self, function: Callable[[Any], Any]) -> _Running:
+        if not callable(function):
+            raise OptionsError(f"the worker of {self._name}: {function!r} is no handler, which is a function of a message")
         if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004
             if self._present is not None:
                 raise OptionsError(f"the worker of {self._name} is on the blocking face: its handler is a plain function")

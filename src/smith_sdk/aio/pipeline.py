@@ -27,6 +27,7 @@ from ..errors import (
     InvalidToken,
     MessageNotFound,
     NoInterest,
+    OptionsError,
     PayloadDecodeError,
     PayloadMismatch,
     PermissionDenied,
@@ -50,7 +51,7 @@ from ..protocol import (
     SecurityContext,
 )
 from ..topology import consumers
-from .consumer import Subscription
+from .consumer import Subscription, session_of
 from .message import Message
 from .worker import Worker
 
@@ -225,7 +226,9 @@ class Admission:
         executor_id: str,
         concurrency: int = 64,
     ) -> None:
-        self._session = bus._session
+        self._session = session_of(bus)
+        if not callable(policy):
+            raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")
         self._policy = policy
         self._is_async = inspect.iscoroutinefunction(policy)
         self._executor_id = ExecutorId(executor_id)

@@ -39,7 +39,7 @@ from ..errors import (
     SmithError,
 )
 from ..options import RetryPolicy, seconds, whole
-from .consumer import pull_loop
+from .consumer import pull_loop, require_spec, session_of
 from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
 from .message import Message, delivered
 
@@ -110,18 +110,20 @@ class Worker(Generic[MessageT, SubjectT]):
         if ack not in ("sent", "confirmed"):
             raise OptionsError(f'Worker.ack={ack!r}: "sent" or "confirmed" is needed')
         self._bus = bus
-        self._session = bus._session
-        self.spec = spec
+        self._session = session_of(bus)
+        self.spec = require_spec(spec)
         if processes is not None:
             self._concurrency = whole("Worker.processes", processes)
         else:
             self._concurrency = _CONCURRENCY if concurrency is None else whole("Worker.concurrency", concurrency)
-        self._retry = retry or RetryPolicy(max_attempts=spec.max_attempts)
+        self._retry = RetryPolicy(max_attempts=spec.max_attempts) if retry is None else retry
+        if not isinstance(self._retry, RetryPolicy):
+            raise OptionsError(f"Worker.retry={retry!r}: a RetryPolicy is needed, such as RetryPolicy(max_attempts=3)")
         self._confirmed = ack == "confirmed"
         self._drain = seconds("Worker.drain_timeout", drain_timeout)
         self._handlers = Handlers(
             spec.name,
-            bus._session.contract,
+            self._session.contract,
             slots=self._concurrency,
             processes=processes is not None,
             timeout=None if timeout is None else seconds("Worker.timeout", timeout),
