@@ -167,7 +167,7 @@ class SubjectMismatch(ContractError, TypeError):
 
 
 class PayloadMismatch(ContractError, TypeError):
-    """The payload is not what `subject` carries."""
+    """The payload is not what `subject` carries, or has something in it that JSON cannot say."""
 
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)

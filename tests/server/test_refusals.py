@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -16,7 +17,20 @@ from buses import Face, health, log_entry, read_intent
 from nats.aio.msg import Msg
 from support import eventually_async
 
-from smith_sdk import Allow, AsyncSmithBus, Auth, Middleware, RetryPolicy, SmithBus, aio, consumers, result_of, subjects, sync
+from smith_sdk import (
+    Allow,
+    AsyncSmithBus,
+    Auth,
+    Middleware,
+    PubAck,
+    RetryPolicy,
+    SmithBus,
+    aio,
+    consumers,
+    result_of,
+    subjects,
+    sync,
+)
 from smith_sdk.errors import (
     AuthenticationError,
     ConnectError,
@@ -28,6 +42,7 @@ from smith_sdk.errors import (
     PayloadDecodeError,
     PayloadMismatch,
     PayloadTooLarge,
+    PublishManyError,
     QueueFull,
     StreamNotFound,
     SubjectMismatch,
@@ -282,6 +297,19 @@ async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face)
             await bus.emit(cast("Any", raw.of(intent)), intent)
         event = health()
         assert (await bus.publish(subjects.events.health.of(event), event)).seq == 1
+
+
+@pytest.mark.parametrize("output", [Path("/x"), "\udcff", {(1, 2): 3}], ids=["no JSON", "no UTF-8", "no key"])
+async def test_what_json_cannot_say_is_no_payload_and_stops_no_other(face: Face, output: Any) -> None:
+    async with face.embedded() as bus:
+        bad, good = (result_of(read_intent(), output=one) for one in (output, "fine"))
+        subject = subjects.results.of(bad)
+        with pytest.raises(PayloadMismatch, match=f"{subject} has something in it") as caught:
+            await bus.publish(subject, bad)
+        assert caught.value.subject == str(subject)
+        with pytest.raises(PublishManyError) as several:
+            await bus.publish_many([subject.envelope(bad), subjects.results.of(good).envelope(good)])
+        assert [type(one) for one in several.value.outcomes] == [PayloadMismatch, PubAck]
 
 
 def test_what_a_worker_can_do_nothing_with_is_refused_before_it_has_a_message(face: Face) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Coroutine, Mapping
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from .._core import codec
 from .._core.session import Session
 from .._core.window import PubAck
@@ -70,7 +72,12 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
         raise PayloadMismatch(
             f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
         )
-    return where, codec.encode(payload)
+    try:
+        return where, codec.encode(payload)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise PayloadMismatch(
+            f"the payload for {where} has something in it that JSON cannot say: {error}", subject=where
+        ) from error
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
