@@ -476,7 +476,7 @@ def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[S
     """What the streams keep on a subject or filter, oldest first; to be awaited on the async face.
 
     A work queue, and a stream of interest, keep a message until it is acknowledged: there, this is what is still to be done. Raises
-    `OptionsError` where no stream keeps `what`: subscribe to it before it is sent.
+    `OptionsError` where no stream keeps `what`: subscribe to it before it is sent; `SubjectMismatch` where it is neither of the two.
     """
     from ._core.portal import Blocking
 
@@ -486,9 +486,12 @@ def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[S
 
 
 async def _published(session: Session, what: Subscribable[M, S]) -> list[Stored[M, S]]:
+    from .contract import Subscribable
     from .errors import MessageNotFound, OptionsError
 
     session.require_open()
+    if not isinstance(what, Subscribable):
+        session.contract.require(what)
     found: list[Stored[M, S]] = []
     for pattern in what.patterns:
         streams = [one["config"]["name"] for one in await session.admin.streams(pattern)]

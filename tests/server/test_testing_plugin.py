@@ -17,7 +17,7 @@ import pytest
 from buses import Crossing, Face, health, log_entry, read_intent
 
 from smith_sdk import Message, Reject, RetryLater, RetryPolicy, consumers, result_of, subjects
-from smith_sdk.errors import BusClosed, ConsumerNotFound, DeadlineExceeded, OptionsError, PayloadDecodeError
+from smith_sdk.errors import BusClosed, ConsumerNotFound, DeadlineExceeded, OptionsError, PayloadDecodeError, SubjectMismatch
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.testing import NatsServer, Retry, WorkerReport, published, run_worker_once
 
@@ -255,6 +255,9 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
         assert await stored(bus, subjects.results.filter()) == []
         with pytest.raises(OptionsError, match=r"no stream keeps smith\.logs\.web\.info: subscribe"):
             await stored(bus, subjects.logs.service(log_service="web", level="info"))
+        for no_subject in ("smith.>", subjects.results):
+            with pytest.raises(SubjectMismatch, match="no subject of contract"):
+                await stored(bus, no_subject)
 
 
 async def test_published_shows_bytes_that_are_no_payload(async_smith_bus: Any) -> None:
