@@ -349,7 +349,7 @@ class Connection(Supervisor[_Client]):
                 client.discard()
         await asyncio.wait(working, timeout=1.0)
 
-    def forget(self) -> None:
+    def loop_ended(self) -> None:
         """The event loop has ended, and nothing in it can be closed: the socket is closed when its transport is freed."""
         self._supervision = self._link = self._successor = None
         self._background.clear()

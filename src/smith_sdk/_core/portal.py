@@ -227,7 +227,7 @@ class _LoopThread:
 
 
 class Portal:
-    """An event loop of its own, in a thread of its own. `start` it, `call` into it from any other thread, `close` it."""
+    """An event loop of its own, in a thread of its own. `open` it, `call` into it from any other thread, `close` it."""
 
     def __init__(self, name: str = "smith-sdk") -> None:
         self._name = name

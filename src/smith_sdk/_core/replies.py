@@ -43,7 +43,7 @@ class Replies(Listener):
         self._connection.add_listener(self)
         self._closed = None
 
-    def forget(self) -> None:
+    def loop_ended(self) -> None:
         """The loop has ended."""
         self._waiting.clear()
 

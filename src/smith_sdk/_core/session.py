@@ -100,7 +100,7 @@ class Session:
 
     def abandon(self, stop: Callable[[], Awaitable[None]]) -> None:
         """Have an attached `stop` called soon: nobody holds its part any more. For `__del__`, in whichever thread and however late."""
-        if self._loop is not None:
+        if self._loop is not None and stop in self._open_parts:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._stop_abandoned, stop)
 
@@ -119,7 +119,7 @@ class Session:
         if asyncio.get_running_loop() is not self._loop:
             if self._loop is None or not self._loop.is_closed():
                 raise elsewhere()
-            self._forget()
+            self._loop_ended()
             return
         self.is_open = False
         deadline = time.monotonic() + timeout
@@ -141,16 +141,16 @@ class Session:
             raise
         await self.connection.close(left())
 
-    def _forget(self) -> None:
+    def _loop_ended(self) -> None:
         """The loop has ended, and with it all that waited there: there is nobody to tell, and nothing to close it with."""
         if self.window:
             log.warning("an event loop ended with %d messages that no stream had acknowledged", len(self.window))
         self.is_open = False
         self._open_parts.clear()
         self._stopping.clear()
-        self.replies.forget()
-        self.window.forget()
-        self.connection.forget()
+        self.replies.loop_ended()
+        self.window.loop_ended()
+        self.connection.loop_ended()
 
     # ---- publishing bytes
 

@@ -491,7 +491,7 @@ class AckWindow(Listener):
             await self._subscription.unsubscribe()
             self._subscription = None
 
-    def forget(self) -> None:
+    def loop_ended(self) -> None:
         """The loop has ended: nobody waits for what was under way, and its timer will not ring."""
         self._closed = BusClosed("the bus is closed")
         self._pending.clear()
