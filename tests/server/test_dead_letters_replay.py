@@ -22,7 +22,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
 from smith_sdk._core.letters import DeadLetter
-from smith_sdk._core.replay import IN_FLIGHT, Ref, Replay
+from smith_sdk._core.replay import IN_FLIGHT, Ref, Replay, remove
 from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound, TopologyRefused
 from smith_sdk.protocol import FsReadV1Intent
 
@@ -394,3 +394,16 @@ async def test_letters_that_cannot_be_removed_are_not_replayed() -> None:
             with pytest.raises(TopologyRefused, match="deny_delete"):
                 await call
         assert await held(bus) == []
+
+
+async def test_what_is_gone_already_may_be_removed_wherever_it_stood() -> None:
+    """As where two replays meet: the server has one error for a hole in the stream, and another for what is before or behind it."""
+    async with AsyncSmithBus.embedded() as bus:
+        session, dlq = bus._session, "SMITH_DLQ"
+        for number in range(1, 6):
+            await session.publish(f"smith.dlq.S.c.{number}", b"x", stream=dlq, msg_id=str(number))
+        for seq in (3, 5, 1):  # in the middle, the last, the first
+            for _ in range(2):
+                await remove(session, dlq, seq)
+        await remove(session, dlq, 99)
+        assert (await bus.streams.get(dlq)).messages == 2

@@ -60,7 +60,8 @@ from .session import Session
 IN_FLIGHT: Final = 64
 """Letters that are replayed or removed at a time: what can be in doubt after a crash."""
 _LAST_SEQ: Final = "Smith-Replay-After"
-_NOT_REMOVED: Final = 10057
+_NOT_REMOVED: Final = (10043, 10057)
+"""What the server says of a message that is gone: the former within a stream, the latter before its first message and behind its last."""
 _SHARE: Final = 0.25
 """Of the duplicate window: how old a claim may be when its message is sent, how long that may take, and how old a claim may be to join."""
 _LEAST: Final = 0.5
@@ -149,7 +150,7 @@ async def remove(session: Session, stream: str, position: int) -> None:
     try:
         await session.admin.call(f"STREAM.MSG.DELETE.{stream}", {"seq": position, "no_erase": True}, stream=stream)
     except TopologyRefused as refusal:
-        if refusal.err_code != _NOT_REMOVED:
+        if refusal.err_code not in _NOT_REMOVED:
             raise
         try:
             await session.admin.message(stream, position)
