@@ -16,7 +16,7 @@ from buses import Face, read_intent
 from chaos.proxy import Proxy
 from support import eventually, eventually_async
 
-from smith_sdk import PubAck, consumers, subjects
+from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
 from smith_sdk.errors import SmithError
 
 raw = subjects.intents.raw
@@ -63,6 +63,30 @@ async def test_a_burst_into_a_broken_link_goes_out_when_it_is_back(fault: str, f
             assert all(isinstance(one, PubAck) for one in outcomes)
             (info,) = [info for info in await bus.streams.info() if info.name == "SDLC_RAW"]
             assert info.messages == BURST
+
+
+async def pulls(bus: AsyncSmithBus, count: int) -> bool:
+    return (await bus.consumer(consumers.admission).info()).num_waiting == count
+
+
+async def test_what_is_published_after_a_link_has_died_in_silence_comes_at_once(face: Face, make_server: Any) -> None:
+    """The server has not noticed: for as long as the pull of before stands, it sends every other message down the dead link."""
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with face.bus(proxy.url, ping_interval=0.2) as bus, AsyncSmithBus(server.url) as other:
+            await bus.streams.apply(profile="dev")
+            async with bus.consumer(consumers.admission).messages(prefetch=20) as messages:
+                reading = asyncio.ensure_future(anext(messages))
+                await eventually_async(lambda: pulls(other, 1))
+                proxy.bury()
+                await eventually_async(lambda: pulls(other, 2))
+                intents = [read_intent(f"{number}") for number in range(20)]
+                for intent in intents:
+                    await other.publish(raw.of(intent), intent)
+                seen = [(await asyncio.wait_for(reading, 5)).payload.id]
+                while len(seen) < len(intents):
+                    seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+            assert seen == [intent.id for intent in intents]
 
 
 def all_ended(before: set[Any]) -> bool:

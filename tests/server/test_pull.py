@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from buses import Face, read_intent
 from chaos.cluster import Cluster
+from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
 from support import eventually_async
 
@@ -42,7 +43,7 @@ def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: A
     """A loop that notices silence soon."""
     session = bus._session
     names = (session.connection, session.replies, spec.stream, spec.name, diagnose)
-    return PullLoop(*names, capacity=10, expires=5, heartbeat=0.1, **options)
+    return PullLoop(*names, capacity=10, **{"expires": 5, "heartbeat": 0.1, **options})
 
 
 # ---- max_bytes
@@ -417,3 +418,102 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
                 assert late.data == b"x"
         finally:
             await loop.stop()
+
+
+# ---- a link that died in silence
+
+
+async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
+    loop = pull(bus, **options)
+    await loop.start()
+    await eventually_async(lambda: pulled(bus))
+    return loop
+
+
+async def renewed(loop: PullLoop, inbox: str) -> bool:
+    return loop._inbox != inbox and loop._requested > 0 and loop._connected
+
+
+async def take(loop: PullLoop, count: int) -> list[bytes]:
+    async with asyncio.timeout(4):  # less than an ack wait
+        taken: list[bytes] = []
+        while len(taken) < count and (message := await loop.next()) is not None:
+            taken.append(message.data)
+            loop.done()
+        return taken
+
+
+@pytest.mark.parametrize("ping_interval", [0.2, 1.2], ids=["noticed by pings", "noticed by missing heartbeats first"])
+async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the_next(
+    ping_interval: float, make_server: Any
+) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=ping_interval) as bus:
+            await other.streams.apply(profile="dev")
+            loop = await started(bus)
+            proxy.bury()
+            await eventually_async(lambda: bus.state == "reconnecting")
+            inbox = loop._inbox
+            await eventually_async(lambda: renewed(loop, inbox))
+            await put_bytes(other, *range(1, 21))
+            assert sorted(map(len, await take(loop, 20))) == list(range(1, 21))
+            await loop.stop()
+
+
+async def test_nothing_is_kept_where_the_server_has_noticed(make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url) as bus:
+            await other.streams.apply(profile="dev")
+            loop = await started(bus)
+            inbox = loop._inbox
+            proxy.cut()
+            proxy.restore()
+            await eventually_async(lambda: renewed(loop, inbox))
+            assert not loop._kept
+            await loop.stop()
+
+
+async def test_what_is_kept_is_left_when_its_pulls_have_expired(make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=0.2) as bus:
+            await other.streams.apply(profile="dev")
+            before = len(bus._session.connection._subscriptions)
+            loop = await started(bus, expires=1)
+            proxy.bury()
+            await eventually_async(lambda: loop._kept)
+            await eventually_async(lambda: not loop._kept)
+            await eventually_async(lambda: len(bus._session.connection._subscriptions) == before + 1)
+            await put_bytes(other, 1)
+            assert await take(loop, 1) == [b"\0"]
+            await loop.stop()
+
+
+async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_server: Any) -> None:
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=0.2) as bus:
+            await other.streams.apply(profile="dev")
+            before = len(bus._session.connection._subscriptions)
+            loop = await started(bus)
+            proxy.bury()
+            await eventually_async(lambda: loop._kept and loop._requested)
+            await put_bytes(other, *range(1, 21))
+            await loop.stop()
+            assert len(bus._session.connection._subscriptions) == before
+            async with asyncio.timeout(4):
+                again = await other.consumer(spec).fetch(20, 4)
+            assert len(again) == 20
+
+
+async def test_whether_anybody_is_subscribed() -> None:
+    async with AsyncSmithBus.embedded() as bus:
+        replies, connection = bus._session.replies, bus._session.connection
+        inbox = connection.new_inbox()
+        assert not await replies.is_heard(inbox, timeout=5)
+        subscription = await connection.subscribe(inbox, lambda message: None)
+        assert await replies.is_heard(inbox, timeout=5)
+        await subscription.unsubscribe()
+        assert not await replies.is_heard(inbox, timeout=5)

@@ -81,10 +81,11 @@ class Subscription:
             self._on_error(self.refusal)
 
     async def withdraw(self) -> None:
-        """Have the server send no more. What it sent before still comes to the callback, until `unsubscribe`.
+        """Have the server send no more, on no later link either. What it sent before still comes to the callback, until `unsubscribe`.
 
         nats-py's own `drain` would be that, but it may ask for the server's answer before it has sent the withdrawal.
         """
+        self._connection._subscriptions.discard(self)
         if self._client is not None and self._native is not None and self._client.is_connected:
             await self._client._send_unsubscribe(self._native._id)
 

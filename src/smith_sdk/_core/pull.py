@@ -15,7 +15,9 @@ that the server's answers take: a reader that empties its slots faster than they
 is, and a slow one holds no more than it has slots. What waits all the same, since that pace broke off, is given back.
 
 A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
-before the server has confirmed that nothing more will come to it.
+before the server has confirmed that nothing more will come to it. A server that has not noticed that a link of ours is dead does not
+confirm it: it goes on to answer what was asked for there. Its inbox is kept beside the new one then, until those requests have expired;
+so long, up to twice `capacity` may be held.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from copy import copy
@@ -65,6 +68,8 @@ ACK: Final = b"+ACK"
 NAK: Final = b"-NAK"
 TERM: Final = b"+TERM"
 IN_PROGRESS: Final = b"+WPI"
+
+_ACK_SUBJECT: Final = "$JS.ACK."
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """What an iteration may hold ahead of its reader unless it is told otherwise."""
@@ -149,6 +154,8 @@ class PullLoop(Listener):
         self._handed_out = 0
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self._kept: deque[tuple[float, Subscription]] = deque()
+        """Inboxes of requests that stand for a dead link, and when they have expired."""
         self._moving = asyncio.Lock()
         self._connected = False
         self._stopping = False
@@ -169,7 +176,11 @@ class PullLoop(Listener):
         self._refill()
         self._spawn(self._tend())
 
-    async def _listen(self) -> None:
+    async def _listen(self, former: str = "") -> None:
+        """Have an inbox, and keep the `former` one where what was asked for there still stands."""
+        if former:
+            kept = await self._connection.subscribe(former, self._on_kept)
+            self._kept.append((asyncio.get_running_loop().time() + self._expires, kept))
         self._inbox = self._connection.new_inbox()
         self._subscription = await self._connection.subscribe(self._inbox, self._on_message, self._end)
 
@@ -308,6 +319,14 @@ class PullLoop(Listener):
             if self._asked and self._came > self._asked[0][0]:
                 self._answered()
         self._failures = 0
+        self._take_in(message)
+
+    def _on_kept(self, message: RawMessage) -> None:
+        """What comes for a request that is not counted on: no status of it, nor a late `is_heard`, says anything of those that are."""
+        if message.reply.startswith(_ACK_SUBJECT):
+            self._take_in(message)
+
+    def _take_in(self, message: RawMessage) -> None:
         if self._stopping:
             self._late.append(message)
             return
@@ -438,6 +457,9 @@ class PullLoop(Listener):
             if self._connected and self._requested and now - self._heard_at > max(2 * self._heartbeat, _SILENCE):
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
+            if self._kept and now >= self._kept[0][0]:
+                async with self._moving:
+                    await self._leave_kept(now)
             if now - extended_at >= self._ack_wait / 3:
                 extended_at = now
                 await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
@@ -449,11 +471,11 @@ class PullLoop(Listener):
     async def _renew(self) -> None:
         """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
         async with self._moving:
-            await self._leave()
+            former = await self._leave()
             if self._stopping:
                 return
             try:
-                await self._listen()
+                await self._listen(former)
             except BusClosed as error:
                 self._end(error)
                 return
@@ -462,7 +484,7 @@ class PullLoop(Listener):
     async def _unload(self) -> None:
         """Give back what is buffered, and what is on its way: it may find a reader with a free slot elsewhere."""
         async with self._moving:
-            await self._leave()
+            former = await self._leave()
             self._limit, self._refill_at = self._capacity, self._least
             waiting = tuple(self._buffer)
             self._buffer.clear()
@@ -470,7 +492,7 @@ class PullLoop(Listener):
             if self._stopping:
                 return
             try:
-                await self._listen()
+                await self._listen(former)
             except BusClosed as error:
                 self._end(error)
                 return
@@ -480,21 +502,43 @@ class PullLoop(Listener):
         """Ask for no more. When it returns, all that the server has sent is here. Safe to repeat."""
         async with self._moving:
             await self._leave()
+            await self._leave_kept(math.inf)
 
-    async def _leave(self) -> None:
+    async def _leave(self) -> str:
+        """Give up the inbox. Returns it where what was asked for there may still be answered: to a link of ours that is dead."""
         subscription, self._subscription = self._subscription, None
         if subscription is None:
-            return
+            return ""
         try:
-            if self._requested and self._connected:
-                await subscription.withdraw()
-                await self._replies.barrier(timeout=_LEAVING)
-        except (BusError, DeadlineExceeded) as error:
-            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, str(error))
+            return "" if not self._requested or await self._withdraw(subscription) else subscription.subject
         finally:
             self._requested = 0
             self._forget_asked()
             await subscription.unsubscribe()
+
+    async def _leave_kept(self, now: float) -> None:
+        """Give up the inboxes whose requests have expired by `now`."""
+        over: list[Subscription] = []
+        while self._kept and self._kept[0][0] <= now:
+            over.append(self._kept.popleft()[1])
+        try:
+            if over:
+                await self._withdraw(*over)
+        finally:
+            for subscription in over:
+                await subscription.unsubscribe()
+
+    async def _withdraw(self, *inboxes: Subscription) -> bool:
+        """Have the server send us no more to `inboxes`, and all that it has sent be here. Whether it sends none to the last of them."""
+        if not self._connected:
+            return False
+        try:
+            for inbox in inboxes:
+                await inbox.withdraw()
+            return not await self._replies.is_heard(inboxes[-1].subject, timeout=_LEAVING)
+        except (BusError, DeadlineExceeded) as error:
+            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, str(error))
+            return False
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
         try:

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
-from .supervisor import elsewhere
+from .supervisor import elsewhere, forget
 
 _ONE_TRY: Final = 1.0
 """Seconds for a confirmation before it is asked for again."""
@@ -95,6 +95,16 @@ class Replies(Listener):
     async def barrier(self, *, timeout: float) -> None:
         """Return once the server has taken in everything that was published before: an echo to our own inbox."""
         await self.request(self._prefix + "barrier", timeout=timeout)
+
+    async def is_heard(self, subject: str, *, timeout: float) -> bool:
+        """Whether anybody is subscribed to `subject`, which is sent an empty message to find out. A `barrier`, too."""
+        asking = asyncio.ensure_future(self.request(subject, timeout=timeout))
+        asking.add_done_callback(forget)
+        try:
+            await asyncio.ensure_future(self.barrier(timeout=timeout))  # a task: it goes out behind the other
+            return not (asking.done() and isinstance(asking.exception(), NoResponders))
+        finally:
+            asking.cancel()
 
     def _on_reply(self, message: RawMessage) -> None:
         waiting = self._waiting.get(
