@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -210,17 +210,19 @@ async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters(
         def policy(intent: Any) -> Any:
             if intent.params.path == "raise":
                 raise RuntimeError("the policy is broken")
-            return "yes"
+            return Deny(cast("str", None)) if intent.params.path == "no reason" else "yes"
 
-        for path in ("raise", "nonsense"):
+        for path in ("raise", "nonsense", "no reason"):
             intent = read_intent(path)
             await bus.publish(raw.of(intent), intent)
         async with admitting(bus, policy, repeated=1):
             await eventually_async(lambda: decided(bus))
-        letters = {letter.error_type: letter.error for letter in await bus.dead_letters.list()}
-        assert letters["RuntimeError"] == "the policy is broken"
-        assert "'yes'" in letters["Reject"]
-        assert "ATOMS_VETTED" not in await counts(bus)
+        letters = sorted((letter.error_type, letter.error) for letter in await bus.dead_letters.list())
+        assert [kind for kind, _ in letters] == ["Reject", "Reject", "RuntimeError"]
+        assert "'yes'" in letters[0][1]
+        assert "Deny(reason=None)" in letters[1][1]
+        assert letters[2][1] == "the policy is broken"
+        assert {"ATOMS_VETTED", "ATOMS_RESULTS"}.isdisjoint(await counts(bus))
 
 
 DIES = """

@@ -257,16 +257,18 @@ class Admission:
         match decision:
             case Allow():
                 await self._vet(intent, message.raw, "allow", "allowed by policy", message)
-            case Transform(other, reason):
+            case Transform(other, str(reason)):
                 if (other.id, type(other)) != (intent.id, type(intent)):
                     raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
                 await self._vet(other, codec.encode(other), "transform", reason, message)
-            case Deny(reason):
+            case Deny(str(reason)):
                 await self._deny(intent, DENIED, reason, message)
-            case Quarantine(reason):
+            case Quarantine(str(reason)):
                 await self._quarantine(message, reason, intent)
             case _:
-                raise Reject(f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine")
+                raise Reject(
+                    f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine with a text as its reason"
+                )
 
     async def _decide(self, intent: Intent) -> Decision:
         decision = self._policy(intent) if self._is_async else await self._worker._handlers.in_thread(self._policy, intent)
