@@ -536,6 +536,25 @@ async def test_waiting_for_a_server_that_comes_later(face: Face, tmp_path: Path,
         await asyncio.to_thread(server.stop)
 
 
+@pytest.mark.parametrize("published", [0, 2])
+async def test_closing_without_a_link_counts_what_was_published_and_not_what_was_asked_for(
+    published: int, port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
+    await bus.connect()
+    listening = len(bus._connection._subscriptions)
+    taking = asyncio.ensure_future(anext(bus.consumer(consumers.admission).messages(), None))
+    await eventually_async(lambda: len(bus._connection._subscriptions) > listening)
+    for _ in range(published):
+        await bus.emit(subjects.logs.errors.of(entry := log_entry()), entry)
+    began = time.monotonic()
+    await bus.close()
+    assert time.monotonic() - began < 0.8  # there is nobody to wait for
+    assert await asyncio.wait_for(taking, 5) is None
+    assert ("2 messages were never sent" in caplog.text) == bool(published)
+    assert ("never sent" in caplog.text) == bool(published)
+
+
 async def test_what_was_held_is_sent_in_order_and_is_bounded(tmp_path: Path, port: int) -> None:
     bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
     await bus.connect()

@@ -170,7 +170,7 @@ class PullLoop(Listener):
 
     async def start(self) -> None:
         """Subscribe and ask for the first messages. Raises `BusClosed`."""
-        self._connected = True
+        self._connected = self._connection.is_up
         self._connection.add_listener(self)
         await self._listen()
         self._refill()
