@@ -286,6 +286,15 @@ async def test_a_delay_beyond_what_the_server_can_count_is_none_that_ends_at_onc
         assert await reader.fetch(1, timeout=0.5) == []
 
 
+@pytest.mark.parametrize("timeout", [1e12, timedelta.max], ids=["a time in milliseconds", "for ever"])
+async def test_a_fetch_may_wait_for_longer_than_the_server_can_count(face: Face, timeout: float | timedelta) -> None:
+    async with face.embedded() as bus:
+        fetching = asyncio.ensure_future(bus.consumer(consumers.admission).fetch(1, timeout))
+        await asyncio.wait({fetching}, timeout=0.2)
+        await fill(bus, 1)
+        assert len(await asyncio.wait_for(fetching, 10)) == 1
+
+
 async def test_term_ends_a_message_for_good(face: Face) -> None:
     async with face.embedded() as bus:
         await fill(bus, 1)

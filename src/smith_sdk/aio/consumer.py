@@ -28,6 +28,8 @@ __all__ = ["Consumer", "ConsumerInfo", "Messages", "Subscription"]
 
 _SUBSCRIPTION_LIMIT: Final = 65_536
 _SUBSCRIBE_TIMEOUT: Final = 5.0
+_LONGEST_PULL: Final = 86_400.0
+"""Seconds; who fetches for longer asks again. More than an int64 of nanoseconds (292 years) is an error to the server."""
 
 
 def session_of(bus: Any) -> Session:
@@ -198,8 +200,8 @@ def seat_of(spec: ConsumerSpec[Any, Any]) -> Seat | None:
 def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
     """A pull loop on `spec`, within what it lets one pull ask for. With `expires` for one pull that is over then: a fetch."""
     session.require_open()
-    expires = options.get("expires", EXPIRES)
-    most = min(expires, spec.max_expires or expires)
+    expires: float = options.get("expires", EXPIRES)
+    most = min(expires, spec.max_expires or _LONGEST_PULL)
     if "expires" in options:
         options["refill_at"] = -1 if most == expires and capacity <= (spec.max_batch or capacity) else capacity - 1
     expires = most
