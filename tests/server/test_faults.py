@@ -154,6 +154,25 @@ async def test_a_subscription_that_was_given_up_leaves_nothing_and_may_be_begun_
             assert (await asyncio.wait_for(anext(events), 5)).payload == event
 
 
+async def test_who_waits_for_another_to_subscribe_does_so_itself_where_the_other_gives_up(make_server: Any) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url) as bus:
+        events = bus.subscribe(subjects.events.health.filter())
+        halt(server.pid)
+        try:
+            first = asyncio.ensure_future(anext(events))
+            second = asyncio.ensure_future(anext(events))
+            await asyncio.wait({first, second}, timeout=0.3)
+            first.cancel()
+            await asyncio.wait({first}, timeout=5)
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        await eventually_async(lambda: events._feed._subscriptions is not None)
+        event = health()
+        await bus._connection.publish(str(subjects.events.health.of(event)), msgspec.json.encode(event))
+        assert (await asyncio.wait_for(second, 5)).payload == event
+
+
 async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url, max_pending_messages=4) as bus:

@@ -320,15 +320,21 @@ class _Feed(Listener):
         self.here: deque[RawMessage] = deque()
         self.is_over = False
         self._news = asyncio.Event()
+        self._starting = asyncio.Lock()
         self._subscriptions: list[CoreSubscription] | None = None
         self._error: SmithError | None = None
 
     async def start(self) -> None:
         """Subscribe, unless it has. When it returns, the server knows."""
+        if self._subscriptions is None and not self.is_over:
+            async with self._starting:
+                await self._start()
+
+    async def _start(self) -> None:
         if self._subscriptions is not None or self.is_over:
             return
         self._session.require_open()
-        subscriptions = self._subscriptions = []
+        subscriptions: list[CoreSubscription] = []
         self._session.attach(self.stop)
         self._session.connection.add_listener(self)
         try:
@@ -343,8 +349,8 @@ class _Feed(Listener):
                 raise copy(self._error)
         except BaseException:
             await self._leave(subscriptions)
-            self._subscriptions = None
             raise
+        self._subscriptions = subscriptions
         if self.is_over:  # meanwhile
             await self._leave(subscriptions)
 
