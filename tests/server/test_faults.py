@@ -167,7 +167,7 @@ async def test_who_waits_for_another_to_subscribe_does_so_itself_where_the_other
             await asyncio.wait({first}, timeout=5)
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await eventually_async(lambda: events._feed._subscriptions is not None)
+        await eventually_async(lambda: events._feed._has_started)
         event = health()
         await bus._connection.publish(str(subjects.events.health.of(event)), msgspec.json.encode(event))
         assert (await asyncio.wait_for(second, 5)).payload == event

@@ -15,7 +15,7 @@ from buses import Face, log_entry, read_intent, request, state
 from chaos.proxy import Proxy
 from support import eventually_async, halt
 
-from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
 from smith_sdk.errors import BusClosed, PublishUnconfirmed
 from smith_sdk.server import EmbeddedServer
 
@@ -66,14 +66,19 @@ async def test_connecting_that_is_cancelled_is_cancelled_and_not_told_to_be_clos
     os.kill(server.pid, signal.SIGCONT)
 
 
-async def test_closing_twice_at_once_cuts_nothing_off(make_server: Any) -> None:
-    server = make_server()
+async def unanswered(server: EmbeddedServer) -> tuple[AsyncSmithBus, asyncio.Future[PubAck]]:
+    """A bus whose server is halted, and a publish that waits for its answer."""
     bus = AsyncSmithBus(server.url)
     await bus.connect()
     await bus.streams.apply(profile="dev")
     halt(server.pid)
     intent = read_intent()
-    future = await bus.submit(raw.of(intent), intent)
+    return bus, await bus.submit(raw.of(intent), intent, timeout=60)
+
+
+async def test_closing_twice_at_once_cuts_nothing_off(make_server: Any) -> None:
+    server = make_server()
+    bus, future = await unanswered(server)
     closing = [asyncio.ensure_future(bus.close()) for _ in range(2)]
     await asyncio.wait(closing, timeout=0.5)
     assert not any(one.done() for one in closing)
@@ -86,12 +91,7 @@ async def test_closing_twice_at_once_cuts_nothing_off(make_server: Any) -> None:
 
 async def test_a_second_close_keeps_to_its_own_timeout(make_server: Any) -> None:
     server = make_server()
-    bus = AsyncSmithBus(server.url)
-    await bus.connect()
-    await bus.streams.apply(profile="dev")
-    halt(server.pid)
-    intent = read_intent()
-    future = await bus.submit(raw.of(intent), intent, timeout=60)
+    bus, future = await unanswered(server)
     closing = asyncio.ensure_future(bus.close(timeout=60))
     await asyncio.sleep(0)
     began = time.monotonic()
@@ -104,12 +104,7 @@ async def test_a_second_close_keeps_to_its_own_timeout(make_server: Any) -> None
 
 async def test_closing_that_is_cancelled_cuts_the_link(make_server: Any) -> None:
     server = make_server()
-    bus = AsyncSmithBus(server.url)
-    await bus.connect()
-    await bus.streams.apply(profile="dev")
-    halt(server.pid)
-    intent = read_intent()
-    future = await bus.submit(raw.of(intent), intent, timeout=60)
+    bus, future = await unanswered(server)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await bus.close(timeout=60)

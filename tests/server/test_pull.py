@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -405,7 +406,7 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
         try:
             async with asyncio.timeout(5):
                 first = [await loop.next() for _ in range(9)]
-                giving_back = asyncio.ensure_future(loop._unload())
+                giving_back = asyncio.ensure_future(loop._renew(unload=True))
                 await eventually_async(lambda: loop._subscription is None, interval=0)
                 for message in first:
                     assert message is not None
@@ -421,6 +422,16 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
 
 
 # ---- a link that died in silence
+
+
+@contextlib.asynccontextmanager
+async def behind_proxy(make_server: Any, **options: Any) -> AsyncIterator[tuple[Proxy, AsyncSmithBus, AsyncSmithBus]]:
+    """A proxy, the bus on it, and another bus that goes past it."""
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, **options) as bus:
+            await other.streams.apply(profile="dev")
+            yield proxy, bus, other
 
 
 async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
@@ -447,65 +458,53 @@ async def take(loop: PullLoop, count: int) -> list[bytes]:
 async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the_next(
     ping_interval: float, make_server: Any
 ) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=ping_interval) as bus:
-            await other.streams.apply(profile="dev")
-            loop = await started(bus)
-            proxy.bury()
-            await eventually_async(lambda: bus.state == "reconnecting")
-            inbox = loop._inbox
-            await eventually_async(lambda: renewed(loop, inbox))
-            await put_bytes(other, *range(1, 21))
-            assert sorted(map(len, await take(loop, 20))) == list(range(1, 21))
-            await loop.stop()
+    async with behind_proxy(make_server, ping_interval=ping_interval) as (proxy, bus, other):
+        loop = await started(bus)
+        proxy.bury()
+        await eventually_async(lambda: bus.state == "reconnecting")
+        inbox = loop._inbox
+        await eventually_async(lambda: renewed(loop, inbox))
+        await put_bytes(other, *range(1, 21))
+        assert sorted(map(len, await take(loop, 20))) == list(range(1, 21))
+        await loop.stop()
 
 
 async def test_nothing_is_kept_where_the_server_has_noticed(make_server: Any) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url) as bus:
-            await other.streams.apply(profile="dev")
-            loop = await started(bus)
-            inbox = loop._inbox
-            proxy.cut()
-            proxy.restore()
-            await eventually_async(lambda: renewed(loop, inbox))
-            assert not loop._kept
-            await loop.stop()
+    async with behind_proxy(make_server) as (proxy, bus, _):
+        loop = await started(bus)
+        inbox = loop._inbox
+        proxy.cut()
+        proxy.restore()
+        await eventually_async(lambda: renewed(loop, inbox))
+        assert not loop._kept
+        await loop.stop()
 
 
 async def test_what_is_kept_is_left_when_its_pulls_have_expired(make_server: Any) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=0.2) as bus:
-            await other.streams.apply(profile="dev")
-            before = len(bus._session.connection._subscriptions)
-            loop = await started(bus, expires=1)
-            proxy.bury()
-            await eventually_async(lambda: loop._kept)
-            await eventually_async(lambda: not loop._kept)
-            await eventually_async(lambda: len(bus._session.connection._subscriptions) == before + 1)
-            await put_bytes(other, 1)
-            assert await take(loop, 1) == [b"\0"]
-            await loop.stop()
+    async with behind_proxy(make_server, ping_interval=0.2) as (proxy, bus, other):
+        before = len(bus._session.connection._subscriptions)
+        loop = await started(bus, expires=1)
+        proxy.bury()
+        await eventually_async(lambda: loop._kept)
+        await eventually_async(lambda: not loop._kept)
+        await eventually_async(lambda: len(bus._session.connection._subscriptions) == before + 1)
+        await put_bytes(other, 1)
+        assert await take(loop, 1) == [b"\0"]
+        await loop.stop()
 
 
 async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_server: Any) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=0.2) as bus:
-            await other.streams.apply(profile="dev")
-            before = len(bus._session.connection._subscriptions)
-            loop = await started(bus)
-            proxy.bury()
-            await eventually_async(lambda: loop._kept and loop._requested)
-            await put_bytes(other, *range(1, 21))
-            await loop.stop()
-            assert len(bus._session.connection._subscriptions) == before
-            async with asyncio.timeout(4):
-                again = await other.consumer(spec).fetch(20, 4)
-            assert len(again) == 20
+    async with behind_proxy(make_server, ping_interval=0.2) as (proxy, bus, other):
+        before = len(bus._session.connection._subscriptions)
+        loop = await started(bus)
+        proxy.bury()
+        await eventually_async(lambda: loop._kept and loop._requested)
+        await put_bytes(other, *range(1, 21))
+        await loop.stop()
+        assert len(bus._session.connection._subscriptions) == before
+        async with asyncio.timeout(4):
+            again = await other.consumer(spec).fetch(20, 4)
+        assert len(again) == 20
 
 
 async def test_whether_anybody_is_subscribed() -> None:

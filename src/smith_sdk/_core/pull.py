@@ -16,8 +16,8 @@ is, and a slow one holds no more than it has slots. What waits all the same, sin
 
 A message that the server has sent counts as delivered, so dropping one costs it an attempt and a whole ack wait. Hence no inbox is left
 before the server has confirmed that nothing more will come to it. A server that has not noticed that a link of ours is dead does not
-confirm it: it goes on to answer what was asked for there. Its inbox is kept beside the new one then, until those requests have expired;
-so long, up to twice `capacity` may be held.
+confirm it: it goes on to answer what was asked for there. The inbox is kept beside the new one then, until those requests have expired;
+until then up to twice `capacity` and `max_bytes` may be held.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ TERM: Final = b"+TERM"
 IN_PROGRESS: Final = b"+WPI"
 
 _ACK_SUBJECT: Final = "$JS.ACK."
+"""What the reply subject of a delivery begins with."""
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """What an iteration may hold ahead of its reader unless it is told otherwise."""
@@ -453,7 +454,7 @@ class PullLoop(Listener):
             if self._is_stuck(handled):
                 await asyncio.sleep(_SLOW_ANSWER)  # this turn may be a late one: what has ended meanwhile has its own first
                 if self._is_stuck(handled):
-                    await self._unload()
+                    await self._renew(unload=True)
             if self._connected and self._requested and now - self._heard_at > max(2 * self._heartbeat, _SILENCE):
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
@@ -468,10 +469,18 @@ class PullLoop(Listener):
         """Whether something waits that no slot is free for, and none has become free since `handled` were."""
         return bool(self._beyond and self._buffer) and self._handed_out >= self._capacity and self._handled == handled
 
-    async def _renew(self) -> None:
-        """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new."""
+    async def _renew(self, *, unload: bool = False) -> None:
+        """Ask on a new inbox, so that answers to the old requests cannot be mistaken for answers to the new.
+
+        To `unload` is to give back what is buffered, and what is on its way: it may find a reader with a free slot elsewhere.
+        """
         async with self._moving:
             former = await self._leave()
+            if unload:
+                self._limit, self._refill_at = self._capacity, self._least
+                waiting = tuple(self._buffer)
+                self._buffer.clear()
+                await self._answer(waiting, NAK)
             if self._stopping:
                 return
             try:
@@ -480,23 +489,6 @@ class PullLoop(Listener):
                 self._end(error)
                 return
         self._refill()
-
-    async def _unload(self) -> None:
-        """Give back what is buffered, and what is on its way: it may find a reader with a free slot elsewhere."""
-        async with self._moving:
-            former = await self._leave()
-            self._limit, self._refill_at = self._capacity, self._least
-            waiting = tuple(self._buffer)
-            self._buffer.clear()
-            await self._answer(waiting, NAK)
-            if self._stopping:
-                return
-            try:
-                await self._listen(former)
-            except BusClosed as error:
-                self._end(error)
-                return
-        self._refill_if_low()  # slots that became free meanwhile could not ask
 
     async def leave(self) -> None:
         """Ask for no more. When it returns, all that the server has sent is here. Safe to repeat."""
@@ -529,7 +521,7 @@ class PullLoop(Listener):
                 await subscription.unsubscribe()
 
     async def _withdraw(self, *inboxes: Subscription) -> bool:
-        """Have the server send us no more to `inboxes`, and all that it has sent be here. Whether it sends none to the last of them."""
+        """Have the server send us no more to `inboxes`, and wait for what it has sent. Whether nobody listens on the last one any more."""
         if not self._connected:
             return False
         try:
@@ -537,7 +529,7 @@ class PullLoop(Listener):
                 await inbox.withdraw()
             return not await self._replies.is_heard(inboxes[-1].subject, timeout=_LEAVING)
         except (BusError, DeadlineExceeded) as error:
-            log.info("%s/%s: what was on its way comes again after its ack wait: %s", self.stream, self.consumer, str(error))
+            log.info("%s/%s: what is on its way may come again after its ack wait: %s", self.stream, self.consumer, str(error))
             return False
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -99,8 +99,10 @@ class Consumer(Generic[M_co, S_co]):
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
         is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
-        larger comes all the same, alone. Who leaves the loop for good gives back what it holds ahead: at once at the end of `async with
-        consumer.messages() as messages` or by `await messages.stop()`, a moment later where, after a `break`, nobody holds the iterator.
+        larger comes all the same, alone. After a link has died in silence, both may be exceeded by as much again, for 30 seconds: its
+        server still sends what was asked for there. Who leaves the loop for good gives back what it holds ahead: at once at the end of
+        `async with consumer.messages() as messages` or by `await messages.stop()`, a moment later where, after a `break`, nobody holds
+        the iterator.
         """
         capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
         limit = MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes)
@@ -321,26 +323,26 @@ class _Feed(Listener):
         self.is_over = False
         self._news = asyncio.Event()
         self._starting = asyncio.Lock()
-        self._subscriptions: list[CoreSubscription] | None = None
+        self._has_started = False
+        self._subscriptions: list[CoreSubscription] = []
         self._error: SmithError | None = None
 
     async def start(self) -> None:
         """Subscribe, unless it has. When it returns, the server knows."""
-        if self._subscriptions is None and not self.is_over:
+        if not (self._has_started or self.is_over):
             async with self._starting:
                 await self._start()
 
     async def _start(self) -> None:
-        if self._subscriptions is not None or self.is_over:
+        if self._has_started or self.is_over:  # meanwhile
             return
         self._session.require_open()
-        subscriptions: list[CoreSubscription] = []
         self._session.attach(self.stop)
         self._session.connection.add_listener(self)
         try:
             for index, pattern in enumerate(self._patterns):
                 taker = self._taker(self._patterns[:index])
-                subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
+                self._subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
             try:
                 await self._session.replies.barrier(timeout=self._within)
             except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
@@ -348,11 +350,11 @@ class _Feed(Listener):
             if self._error is not None:
                 raise copy(self._error)
         except BaseException:
-            await self._leave(subscriptions)
+            await self._leave()
             raise
-        self._subscriptions = subscriptions
+        self._has_started = True
         if self.is_over:  # meanwhile
-            await self._leave(subscriptions)
+            await self._leave()
 
     def _taker(self, earlier: tuple[str, ...]) -> Callable[[RawMessage], None]:
         """Takes a message unless an earlier pattern brings it too."""
@@ -393,14 +395,14 @@ class _Feed(Listener):
         if self.is_over:
             return
         self.is_over = True
-        await self._leave(self._subscriptions or ())
+        await self._leave()
         self._news.set()
 
-    async def _leave(self, subscriptions: Iterable[CoreSubscription]) -> None:
+    async def _leave(self) -> None:
         self._session.detach(self.stop)
         self._session.connection.remove_listener(self)
-        for subscription in tuple(subscriptions):
-            await subscription.unsubscribe()
+        while self._subscriptions:
+            await self._subscriptions.pop().unsubscribe()
 
 
 class Subscription(Generic[M_co, S_co]):

@@ -32,8 +32,10 @@ class Consumer(Blocking, Generic[M_co, S_co]):
 
         `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
         is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
-        larger comes all the same, alone. Who leaves the loop for good gives back what it holds ahead: at once at the end of `with
-        consumer.messages() as messages` or by `messages.stop()`, a moment later where, after a `break`, nobody holds the iterator.
+        larger comes all the same, alone. After a link has died in silence, both may be exceeded by as much again, for 30 seconds: its
+        server still sends what was asked for there. Who leaves the loop for good gives back what it holds ahead: at once at the end of
+        `with consumer.messages() as messages` or by `messages.stop()`, a moment later where, after a `break`, nobody holds
+        the iterator.
         """
         return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch, max_bytes=max_bytes))
 
