@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from ._core.admin import StoredMessage
-    from ._core.connection import RawMessage
+    from ._core.connection.connection import RawMessage
     from ._core.session import Session
     from .aio import AsyncSmithBus
     from .aio import Worker as AsyncWorker

@@ -22,7 +22,7 @@ from chaos.proxy import Direction, Proxy, hold_port, port_of
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
-from smith_sdk._core.connection import RawMessage
+from smith_sdk._core.connection.connection import RawMessage
 from smith_sdk.errors import (
     AuthenticationError,
     BusClosed,

@@ -17,7 +17,7 @@ from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, subjects
-from smith_sdk._core.headers import MSG_ID
+from smith_sdk._core.connection.headers import MSG_ID
 from smith_sdk.errors import PayloadTooLarge, PublishUnconfirmed
 from smith_sdk.server import EmbeddedServer
 from smith_sdk.topology import CONTRACT

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk._core import headers
+from smith_sdk._core.connection import headers
 from smith_sdk.errors import OptionsError
 
 NAMES = st.text(st.sampled_from("abzAZ09!#$%&'*+-.^_`|~"), min_size=1, max_size=12)

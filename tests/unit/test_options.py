@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from smith_sdk import AsyncSmithBus, Auth, Backoff, RetryLater, RetryPolicy, TLSFiles
-from smith_sdk._core.credentials import Access, find_access
-from smith_sdk._core.servers import Rota, parse_server, without_credentials
+from smith_sdk._core.connection.credentials import Access, find_access
+from smith_sdk._core.connection.server_pool import Rota, parse_server, without_credentials
 from smith_sdk.errors import OptionsError
 from smith_sdk.options import seconds, server_urls, whole
 

@@ -18,11 +18,11 @@ import msgspec
 from ..contract import ConsumerSpec
 from ..errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
 from .admin import WRONG_LAST_SEQUENCE
+from .connection.request_reply import API_TIMEOUT
 from .letters import EXPECT_LAST, Death, Original, copy, id_of
 from .pull import TERM
 from .reading import PAGE, Stored, read_page
 from .replay import remove
-from .replies import API_TIMEOUT
 from .session import Session
 
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"

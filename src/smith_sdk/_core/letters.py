@@ -20,7 +20,7 @@ import msgspec
 
 from ..errors import MessageNotFound, PayloadTooLarge, WrongSequence
 from .admin import WRONG_LAST_SEQUENCE, StoredMessage
-from .headers import NAME as HEADER_NAME
+from .connection.headers import NAME as HEADER_NAME
 from .session import Session
 
 REPLAY_OF: Final = "Smith-Replay-Of"

@@ -46,8 +46,8 @@ from ..errors import (
 )
 from ..options import Backoff
 from .admin import API, APPLY, NANOS
-from .connection import Connection, Listener, RawMessage, Subscription
-from .replies import Replies
+from .connection.connection import Connection, Listener, RawMessage, Subscription
+from .connection.request_reply import Replies
 
 log: Final = logging.getLogger("smith_sdk.consume")
 

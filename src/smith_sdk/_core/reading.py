@@ -17,8 +17,8 @@ import msgspec
 
 from ..errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStreamError, PermissionDenied, SmithError
 from .admin import API, NANOS
-from .connection import Listener, RawMessage
-from .replies import API_TIMEOUT
+from .connection.connection import Listener, RawMessage
+from .connection.request_reply import API_TIMEOUT
 from .session import Session
 
 PAGE: Final = 1000

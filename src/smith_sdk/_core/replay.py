@@ -43,7 +43,7 @@ from ..errors import (
     WrongSequence,
 )
 from .admin import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
-from .headers import MSG_ID
+from .connection.headers import MSG_ID
 from .letters import (
     EXPECT_LAST,
     REPLAY_COUNT,

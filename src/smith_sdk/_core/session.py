@@ -28,9 +28,9 @@ from ..errors import (
     StreamNotFound,
 )
 from .admin import APPLY, Admin
-from .connection import Connection
-from .replies import Replies
-from .supervisor import elsewhere
+from .connection.connection import Connection
+from .connection.reconnect import elsewhere
+from .connection.request_reply import Replies
 from .window import AckWindow, PubAck
 
 log: Final = logging.getLogger("smith_sdk.publish")

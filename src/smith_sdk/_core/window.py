@@ -34,9 +34,9 @@ from ..errors import (
 )
 from ..options import Backoff
 from .admin import APPLY, ApiError, publish_error
-from .connection import Connection, Listener, RawMessage, Subscription
-from .headers import write as write_headers
-from .supervisor import elsewhere
+from .connection.connection import Connection, Listener, RawMessage, Subscription
+from .connection.headers import write as write_headers
+from .connection.reconnect import elsewhere
 
 log: Final = logging.getLogger("smith_sdk.publish")
 

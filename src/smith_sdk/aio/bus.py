@@ -13,8 +13,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
-from .._core.connection import PING_INTERVAL, Connection, Listener, State
-from .._core.credentials import find_access
+from .._core.connection.connection import PING_INTERVAL, Connection, Listener, State
+from .._core.connection.credentials import find_access
 from .._core.session import Session
 from .._core.threads import aside
 from .._core.window import PubAck

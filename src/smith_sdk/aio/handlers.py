@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from .._core.children import Child
-from .._core.connection import RawMessage
+from .._core.connection.connection import RawMessage
 from .._core.portal import Portal
 from .._core.threads import Threads
 from ..contract import Contract, Envelope, Payload, Received

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from .._core import codec
-from .._core.connection import RawMessage
+from .._core.connection.connection import RawMessage
 from .._core.pull import ACK, IN_PROGRESS, NAK, TERM
 from .._core.session import Session
 from .._core.window import PubAck

@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
-from .._core.connection import PING_INTERVAL, State
+from .._core.connection.connection import PING_INTERVAL, State
 from .._core.portal import BlockingBus, BlockingIterator
 from .._core.window import PubAck
 from ..aio import bus as _async

@@ -10,9 +10,9 @@ import time
 from copy import copy
 from typing import Final
 
-from ..errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
-from .supervisor import elsewhere, forget
+from .reconnect import elsewhere, forget
 
 _ONE_TRY: Final = 1.0
 """Seconds for a confirmation before it is asked for again."""

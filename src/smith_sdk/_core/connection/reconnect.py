@@ -13,9 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
-from ..errors import AuthenticationError, BusClosed, BusError, ConnectError, OptionsError, SmithError
-from ..options import Backoff
-from .servers import Rota, Server, addresses, parse_server
+from ...errors import AuthenticationError, BusClosed, BusError, ConnectError, OptionsError, SmithError
+from ...options import Backoff
+from .server_pool import Rota, Server, addresses, parse_server
 
 log: Final = logging.getLogger("smith_sdk.connection")
 

@@ -22,12 +22,12 @@ from nats.aio.client import Client
 from nats.aio.subscription import Subscription as NatsSubscription
 from nats.protocol.command import hpub_cmd, pub_cmd
 
-from ..errors import BusClosed, ConnectionLost, OptionsError, PayloadTooLarge, PermissionDenied, PublishError, SmithError
-from ..options import Auth, Backoff
+from ...errors import BusClosed, ConnectionLost, OptionsError, PayloadTooLarge, PermissionDenied, PublishError, SmithError
+from ...options import Auth, Backoff
 from .credentials import sign_in
-from .servers import Server
-from .supervisor import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
-from .wire import Parser, RawMessage
+from .parser import Parser, RawMessage
+from .reconnect import PING_INTERVAL, LinkError, Listener, State, Supervisor, forget, log
+from .server_pool import Server
 
 __all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription"]
 

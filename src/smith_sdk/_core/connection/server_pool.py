@@ -14,8 +14,8 @@ from functools import partial
 from typing import Final
 from urllib.parse import unquote
 
-from ..errors import OptionsError
-from .threads import aside
+from ...errors import OptionsError
+from ..threads import aside
 
 log: Final = logging.getLogger("smith_sdk.connection")
 

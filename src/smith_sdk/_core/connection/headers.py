@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from ..errors import OptionsError
+from ...errors import OptionsError
 
 MSG_ID: Final = "Nats-Msg-Id"
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

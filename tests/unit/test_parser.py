@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk._core import wire
-from smith_sdk._core.wire import Parser
+from smith_sdk._core.connection import parser
+from smith_sdk._core.connection.parser import Parser
 
 Told = tuple[Any, ...]
 
@@ -118,7 +118,7 @@ async def test_what_is_not_the_protocol_is_an_error(said: bytes, problem: str) -
 
 async def test_a_line_without_end_is_an_error() -> None:
     with pytest.raises(ValueError, match="line of more than"):
-        await told(*(b"x" * 10_000 for _ in range(wire._LONGEST // 10_000 + 2)))
+        await told(*(b"x" * 10_000 for _ in range(parser._LONGEST // 10_000 + 2)))
 
 
 async def test_another_link_begins_anew() -> None:

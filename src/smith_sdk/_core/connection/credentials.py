@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import OptionsError, SigningNotInstalled
-from ..options import DEFAULT_URL, Auth, TLSFiles, server_urls
-from .servers import Server, parse_server
+from ...errors import OptionsError, SigningNotInstalled
+from ...options import DEFAULT_URL, Auth, TLSFiles, server_urls
+from .server_pool import Server, parse_server
 
 _IN_CREDS: Final = re.compile(r"-+BEGIN ([A-Z0-9 ]+)-+\s+([A-Za-z0-9_.=-]+?)\s+-+END", re.ASCII)
 _SEED: Final = 18 << 3  # the letter S

@@ -1,0 +1,4 @@
+"""One connection to NATS: servers, credentials, the link, reconnecting, and request and reply.
+
+Imports `errors`, `options` and `_core.execution`. Only `link` knows nats-py. Knows no JetStream.
+"""
