@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from smith_sdk import AsyncSmithBus, consumers
-from smith_sdk._core.admin import Admin
+from smith_sdk._core.jetstream.api import Admin
 from smith_sdk._core.settings import NANOS, consumer_json, stream_json
 from smith_sdk.aio import Plan
 from smith_sdk.contract import Contract

@@ -38,9 +38,9 @@ from .contract import M_co, S_co
 if TYPE_CHECKING:
     import asyncio
 
-    from ._core.admin import StoredMessage
     from ._core.connection.connection import RawMessage
-    from ._core.session import Session
+    from ._core.jetstream.api import StoredMessage
+    from ._core.jetstream.session import Session
     from .aio import AsyncSmithBus
     from .aio import Worker as AsyncWorker
     from .contract import AnySubject, Contract, Subscribable

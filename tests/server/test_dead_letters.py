@@ -15,7 +15,7 @@ from graveyard import STREAM, bury, bury_many, contract, original
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
-from smith_sdk._core import reading
+from smith_sdk._core.jetstream import stream_reader
 from smith_sdk._core.letters import EXPECT_LAST
 from smith_sdk.errors import MessageNotFound, OptionsError, PayloadTooLarge, StreamNotFound
 from smith_sdk.server import EmbeddedServer
@@ -219,7 +219,7 @@ async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch) -> None
         payloads = [os.urandom(3 * 1024 * 1024) for _ in range(4)]
         await bury(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
-        monkeypatch.setattr(reading, "_PULL_BYTES", 1000)  # each larger than a pull: asked for alone
+        monkeypatch.setattr(stream_reader, "_PULL_BYTES", 1000)  # each larger than a pull: asked for alone
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
 
 
@@ -234,7 +234,7 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
         really = admin.call
 
         async def call(verb: str, *args: Any, **options: Any) -> dict[str, Any]:
-            """Have the server go away between the making of a page and its reading."""
+            """Have the server go away between the making of a page and its stream_reader."""
             nonlocal bounced
             answer = await really(verb, *args, **options)
             if verb.startswith("CONSUMER.CREATE") and bounced < 2:

@@ -10,8 +10,8 @@ import pytest
 from buses import read_intent
 
 from smith_sdk import AsyncSmithBus, subjects
-from smith_sdk._core.admin import Admin
-from smith_sdk._core.session import Session
+from smith_sdk._core.jetstream.api import Admin
+from smith_sdk._core.jetstream.session import Session
 from smith_sdk.errors import (
     AlreadyExists,
     ChangeRefused,

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
-from smith_sdk._core.pull import PullLoop
+from smith_sdk._core.jetstream.pull_loop import PullLoop
 
 raw = subjects.intents.raw
 spec = consumers.admission

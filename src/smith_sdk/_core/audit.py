@@ -17,13 +17,13 @@ import msgspec
 
 from ..contract import ConsumerSpec
 from ..errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
-from .admin import WRONG_LAST_SEQUENCE
 from .connection.request_reply import API_TIMEOUT
+from .jetstream.api import WRONG_LAST_SEQUENCE
+from .jetstream.pull_loop import TERM
+from .jetstream.session import Session
+from .jetstream.stream_reader import PAGE, Stored, read_page
 from .letters import EXPECT_LAST, Death, Original, copy, id_of
-from .pull import TERM
-from .reading import PAGE, Stored, read_page
 from .replay import remove
-from .session import Session
 
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _GIVEN_UP: Final = f"{_ADVISORY}.MAX_DELIVERIES"

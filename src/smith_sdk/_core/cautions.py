@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ..errors import MessageNotFound
-from .admin import Admin
+from .jetstream.api import Admin
 from .plan import Caution, Change
 from .settings import NANOS, Json, duration, size
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import MessageNotFound
-from .admin import Admin
+from .jetstream.api import Admin
 
 
 async def count_purged(

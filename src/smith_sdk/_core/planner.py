@@ -8,8 +8,8 @@ from typing import Any
 from ..contract import Contract, covers
 from ..declared import StreamSpec
 from ..errors import ConsumerNotFound, StreamNotFound, TopologyRefused
-from .admin import Admin, release
 from .cautions import cautions
+from .jetstream.api import Admin, release
 from .plan import Change, Kind, Plan, differences
 from .settings import EVERY, Json, consumer_json, stream_json, with_filters
 

@@ -42,8 +42,10 @@ from ..errors import (
     TopologyRefused,
     WrongSequence,
 )
-from .admin import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
 from .connection.headers import MSG_ID
+from .jetstream.api import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
+from .jetstream.session import Session
+from .jetstream.stream_reader import Stored
 from .letters import (
     EXPECT_LAST,
     REPLAY_COUNT,
@@ -54,8 +56,6 @@ from .letters import (
     read_stored,
     subject_of,
 )
-from .reading import Stored
-from .session import Session
 
 IN_FLIGHT: Final = 64
 """Letters that are replayed or removed at a time: what can be in doubt after a crash."""

@@ -13,11 +13,11 @@ from typing import Any, Final, Generic, Self
 
 import msgspec
 
-from .._core.admin import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
 from .._core.connection.connection import Listener, RawMessage
 from .._core.connection.connection import Subscription as CoreSubscription
-from .._core.pull import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
-from .._core.session import Session, filters_of
+from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
+from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
+from .._core.jetstream.session import Session, filters_of
 from .._core.settings import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
 from ..errors import BusClosed, ConnectionLost, OptionsError, SlowConsumer, SmithError

@@ -22,12 +22,13 @@ from uuid import uuid4
 
 import msgspec
 
-from .._core import letters, reading
-from .._core.admin import WRONG_LAST_SEQUENCE
+from .._core import letters
 from .._core.audit import Audit, Finding
+from .._core.jetstream import stream_reader
+from .._core.jetstream.api import WRONG_LAST_SEQUENCE
+from .._core.jetstream.session import Session
 from .._core.letters import EXPECT_LAST, DeadLetter
 from .._core.replay import Pool, Ref, Replay, Replayed, ReplayReport, last_position, remove
-from .._core.session import Session
 from ..errors import ContractError, MessageNotFound, OptionsError, WrongSequence
 from ..options import whole
 from .message import Message
@@ -104,7 +105,7 @@ class DeadLetters:
                     break
         return tuple(found)
 
-    async def _whole(self, page: Sequence[reading.Stored]) -> Sequence[DeadLetter]:
+    async def _whole(self, page: Sequence[stream_reader.Stored]) -> Sequence[DeadLetter]:
         """Those of which only the headers are known; what went meanwhile is left out."""
         found: dict[int, DeadLetter] = {}
 
@@ -134,9 +135,9 @@ class DeadLetters:
         """How many are chosen. With `error_type` or `until` their headers are read, otherwise the server knows by itself."""
         chosen = self._choose(stream, consumer, error_type, since, until)
         if error_type is None and until is None:
-            return await reading.count(self._session, self._stream(), chosen.pattern, since=since)
+            return await stream_reader.count(self._session, self._stream(), chosen.pattern, since=since)
         total = 0
-        async for page in self._pages(chosen, 0, reading.PAGE, headers_only=True):
+        async for page in self._pages(chosen, 0, stream_reader.PAGE, headers_only=True):
             total += len(page)
         return total
 
@@ -265,23 +266,23 @@ class DeadLetters:
 
     async def _pages(
         self, chosen: _Selection, after: int, limit: int, *, headers_only: bool = False
-    ) -> AsyncGenerator[Sequence[reading.Stored], None]:
+    ) -> AsyncGenerator[Sequence[stream_reader.Stored], None]:
         """The chosen, in order, page by page; a page reads at most `limit`, and may hold fewer or none of the chosen."""
         since, until = chosen.since, chosen.until
-        size = limit if chosen.error_type is None else reading.PAGE
+        size = limit if chosen.error_type is None else stream_reader.PAGE
         while True:
-            page = await reading.read_page(
+            page = await stream_reader.read_page(
                 self._session,
                 self._stream(),
                 chosen.pattern,
                 after=after,
                 since=since,
-                limit=min(size, reading.PAGE),
+                limit=min(size, stream_reader.PAGE),
                 headers_only=headers_only,
             )
             in_time = page if until is None else [one for one in page if letters.when(one.time) < until]
             yield [one for one in in_time if chosen.error_type is None or letters.error_type_of(one.headers) == chosen.error_type]
-            if len(page) < min(size, reading.PAGE) or len(in_time) < len(page):
+            if len(page) < min(size, stream_reader.PAGE) or len(in_time) < len(page):
                 return
             after, since = page[-1].seq, None
 
@@ -290,7 +291,7 @@ class DeadLetters:
         admin, stream = self._session.admin, self._stream()
         end = await last_position(self._session, stream)
         if isinstance(chosen, _Selection):
-            async for page in self._pages(chosen, 0, reading.PAGE, headers_only=True):
+            async for page in self._pages(chosen, 0, stream_reader.PAGE, headers_only=True):
                 yield [Ref.of(one) for one in page if one.seq <= end]
                 if page and page[-1].seq >= end:
                     return

@@ -10,9 +10,9 @@ import msgspec
 
 from .._core import codec
 from .._core.connection.connection import RawMessage
-from .._core.pull import ACK, IN_PROGRESS, NAK, TERM
-from .._core.session import Session
-from .._core.window import PubAck
+from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.pull_loop import ACK, IN_PROGRESS, NAK, TERM
+from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..errors import NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, seconds

@@ -17,7 +17,7 @@ import msgspec
 from .. import subjects
 from .._core import codec
 from .._core.connection.connection import Listener
-from .._core.session import Session
+from .._core.jetstream.session import Session
 from ..contract import AnySubject, Envelope, Payload, is_token, new_uuid7, now_ns
 from ..errors import (
     BusClosed,

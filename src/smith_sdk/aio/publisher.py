@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from .._core import codec
-from .._core.session import Session
-from .._core.window import PubAck
+from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.session import Session
 from ..contract import Payload, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, SubjectMismatch
 from ..options import seconds

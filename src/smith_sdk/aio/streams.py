@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from .._core.admin import NANOS, PURGE_DENIED, api_error, moment
 from .._core.counting import count_purged
+from .._core.jetstream.api import NANOS, PURGE_DENIED, api_error, moment
+from .._core.jetstream.session import Session
 from .._core.plan import Caution, Change, Difference, Plan, differences, unchanged
 from .._core.planner import consumer_or_none, make_plan, stream_or_none
-from .._core.session import Session
 from .._core.settings import Json, merged
 from ..declared import StreamSpec
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .._core.connection.connection import PING_INTERVAL, State
+from .._core.jetstream.ack_window import PubAck
 from .._core.portal import BlockingBus, BlockingIterator
-from .._core.window import PubAck
 from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import (
+from ...errors import (
     BusClosed,
     ConnectionLost,
     JetStreamDisabled,
@@ -32,11 +32,11 @@ from ..errors import (
     StreamNotFound,
     WrongStream,
 )
-from ..options import Backoff
-from .admin import APPLY, ApiError, publish_error
-from .connection.connection import Connection, Listener, RawMessage, Subscription
-from .connection.headers import write as write_headers
-from .connection.reconnect import elsewhere
+from ...options import Backoff
+from ..connection.connection import Connection, Listener, RawMessage, Subscription
+from ..connection.headers import write as write_headers
+from ..connection.reconnect import elsewhere
+from .api import APPLY, ApiError, publish_error
 
 log: Final = logging.getLogger("smith_sdk.publish")
 

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import msgspec
 
-from ..errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStreamError, PermissionDenied, SmithError
-from .admin import API, NANOS
-from .connection.connection import Listener, RawMessage
-from .connection.request_reply import API_TIMEOUT
+from ...errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStreamError, PermissionDenied, SmithError
+from ..connection.connection import Listener, RawMessage
+from ..connection.request_reply import API_TIMEOUT
+from .api import API, NANOS
 from .session import Session
 
 PAGE: Final = 1000

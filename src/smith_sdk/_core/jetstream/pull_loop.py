@@ -33,7 +33,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import (
+from ...errors import (
     BusClosed,
     BusError,
     ConnectionLost,
@@ -44,10 +44,10 @@ from ..errors import (
     SmithError,
     StreamNotFound,
 )
-from ..options import Backoff
-from .admin import API, APPLY, NANOS
-from .connection.connection import Connection, Listener, RawMessage, Subscription
-from .connection.request_reply import Replies
+from ...options import Backoff
+from ..connection.connection import Connection, Listener, RawMessage, Subscription
+from ..connection.request_reply import Replies
+from .api import API, APPLY, NANOS
 
 log: Final = logging.getLogger("smith_sdk.consume")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import (
+from ...errors import (
     AlreadyExists,
     ChangeRefused,
     ConsumerNotFound,
@@ -32,9 +32,9 @@ from ..errors import (
     WrongSequence,
     WrongStream,
 )
-from .connection.connection import RawMessage
-from .connection.headers import read as read_headers
-from .connection.request_reply import API_TIMEOUT, NoResponders, Replies
+from ..connection.connection import RawMessage
+from ..connection.headers import read as read_headers
+from ..connection.request_reply import API_TIMEOUT, NoResponders, Replies
 
 API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000

@@ -15,8 +15,8 @@ from copy import copy
 from math import inf
 from typing import Any, Final
 
-from ..contract import Contract, covers
-from ..errors import (
+from ...contract import Contract, covers
+from ...errors import (
     BusClosed,
     ConnectionLost,
     ConsumerNotFound,
@@ -27,11 +27,11 @@ from ..errors import (
     SmithError,
     StreamNotFound,
 )
-from .admin import APPLY, Admin
-from .connection.connection import Connection
-from .connection.reconnect import elsewhere
-from .connection.request_reply import Replies
-from .window import AckWindow, PubAck
+from ..connection.connection import Connection
+from ..connection.reconnect import elsewhere
+from ..connection.request_reply import Replies
+from .ack_window import AckWindow, PubAck
+from .api import APPLY, Admin
 
 log: Final = logging.getLogger("smith_sdk.publish")
 

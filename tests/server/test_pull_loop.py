@@ -17,7 +17,7 @@ from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
-from smith_sdk._core.pull import ACK, Diagnose, PullLoop
+from smith_sdk._core.jetstream.pull_loop import ACK, Diagnose, PullLoop
 from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound
 from smith_sdk.server import EmbeddedServer
 
