@@ -1,7 +1,7 @@
 """What a spec says about streams, consumers and profiles: strict structs, whose keys have the names of nats-server's own JSON.
 
 Each key that the server can have, and that can be declared, is here; which need what of each other is the business of
-`topology_checks.py`, and what becomes of each at run time that of `smith_sdk/_core/settings.py`.
+`topology_checks.py`, and what becomes of each at run time that of `smith_sdk/_core/topology/config_keys.py`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
 from smith_codegen.topology_spec import ConsumerDecl, OriginDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
 from smith_sdk import AsyncSmithBus
-from smith_sdk._core.settings import CONSUMER, STREAM
+from smith_sdk._core.topology.config_keys import CONSUMER, STREAM
 from smith_sdk.declared import Origin, Placement, StreamOverride, SubjectTransform
 from smith_sdk.errors import TopologyRefused
 

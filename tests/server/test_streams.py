@@ -23,8 +23,8 @@ from topology_cases import (
     without_none,
 )
 
-from smith_sdk._core import settings
-from smith_sdk._core.settings import CONSUMER, STREAM, consumer_json, stream_json, with_filters
+from smith_sdk._core.topology import config_keys
+from smith_sdk._core.topology.config_keys import CONSUMER, STREAM, consumer_json, stream_json, with_filters
 from smith_sdk.declared import (
     Origin,
     Profile,
@@ -333,8 +333,8 @@ async def test_cautions_count_what_would_go(make_server: Make) -> None:
 
 
 async def test_a_key_that_the_server_is_too_old_for(nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    later = {key: replace(one, level=99) if key == "max_consumers" else one for key, one in settings.EVERY[False].items()}
-    monkeypatch.setattr("smith_sdk._core.planner.EVERY", {**settings.EVERY, False: later})
+    later = {key: replace(one, level=99) if key == "max_consumers" else one for key, one in config_keys.EVERY[False].items()}
+    monkeypatch.setattr("smith_sdk._core.topology.planner.EVERY", {**config_keys.EVERY, False: later})
     async with bus_of(nats_server.url, contract(ORDERS, StreamSpec(name="NEW", subjects=("t.new",), max_consumers=3))) as (
         bus,
         admin,
@@ -355,7 +355,7 @@ async def test_the_levels_are_those_that_the_server_asks_for(make_server: Make) 
             await admin.stream_create(without_none(declared))
             found = (await admin.stream_info("ORDERS"))["config"]["metadata"]["_nats.req.level"]
             assert found == str(
-                max(settings.EVERY[False][key].needs(value) for key, value in declared.items() if key != "name")
+                max(config_keys.EVERY[False][key].needs(value) for key, value in declared.items() if key != "name")
             ), key
             await admin.stream_delete("ORDERS")
         await plant(admin, ORDERS, {})
@@ -363,7 +363,7 @@ async def test_the_levels_are_those_that_the_server_asks_for(make_server: Make) 
             declared = consumer_json(replace(READER, **fields), 1)
             await admin.consumer_write("ORDERS", without_none(declared), "create")
             found = (await admin.consumer_info("ORDERS", "reader"))["config"]["metadata"]["_nats.req.level"]
-            known = [settings.EVERY[True][key].needs(value) for key, value in declared.items() if "name" not in key]
+            known = [config_keys.EVERY[True][key].needs(value) for key, value in declared.items() if "name" not in key]
             if fields.get("priority_policy") == "prioritized":
                 assert (found, max(known)) == ("1", 2)  # it came with 2.12, and 2.12 forgot to say so
             else:

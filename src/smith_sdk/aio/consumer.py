@@ -18,7 +18,7 @@ from .._core.connection.connection import Subscription as CoreSubscription
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
 from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
 from .._core.jetstream.session import Session, filters_of
-from .._core.settings import Json
+from .._core.topology.config_keys import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
 from ..errors import BusClosed, ConnectionLost, OptionsError, SlowConsumer, SmithError
 from ..options import seconds, whole

@@ -13,12 +13,12 @@ from typing import Final
 
 import msgspec
 
-from .._core.counting import count_purged
 from .._core.jetstream.api import NANOS, PURGE_DENIED, api_error, moment
 from .._core.jetstream.session import Session
-from .._core.plan import Caution, Change, Difference, Plan, differences, unchanged
-from .._core.planner import consumer_or_none, make_plan, stream_or_none
-from .._core.settings import Json, merged
+from .._core.topology.config_keys import Json, merged
+from .._core.topology.plan import Caution, Change, Difference, Plan, differences, unchanged
+from .._core.topology.planner import consumer_or_none, make_plan, stream_or_none
+from .._core.topology.purge_count import count_purged
 from ..declared import StreamSpec
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
 from ..options import whole

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.prompt import Confirm
 from rich.text import Text
 
-from .._core.settings import size
+from .._core.topology.config_keys import size
 from ..errors import OptionsError
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON value instead of words.")]

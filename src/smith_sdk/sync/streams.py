@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from .._core.plan import Caution, Change, Difference, Plan
 from .._core.portal import Blocking
+from .._core.topology.plan import Caution, Change, Difference, Plan
 from ..aio.streams import StreamInfo
 
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]

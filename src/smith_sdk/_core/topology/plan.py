@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .settings import EVERY, Json, merged, normal, same, words
+from .config_keys import EVERY, Json, merged, normal, same, words
 
 Kind = Literal["create", "update", "delete", "impossible", "unknown", "unchanged"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..errors import MessageNotFound
-from .jetstream.api import Admin
+from ...errors import MessageNotFound
+from ..jetstream.api import Admin
 
 
 async def count_purged(

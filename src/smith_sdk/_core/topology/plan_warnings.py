@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ..errors import MessageNotFound
-from .jetstream.api import Admin
+from ...errors import MessageNotFound
+from ..jetstream.api import Admin
+from .config_keys import NANOS, Json, duration, size
 from .plan import Caution, Change
-from .settings import NANOS, Json, duration, size
 
 _SHRINKS: Final = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
 

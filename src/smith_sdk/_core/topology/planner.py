@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ..contract import Contract, covers
-from ..declared import StreamSpec
-from ..errors import ConsumerNotFound, StreamNotFound, TopologyRefused
-from .cautions import cautions
-from .jetstream.api import Admin, release
+from ...contract import Contract, covers
+from ...declared import StreamSpec
+from ...errors import ConsumerNotFound, StreamNotFound, TopologyRefused
+from ..jetstream.api import Admin, release
+from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters
 from .plan import Change, Kind, Plan, differences
-from .settings import EVERY, Json, consumer_json, stream_json, with_filters
+from .plan_warnings import cautions
 
 
 async def make_plan(
