@@ -10,8 +10,8 @@ import msgspec
 from msgspec.structs import replace
 
 from smith_sdk import consumers
+from smith_sdk._core.dead_letters.format import Death, Original, copy
 from smith_sdk._core.jetstream.stream_reader import Stored, read_page
-from smith_sdk._core.letters import Death, Original, copy
 from smith_sdk.contract import Contract
 from smith_sdk.topology import CONTRACT
 

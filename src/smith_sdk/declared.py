@@ -1,6 +1,7 @@
 """Streams and profiles as a spec declares them: plain values, with the names that nats-server's own JSON has for them.
 
-Sizes are bytes, durations seconds; None leaves a key to the server. `_core/topology/config_keys.py` says what becomes of each key on the wire.
+Sizes are bytes, durations seconds; None leaves a key to the server. `_core/topology/config_keys.py` writes each key as the server's
+JSON has it.
 """
 
 from __future__ import annotations

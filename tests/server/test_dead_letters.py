@@ -15,8 +15,8 @@ from graveyard import STREAM, bury, bury_many, contract, original
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk._core.dead_letters.format import EXPECT_LAST
 from smith_sdk._core.jetstream import stream_reader
-from smith_sdk._core.letters import EXPECT_LAST
 from smith_sdk.errors import MessageNotFound, OptionsError, PayloadTooLarge, StreamNotFound
 from smith_sdk.server import EmbeddedServer
 

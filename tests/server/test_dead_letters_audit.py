@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
-from smith_sdk._core import audit as audit_module
-from smith_sdk._core.letters import Death, Original, copy
+from smith_sdk._core.dead_letters import audit as audit_module
+from smith_sdk._core.dead_letters.format import Death, Original, copy
 from smith_sdk.aio import Finding
 from smith_sdk.errors import BusClosed, DeadlineExceeded
 

@@ -21,8 +21,8 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
-from smith_sdk._core.letters import DeadLetter
-from smith_sdk._core.replay import IN_FLIGHT, Ref, Replay, remove
+from smith_sdk._core.dead_letters.format import DeadLetter
+from smith_sdk._core.dead_letters.replay import IN_FLIGHT, Ref, Replay, remove
 from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound, TopologyRefused
 from smith_sdk.protocol import FsReadV1Intent
 
@@ -61,7 +61,7 @@ class Step:
             raise ConnectionAbortedError
 
         with monkeypatch.context() as patch:
-            patch.setattr("smith_sdk._core.replay.remove", die)
+            patch.setattr("smith_sdk._core.dead_letters.replay.remove", die)
             with pytest.raises(ConnectionAbortedError):
                 await self._replay._one(ref)
 

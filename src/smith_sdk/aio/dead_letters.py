@@ -22,13 +22,13 @@ from uuid import uuid4
 
 import msgspec
 
-from .._core import letters
-from .._core.audit import Audit, Finding
+from .._core.dead_letters import format as letter_format
+from .._core.dead_letters.audit import Audit, Finding
+from .._core.dead_letters.format import EXPECT_LAST, DeadLetter
+from .._core.dead_letters.replay import Pool, Ref, Replay, Replayed, ReplayReport, last_position, remove
 from .._core.jetstream import stream_reader
 from .._core.jetstream.api import WRONG_LAST_SEQUENCE
 from .._core.jetstream.session import Session
-from .._core.letters import EXPECT_LAST, DeadLetter
-from .._core.replay import Pool, Ref, Replay, Replayed, ReplayReport, last_position, remove
 from ..errors import ContractError, MessageNotFound, OptionsError, WrongSequence
 from ..options import whole
 from .message import Message
@@ -99,7 +99,10 @@ class DeadLetters:
                 found += (
                     await self._whole(page)
                     if by_error
-                    else [letters.read(one.subject, one.seq, letters.when(one.time), one.data, one.headers) for one in page]
+                    else [
+                        letter_format.read(one.subject, one.seq, letter_format.when(one.time), one.data, one.headers)
+                        for one in page
+                    ]
                 )
                 if len(found) >= most:
                     break
@@ -111,7 +114,7 @@ class DeadLetters:
 
         async def fetch(position: int) -> None:
             with suppress(MessageNotFound):
-                found[position] = letters.read_stored(await self._session.admin.message(self._stream(), position))
+                found[position] = letter_format.read_stored(await self._session.admin.message(self._stream(), position))
 
         async with Pool() as pool:
             for one in page:
@@ -121,7 +124,7 @@ class DeadLetters:
     async def get(self, id: str) -> DeadLetter:
         """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`."""
         stored = await self._session.admin.last_message(self._stream(), f"{self._root()}.{_legal_id(id)}")
-        return letters.read_stored(stored)
+        return letter_format.read_stored(stored)
 
     async def count(
         self,
@@ -280,8 +283,12 @@ class DeadLetters:
                 limit=min(size, stream_reader.PAGE),
                 headers_only=headers_only,
             )
-            in_time = page if until is None else [one for one in page if letters.when(one.time) < until]
-            yield [one for one in in_time if chosen.error_type is None or letters.error_type_of(one.headers) == chosen.error_type]
+            in_time = page if until is None else [one for one in page if letter_format.when(one.time) < until]
+            yield [
+                one
+                for one in in_time
+                if chosen.error_type is None or letter_format.error_type_of(one.headers) == chosen.error_type
+            ]
             if len(page) < min(size, stream_reader.PAGE) or len(in_time) < len(page):
                 return
             after, since = page[-1].seq, None
@@ -350,7 +357,7 @@ class DeadLetters:
         it is given, `worker` is a name for whoever gave it up (None: the process id).
         """
         place = message.metadata
-        original = letters.Original(
+        original = letter_format.Original(
             stream=place.stream,
             consumer=place.consumer,
             seq=place.stream_seq,
@@ -360,7 +367,7 @@ class DeadLetters:
             stored=place.timestamp,
             attempts=place.num_delivered,
         )
-        death = letters.Death(
+        death = letter_format.Death(
             error_type=error_type,
             error=error,
             cause=cause,
@@ -368,9 +375,9 @@ class DeadLetters:
             last_delivered=last_delivered,
             worker=worker,
         )
-        await letters.copy(self._session, self._root(), self._stream(), original, death)
+        await letter_format.copy(self._session, self._root(), self._stream(), original, death)
         if not message._answered:  # a handler that has answered for itself may fail all the same
-            await message.term(f"dead letter: {letters.one_line(error_type)}: {letters.one_line(error)}")
+            await message.term(f"dead letter: {letter_format.one_line(error_type)}: {letter_format.one_line(error)}")
 
 
 class Findings:

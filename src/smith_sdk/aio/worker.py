@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from .._core.connection.connection import RawMessage
+from .._core.dead_letters.format import one_line, words_of
 from .._core.jetstream.pull_loop import PullLoop
-from .._core.letters import one_line, words_of
 from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import (

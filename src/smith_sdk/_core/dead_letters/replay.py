@@ -31,7 +31,7 @@ from uuid import uuid4
 
 import msgspec
 
-from ..errors import (
+from ...errors import (
     JetStreamError,
     MessageNotFound,
     OptionsError,
@@ -42,11 +42,11 @@ from ..errors import (
     TopologyRefused,
     WrongSequence,
 )
-from .connection.headers import MSG_ID
-from .jetstream.api import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
-from .jetstream.session import Session
-from .jetstream.stream_reader import Stored
-from .letters import (
+from ..connection.headers import MSG_ID
+from ..jetstream.api import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
+from ..jetstream.session import Session
+from ..jetstream.stream_reader import Stored
+from .format import (
     EXPECT_LAST,
     REPLAY_COUNT,
     REPLAY_FIRST,

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 import msgspec
 
-from ..contract import ConsumerSpec
-from ..errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
-from .connection.request_reply import API_TIMEOUT
-from .jetstream.api import WRONG_LAST_SEQUENCE
-from .jetstream.pull_loop import TERM
-from .jetstream.session import Session
-from .jetstream.stream_reader import PAGE, Stored, read_page
-from .letters import EXPECT_LAST, Death, Original, copy, id_of
+from ...contract import ConsumerSpec
+from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
+from ..connection.request_reply import API_TIMEOUT
+from ..jetstream.api import WRONG_LAST_SEQUENCE
+from ..jetstream.pull_loop import TERM
+from ..jetstream.session import Session
+from ..jetstream.stream_reader import PAGE, Stored, read_page
+from .format import EXPECT_LAST, Death, Original, copy, id_of
 from .replay import remove
 
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"

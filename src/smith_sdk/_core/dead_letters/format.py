@@ -18,10 +18,10 @@ from typing import Final
 
 import msgspec
 
-from ..errors import MessageNotFound, PayloadTooLarge, WrongSequence
-from .connection.headers import NAME as HEADER_NAME
-from .jetstream.api import WRONG_LAST_SEQUENCE, StoredMessage
-from .jetstream.session import Session
+from ...errors import MessageNotFound, PayloadTooLarge, WrongSequence
+from ..connection.headers import NAME as HEADER_NAME
+from ..jetstream.api import WRONG_LAST_SEQUENCE, StoredMessage
+from ..jetstream.session import Session
 
 REPLAY_OF: Final = "Smith-Replay-Of"
 REPLAY_FIRST: Final = "Smith-Replay-First"
