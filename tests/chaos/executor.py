@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smith_sdk import AsyncSmithBus, Backoff, RetryPolicy, SmithBus, Worker, result_of, sync
-from smith_sdk._core.turns import TURNS
+from smith_sdk._core.execution.isolation import TURNS
 from smith_sdk.contract import Contract
 
 from .ledger import Ledger, Page

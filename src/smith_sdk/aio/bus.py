@@ -15,9 +15,9 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import PING_INTERVAL, Connection, Listener, State
 from .._core.connection.credentials import find_access
+from .._core.execution.thread_pool import aside
 from .._core.jetstream.ack_window import PubAck
 from .._core.jetstream.session import Session
-from .._core.threads import aside
 from ..contract import (
     AnySubject,
     ConsumerSpec,

@@ -24,8 +24,8 @@ import msgspec
 
 from .._core.connection.connection import RawMessage
 from .._core.dead_letters.format import one_line, words_of
+from .._core.execution.isolation import TURNS
 from .._core.jetstream.pull_loop import PullLoop
-from .._core.turns import TURNS
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import (
     ConnectionLost,

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from ...errors import OptionsError
-from ..threads import aside
+from ..execution.thread_pool import aside
 
 log: Final = logging.getLogger("smith_sdk.connection")
 

@@ -22,7 +22,7 @@ from chaos.proxy import Proxy
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
-from smith_sdk._core.turns import TURNS, Turns
+from smith_sdk._core.execution.isolation import TURNS, Turns
 from smith_sdk.errors import MessageNotFound
 from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.topology import CONTRACT

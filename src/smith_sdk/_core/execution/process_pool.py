@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from ..errors import HandlerProcessDied, HandlerTimeout
+from ...errors import HandlerProcessDied, HandlerTimeout
 
 _START: Final = 60.0
 """Seconds that a child has to import what it needs."""

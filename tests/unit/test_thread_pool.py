@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support import eventually_async
 
-from smith_sdk._core.threads import Threads
+from smith_sdk._core.execution.thread_pool import Threads
 
 MOST = 4
 
