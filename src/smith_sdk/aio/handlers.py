@@ -17,10 +17,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from .._core.blocking.portal import Portal
 from .._core.connection.connection import RawMessage
 from .._core.execution.process_pool import Child
 from .._core.execution.thread_pool import Threads
-from .._core.portal import Portal
 from ..contract import Contract, Envelope, Payload, Received
 from ..errors import HandlerProcessDied, HandlerTimeout, NotAcknowledgeable, OptionsError, Reject
 from .message import Message

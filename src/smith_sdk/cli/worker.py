@@ -23,7 +23,7 @@ from typing import Annotated, Any, Final, NoReturn
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from .._core.portal import Portal
+from .._core.blocking.portal import Portal
 from ..aio import AsyncSmithBus
 from ..aio import Worker as AsyncWorker
 from ..errors import OptionsError, SmithError

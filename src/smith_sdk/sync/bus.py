@@ -11,9 +11,9 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
+from .._core.blocking.portal import BlockingBus, BlockingIterator
 from .._core.connection.connection import PING_INTERVAL, State
 from .._core.jetstream.ack_window import PubAck
-from .._core.portal import BlockingBus, BlockingIterator
 from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,

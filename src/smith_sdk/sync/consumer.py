@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Generic, Self
 
-from .._core.portal import Blocking, BlockingIterator
+from .._core.blocking.portal import Blocking, BlockingIterator
 from ..aio.consumer import (
     ConsumerInfo,
 )

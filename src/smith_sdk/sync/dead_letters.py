@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
+from .._core.blocking.portal import Blocking, BlockingIterator
 from .._core.dead_letters.audit import Finding
 from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.replay import Replayed, ReplayReport
-from .._core.portal import Blocking, BlockingIterator
 
 __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "Replayed"]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import timedelta
 
+from .._core.blocking.portal import Blocking
 from .._core.jetstream.ack_window import PubAck
-from .._core.portal import Blocking
 from ..aio.message import ACK_TIMEOUT
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .._core.portal import Blocking, behind
+from .._core.blocking.portal import Blocking, behind
 from ..aio import pipeline as _async
 from ..aio.pipeline import (
     Allow,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal
 
-from .._core.portal import Blocking, behind
+from .._core.blocking.portal import Blocking, behind
 from ..aio import worker as _async
 from ..aio.handlers import KindT, Middleware, ResultT
 from ..aio.worker import (

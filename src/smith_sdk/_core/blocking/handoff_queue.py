@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-from ..errors import BusClosed, SmithError
+from ...errors import BusClosed, SmithError
 
 log: Final = logging.getLogger("smith_sdk.portal")
 

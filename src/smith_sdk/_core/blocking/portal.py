@@ -27,9 +27,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
-from ..errors import BlockingCallError, BusClosed, OptionsError
-from ..options import seconds
-from .lanes import Lane
+from ...errors import BlockingCallError, BusClosed, OptionsError
+from ...options import seconds
+from .handoff_queue import Lane
 
 log: Final = logging.getLogger("smith_sdk.portal")
 
