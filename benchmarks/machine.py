@@ -9,7 +9,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from smith_sdk.server import find_nats_server
+from smith_sdk.embedded import find_nats_server
 
 
 def facts() -> dict[str, str | int]:

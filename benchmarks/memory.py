@@ -23,7 +23,7 @@ from batch import Wire, new_result, wire_of
 from harness import AHEAD, WINDOW, Server, fresh_server
 
 from smith_sdk import AsyncSmithBus, PubAck, SmithError, consumers, subjects
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 BLOCK = 20_000  # messages; also the warm-up
 MIB = 1024 * 1024

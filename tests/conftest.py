@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import smith_sdk
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 
 def pytest_report_header() -> str:

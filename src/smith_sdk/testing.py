@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .aio import AsyncSmithBus
     from .aio import Worker as AsyncWorker
     from .contract import AnySubject, Contract, Subscribable
-    from .server import EmbeddedServer
+    from .embedded import EmbeddedServer
     from .sync import SmithBus, Worker
 
 __all__ = ["NatsServer", "Retry", "Stored", "WorkerReport", "published", "run_worker_once"]
@@ -91,7 +91,7 @@ class _Servers:
         return url
 
     def _start(self) -> Iterator[str]:
-        from .server import EmbeddedServer
+        from .embedded import EmbeddedServer
 
         password = os.urandom(8).hex()
         names = [f"test-{number}" for number in range(_ACCOUNTS)]

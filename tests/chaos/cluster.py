@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 from .proxy import HOST, hold_port
 

@@ -13,7 +13,7 @@ from chaos.topology import CHAOS, new_intent, raw_reader
 from support import eventually, is_alive, parent_of
 
 from smith_sdk import SmithBus
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.subjects import intents
 
 SILENCE = 3.0  # longer than a publish waits for its ack before it is sent again

@@ -19,7 +19,7 @@ from graveyard import STREAM, bury_many, contract, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 KILLS = 4
 DEADLINE = 200.0

@@ -28,8 +28,8 @@ from graveyard import held
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.protocol import IntentResult
-from smith_sdk.server import EmbeddedServer
 
 STOCK = 100
 """Messages for each round of deaths: more than the lives of a round get through."""

@@ -14,7 +14,7 @@ from chaos import load as load_module
 from chaos.load import TESTS, Load
 from support import eventually, is_alive
 
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 
 def test_without_a_fault_nothing_comes_twice_and_nobody_asks_again(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_nothing_outlives_a_test_that_is_killed(tmp_path: Path) -> None:
         import sys, time
         from pathlib import Path
         from chaos.load import Load
-        from smith_sdk.server import EmbeddedServer
+        from smith_sdk.embedded import EmbeddedServer
 
         with EmbeddedServer() as server, Load(Path(sys.argv[1]), urls=[server.url], direct=[server.url]) as load:
             print(server.pid, *(process.pid for process in load.processes), flush=True)

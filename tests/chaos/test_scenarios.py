@@ -22,7 +22,7 @@ from chaos.proxy import Direction, Proxy
 from chaos.topology import FACES
 from support import eventually
 
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 Tell = Callable[[str], None]
 

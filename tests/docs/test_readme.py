@@ -15,7 +15,7 @@ import nats
 import pytest
 from readme_blocks import Block, code_blocks, nox_sessions, python_blocks, run, run_until_sigterm, shell_lines, type_check
 
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

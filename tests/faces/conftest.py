@@ -13,7 +13,7 @@ from faces.children import Child
 from support import is_alive
 
 from smith_sdk import SmithBus
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 
 @pytest.fixture

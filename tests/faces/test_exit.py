@@ -12,7 +12,7 @@ from faces.children import Child
 from support import eventually, is_alive
 
 from smith_sdk import SmithBus
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 Run = Callable[..., Child]
 

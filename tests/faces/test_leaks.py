@@ -16,8 +16,8 @@ from faces.leaks import nothing_left, of_bus, open_now
 from support import eventually, eventually_async
 
 from smith_sdk import SmithBus, consumers, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import ConnectError, PublishManyError, PublishUnconfirmed, ResultTimeout
-from smith_sdk.server import EmbeddedServer
 
 
 @pytest.fixture(params=["async", "blocking"])

@@ -14,7 +14,7 @@ from faces.children import Child
 from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 Run = Callable[..., Child]
 

@@ -16,8 +16,8 @@ from faces.children import Child
 from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BlockingCallError, BusClosed
-from smith_sdk.server import EmbeddedServer
 
 Run = Callable[..., Child]
 

@@ -18,8 +18,8 @@ from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk._core.connection.headers import MSG_ID
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import PayloadTooLarge, PublishUnconfirmed
-from smith_sdk.server import EmbeddedServer
 from smith_sdk.topology import CONTRACT
 
 raw = subjects.intents.raw

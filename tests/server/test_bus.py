@@ -14,6 +14,7 @@ from buses import Face, health, log_entry, read_intent
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
     BusClosed,
     DeadlineExceeded,
@@ -25,7 +26,6 @@ from smith_sdk.errors import (
     SubjectMismatch,
 )
 from smith_sdk.protocol import FsReadV1Params, IntentResult
-from smith_sdk.server import EmbeddedServer
 
 raw, vetted = subjects.intents.raw, subjects.intents.vetted
 

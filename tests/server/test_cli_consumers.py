@@ -13,7 +13,7 @@ from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import SmithBus
 from smith_sdk.declared import Profile
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))
 """The reader gets one of the two subjects that messages are on."""

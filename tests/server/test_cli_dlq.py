@@ -17,7 +17,7 @@ from graveyard import READER, STREAM, bury, contract, original, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 NAME = READER.name
 

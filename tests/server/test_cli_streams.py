@@ -19,7 +19,7 @@ from topology_cases import ORDERS, READER, bus_of, contract
 
 from smith_sdk import SmithBus
 from smith_sdk.declared import Profile
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 Make = Callable[..., EmbeddedServer]
 DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))

@@ -18,7 +18,7 @@ from buses import read_intent
 from support import eventually, is_alive, parent_of
 
 from smith_sdk import SmithBus, consumers, result_of, subjects
-from smith_sdk.server import EmbeddedServer
+from smith_sdk.embedded import EmbeddedServer
 
 # Without the directory in the path that `python -m` would put there, as the installed command runs.
 SMITH = [sys.executable, "-P", "-c", "from smith_sdk.cli import main; main()"]

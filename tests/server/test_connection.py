@@ -23,6 +23,7 @@ from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
 from smith_sdk._core.connection.connection import RawMessage
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
     AuthenticationError,
     BusClosed,
@@ -32,7 +33,6 @@ from smith_sdk.errors import (
     OptionsError,
     PublishUnconfirmed,
 )
-from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
 SHORT = 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"'

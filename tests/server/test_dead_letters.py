@@ -17,8 +17,8 @@ from support import eventually_async
 from smith_sdk import AsyncSmithBus, consumers, subjects
 from smith_sdk._core.dead_letters.format import EXPECT_LAST
 from smith_sdk._core.jetstream import stream_reader
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import MessageNotFound, OptionsError, PayloadTooLarge, StreamNotFound
-from smith_sdk.server import EmbeddedServer
 
 spec = consumers.executor_fs_read
 

@@ -26,8 +26,8 @@ import pytest
 from nats.js.api import StreamConfig
 from support import eventually, is_alive, nats_info, parent_of
 
+from smith_sdk.embedded import EmbeddedServer, find_nats_server
 from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
-from smith_sdk.server import EmbeddedServer, find_nats_server
 
 MakeServer = Callable[..., EmbeddedServer]
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc, or needs PR_SET_PDEATHSIG")
@@ -302,7 +302,7 @@ def test_a_log_is_shown_without_the_configurations_secrets(monkeypatch: pytest.M
     parrot = tmp_path / "nats-server"
     parrot.write_text('#!/bin/sh\ncat "$2"\nexit 1\n')
     parrot.chmod(0o755)
-    monkeypatch.setattr("smith_sdk.server.find_nats_server", lambda: parrot)
+    monkeypatch.setattr("smith_sdk.embedded.server.find_nats_server", lambda: parrot)
     config = """
         authorization { user: u, password: 'planted secret 1' }
         authorization { token = "planted-secret-2" }
@@ -326,7 +326,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(monkeypatch: pytest.Mon
     pid_file = tmp_path / "pid"
     mute.write_text(f"#!/bin/sh\necho planted log line\necho $$ > {pid_file}\ntrap '' TERM\nwhile :; do sleep 0.1; done\n")
     mute.chmod(mute.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr("smith_sdk.server.find_nats_server", lambda: mute)
+    monkeypatch.setattr("smith_sdk.embedded.server.find_nats_server", lambda: mute)
     began = time.monotonic()
     with pytest.raises(ServerStartError, match=r"(?s)did not answer within 0\.5 s.*planted log line"):
         EmbeddedServer(start_timeout=0.5).start()
@@ -399,7 +399,7 @@ class Owner:
         self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # some of these deaths leave one behind
         script = f"""
             import os, signal, sys, time
-            from smith_sdk.server import EmbeddedServer
+            from smith_sdk.embedded import EmbeddedServer
 
             server = EmbeddedServer({str(store) if store else None!r})
             server.start()
@@ -470,7 +470,7 @@ def test_a_server_that_died_before_its_owner_leaves_no_directory() -> None:
 
 @linux_only
 def test_an_owner_killed_while_it_starts_leaves_no_orphan(tmp_path: Path) -> None:
-    script = "from smith_sdk.server import EmbeddedServer; print(1, flush=True); EmbeddedServer().start()"
+    script = "from smith_sdk.embedded import EmbeddedServer; print(1, flush=True); EmbeddedServer().start()"
     for pause in (0.005, 0.01, 0.02, 0.03, 0.05):
         with subprocess.Popen(
             [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}

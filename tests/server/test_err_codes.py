@@ -12,6 +12,7 @@ from buses import read_intent
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk._core.jetstream.api import Admin
 from smith_sdk._core.jetstream.session import Session
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
     AlreadyExists,
     ChangeRefused,
@@ -28,7 +29,6 @@ from smith_sdk.errors import (
     WrongSequence,
     WrongStream,
 )
-from smith_sdk.server import EmbeddedServer
 
 Make = Callable[..., EmbeddedServer]
 Json = dict[str, Any]

@@ -18,8 +18,8 @@ from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, ResultTimeout, SmithError
-from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
 

@@ -15,8 +15,8 @@ from topology_cases import ORDERS, READER, bus_of, contract
 from smith_sdk import AsyncSmithBus
 from smith_sdk.contract import Contract
 from smith_sdk.declared import Profile
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, OptionsError, TopologyDrift, TopologyRefused
-from smith_sdk.server import EmbeddedServer
 
 Make = Callable[..., EmbeddedServer]
 

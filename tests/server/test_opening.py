@@ -16,8 +16,8 @@ from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, PublishUnconfirmed
-from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
 

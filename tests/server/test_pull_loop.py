@@ -18,8 +18,8 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.pull_loop import ACK, Diagnose, PullLoop
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound
-from smith_sdk.server import EmbeddedServer
 
 raw = subjects.intents.raw
 spec = consumers.admission

@@ -31,6 +31,7 @@ from smith_sdk.declared import (
     StreamOverride,
     StreamSpec,
 )
+from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
     ChangeRefused,
     OptionsError,
@@ -39,7 +40,6 @@ from smith_sdk.errors import (
     TopologyDrift,
     TopologyRefused,
 )
-from smith_sdk.server import EmbeddedServer
 
 Make = Callable[..., EmbeddedServer]
 Json = dict[str, Any]

@@ -568,7 +568,15 @@ def test_the_sdk_under_test_is_the_one_that_runs_in_production(tmp_path: Path) -
 
 
 def test_loading_it_imports_neither_nats_nor_the_server_nor_asyncio() -> None:
-    names = ["nats", "asyncio", "smith_sdk.server", "smith_sdk.aio", "smith_sdk.sync", "smith_sdk.topology", "smith_sdk.protocol"]
+    names = [
+        "nats",
+        "asyncio",
+        "smith_sdk.embedded.server",
+        "smith_sdk.aio",
+        "smith_sdk.sync",
+        "smith_sdk.topology",
+        "smith_sdk.protocol",
+    ]
     script = f"import sys, smith_sdk.testing; print(sorted(set({names}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=30)
     assert done.stdout == "[]\n"

@@ -29,10 +29,10 @@ from ..contract import (
     StreamSubject,
     Subscribable,
 )
+from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
 from ..options import Auth, TLSFiles, seconds, whole
 from ..protocol import Intent, IntentResult
-from ..server import EmbeddedServer
 from ..topology import CONTRACT
 from . import pipeline
 from .consumer import Consumer, Subscription, require_spec

@@ -16,8 +16,8 @@ import cyclopts
 import msgspec
 from cyclopts import App, Parameter
 
+from ..embedded import EmbeddedServer
 from ..errors import ServerError, SmithError
-from ..server import EmbeddedServer
 from ..sync import SmithBus
 from .consumers import consumers
 from .demo import run_demo

