@@ -12,8 +12,7 @@ from smith_sdk import AsyncSmithBus, consumers
 from smith_sdk._core.jetstream.api import Admin
 from smith_sdk._core.topology.config_keys import NANOS, consumer_json, stream_json
 from smith_sdk.aio import Plan
-from smith_sdk.contract import Contract
-from smith_sdk.declared import ConsumerLimits, Origin, Placement, Profile, Republish, StreamSpec, SubjectTransform
+from smith_sdk.contract import ConsumerLimits, Contract, Origin, Placement, Profile, Republish, StreamSpec, SubjectTransform
 from smith_sdk.topology import CONTRACT
 
 Json = dict[str, Any]

@@ -32,7 +32,6 @@ ROOMS: Final = ("protocol", "subjects", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
 _CONTRACT: Final = "smith_sdk.contract"
-_DECLARED: Final = "smith_sdk.declared"
 
 _Sources = Mapping[str, Iterable[str]]
 
@@ -166,10 +165,12 @@ class _Output:
             "topology.py.j2",
             {
                 "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Final", "final"],
-                _CONTRACT: ["ConsumerSpec", "Contract", "Leaf", "unique"],
-                _DECLARED: [
+                _CONTRACT: [
                     "ConsumerLimits",
+                    "ConsumerSpec",
+                    "Contract",
                     "External",
+                    "Leaf",
                     "Origin",
                     "Placement",
                     "Profile",
@@ -177,6 +178,7 @@ class _Output:
                     "StreamOverride",
                     "StreamSpec",
                     "SubjectTransform",
+                    "unique",
                 ],
                 **{f"{home}.topology": [f"CONTRACT as {_base(home)}"] for home in self.model.homes},
             },

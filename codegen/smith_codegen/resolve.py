@@ -25,7 +25,7 @@ _CLASSES: Final[dict[type[Strict], str]] = {
     RepublishDecl: "Republish",
     TransformDecl: "SubjectTransform",
 }
-"""The tables inside of streams and profiles, and the classes of smith_sdk.declared that they become."""
+"""The tables inside of streams and profiles, and the classes of smith_sdk.contract that they become."""
 
 
 def build(spec: Spec) -> Model:
@@ -220,7 +220,7 @@ def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, 
 
 
 def _source(key: str, value: Any) -> str:
-    """The value of a key as Python source: units read, tables as the classes of `smith_sdk.declared`."""
+    """The value of a key as Python source: units read, tables as the classes of `smith_sdk.contract`."""
     unit = units.reader(key)
     if unit is not None:
         return repr(unit[0](value))

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
-from smith_sdk.contract import ConsumerSpec, Contract, Leaf
-from smith_sdk.declared import Profile, StreamSpec
+from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
 
 if TYPE_CHECKING:
     from .protocol import (

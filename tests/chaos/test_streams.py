@@ -10,7 +10,7 @@ from chaos.cluster import Cluster
 from msgspec.structs import replace
 from topology_cases import CONSUMER_CASES, ORDERS, READER, STREAM_CASES, bus_of, contract, differences, plant
 
-from smith_sdk.declared import Origin, Profile, StreamSpec
+from smith_sdk.contract import Origin, Profile, StreamSpec
 
 THREE = Profile(name="one", replicas=3)
 

@@ -11,8 +11,7 @@ from typing import Any, Final, Literal
 from msgspec.structs import replace
 
 from smith_sdk import consumers
-from smith_sdk.contract import ConsumerSpec, Contract
-from smith_sdk.declared import Profile
+from smith_sdk.contract import ConsumerSpec, Contract, Profile
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.subjects import intents
 from smith_sdk.topology import CONTRACT

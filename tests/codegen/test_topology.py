@@ -20,7 +20,7 @@ from smith_codegen.errors import SpecErrors
 from smith_codegen.topology_spec import ConsumerDecl, OriginDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
 from smith_sdk import AsyncSmithBus
 from smith_sdk._core.topology.config_keys import CONSUMER, STREAM
-from smith_sdk.declared import Origin, Placement, StreamOverride, SubjectTransform
+from smith_sdk.contract import Origin, Placement, StreamOverride, SubjectTransform
 from smith_sdk.errors import TopologyRefused
 
 FILE = Path(__file__).with_name("shop.toml")

@@ -59,13 +59,21 @@ HIDDEN = r"\nelse:\n(    # Checkers must not see this[^\n]*\n)"
 HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
     "1: covariant Subject": (
         (
-            ("contract.py", r"class Subject\(AnySubject, Generic\[MessageT\]", "class Subject(AnySubject, Generic[M_co]"),
-            ("contract.py", r"Subject\(Subject\[MessageT\], Generic\[MessageT\]", "Subject(Subject[M_co], Generic[M_co]"),
+            (
+                "contract/subjects.py",
+                r"class Subject\(AnySubject, Generic\[MessageT\]",
+                "class Subject(AnySubject, Generic[M_co]",
+            ),
+            (
+                "contract/subjects.py",
+                r"Subject\(Subject\[MessageT\], Generic\[MessageT\]",
+                "Subject(Subject[M_co], Generic[M_co]",
+            ),
         ),
         "carry(to_read, every)",
     ),
     "1: covariant Cap": (
-        (("contract.py", r"class Cap\(str, Generic\[MessageT\]\)", "class Cap(str, Generic[M_co])"),),
+        (("contract/subjects.py", r"class Cap\(str, Generic\[MessageT\]\)", "class Cap(str, Generic[M_co])"),),
         "send(capability.fs_read_v1, every)",
     ),
     "2: __getattr__ of the SDK": ((("__init__.py", HIDDEN, r"\nif True:\n\1"),), "from smith_sdk import Wroker"),
@@ -78,7 +86,7 @@ HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
         "subjects.intent  # error",
     ),
     "6: loose envelope": (
-        (("contract.py", r"payload: MessageT\) -> Envelope", "payload: Any) -> Envelope"),),
+        (("contract/subjects.py", r"payload: MessageT\) -> Envelope", "payload: Any) -> Envelope"),),
         "to_read.envelope(fetch)",
     ),
     "7: filters as varargs": (
@@ -90,12 +98,16 @@ HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
     ),
     "7: generic root": (
         (
-            ("contract.py", r"class AnySubject\(msgspec\.Struct,", "class AnySubject(msgspec.Struct, Generic[MessageT],"),
-            ("contract.py", r"class Subject\(AnySubject,", "class Subject(AnySubject[MessageT],"),
+            (
+                "contract/subjects.py",
+                r"class AnySubject\(msgspec\.Struct,",
+                "class AnySubject(msgspec.Struct, Generic[MessageT],",
+            ),
+            ("contract/subjects.py", r"class Subject\(AnySubject,", "class Subject(AnySubject[MessageT],"),
         ),
         'S = TypeVar("S", bound=AnySubject)',
     ),
-    "8: hand-made subjects": ((("contract.py", GUARD, ""),), "carry(StreamSubject[FsReadV1Intent](), read)"),
+    "8: hand-made subjects": ((("contract/subjects.py", GUARD, ""),), "carry(StreamSubject[FsReadV1Intent](), read)"),
     "8: no __init__ where there is no token": (
         (("subjects/_gitlab.py", r"        def __init__\(self\) -> None: \.\.\.\n", "        pass\n"),),
         "subjects.gitlab.event_mr()",
@@ -133,7 +145,7 @@ def edited(room: Path, edits: tuple[Edit, ...]) -> None:
 
 def judge(room: Path, edits: tuple[Edit, ...] = ()) -> Judged:
     """Run `mypy --strict` in `room`, where a cache of another run may be."""
-    edited(room, (*edits, ("contract.py", r"\Z", "\nOF_THE_COPY = True\n")))
+    edited(room, (*edits, ("contract/__init__.py", r"\Z", "\nOF_THE_COPY = True\n")))
     for name in FILES:
         shutil.copy(HERE / name, room)
     (room / "which.py").write_text("from smith_sdk.contract import OF_THE_COPY\n")

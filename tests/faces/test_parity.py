@@ -23,7 +23,7 @@ def members(cls: type) -> dict[str, Any]:
     """Public methods and properties that the class itself defines, and the protocols that make it a context or an iterator."""
     found = {}
     for owner in reversed(cls.__mro__):
-        if owner.__module__.startswith("smith_sdk.") and owner.__module__ != "smith_sdk.contract":
+        if owner.__module__.startswith("smith_sdk.") and not owner.__module__.startswith("smith_sdk.contract."):
             found.update(vars(owner))
     special = {*ASYNC_ONLY, *ASYNC_ONLY.values()}
     return {

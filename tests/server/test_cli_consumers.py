@@ -12,7 +12,7 @@ from support import eventually
 from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import SmithBus
-from smith_sdk.declared import Profile
+from smith_sdk.contract import Profile
 from smith_sdk.embedded import EmbeddedServer
 
 DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from topology_cases import ORDERS, READER, bus_of, contract
 
 from smith_sdk import SmithBus
-from smith_sdk.declared import Profile
+from smith_sdk.contract import Profile
 from smith_sdk.embedded import EmbeddedServer
 
 Make = Callable[..., EmbeddedServer]

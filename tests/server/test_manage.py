@@ -13,8 +13,7 @@ from msgspec.structs import replace
 from topology_cases import ORDERS, READER, bus_of, contract
 
 from smith_sdk import AsyncSmithBus
-from smith_sdk.contract import Contract
-from smith_sdk.declared import Profile
+from smith_sdk.contract import Contract, Profile
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, OptionsError, TopologyDrift, TopologyRefused
 

@@ -14,7 +14,7 @@ from support import eventually_async
 from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import AsyncSmithBus
-from smith_sdk.declared import StreamSpec
+from smith_sdk.contract import StreamSpec
 from smith_sdk.errors import ChangeRefused, OptionsError, StreamNotFound
 
 KINDS = ("a", "b", "c.d")

@@ -25,7 +25,7 @@ from topology_cases import (
 
 from smith_sdk._core.topology import config_keys
 from smith_sdk._core.topology.config_keys import CONSUMER, STREAM, consumer_json, stream_json, with_filters
-from smith_sdk.declared import (
+from smith_sdk.contract import (
     Origin,
     Profile,
     StreamOverride,

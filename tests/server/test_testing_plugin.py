@@ -439,7 +439,7 @@ def test_a_server_that_a_test_has_killed_is_replaced(tmp_path: Path) -> None:
 def test_the_contract_and_the_profile_are_the_users_choice(tmp_path: Path, scope: str) -> None:
     override = f"""
         import msgspec, pytest
-        from smith_sdk.declared import Profile
+        from smith_sdk.contract import Profile
         from smith_sdk.topology import CONTRACT
 
         @pytest.fixture(scope={scope!r})

@@ -162,7 +162,7 @@ def _generated(path: Path, package: str, out: Path | None) -> Iterator[Check]:
         yield Check(name="generated package", status="fail", says=f"{where} is not there", fix=fix)
         return
     again = f"smith-codegen {path} {out}"
-    made, has = _constant(out / "topology.py", "abi"), _constant(_sdk() / "contract.py", "RUNTIME_ABI")
+    made, has = _constant(out / "topology.py", "abi"), _constant(_sdk() / "contract" / "registry.py", "RUNTIME_ABI")
     if made is not None and made != has:
         says = f"{out} was generated for runtime ABI {made}, the smith-sdk that is installed has {has}"
         yield Check(name="runtime ABI", status="fail", says=says, fix=f"{again}, with the smith-codegen of this version")

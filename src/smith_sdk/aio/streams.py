@@ -19,7 +19,7 @@ from .._core.topology.config_keys import Json, merged
 from .._core.topology.plan import Caution, Change, Difference, Plan, differences, unchanged
 from .._core.topology.planner import consumer_or_none, make_plan, stream_or_none
 from .._core.topology.purge_count import count_purged
-from ..declared import StreamSpec
+from ..contract import StreamSpec
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
 from ..options import whole
 from .consumer import ConsumerInfo, consumer_info

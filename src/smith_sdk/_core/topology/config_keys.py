@@ -13,8 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ...contract import ConsumerSpec
-from ...declared import StreamSpec
+from ...contract import ConsumerSpec, StreamSpec
 
 NANOS: Final = 1_000_000_000
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from ...contract import Contract, covers
-from ...declared import StreamSpec
+from ...contract import Contract, StreamSpec, covers
 from ...errors import ConsumerNotFound, StreamNotFound, TopologyRefused
 from ..jetstream.api import Admin, release
 from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters

@@ -6,9 +6,11 @@ JSON has it.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import msgspec
+
+from .subjects import M_co, S_co
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,38 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     mirror: Origin | None = None
     sources: tuple[Origin, ...] = ()
     consumer_limits: ConsumerLimits | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=True):
+    """A durable pull consumer as declared. Durations are seconds; None leaves the key to the server.
+
+    `max_attempts` (-1: without end) is the worker's, not the server's. `max_batch`, `max_bytes` and `max_expires` bound one pull.
+    """
+
+    name: str
+    stream: str
+    filters: tuple[str, ...]
+    ack_wait: float
+    max_attempts: int
+    max_ack_pending: int
+    prefetch: int
+    description: str = ""
+    deliver_policy: Literal["all", "last", "new", "last_per_subject", "by_start_sequence", "by_start_time"] = "all"
+    opt_start_seq: int | None = None
+    opt_start_time: str | None = None
+    max_waiting: int | None = None
+    max_batch: int | None = None
+    max_bytes: int | None = None
+    max_expires: float | None = None
+    inactive_threshold: float | None = None
+    replicas: int | None = None
+    mem_storage: bool | None = None
+    sample_freq: str | None = None
+    priority_policy: Literal["overflow", "pinned_client", "prioritized"] | None = None
+    priority_groups: tuple[str, ...] = ()
+    priority_timeout: float | None = None
+    pause_until: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 

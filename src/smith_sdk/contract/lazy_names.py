@@ -1,0 +1,27 @@
+"""Names of a package that are imported when they are first used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a module whose `names` stand elsewhere: ".module" or ".module:attribute", relative to `package`.
+
+    Each name is looked up once and then kept in the module.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = names[name].partition(":")
+        found: Any = import_module(module, package)
+        for part in attribute.split(".") if attribute else ():
+            found = getattr(found, part)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return get, lambda: sorted(names)

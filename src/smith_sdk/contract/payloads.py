@@ -1,0 +1,45 @@
+"""The base class of generated payloads, and the values that a new payload is given."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import msgspec
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every generated payload. `ID_FIELD` names the field that identifies one for deduplication, None where none does."""
+
+    ID_FIELD: ClassVar[str | None] = None
+
+
+# ---- values that a new payload is given
+
+
+def new_uuid7() -> str:
+    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits; ids made later sort later."""
+    return _uuid(7, time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)))
+
+
+def new_uuid4() -> str:
+    """A new random UUID."""
+    return _uuid(4, int.from_bytes(os.urandom(16)))
+
+
+def _uuid(version: int, bits: int) -> str:
+    """128 bits with the version and variant of RFC 9562, written as it says; `uuid.UUID` takes three times as long."""
+    text = f"{bits & ~(0xF << 76 | 0x3 << 62) | version << 76 | 0x2 << 62:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def now_ns() -> int:
+    """Nanoseconds since 1970 (UTC)."""
+    return time.time_ns()
+
+
+def now_rfc3339() -> str:
+    """The time as RFC 3339 with microseconds, in UTC: `2025-01-31T12:00:00.000000Z`."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,200 @@
+"""Tokens, subjects, filters and envelopes.
+
+How wrong code is refused: a subject is an *invariant* `Subject[MessageT]`, so
+`publish(subject: StreamSubject[M], payload: M)` has one solution for M or none. A `Filter` is
+covariant and not a `Subject`: it can be subscribed to, never published to. A token that selects
+the payload is an invariant `Cap[MessageT]`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, Self
+
+import msgspec
+from typing_extensions import TypeVar
+
+from ..errors import InvalidToken, PayloadMismatch
+
+MessageT = TypeVar("MessageT")
+M_co = TypeVar("M_co", covariant=True, default=Any)
+S_co = TypeVar("S_co", covariant=True, bound="AnySubject", default="AnySubject")
+OtherMessageT = TypeVar("OtherMessageT")
+OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
+
+
+# ---- tokens
+
+# The white space above U+0020 is spelled out: `\s` inside the class would cost twice as much on a token as long as a UUID.
+_white_space = "\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_no_utf8 = "\ud800-\udfff"
+_legal_token: Final = re.compile(f"[^.*>\x00-\x20\x7f{_white_space}{_no_utf8}]{{1,256}}").fullmatch
+
+
+def is_token(value: object) -> bool:
+    """Whether NATS can carry `value` as one token: 1 to 256 characters, none of them '.', '*', '>', white space or a control."""
+    return isinstance(value, str) and _legal_token(value) is not None
+
+
+def is_int_token(value: object, least: int | None, most: int | None) -> bool:
+    """Whether `value` is an int (and no bool) within the bounds, so that its decimal form can be a token."""
+    return type(value) is int and (least is None or value >= least) and (most is None or value <= most)
+
+
+def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") -> int:
+    """The int that a wire token stands for; raises `InvalidToken` unless it is written as `format_spec` ("d", "02x") writes it."""
+    try:
+        value = int(text, 16 if format_spec.endswith("x") else 10)
+    except ValueError:
+        value = None
+    if value is None or format(value, format_spec) != text:
+        refuse_token(pattern, token, text, "a whole number" if format_spec == "d" else f"a whole number, written {format_spec}")
+    return value
+
+
+def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> NoReturn:
+    """Raise the `InvalidToken` that says what is wrong with `value` for `{token}` of `pattern`."""
+    if allowed:
+        why = f"allowed: {allowed}"
+    elif not isinstance(value, str):
+        why = f"a token is a str, not {type(value).__name__}"
+    elif not value:
+        why = "a token cannot be empty"
+    else:
+        why = "a token is 1 to 256 characters without '.', '*', '>', white space and control characters"
+    raise InvalidToken(f"{{{token}}} of subject {pattern} cannot be {value!r}: {why}", pattern=pattern, token=token, value=value)
+
+
+def refuse_message(pattern: str, expected: str, message: object) -> NoReturn:
+    """Raise the `PayloadMismatch` that says that no token of `pattern` can be read from `message`, which is no `expected`."""
+    raise PayloadMismatch(f"subject {pattern} carries {expected}, not {type(message).__name__}", subject=pattern)
+
+
+class Cap(str, Generic[MessageT]):
+    """A token value that selects the payload, such as `capability.fs_read_v1`. Invariant, made by generated code only."""
+
+    __slots__ = ()
+
+
+# ---- subjects and filters
+
+
+class AnySubject(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all subjects, not generic. `NAME` is the name in the spec, `PATTERN` its pattern, `STREAM` the stream that keeps it."""
+
+    NAME: ClassVar[str]
+    PATTERN: ClassVar[str]
+    STREAM: ClassVar[str | None]
+    ORIGIN: ClassVar[str]
+    """"module:name" of the generated contract that this class belongs to."""
+
+    @property
+    def message_type(self) -> Any:
+        """The class of the payload that this very subject carries (`bytes` where it carries raw bytes)."""
+        raise NotImplementedError(f"{type(self).__name__} is no generated subject")
+
+    @classmethod
+    def from_tokens(cls, tokens: list[str]) -> Self:
+        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        raise NotImplementedError(f"{cls.__name__} is no generated subject")
+
+
+class Subscribable(Generic[M_co, S_co]):
+    """Whatever can be subscribed to: a subject, or a filter."""
+
+    __slots__ = ()
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """NATS subjects to subscribe to, wildcards included; none covers another."""
+        return (str(self),)
+
+
+class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
+    """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload.
+
+    The `__init__` that checkers see, here and below, refuses subjects that nobody generated; a generated class has its own.
+    """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+
+class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
+    """A subject that a stream keeps: `publish` takes it."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+    def envelope(self, payload: MessageT) -> Envelope:
+        """This subject and its payload as one typed pair, for `publish_many`."""
+        make: Any = Envelope
+        envelope: Envelope = make(self, payload)
+        return envelope
+
+
+class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
+    """A subject that no stream keeps: `emit` takes it, and whoever does not listen at that moment misses it."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A subject and the payload that goes there; made by `subject.envelope(payload)`, where the pair is type-checked."""
+
+    subject: AnySubject
+    payload: Any
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_subject_envelope_can_make_one: Never) -> None: ...
+
+
+class Filter(Subscribable[M_co, S_co]):
+    """One or more subjects with wildcards. Covariant, and no `Subject`: it cannot be published to. Filters join with `|`."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, *patterns: str) -> None:
+        kept: list[str] = []
+        for pattern in dict.fromkeys(patterns):
+            if not any(covers(other, pattern) for other in kept):
+                kept = [other for other in kept if not covers(pattern, other)]
+                kept.append(pattern)
+        self._patterns = tuple(kept)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return self._patterns
+
+    def __or__(self, other: Filter[OtherMessageT, OtherSubjectT]) -> Filter[M_co | OtherMessageT, S_co | OtherSubjectT]:
+        return Filter(*self._patterns, *other.patterns)
+
+    def __str__(self) -> str:
+        return " | ".join(self._patterns)
+
+    def __repr__(self) -> str:
+        return f"Filter({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Filter) and set(self._patterns) == set(other._patterns)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._patterns))
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Whether every subject that `other` matches is matched by `pattern` too; `other` may be a subject without wildcards."""
+    mine, theirs = pattern.split("."), other.split(".")
+    for index, token in enumerate(mine):
+        if token == ">":
+            return len(theirs) > index
+        if index >= len(theirs) or theirs[index] == ">":
+            return False
+        if token != "*" and token != theirs[index]:
+            return False
+    return len(mine) == len(theirs)
