@@ -102,4 +102,4 @@ def state(bus: Any) -> str:
 
 async def request(bus: AsyncSmithBus) -> None:
     """A round trip through the server."""
-    await bus._session.replies.barrier(timeout=5)
+    await bus._session.requests.barrier(timeout=5)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from smith_sdk import AsyncSmithBus, consumers
-from smith_sdk._core.jetstream.api import Admin
+from smith_sdk._core.jetstream.api import JetStreamApi
 from smith_sdk._core.topology.config_keys import NANOS, consumer_json, stream_json
 from smith_sdk.aio import Plan
 from smith_sdk.contract import ConsumerLimits, Contract, Origin, Placement, Profile, Republish, StreamSpec, SubjectTransform
@@ -34,9 +34,9 @@ def contract(*streams: StreamSpec, readers: tuple[Any, ...] = (), profile: Profi
 
 
 @asynccontextmanager
-async def bus_of(url: str | list[str], declared: Contract) -> AsyncIterator[tuple[AsyncSmithBus, Admin]]:
+async def bus_of(url: str | list[str], declared: Contract) -> AsyncIterator[tuple[AsyncSmithBus, JetStreamApi]]:
     async with AsyncSmithBus(url, contract=declared) as bus:
-        yield bus, bus._session.admin
+        yield bus, bus._session.api
 
 
 def differences(plan: Plan) -> dict[str, tuple[Any, Any]]:
@@ -177,7 +177,7 @@ def without_none(config: Json) -> Json:
 
 
 async def plant(
-    admin: Admin, spec: StreamSpec, otherwise: Json, reader: Any = None, reader_otherwise: Json | None = None
+    admin: JetStreamApi, spec: StreamSpec, otherwise: Json, reader: Any = None, reader_otherwise: Json | None = None
 ) -> None:
     """What is declared, but for something."""
     await admin.stream_create(without_none({**stream_json(spec), **otherwise}))

@@ -19,7 +19,7 @@ Duration = float | timedelta
 DEFAULT_URL: Final = "nats://127.0.0.1:4222"
 
 
-def seconds(name: str, value: Duration, *, zero: bool = False) -> float:
+def to_seconds(name: str, value: Duration, *, zero: bool = False) -> float:
     """`value` in seconds; raises `OptionsError` naming `name` unless it is finite and positive (or zero, where that is allowed)."""
     if isinstance(value, timedelta):
         number = value.total_seconds()
@@ -32,7 +32,7 @@ def seconds(name: str, value: Duration, *, zero: bool = False) -> float:
     return number
 
 
-def whole(name: str, value: int, *, least: int = 1) -> int:
+def positive_int(name: str, value: int, *, least: int = 1) -> int:
     """`value` itself; raises `OptionsError` naming `name` unless it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise OptionsError(f"{name}={value!r}: a whole number of {least} or more is needed")
@@ -53,7 +53,7 @@ class Backoff:
     jitter: float = 1.0
 
     def __post_init__(self) -> None:
-        initial, most = seconds("Backoff.initial", self.initial), seconds("Backoff.max", self.max)
+        initial, most = to_seconds("Backoff.initial", self.initial), to_seconds("Backoff.max", self.max)
         if most < initial:
             raise OptionsError(f"Backoff.max={self.max!r} is below Backoff.initial={self.initial!r}")
         if not 1 <= self.multiplier < float("inf"):
@@ -87,7 +87,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.max_attempts != -1:
-            whole("RetryPolicy.max_attempts", self.max_attempts)
+            positive_int("RetryPolicy.max_attempts", self.max_attempts)
         if not isinstance(self.backoff, Backoff):
             raise OptionsError(f"RetryPolicy.backoff={self.backoff!r}: a Backoff is needed, such as Backoff(initial=0.5, max=60)")
         for name in ("retry_on", "reject_on"):

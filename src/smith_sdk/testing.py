@@ -151,7 +151,7 @@ async def _delete_streams(session: Session) -> None:
     """What this test stored has no reader any more; and the room that streams reserve is the server's, for all accounts."""
     import asyncio
 
-    admin = session.admin
+    admin = session.api
     streams = await admin.streams(">")
     await asyncio.gather(*(admin.stream_delete(one["config"]["name"]) for one in streams))
 
@@ -317,7 +317,7 @@ async def _end_delays(session: Session, retries: list[Retry]) -> None:
             task.add_done_callback(sending.discard)
 
     await session.connection.subscribe("$JS.ACK.>", take)
-    await session.replies.barrier(timeout=_ANSWER)
+    await session.requests.barrier(timeout=_ANSWER)
 
 
 # ---- running a worker
@@ -350,7 +350,7 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
     verdicts = _Verdicts(_due.setdefault(session, {}).setdefault(f"{spec.stream}.{spec.name}", {}))
     listening = await session.connection.subscribe(f"$JS.ACK.{spec.stream}.{spec.name}.>", verdicts.take)
     try:
-        await session.replies.barrier(timeout=_ANSWER)
+        await session.requests.barrier(timeout=_ANSWER)
         with _logged("smith_sdk.worker") as errors:
             running = asyncio.ensure_future(worker.run())
             try:
@@ -366,7 +366,7 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
                 ended, _ = await asyncio.wait({running}, timeout=_GRACE)
                 if ended and not running.cancelled():
                     running.exception()  # what it says was raised here already, or by who asked the server
-        await session.replies.barrier(timeout=_ANSWER)  # the last verdicts have come
+        await session.requests.barrier(timeout=_ANSWER)  # the last verdicts have come
     finally:
         await listening.unsubscribe()
     return WorkerReport(
@@ -383,7 +383,7 @@ async def _idle(worker: AsyncWorker[Any, Any], running: asyncio.Task[None], verd
     """Wait until the worker has nothing to do before `deadline`, or has ended by itself."""
     import asyncio
 
-    admin, spec = worker._bus._session.admin, worker.spec
+    admin, spec = worker._bus._session.api, worker.spec
     while not running.done():
         info = await admin.consumer_info(spec.stream, spec.name)
         held = info["num_ack_pending"] - verdicts.waiting(deadline)
@@ -397,7 +397,7 @@ async def _not_done(worker: AsyncWorker[Any, Any], verdicts: _Verdicts, timeout:
     from .errors import DeadlineExceeded
 
     spec = worker.spec
-    info = await worker._bus._session.admin.consumer_info(spec.stream, spec.name)
+    info = await worker._bus._session.api.consumer_info(spec.stream, spec.name)
     return DeadlineExceeded(
         f"the worker of {spec.name} is not done after {timeout:g} s: {info['num_pending']} messages of stream {spec.stream} are not "
         f"delivered, {info['num_ack_pending']} are and have no verdict; {verdicts}. Does a handler hang, ask for RetryLater each time, or "
@@ -494,14 +494,14 @@ async def _published(session: Session, what: Subscribable[M, S]) -> list[Stored[
         session.contract.require(what)
     found: list[Stored[M, S]] = []
     for pattern in what.patterns:
-        streams = [one["config"]["name"] for one in await session.admin.streams(pattern)]
+        streams = [one["config"]["name"] for one in await session.api.streams(pattern)]
         if not streams:
             raise OptionsError(f"no stream keeps {pattern}: subscribe to it before it is sent, and read it there")
         for stream in streams:
             seq = 1
             with contextlib.suppress(MessageNotFound):
                 while True:
-                    message = await session.admin.next_message(stream, seq, pattern)
+                    message = await session.api.next_message(stream, seq, pattern)
                     found.append(Stored(session.contract, stream, message))
                     seq = message.seq + 1
     return sorted(found, key=lambda one: (one._found.time, one.seq))

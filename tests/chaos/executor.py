@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from smith_sdk import AsyncSmithBus, Backoff, RetryPolicy, SmithBus, Worker, result_of, sync
-from smith_sdk._core.execution.isolation import TURNS
+from smith_sdk._core.execution.isolation import ISOLATION
 from smith_sdk.contract import Contract
 
 from .ledger import Ledger, Page
@@ -98,7 +98,7 @@ class Death:
 
         def received(reader: asyncio.StreamReader, data: bytes) -> None:
             if b" $JS.ACK." in data:
-                self.at("received", spared=TURNS._alone)
+                self.at("received", spared=ISOLATION._alone)
             feed_data(reader, data)
 
         def written(writer: asyncio.StreamWriter, data: Any) -> None:
@@ -113,7 +113,7 @@ class Death:
 
         Who was alone until its last run ended badly is not spared on its way to the dead letters: it has nothing left to lose.
         """
-        alone = TURNS._alone
+        alone = ISOLATION._alone
         self._tried.update(_TRIAL.findall(data))
         for step, pattern in _ON_THE_WIRE.items():
             for match in pattern.finditer(data):

@@ -236,7 +236,7 @@ class Load:
             kind, face = reader.split("-")
             stream = _STREAMS[kind]
             spec = raw_reader(face) if kind == "raw" else results_reader(face)
-            floor = bus._portal.call(bus._aio._session.admin.consumer_info, stream, spec.name)["ack_floor"]["stream_seq"]
+            floor = bus._portal.call(bus._aio._session.api.consumer_info, stream, spec.name)["ack_floor"]["stream_seq"]
             for key in keys[:SHOWN]:
                 seq = count.confirmed_at[key]
                 acked = "acked" if seq <= floor else f"not acked (all up to {floor} are)"
@@ -255,7 +255,7 @@ class Load:
     def _stored(self, bus: SmithBus, stream: str, seq: int, key: str) -> str:
         request = f'{{"seq": {seq}}}'.encode()
         reply = bus._portal.call(
-            lambda: bus._aio._session.replies.request(f"$JS.API.STREAM.MSG.GET.{stream}", request, timeout=5.0)
+            lambda: bus._aio._session.requests.request(f"$JS.API.STREAM.MSG.GET.{stream}", request, timeout=5.0)
         )
         return f"the stream says {reply.data[:200].decode(errors='replace')}"
 

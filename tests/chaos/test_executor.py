@@ -144,7 +144,7 @@ class Scenario:
 
     async def is_settled(self, bus: AsyncSmithBus, count: int) -> bool:
         """Nothing pending, nothing unanswered, nothing stored that nobody will get."""
-        info = await bus._session.admin.consumer_info(EXECUTOR.stream, EXECUTOR.name)
+        info = await bus._session.api.consumer_info(EXECUTOR.stream, EXECUTOR.name)
         stored = (await bus.streams.get(EXECUTOR.stream)).messages
         return (
             info["num_pending"] == info["num_ack_pending"] == 0

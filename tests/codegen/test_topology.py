@@ -98,7 +98,7 @@ async def test_a_real_server_takes_all_of_it_and_nothing_differs_afterwards(
         assert {step.kind for step in plan.changes} == {"create"}
         await bus.streams.apply(plan)
         assert str(await bus.streams.plan("dev")) == "nothing to do"
-        consumer = await bus._session.admin.consumer_info("ORDERS", "buyer")
+        consumer = await bus._session.api.consumer_info("ORDERS", "buyer")
         assert consumer["paused"]
 
 

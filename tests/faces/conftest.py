@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from faces.children import Child
+from faces.children import WorkerProcess
 from support import is_alive
 
 from smith_sdk import SmithBus
@@ -37,13 +37,13 @@ def deaf() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., Child]]:
+def run(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
     """`run(body, *arguments)` starts a child, which does not outlive the test."""
     with ExitStack() as children:
 
-        def start(body: str, *arguments: object) -> Child:
+        def start(body: str, *arguments: object) -> WorkerProcess:
             folder = tmp_path / f"child-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            return children.enter_context(Child(folder, body, *arguments))
+            return children.enter_context(WorkerProcess(folder, body, *arguments))
 
         yield start

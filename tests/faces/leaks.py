@@ -16,7 +16,7 @@ from support import eventually
 
 
 def open_now() -> Counter[str]:
-    """Threads, file descriptors (sockets, selectors, files), and futures and tasks that are not done."""
+    """ThreadPool, file descriptors (sockets, selectors, files), and futures and tasks that are not done."""
     found: Counter[str] = Counter()
     for thread in threading.enumerate():
         found[f"thread {re.sub('[0-9]+', '#', thread.name)}"] += 1
@@ -57,7 +57,7 @@ def of_bus(bus: Any) -> Counter[str]:
             "subscriptions": len(session.connection._subscriptions),
             "nats-py subscriptions": len(link._subs) if (link := session.connection._link) is not None else 0,
             "publishes": len(session.window),
-            "replies awaited": len(session.replies._waiting),
+            "replies awaited": len(session.requests._waiting),
             "parts to stop": len(session._open_parts) + len(session._stopping),
             "listeners": len(session.connection._listeners),
         }

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faces.children import Child
+from faces.children import WorkerProcess
 from support import eventually, is_alive
 
 from smith_sdk import SmithBus
 from smith_sdk.embedded import EmbeddedServer
 
-Run = Callable[..., Child]
+Run = Callable[..., WorkerProcess]
 
 
 def stored(url: str) -> int:

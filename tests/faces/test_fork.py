@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from faces.children import Child
+from faces.children import WorkerProcess
 
-Run = Callable[..., Child]
+Run = Callable[..., WorkerProcess]
 
 
 def test_a_forked_child_is_told_at_once_and_the_parent_goes_on(url: str, run: Run) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from buses import read_intent
-from faces.children import Child
+from faces.children import WorkerProcess
 from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
 
-Run = Callable[..., Child]
+Run = Callable[..., WorkerProcess]
 
 PROMPT = 3.0
 

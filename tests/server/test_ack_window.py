@@ -290,7 +290,7 @@ async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_ser
             sub = await other._session.connection.subscribe(
                 "smith.intents.raw.>", lambda one: copies.update([one.headers[MSG_ID]])
             )
-            await other._session.replies.barrier(timeout=5)
+            await other._session.requests.barrier(timeout=5)
             proxy.cut()
             await eventually_async(lambda: bus.state == "reconnecting")
             intents = [read_intent("x" * 500_000) for _ in range(24)]
@@ -299,7 +299,7 @@ async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_ser
             proxy.restore()
             acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
             assert len({ack.seq for ack in acks}) == 24
-            await other._session.replies.barrier(timeout=5)
+            await other._session.requests.barrier(timeout=5)
             assert sorted(copies.values()) == [1] * 24
             await sub.unsubscribe()
 

@@ -32,7 +32,7 @@ async def admitting(bus: AsyncSmithBus, policy: Any, *, repeated: int = 0) -> As
     finally:
         await admission.stop()
         await running
-    info = await bus._session.admin.consumer_info("SDLC_RAW", consumers.admission.name)
+    info = await bus._session.api.consumer_info("SDLC_RAW", consumers.admission.name)
     assert info["delivered"]["consumer_seq"] == (await counts(bus))["SDLC_RAW"] + repeated
 
 
@@ -194,7 +194,7 @@ async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, c
 async def test_an_admission_that_has_ended_waits_for_room_no_more() -> None:
     """Of the two that a decision publishes one may fail for good, while the other waits: for what comes again there is another."""
     async with AsyncSmithBus.embedded() as bus:
-        admin = bus._session.admin
+        admin = bus._session.api
         await admin.stream_update((await admin.stream_info("AUDIT_SECURITY"))["config"] | {"max_bytes": 200, "discard": "new"})
         await admin.stream_delete("ATOMS_VETTED")
         before = asyncio.all_tasks()

@@ -274,7 +274,7 @@ def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp
     put(bus, "a")
     run = start(source, name="workers")
     eventually(lambda: run.said("start"), LONG)
-    bus._portal.call(bus._aio._session.admin.consumer_delete, "ATOMS_VETTED", "executor-git-clone")
+    bus._portal.call(bus._aio._session.api.consumer_delete, "ATOMS_VETTED", "executor-git-clone")
     let_go(tmp_path)
     assert run.status() == 1
     assert run.err[-1].startswith("smith: consumer executor-git-clone of stream ATOMS_VETTED was deleted")

@@ -229,7 +229,7 @@ async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> No
         connection = bus._session.connection
         others = [await connection.subscribe(connection.new_inbox(), elsewhere.append) for _ in range(3)]
         events = await connection.subscribe("smith.events.>", lambda message: seen.append(message.subject))
-        await bus._session.replies.barrier(timeout=5)
+        await bus._session.requests.barrier(timeout=5)
         link = connection._link
         assert link is not None
         _, writer = await asyncio.open_connection(*nats_url.removeprefix("nats://").split(":"))
@@ -352,7 +352,7 @@ async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) 
 
         async def both_known() -> bool:
             async with AsyncSmithBus(nodes[0].url) as bus:
-                return len(bus._connection._rota.round()) == 2
+                return len(bus._connection._servers.round()) == 2
 
         await eventually_async(both_known, 20, interval=0.1)
         async with AsyncSmithBus(nodes[0].url) as bus:
@@ -374,7 +374,7 @@ async def test_nodes_that_join_the_cluster_later_are_found(make_server: Any, por
         async with AsyncSmithBus(first.url) as bus:
             link = bus._connection._link
             assert link is not None
-            assert len(bus._connection._rota.round()) == 1
+            assert len(bus._connection._servers.round()) == 1
             later = make_server(config=config[1], jetstream=False)
             await eventually_async(lambda: len(link.cluster) == 2, 20)
             if how == "lame":

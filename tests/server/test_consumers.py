@@ -62,7 +62,7 @@ async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) 
     async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
         await put(bus, 1)
         (message,) = await bus.consumer(admission).fetch(1)
-        await other._session.admin.consumer_delete(admission.stream, admission.name)
+        await other._session.api.consumer_delete(admission.stream, admission.name)
         with pytest.raises(DeadlineExceeded, match=r"\$JS\.ACK.* within 0.5 s") as caught:
             await message.ack_sync(timeout=0.5)
         assert caught.value.timeout == 0.5
@@ -74,7 +74,7 @@ async def test_an_ack_is_sent_again_until_it_is_confirmed() -> None:
         consumer = bus.consumer(admission)
         await put(bus, 1)
         (message,) = await consumer.fetch(1)
-        await bus._session.admin.consumer_delete(admission.stream, admission.name)
+        await bus._session.api.consumer_delete(admission.stream, admission.name)
         acking = asyncio.ensure_future(message.ack_sync(timeout=10))
         done, _ = await asyncio.wait([acking], timeout=0.3)
         assert not done
@@ -256,7 +256,7 @@ async def test_a_reset_that_cannot_be(face: Face) -> None:
             await bus.consumer(new).reset(1)
         assert (refused.value.err_code, refused.value.stream, refused.value.consumer) == (10204, "ATOMS_RESULTS", "new")
         async with AsyncSmithBus(bus.url) as other:
-            await other._session.admin.consumer_delete("ATOMS_RESULTS", "gone")
+            await other._session.api.consumer_delete("ATOMS_RESULTS", "gone")
         for call in ("reset", "resume"):
             with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
                 await getattr(bus.consumer(gone), call)()

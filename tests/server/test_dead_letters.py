@@ -208,7 +208,7 @@ async def test_what_can_never_be_is_refused() -> None:
                 await call
         with pytest.raises(MessageNotFound):
             await letters.get("S.c.1")
-        await bus._session.admin.stream_delete("SMITH_DLQ")
+        await bus._session.api.stream_delete("SMITH_DLQ")
         for call in (letters.list(), letters.count(), letters.get("S.c.1")):
             with pytest.raises(StreamNotFound):
                 await call
@@ -230,7 +230,7 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
     async with AsyncSmithBus(server.url, contract=contract()) as bus:
         await bus.streams.apply(profile="dev")
         await bury_many(bus, 3000)
-        admin, bounced = bus._session.admin, 0
+        admin, bounced = bus._session.api, 0
         really = admin.call
 
         async def call(verb: str, *args: Any, **options: Any) -> dict[str, Any]:
@@ -258,6 +258,6 @@ async def test_reading_leaves_no_consumer_behind() -> None:
         await bus.dead_letters.count(error_type="KeyError")
 
         async def none_left() -> bool:
-            return not await bus._session.admin.consumers("SMITH_DLQ")
+            return not await bus._session.api.consumers("SMITH_DLQ")
 
         await eventually_async(none_left)

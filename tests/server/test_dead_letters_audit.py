@@ -40,7 +40,7 @@ async def unanswered(bus: AsyncSmithBus) -> int:
 
 async def give_up(bus: AsyncSmithBus) -> None:
     """Have the server give up what is there: somebody changed the consumer by hand."""
-    admin = bus._session.admin
+    admin = bus._session.api
     config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
     await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 1, "ack_wait": 100_000_000}, "update")
     assert await bus.consumer(READER).fetch(1, timeout=1)
@@ -107,7 +107,7 @@ async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatc
     async with AsyncSmithBus.embedded(contract=retained("limits")) as bus:
         await put(bus)
         await give_up(bus)
-        await bus._session.admin.consumer_delete(READER.stream, NAME)
+        await bus._session.api.consumer_delete(READER.stream, NAME)
         with pytest.raises(DeadlineExceeded, match=r"\$JS\.ACK.* within 0.5 s"):
             await bus.dead_letters.audit(repair=True)
         assert await bus.dead_letters.count() == 1
@@ -179,8 +179,8 @@ async def test_messages_that_nobody_asks_for_are_told_of() -> None:
 async def test_an_audit_goes_without_what_is_not_on_the_server() -> None:
     async with AsyncSmithBus.embedded(contract=contract()) as bus:
         await bury(bus, original(1))
-        await bus._session.admin.consumer_delete("ATOMS_VETTED", NAME)
-        await bus._session.admin.stream_delete("SDLC_RAW")
+        await bus._session.api.consumer_delete("ATOMS_VETTED", NAME)
+        await bus._session.api.stream_delete("SDLC_RAW")
         assert await bus.dead_letters.audit(repair=True) == ()
 
 

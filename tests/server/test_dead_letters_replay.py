@@ -47,7 +47,7 @@ class Step:
         self._letter = letter
 
     async def _ref(self) -> Ref:
-        return Ref.of(await self._bus._session.admin.message("SMITH_DLQ", self._letter.position))
+        return Ref.of(await self._bus._session.api.message("SMITH_DLQ", self._letter.position))
 
     async def claim(self) -> None:
         ref = await self._ref()
@@ -321,7 +321,7 @@ async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch:
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
         await forgotten(bus, 0.5)
-        await bus._session.admin.call(f"STREAM.PURGE.{STREAM}")
+        await bus._session.api.call(f"STREAM.PURGE.{STREAM}")
         for _ in range(2):
             report = await bus.dead_letters.replay(**NOW)
             assert (report.replayed, report.finished, report.in_doubt) == (0, 0, (letter.id,))
@@ -345,7 +345,7 @@ async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(
 
 async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost() -> None:
     async with with_letters(3) as bus:
-        await bus._session.admin.stream_delete(STREAM)
+        await bus._session.api.stream_delete(STREAM)
         for dry_run in (True, False):
             with pytest.raises(StreamNotFound, match=STREAM):
                 await bus.dead_letters.replay(**NOW, dry_run=dry_run)
@@ -360,7 +360,7 @@ async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room() 
             await bus.dead_letters.replay(**NOW)
         assert await bus.dead_letters.count() == 6
         first = await replayed(bus)
-        await bus._session.admin.call(f"STREAM.PURGE.{STREAM}")
+        await bus._session.api.call(f"STREAM.PURGE.{STREAM}")
         with pytest.raises(QueueFull):
             await bus.dead_letters.replay(**NOW)
         second = await replayed(bus)

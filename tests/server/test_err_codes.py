@@ -10,7 +10,7 @@ import pytest
 from buses import read_intent
 
 from smith_sdk import AsyncSmithBus, subjects
-from smith_sdk._core.jetstream.api import Admin
+from smith_sdk._core.jetstream.api import JetStreamApi
 from smith_sdk._core.jetstream.session import Session
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
@@ -53,22 +53,22 @@ async def session_of(server: EmbeddedServer, user: str = "") -> AsyncIterator[Se
         yield bus._session
 
 
-def reader(name: str = "c", stream: str = "S", action: str = "create", **config: Any) -> Callable[[Admin], Any]:
+def reader(name: str = "c", stream: str = "S", action: str = "create", **config: Any) -> Callable[[JetStreamApi], Any]:
     return lambda admin: admin.consumer_write(stream, {"durable_name": name, "ack_policy": "explicit", **config}, action)
 
 
-def creating(name: str = "S", **config: Any) -> Callable[[Admin], Any]:
+def creating(name: str = "S", **config: Any) -> Callable[[JetStreamApi], Any]:
     return lambda admin: admin.stream_create({"name": name, "subjects": [f"{name.lower()}.>"], **config})
 
 
-def updating(**config: Any) -> Callable[[Admin], Any]:
+def updating(**config: Any) -> Callable[[JetStreamApi], Any]:
     return lambda admin: admin.stream_update({"name": "S", "subjects": ["s.>"], **config})
 
 
 S: Final = creating()
 QUEUE: Final = creating(retention="workqueue")
 
-REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[Admin], Any]], str]]] = {
+REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[JetStreamApi], Any]], str]]] = {
     10058: (AlreadyExists, [S, creating(max_msgs=5)], "smith streams plan"),
     10148: (AlreadyExists, [S, reader(), reader(ack_wait=10**9)], "smith streams plan"),
     10065: (SubjectOverlap, [S, creating("T", subjects=["s.x"])], "narrow"),
@@ -109,9 +109,9 @@ async def test_what_the_server_refuses(err_code: int, make_server: Make) -> None
     kind, (*before, last), advice = REFUSED[err_code]
     async with session_of(make_server()) as session:
         for call in before:
-            await call(session.admin)
+            await call(session.api)
         with pytest.raises(JetStreamError) as refused:
-            await last(session.admin)
+            await last(session.api)
     error = refused.value
     assert type(error) is kind
     assert error.err_code == err_code
@@ -123,7 +123,7 @@ async def test_what_the_server_refuses(err_code: int, make_server: Make) -> None
 async def test_a_config_that_contradicts_itself_is_no_change_that_was_refused(make_server: Make) -> None:
     async with session_of(make_server()) as session:
         with pytest.raises(TopologyRefused, match="mend the declaration") as refused:
-            await creating(max_age=10**9, duplicate_window=10**10)(session.admin)
+            await creating(max_age=10**9, duplicate_window=10**10)(session.api)
         assert (type(refused.value), refused.value.err_code) == (TopologyRefused, 10052)
 
 
@@ -135,21 +135,21 @@ async def test_what_an_account_has_no_room_for(make_server: Make) -> None:
             (10047, creating(max_bytes=2**30), "or the account"),
         ):
             with pytest.raises(NotEnoughRoom, match=advice) as refused:
-                await call(session.admin)
+                await call(session.api)
             assert refused.value.err_code == err_code
-        await creating(max_bytes=2**15)(session.admin)
+        await creating(max_bytes=2**15)(session.api)
         with pytest.raises(NotEnoughRoom, match="greatest number of streams") as refused:
-            await creating("T", max_bytes=2**15)(session.admin)
+            await creating("T", max_bytes=2**15)(session.api)
         assert refused.value.err_code == 10027
-        await reader()(session.admin)
+        await reader()(session.api)
         with pytest.raises(NotEnoughRoom, match="greatest number of consumers") as refused:
-            await reader("d")(session.admin)
+            await reader("d")(session.api)
         assert refused.value.err_code == 10026
 
 
 async def test_an_account_that_is_full_refuses_to_store(make_server: Make) -> None:
     async with session_of(make_server(config=SMALL), "full") as session:
-        await S(session.admin)
+        await S(session.api)
         codes = []
         for number in range(10):
             try:
@@ -173,11 +173,11 @@ async def test_a_plan_warns_of_more_storage_than_the_account_has(make_server: Ma
 async def test_jetstream_is_off_for_the_account_or_the_server(make_server: Make) -> None:
     async with session_of(make_server(config=SMALL), "none") as session:
         with pytest.raises(JetStreamDisabled, match="enable it for the account") as refused:
-            await session.admin.account()
+            await session.api.account()
         assert refused.value.err_code == 10039
     async with session_of(make_server(jetstream=False)) as session:
         with pytest.raises(JetStreamDisabled, match="-js"):
-            await session.admin.account()
+            await session.api.account()
 
 
 @pytest.mark.parametrize(
@@ -197,18 +197,18 @@ async def test_what_a_stream_refuses_to_store(
     err_code: int, kind: type[JetStreamError], config: Json, headers: dict[str, str], make_server: Make
 ) -> None:
     async with session_of(make_server()) as session:
-        await creating(**config)(session.admin)
+        await creating(**config)(session.api)
         await session.publish("s.a", b"x" * 5, stream="S", msg_id="1", timeout=5)
         with pytest.raises(JetStreamError) as refused:
             await session.publish("s.a", b"x" * 150, stream="S", msg_id="2", headers=headers, timeout=5)
         assert type(refused.value) is kind
         assert (refused.value.err_code, refused.value.subject) == (err_code, "s.a")
-        assert (await session.admin.stream_info("S"))["state"]["messages"] == 1
+        assert (await session.api.stream_info("S"))["state"]["messages"] == 1
 
 
 async def test_a_publish_that_goes_to_another_stream_is_told(make_server: Make) -> None:
     async with session_of(make_server()) as session:
-        await creating("OTHER", subjects=["smith.intents.raw.>"])(session.admin)
+        await creating("OTHER", subjects=["smith.intents.raw.>"])(session.api)
         subject = str(subjects.intents.raw.of(read_intent()))
         with pytest.raises(WrongStream, match="OTHER"):
             await session.publish(subject, b"{}", stream="SDLC_RAW", msg_id="1", timeout=5)

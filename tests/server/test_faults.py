@@ -234,7 +234,7 @@ async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
         async with AsyncSmithBus(bus.url) as other, bus.consumer(consumers.admission).messages() as messages:
             assert (await anext(messages)).payload == intent
             waiting = asyncio.ensure_future(anext(messages))
-            await other._session.admin.call("CONSUMER.DELETE.SDLC_RAW.admission")
+            await other._session.api.call("CONSUMER.DELETE.SDLC_RAW.admission")
             with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
                 await asyncio.wait_for(waiting, 5)
             assert (caught.value.stream, caught.value.consumer) == ("SDLC_RAW", "admission")

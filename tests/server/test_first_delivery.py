@@ -186,7 +186,7 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
         return None
 
     session = bus._session
-    return PullLoop(session.connection, session.replies, spec.stream, spec.name, nothing_known, capacity=10, **options)
+    return PullLoop(session.connection, session.requests, spec.stream, spec.name, nothing_known, capacity=10, **options)
 
 
 async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next() -> None:

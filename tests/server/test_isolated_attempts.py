@@ -22,7 +22,7 @@ from chaos.proxy import Proxy
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
-from smith_sdk._core.execution.isolation import TURNS, Turns
+from smith_sdk._core.execution.isolation import ISOLATION, IsolationLock
 from smith_sdk.errors import MessageNotFound
 from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.topology import CONTRACT
@@ -222,7 +222,7 @@ TRIAL = f"smith.dlq.{spec.stream}.{spec.name}.1.trial"
 async def note(bus: AsyncSmithBus) -> int:
     """Where the note of the first message's last run stands; 0 where there is none."""
     try:
-        return (await bus._session.admin.last_message("SMITH_DLQ", TRIAL)).seq
+        return (await bus._session.api.last_message("SMITH_DLQ", TRIAL)).seq
     except MessageNotFound:
         return 0
 
@@ -261,9 +261,9 @@ async def test_a_process_that_reads_its_own_note_has_outlived_that_run() -> None
 
 async def until_its_note_is_stored_unheard(near: AsyncSmithBus, proxy: Proxy) -> int:
     """Let the message come to its last run, but not the confirmation of its note to the worker. Returns where the note stands."""
-    await eventually_async(lambda: TURNS._lonely == 1)
+    await eventually_async(lambda: ISOLATION._lonely == 1)
     proxy.stall("to_client")
-    TURNS.end()
+    ISOLATION.end()
     return await eventually_async(lambda: note(near))
 
 
@@ -279,7 +279,7 @@ async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_ba
                 async def handle(message: Message[FsReadV1Intent]) -> None:
                     raise AssertionError("its worker was cancelled before")
 
-                assert TURNS.begin()
+                assert ISOLATION.begin()
                 running = asyncio.ensure_future(worker.run())
                 await until_its_note_is_stored_unheard(near, proxy)
                 running.cancel()
@@ -302,7 +302,7 @@ async def test_a_note_that_nobody_confirmed_is_taken_back() -> None:
                 async def handle(message: Message[FsReadV1Intent]) -> None:
                     runs.append(await note(near))
 
-                assert TURNS.begin()
+                assert ISOLATION.begin()
                 async with working(far, handle) as worker:
                     unconfirmed = await until_its_note_is_stored_unheard(near, proxy)
                     await eventually_async(lambda: worker._trial is None)
@@ -401,7 +401,7 @@ async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads() -> 
 
         try:
             async with working(bus, handle):
-                await eventually_async(lambda: TURNS._lonely == 1)
+                await eventually_async(lambda: ISOLATION._lonely == 1)
                 assert log == []
                 release.set()
                 await eventually_async(lambda: settled(bus))
@@ -432,9 +432,9 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -
         (suspect,) = await bus.consumer(spec).fetch(1)
         await put(bus, "endless")
         async with working(bus, handle, concurrency=3) as worker:
-            await eventually_async(lambda: TURNS._running == 1)
+            await eventually_async(lambda: ISOLATION._running == 1)
             await suspect.nack()
-            await eventually_async(lambda: TURNS._lonely == 1)
+            await eventually_async(lambda: ISOLATION._lonely == 1)
             await put(bus, "a", "b", "c")
             await eventually_async(lambda: sorted(seen) == ["a", "b", "c"])
             release.set()
@@ -442,7 +442,7 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -
         assert sorted(seen) == ["a", "b", "c", "endless", "suspect"]
         stats = worker.stats
         assert (stats.running, stats.succeeded, stats.retried, stats.dead_lettered) == (0, 5, 0, 0)
-        delivered = (await bus._session.admin.consumer_info(spec.stream, spec.name))["delivered"]["consumer_seq"]
+        delivered = (await bus._session.api.consumer_info(spec.stream, spec.name))["delivered"]["consumer_seq"]
         assert stats.unanswered == delivered - 3 - 5 >= 1  # three to this test
         assert await bus.dead_letters.list() == ()
 
@@ -451,7 +451,7 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -
 
 
 async def test_turns_end_for_who_is_cancelled_or_gives_up() -> None:
-    turns = Turns()
+    turns = IsolationLock()
     assert turns.begin()
     assert not await turns.begin_alone(0.01)
     alone = asyncio.ensure_future(turns.begin_alone(10))
@@ -471,11 +471,11 @@ async def test_turns_end_for_who_is_cancelled_or_gives_up() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_begins_anew() -> None:
-    assert TURNS.begin()
+    assert ISOLATION.begin()
     try:
         pid = os.fork()
         if not pid:
-            os._exit(TURNS._running)
+            os._exit(ISOLATION._running)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     finally:
-        TURNS.end()
+        ISOLATION.end()

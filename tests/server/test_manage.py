@@ -26,7 +26,7 @@ HALVED = replace(DECLARED, profiles=(*DECLARED.profiles, Profile(name="half", ag
 async def max_age(bus: Any) -> float:
     """Of ORDERS on the server, in seconds."""
     async with AsyncSmithBus(bus.url) as other:
-        found: int = (await other._session.admin.stream_info("ORDERS"))["config"]["max_age"]
+        found: int = (await other._session.api.stream_info("ORDERS"))["config"]["max_age"]
         return found / 10**9
 
 

@@ -122,7 +122,7 @@ async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) ->
     async with AsyncSmithBus(server.url) as bus:
         where = bus._connection.new_inbox()
         await bus._connection.subscribe(where, lambda _: None)
-        asking = asyncio.ensure_future(bus._session.replies.request(where, timeout=20))
+        asking = asyncio.ensure_future(bus._session.requests.request(where, timeout=20))
         await request(bus)
         await asyncio.to_thread(server.kill)
         with pytest.raises(ConnectionLost, match=f"before {re.escape(where)} was answered; it may have been carried out"):
@@ -158,7 +158,7 @@ async def test_all_that_wait_when_the_connection_ends_are_told_each_on_its_own(m
         inboxes = [bus._connection.new_inbox() for _ in range(2)]
         for one in inboxes:
             await bus._connection.subscribe(one, lambda _: None)
-        asking = [asyncio.ensure_future(bus._session.replies.request(one, timeout=20)) for one in inboxes]
+        asking = [asyncio.ensure_future(bus._session.requests.request(one, timeout=20)) for one in inboxes]
         await request(bus)
         bus._connection._tell(lambda listener: listener.on_close(BusClosed("over")))
         one, other = await asyncio.gather(*asking, return_exceptions=True)

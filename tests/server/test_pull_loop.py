@@ -43,7 +43,7 @@ async def nothing_known() -> None:
 def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: Any) -> PullLoop:
     """A loop that notices silence soon."""
     session = bus._session
-    names = (session.connection, session.replies, spec.stream, spec.name, diagnose)
+    names = (session.connection, session.requests, spec.stream, spec.name, diagnose)
     return PullLoop(*names, capacity=10, **{"expires": 5, "heartbeat": 0.1, **options})
 
 
@@ -94,7 +94,7 @@ async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing() -> None:
             for _ in range(2):
                 message = await asyncio.wait_for(loop.next(), 3)
                 assert message is not None
-                await bus._session.replies.request(message.reply, ACK, timeout=5)
+                await bus._session.requests.request(message.reply, ACK, timeout=5)
                 loop.done()
             silences += loop._inbox != inbox
             await loop.stop()
@@ -148,7 +148,7 @@ async def test_a_deleted_consumer(face: Face, read: Any) -> None:
     async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))
-        await other._session.admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+        await other._session.api.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
         error = await ends(running)
         assert isinstance(error, ConsumerNotFound)
         assert (error.stream, error.consumer) == (spec.stream, spec.name)
@@ -160,7 +160,7 @@ async def test_a_deleted_stream(face: Face, read: Any) -> None:
     async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))
-        await other._session.admin.call(f"STREAM.DELETE.{spec.stream}")
+        await other._session.api.call(f"STREAM.DELETE.{spec.stream}")
         error = await ends(running)
         assert isinstance(error, StreamNotFound)
         assert error.stream == spec.stream
@@ -170,7 +170,7 @@ async def test_a_deleted_stream(face: Face, read: Any) -> None:
 @reading
 async def test_a_consumer_that_pushes(face: Face, read: Any) -> None:
     async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
-        admin = other._session.admin
+        admin = other._session.api
         config = (await admin.consumer_info(spec.stream, spec.name))["config"]
         await admin.consumer_delete(spec.stream, spec.name)
         pushing = {**config, "deliver_subject": "somewhere", "max_waiting": 0}
@@ -313,7 +313,7 @@ async def test_another_server_leads_the_consumer(face: Face, cluster: Cluster, c
             for number in range(3):
                 waiting = asyncio.ensure_future(anext(messages))
                 await eventually_async(lambda: waits_at(other, reader))
-                await other._session.admin.call(f"CONSUMER.LEADER.STEPDOWN.{reader.stream}.{reader.name}")
+                await other._session.api.call(f"CONSUMER.LEADER.STEPDOWN.{reader.stream}.{reader.name}")
                 intent = new_intent(face.name, str(number))
                 await other.publish(raw.of(intent), intent, timeout=20)
                 message = await asyncio.wait_for(waiting, 25)
@@ -338,7 +338,7 @@ async def test_confirmed_acks_outlive_their_consumers_leaders(cluster: Cluster) 
             intents = [new_intent("async", f"{number}-{n}") for n in range(100)]
             await bus.publish_many([subjects.intents.vetted.of(one).envelope(one) for one in intents])
             await eventually_async(lambda: running.done() or seen)
-            await bus._session.admin.call(f"CONSUMER.LEADER.STEPDOWN.{EXECUTOR.stream}.{EXECUTOR.name}")
+            await bus._session.api.call(f"CONSUMER.LEADER.STEPDOWN.{EXECUTOR.stream}.{EXECUTOR.name}")
             await eventually_async(lambda: running.done() or emptied(bus), 30)
         await worker.stop()
         await running
@@ -355,7 +355,7 @@ async def waits_at(bus: AsyncSmithBus, reader: Any) -> bool:
 async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place() -> None:
     """The server drops such a request without a word."""
     async with AsyncSmithBus.embedded() as bus:
-        admin = bus._session.admin
+        admin = bus._session.api
         config = {**(await admin.consumer_info(spec.stream, spec.name))["config"], "max_waiting": 1}
         await admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
         create = {"stream_name": spec.stream, "config": config, "action": "create"}
@@ -379,7 +379,7 @@ async def test_it_asks_again_while_the_question_why_nobody_answers_is_open() -> 
         await asyncio.Event().wait()
 
     async with AsyncSmithBus.embedded() as bus:
-        await bus._session.admin.consumer_delete(spec.stream, spec.name)
+        await bus._session.api.consumer_delete(spec.stream, spec.name)
         loop = pull(bus, diagnose=no_answer)
         await loop.start()
         await eventually_async(lambda: loop._wondering)
@@ -509,7 +509,7 @@ async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_serve
 
 async def test_whether_anybody_is_subscribed() -> None:
     async with AsyncSmithBus.embedded() as bus:
-        replies, connection = bus._session.replies, bus._session.connection
+        replies, connection = bus._session.requests, bus._session.connection
         inbox = connection.new_inbox()
         assert not await replies.is_heard(inbox, timeout=5)
         subscription = await connection.subscribe(inbox, lambda message: None)

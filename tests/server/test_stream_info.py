@@ -32,7 +32,7 @@ async def remove(bus: Any, *seqs: int) -> None:
     """Holes, as a work queue has them where messages are done out of order."""
     async with AsyncSmithBus(bus.url) as other:
         for seq in seqs:
-            await other._session.admin.call("STREAM.MSG.DELETE.ORDERS", {"seq": seq})
+            await other._session.api.call("STREAM.MSG.DELETE.ORDERS", {"seq": seq})
 
 
 # ---- info
@@ -125,7 +125,7 @@ async def test_a_dry_run_counts_exactly_what_a_purge_then_removes(face: Face, op
         assert (found.messages, found.last_seq) == (len(left), 12)
         async with AsyncSmithBus(bus.url) as other:
             for seq in left:
-                assert (await other._session.admin.message("ORDERS", seq)).seq == seq
+                assert (await other._session.api.message("ORDERS", seq)).seq == seq
         assert await bus.streams.purge("ORDERS", **options, dry_run=True) == 0 == await bus.streams.purge("ORDERS", **options)
 
 

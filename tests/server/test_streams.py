@@ -233,8 +233,8 @@ async def test_what_nobody_declares_is_shown_and_only_pruned_on_request(make_ser
         await admin.stream_create({"name": "WIDE", "subjects": ["t.wide", "others.>"]})
         await admin.stream_create({"name": "ELSE", "subjects": ["else.>"]})
         await admin.consumer_write("ORDERS", {"durable_name": "gone", "ack_policy": "explicit"}, "create")
-        await bus._session.replies.request("t.orders.x", b"1", timeout=5)
-        await bus._session.replies.request("t.old.x", b"1", timeout=5)
+        await bus._session.requests.request("t.orders.x", b"1", timeout=5)
+        await bus._session.requests.request("t.old.x", b"1", timeout=5)
         found = await bus.streams.plan("one")
         assert found.changes == ()
         assert {(step.stream, step.consumer) for step in found.unknown} == {("OLD", None), ("WIDE", None), ("ORDERS", "gone")}
@@ -309,7 +309,7 @@ async def test_cautions_count_what_would_go(make_server: Make) -> None:
     async with bus_of(server.url, contract()) as (bus, _):
         await bus.streams.apply(profile="one")
         for number in range(10):
-            await bus._session.replies.request(f"t.orders.{number % 2}", b"x" * 100, timeout=5)
+            await bus._session.requests.request(f"t.orders.{number % 2}", b"x" * 100, timeout=5)
         await asyncio.sleep(0.15)  # let them have an age
     for fields, kind, messages in (
         ({"max_msgs": 4}, "shrinks", 6),

@@ -227,7 +227,7 @@ async def test_what_ends_the_reading_is_raised(face: Face, bus: Any) -> None:
         worker = face.worker(bus, consumers.executor_fs_read)
         worker.handler(lambda message: None)
         aio = bus.inner._aio if isinstance(bus, Crossing) else bus
-        delete = aio._session.admin.consumer_delete("ATOMS_VETTED", "executor-fs-read")
+        delete = aio._session.api.consumer_delete("ATOMS_VETTED", "executor-fs-read")
         if isinstance(bus, Crossing):
             portal = bus.inner._portal
             await asyncio.to_thread(portal.call, lambda: delete)

@@ -495,7 +495,7 @@ async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
         worker.handler(lambda message: None)
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: waiting(bus))
-        await bus._session.admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
+        await bus._session.api.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
         with pytest.raises(ConsumerNotFound, match=spec.name):
             await asyncio.wait_for(running, 5)
 
@@ -534,7 +534,7 @@ async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(aga
 
 async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_stored() -> None:
     async with AsyncSmithBus.embedded() as bus:
-        await bus._session.admin.call("STREAM.DELETE.SMITH_DLQ")
+        await bus._session.api.call("STREAM.DELETE.SMITH_DLQ")
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             if message.payload.params.path == "no":
@@ -560,7 +560,7 @@ async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way() -> N
         await put(bus, "a", "b", "c")
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: worker.stats.running == 3)
-        await bus._session.admin.consumer_delete(spec.stream, spec.name)
+        await bus._session.api.consumer_delete(spec.stream, spec.name)
         gone.set()
         with pytest.raises(ConsumerNotFound, match=spec.name):
             await asyncio.wait_for(running, 10)

@@ -12,26 +12,26 @@ import pytest
 
 from smith_sdk import AsyncSmithBus, Auth, Backoff, RetryLater, RetryPolicy, TLSFiles
 from smith_sdk._core.connection.credentials import Access, find_access
-from smith_sdk._core.connection.server_pool import Rota, parse_server, without_credentials
+from smith_sdk._core.connection.server_pool import ServerPool, parse_server, without_credentials
 from smith_sdk.errors import OptionsError
-from smith_sdk.options import seconds, server_urls, whole
+from smith_sdk.options import positive_int, server_urls, to_seconds
 
 
 def test_durations_are_seconds_or_a_timedelta() -> None:
-    assert seconds("x", 2) == seconds("x", timedelta(seconds=2)) == 2.0
-    assert seconds("x", 0, zero=True) == 0.0
+    assert to_seconds("x", 2) == to_seconds("x", timedelta(seconds=2)) == 2.0
+    assert to_seconds("x", 0, zero=True) == 0.0
 
 
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "1", None, timedelta(0)])
 def test_a_duration_that_is_none(value: Any) -> None:
     with pytest.raises(OptionsError, match="wait"):
-        seconds("wait", value)
+        to_seconds("wait", value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None])
 def test_a_count_that_is_none(value: Any) -> None:
     with pytest.raises(OptionsError, match="count"):
-        whole("count", value)
+        positive_int("count", value)
 
 
 def test_backoff_grows_up_to_its_maximum_and_jitter_takes_from_it() -> None:
@@ -254,7 +254,7 @@ def test_what_is_no_server_is_refused_and_not_shown(clean: pytest.MonkeyPatch, u
 
 def test_servers_take_turns_after_the_one_in_doubt() -> None:
     one, two, three = (parse_server(f"nats://me:word@{name}:1") for name in ("one", "two", "three"))
-    rota = Rota([one, two])
+    rota = ServerPool([one, two])
     assert rota.round() == [one, two]
     rota.connected_to(one, ["three:1", "two:1", "no address"])
     found = rota.round()

@@ -1,4 +1,4 @@
-"""Threads for one event loop: as many pieces of work at a time as there are threads, and none left lying."""
+"""ThreadPool for one event loop: as many pieces of work at a time as there are threads, and none left lying."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from support import eventually_async
 
-from smith_sdk._core.execution.thread_pool import Threads
+from smith_sdk._core.execution.thread_pool import ThreadPool
 
 MOST = 4
 
@@ -21,9 +21,9 @@ def named() -> list[threading.Thread]:
 
 
 @contextlib.asynccontextmanager
-async def here() -> AsyncIterator[Threads]:
+async def here() -> AsyncIterator[ThreadPool]:
     """Some threads, which are gone in the end."""
-    threads = Threads("here", MOST)
+    threads = ThreadPool("here", MOST)
     try:
         yield threads
     finally:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import PING_INTERVAL, Connection, Listener, State
 from .._core.connection.credentials import find_access
-from .._core.execution.thread_pool import aside
+from .._core.execution.thread_pool import run_in_thread
 from .._core.jetstream.ack_window import PubAck
 from .._core.jetstream.session import Session
 from ..contract import (
@@ -31,7 +31,7 @@ from ..contract import (
 )
 from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
-from ..options import Auth, TLSFiles, seconds, whole
+from ..options import Auth, TLSFiles, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from . import pipeline
@@ -170,8 +170,8 @@ class AsyncSmithBus:
             auth=access.auth,
             tls=access.tls,
             name=name,
-            connect_timeout=seconds("connect_timeout", connect_timeout),
-            ping_interval=seconds("ping_interval", ping_interval),
+            connect_timeout=to_seconds("connect_timeout", connect_timeout),
+            ping_interval=to_seconds("ping_interval", ping_interval),
             wait=connect_mode == "wait",
         )
         self._assemble(
@@ -179,9 +179,9 @@ class AsyncSmithBus:
             contract,
             manage,
             profile,
-            publish_timeout=seconds("publish_timeout", publish_timeout),
-            max_messages=whole("max_pending_messages", max_pending_messages),
-            max_bytes=whole("max_pending_bytes", max_pending_bytes),
+            publish_timeout=to_seconds("publish_timeout", publish_timeout),
+            max_messages=positive_int("max_pending_messages", max_pending_messages),
+            max_bytes=positive_int("max_pending_bytes", max_pending_bytes),
         )
 
     def _assemble(
@@ -277,7 +277,7 @@ class AsyncSmithBus:
 
     async def _open(self) -> None:
         if self._server is not None:
-            await aside(self._server.start)
+            await run_in_thread(self._server.start)
             self._connection.aim_at([self._server.url])
         try:
             await self._session.open()
@@ -294,7 +294,7 @@ class AsyncSmithBus:
 
         Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
         """
-        deadline = time.monotonic() + seconds("close(timeout)", timeout)
+        deadline = time.monotonic() + to_seconds("close(timeout)", timeout)
         if self._opening is not None:
             self._opening.cancel()
         under_way = [work for work in (self._opening, self._closing) if work is not None]
@@ -313,7 +313,7 @@ class AsyncSmithBus:
             await self._session.close(timeout)
         finally:
             if self._server is not None:
-                await aside(self._server.stop)
+                await run_in_thread(self._server.stop)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -372,7 +372,7 @@ class AsyncSmithBus:
         outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
         acks: list[PubAck] = []
         session = self._session
-        wait = None if timeout is None else seconds("publish_many(timeout)", timeout)
+        wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
         try:
             for envelope in envelopes:
                 try:
@@ -445,7 +445,7 @@ class AsyncSmithBus:
 
         raw = subjects.intents.raw.of(intent)
         return await pipeline.execute(
-            self._session, lambda: publish(self._session, raw, intent), intent, seconds("execute(timeout)", timeout)
+            self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
         )
 
     async def _publish_outcome(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:

@@ -16,12 +16,12 @@ import msgspec
 from .._core.connection.connection import Listener, RawMessage
 from .._core.connection.connection import Subscription as CoreSubscription
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
-from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PullLoop, Seat
+from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop
 from .._core.jetstream.session import Session, filters_of
 from .._core.topology.config_keys import Json
 from ..contract import AnySubject, ConsumerSpec, M_co, S_co, Subscribable, covers
 from ..errors import BusClosed, ConnectionLost, OptionsError, SlowConsumer, SmithError
-from ..options import seconds, whole
+from ..options import positive_int, to_seconds
 from .message import Message
 
 __all__ = ["Consumer", "ConsumerInfo", "Messages", "Subscription"]
@@ -92,7 +92,7 @@ class Consumer(Generic[M_co, S_co]):
     def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co]) -> None:
         self._session = session
         self.spec = spec
-        self._seat = seat_of(spec)
+        self._group = priority_group(spec)
 
     def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
         """Iterate continuously: `async for message in consumer.messages()`. Messages are asked for ahead of need.
@@ -104,9 +104,9 @@ class Consumer(Generic[M_co, S_co]):
         `async with consumer.messages() as messages` or by `await messages.stop()`, a moment later where, after a `break`, nobody holds
         the iterator.
         """
-        capacity = self.spec.prefetch if prefetch is None else whole("prefetch", prefetch)
-        limit = MAX_BYTES if max_bytes is None else whole("max_bytes", max_bytes)
-        return Messages(self._session, self.spec, capacity, limit, self._seat)
+        capacity = self.spec.prefetch if prefetch is None else positive_int("prefetch", prefetch)
+        limit = MAX_BYTES if max_bytes is None else positive_int("max_bytes", max_bytes)
+        return Messages(self._session, self.spec, capacity, limit, self._group)
 
     async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
         """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
@@ -115,8 +115,8 @@ class Consumer(Generic[M_co, S_co]):
 
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
-        wait = seconds("fetch(timeout)", timeout)
-        loop = pull_loop(self._session, self.spec, whole("fetch(n)", n), expires=wait, seat=self._seat)
+        wait = to_seconds("fetch(timeout)", timeout)
+        loop = pull_loop(self._session, self.spec, positive_int("fetch(n)", n), expires=wait, group=self._group)
         found = loop.ahead  # kept alive until it is returned, given back when it is not
         self._session.attach(loop.stop)
         try:
@@ -139,7 +139,7 @@ class Consumer(Generic[M_co, S_co]):
 
     async def info(self) -> ConsumerInfo:
         """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
-        return consumer_info(await self._session.admin.consumer_info(self.spec.stream, self.spec.name))
+        return consumer_info(await self._session.api.consumer_info(self.spec.stream, self.spec.name))
 
     async def pause(self, for_: float | timedelta) -> ConsumerInfo:
         """Have the server deliver nothing for `for_` seconds from now, whatever was said before; return what it then knows.
@@ -148,8 +148,8 @@ class Consumer(Generic[M_co, S_co]):
         no drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, and `ChangeRefused` where the
         server is older than nats-server 2.11.
         """
-        wait = seconds("pause(for_)", for_)
-        admin = self._session.admin
+        wait = to_seconds("pause(for_)", for_)
+        admin = self._session.api
         await admin.require_level(PAUSE_LEVEL, f"pausing consumer {self.spec.name} of stream {self.spec.stream}")
         info = await admin.consumer_info(self.spec.stream, self.spec.name)
         try:
@@ -160,13 +160,13 @@ class Consumer(Generic[M_co, S_co]):
 
     async def resume(self) -> ConsumerInfo:
         """End a pause, if there is one; return what the server then knows. Raises as `pause` does."""
-        admin = self._session.admin
+        admin = self._session.api
         await admin.require_level(PAUSE_LEVEL, f"resuming consumer {self.spec.name} of stream {self.spec.stream}")
         return await self._paused(await admin.consumer_info(self.spec.stream, self.spec.name), None)
 
     async def _paused(self, info: Json, until: str | None) -> ConsumerInfo:
         """The answer says what is so; another question might be answered by what was so before."""
-        answer = await self._session.admin.consumer_pause(self.spec.stream, self.spec.name, until)
+        answer = await self._session.api.consumer_pause(self.spec.stream, self.spec.name, until)
         config = {**info["config"], "pause_until": answer["pause_until"]}
         return consumer_info({**info, "paused": answer["paused"], "config": config})
 
@@ -179,9 +179,9 @@ class Consumer(Generic[M_co, S_co]):
         Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`, `StreamNotFound`, and
         `ChangeRefused` where the server is older than nats-server 2.14, or `seq` below where the consumer's deliver policy has it begin.
         """
-        stream, name, admin = self.spec.stream, self.spec.name, self._session.admin
+        stream, name, admin = self.spec.stream, self.spec.name, self._session.api
         if seq is not None:
-            whole("reset(seq)", seq)
+            positive_int("reset(seq)", seq)
         await admin.require_level(RESET_LEVEL, f"resetting consumer {name} of stream {stream}")
         await admin.consumer_info(stream, name)  # where there is none, a reset is not answered
         if seq is not None and seq > (end := (await admin.stream_info(stream))["state"]["last_seq"] + 1):
@@ -194,9 +194,9 @@ class Consumer(Generic[M_co, S_co]):
         return f"<Consumer {self.spec.name} of {self.spec.stream}>"
 
 
-def seat_of(spec: ConsumerSpec[Any, Any]) -> Seat | None:
+def priority_group(spec: ConsumerSpec[Any, Any]) -> PriorityGroup | None:
     """A place for one reader among those of `spec`. The server knows several groups, and serves them as one."""
-    return Seat(spec.priority_groups[0]) if spec.priority_groups else None
+    return PriorityGroup(spec.priority_groups[0]) if spec.priority_groups else None
 
 
 def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
@@ -216,9 +216,9 @@ def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **o
         return await session.why_no_messages(spec.stream, spec.name)
 
     if spec.priority_groups:
-        options.setdefault("seat", seat_of(spec))
+        options.setdefault("group", priority_group(spec))
     return PullLoop(
-        session.connection, session.replies, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
+        session.connection, session.requests, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
     )
 
 
@@ -226,13 +226,13 @@ class Messages(Generic[M_co, S_co]):
     """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
 
     def __init__(
-        self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int, seat: Seat | None
+        self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int, group: PriorityGroup | None
     ) -> None:
         self._session = session
         self._spec = spec
         self._capacity = capacity
         self._max_bytes = max_bytes
-        self._seat = seat
+        self._group = group
         self._loop: PullLoop | None = None
         self._stopped = False
         self._out = 0
@@ -240,7 +240,7 @@ class Messages(Generic[M_co, S_co]):
 
     async def _start(self) -> PullLoop:
         if self._loop is None:
-            self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes, seat=self._seat)
+            self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes, group=self._group)
             self._loop.ahead = self._here
             self._session.attach(self._loop.stop)
             await self._loop.start()
@@ -344,9 +344,9 @@ class _Feed(Listener):
                 taker = self._taker(self._patterns[:index])
                 self._subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
             try:
-                await self._session.replies.barrier(timeout=self._within)
+                await self._session.requests.barrier(timeout=self._within)
             except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
-                await self._session.replies.barrier(timeout=self._within)
+                await self._session.requests.barrier(timeout=self._within)
             if self._error is not None:
                 raise copy(self._error)
         except BaseException:

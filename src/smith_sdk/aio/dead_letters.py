@@ -30,7 +30,7 @@ from .._core.jetstream import stream_reader
 from .._core.jetstream.api import WRONG_LAST_SEQUENCE
 from .._core.jetstream.session import Session
 from ..errors import ContractError, MessageNotFound, OptionsError, WrongSequence
-from ..options import whole
+from ..options import positive_int
 from .message import Message
 
 __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "Replayed"]
@@ -90,7 +90,7 @@ class DeadLetters:
         `StreamNotFound`, `OptionsError`.
         """
         chosen = self._choose(stream, consumer, error_type, since, until)
-        most, behind = whole("list(limit)", limit), whole("list(after)", after, least=0)
+        most, behind = positive_int("list(limit)", limit), positive_int("list(after)", after, least=0)
         by_error = error_type is not None  # then payloads are read only of those that have it
         found: list[DeadLetter] = []
         async with aclosing(self._pages(chosen, behind, most, headers_only=by_error)) as pages:
@@ -114,7 +114,7 @@ class DeadLetters:
 
         async def fetch(position: int) -> None:
             with suppress(MessageNotFound):
-                found[position] = letter_format.read_stored(await self._session.admin.message(self._stream(), position))
+                found[position] = letter_format.read_stored(await self._session.api.message(self._stream(), position))
 
         async with Pool() as pool:
             for one in page:
@@ -123,7 +123,7 @@ class DeadLetters:
 
     async def get(self, id: str) -> DeadLetter:
         """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`."""
-        stored = await self._session.admin.last_message(self._stream(), f"{self._root()}.{_legal_id(id)}")
+        stored = await self._session.api.last_message(self._stream(), f"{self._root()}.{_legal_id(id)}")
         return letter_format.read_stored(stored)
 
     async def count(
@@ -295,7 +295,7 @@ class DeadLetters:
 
     async def _refs(self, chosen: _Selection | tuple[str, ...], missing: Callable[[str], object]) -> AsyncIterator[Sequence[Ref]]:
         """Those letters that are there now: what fails again meanwhile is another letter, and not among them."""
-        admin, stream = self._session.admin, self._stream()
+        admin, stream = self._session.api, self._stream()
         end = await last_position(self._session, stream)
         if isinstance(chosen, _Selection):
             async for page in self._pages(chosen, 0, stream_reader.PAGE, headers_only=True):
@@ -328,7 +328,7 @@ class DeadLetters:
         except WrongSequence as refusal:
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 raise
-            return (await self._session.admin.last_message(self._stream(), subject)).data == by
+            return (await self._session.api.last_message(self._stream(), subject)).data == by
         return True
 
     async def _end_trial(self, message: Message[Any, Any]) -> None:
@@ -336,7 +336,7 @@ class DeadLetters:
 
         Removes the note where it is of this process. Raises `MessageNotFound` where there is none.
         """
-        note = await self._session.admin.last_message(self._stream(), f"{self._subject(message)}.trial")
+        note = await self._session.api.last_message(self._stream(), f"{self._subject(message)}.trial")
         if note.data == _this_process(os.getpid()):
             await remove(self._session, self._stream(), note.seq)
 

@@ -19,8 +19,8 @@ import msgspec
 
 from .._core.blocking.portal import Portal
 from .._core.connection.connection import RawMessage
-from .._core.execution.process_pool import Child
-from .._core.execution.thread_pool import Threads
+from .._core.execution.process_pool import WorkerProcess
+from .._core.execution.thread_pool import ThreadPool
 from ..contract import Contract, Envelope, Payload, Received
 from ..errors import HandlerProcessDied, HandlerTimeout, NotAcknowledgeable, OptionsError, Reject
 from .message import Message
@@ -91,12 +91,12 @@ class Handlers:
         self._all: _Running | None = None
         self._by_kind: dict[type, _Running] = {}
         self._functions: list[Callable[[Any], Any]] = []
-        self._threads: Threads | None = None
+        self._threads: ThreadPool | None = None
         self.needs_threads = False
         """To be known before they are opened: whether there will be `in_thread`."""
-        self._children: SimpleQueue[Child] = SimpleQueue()
+        self._children: SimpleQueue[WorkerProcess] = SimpleQueue()
         """Those that are idle: a thread takes one for each call."""
-        self._alive: set[Child] = set()
+        self._alive: set[WorkerProcess] = set()
         self.cancellable = True
         """Whether a handler that is cancelled has ended by that. A thread goes on."""
 
@@ -150,7 +150,7 @@ class Handlers:
         threads.
         """
         if self.needs_threads:
-            self._threads = Threads(f"smith-{self._name}", self._slots)
+            self._threads = ThreadPool(f"smith-{self._name}", self._slots)
         if self._processes:
             for function in self._functions:
                 _require_portable(self._name, function)
@@ -255,8 +255,8 @@ class Handlers:
         finally:
             self._children.put(child)
 
-    def _new_child(self) -> Child:
-        child = Child(
+    def _new_child(self) -> WorkerProcess:
+        child = WorkerProcess(
             f"a process of {self._name}", partial(_handle, self._contract, self._present is not None, tuple(self._functions))
         )
         self._alive.add(child)

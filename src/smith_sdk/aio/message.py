@@ -15,7 +15,7 @@ from .._core.jetstream.pull_loop import ACK, IN_PROGRESS, NAK, TERM
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..errors import NotAcknowledgeable, SmithError
-from ..options import RetryPolicy, seconds
+from ..options import RetryPolicy, to_seconds
 from . import publisher
 
 __all__ = ["Message"]
@@ -86,14 +86,14 @@ class Message(Received[M_co, S_co]):
     async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
         self._check()
-        await self._session.replies.confirm(self._raw.reply, ACK, timeout=seconds("ack_sync(timeout)", timeout))
+        await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
 
     def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:
         """Not done: deliver it again, after `delay` seconds (None: at once)."""
         if delay is None:
             return self._verdict(NAK)
-        pause = seconds("nack(delay)", delay, zero=True)
+        pause = to_seconds("nack(delay)", delay, zero=True)
         return self._verdict(NAK + b" " + msgspec.json.encode({"delay": min(int(pause * 1_000_000_000), _LONGEST)}))
 
     def term(self, reason: str = "") -> Awaitable[None]:
@@ -140,7 +140,7 @@ class Message(Received[M_co, S_co]):
         connection, reply = self._session.connection, self._raw.reply
         try:
             try:
-                await connection.hand_over(reply, answer, "")
+                await connection.send(reply, answer, "")
             except SmithError:
                 raise
             except Exception:  # nats-py's own, which the checked way makes good or gives its name

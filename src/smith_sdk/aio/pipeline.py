@@ -161,7 +161,7 @@ async def _first(messages: Subscription[IntentResult, AnySubject]) -> IntentResu
 
 async def _stored_result(session: Session, subject: subjects.results) -> IntentResult | None:
     try:
-        stored = await session.admin.last_message(str(subject.STREAM), str(subject))
+        stored = await session.api.last_message(str(subject.STREAM), str(subject))
     except MessageNotFound:
         return None
     except PermissionDenied:

@@ -14,7 +14,7 @@ from .._core.jetstream.ack_window import PubAck
 from .._core.jetstream.session import Session
 from ..contract import Payload, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, SubjectMismatch
-from ..options import seconds
+from ..options import to_seconds
 
 
 def submit(
@@ -44,7 +44,7 @@ def submit(
         stream=subject.STREAM,
         msg_id=msg_id,
         headers=None if headers is None else _checked_headers(headers),
-        timeout=None if timeout is None else seconds("publish(timeout)", timeout),
+        timeout=None if timeout is None else to_seconds("publish(timeout)", timeout),
         retry=retry,
     )
 

@@ -21,7 +21,7 @@ from .._core.topology.planner import consumer_or_none, make_plan, stream_or_none
 from .._core.topology.purge_count import count_purged
 from ..contract import StreamSpec
 from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
-from ..options import whole
+from ..options import positive_int
 from .consumer import ConsumerInfo, consumer_info
 
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
@@ -63,7 +63,7 @@ class Streams:
         Pruned are streams that capture subjects of the contract only, and durable consumers of its streams. Raises `OptionsError` for
         an unknown profile, `TopologyRefused` where the server is too old for a declared key, `JetStreamDisabled`.
         """
-        return await make_plan(self._session.admin, self._session.contract, self._declared(profile), profile, prune=prune)
+        return await make_plan(self._session.api, self._session.contract, self._declared(profile), profile, prune=prune)
 
     def _declared(self, profile: str) -> tuple[StreamSpec, ...]:
         try:
@@ -114,7 +114,7 @@ class Streams:
 
     async def _do(self, step: Change) -> None:
         """One step, if the server still has what the plan saw. Nothing, if it has what is declared already."""
-        admin = self._session.admin
+        admin = self._session.api
         now = await self._now(step)
         if step.kind == "delete":
             if now is None:
@@ -153,9 +153,9 @@ class Streams:
 
     async def _now(self, step: Change) -> Json | None:
         if step.consumer is None:
-            info = await stream_or_none(self._session.admin, step.stream)
+            info = await stream_or_none(self._session.api, step.stream)
         else:
-            info = await consumer_or_none(self._session.admin, step.stream, step.consumer)
+            info = await consumer_or_none(self._session.api, step.stream, step.consumer)
         return None if info is None else dict(info["config"])
 
     def _require_unchanged(self, step: Change, now: Json | None) -> None:
@@ -181,7 +181,7 @@ class Streams:
     async def get(self, stream: str) -> StreamInfo:
         """One of the contract's streams as the server has it. Raises `OptionsError` for any other, `StreamNotFound`."""
         self._require_declared(stream)
-        admin = self._session.admin
+        admin = self._session.api
         return _stream_info(await admin.stream_info(stream), await admin.consumers(stream))
 
     async def _get(self, stream: str) -> StreamInfo | None:
@@ -213,13 +213,13 @@ class Streams:
             raise OptionsError(f"purge(subject={subject!r}): no subject has an empty token or a space")
         if before_seq is not None and keep is not None:
             raise OptionsError("purge: before_seq and keep exclude each other: say which messages go in one way")
-        admin = self._session.admin
+        admin = self._session.api
         info = await admin.stream_info(stream)
         request: Json = {} if subject is None else {"filter": subject}
         if keep is not None:
-            request["keep"] = whole("purge(keep)", keep, least=0)
+            request["keep"] = positive_int("purge(keep)", keep, least=0)
         if before_seq is not None:  # beyond the end, the server would go on counting from there
-            request["seq"] = min(whole("purge(before_seq)", before_seq), info["state"]["last_seq"] + 1)
+            request["seq"] = min(positive_int("purge(before_seq)", before_seq), info["state"]["last_seq"] + 1)
         if not dry_run:
             return await admin.stream_purge(stream, request)
         if info["config"].get("deny_purge"):

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from .._core.connection.connection import RawMessage
-from .._core.dead_letters.format import one_line, words_of
-from .._core.execution.isolation import TURNS
+from .._core.dead_letters.format import error_text, one_line
+from .._core.execution.isolation import ISOLATION
 from .._core.jetstream.pull_loop import PullLoop
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import (
@@ -38,7 +38,7 @@ from ..errors import (
     RetryLater,
     SmithError,
 )
-from ..options import RetryPolicy, seconds, whole
+from ..options import RetryPolicy, positive_int, to_seconds
 from .consumer import pull_loop, require_spec, session_of
 from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
 from .message import Message, delivered
@@ -113,20 +113,20 @@ class Worker(Generic[MessageT, SubjectT]):
         self._session = session_of(bus)
         self.spec = require_spec(spec)
         if processes is not None:
-            self._concurrency = whole("Worker.processes", processes)
+            self._concurrency = positive_int("Worker.processes", processes)
         else:
-            self._concurrency = _CONCURRENCY if concurrency is None else whole("Worker.concurrency", concurrency)
+            self._concurrency = _CONCURRENCY if concurrency is None else positive_int("Worker.concurrency", concurrency)
         self._retry = RetryPolicy(max_attempts=spec.max_attempts) if retry is None else retry
         if not isinstance(self._retry, RetryPolicy):
             raise OptionsError(f"Worker.retry={retry!r}: a RetryPolicy is needed, such as RetryPolicy(max_attempts=3)")
         self._confirmed = ack == "confirmed"
-        self._drain = seconds("Worker.drain_timeout", drain_timeout)
+        self._drain = to_seconds("Worker.drain_timeout", drain_timeout)
         self._handlers = Handlers(
             spec.name,
             self._session.contract,
             slots=self._concurrency,
             processes=processes is not None,
-            timeout=None if timeout is None else seconds("Worker.timeout", timeout),
+            timeout=None if timeout is None else to_seconds("Worker.timeout", timeout),
             middleware=middleware,
         )
         self._on_undecodable: Callable[[Message[Any, Any], ContractError], Awaitable[None]] = self._reject_undecodable
@@ -291,12 +291,12 @@ class Worker(Generic[MessageT, SubjectT]):
             if 0 < most < attempts:
                 await self._try_alone(message, attempts)
                 return
-            if not TURNS.begin():
-                await TURNS.wait()
+            if not ISOLATION.begin():
+                await ISOLATION.wait()
             try:
                 await self._attempt(message, attempts, most)
             finally:
-                TURNS.end()
+                ISOLATION.end()
         except asyncio.CancelledError:
             if not message._answered and self._handlers.cancellable:  # a thread may still finish
                 with contextlib.suppress(SmithError):
@@ -315,7 +315,7 @@ class Worker(Generic[MessageT, SubjectT]):
     async def _try_alone(self, message: Message[Any, Any], attempts: int) -> None:
         """The last run, with nothing beside it; without it where that was tried before."""
         patience = self.spec.ack_wait
-        if not await TURNS.begin_alone(patience):
+        if not await ISOLATION.begin_alone(patience):
             log.warning("%s: %s is to run alone, but others still run: later", self.spec.name, message._raw.subject)
             await message.nack(patience)
             return
@@ -334,7 +334,7 @@ class Worker(Generic[MessageT, SubjectT]):
             raise
         finally:
             self._trial = None
-            TURNS.end_alone()
+            ISOLATION.end_alone()
 
     async def _outlived(self, message: Message[Any, Any]) -> None:
         """Take away the note of a last run that has ended and this process has not, or that never began, before `message` may come again.
@@ -365,7 +365,7 @@ class Worker(Generic[MessageT, SubjectT]):
             if outcome is not None:
                 await self._bus._publish_outcome(outcome, message)
         except Reject as verdict:
-            await self._bury(message, "Reject", words_of(verdict), verdict)
+            await self._bury(message, "Reject", error_text(verdict), verdict)
         except RetryLater as verdict:
             await self._again(message, verdict.delay)
         except CannotRun as reason:
@@ -383,7 +383,7 @@ class Worker(Generic[MessageT, SubjectT]):
             if isinstance(error, HandlerProcessDied) and self._stopping.is_set():
                 await self._again(message, None)  # who ends a worker may well end its processes first
                 return
-            kind, words = type(error).__name__, words_of(error)
+            kind, words = type(error).__name__, error_text(error)
             if not self._retry.allows(error, attempts):
                 await self._bury(message, kind, words, error)
                 return

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .._core.blocking.portal import Blocking, behind
+from .._core.blocking.portal import Blocking, unwrap
 from ..aio import pipeline as _async
 from ..aio.pipeline import (
     Allow,
@@ -43,7 +43,7 @@ class Admission(Blocking):
         executor_id: str,
         concurrency: int = 64,
     ) -> None:
-        aio = _async.Admission(behind(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
+        aio = _async.Admission(unwrap(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
         self._adopt(bus._portal, aio)
 
     def run(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal
 
-from .._core.blocking.portal import Blocking, behind
+from .._core.blocking.portal import Blocking, unwrap
 from ..aio import worker as _async
 from ..aio.handlers import KindT, Middleware, ResultT
 from ..aio.worker import (
@@ -56,7 +56,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         drain_timeout: float | timedelta = _DRAIN,
     ) -> None:
         aio = _async.Worker(
-            behind(bus),
+            unwrap(bus),
             spec,
             concurrency=concurrency,
             processes=processes,

@@ -28,7 +28,7 @@ _Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
 
 
-class Lane:
+class HandoffQueue:
     """Work for `loop`, run in order. With a `limit`, threads wait while that much is in the queue."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None = None) -> None:

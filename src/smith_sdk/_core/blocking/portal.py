@@ -28,8 +28,8 @@ from functools import partial
 from typing import Any, ClassVar, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from ...errors import BlockingCallError, BusClosed, OptionsError
-from ...options import seconds
-from .handoff_queue import Lane
+from ...options import to_seconds
+from .handoff_queue import HandoffQueue
 
 log: Final = logging.getLogger("smith_sdk.portal")
 
@@ -96,8 +96,8 @@ class _LoopThread:
     def __init__(self, name: str, shutdown: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
-        self.posts = Lane(self.loop)
-        self.submits = Lane(self.loop, _LANE_LIMIT)
+        self.posts = HandoffQueue(self.loop)
+        self.submits = HandoffQueue(self.loop, _LANE_LIMIT)
         self.calls: set[_Call[Any]] = set()
         self.is_ending = False
         self._shutdown = shutdown
@@ -268,7 +268,7 @@ class Portal:
         if thread is None or thread.pid != os.getpid():
             return
         self._check()
-        wait = seconds("close(timeout)", timeout)
+        wait = to_seconds("close(timeout)", timeout)
         if self._connecting:  # by another thread, which is told, and lets go of the lock then
             with contextlib.suppress(BusClosed):
                 thread.call(partial(thread.close, wait))
@@ -406,7 +406,7 @@ class Blocking:
         return repr(self._aio)
 
 
-def behind(given: Any) -> Any:
+def unwrap(given: Any) -> Any:
     """The async object behind a blocking one. Raises `OptionsError` where it is none: the two faces have the same names."""
     if not isinstance(given, Blocking):
         raise OptionsError(
@@ -453,7 +453,7 @@ ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class BlockingIterator(Blocking, Generic[ItemT_co]):
-    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does. Threads may share it, by turns."""
+    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does. ThreadPool may share it, by turns."""
 
     __slots__ = ("_turn",)
 

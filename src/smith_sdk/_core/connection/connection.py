@@ -444,7 +444,7 @@ class Connection(Supervisor[_Client]):
 
     async def _take(self, link: _Client) -> None:
         """Make `link` the one that is used: subscriptions first, then what was held, then those who wait for it."""
-        self._rota.connected_to(link.server, link.cluster)
+        self._servers.connected_to(link.server, link.cluster)
         self._max_payload = link.max_payload
         try:
             while missing := [one for one in self._subscriptions if one._client is not link]:
@@ -489,15 +489,13 @@ class Connection(Supervisor[_Client]):
         """
         _require_subject(subject)
         try:
-            await (self._hold if self._leaving else self.hand_over)(subject, data, reply)
+            await (self._hold if self._leaving else self.send)(subject, data, reply)
         except nats.errors.ConnectionClosedError:  # the link is over, and the supervisor has not yet heard
             await self._hold(subject, data, reply)
         except nats.errors.Error as error:
             raise self.meaning(error, subject) from None
 
-    def hand_over(
-        self, subject: str, data: bytes, reply: str, block: bytes = b"", at_once: bool = False
-    ) -> Coroutine[Any, Any, None]:
+    def send(self, subject: str, data: bytes, reply: str, block: bytes = b"", at_once: bool = False) -> Coroutine[Any, Any, None]:
         """`publish` for the hot path, with a block of headers: nothing is checked, and what it raises is nats-py's own, for `meaning`.
 
         `at_once` is for one that nothing follows soon: it saves a turn of the loop, and costs what follows a write of its own.

@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 from ...errors import AuthenticationError, BusClosed, BusError, ConnectError, OptionsError, SmithError
 from ...options import Backoff
-from .server_pool import Rota, Server, addresses, parse_server
+from .server_pool import Server, ServerPool, addresses, parse_server
 
 log: Final = logging.getLogger("smith_sdk.connection")
 
@@ -87,11 +87,11 @@ class Listener:
         """The connection is gone for good; `error` says why."""
 
     def under_way(self) -> Iterable[asyncio.Future[Any]]:
-        """Replies that are waited for and would be lost with the link: a move to another server waits a moment for them."""
+        """RequestReply that are waited for and would be lost with the link: a move to another server waits a moment for them."""
         return ()
 
 
-def elsewhere() -> BusClosed:
+def wrong_loop_error() -> BusClosed:
     """Called in another event loop than the connection's: what waits there would never be woken here."""
     return BusClosed(
         "the bus was connected in another event loop, and works in that one only: connect() and close() it in the same loop "
@@ -105,7 +105,7 @@ class Supervisor(ABC, Generic[LinkT]):
     def __init__(
         self, servers: Sequence[Server], *, connect_timeout: float, ping_interval: float, wait: bool, reconnect: Backoff | None
     ) -> None:
-        self._rota = Rota(servers)
+        self._servers = ServerPool(servers)
         self._connect_timeout = connect_timeout
         self._ping_interval = ping_interval
         self._wait = wait
@@ -159,7 +159,7 @@ class Supervisor(ABC, Generic[LinkT]):
     @property
     def url(self) -> str:
         """The server it is connected to, else the servers it was told, without credentials."""
-        return self._rota.url if self._link is None else self._link.server.url
+        return self._servers.url if self._link is None else self._link.server.url
 
     def add_listener(self, listener: Listener) -> None:
         self._listeners.append(listener)
@@ -184,7 +184,7 @@ class Supervisor(ABC, Generic[LinkT]):
 
     def aim_at(self, urls: Sequence[str]) -> None:
         """Connect to `urls` from the next `connect` on: an embedded server has its address only once it runs."""
-        self._rota = Rota([parse_server(url) for url in urls])
+        self._servers = ServerPool([parse_server(url) for url in urls])
 
     async def connect(self) -> None:
         """Connect to the first server that takes us; with `wait`, return at once and go on trying for as long as it takes.
@@ -194,14 +194,14 @@ class Supervisor(ABC, Generic[LinkT]):
         """
         if self._supervision is not None:
             raise BusClosed(f"already connected to {self.url}")
-        for server in self._rota.round():
+        for server in self._servers.round():
             self._check_credentials(server)
         self._ended = None
-        self._become("connecting", f"connecting to {self._rota.url}")
+        self._become("connecting", f"connecting to {self._servers.url}")
         link = None
         if not self._wait:
             try:
-                link = await self._round(self._rota.round(), self._connect_timeout)
+                link = await self._round(self._servers.round(), self._connect_timeout)
                 await self._take(link)
             except BaseException as error:
                 if link is not None:
@@ -212,7 +212,7 @@ class Supervisor(ABC, Generic[LinkT]):
                 self._tell(lambda listener: listener.on_close(BusClosed(reason)))
                 self._listeners.clear()
                 if isinstance(error, LinkError):
-                    raise ConnectError(f"the link to {self._rota.url} broke at once: {error}", url=self._rota.url) from None
+                    raise ConnectError(f"the link to {self._servers.url} broke at once: {error}", url=self._servers.url) from None
                 raise
         self._supervision = asyncio.ensure_future(self._supervise(link))
 
@@ -250,12 +250,12 @@ class Supervisor(ABC, Generic[LinkT]):
 
     async def _reach(self) -> LinkT:
         """A link to whichever server takes us, however long that lasts. Raises `AuthenticationError`."""
-        stood = self._rota.last is not None
+        stood = self._servers.last is not None
         attempt = refused = 0
         while True:
             if attempt or stood:
                 await asyncio.sleep(self._reconnect.delay(max(attempt + self._short_lived, 1)))
-            servers = self._rota.round()
+            servers = self._servers.round()
             attempt += 1
             try:
                 return await self._round(servers, self._connect_timeout * len(servers))
@@ -343,7 +343,7 @@ class Supervisor(ABC, Generic[LinkT]):
         link.discard()
         self._link = None
         if self._successor is None:
-            self._rota.connected_to(link.server, link.cluster)
+            self._servers.connected_to(link.server, link.cluster)
             log.warning("connection to %s lost: %s", link.server.url, why)
             self._lose(f"the connection to {link.server.url} was lost: {why}")
 
@@ -366,7 +366,7 @@ class Supervisor(ABC, Generic[LinkT]):
         if link.is_lame or link.over.done():
             return
         link.is_lame = True
-        self._rota.connected_to(link.server, link.cluster)
+        self._servers.connected_to(link.server, link.cluster)
         log.warning("%s is going out of service", link.server.url)
         self._become("degraded", f"{link.server.url} is in lame duck mode")
         self._spawn(self._move(link))
@@ -374,7 +374,7 @@ class Supervisor(ABC, Generic[LinkT]):
     async def _move(self, link: LinkT) -> None:
         """Find another server while this one still serves, and go there; without another, stay until it cuts."""
         attempt = 0
-        while others := self._rota.others(link.server):
+        while others := self._servers.others(link.server):
             try:
                 successor = await self._round(others, self._connect_timeout * len(others))
                 break

@@ -12,7 +12,7 @@ from typing import Final
 
 from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .connection import Connection, Listener, RawMessage, Subscription
-from .reconnect import elsewhere, forget
+from .reconnect import forget, wrong_loop_error
 
 _ONE_TRY: Final = 1.0
 """Seconds for a confirmation before it is asked for again."""
@@ -23,7 +23,7 @@ class NoResponders(Exception):
     """Nobody listens on the subject of the request: the server says so at once."""
 
 
-class Replies(Listener):
+class RequestReply(Listener):
     """Request and reply over one connection."""
 
     def __init__(self, connection: Connection) -> None:
@@ -59,7 +59,7 @@ class Replies(Listener):
             raise copy(self._subscription.refusal)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            raise elsewhere()
+            raise wrong_loop_error()
         self._tokens += 1
         reply = f"{self._prefix}{self._tokens}"
         future: asyncio.Future[RawMessage] = loop.create_future()

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from ...errors import OptionsError
-from ..execution.thread_pool import aside
+from ..execution.thread_pool import run_in_thread
 
 log: Final = logging.getLogger("smith_sdk.connection")
 
@@ -93,11 +93,11 @@ async def addresses(server: Server) -> list[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except RuntimeError:  # the main thread has ended, and with it the pool of threads that the loop asks for this
-        found = await aside(partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM))
+        found = await run_in_thread(partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-class Rota:
+class ServerPool:
     """The servers that were configured, then those that the last one told of, in turn."""
 
     def __init__(self, servers: Sequence[Server]) -> None:

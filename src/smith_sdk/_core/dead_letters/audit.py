@@ -115,7 +115,7 @@ class Audit:
         """It has its letter, or had one: the note says so, whatever became of that."""
         for subject in (self._subject(told), f"{self._subject(told)}.limbo"):
             try:
-                await self._session.admin.last_message(self._stream, subject)
+                await self._session.api.last_message(self._stream, subject)
             except MessageNotFound:
                 continue
             return True
@@ -123,7 +123,7 @@ class Audit:
 
     async def _rescue(self, told: _Advisory, repair: bool) -> Finding | None:
         try:
-            message = await self._session.admin.message(told.stream, told.stream_seq)
+            message = await self._session.api.message(told.stream, told.stream_seq)
         except (MessageNotFound, StreamNotFound):
             return None  # ended meanwhile
         words = f"the server gave it up after {told.deliveries} deliveries, and it has no dead letter"
@@ -164,7 +164,7 @@ class Audit:
     async def _end(self, stream: str, consumer: str, seq: int, reason: str) -> None:
         """Terminate a message that was delivered and is not at hand. Does nothing where it has ended already."""
         subject = f"$JS.ACK.{stream}.{consumer}.1.{seq}.1.0.0"
-        await self._session.replies.confirm(subject, TERM + b" " + reason.encode(), timeout=API_TIMEOUT)
+        await self._session.requests.confirm(subject, TERM + b" " + reason.encode(), timeout=API_TIMEOUT)
 
     # ---- copied, and not ended
 
@@ -237,7 +237,7 @@ class Audit:
     async def _place(self, stream: str, consumer: str) -> _Place | None:
         """None where it is not on the server: `smith streams verify` is who tells of that."""
         try:
-            info = await self._session.admin.consumer_info(stream, consumer)
+            info = await self._session.api.consumer_info(stream, consumer)
         except (ConsumerNotFound, StreamNotFound):
             return None
         active = info["delivered"].get("last_active")
@@ -254,7 +254,7 @@ class Audit:
 
     async def _is_there(self, stream: str, seq: int) -> bool:
         try:
-            await self._session.admin.message(stream, seq)
+            await self._session.api.message(stream, seq)
         except (MessageNotFound, StreamNotFound):
             return False
         return True

@@ -121,7 +121,7 @@ async def copy(session: Session, root: str, stream: str, original: Original, dea
             if refusal.err_code != WRONG_LAST_SEQUENCE:
                 raise
             try:
-                there = await session.admin.last_message(stream, subject)
+                there = await session.api.last_message(stream, subject)
             except MessageNotFound:  # taken away since
                 expected = 0
                 continue
@@ -242,7 +242,7 @@ def when(nanos: int) -> datetime:
     return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
 
 
-def words_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What `error` says of itself, where it can: a handler's error is of a class that anybody wrote."""
     try:
         return str(error)

@@ -133,7 +133,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 async def look_at(session: Session, stream: str) -> Target:
     """Raises `StreamNotFound` where the stream of the originals is gone."""
-    info = await session.admin.stream_info(stream)
+    info = await session.api.stream_info(stream)
     state = info["state"]
     return Target(
         now=datetime.fromisoformat(info["ts"]),
@@ -148,12 +148,12 @@ async def look_at(session: Session, stream: str) -> Target:
 async def remove(session: Session, stream: str, position: int) -> None:
     """Take the message at `position` out of `stream`; it may be gone already."""
     try:
-        await session.admin.call(f"STREAM.MSG.DELETE.{stream}", {"seq": position, "no_erase": True}, stream=stream)
+        await session.api.call(f"STREAM.MSG.DELETE.{stream}", {"seq": position, "no_erase": True}, stream=stream)
     except TopologyRefused as refusal:
         if refusal.err_code not in _NOT_REMOVED:
             raise
         try:
-            await session.admin.message(stream, position)
+            await session.api.message(stream, position)
         except MessageNotFound:
             return
         raise
@@ -161,7 +161,7 @@ async def remove(session: Session, stream: str, position: int) -> None:
 
 async def last_position(session: Session, stream: str) -> int:
     """The end of the dead letters as they are now. Raises `TopologyRefused` where none of them can be taken away."""
-    info = await session.admin.stream_info(stream)
+    info = await session.api.stream_info(stream)
     if info["config"].get("deny_delete"):
         raise TopologyRefused(
             f"stream {stream} has deny_delete: its dead letters cannot be removed, so neither replayed nor discarded; "
@@ -335,12 +335,12 @@ class Replay:
         return 0
 
     async def _letter(self, ref: Ref) -> StoredMessage:
-        return await self._session.admin.message(self._stream, ref.position)
+        return await self._session.api.message(self._stream, ref.position)
 
     async def _judge(self, ref: Ref) -> Replayed | int | None:
         """What to do about a claim that stands there: the end, the note to claim in place of (0: none), or None to publish beside it."""
         try:
-            note = await self._session.admin.last_message(self._stream, self._note(ref))
+            note = await self._session.api.last_message(self._stream, self._note(ref))
         except MessageNotFound:  # given back meanwhile
             return 0
         try:
@@ -368,7 +368,7 @@ class Replay:
         stream, seq = ref.id.split(".")[0], after + 1
         while True:
             try:
-                found = await self._session.admin.next_message(stream, seq, ref.subject)
+                found = await self._session.api.next_message(stream, seq, ref.subject)
             except MessageNotFound:
                 return False
             if found.headers.get(MSG_ID) == self._msg_id(ref):

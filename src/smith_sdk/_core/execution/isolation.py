@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 
-class Turns:
+class IsolationLock:
     """Who wants to be alone goes first: no other turn begins until it had its own, or gave up."""
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-TURNS: Final = Turns()
+ISOLATION: Final = IsolationLock()
 """Those of this process."""
 
-os.register_at_fork(after_in_child=TURNS.reset)
+os.register_at_fork(after_in_child=ISOLATION.reset)

@@ -21,7 +21,7 @@ _START: Final = 60.0
 """Seconds that a child has to import what it needs."""
 
 
-class Child:
+class WorkerProcess:
     """One process for `function`. `ready` once before the first `call`; `kill` at the end, from any thread."""
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Threads for work that would hold up an event loop, quicker than an executor: what several have done wakes the loop once.
+"""ThreadPool for work that would hold up an event loop, quicker than an executor: what several have done wakes the loop once.
 
 They are daemons, so work that never ends does not keep the process; and they take work for as long as the loop runs, also after the main
 thread has ended.
@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 
-async def aside(function: Callable[..., T], *arguments: Any) -> T:
+async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
     """Like `asyncio.to_thread`, but also where Python's own pool takes no more work: once the main thread has ended.
 
     Where no thread can be started any more either, as in Python 3.12 by then, the loop waits for `function`.
@@ -52,7 +52,7 @@ async def aside(function: Callable[..., T], *arguments: Any) -> T:
 _Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple[Any, ...]]
 
 
-class Threads:
+class ThreadPool:
     """`count` threads for one event loop. `close` lets them end with what they do.
 
     One at a time is roused to look for work, and rouses the next when it leaves some: short work is done by a thread that is awake

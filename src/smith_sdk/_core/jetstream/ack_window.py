@@ -35,7 +35,7 @@ from ...errors import (
 from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
 from ..connection.headers import write as write_headers
-from ..connection.reconnect import elsewhere
+from ..connection.reconnect import wrong_loop_error
 from .api import APPLY, ApiError, publish_error
 
 log: Final = logging.getLogger("smith_sdk.publish")
@@ -164,7 +164,7 @@ class AckWindow(Listener):
             raise copy(self._refusal)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            raise elsewhere()
+            raise wrong_loop_error()
         block = write_headers(msg_id, headers)
         size = len(data) + len(block)
         now = time.monotonic()
@@ -249,7 +249,7 @@ class AckWindow(Listener):
             self._due = resend_at
         try:
             alone = len(self._pending) == 1  # as in Nagle's algorithm (RFC 896): what has company is sent with it
-            await self._connection.hand_over(entry.subject, entry.data, f"{self._prefix}{token}", entry.block, alone)
+            await self._connection.send(entry.subject, entry.data, f"{self._prefix}{token}", entry.block, alone)
         except Exception as error:
             meaning = self._connection.meaning(error, entry.subject)
             if isinstance(meaning, PayloadTooLarge):  # it was submitted when there was no link, or another server's

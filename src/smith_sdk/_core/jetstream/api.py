@@ -34,7 +34,7 @@ from ...errors import (
 )
 from ..connection.connection import RawMessage
 from ..connection.headers import read as read_headers
-from ..connection.request_reply import API_TIMEOUT, NoResponders, Replies
+from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
 
 API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000
@@ -194,11 +194,11 @@ def publish_error(error: ApiError, *, subject: str, stream: str | None, msg_id: 
     return PublishError(f"stream {stream} refused {subject}: {said}", **facts)
 
 
-class Admin:
+class JetStreamApi:
     """Calls of the JetStream API. Durations in its JSON are integer nanoseconds. Every call takes at most `API_TIMEOUT` seconds."""
 
-    def __init__(self, replies: Replies, where: str = "the server") -> None:
-        self._replies = replies
+    def __init__(self, replies: RequestReply, where: str = "the server") -> None:
+        self._requests = replies
         self.where = where
 
     async def call(
@@ -226,7 +226,7 @@ class Admin:
         until = time.monotonic() + API_TIMEOUT - share / 2
         while True:
             try:
-                return await self._replies.request(subject, data, timeout=share)
+                return await self._requests.request(subject, data, timeout=share)
             except DeadlineExceeded:
                 if time.monotonic() >= until:
                     raise DeadlineExceeded(f"no reply on {subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None

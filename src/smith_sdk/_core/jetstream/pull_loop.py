@@ -46,7 +46,7 @@ from ...errors import (
 )
 from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
-from ..connection.request_reply import Replies
+from ..connection.request_reply import RequestReply
 from .api import API, APPLY, NANOS
 
 log: Final = logging.getLogger("smith_sdk.consume")
@@ -79,7 +79,7 @@ Diagnose = Callable[[], Awaitable[SmithError | None]]
 """Asked when nobody answers a pull: the error that says why nobody ever will, or None when asking again may help."""
 
 
-class Seat:
+class PriorityGroup:
     """A reader's place in a priority group. `pin` is what the server knows it by once it has chosen it (policy "pinned_client")."""
 
     def __init__(self, group: str) -> None:
@@ -100,7 +100,7 @@ class PullLoop(Listener):
     def __init__(
         self,
         connection: Connection,
-        replies: Replies,
+        replies: RequestReply,
         stream: str,
         consumer: str,
         diagnose: Diagnose,
@@ -114,10 +114,10 @@ class PullLoop(Listener):
         expires: float = EXPIRES,
         heartbeat: float = HEARTBEAT,
         max_batch: int | None = None,
-        seat: Seat | None = None,
+        group: PriorityGroup | None = None,
     ) -> None:
         self._connection = connection
-        self._replies = replies
+        self._requests = replies
         self.stream = stream
         self.consumer = consumer
         self._diagnose = diagnose
@@ -140,7 +140,7 @@ class PullLoop(Listener):
         self._expires = expires
         self._heartbeat = heartbeat
         self._max_batch = max_batch
-        self._seat = seat
+        self._group = group
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
@@ -246,8 +246,8 @@ class PullLoop(Listener):
         if count <= 0 or self._subscription is None or not self._connected:
             return
         request: dict[str, int | str] = {"expires": int(self._expires * NANOS), "idle_heartbeat": int(self._heartbeat * NANOS)}
-        if self._seat is not None:
-            request |= self._seat.request()
+        if self._group is not None:
+            request |= self._group.request()
         if self._max_bytes is not None:
             held = sum(map(_size, (*self.ahead, *self._buffer)))
             if self._requested or 2 * held > self._max_bytes or (self._oversized and held):
@@ -311,8 +311,8 @@ class PullLoop(Listener):
             if message.headers is not None and "Status" in message.headers:
                 self._on_status(message.headers)
             return
-        if self._seat is not None and message.headers is not None:
-            self._seat.pin = message.headers.get("Nats-Pin-Id", "")
+        if self._group is not None and message.headers is not None:
+            self._group.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
             self._requested -= 1
         if self._beyond:
@@ -365,9 +365,9 @@ class PullLoop(Listener):
         elif status == "409" and "Consumer Deleted" in description:
             self._requested = 0
             self._spawn(self._end_deleted())
-        elif status == "423" and self._seat is not None:
+        elif status == "423" and self._group is not None:
             log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
-            self._seat.pin = ""
+            self._group.pin = ""
             self._ask_later()
         elif status == "503":
             self._ask_later()
@@ -527,7 +527,7 @@ class PullLoop(Listener):
         try:
             for inbox in inboxes:
                 await inbox.withdraw()
-            return not await self._replies.is_heard(inboxes[-1].subject, timeout=_LEAVING)
+            return not await self._requests.is_heard(inboxes[-1].subject, timeout=_LEAVING)
         except (BusError, DeadlineExceeded) as error:
             log.info("%s/%s: what is on its way may come again after its ack wait: %s", self.stream, self.consumer, str(error))
             return False

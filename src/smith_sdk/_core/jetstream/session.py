@@ -28,10 +28,10 @@ from ...errors import (
     StreamNotFound,
 )
 from ..connection.connection import Connection
-from ..connection.reconnect import elsewhere
-from ..connection.request_reply import Replies
+from ..connection.reconnect import wrong_loop_error
+from ..connection.request_reply import RequestReply
 from .ack_window import AckWindow, PubAck
-from .api import APPLY, Admin
+from .api import APPLY, JetStreamApi
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -58,8 +58,8 @@ class Session:
         self.connection = connection
         self.contract = contract
         self.publish_timeout = publish_timeout
-        self.replies = Replies(connection)
-        self.admin = Admin(self.replies)
+        self.requests = RequestReply(connection)
+        self.api = JetStreamApi(self.requests)
         self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
         self.known_subjects: set[type] = set()
         """Classes of subjects that the contract is known to have."""
@@ -79,8 +79,8 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._interest.clear()
         await self.connection.connect()
-        self.admin.where = self.connection.url
-        await self.replies.start()
+        self.api.where = self.connection.url
+        await self.requests.start()
         await self.window.start()
         self.is_open = True
 
@@ -89,7 +89,7 @@ class Session:
         if not self.is_open:
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
         if asyncio.get_running_loop() is not self._loop:
-            raise elsewhere()
+            raise wrong_loop_error()
 
     def attach(self, stop: Callable[[], Awaitable[None]]) -> None:
         """Have `stop` called when the session closes, unless `detach`ed before."""
@@ -118,7 +118,7 @@ class Session:
             return
         if asyncio.get_running_loop() is not self._loop:
             if self._loop is None or not self._loop.is_closed():
-                raise elsewhere()
+                raise wrong_loop_error()
             self._loop_ended()
             return
         self.is_open = False
@@ -135,7 +135,7 @@ class Session:
             await self.window.drain(left())
             if self.connection.is_up:
                 with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
-                    await self.replies.barrier(timeout=left())
+                    await self.requests.barrier(timeout=left())
         except asyncio.CancelledError:
             await self.connection.close(_CUT)  # or a link would be kept that nothing uses, and the next connect finds in its way
             raise
@@ -148,7 +148,7 @@ class Session:
         self.is_open = False
         self._open_parts.clear()
         self._stopping.clear()
-        self.replies.loop_ended()
+        self.requests.loop_ended()
         self.window.loop_ended()
         self.connection.loop_ended()
 
@@ -244,7 +244,7 @@ class Session:
         try:
             while interest.waiting:  # each until its own deadline
                 try:
-                    found = await self.admin.consumers(stream)
+                    found = await self.api.consumers(stream)
                 except (ConnectionLost, DeadlineExceeded) as error:
                     log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
                     await asyncio.sleep(_AGAIN)
@@ -260,7 +260,7 @@ class Session:
 
     async def _why_no_ack(self, stream: str) -> SmithError | None:
         try:
-            info = await self.admin.stream_info(stream)
+            info = await self.api.stream_info(stream)
         except _FINAL as error:
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
@@ -268,7 +268,7 @@ class Session:
         missing = [subject for subject in declared if not any(covers(pattern, subject) for pattern in there)]
         if missing:
             return StreamNotFound(
-                f"stream {stream} on {self.admin.where} does not capture {', '.join(missing)} as the contract declares: {APPLY}",
+                f"stream {stream} on {self.api.where} does not capture {', '.join(missing)} as the contract declares: {APPLY}",
                 stream=stream,
             )
         return None
@@ -276,7 +276,7 @@ class Session:
     async def why_no_messages(self, stream: str, consumer: str) -> SmithError | None:
         """The error that says why a pull finds nobody, None when asking again may help (a stream between two leaders)."""
         try:
-            await self.admin.consumer_info(stream, consumer)
+            await self.api.consumer_info(stream, consumer)
         except _FINAL as error:
             return error
         return None

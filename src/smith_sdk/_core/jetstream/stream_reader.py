@@ -67,7 +67,7 @@ async def read_page(
 async def count(session: Session, stream: str, pattern: str, *, since: datetime | None = None) -> int:
     """How many messages on `pattern` were stored at `since` or later."""
     name, pending = await _begin(session, stream, pattern, 0, since, headers_only=True)
-    await session.admin.consumer_delete(stream, name)
+    await session.api.consumer_delete(stream, name)
     return pending
 
 
@@ -91,7 +91,7 @@ async def _begin(
         config |= {"deliver_policy": "by_start_time", "opt_start_time": since.isoformat()}
         del config["opt_start_seq"]
     body = {"stream_name": stream, "config": config, "action": "create"}
-    made = await session.admin.call(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
+    made = await session.api.call(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
     return name, int(made["num_pending"])
 
 

@@ -67,8 +67,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return merged(self.seen, self.declared)
 
     def __str__(self) -> str:
-        words_of = "; ".join(map(str, self.differences)) or self.why
-        return f"{self.kind} {self.name}{': ' + words_of if words_of else ''}"
+        error_text = "; ".join(map(str, self.differences)) or self.why
+        return f"{self.kind} {self.name}{': ' + error_text if error_text else ''}"
 
     def lines(self) -> list[str]:
         """The step as a plan prints it."""

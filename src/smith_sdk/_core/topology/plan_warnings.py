@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ...errors import MessageNotFound
-from ..jetstream.api import Admin
+from ..jetstream.api import JetStreamApi
 from .config_keys import NANOS, Json, duration, size
 from .plan import Caution, Change
 
@@ -15,7 +15,7 @@ _SHRINKS: Final = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
 
 
 async def cautions(
-    admin: Admin,
+    admin: JetStreamApi,
     account: Json,
     steps: tuple[Change, ...],
     streams: dict[str, Json | None],
@@ -52,7 +52,7 @@ def _deleted(step: Change, info: Json | None) -> list[Caution]:
     return [Caution(kind="pending", stream=step.stream, consumer=step.consumer, text=text, messages=count, bytes=volume)]
 
 
-async def _shrunk(admin: Admin, step: Change, info: Json) -> AsyncIterator[Caution]:
+async def _shrunk(admin: JetStreamApi, step: Change, info: Json) -> AsyncIterator[Caution]:
     """What is stored above the limits that an update lowers, or wanted by nobody once it sets retention by interest."""
     state, wanted = info["state"], {one.key: one.declared for one in step.differences}
     if wanted.get("retention") == "interest" and state["messages"]:
@@ -86,7 +86,7 @@ async def _shrunk(admin: Admin, step: Change, info: Json) -> AsyncIterator[Cauti
             yield Caution(kind="shrinks", stream=step.stream, text=text, messages=messages, bytes=volume)
 
 
-async def _older(admin: Admin, stream: str, info: Json, nanos: int) -> int:
+async def _older(admin: JetStreamApi, stream: str, info: Json, nanos: int) -> int:
     """How many messages are older than that, by the server's clock; at most, where some between were deleted."""
     since = datetime.fromisoformat(info["ts"]) - timedelta(microseconds=nanos / 1000)
     state = info["state"]
@@ -97,7 +97,7 @@ async def _older(admin: Admin, stream: str, info: Json, nanos: int) -> int:
     return min(int(state["messages"]), first.seq - int(state["first_seq"]))
 
 
-async def _above(admin: Admin, stream: str, limit: int) -> int:
+async def _above(admin: JetStreamApi, stream: str, limit: int) -> int:
     """How many messages are above `limit` on their subject."""
     return sum([max(0, count - limit) async for count in admin.subject_counts(stream)])
 

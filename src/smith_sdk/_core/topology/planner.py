@@ -7,14 +7,14 @@ from typing import Any
 
 from ...contract import Contract, StreamSpec, covers
 from ...errors import ConsumerNotFound, StreamNotFound, TopologyRefused
-from ..jetstream.api import Admin, release
+from ..jetstream.api import JetStreamApi, release
 from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters
 from .plan import Change, Kind, Plan, differences
 from .plan_warnings import cautions
 
 
 async def make_plan(
-    admin: Admin, contract: Contract, specs: tuple[StreamSpec, ...], profile: str, *, prune: bool = False
+    admin: JetStreamApi, contract: Contract, specs: tuple[StreamSpec, ...], profile: str, *, prune: bool = False
 ) -> Plan:
     """Compare `specs`, the contract's streams under `profile`, and its consumers with the server."""
     account = await admin.account()
@@ -47,14 +47,14 @@ async def make_plan(
     return Plan(profile=profile, steps=steps, cautions=noted, prune=prune)
 
 
-async def stream_or_none(admin: Admin, name: str) -> Json | None:
+async def stream_or_none(admin: JetStreamApi, name: str) -> Json | None:
     try:
         return await admin.stream_info(name)
     except StreamNotFound:
         return None
 
 
-async def consumer_or_none(admin: Admin, stream: str, name: str) -> Json | None:
+async def consumer_or_none(admin: JetStreamApi, stream: str, name: str) -> Json | None:
     try:
         info = await admin.consumer_info(stream, name)
     except (StreamNotFound, ConsumerNotFound):
@@ -62,7 +62,7 @@ async def consumer_or_none(admin: Admin, stream: str, name: str) -> Json | None:
     return {**info, "config": with_filters(info["config"])}
 
 
-async def consumers_of(admin: Admin, stream: str) -> dict[str, Json]:
+async def consumers_of(admin: JetStreamApi, stream: str) -> dict[str, Json]:
     """Every consumer of a stream by name, its filters in one form."""
     return {info["name"]: {**info, "config": with_filters(info["config"])} for info in await admin.consumers(stream)}
 
@@ -108,7 +108,7 @@ def _widens(step: Change) -> bool:
     return not all(any(covers(old, subject) for old in there) for subject in step.declared.get("subjects", ()))
 
 
-async def _strangers(admin: Admin, roots: tuple[str, ...], declared: dict[str, Any]) -> list[Json]:
+async def _strangers(admin: JetStreamApi, roots: tuple[str, ...], declared: dict[str, Any]) -> list[Json]:
     """Streams that capture something under `roots` and are not declared."""
     found: dict[str, Json] = {}
     for root in roots:
