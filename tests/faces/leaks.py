@@ -58,7 +58,7 @@ def of_bus(bus: Any) -> Counter[str]:
             "nats-py subscriptions": len(link._subs) if (link := session.connection._link) is not None else 0,
             "publishes": len(session.window),
             "replies awaited": len(session.requests._waiting),
-            "parts to stop": len(session._open_parts) + len(session._stopping),
+            "parts to stop": len(session.parts) + len(session._stopping),
             "listeners": len(session.connection._listeners),
         }
     )

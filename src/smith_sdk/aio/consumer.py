@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -118,7 +118,7 @@ class Consumer(Generic[M_co, S_co]):
         wait = to_seconds("fetch(timeout)", timeout)
         loop = pull_loop(self._session, self.spec, positive_int("fetch(n)", n), expires=wait, group=self._group)
         found = loop.ahead  # kept alive until it is returned, given back when it is not
-        self._session.attach(loop.stop)
+        self._session.attach(loop)
         try:
             await loop.start()
             with contextlib.suppress(TimeoutError):
@@ -133,7 +133,7 @@ class Consumer(Generic[M_co, S_co]):
             messages: list[Message[M_co, S_co]] = [Message(raw, self._session) for raw in found]
             found.clear()
         finally:
-            self._session.detach(loop.stop)
+            self._session.detach(loop)
             await loop.stop()
         return messages
 
@@ -242,7 +242,7 @@ class Messages(Generic[M_co, S_co]):
         if self._loop is None:
             self._loop = pull_loop(self._session, self._spec, self._capacity, max_bytes=self._max_bytes, group=self._group)
             self._loop.ahead = self._here
-            self._session.attach(self._loop.stop)
+            self._session.attach(self._loop)
             await self._loop.start()
         return self._loop
 
@@ -294,7 +294,7 @@ class Messages(Generic[M_co, S_co]):
         self._stopped = True
         loop, self._loop = self._loop, None
         if loop is not None:
-            self._session.detach(loop.stop)
+            self._session.detach(loop)
             await loop.stop()
 
     async def __aenter__(self) -> Self:
@@ -308,7 +308,7 @@ class Messages(Generic[M_co, S_co]):
 
     def __del__(self) -> None:
         if self._loop is not None:
-            self._session.abandon(self._loop.stop)
+            self._session.abandon(self._loop)
 
 
 class _Feed(Listener):
@@ -327,6 +327,13 @@ class _Feed(Listener):
         self._subscriptions: list[CoreSubscription] = []
         self._error: SmithError | None = None
 
+    @property
+    def name(self) -> str:
+        return f"subscription to {' | '.join(self._patterns)}"
+
+    def describe(self) -> Mapping[str, object]:
+        return {"buffered": len(self.here)}
+
     async def start(self) -> None:
         """Subscribe, unless it has. When it returns, the server knows."""
         if not (self._has_started or self.is_over):
@@ -337,7 +344,7 @@ class _Feed(Listener):
         if self._has_started or self.is_over:  # meanwhile
             return
         self._session.require_open()
-        self._session.attach(self.stop)
+        self._session.attach(self)
         self._session.connection.add_listener(self)
         try:
             for index, pattern in enumerate(self._patterns):
@@ -399,7 +406,7 @@ class _Feed(Listener):
         self._news.set()
 
     async def _leave(self) -> None:
-        self._session.detach(self.stop)
+        self._session.detach(self)
         self._session.connection.remove_listener(self)
         while self._subscriptions:
             await self._subscriptions.pop().unsubscribe()
@@ -455,4 +462,4 @@ class Subscription(Generic[M_co, S_co]):
 
     def __del__(self) -> None:
         if hasattr(self, "_feed"):  # it may have been refused
-            self._session.abandon(self._feed.stop)
+            self._session.abandon(self._feed)

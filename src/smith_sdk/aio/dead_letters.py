@@ -13,7 +13,7 @@ import os
 import re
 import socket
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -404,7 +404,7 @@ class Findings:
         """Wait until something is in `_here`; nothing is at the end. The blocking face takes from there, too."""
         if not self._attached:
             self._session.require_open()
-            self._session.attach(self.stop)
+            self._session.attach(self)
             self._attached = True
         while not self._here and not self._stopping.is_set():
             self._here.extend(await self._audit.limbo(repair=self._repair))
@@ -413,13 +413,22 @@ class Findings:
                     async with asyncio.timeout(_LOOK_EVERY):
                         await self._stopping.wait()
 
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        return "watch over dead letters"
+
+    def describe(self) -> Mapping[str, object]:
+        """Its state now, as JSON can say it."""
+        return {"repair": self._repair}
+
     def _made(self, raw: Finding) -> Finding:
         return raw
 
     async def stop(self) -> None:
         """Look no more; the iteration ends. Safe to repeat."""
         self._stopping.set()
-        self._session.detach(self.stop)
+        self._session.detach(self)
 
 
 @cache

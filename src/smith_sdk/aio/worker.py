@@ -16,7 +16,7 @@ import contextvars
 import logging
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
@@ -173,6 +173,20 @@ class Worker(Generic[MessageT, SubjectT]):
         return add
 
     @property
+    def name(self) -> str:
+        """What it is, for people: "worker executor-fs-read"."""
+        return f"worker {self.spec.name}"
+
+    def describe(self) -> Mapping[str, object]:
+        """Its state now, as JSON can say it: the consumer, its concurrency and what it has done."""
+        return {
+            "consumer": self.spec.name,
+            "stream": self.spec.stream,
+            "concurrency": self._concurrency,
+            **msgspec.structs.asdict(self.stats),
+        }
+
+    @property
     def stats(self) -> WorkerStats:
         """What it has done so far."""
         return WorkerStats(
@@ -201,7 +215,7 @@ class Worker(Generic[MessageT, SubjectT]):
             slots_free_at = self._concurrency - 1
             loop = pull_loop(self._session, self.spec, self._concurrency, dry_at=slots_free_at, beyond=self.spec.prefetch)
             self._loop, self._runner = loop, asyncio.current_task()
-            self._session.attach(self.stop)
+            self._session.attach(self)
             slots: list[asyncio.Task[None]] = []
             try:
                 await self._handlers.open()
@@ -221,7 +235,7 @@ class Worker(Generic[MessageT, SubjectT]):
                     await loop.stop()  # first: what cancelled handlers give back would come to a request that stands again
                 finally:
                     await _cancel(slots)
-                    self._session.detach(self.stop)
+                    self._session.detach(self)
                     self._handlers.close()
                     self._loop = None
                     self._stopping.clear()

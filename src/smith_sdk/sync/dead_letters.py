@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -164,6 +164,17 @@ class Findings(BlockingIterator[Finding]):
     """Messages that the server gives up, as they come: `bus.dead_letters.watch()`. Ends when it is stopped or the bus closes."""
 
     __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        found: str = self._aio.name
+        return found
+
+    def describe(self) -> Mapping[str, object]:
+        """Its state now, as JSON can say it."""
+        found: Mapping[str, object] = self._aio.describe()
+        return found
 
     def stop(self) -> None:
         """Look no more; the iteration ends. Safe to repeat."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal
 
@@ -94,6 +94,17 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         found: Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]] = (
             self._aio.handler_for(kind)
         )
+        return found
+
+    @property
+    def name(self) -> str:
+        """What it is, for people: "worker executor-fs-read"."""
+        found: str = self._aio.name
+        return found
+
+    def describe(self) -> Mapping[str, object]:
+        """Its state now, as JSON can say it: the consumer, its concurrency and what it has done."""
+        found: Mapping[str, object] = self._aio.describe()
         return found
 
     @property

@@ -27,7 +27,7 @@ import contextlib
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from typing import Final
 
@@ -168,6 +168,19 @@ class PullLoop(Listener):
         self._heard_at = 0.0
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        return f"reader of {self.stream}/{self.consumer}"
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "stream": self.stream,
+            "consumer": self.consumer,
+            "requested": self._requested,
+            "buffered": len(self._buffer) + len(self.ahead),
+            "handed_out": self._handed_out,
+        }
 
     async def start(self) -> None:
         """Subscribe and ask for the first messages. Raises `BusClosed`."""

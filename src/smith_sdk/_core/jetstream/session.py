@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine, Mapping
 from copy import copy
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ...contract import Contract, covers
 from ...errors import (
@@ -49,6 +49,23 @@ _FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
 """Answers of the server that waiting does not change; whatever else goes wrong while it is asked leaves the question open."""
 
 
+class Part(Protocol):
+    """What runs on a bus until it is stopped: a worker, a reader, a subscription."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for people: "worker executor-fs-read"."""
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """Its state now, as JSON can say it; for health reports. Does no I/O."""
+        ...
+
+    async def stop(self) -> None:
+        """End it. Safe to repeat."""
+        ...
+
+
 class Session:
     """What every part of a bus shares. Made closed; `open` and `close` once each."""
 
@@ -69,7 +86,7 @@ class Session:
             for spec in contract.streams
         }
         self._interested = {spec.name for spec in contract.streams if spec.retention == "interest"}
-        self._open_parts: set[Callable[[], Awaitable[None]]] = set()
+        self._parts: set[Part] = set()
         self._stopping: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.is_open = False
@@ -91,23 +108,28 @@ class Session:
         if asyncio.get_running_loop() is not self._loop:
             raise wrong_loop_error()
 
-    def attach(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Have `stop` called when the session closes, unless `detach`ed before."""
-        self._open_parts.add(stop)
+    def attach(self, part: Part) -> None:
+        """Have `part` stopped when the session closes, unless it is `detach`ed before."""
+        self._parts.add(part)
 
-    def detach(self, stop: Callable[[], Awaitable[None]]) -> None:
-        self._open_parts.discard(stop)
+    def detach(self, part: Part) -> None:
+        self._parts.discard(part)
 
-    def abandon(self, stop: Callable[[], Awaitable[None]]) -> None:
-        """Have an attached `stop` called soon: nobody holds its part any more. For `__del__`, in whichever thread and however late."""
-        if self._loop is not None and stop in self._open_parts:
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What runs on this session now."""
+        return tuple(self._parts)
+
+    def abandon(self, part: Part) -> None:
+        """Have an attached `part` stopped soon: its user no longer holds it. For `__del__`, in whichever thread and however late."""
+        if self._loop is not None and part in self._parts:
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._stop_abandoned, stop)
+                self._loop.call_soon_threadsafe(self._stop_abandoned, part)
 
-    def _stop_abandoned(self, stop: Callable[[], Awaitable[None]]) -> None:
-        if stop in self._open_parts and self.connection.is_attended:
-            self.detach(stop)
-            stopping = asyncio.ensure_future(stop())
+    def _stop_abandoned(self, part: Part) -> None:
+        if part in self._parts and self.connection.is_attended:
+            self.detach(part)
+            stopping = asyncio.ensure_future(part.stop())
             self._stopping.add(stopping)
             stopping.add_done_callback(self._stopping.discard)
 
@@ -127,8 +149,8 @@ class Session:
         def left() -> float:
             return max(_CUT, deadline - time.monotonic())
 
-        parts = [*self._stopping, *(asyncio.ensure_future(stop()) for stop in tuple(self._open_parts))]
-        self._open_parts.clear()
+        parts = [*self._stopping, *(asyncio.ensure_future(part.stop()) for part in tuple(self._parts))]
+        self._parts.clear()
         try:
             if parts:
                 await asyncio.wait(parts, timeout=left())
@@ -146,7 +168,7 @@ class Session:
         if self.window:
             log.warning("an event loop ended with %d messages that no stream had acknowledged", len(self.window))
         self.is_open = False
-        self._open_parts.clear()
+        self._parts.clear()
         self._stopping.clear()
         self.requests.loop_ended()
         self.window.loop_ended()
