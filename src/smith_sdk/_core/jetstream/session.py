@@ -30,6 +30,7 @@ from ...errors import (
 from ..connection.connection import Connection
 from ..connection.reconnect import wrong_loop_error
 from ..connection.request_reply import RequestReply
+from ..events import Events
 from .ack_window import AckWindow, PubAck
 from .api import APPLY, JetStreamApi
 
@@ -78,6 +79,7 @@ class Session:
         self.requests = RequestReply(connection)
         self.api = JetStreamApi(self.requests)
         self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
+        self.events = Events()
         self.known_subjects: set[type] = set()
         """Classes of subjects that the contract is known to have."""
         self._interest: dict[str, _Interest] = {}
