@@ -211,7 +211,7 @@ async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_ser
 
 
 async def test_execute_waits_for_a_silent_link_as_long_as_it_was_told_to(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smith_sdk.aio.consumer._SUBSCRIBE_TIMEOUT", 0.05)
+    monkeypatch.setattr("smith_sdk.aio.subscription._SUBSCRIBE_TIMEOUT", 0.05)
     with EmbeddedServer() as server, Proxy(server.url) as proxy:
         async with face.bus(proxy.url, manage="apply", profile="dev") as bus:
             proxy.stall()

@@ -5,11 +5,12 @@ returns `Awaitable[None]` is handed over without waiting, a class with `_batch` 
 """
 
 from .bus import AsyncSmithBus, StateChange, StateChanges
-from .consumer import Consumer, ConsumerInfo, Messages, Subscription
+from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
+from .subscription import Subscription
 from .worker import Middleware, Worker, WorkerStats
 
 __all__ = [

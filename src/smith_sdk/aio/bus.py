@@ -35,11 +35,12 @@ from ..options import Auth, TLSFiles, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from . import pipeline
-from .consumer import Consumer, Subscription, require_spec
+from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .message import Message
 from .publisher import checked, publish, submit
 from .streams import Streams
+from .subscription import Subscription
 
 __all__ = ["AsyncSmithBus", "StateChange", "StateChanges"]
 

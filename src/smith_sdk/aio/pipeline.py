@@ -51,8 +51,9 @@ from ..protocol import (
     SecurityContext,
 )
 from ..topology import consumers
-from .consumer import Subscription, session_of
+from .consumer import session_of
 from .message import Message
+from .subscription import Subscription
 from .worker import Worker
 
 if TYPE_CHECKING:

@@ -2,11 +2,12 @@
 """The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
 
 from .bus import SmithBus, StateChange, StateChanges
-from .consumer import Consumer, ConsumerInfo, Messages, Subscription
+from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
+from .subscription import Subscription
 from .worker import Middleware, Worker, WorkerStats
 
 __all__ = [

@@ -28,9 +28,10 @@ from ..aio.bus import (
 from ..contract import ConsumerSpec, Contract, CoreSubject, Envelope, MessageT, StreamSubject, Subscribable
 from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
-from .consumer import Consumer, Subscription
+from .consumer import Consumer
 from .dead_letters import DeadLetters
 from .streams import Streams
+from .subscription import Subscription
 
 __all__ = ["SmithBus", "StateChange", "StateChanges"]
 
