@@ -1,0 +1,222 @@
+"""Which room may import which, read off the syntax tree.
+
+Every import counts: at the top of a module, inside a function, and under `TYPE_CHECKING`.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+REPO: Final = Path(__file__).parents[2]
+HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO / "codegen" / "smith_codegen"}
+
+CORE: Final = (
+    "_core.codec",
+    "_core.events",
+    "_core.execution",
+    "_core.connection",
+    "_core.jetstream",
+    "_core.topology",
+    "_core.dead_letters",
+)
+CONTRACT: Final = ("contract", "protocol", "subjects", "topology", "subjects.__init__")
+
+# A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
+# only what its line names, and a line may name only rooms that stand above it.
+RULES: Final[dict[str, tuple[str, ...]]] = {
+    "errors": (),
+    "options": ("errors",),
+    "contract": ("errors",),
+    "protocol": ("contract",),
+    "subjects": ("contract", "protocol"),
+    "topology": CONTRACT[:3],
+    "subjects.__init__": CONTRACT[:4],  # the facade: `subjects.parse` is the contract's
+    "_core": (),
+    "_core.codec": ("errors", "options"),
+    "_core.events": ("errors", "options"),
+    "_core.blocking": ("errors", "options"),
+    "_core.execution": ("errors", "options"),
+    "_core.connection": ("errors", "options", "_core.events", "_core.execution"),
+    "_core.jetstream": ("errors", "options", "contract", "_core.codec", "_core.events", "_core.connection"),
+    "_core.topology": ("errors", "options", "contract", "_core.jetstream"),
+    "_core.dead_letters": ("errors", "options", "contract", "_core.codec", "_core.events", "_core.connection", "_core.jetstream"),
+    "signing": ("errors", "protocol", "_core.codec"),
+    "embedded": ("errors",),
+    "server": ("embedded",),
+    "aio": ("errors", "options", *CONTRACT, *CORE, "embedded"),
+    "sync": ("errors", "options", *CONTRACT, *CORE, "_core.blocking", "embedded", "aio"),
+    "testing": ("errors", "options", *CONTRACT, *CORE, "_core.blocking", "embedded", "aio", "sync"),
+    "cli": ("errors", "options", *CONTRACT, "embedded", "aio", "sync"),
+    "__init__": ("errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
+}
+
+# Libraries, and the only rooms that may import them; a library that is not listed is imported nowhere.
+LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
+    "msgspec": ("contract", "protocol", "signing", "_core", "aio", "cli"),
+    "typing_extensions": ("contract", "protocol"),
+    "nats": ("_core.connection.connection", "_core.connection.link"),
+    "cryptography": ("signing", "_core.connection.credentials"),
+    "cyclopts": ("cli",),
+    "rich": ("cli",),
+    "pytest": ("testing",),
+    "smith_codegen": ("cli",),
+}
+
+# What is not in order yet. Each must exist: a change that mends one takes it from the list.
+KNOWN_ARROWS: Final = {
+    ("aio.handlers", "_core.blocking.portal"),
+    ("aio.handlers", "sync"),
+    ("cli.demo", "_core.jetstream.ack_window"),
+    ("cli.output", "_core.topology.config_keys"),
+    ("cli.worker", "_core.blocking.portal"),
+}
+KNOWN_CIRCLES: Final = {
+    frozenset({"protocol._capability", "protocol._messages"}),
+    frozenset({"aio.bus", "aio.handlers", "aio.pipeline", "aio.worker", "sync", "sync.bus", "sync.pipeline", "sync.worker"}),
+}
+
+
+@cache
+def modules(home: str) -> dict[str, Path]:
+    """Every module of a package, by its dotted name within it; a folder goes by its own name, the package by ""."""
+    found = {}
+    for path in HOMES[home].rglob("*.py"):
+        parts = path.relative_to(HOMES[home]).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(home: str, module: str) -> Iterator[str]:
+    """The absolute names that `module` imports: a module where the name is one, otherwise the module that has the name."""
+    path = modules(home)[module]
+    package = [home, *module.split(".")] if module else [home]
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            at = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*at, node.module] if node.module else at)
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                yield name if name.removeprefix(f"{home}.") in modules(home) else source
+
+
+@cache
+def graph(home: str) -> dict[str, frozenset[str]]:
+    """For each module of a package, the modules of the same package that it imports."""
+    inside = {}
+    for module in modules(home):
+        names = {name for name in imported(home, module) if name == home or name.startswith(f"{home}.")}
+        inside[module] = frozenset(name.removeprefix(home).removeprefix(".") for name in names)
+    return inside
+
+
+def room(module: str) -> str:
+    """The rule that `module` stands under: its own, or that of the nearest folder."""
+    if module == "" or f"{module}.__init__" in RULES:
+        return f"{module}.__init__".removeprefix(".")
+    while module not in RULES:
+        module, dot, _ = module.rpartition(".")
+        assert dot, "a module without a rule"
+    return module
+
+
+def circles(arrows: dict[str, frozenset[str]]) -> set[frozenset[str]]:
+    """Groups of modules that reach each other (strongly connected components of two and more)."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        ahead = [start]
+        while ahead:
+            for found in arrows[ahead.pop()] - seen:
+                seen.add(found)
+                ahead.append(found)
+        return seen
+
+    reached = {module: reach(module) for module in arrows}
+    return {
+        frozenset(other for other in reached[module] if module in reached[other])
+        for module in arrows
+        if module in reached[module]
+    }
+
+
+def forbidden_arrows() -> set[tuple[str, str]]:
+    return {
+        (module, target)
+        for module, targets in graph("smith_sdk").items()
+        for target in targets
+        if room(target) != room(module) and room(target) not in RULES[room(module)]
+    }
+
+
+def test_every_folder_and_every_module_at_the_top_has_a_rule() -> None:
+    for module, path in modules("smith_sdk").items():
+        if path.name == "__init__.py" or "." not in module:
+            assert (module or "__init__") in RULES, f"{module} has no rule: add a line to RULES, where it stands among the others"
+
+
+def test_every_rule_belongs_to_a_room() -> None:
+    rooms = {module or "__init__" for module in modules("smith_sdk")} | {"subjects.__init__"}
+    assert set(RULES) <= rooms
+
+
+def test_arrows_point_down() -> None:
+    rooms = list(RULES)
+    for name, allowed in RULES.items():
+        for other in allowed:
+            assert rooms.index(other) < rooms.index(name), f"{name} may not import {other}, which stands below it"
+
+
+def test_no_room_imports_what_its_rule_does_not_name() -> None:
+    assert forbidden_arrows() == KNOWN_ARROWS
+
+
+@pytest.mark.parametrize(("home", "known"), [("smith_sdk", KNOWN_CIRCLES), ("smith_codegen", set())])
+def test_no_modules_import_each_other_in_a_circle(home: str, known: set[frozenset[str]]) -> None:
+    assert circles(graph(home)) == known
+
+
+def test_a_library_is_imported_only_where_it_may_be() -> None:
+    found: dict[str, set[str]] = {}
+    for module in modules("smith_sdk"):
+        for name in imported("smith_sdk", module):
+            library = name.partition(".")[0]
+            if library != "smith_sdk" and library not in sys.stdlib_module_names:
+                found.setdefault(library, set()).add(module)
+    for library, users in found.items():
+        assert library in LIBRARIES, f"{library} has no rule; it is imported by {sorted(users)}"
+        for module in users:
+            assert any(f"{module}.".startswith(f"{place}.") for place in LIBRARIES[library]), f"{module} imports {library}"
+
+
+def test_the_generator_imports_nothing_of_the_sdk() -> None:
+    for module in modules("smith_codegen"):
+        assert not [name for name in imported("smith_codegen", module) if name.partition(".")[0] == "smith_sdk"], module
+
+
+def test_circles_are_found_where_there_are_some() -> None:
+    arrows = {"a": frozenset("bd"), "b": frozenset("c"), "c": frozenset("a"), "d": frozenset("d"), "e": frozenset("a")}
+    assert circles(arrows) == {frozenset("abc"), frozenset("d")}
+
+
+def test_imports_inside_functions_and_for_checkers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "inner" / "__init__.py").write_text("from . import late\n")
+    (tmp_path / "inner" / "late.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..other import Name\ndef f():\n    import planted.inner\n"
+    )
+    monkeypatch.setitem(HOMES, "planted", tmp_path)
+    assert graph("planted")["inner.late"] == {"other", "inner"}
+    assert graph("planted")["inner"] == {"inner.late"}
