@@ -26,7 +26,7 @@ from typing import Final
 from .publish import ForeignFiles, compare, publish
 from .render import finish
 
-MODULES: Final = ("message", "consumer", "subscription", "dead_letters", "streams", "worker", "pipeline", "bus")
+MODULES: Final = ("message", "consumer", "subscription", "dead_letters", "streams", "worker", "pipeline", "states", "bus")
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"
 ROOM: Final = "sync"
 

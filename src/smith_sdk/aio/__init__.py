@@ -4,11 +4,12 @@ What the generator reads: an `async def` becomes a blocking call, one that retur
 returns `Awaitable[None]` is handed over without waiting, a class with `_batch` becomes an iterator.
 """
 
-from .bus import AsyncSmithBus, StateChange, StateChanges
+from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
 from .worker import Middleware, Worker, WorkerStats

@@ -6,14 +6,12 @@ import asyncio
 import os
 import ssl
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
-from .._core.connection.connection import PING_INTERVAL, Connection, Listener, State
+from .._core.connection.connection import PING_INTERVAL, Connection, State
 from .._core.connection.credentials import find_access
 from .._core.execution.thread_pool import run_in_thread
 from .._core.jetstream.ack_window import PubAck
@@ -39,89 +37,22 @@ from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .message import Message
 from .publisher import checked, publish, submit
+from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
 
-__all__ = ["AsyncSmithBus", "StateChange", "StateChanges"]
+__all__ = ["AsyncSmithBus"]
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
 
 _CLOSE_TIMEOUT: Final = 10.0
-_STATES_KEPT: Final = 64
 _PUBLISH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _EMBEDDED_PROFILE: Final = "dev"
 
 Manage = Literal["off", "verify", "apply"]
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """The connection came into `state`; `reason` says why, for people. `server` is the one it is connected to, else those it tries."""
-
-    state: State
-    reason: str
-    server: str
-
-
-class _Watch(Listener):
-    """Puts down what becomes of the connection, for one reader."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.here: deque[StateChange] = deque(maxlen=_STATES_KEPT)
-        self.over = False
-        self.news = asyncio.Event()
-        self._connection = connection
-
-    def on_state(self, state: State, reason: str) -> None:
-        self.here.append(StateChange(state, reason, self._connection.url))
-        self.news.set()
-
-    def on_close(self, error: SmithError) -> None:
-        self.over = True
-        self.news.set()
-
-
-class StateChanges:
-    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._watch = _Watch(session.connection)
-        self._here = self._watch.here
-        session.connection.add_listener(self._watch)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> StateChange:
-        await self._batch(1)
-        if not self._here:
-            raise StopAsyncIteration
-        return self._here.popleft()
-
-    @property
-    def _over(self) -> bool:
-        return self._watch.over
-
-    async def _batch(self, limit: int) -> None:
-        """Wait until a change is in `_here`; none is at the end. The blocking face takes from there, too."""
-        while not self._here and not self._watch.over:
-            self._watch.news.clear()
-            await self._watch.news.wait()
-
-    def _made(self, raw: StateChange) -> StateChange:
-        return raw
-
-    async def stop(self) -> None:
-        """Hear no more; the iteration ends. Safe to repeat."""
-        self._session.connection.remove_listener(self._watch)
-        self._watch.on_close(BusClosed("stopped"))
-
-    def __del__(self) -> None:
-        self._session.connection.remove_listener(self._watch)
 
 
 class AsyncSmithBus:

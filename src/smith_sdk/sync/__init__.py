@@ -1,11 +1,12 @@
 # generated from smith_sdk/aio by smith_codegen.faces; do not edit
 """The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
 
-from .bus import SmithBus, StateChange, StateChanges
+from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .message import Message
 from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
 from .worker import Middleware, Worker, WorkerStats

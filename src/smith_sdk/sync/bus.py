@@ -11,39 +11,21 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
-from .._core.blocking.portal import BlockingBus, BlockingIterator
+from .._core.blocking.portal import BlockingBus
 from .._core.connection.connection import PING_INTERVAL, State
 from .._core.jetstream.ack_window import PubAck
 from ..aio import bus as _async
-from ..aio.bus import (
-    _CLOSE_TIMEOUT,
-    _MAX_BYTES,
-    _MAX_MESSAGES,
-    _PUBLISH_TIMEOUT,
-    M,
-    Manage,
-    S,
-    StateChange,
-)
+from ..aio.bus import _CLOSE_TIMEOUT, _MAX_BYTES, _MAX_MESSAGES, _PUBLISH_TIMEOUT, M, Manage, S
 from ..contract import ConsumerSpec, Contract, CoreSubject, Envelope, MessageT, StreamSubject, Subscribable
 from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
+from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
 
-__all__ = ["SmithBus", "StateChange", "StateChanges"]
-
-
-class StateChanges(BlockingIterator[StateChange]):
-    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
-
-    __slots__ = ()
-
-    def stop(self) -> None:
-        """Hear no more; the iteration ends. Safe to repeat."""
-        self._portal.end(self._aio.stop)
+__all__ = ["SmithBus"]
 
 
 class SmithBus(BlockingBus):
