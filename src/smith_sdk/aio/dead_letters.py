@@ -27,7 +27,7 @@ from .._core.dead_letters.audit import Audit, Finding
 from .._core.dead_letters.format import EXPECT_LAST, DeadLetter
 from .._core.dead_letters.replay import Pool, Ref, Replay, Replayed, ReplayReport, last_position, remove
 from .._core.jetstream import stream_reader
-from .._core.jetstream.api import WRONG_LAST_SEQUENCE
+from .._core.jetstream.api_errors import WRONG_LAST_SEQUENCE
 from .._core.jetstream.session import Session
 from ..errors import ContractError, MessageNotFound, OptionsError, WrongSequence
 from ..options import positive_int

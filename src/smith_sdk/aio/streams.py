@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from .._core.jetstream.api import NANOS, PURGE_DENIED, api_error, moment
+from .._core.jetstream.api import NANOS, moment
+from .._core.jetstream.api_errors import PURGE_DENIED, api_error
 from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json, merged
 from .._core.topology.plan import Caution, Change, Difference, Plan, differences, unchanged

@@ -18,7 +18,7 @@ import msgspec
 from ...contract import ConsumerSpec
 from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
 from ..connection.request_reply import API_TIMEOUT
-from ..jetstream.api import WRONG_LAST_SEQUENCE
+from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
 from ..jetstream.pull_loop import TERM
 from ..jetstream.session import Session
 from ..jetstream.stream_reader import PAGE, Stored, read_page

@@ -20,7 +20,8 @@ import msgspec
 
 from ...errors import MessageNotFound, PayloadTooLarge, WrongSequence
 from ..connection.headers import NAME as HEADER_NAME
-from ..jetstream.api import WRONG_LAST_SEQUENCE, StoredMessage
+from ..jetstream.api import StoredMessage
+from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
 from ..jetstream.session import Session
 
 REPLAY_OF: Final = "Smith-Replay-Of"

@@ -43,7 +43,8 @@ from ...errors import (
     WrongSequence,
 )
 from ..connection.headers import MSG_ID
-from ..jetstream.api import NANOS, WRONG_LAST_SEQUENCE, StoredMessage
+from ..jetstream.api import NANOS, StoredMessage
+from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
 from ..jetstream.session import Session
 from ..jetstream.stream_reader import Stored
 from .format import (

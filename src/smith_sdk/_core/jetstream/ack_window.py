@@ -36,7 +36,7 @@ from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.reconnect import wrong_loop_error
-from .api import APPLY, ApiError, publish_error
+from .api_errors import APPLY, IN_PROCESS, ApiError, publish_error
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -45,8 +45,6 @@ _BREATH: Final = 64
 """After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
 _ACK_LATE: Final = (2.0, 2.0, 3.0)
 """Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
-_IN_PROCESS: Final = 10158
-"""The server's err_code while an earlier sending of the same id waits for the cluster's majority: no verdict yet."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 
 
@@ -361,7 +359,7 @@ class AckWindow(Listener):
             refusal = _decode_refusal(message.data)
         except msgspec.DecodeError as error:
             refusal = _Refusal(ApiError(description=f"the answer to the publish is no JSON of the JetStream API: {error}"))
-        if refusal.error.err_code == _IN_PROCESS:
+        if refusal.error.err_code == IN_PROCESS:
             self._send_soon(entry)
             return
         self._fail(token, publish_error(refusal.error, subject=entry.subject, stream=entry.stream, msg_id=entry.msg_id))

@@ -47,7 +47,8 @@ from ...errors import (
 from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
 from ..connection.request_reply import RequestReply
-from .api import API, APPLY, NANOS
+from .api import API, NANOS
+from .api_errors import APPLY
 
 log: Final = logging.getLogger("smith_sdk.consume")
 

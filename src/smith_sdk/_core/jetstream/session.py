@@ -32,7 +32,8 @@ from ..connection.reconnect import wrong_loop_error
 from ..connection.request_reply import RequestReply
 from ..events import Events
 from .ack_window import AckWindow, PubAck
-from .api import APPLY, JetStreamApi
+from .api import JetStreamApi
+from .api_errors import APPLY
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
