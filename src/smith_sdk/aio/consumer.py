@@ -13,8 +13,9 @@ import msgspec
 
 from .._core.connection.connection import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
+from .._core.jetstream.interest import filters_of
 from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop
-from .._core.jetstream.session import Session, filters_of
+from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json
 from ..contract import ConsumerSpec, M_co, S_co
 from ..errors import BusClosed, OptionsError, SmithError

@@ -11,19 +11,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from copy import copy
-from math import inf
 from typing import Any, Final, Protocol
 
 from ...contract import Contract, covers
 from ...errors import (
     BusClosed,
-    ConnectionLost,
     ConsumerNotFound,
-    DeadlineExceeded,
     JetStreamDisabled,
-    NoInterest,
-    PublishUnconfirmed,
     SmithError,
     StreamNotFound,
 )
@@ -34,6 +28,7 @@ from ..events import Events
 from .ack_window import AckWindow, PubAck
 from .api import JetStreamApi
 from .api_errors import APPLY
+from .interest import InterestCache
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -41,10 +36,6 @@ _WINDOW: Final = 120.0
 """Seconds for which a stream remembers message ids unless its declaration says otherwise: nats-server's default."""
 _RETRY_SHARE: Final = 0.75
 """How much of that is used: the server's clock starts with the first message that arrived, ours with the first that was sent."""
-_INTEREST_FRESH: Final = 5.0
-_INTEREST_STALE: Final = 0.25
-_INTEREST_KNOWN: Final = 10_000
-_AGAIN: Final = 0.1
 _CUT: Final = 0.1
 """Seconds that the connection gets to close at the least."""
 _FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
@@ -83,7 +74,7 @@ class Session:
         self.events = Events()
         self.known_subjects: set[type] = set()
         """Classes of subjects that the contract is known to have."""
-        self._interest: dict[str, _Interest] = {}
+        self.interest = InterestCache(self.api)
         self._remembered: dict[str | None, float] = {
             spec.name: _RETRY_SHARE * (_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
             for spec in contract.streams
@@ -97,7 +88,7 @@ class Session:
     async def open(self) -> None:
         """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
-        self._interest.clear()
+        self.interest.forget()
         await self.connection.connect()
         self.api.where = self.connection.url
         await self.requests.start()
@@ -197,27 +188,14 @@ class Session:
         """
         wait = self.publish_timeout if timeout is None else timeout
         retry_for = self._remembered.get(stream, 0.0) if retry else 0.0
-        if stream is not None and stream in self._interested:
+        if stream is not None and stream in self._interested and not self.interest.knows(stream, subject):
             return self._submit_if_wanted(subject, data, headers, msg_id, stream, wait, retry_for)
         return self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
 
     async def _submit_if_wanted(
         self, subject: str, data: bytes, headers: dict[str, str] | None, msg_id: str, stream: str, wait: float, retry_for: float
     ) -> asyncio.Future[PubAck]:
-        interest = self._interest.get(stream)
-        if interest is None or not interest.fresh or subject not in interest.known:
-            deadline = time.monotonic() + wait
-            try:
-                async with asyncio.timeout(wait):
-                    await self._require_interest(stream, subject, msg_id)
-            except TimeoutError:
-                raise PublishUnconfirmed(
-                    f"{subject} was not sent: the server did not say within {wait:g} s who takes it from interest stream {stream}",
-                    may_be_stored=False,
-                    subject=subject,
-                    msg_id=msg_id,
-                ) from None
-            wait = max(0.0, deadline - time.monotonic())
+        wait = await self.interest.require(stream, subject, msg_id, wait)
         return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
 
     async def publish(
@@ -235,51 +213,7 @@ class Session:
 
     def forget_interest(self) -> None:
         """Consumers were made or changed: what is known of their filters is old."""
-        self._interest.clear()
-
-    async def _require_interest(self, stream: str, subject: str, msg_id: str) -> None:
-        interest = self._interest.setdefault(stream, _Interest())
-        for oldest in (_INTEREST_FRESH, _INTEREST_STALE):
-            if interest.age > oldest:
-                await self._learn(stream, interest)
-            if any(covers(pattern, subject) for pattern in interest.filters):
-                if len(interest.known) < _INTEREST_KNOWN:
-                    interest.known.add(subject)
-                return
-        raise NoInterest(
-            f"no consumer of interest stream {stream} takes {subject}: it would acknowledge the message and drop it; {APPLY}",
-            stream=stream,
-            subject=subject,
-            msg_id=msg_id,
-        )
-
-    async def _learn(self, stream: str, interest: _Interest) -> None:
-        """Wait until the server has said what the consumers of `stream` take. One question at a time, and its outcome is for all."""
-        # Each waits on a future of its own: to leave a lock, or one future for all, costs as much as there are others that wait.
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        interest.waiting.add(waiter)
-        if interest.question is None:
-            interest.question = asyncio.ensure_future(self._ask(stream, interest))
-        try:
-            await waiter
-        finally:
-            interest.waiting.discard(waiter)
-
-    async def _ask(self, stream: str, interest: _Interest) -> None:
-        try:
-            while interest.waiting:  # each until its own deadline
-                try:
-                    found = await self.api.consumers(stream)
-                except (ConnectionLost, DeadlineExceeded) as error:
-                    log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
-                    await asyncio.sleep(_AGAIN)
-                else:
-                    interest.learn(tuple(one for consumer in found for one in filters_of(consumer["config"])))
-                    break
-        except Exception as error:
-            interest.fail(error)
-        finally:
-            interest.question = None
+        self.interest.forget()
 
     # ---- why nobody answers
 
@@ -305,46 +239,3 @@ class Session:
         except _FINAL as error:
             return error
         return None
-
-
-class _Interest:
-    """What the consumers of one interest stream take, as last asked."""
-
-    __slots__ = ("_at", "filters", "known", "question", "waiting")
-
-    def __init__(self) -> None:
-        self.filters: tuple[str, ...] = ()
-        self.known: set[str] = set()
-        self.question: asyncio.Task[None] | None = None
-        """Under way, for those who are `waiting`."""
-        self.waiting: set[asyncio.Future[None]] = set()
-        self._at = -inf
-
-    def learn(self, filters: tuple[str, ...]) -> None:
-        self.filters = filters
-        self.known.clear()
-        self._at = time.monotonic()
-        for waiter in self.waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def fail(self, error: Exception) -> None:
-        for waiter in self.waiting:
-            if not waiter.done():
-                waiter.set_exception(copy(error))
-
-    @property
-    def age(self) -> float:
-        return time.monotonic() - self._at
-
-    @property
-    def fresh(self) -> bool:
-        return self.age <= _INTEREST_FRESH
-
-
-def filters_of(config: dict[str, Any]) -> tuple[str, ...]:
-    """The filters of a consumer's config as the server writes it; ">" where it has none."""
-    many = config.get("filter_subjects")
-    if many:
-        return tuple(many)
-    return (config.get("filter_subject") or ">",)

@@ -1,0 +1,150 @@
+"""Whether an interest stream keeps a message: its consumers' filters, asked for and remembered for some seconds.
+
+An interest stream acknowledges and drops what matches no consumer, so a publish to one is refused here first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from copy import copy
+from math import inf
+from typing import Any, Final
+
+from ...contract import covers
+from ...errors import ConnectionLost, DeadlineExceeded, NoInterest, PublishUnconfirmed
+from .api import JetStreamApi
+from .api_errors import APPLY
+
+log: Final = logging.getLogger("smith_sdk.publish")
+
+_FRESH: Final = 5.0
+"""Seconds for which known filters may allow a publish."""
+_STALE: Final = 0.25
+"""Seconds for which they may refuse one: a consumer may just have been created."""
+_MAX_KNOWN: Final = 10_000
+"""Subjects of a stream for which the match is remembered."""
+_RETRY_PAUSE: Final = 0.1
+"""Seconds between two questions where the first was not answered."""
+
+
+class InterestCache:
+    """The filters of the consumers of each interest stream."""
+
+    def __init__(self, api: JetStreamApi) -> None:
+        self._api = api
+        self._streams: dict[str, _StreamInterest] = {}
+
+    def forget(self) -> None:
+        """Drop what is known: consumers were created or changed, or the connection is another."""
+        self._streams.clear()
+
+    def knows(self, stream: str, subject: str) -> bool:
+        """Whether a consumer of `stream` is known to match `subject`: what most publishes need."""
+        interest = self._streams.get(stream)
+        return interest is not None and interest.age <= _FRESH and subject in interest.known
+
+    async def require(self, stream: str, subject: str, msg_id: str, timeout: float) -> float:
+        """Return the seconds that are left of `timeout` once a consumer of `stream` is known to match `subject`.
+
+        Raises `NoInterest` if there is none, `PublishUnconfirmed` (not stored) if the server did not answer within `timeout`, and
+        other errors of the JetStream API, such as `StreamNotFound`.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            async with asyncio.timeout(timeout):
+                await self._check(stream, subject, msg_id)
+        except TimeoutError:
+            raise PublishUnconfirmed(
+                f"{subject} was not sent: the server did not say within {timeout:g} s who takes it from interest stream {stream}",
+                may_be_stored=False,
+                subject=subject,
+                msg_id=msg_id,
+            ) from None
+        return max(0.0, deadline - time.monotonic())
+
+    async def _check(self, stream: str, subject: str, msg_id: str) -> None:
+        interest = self._streams.setdefault(stream, _StreamInterest())
+        for oldest in (_FRESH, _STALE):
+            if interest.age > oldest:
+                await self._refresh(stream, interest)
+            if any(covers(pattern, subject) for pattern in interest.filters):
+                if len(interest.known) < _MAX_KNOWN:
+                    interest.known.add(subject)
+                return
+        raise NoInterest(
+            f"no consumer of interest stream {stream} takes {subject}: it would acknowledge the message and drop it; {APPLY}",
+            stream=stream,
+            subject=subject,
+            msg_id=msg_id,
+        )
+
+    async def _refresh(self, stream: str, interest: _StreamInterest) -> None:
+        """Wait for the filters of `stream`. One request at a time, shared by all waiters."""
+        # Each waiter has a future of its own: leaving a lock, or a future shared by all, costs time linear in the waiters.
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        interest.waiting.add(waiter)
+        if interest.request is None:
+            interest.request = asyncio.ensure_future(self._ask(stream, interest))
+        try:
+            await waiter
+        finally:
+            interest.waiting.discard(waiter)
+
+    async def _ask(self, stream: str, interest: _StreamInterest) -> None:
+        try:
+            while interest.waiting:  # each until its own deadline
+                try:
+                    found = await self._api.consumers(stream)
+                except (ConnectionLost, DeadlineExceeded) as error:
+                    log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
+                    await asyncio.sleep(_RETRY_PAUSE)
+                else:
+                    interest.learn(tuple(one for consumer in found for one in filters_of(consumer["config"])))
+                    break
+        except Exception as error:
+            interest.fail(error)
+        finally:
+            interest.request = None
+
+
+class _StreamInterest:
+    """The consumers' filters of one interest stream, as last received."""
+
+    __slots__ = ("_at", "filters", "known", "request", "waiting")
+
+    def __init__(self) -> None:
+        self.filters: tuple[str, ...] = ()
+        self.known: set[str] = set()
+        """Subjects that match one of `filters`."""
+        self.request: asyncio.Task[None] | None = None
+        """Outstanding, for the `waiting`."""
+        self.waiting: set[asyncio.Future[None]] = set()
+        self._at = -inf
+
+    def learn(self, filters: tuple[str, ...]) -> None:
+        self.filters = filters
+        self.known.clear()
+        self._at = time.monotonic()
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        for waiter in self.waiting:
+            if not waiter.done():
+                waiter.set_exception(copy(error))
+
+    @property
+    def age(self) -> float:
+        """Seconds since the filters were received."""
+        return time.monotonic() - self._at
+
+
+def filters_of(config: dict[str, Any]) -> tuple[str, ...]:
+    """The filters in a consumer's config as the server writes it; `(">",)` if it has none."""
+    many = config.get("filter_subjects")
+    if many:
+        return tuple(many)
+    return (config.get("filter_subject") or ">",)
