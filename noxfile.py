@@ -25,7 +25,7 @@ GROUPS = nox.project.load_toml("pyproject.toml")
 
 def group(name: str) -> list[str]:
     """The requirements of a dependency group; any pip can install these."""
-    return nox.project.dependency_groups(GROUPS, name)
+    return list(nox.project.dependency_groups(GROUPS, name))
 
 
 @nox.session
@@ -53,8 +53,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """mypy --strict and pyright over the SDK and the generator."""
-    session.install("-e", f".[{EXTRAS}]", *group("typing"))
+    """mypy --strict and pyright over the SDK, the generator, the tests and the benchmarks."""
+    session.install("-e", f".[{EXTRAS}]", *group("dev"))
     session.run("mypy")
     session.run("pyright")
 

@@ -39,7 +39,7 @@ async def compare(quick: bool) -> dict[str, float]:
 
 
 async def turn(count: int, seconds: float) -> dict[str, float]:
-    found = {}
+    found: dict[str, float] = {}
     for work in WORK:
         rates = await workloads.measure(work, 1, count, only=PEERS)
         found |= {f"{work}.{peer}": rounds[0].rate for peer, rounds in rates.items()}

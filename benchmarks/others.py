@@ -2,6 +2,9 @@
 it is not installed.
 """
 
+# pyright: reportMissingImports=false
+# The peers are in the dependency group bench alone.
+
 from __future__ import annotations
 
 import asyncio

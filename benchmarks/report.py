@@ -272,7 +272,7 @@ def show_scale(flat: Flat) -> None:
 
 
 def show_goals(flat: Flat) -> None:
-    rows = [
+    rows: Rows = [
         (goal.what, f"{flat[goal.figure]:.2f}", goal.bound, "yes" if goal.met(flat) else "NO")
         for goal in GOALS
         if goal.figure in flat

@@ -27,3 +27,9 @@ def generated(spec: Path, package: str, top: Path) -> Iterator[ModuleType]:
         sys.path.remove(str(top))
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[name]
+
+
+def folder_of(package: ModuleType) -> Path:
+    """The folder that a package was imported from."""
+    assert package.__file__ is not None
+    return Path(package.__file__).parent

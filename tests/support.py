@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -32,7 +32,11 @@ def eventually(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.
         time.sleep(interval)
 
 
-async def eventually_async(fn: Callable[[], T | Awaitable[T]], timeout: float = 10, *, interval: float = 0.01) -> T:
+@overload
+async def eventually_async(fn: Callable[[], Awaitable[T]], timeout: float = 10, *, interval: float = 0.01) -> T: ...
+@overload
+async def eventually_async(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.01) -> T: ...
+async def eventually_async(fn: Callable[[], Any], timeout: float = 10, *, interval: float = 0.01) -> Any:
     """`eventually` that lets the loop run; `fn` may be async."""
     deadline = time.monotonic() + timeout
     while True:

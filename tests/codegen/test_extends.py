@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from generated import generated
+from generated import folder_of, generated
 
 import smith_sdk.protocol
 from smith_codegen import sources
@@ -93,7 +93,7 @@ streams = [stream.name for stream in contract.streams]
 parsed = [str(contract.parse(text)) for text in ("pub.poured.b.d", "brew.notes.mash.01", "smith.results.x")]
 json.dump([streams, sorted(contract.inherits), parsed, len(contract.consumers)], sys.stdout)
 """
-    paths = [str(tmp_path), str(Path(brew.__file__).parents[1]), *filter(None, sys.path)]
+    paths = [str(tmp_path), str(folder_of(brew).parent), *filter(None, sys.path)]
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={"PYTHONPATH": ":".join(paths), "PATH": "/usr/bin:/bin"},

@@ -14,7 +14,7 @@ import pytest
 from smith_codegen import spec
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
-from smith_codegen.spec import StreamDecl
+from smith_codegen.topology_spec import StreamDecl
 
 HERE = Path(__file__).parent
 PORT = (HERE / "reference.toml").read_text()

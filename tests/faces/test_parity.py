@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def members(cls: type) -> dict[str, Any]:
     """Public methods and properties that the class itself defines, and the protocols that make it a context or an iterator."""
-    found = {}
+    found: dict[str, Any] = {}
     for owner in reversed(cls.__mro__):
         if owner.__module__.startswith("smith_sdk.") and not owner.__module__.startswith("smith_sdk.contract."):
             found.update(vars(owner))

@@ -97,6 +97,8 @@ def test_an_error_that_was_raised_and_dropped_is_freed_at_once(url: str) -> None
                 bus._portal.call(fail)
             except Oops as error:
                 gone = weakref.ref(error)
+            else:
+                pytest.fail("the call did not raise")
             bus._portal.call(asyncio.sleep, 0)
             assert gone() is None
         finally:

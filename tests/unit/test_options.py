@@ -63,7 +63,7 @@ def test_auth_is_one_way_at_a_time_and_shows_nothing() -> None:
     assert "hidden" not in repr(Auth(user="hidden", password="hidden")) + repr(Auth(token="hidden"))
     for options in ({"user": "me"}, {"password": "x"}, {"token": "x", "creds": "y"}):
         with pytest.raises(OptionsError, match="Auth"):
-            Auth(**options)  # type: ignore[arg-type]
+            Auth(**options)
 
 
 # ---- where to connect, and as whom
@@ -97,6 +97,7 @@ def test_where_the_url_comes_from(clean: pytest.MonkeyPatch, tmp_path: Path) -> 
     clean.setenv("SMITH_NATS_URL", "nats://b:1, tls://c")
     assert urls(find_access(None, None, None, None)) == ["nats://b:1", "tls://c:4222"]
     assert urls(find_access(["nats://d:1"], None, None, None)) == ["nats://d:1"]
+    nothing: str | list[str]
     for nothing in ("", ",", []):
         with pytest.raises(OptionsError, match="url"):
             server_urls(nothing)

@@ -75,7 +75,8 @@ async def test_every_operation_whole_and_byte_by_byte(said: bytes, heard: list[T
 )
 def test_where_the_pieces_end_makes_no_difference(picks: list[tuple[bytes, list[Told]]], sizes: list[int]) -> None:
     said = b"".join(one for one, _ in picks)
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(said):
         pieces.append(said[at : at + sizes[len(pieces) % len(sizes)]])
         at += len(pieces[-1])

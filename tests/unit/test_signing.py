@@ -144,7 +144,7 @@ def test_a_stack_that_is_nearly_full_is_no_other_error() -> None:
     frame, used = sys._getframe(), 0
     while frame := frame.f_back:  # type: ignore[assignment]
         used += 1
-    outcomes = []
+    outcomes: list[object] = []
     for free in range(60, 300, 20):
         try:
             outcomes.append(below(sys.getrecursionlimit() - used, free) == nested(127))
