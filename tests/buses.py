@@ -10,7 +10,7 @@ import concurrent.futures
 from typing import Any, Final
 
 from smith_sdk import AsyncSmithBus, Worker, aio, sync
-from smith_sdk._core.blocking.portal import Blocking
+from smith_sdk._core.blocking.faces import Blocking
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 
 _AT_ONCE: Final = {"consumer", "subscribe", "messages", "states", "handler", "handler_for"}

@@ -128,7 +128,7 @@ class _Face:
             elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 typed_only.append(self.rename(ast.unparse(node)))
         lines += ["import concurrent.futures", f"from ..aio import {module.name} as _async"]
-        lines += ["from .._core.blocking.portal import Blocking, BlockingBus, BlockingIterator, unwrap"]
+        lines += ["from .._core.blocking.faces import Blocking, BlockingBus, BlockingIterator, unwrap"]
         lines += [f"from ..aio.{module.name} import {name}" for name in module.shared]
         lines += typed_only
         lines += ["", f"__all__ = {sorted(self.rename(name) for name in module.public)!r}", ""]

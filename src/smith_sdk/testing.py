@@ -335,7 +335,7 @@ def run_worker_once(
     It waits for retries that come before `timeout` seconds are over, and leaves those that come later; with `instant_retries` all come.
     Raises `DeadlineExceeded` where the worker is still not done after `timeout` seconds, and what `worker.run()` raises.
     """
-    from ._core.blocking.portal import Blocking
+    from ._core.blocking.faces import Blocking
 
     if isinstance(worker, Blocking):
         return worker._portal.call(_run_once, worker._aio, timeout)
@@ -478,7 +478,7 @@ def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[S
     A work queue, and a stream of interest, keep a message until it is acknowledged: there, this is what is still to be done. Raises
     `OptionsError` where no stream keeps `what`: subscribe to it before it is sent; `SubjectMismatch` where it is neither of the two.
     """
-    from ._core.blocking.portal import Blocking
+    from ._core.blocking.faces import Blocking
 
     if isinstance(bus, Blocking):
         return bus._portal.call(_published, bus._aio._session, what)

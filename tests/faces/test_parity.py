@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from smith_sdk import aio, sync
-from smith_sdk._core.blocking.portal import Blocking
+from smith_sdk._core.blocking.faces import Blocking
 
 RENAMED = {"AsyncSmithBus": "SmithBus"}
 TWINS = sorted(name for name in aio.__all__ if getattr(aio, name) is not getattr(sync, RENAMED.get(name, name)))

@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Literal, Self
 
-from .._core.blocking.portal import BlockingBus
+from .._core.blocking.faces import BlockingBus
 from .._core.connection.connection import PING_INTERVAL, State
 from .._core.jetstream.ack_window import PubAck
 from ..aio import bus as _async

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Generic, Self
 
-from .._core.blocking.portal import Blocking, BlockingIterator
+from .._core.blocking.faces import Blocking, BlockingIterator
 from ..aio.consumer import ConsumerInfo
 from ..contract import ConsumerSpec, M_co, S_co
 from .message import Message

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
-from .._core.blocking.portal import Blocking, BlockingIterator
+from .._core.blocking.faces import Blocking, BlockingIterator
 from .._core.dead_letters.audit import Finding
 from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.replay import Replayed, ReplayReport

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from .._core.blocking.portal import Blocking, unwrap
+from .._core.blocking.faces import Blocking, unwrap
 from ..aio import pipeline as _async
 from ..aio.pipeline import (
     Allow,

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .._core.blocking.portal import BlockingIterator
+from .._core.blocking.faces import BlockingIterator
 from ..aio.states import StateChange
 
 __all__ = ["StateChange", "StateChanges"]

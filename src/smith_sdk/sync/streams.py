@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from .._core.blocking.portal import Blocking
+from .._core.blocking.faces import Blocking
 from .._core.topology.plan import Caution, Change, Difference, Plan
 from ..aio.streams import StreamInfo
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Generic, Self
 
-from .._core.blocking.portal import BlockingIterator
+from .._core.blocking.faces import BlockingIterator
 from ..contract import M_co, S_co
 from .message import Message
 

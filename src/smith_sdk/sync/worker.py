@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal
 
-from .._core.blocking.portal import Blocking, unwrap
+from .._core.blocking.faces import Blocking, unwrap
 from ..aio import worker as _async
 from ..aio.handlers import KindT, Middleware, ResultT
 from ..aio.worker import (

@@ -1,0 +1,233 @@
+"""One event loop in a daemon thread, and what is in flight in it.
+
+A waiting call is one crossing: a wake-up, a task, a lock to wait on. Whatever the end of the loop
+overtakes ends with `BusClosed`: no call waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+from ...errors import BlockingCallError, BusClosed
+from .handoff_queue import HandoffQueue
+
+log: Final = logging.getLogger("smith_sdk.portal")
+
+T = TypeVar("T")
+
+CANCEL_GRACE: Final = 10.0
+_EXIT_GRACE: Final = 2.0
+_CUT: Final = 0.1
+"""Seconds that a connection gets to close when whoever waited for a proper end was interrupted."""
+_LANE_LIMIT: Final = 4096
+_running: Final[set[LoopThread]] = set()
+
+
+class _Call(Generic[T]):
+    """One call under way. A bare lock is the cheapest thing for a thread to wait on."""
+
+    __slots__ = ("_lock", "_task", "_work", "error", "is_over", "result")
+
+    def __init__(self, work: Callable[[], Awaitable[T]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.result: T
+        self.error: BaseException | None = None
+        self.is_over = False
+
+    def wait(self, timeout: float = -1) -> None:
+        self._lock.acquire(timeout=timeout)
+
+    # ---- in the loop
+
+    def begin(self) -> None:
+        self._task = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        try:
+            self.result = await self._work()
+        except BaseException as error:
+            self.end(error)
+        else:
+            self.end(None)
+
+    def end(self, error: BaseException | None) -> None:
+        if not self.is_over:
+            self.error = error
+            self.is_over = True
+            self._lock.release()
+
+    def cancel(self) -> None:
+        if self._task is None:
+            self.end(asyncio.CancelledError())
+            return
+        # A task that is cancelled before its first step never runs, and would not say so itself.
+        self._task.add_done_callback(lambda _: self.end(asyncio.CancelledError()))
+        self._task.cancel()
+
+
+class LoopThread:
+    """A running event loop, its thread, and what is under way in it. Knows no portal: it may outlive one that was forgotten."""
+
+    def __init__(self, name: str, shutdown: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self.posts = HandoffQueue(self.loop)
+        self.submits = HandoffQueue(self.loop, _LANE_LIMIT)
+        self.calls: set[_Call[Any]] = set()
+        self.is_ending = False
+        self._shutdown = shutdown
+        self._unflushed = unflushed
+        self.is_abandoned = False
+        self._last: list[asyncio.Task[None]] = []
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            self.loop.close()
+            raise BlockingCallError(
+                f"the bus needs a thread of its own, and none can be started ({error}): Python 3.12 starts none once the main "
+                f"thread has ended; connect before, or use AsyncSmithBus"
+            ) from None
+        _running.add(self)
+        # Again for each: hooks run backwards, and this one must come before those that were there (an embedded server's own).
+        atexit.unregister(_at_exit)
+        atexit.register(_at_exit)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+            self.loop.run_until_complete(self._end())
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+            for call in tuple(self.calls):  # also those that came after the loop's last turn
+                call.end(BusClosed("the bus was closed while the call waited"))
+            _running.discard(self)
+
+    async def _end(self) -> None:
+        """Cancel what still runs in the loop, and wait for it."""
+        self.is_ending = True
+        self.submits.close()
+        self.posts.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=CANCEL_GRACE)
+        await self.loop.shutdown_asyncgens()
+
+    def _begin(self, call: _Call[Any]) -> None:
+        if self.is_ending:
+            call.end(BusClosed("the bus was closed while the call waited"))
+        else:
+            call.begin()
+
+    def call(self, work: Callable[[], Awaitable[T]]) -> T:
+        call = _Call(work)
+        try:
+            self.calls.add(call)
+            self.soon(self._begin, call)
+            call.wait()
+        except BaseException:
+            if not call.is_over:
+                with contextlib.suppress(BusClosed):
+                    self.soon(call.cancel)
+                    call.wait(CANCEL_GRACE)
+            raise
+        finally:
+            self.calls.discard(call)
+        error, call.error = call.error, None  # its traceback holds this frame and the call: neither may hold it
+        if error is None:
+            return call.result
+        if isinstance(error, asyncio.CancelledError):
+            raise BusClosed("the bus was closed while the call waited")
+        try:
+            raise error
+        finally:
+            del error
+
+    def soon(self, function: Callable[..., object], *args: Any) -> None:
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:  # the loop is closed
+            raise BusClosed("the bus is closed") from None
+
+    # ---- its end
+
+    @property
+    def unflushed(self) -> int:
+        """How much would be lost if the process ended now."""
+        return self._unflushed() + len(self.submits) + len(self.posts)
+
+    async def shut_down(self, timeout: float) -> None:
+        """Run what was handed over, then have the owner close; `timeout` seconds for both."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self.submits.flush()
+                await self.posts.flush()
+        self.submits.close()
+        await self._shutdown(max(_CUT, deadline - time.monotonic()))
+
+    async def close(self, timeout: float) -> None:
+        """Have the owner close, and nothing else."""
+        await self._shutdown(timeout)
+
+    async def cut(self) -> None:
+        """Have the owner close without waiting for anything."""
+        await self._shutdown(_CUT)
+
+    def stop(self, timeout: float) -> None:
+        """End every task, then the loop; wait for that up to `timeout` seconds."""
+        with contextlib.suppress(BusClosed):
+            self.soon(self.loop.stop)
+        self.thread.join(timeout)
+
+    def abandon(self) -> None:
+        """Nobody will close it any more: have it shut down and stop by itself. Waits for nothing, not even a lock."""
+        if self.is_abandoned:
+            return
+        self.is_abandoned = True
+        with contextlib.suppress(BusClosed):
+            self.soon(lambda: self._last.append(asyncio.ensure_future(self._end_alone())))
+
+    async def _end_alone(self) -> None:
+        try:
+            await self.shut_down(CANCEL_GRACE)
+        except Exception as error:
+            log.info("closing a bus that was never closed: %r", error)
+        finally:
+            self.loop.stop()
+
+
+# ---- the end of the process
+
+
+def _at_exit() -> None:
+    """Give every bus that nobody closed a moment to flush, all at once, and say so when that was not enough; never hang."""
+    threads = [thread for thread in tuple(_running) if thread.pid == os.getpid()]
+    for thread in threads:
+        thread.abandon()
+    deadline = time.monotonic() + _EXIT_GRACE
+    for thread in threads:
+        thread.thread.join(max(0.0, deadline - time.monotonic()))
+    lost = sum(thread.unflushed for thread in threads)
+    if lost:
+        warnings.warn(
+            f"the process ends with {lost} unflushed messages on a SmithBus that was never closed: use it in a `with` block",
+            RuntimeWarning,
+            stacklevel=1,
+        )
