@@ -44,7 +44,23 @@ _SUBJECT_MEMBERS: Final = frozenset(
 """Names that generated subject classes and their modules use themselves."""
 
 _PAYLOAD_MEMBERS: Final = frozenset(
-    ("bool", "bytes", "classmethod", "cls", "dict", "float", "int", "list", "msgspec", "new", "property", "self", "str")
+    (
+        "ID_FIELD",
+        "SELECTOR",
+        "bool",
+        "bytes",
+        "classmethod",
+        "cls",
+        "dict",
+        "float",
+        "int",
+        "list",
+        "msgspec",
+        "new",
+        "property",
+        "self",
+        "str",
+    )
 ).union(GENERATORS.values())
 """Names that generated payload classes use themselves: a field called `str` would hide the type."""
 

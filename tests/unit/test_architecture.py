@@ -78,7 +78,6 @@ KNOWN_ARROWS: Final = {
     ("cli.worker", "_core.blocking.portal"),
 }
 KNOWN_CIRCLES: Final = {
-    frozenset({"protocol._capability", "protocol._messages"}),
     frozenset({"aio.bus", "aio.handlers", "aio.pipeline", "aio.worker", "sync", "sync.bus", "sync.pipeline", "sync.worker"}),
 }
 

@@ -10,7 +10,6 @@ from typing_extensions import TypeVar
 
 from smith_sdk.contract import Cap, Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
 
-from . import _capability
 from ._tokens import Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
 
 
@@ -26,6 +25,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
     """A request to execute one capability: fs.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[FsReadV1Intent]] = Cap("fs.read.v1")
 
     id: IntentId
     domain: Domain
@@ -43,8 +43,8 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
 
     @property
     def capability(self) -> Cap[FsReadV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.fs_read_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -87,6 +87,7 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
     """A request to execute one capability: fs.write.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[FsWriteV1Intent]] = Cap("fs.write.v1")
 
     id: IntentId
     domain: Domain
@@ -104,8 +105,8 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
 
     @property
     def capability(self) -> Cap[FsWriteV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.fs_write_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -149,6 +150,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     """A request to execute one capability: http.fetch.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[HttpFetchV1Intent]] = Cap("http.fetch.v1")
 
     id: IntentId
     domain: Domain
@@ -166,8 +168,8 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
 
     @property
     def capability(self) -> Cap[HttpFetchV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.http_fetch_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -210,6 +212,7 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
     """A request to execute one capability: git.clone.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[GitCloneV1Intent]] = Cap("git.clone.v1")
 
     id: IntentId
     domain: Domain
@@ -227,8 +230,8 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
 
     @property
     def capability(self) -> Cap[GitCloneV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.git_clone_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -269,6 +272,7 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """A request to execute one capability: archive.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[ArchiveReadV1Intent]] = Cap("archive.read.v1")
 
     id: IntentId
     domain: Domain
@@ -286,8 +290,8 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     @property
     def capability(self) -> Cap[ArchiveReadV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.archive_read_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -331,6 +335,7 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """A request to execute one capability: sqlite.query.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[SqliteQueryV1Intent]] = Cap("sqlite.query.v1")
 
     id: IntentId
     domain: Domain
@@ -348,8 +353,8 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     @property
     def capability(self) -> Cap[SqliteQueryV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.sqlite_query_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -392,6 +397,7 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """A request to execute one capability: bench.report.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[BenchReportV1Intent]] = Cap("bench.report.v1")
 
     id: IntentId
     domain: Domain
@@ -409,8 +415,8 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     @property
     def capability(self) -> Cap[BenchReportV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.bench_report_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
@@ -455,6 +461,7 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     """A request to execute one capability: shell.exec.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
+    SELECTOR: ClassVar[Cap[ShellExecV1Intent]] = Cap("shell.exec.v1")
 
     id: IntentId
     domain: Domain
@@ -472,8 +479,8 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
 
     @property
     def capability(self) -> Cap[ShellExecV1Intent]:
-        """What selects this payload, as a token of its subjects."""
-        return _capability.shell_exec_v1
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
 
     @classmethod
     def new(
