@@ -20,7 +20,6 @@ and no asyncio. PYTEST_DONT_REWRITE: it has no assertions, and may be imported b
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -61,7 +60,6 @@ _ROOM: Final = 1024**3
 _POLL: Final = 0.005
 _ANSWER: Final = 5.0
 _GRACE: Final = 10.0
-_FIELDS_OF_ACK: Final = 9
 
 
 # ---- the server
@@ -242,8 +240,12 @@ class _Verdicts:
         """When a message that was sent back comes again, by its sequence."""
 
     def take(self, message: RawMessage) -> None:
-        retry = _retry(message)
-        seq = int(_facts(message)[3])
+        from ._core.jetstream.delivery import parse
+
+        delivery = parse(message.subject)
+        if delivery is None:
+            return
+        retry, seq = _retry(message), delivery.stream_seq
         self.due.pop(seq, None)  # where nothing is said of a delay, one that was is over
         if retry is not None:
             self.retries.append(retry)
@@ -267,20 +269,20 @@ _due: Final[WeakKeyDictionary[Session, dict[str, dict[int, float]]]] = WeakKeyDi
 """What earlier runs on a bus have left to come again, by consumer."""
 
 
-def _facts(message: RawMessage) -> list[str]:
-    """<stream>, <consumer>, <delivered>, <stream seq>, ... of $JS.ACK.[<domain>.<account>.]<stream>..."""
-    tokens = message.subject.split(".")
-    return tokens[2:] if len(tokens) == _FIELDS_OF_ACK else tokens[4:]
-
-
 def _retry(message: RawMessage) -> Retry | None:
-    """The retry that this verdict asks for; None for any other. Messages that are given back have no delay."""
-    verdict, _, how = message.data.partition(b" ")
-    if verdict != b"-NAK" or not how:
+    """The retry that this verdict asks for; None for any other. A released message has no delay."""
+    from ._core.jetstream.delivery import nak_delay, parse
+
+    delay, delivery = nak_delay(message.data), parse(message.subject)
+    if delay is None or delivery is None:
         return None
-    stream, consumer, attempt, seq, *_ = _facts(message)
-    delay = json.loads(how)["delay"] / 1_000_000_000
-    return Retry(stream=stream, consumer=consumer, seq=int(seq), attempt=int(attempt), delay=delay)
+    return Retry(
+        stream=delivery.stream,
+        consumer=delivery.consumer,
+        seq=delivery.stream_seq,
+        attempt=delivery.num_delivered,
+        delay=delay,
+    )
 
 
 @pytest.fixture

@@ -6,12 +6,10 @@ from collections.abc import Awaitable, Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
-import msgspec
-
 from .._core import codec
 from .._core.connection.connection import RawMessage
 from .._core.jetstream.ack_window import PubAck
-from .._core.jetstream.pull_loop import ACK, IN_PROGRESS, NAK, TERM
+from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..errors import NotAcknowledgeable, SmithError
@@ -23,8 +21,6 @@ __all__ = ["Message"]
 _UNSET: Final[Any] = object()
 _NOTHING: Final[Mapping[str, str]] = {}
 ACK_TIMEOUT: Final = 5.0
-_LONGEST: Final = 2**63 - 1
-"""Nanoseconds: what is more, the server takes for no delay at all."""
 
 
 class Message(Received[M_co, S_co]):
@@ -93,12 +89,11 @@ class Message(Received[M_co, S_co]):
         """Not done: deliver it again, after `delay` seconds (None: at once)."""
         if delay is None:
             return self._verdict(NAK)
-        pause = to_seconds("nack(delay)", delay, zero=True)
-        return self._verdict(NAK + b" " + msgspec.json.encode({"delay": min(int(pause * 1_000_000_000), _LONGEST)}))
+        return self._verdict(nak(to_seconds("nack(delay)", delay, zero=True)))
 
     def term(self, reason: str = "") -> Awaitable[None]:
         """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
-        return self._verdict(TERM + b" " + reason.encode("utf-8", "backslashreplace") if reason else TERM)
+        return self._verdict(term(reason))
 
     def in_progress(self) -> Awaitable[None]:
         """Still at work: start the ack wait anew."""
@@ -152,43 +147,26 @@ class Message(Received[M_co, S_co]):
     def _check(self) -> None:
         if self._answered:
             raise NotAcknowledgeable(f"the message on {self._raw.subject} was answered already: one verdict each")
-        if not self._raw.reply.startswith("$JS.ACK."):
+        if not self._raw.reply.startswith(ACK_PREFIX):
             raise NotAcknowledgeable(f"the message on {self._raw.subject} came from core NATS: there is nothing to acknowledge")
 
     def __repr__(self) -> str:
         return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"
 
 
-def delivered(raw: RawMessage) -> int:
-    """How often a message of a stream was delivered: `metadata.num_delivered` for the hot path."""
-    reply = raw.reply
-    if reply.count(".") == 8:
-        return int(reply.split(".", 5)[4])
-    return int(_facts(raw)[2])
-
-
-def _facts(raw: RawMessage) -> list[str]:
-    """Read the ack subject: $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>[.<token>]."""
-    tokens = raw.reply.split(".")
-    if tokens[:2] != ["$JS", "ACK"]:
-        return []
-    return tokens[2:9] if len(tokens) == 9 else tokens[4:11]
-
-
 def _metadata(raw: RawMessage, retry: RetryPolicy | None) -> Metadata:
-    facts = _facts(raw)
-    if len(facts) == 7:
-        stream, consumer, delivered, stream_seq, consumer_seq, time, pending = facts
-        attempt = int(delivered)
-        last = retry is None or 0 < retry.max_attempts <= attempt
-        return Metadata(
-            stream=stream,
-            consumer=consumer,
-            num_delivered=attempt,
-            stream_seq=int(stream_seq),
-            consumer_seq=int(consumer_seq),
-            timestamp=int(time),
-            num_pending=int(pending),
-            next_delay=None if last or retry is None else retry.backoff.delay(attempt),
-        )
-    raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it has no place in a stream")
+    delivery = parse(raw.reply)
+    if delivery is None:
+        raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it is not stored in a stream")
+    attempt = delivery.num_delivered
+    is_last = retry is None or 0 < retry.max_attempts <= attempt
+    return Metadata(
+        stream=delivery.stream,
+        consumer=delivery.consumer,
+        num_delivered=attempt,
+        stream_seq=delivery.stream_seq,
+        consumer_seq=delivery.consumer_seq,
+        timestamp=delivery.timestamp,
+        num_pending=delivery.num_pending,
+        next_delay=None if is_last or retry is None else retry.backoff.delay(attempt),
+    )

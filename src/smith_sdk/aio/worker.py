@@ -25,6 +25,7 @@ import msgspec
 from .._core.connection.connection import RawMessage
 from .._core.dead_letters.format import error_text, one_line
 from .._core.execution.isolation import ISOLATION
+from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import (
@@ -41,7 +42,7 @@ from ..errors import (
 from ..options import RetryPolicy, positive_int, to_seconds
 from .consumer import pull_loop, require_spec, session_of
 from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
-from .message import Message, delivered
+from .message import Message
 
 if TYPE_CHECKING:
     from .bus import AsyncSmithBus
@@ -301,7 +302,7 @@ class Worker(Generic[MessageT, SubjectT]):
             except ContractError as error:
                 await self._on_undecodable(message, error)
                 return
-            attempts, most = delivered(raw), self._retry.max_attempts
+            attempts, most = num_delivered(raw.reply), self._retry.max_attempts
             if 0 < most < attempts:
                 await self._try_alone(message, attempts)
                 return

@@ -19,7 +19,7 @@ from ...contract import ConsumerSpec
 from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
 from ..connection.request_reply import API_TIMEOUT
 from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
-from ..jetstream.pull_loop import TERM
+from ..jetstream.delivery import ack_subject, term
 from ..jetstream.session import Session
 from ..jetstream.stream_reader import PAGE, Stored, read_page
 from .format import EXPECT_LAST, Death, Original, copy, id_of
@@ -163,8 +163,7 @@ class Audit:
 
     async def _end(self, stream: str, consumer: str, seq: int, reason: str) -> None:
         """Terminate a message that was delivered and is not at hand. Does nothing where it has ended already."""
-        subject = f"$JS.ACK.{stream}.{consumer}.1.{seq}.1.0.0"
-        await self._session.requests.confirm(subject, TERM + b" " + reason.encode(), timeout=API_TIMEOUT)
+        await self._session.requests.confirm(ack_subject(stream, consumer, seq), term(reason), timeout=API_TIMEOUT)
 
     # ---- copied, and not ended
 

@@ -49,6 +49,7 @@ from ..connection.connection import Connection, Listener, RawMessage, Subscripti
 from ..connection.request_reply import RequestReply
 from .api import API, NANOS
 from .api_errors import APPLY
+from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
 
 log: Final = logging.getLogger("smith_sdk.consume")
 
@@ -64,14 +65,6 @@ _SLOW_ANSWER: Final = 0.05
 _REQUESTS: Final = 16
 """How many are made at once where the consumer bounds each."""
 _AGAIN: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
-
-ACK: Final = b"+ACK"
-NAK: Final = b"-NAK"
-TERM: Final = b"+TERM"
-IN_PROGRESS: Final = b"+WPI"
-
-_ACK_SUBJECT: Final = "$JS.ACK."
-"""What the reply subject of a delivery begins with."""
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """What an iteration may hold ahead of its reader unless it is told otherwise."""
@@ -338,7 +331,7 @@ class PullLoop(Listener):
 
     def _on_kept(self, message: RawMessage) -> None:
         """What comes for a request that is not counted on: no status of it, nor a late `is_heard`, says anything of those that are."""
-        if message.reply.startswith(_ACK_SUBJECT):
+        if message.reply.startswith(ACK_PREFIX):
             self._take_in(message)
 
     def _take_in(self, message: RawMessage) -> None:

@@ -19,6 +19,7 @@ from ...errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStr
 from ..connection.connection import Listener, RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from .api import API, NANOS
+from .delivery import parse
 from .session import Session
 
 PAGE: Final = 1000
@@ -195,7 +196,9 @@ class _Inbox(Listener):
 
 
 def _stored(raw: RawMessage) -> Stored:
-    """Read the ack subject, whose last tokens are <stream seq>.<consumer seq>.<time>.<pending>."""
-    tokens = raw.reply.split(".")
-    facts = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
-    return Stored(subject=raw.subject, seq=int(facts[0]), time=int(facts[2]), data=raw.data, headers=dict(raw.headers or {}))
+    delivery = parse(raw.reply)
+    if delivery is None:
+        raise JetStreamError(f"a message on {raw.subject} came without its place in the stream: {raw.reply!r}")
+    return Stored(
+        subject=raw.subject, seq=delivery.stream_seq, time=delivery.timestamp, data=raw.data, headers=dict(raw.headers or {})
+    )
