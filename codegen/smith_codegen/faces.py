@@ -26,7 +26,20 @@ from typing import Final
 from .publish import ForeignFiles, compare, publish
 from .render import finish
 
-MODULES: Final = ("message", "consumer", "subscription", "dead_letters", "streams", "worker", "pipeline", "states", "bus")
+MODULES: Final = (
+    "message",
+    "consumer",
+    "subscription",
+    "dead_letters",
+    "streams",
+    "middleware",
+    "worker",
+    "execute",
+    "admission",
+    "pipeline",
+    "states",
+    "bus",
+)
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"
 ROOM: Final = "sync"
 
@@ -107,8 +120,12 @@ class _Face:
     def files(self) -> dict[str, str]:
         found = {f"{ROOM}/{module.name}.py": self.module(module) for module in self.modules}
         lines = ['"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""', ""]
-        lines += [f"from .{m.name} import {', '.join(self.rename(name) for name in m.public)}" for m in self.modules]
-        lines += [f"__all__ = {sorted(self.rename(name) for m in self.modules for name in m.public)!r}"]
+        names: list[str] = []
+        for module in self.modules:  # a name that is there already is re-exported by a former import path
+            new = [name for name in map(self.rename, module.public) if name not in names]
+            lines += [f"from .{module.name} import {', '.join(new)}"] if new else []
+            names += new
+        lines += [f"__all__ = {sorted(names)!r}"]
         found[f"{ROOM}/__init__.py"] = "\n".join(lines) + "\n"
         return found
 

@@ -78,7 +78,7 @@ KNOWN_ARROWS: Final = {
     ("cli.worker", "_core.blocking.portal"),
 }
 KNOWN_CIRCLES: Final = {
-    frozenset({"aio.bus", "aio.handlers", "aio.pipeline", "aio.worker", "sync", "sync.bus", "sync.pipeline", "sync.worker"}),
+    frozenset({"aio.admission", "aio.handlers", "aio.worker", "sync", "sync.admission", "sync.worker"}),
 }
 
 

@@ -4,15 +4,17 @@ What the generator reads: an `async def` becomes a blocking call, one that retur
 returns `Awaitable[None]` is handed over without waiting, a class with `_batch` becomes an iterator.
 """
 
+from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
+from .execute import result_of
 from .message import Message
-from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .middleware import Middleware
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
-from .worker import Middleware, Worker, WorkerStats
+from .worker import Worker, WorkerStats
 
 __all__ = [
     "Admission",

@@ -32,9 +32,9 @@ from ..errors import BusClosed, OptionsError, PayloadTooLarge, PublishManyError,
 from ..options import Auth, TLSFiles, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
-from . import pipeline
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
+from .execute import execute, outcome_envelope
 from .message import Message
 from .publisher import checked, publish, submit
 from .states import StateChanges
@@ -376,7 +376,7 @@ class AsyncSmithBus:
         from .. import subjects
 
         raw = subjects.intents.raw.of(intent)
-        return await pipeline.execute(
+        return await execute(
             self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
         )
 
@@ -386,7 +386,7 @@ class AsyncSmithBus:
             msg_id = message._output_id(str(outcome.subject))
             await publish(self._session, outcome.subject, outcome.payload, msg_id)
         else:
-            envelope = pipeline.outcome_envelope(outcome)
+            envelope = outcome_envelope(outcome)
             await publish(self._session, envelope.subject, envelope.payload)
 
     # ---- the rest of the house

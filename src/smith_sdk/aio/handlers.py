@@ -6,11 +6,10 @@ Every message has a context of its own: what a handler or a middleware sets in c
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -19,18 +18,16 @@ import msgspec
 
 from .._core.blocking.portal import Portal
 from .._core.connection.connection import RawMessage
+from .._core.execution.context_call import call_in_context
 from .._core.execution.process_pool import WorkerProcess
 from .._core.execution.thread_pool import ThreadPool
-from ..contract import Contract, Envelope, Payload, Received
+from ..contract import Contract, Payload
 from ..errors import HandlerProcessDied, HandlerTimeout, NotAcknowledgeable, OptionsError, Reject
 from .message import Message
-
-__all__ = ["Middleware"]
+from .middleware import Middleware, Outcome
 
 log: Final = logging.getLogger("smith_sdk.worker")
 
-Outcome = Payload | Envelope | None
-"""What a handler may return: nothing, an `IntentResult`, or an envelope to publish before the message is acknowledged."""
 ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 KindT = TypeVar("KindT", bound=Payload)
 T = TypeVar("T")
@@ -39,26 +36,6 @@ _ENDS: Final = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
 """What ends a run from outside; a handler that raises anything else has failed."""
 
 _Running = Callable[[Message[Any, Any]], Awaitable[Outcome]]
-
-
-class Middleware:
-    """What goes around every handler of a worker. Override what is needed; what raises counts as if the handler had.
-
-    The first of a worker's list is the outermost: its `before` runs first, its `after` or `error` last. They run where the handler
-    does, in the same context: `async def` for handlers that are, plain for plain ones (on the blocking face always).
-    """
-
-    def before(self, message: Received[Any, Any], /) -> Awaitable[None] | None:
-        """Before the handler."""
-        return None
-
-    def after(self, message: Received[Any, Any], outcome: Outcome, /) -> Awaitable[None] | None:
-        """After the handler has returned `outcome`, before that is published and the message acknowledged."""
-        return None
-
-    def error(self, message: Received[Any, Any], error: BaseException, /) -> Awaitable[None] | None:
-        """After the handler, or a middleware within this one, has raised `error`: `Reject`, `RetryLater` and `SystemExit` too."""
-        return None
 
 
 class CannotRun(Exception):
@@ -129,7 +106,7 @@ class Handlers:
                 raise OptionsError(f"the worker of {self._name} has processes: its handler is a plain function")
             if self._middleware:
                 function = partial(self._around, function, True)
-            return partial(_fresh, function if self._timeout is None else partial(self._in_time, function))
+            return partial(call_in_context, function if self._timeout is None else partial(self._in_time, function))
         self.cancellable, self.needs_threads = False, True
         if self._processes:
             self._functions.append(function)
@@ -271,42 +248,6 @@ def _require_portable(name: str, function: Callable[[Any], Any]) -> None:
         raise OptionsError(
             f"the worker of {name} has processes: its handler is a function at the top level of a module ({error})"
         ) from None
-
-
-async def _fresh(function: Callable[[Any], Any], message: Message[Any, Any]) -> Any:
-    """Await a coroutine function in a copy of this context: cheaper than a task for each message, and it stays this task's work."""
-    work = function(message)
-    if not isinstance(work, Coroutine):
-        return await work
-    run = contextvars.copy_context().run
-    try:
-        awaited = run(work.send, None)
-    except StopIteration as end:  # it had nothing to wait for
-        return end.value
-    return await _Rest(work, run, awaited)
-
-
-class _Rest:
-    """What is left of a coroutine that awaits `awaited`, run step by step in its context."""
-
-    __slots__ = ("_awaited", "_run", "_work")
-
-    def __init__(self, work: Coroutine[Any, Any, Any], run: Callable[..., Any], awaited: Any) -> None:
-        self._work, self._run, self._awaited = work, run, awaited
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        awaited, step = self._awaited, self._run
-        while True:
-            try:
-                value = yield awaited
-            except BaseException as error:
-                work = partial(step, self._work.throw, error)
-            else:
-                work = partial(step, self._work.send, value)
-            try:
-                awaited = work()
-            except StopIteration as end:
-                return end.value
 
 
 # ---- in a handler's process

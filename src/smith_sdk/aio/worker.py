@@ -14,17 +14,16 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-import signal
-import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
 from .._core.connection.connection import RawMessage
 from .._core.dead_letters.format import error_text, one_line
 from .._core.execution.isolation import ISOLATION
+from .._core.execution.stop_signals import stop_on_signals
 from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
@@ -40,14 +39,13 @@ from ..errors import (
     SmithError,
 )
 from ..options import RetryPolicy, positive_int, to_seconds
+from .bus import AsyncSmithBus
 from .consumer import pull_loop, require_spec, session_of
-from .handlers import CannotRun, Handlers, KindT, Middleware, ResultT
+from .handlers import CannotRun, Handlers, KindT, ResultT
 from .message import Message
+from .middleware import Middleware
 
-if TYPE_CHECKING:
-    from .bus import AsyncSmithBus
-
-__all__ = ["Middleware", "Worker", "WorkerStats"]
+__all__ = ["Worker", "WorkerStats"]
 
 log: Final = logging.getLogger("smith_sdk.worker")
 
@@ -212,7 +210,7 @@ class Worker(Generic[MessageT, SubjectT]):
         if self._stopping.is_set():
             self._stopping.clear()
             return
-        with _signals(self._stopping.set):
+        with stop_on_signals(self._stopping.set):
             slots_free_at = self._concurrency - 1
             loop = pull_loop(self._session, self.spec, self._concurrency, dry_at=slots_free_at, beyond=self.spec.prefetch)
             self._loop, self._runner = loop, asyncio.current_task()
@@ -461,38 +459,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=5.0)
-
-
-@contextlib.contextmanager
-def _signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop`, where signals can be handled at all: in a loop on the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    first = not _on_signal
-    _on_signal.append(stop)
-    if first:
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in before:
-            loop.add_signal_handler(number, _stop_all)
-        _before.update(before)
-    try:
-        yield
-    finally:
-        _on_signal.remove(stop)
-        if not _on_signal:
-            while _before:
-                number, handler = _before.popitem()
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
-
-
-_on_signal: Final[list[Callable[[], object]]] = []
-_before: Final[dict[signal.Signals, Any]] = {}
-
-
-def _stop_all() -> None:
-    """A process may run several workers; a signal is for all of them."""
-    for stop in tuple(_on_signal):
-        stop()

@@ -1,15 +1,17 @@
 # generated from smith_sdk/aio by smith_codegen.faces; do not edit
 """The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
 
+from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
+from .execute import result_of
 from .message import Message
-from .pipeline import Admission, Allow, Decision, Deny, Quarantine, Transform, result_of
+from .middleware import Middleware
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
-from .worker import Middleware, Worker, WorkerStats
+from .worker import Worker, WorkerStats
 
 __all__ = [
     "Admission",

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, Literal
+from typing import Generic, Literal
 
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import worker as _async
-from ..aio.handlers import KindT, Middleware, ResultT
+from ..aio.handlers import KindT, ResultT
 from ..aio.worker import (
     _DRAIN,
     SubjectT,
@@ -17,12 +17,11 @@ from ..aio.worker import (
 )
 from ..contract import ConsumerSpec, MessageT
 from ..options import RetryPolicy
+from .bus import SmithBus
 from .message import Message
+from .middleware import Middleware
 
-if TYPE_CHECKING:
-    from .bus import SmithBus
-
-__all__ = ["Middleware", "Worker", "WorkerStats"]
+__all__ = ["Worker", "WorkerStats"]
 
 
 class Worker(Blocking, Generic[MessageT, SubjectT]):

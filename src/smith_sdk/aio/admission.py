@@ -1,0 +1,220 @@
+"""Admission: the gate between raw and vetted intents."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .. import subjects
+from .._core import codec
+from ..contract import AnySubject, is_token, now_ns
+from ..errors import (
+    ContractError,
+    InvalidToken,
+    NoInterest,
+    OptionsError,
+    PayloadDecodeError,
+    PublishUnconfirmed,
+    QueueFull,
+    Reject,
+    RetryLater,
+)
+from ..options import Backoff
+from ..protocol import (
+    AuditEvent,
+    ExecutionError,
+    ExecutorId,
+    Intent,
+    PolicyDecision,
+    QuarantinedIntent,
+    SecurityContext,
+)
+from ..topology import consumers
+from .bus import AsyncSmithBus
+from .consumer import session_of
+from .execute import result_of
+from .message import Message
+from .worker import Worker
+
+__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
+
+log: Final = logging.getLogger("smith_sdk.admission")
+
+DENIED: Final = "POLICY_DENIED"
+EXPIRED: Final = "INTENT_EXPIRED"
+_ADMISSION_RULE: Final = "admission"
+_CROWDED: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)
+_UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
+
+
+class Allow(msgspec.Struct, frozen=True):
+    """Let the intent through as it came, byte for byte."""
+
+
+class Deny(msgspec.Struct, frozen=True):
+    """Refuse the intent: its publisher gets a result with status denied and this reason."""
+
+    reason: str
+
+
+class Transform(msgspec.Struct, frozen=True):
+    """Let another intent through in its place: of the same id and capability, with other parameters."""
+
+    intent: Intent
+    reason: str = "transformed by policy"
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """Neither let it through nor answer: keep it for review."""
+
+    reason: str
+
+
+Decision = Allow | Deny | Transform | Quarantine
+
+
+class Admission:
+    """Consumes the raw intents and decides about each: vetted, denied, or quarantined, with an audit event in every case.
+
+    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a thread. The raw message is
+    acknowledged last, so a crash in between repeats the decision, and the repeated messages are deduplicated by their ids.
+    """
+
+    def __init__(
+        self,
+        bus: AsyncSmithBus,
+        *,
+        policy: Callable[[Intent], Decision | Awaitable[Decision]],
+        executor_id: str,
+        concurrency: int = 64,
+    ) -> None:
+        self._session = session_of(bus)
+        if not callable(policy):
+            raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")
+        self._policy = policy
+        self._is_async = inspect.iscoroutinefunction(policy)
+        self._executor_id = ExecutorId(executor_id)
+        self._worker = Worker(bus, consumers.admission, concurrency=concurrency)
+        self._worker.handler(self._admit)
+        self._worker._handlers.needs_threads = not self._is_async
+        self._worker._on_undecodable = self._undecodable
+
+    async def run(self) -> None:
+        """Work until `stop()`, or SIGTERM or SIGINT where this is the main thread. Raises what `Worker.run` raises."""
+        await self._worker.run()
+
+    async def stop(self) -> None:
+        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to repeat."""
+        await self._worker.stop()
+
+    async def _admit(self, message: Message[Any, Any]) -> None:
+        intent: Intent = message.payload
+        if not is_token(intent.id):
+            await self._quarantine(message, f"the id {intent.id!r} can be no token of a subject", None)
+            return
+        if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
+            await self._deny(intent, EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
+            return
+        decision = await self._decide(intent)
+        match decision:
+            case Allow():
+                await self._vet(intent, message.raw, "allow", "allowed by policy", message)
+            case Transform(other, str(reason)):
+                if (other.id, type(other)) != (intent.id, type(intent)):
+                    raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
+                await self._vet(other, codec.encode(other), "transform", reason, message)
+            case Deny(str(reason)):
+                await self._deny(intent, DENIED, reason, message)
+            case Quarantine(str(reason)):
+                await self._quarantine(message, reason, intent)
+            case _:
+                raise Reject(
+                    f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine with a text as its reason"
+                )
+
+    async def _decide(self, intent: Intent) -> Decision:
+        decision = self._policy(intent) if self._is_async else await self._worker._handlers.in_thread(self._policy, intent)
+        return await decision if inspect.isawaitable(decision) else decision
+
+    async def _vet(
+        self, intent: Intent, data: bytes, word: Literal["allow", "transform"], reason: str, message: Message[Any, Any]
+    ) -> None:
+        try:
+            subject = subjects.intents.vetted.of(intent)
+        except InvalidToken as error:
+            await self._quarantine(message, str(error), intent)
+            return
+        await _both(self._publish(subject, data, intent.id), self._audit(intent, "vetted", word, reason))
+
+    async def _deny(self, intent: Intent, code: str, reason: str, message: Message[Any, Any]) -> None:
+        result = result_of(intent, status="denied", error=ExecutionError(code=code, message=reason))
+        try:
+            subject = subjects.results.of(result)
+        except InvalidToken as error:
+            await self._quarantine(message, str(error), None)
+            return
+        await _both(self._publish(subject, codec.encode(result), intent.id), self._audit(intent, "denied", "deny", reason))
+
+    async def _quarantine(self, message: Message[Any, Any], reason: str, intent: Intent | None) -> None:
+        subject = subjects.intents.quarantine(capability=message.subject.capability)
+        kept = QuarantinedIntent.new(intent=message.raw, reason=reason)
+        await self._publish(subject, codec.encode(kept), f"seq-{message.metadata.stream_seq}")
+        if intent is not None:
+            await self._audit(intent, "quarantined", "deny", reason)
+
+    async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
+        """Bytes that are no intent: quarantine where the subject names a capability, dead letter where it does not."""
+        if isinstance(error, PayloadDecodeError):
+            await self._quarantine(message, str(error), None)
+            await message.ack()
+            self._worker._succeed(message)
+        else:
+            await self._worker._reject_undecodable(message, error)
+
+    async def _audit(self, intent: Intent, status: str, decision: Literal["allow", "deny", "transform"], reason: str) -> None:
+        try:
+            subject = subjects.audit.policy(intent_id=intent.id)
+        except InvalidToken as error:
+            log.error("no audit event for an intent whose id is no token: %s", error)
+            return
+        event = AuditEvent(
+            intent_id=intent.id,
+            result_status=status,
+            timestamp_ns=now_ns(),
+            executor_id=self._executor_id,
+            policy_decisions=[PolicyDecision(rule_name=_ADMISSION_RULE, decision=decision, reason=reason)],
+            security_context=_UNCONFINED,
+        )
+        await self._publish(subject, codec.encode(event), _ADMISSION_RULE)
+
+    async def _publish(self, subject: AnySubject, data: bytes, identity: str) -> None:
+        """Publish, and wait where the bus is crowded: a full queue downstream is not the intent's fault."""
+        attempt = 0
+        where = str(subject)
+        while True:
+            try:
+                await self._session.publish(where, data, stream=subject.STREAM, msg_id=f"{where}:{identity}")
+                return
+            except (QueueFull, NoInterest, PublishUnconfirmed) as error:
+                attempt += 1
+                pause = _CROWDED.delay(attempt)
+                if self._worker._stopping.is_set():
+                    raise RetryLater(pause) from error
+                if attempt == 1:
+                    log.warning("admission waits: %s", error)
+                await asyncio.sleep(pause)
+
+
+async def _both(*work: Coroutine[Any, Any, None]) -> None:
+    """Side by side; where one fails, the other does not go on waiting for room by itself: both are repeated with the message."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -1,0 +1,143 @@
+"""Executing an intent: publish it, then wait for its result, live or from the results stream.
+
+With `admission`, the only hand-written rooms that know names of Smith's contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import resource
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from .. import subjects
+from .._core import codec
+from .._core.connection.connection import Listener
+from .._core.jetstream.session import Session
+from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
+from ..errors import (
+    BusClosed,
+    BusError,
+    DeadlineExceeded,
+    MessageNotFound,
+    PayloadMismatch,
+    PermissionDenied,
+    ResultTimeout,
+)
+from ..protocol import AuditRef, ExecutionError, Intent, IntentResult, RunnerMetadata
+from .subscription import Subscription
+
+__all__ = ["result_of"]
+
+
+def result_of(
+    intent: Intent,
+    *,
+    status: Literal["ok", "error", "denied", "timeout", "killed"] = "ok",
+    output: Any = None,
+    error: ExecutionError | None = None,
+    started_at_ns: int | None = None,
+) -> IntentResult:
+    """The result of `intent` as this process has it to tell: pid, processor time and memory are its own, the end is now.
+
+    `output` is anything that JSON can say. `audit_ref.hash` is the SHA-256 of the intent's JSON.
+    """
+    now = now_ns()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak_kib = used.ru_maxrss // 1024 if sys.platform == "darwin" else used.ru_maxrss
+    return IntentResult(
+        intent_id=intent.id,
+        status=status,
+        output=output,
+        error=error,
+        started_at_ns=now if started_at_ns is None else started_at_ns,
+        finished_at_ns=now,
+        runner_meta=RunnerMetadata(pid=os.getpid(), cpu_ms=int((used.ru_utime + used.ru_stime) * 1000), max_rss_kb=peak_kib),
+        audit_ref=AuditRef(id=new_uuid7(), timestamp=now, hash=hashlib.sha256(codec.encode(intent)).hexdigest()),
+    )
+
+
+def outcome_envelope(outcome: Payload) -> Envelope:
+    """Where a payload goes that a handler returned. Raises `PayloadMismatch` for all but an `IntentResult`."""
+    if not isinstance(outcome, IntentResult):
+        raise PayloadMismatch(
+            f"a handler returned a {type(outcome).__name__}: return an IntentResult, subject.envelope(payload), or nothing",
+            subject="",
+        )
+    return subjects.results.of(outcome).envelope(outcome)
+
+
+async def execute(session: Session, publish: Callable[[], Awaitable[Any]], intent: Intent, timeout: float) -> IntentResult:
+    """Listen for the result of `intent`, `publish` it, and wait.
+
+    The result is heard live; after a reconnect, and when the publish was a duplicate, the stream is asked for it as well, since it may
+    have come while nobody listened. Raises `ResultTimeout` after `timeout` seconds, and what `publish` raises.
+    """
+    subject = subjects.results(intent_id=intent.id)
+    reconnected = _Reconnects()
+    answer: asyncio.Future[IntentResult] | None = None
+    fate, denied = "the server has not answered, so the intent was not published", ""
+    try:
+        # The limit is the caller's alone: a link that is silent meanwhile is replaced, and the subscription comes back with it.
+        async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout) as messages:
+            session.connection.add_listener(reconnected)
+            answer = asyncio.ensure_future(_first(messages))
+            fate = f"the intent may still be executed: is an executor for {intent.capability} running?"
+            ack = await publish()
+            if ack.duplicate:
+                reconnected.happened.set()
+            answer.add_done_callback(lambda _: reconnected.happened.set())
+            while True:
+                await reconnected.happened.wait()
+                if answer.done():
+                    return answer.result()
+                reconnected.happened.clear()
+                try:
+                    stored = await _stored_result(session, subject)
+                except PermissionDenied as error:  # it may still be heard live
+                    denied = f"; {subject.STREAM}, which may have it, could not be asked: {error}"
+                    continue
+                if stored is not None:
+                    return stored
+    except TimeoutError:
+        raise ResultTimeout(
+            f"no result on {subject} within {timeout:g} s; {fate}{denied}",
+            timeout=timeout,
+            intent_id=intent.id,
+        ) from None
+    finally:
+        session.connection.remove_listener(reconnected)
+        if answer is not None:
+            answer.cancel()
+
+
+async def _first(messages: Subscription[IntentResult, AnySubject]) -> IntentResult:
+    async for message in messages:
+        return message.payload
+    raise BusClosed("the bus was closed while a result was waited for; the intent may still be executed")
+
+
+async def _stored_result(session: Session, subject: subjects.results) -> IntentResult | None:
+    try:
+        stored = await session.api.last_message(str(subject.STREAM), str(subject))
+    except MessageNotFound:
+        return None
+    except PermissionDenied:
+        raise
+    except (BusError, DeadlineExceeded):
+        return None  # the link went again: the next reconnect asks again
+    found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
+    return found
+
+
+class _Reconnects(Listener):
+    """Remembers that the connection came back."""
+
+    def __init__(self) -> None:
+        self.happened = asyncio.Event()
+
+    def on_reconnect(self) -> None:
+        self.happened.set()

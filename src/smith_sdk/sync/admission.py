@@ -1,0 +1,49 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking twin of `smith_sdk.aio.admission`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from .._core.blocking.faces import Blocking, unwrap
+from ..aio import admission as _async
+from ..aio.admission import (
+    Allow,
+    Decision,
+    Deny,
+    Quarantine,
+    Transform,
+)
+from ..protocol import Intent
+from .bus import SmithBus
+
+__all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
+
+
+class Admission(Blocking):
+    """Consumes the raw intents and decides about each: vetted, denied, or quarantined, with an audit event in every case.
+
+    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a thread. The raw message is
+    acknowledged last, so a crash in between repeats the decision, and the repeated messages are deduplicated by their ids.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        bus: SmithBus,
+        *,
+        policy: Callable[[Intent], Decision | Awaitable[Decision]],
+        executor_id: str,
+        concurrency: int = 64,
+    ) -> None:
+        aio = _async.Admission(unwrap(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
+        self._adopt(bus._portal, aio)
+
+    def run(self) -> None:
+        """Work until `stop()`, or SIGTERM or SIGINT where this is the main thread. Raises what `Worker.run` raises."""
+        self._portal.run(self._aio.run, self._aio.stop)
+
+    def stop(self) -> None:
+        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to repeat."""
+        self._portal.call(self._aio.stop)
