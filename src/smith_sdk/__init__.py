@@ -36,7 +36,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import subjects as subjects
-    from ._core.jetstream.ack_window import PubAck
+    from ._core.jetstream.publish_request import PubAck
     from .aio import (
         Admission,
         Allow,
@@ -76,7 +76,7 @@ else:
             "Envelope": ".contract:Envelope",
             "Message": ".aio:Message",
             "Middleware": ".aio:Middleware",
-            "PubAck": "._core.jetstream.ack_window:PubAck",
+            "PubAck": "._core.jetstream.publish_request:PubAck",
             "Quarantine": ".aio:Quarantine",
             "Reject": ".errors:Reject",
             "RetryLater": ".errors:RetryLater",

@@ -28,6 +28,7 @@ from graveyard import held
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
+from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.protocol import IntentResult
 
@@ -92,7 +93,7 @@ class Scenario:
         for id in ids:
             subject = subjects.intents.vetted.of(intent := new_intent("async", id))
             if id.startswith("undecodable"):
-                acks.append(await bus._session.submit(str(subject), id.encode(), stream=EXECUTOR.stream, msg_id=id))
+                acks.append(await bus._session.submit(PublishRequest(str(subject), id.encode(), EXECUTOR.stream, id)))
             else:
                 acks.append(await bus.submit(subject, intent))
         await asyncio.gather(*acks)

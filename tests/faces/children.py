@@ -113,9 +113,9 @@ class WorkerProcess:
     def ends_well(self, timeout: float = 20, *, unacknowledged: bool = False) -> list[str]:
         """Wait for its end, which must be without an error and without a word on stderr; what it printed.
 
-        `unacknowledged`: it may say there that it closed over messages that no stream has acknowledged.
+        `unacknowledged`: it may log there that it closed with unacknowledged messages.
         """
         status = self.status(timeout)
-        said = re.sub(r"closing with \d+ messages that no stream .*\n?", "", self.err) if unacknowledged else self.err
+        said = re.sub(r"closing with \d+ unacknowledged messages.*\n?", "", self.err) if unacknowledged else self.err
         assert (status, said) == (0, ""), f"status {status}: {self.out}\n{self.err}"
         return self.out

@@ -136,17 +136,17 @@ async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
         try:
             under_way = [await bus.submit(raw.of(one), one, timeout=20) for one in (*large[:2], *small)]
             waiting = [asyncio.ensure_future(bus.submit(raw.of(one), one, timeout=1)) for one in large[2:]]
-            await eventually_async(lambda: len(window._room) == 2)
+            await eventually_async(lambda: len(window._waiters) == 2)
             turns = 0
-            wake = window._wake
+            grant = window._grant_room
 
             def count() -> None:
                 nonlocal turns
                 turns += 1
-                wake()
+                grant()
 
-            monkeypatch.setattr(window, "_wake", count)
-            wake()  # as by an ack: there is room, but too little
+            monkeypatch.setattr(window, "_grant_room", count)
+            grant()  # as by an ack: there is room, but too little
             began = time.monotonic()
             for one in waiting:
                 with pytest.raises(PublishUnconfirmed, match="no room") as caught:
@@ -167,7 +167,7 @@ async def test_what_is_too_large_for_the_server_that_it_waited_for(face: Face, m
             large = read_intent("x" * 5000)
             future = await bus.submit(raw.of(large), large, timeout=20)
             proxy.restore()
-            with pytest.raises(PayloadTooLarge, match="takes 4096") as caught:
+            with pytest.raises(PayloadTooLarge, match="accepts 4096") as caught:
                 await asyncio.wait_for(future, 15)
             assert (caught.value.subject, caught.value.stream) == (str(raw.of(large)), "SDLC_RAW")
             assert caught.value.msg_id.endswith(large.id)
@@ -201,9 +201,9 @@ async def test_the_small_go_on_where_the_large_before_them_gives_up(make_server:
             first, large, small = read_intent("x" * 700_000), read_intent("x" * 700_000), read_intent()
             await bus.submit(raw.of(first), first, timeout=20)
             waiting = asyncio.ensure_future(bus.submit(raw.of(large), large, timeout=20))
-            await eventually_async(lambda: len(bus._session.window._room) == 1)
+            await eventually_async(lambda: len(bus._session.window._waiters) == 1)
             behind = asyncio.ensure_future(bus.submit(raw.of(small), small, timeout=20))
-            await eventually_async(lambda: len(bus._session.window._room) == 2)
+            await eventually_async(lambda: len(bus._session.window._waiters) == 2)
             waiting.cancel()
             await asyncio.wait_for(behind, 5)
         finally:

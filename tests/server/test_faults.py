@@ -200,7 +200,7 @@ async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_ser
         one, two = read_intent(), read_intent()
         first = await bus.submit(raw.of(one), one)
         second = asyncio.ensure_future(bus.submit(raw.of(two), two))
-        await eventually_async(lambda: len(window._room) == 1)
+        await eventually_async(lambda: len(window._waiters) == 1)
         second.cancel()
         window._fail_all(BusClosed("room comes"))
         with pytest.raises(asyncio.CancelledError):

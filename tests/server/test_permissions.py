@@ -58,7 +58,7 @@ async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_rep
         inner = (bus if face.is_async else bus.inner._aio)._session
         intent, entry = read_intent(), log_entry()
         for _ in range(2):
-            await eventually_async(lambda: None not in (inner.window._subscription.refusal, inner.replies._subscription.refusal))
+            await eventually_async(lambda: None not in (inner.window._subscription.refusal, inner.requests._subscription.refusal))
             for call in (
                 lambda: bus.publish(raw.of(intent), intent),
                 lambda: bus.execute(intent, timeout=20),

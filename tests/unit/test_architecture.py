@@ -73,7 +73,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
 KNOWN_ARROWS: Final = {
     ("aio.handlers", "_core.blocking.portal"),
     ("aio.handlers", "sync"),
-    ("cli.demo", "_core.jetstream.ack_window"),
+    ("cli.demo", "_core.jetstream.publish_request"),
     ("cli.output", "_core.topology.config_keys"),
     ("cli.worker", "_core.blocking.portal"),
 }

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 from .._core.connection.connection import PING_INTERVAL, Connection, State
 from .._core.connection.credentials import find_access
 from .._core.execution.thread_pool import run_in_thread
-from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import (
     AnySubject,
@@ -36,7 +36,7 @@ from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute, outcome_envelope
 from .message import Message
-from .publisher import checked, publish, submit
+from .publisher import checked, publish, publish_request
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
@@ -278,7 +278,8 @@ class AsyncSmithBus:
         `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for
         a header name that is none.
         """
-        return await publish(self._session, subject, payload, msg_id, headers, timeout, retry)
+        request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
+        return await (await self._session.submit(request))
 
     async def submit(
         self,
@@ -291,7 +292,7 @@ class AsyncSmithBus:
         retry: bool = True,
     ) -> asyncio.Future[PubAck]:
         """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
-        return await submit(self._session, subject, payload, msg_id, headers, timeout, retry)
+        return await self._session.submit(publish_request(self._session, subject, payload, msg_id, headers, timeout, retry))
 
     async def publish_many(
         self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
@@ -308,7 +309,8 @@ class AsyncSmithBus:
         try:
             for envelope in envelopes:
                 try:
-                    outcomes.append(await submit(session, envelope.subject, envelope.payload, None, None, wait, retry))
+                    request = publish_request(session, envelope.subject, envelope.payload, None, None, wait, retry)
+                    outcomes.append(await session.submit(request))
                 except SmithError as error:
                     outcomes.append(error)
                 except AttributeError:

@@ -8,8 +8,8 @@ from typing import Any, Final, cast
 
 from .._core import codec
 from .._core.connection.connection import RawMessage
-from .._core.jetstream.ack_window import PubAck
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
+from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..errors import NotAcknowledgeable, SmithError

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 
 from .._core import codec
-from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Payload, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, SubjectMismatch
 from ..options import to_seconds
 
 
-def submit(
+def publish_request(
     session: Session,
     subject: Any,
     payload: Any,
@@ -25,8 +24,8 @@ def submit(
     headers: Mapping[str, str] | None = None,
     timeout: float | timedelta | None = None,
     retry: bool = True,
-) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
-    """To the stream that keeps `subject`, by way of the window: what is wrong is raised here, the rest is in the coroutine.
+) -> PublishRequest:
+    """What `session.submit` takes, once everything about it is checked.
 
     Raises `SubjectMismatch`, `PayloadMismatch`, `OptionsError`.
     """
@@ -38,14 +37,14 @@ def submit(
         msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
     elif not isinstance(msg_id, str):
         raise OptionsError(f"msg_id={msg_id!r}: an id is a str, not {type(msg_id).__name__}")
-    return session.submit(
+    return PublishRequest(
         where,
         data,
-        stream=subject.STREAM,
-        msg_id=msg_id,
-        headers=None if headers is None else _checked_headers(headers),
-        timeout=None if timeout is None else to_seconds("publish(timeout)", timeout),
-        retry=retry,
+        subject.STREAM,
+        msg_id,
+        None if headers is None else _checked_headers(headers),
+        None if timeout is None else to_seconds("publish(timeout)", timeout),
+        retry,
     )
 
 
@@ -56,10 +55,12 @@ async def publish(
     msg_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float | timedelta | None = None,
-    retry: bool = True,
 ) -> PubAck:
-    """`submit`, and wait for the acknowledgement. Raises also what becomes of it."""
-    return await (await submit(session, subject, payload, msg_id, headers, timeout, retry))
+    """Publish a payload and return its acknowledgement: `bus.publish`, for code that has a session.
+
+    Raises what `publish_request` raises, and the error that the publish ends with.
+    """
+    return await (await session.submit(publish_request(session, subject, payload, msg_id, headers, timeout)))
 
 
 def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:

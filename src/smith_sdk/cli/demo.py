@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import subjects
-from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.publish_request import PubAck
 from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers

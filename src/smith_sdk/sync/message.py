@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from .._core.blocking.faces import Blocking
-from .._core.jetstream.ack_window import PubAck
+from .._core.jetstream.publish_request import PubAck
 from ..aio.message import ACK_TIMEOUT
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 

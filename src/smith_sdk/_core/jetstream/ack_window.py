@@ -1,10 +1,9 @@
-"""The ack window: JetStream publishes that are under way, bounded by messages and bytes, each with a deadline, none forgotten.
+"""The ack window: JetStream publishes in flight, bounded by messages and bytes, each with a deadline.
 
-Every entry ends in exactly one way: the stream's ack, a typed error, or `PublishUnconfirmed`, which says whether the message may be
-stored. Until then it is sent again, with the same `Nats-Msg-Id`, when its ack is late, when the connection came back, and when the
-stream had no leader; never for longer than its caller allows, who knows how long the stream remembers that id.
-
-One inbox subscription and one timer serve the whole window; a message costs a dict entry and a future.
+Every entry ends in exactly one way: with the stream's ack, a typed error, or `PublishUnconfirmed`,
+which says whether the message may be stored. Until then it is sent again, with the same
+`Nats-Msg-Id`, when its ack is late, after a reconnect, and while the stream has no leader; never
+for longer than the stream is sure to remember that id.
 """
 
 from __future__ import annotations
@@ -13,47 +12,30 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from copy import copy
 from math import inf
 from typing import Final
 
 import msgspec
 
-from ...errors import (
-    BusClosed,
-    ConnectionLost,
-    JetStreamDisabled,
-    NoInterest,
-    PayloadTooLarge,
-    PermissionDenied,
-    PublishUnconfirmed,
-    SmithError,
-    StreamNotFound,
-    WrongStream,
-)
+from ...errors import BusClosed, ConnectionLost, PayloadTooLarge, PermissionDenied, PublishUnconfirmed, SmithError
 from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.reconnect import wrong_loop_error
-from .api_errors import APPLY, IN_PROCESS, ApiError, publish_error
+from .api_errors import IN_PROCESS, ApiError, error_for, payload_too_large, publish_error, unconfirmed, wrong_stream
+from .publish_request import PubAck, PublishRequest
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
 _TICK: Final = 0.1
-_BREATH: Final = 64
-"""After so many messages the loop gets a turn: what was written goes out, and the server works while the next are made."""
+"""Seconds between two looks at the clock while messages are in flight."""
+_YIELD_EVERY: Final = 64
+"""Messages after which `submit` lets the loop run: it sends what was written and reads acks."""
 _ACK_LATE: Final = (2.0, 2.0, 3.0)
-"""Seconds after which a missing ack has the message sent again: after the first sending, the second, and every further one."""
+"""Seconds until a missing ack has the message sent again: after the first, second, and each later sending."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
-
-
-class PubAck(msgspec.Struct, frozen=True, gc=False):
-    """The stream's word that a message is stored. `duplicate`: it was stored before under the same id, at `seq`."""
-
-    stream: str
-    seq: int = 0
-    duplicate: bool = False
 
 
 class _Refusal(msgspec.Struct):
@@ -65,16 +47,15 @@ _decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
 
 class _Pending(msgspec.Struct, gc=False):
-    """One message under way. Nothing that it holds leads back to it, so the garbage collector need not look at thousands of these."""
+    """One message in flight. Times are those of `time.monotonic`."""
 
-    subject: str
-    data: bytes
+    # gc=False: nothing in it leads back to it, so the collector need not visit thousands of these.
+
+    request: PublishRequest
     block: bytes
-    msg_id: str
-    stream: str | None
+    """The header block as sent."""
     size: int
     deadline: float
-    retry_for: float
     future: asyncio.Future[PubAck]
     retry_until: float = 0.0
     attempts: int = 0
@@ -83,17 +64,30 @@ class _Pending(msgspec.Struct, gc=False):
 
 
 Diagnose = Callable[[str], Awaitable[SmithError | None]]
-"""Asked when nobody answers for a stream: the error that says why it never will, or None when waiting may help."""
+"""Called if no server answers for a stream: returns why none ever will, or None if waiting may help."""
 
 
 class AckWindow(Listener):
-    """Publishes under way on one connection. Belongs to one event loop."""
+    """JetStream publishes in flight on one connection. Belongs to one event loop.
+
+    `publish_timeout` (seconds) is for requests without their own. `retry_seconds` has, for each
+    stream, how long after its first sending a message may be sent again; other streams: never.
+    """
 
     def __init__(
-        self, connection: Connection, diagnose: Diagnose, *, max_messages: int = 4096, max_bytes: int = 64 * 1024 * 1024
+        self,
+        connection: Connection,
+        diagnose: Diagnose,
+        *,
+        publish_timeout: float,
+        retry_seconds: Mapping[str | None, float],
+        max_messages: int,
+        max_bytes: int,
     ) -> None:
         self._connection = connection
         self._diagnose = diagnose
+        self._publish_timeout = publish_timeout
+        self._retry_seconds = retry_seconds
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._low_messages = max_messages * 3 // 4
@@ -102,28 +96,29 @@ class AckWindow(Listener):
         self._bytes = 0
         self._tokens = 0
         self._prefix = ""
-        self._cut = 0
-        self._room: OrderedDict[asyncio.Future[None], int] = OrderedDict()
-        """Those who wait for room, for so many bytes each, in order."""
-        self._called = 0
-        """How many have been told that it is their turn, and have not gone yet: nobody overtakes them either."""
+        self._prefix_length = 0
+        self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
+        """Callers that wait for room, in order, and the bytes that each needs."""
+        self._granted = 0
+        """Waiters that have been given room and have not run yet: no later caller overtakes them."""
         self._emptied: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
+        """No entry needs anything before this time."""
         self._max_payload = 0
         self._resending = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._examined: set[str] = set()
+        self._diagnosing: set[str] = set()
         self._connected = False
         self._closed: SmithError | None = BusClosed("the bus is not connected")
 
     async def start(self) -> None:
-        """Subscribe the inbox of the acks."""
+        """Subscribe to the inbox of the acks."""
         self._loop = asyncio.get_running_loop()
         self._prefix = self._connection.new_inbox() + "."
-        self._cut = len(self._prefix)
+        self._prefix_length = len(self._prefix)
         self._subscription = await self._connection.subscribe(self._prefix + "*", self._on_ack, self._fail_all)
         self._connection.add_listener(self)
         self._connected = self._connection.is_up
@@ -131,50 +126,39 @@ class AckWindow(Listener):
         self._closed = None
 
     def __len__(self) -> int:
-        """Messages under way."""
+        """Messages in flight."""
         return len(self._pending)
 
     @property
-    def _refusal(self) -> SmithError | None:
-        """Why no ack can come on this link."""
+    def _inbox_refusal(self) -> SmithError | None:
+        """Why the server sends no acks on this link."""
         return None if self._subscription is None else self._subscription.refusal
 
-    async def submit(
-        self,
-        subject: str,
-        data: bytes,
-        headers: dict[str, str] | None,
-        *,
-        msg_id: str,
-        stream: str | None,
-        timeout: float,
-        retry_for: float,
-    ) -> asyncio.Future[PubAck]:
-        """Wait for room, send, and return the future of the ack; `headers` go with the message, beside `msg_id`.
+    async def submit(self, request: PublishRequest) -> asyncio.Future[PubAck]:
+        """Wait for room, send, and return the future of the ack, which ends within the request's timeout.
 
-        It may be sent again for `retry_for` seconds after the first time (0: never). The future ends within `timeout` seconds of the
-        call. Raises `OptionsError` for `headers` that are none, `PayloadTooLarge` (by the connected server's limit), `PublishUnconfirmed`
-        when no room came in time, `BusClosed`.
+        Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge` (by the limit
+        of the connected server), `PublishUnconfirmed` if there was no room in time, `BusClosed`.
         """
         if self._closed is not None:
             raise copy(self._closed)
-        if self._refusal is not None:
-            raise copy(self._refusal)
+        if self._inbox_refusal is not None:
+            raise copy(self._inbox_refusal)
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise wrong_loop_error()
-        block = write_headers(msg_id, headers)
-        size = len(data) + len(block)
+        block = write_headers(request.msg_id, request.headers)
+        size = len(request.data) + len(block)
         now = time.monotonic()
-        deadline = now + timeout
+        deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
         if size > self._max_payload and self._connected:
-            raise self._too_large(data, subject, stream, msg_id)
-        if self._room or self._called or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
-            await self._wait_for_room(size, deadline, timeout, subject, msg_id)
+            raise payload_too_large(request, self._max_payload)
+        if self._waiters or self._granted or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
+            await self._wait_for_room(request, size, deadline)
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
         future: asyncio.Future[PubAck] = loop.create_future()
-        entry = self._pending[token] = _Pending(subject, data, block, msg_id, stream, size, deadline, retry_for, future)
+        entry = self._pending[token] = _Pending(request, block, size, deadline, future)
         self._bytes += size
         if deadline < self._due:
             self._due = deadline
@@ -182,140 +166,131 @@ class AckWindow(Listener):
             self._timer = loop.call_later(_TICK, self._tick)
         try:
             await self._send(token, entry, now)
-            if not token % _BREATH:
+            if not token % _YIELD_EVERY:
                 await asyncio.sleep(0)
-        except BaseException:  # nobody will ask what became of it
+        except BaseException:  # the caller does not get the future
             future.cancel()
             raise
         return future
 
-    def _too_large(self, data: bytes, subject: str, stream: str | None, msg_id: str) -> PayloadTooLarge:
-        return PayloadTooLarge(
-            f"the payload for {subject} has {len(data)} bytes, the connected server takes {self._max_payload} with headers",
-            stream=stream,
-            subject=subject,
-            msg_id=msg_id,
-        )
+    # ---- waiting for room
 
-    async def _wait_for_room(self, size: int, deadline: float, timeout: float, subject: str, msg_id: str) -> None:
-        if not self._pending and not self._room and not self._called:
+    async def _wait_for_room(self, request: PublishRequest, size: int, deadline: float) -> None:
+        if not self._pending and not self._waiters and not self._granted:
             return  # larger than the whole window: it goes alone
         loop = asyncio.get_running_loop()
         room: asyncio.Future[None] = loop.create_future()
-        self._room[room] = size
-        timer = loop.call_later(deadline - time.monotonic(), _expire, room)
+        self._waiters[room] = size
+        began = time.monotonic()
+        timer = loop.call_later(deadline - began, _expire, room)
         try:
             await room
         except BaseException as error:
             if self._closed is None:
-                self._leave_queue(room)
-                self._wake()  # it may have been this one's turn, or others have waited behind it for less room
+                self._stop_waiting(room)
+                self._grant_room()  # it may have been this one's turn, or smaller ones have waited behind it
             if isinstance(error, TimeoutError):
                 raise PublishUnconfirmed(
-                    f"no room for {subject} in the window of {self._max_messages} unacknowledged messages within {timeout:g} s: "
-                    f"is the stream's server up?",
+                    f"no room for {request.subject} in the window of {self._max_messages} unacknowledged messages "
+                    f"within {deadline - began:.3g} s: is the stream's server up?",
                     may_be_stored=False,
-                    subject=subject,
-                    msg_id=msg_id,
+                    subject=request.subject,
+                    msg_id=request.msg_id,
                 ) from None
             raise
         finally:
             timer.cancel()
         if self._closed is not None:
             raise copy(self._closed)
-        self._leave_queue(room)
-        if self._refusal is not None:
-            self._wake()  # the others are to hear it, too
-            raise copy(self._refusal)
+        self._stop_waiting(room)
+        if self._inbox_refusal is not None:
+            self._grant_room()  # the next waiter raises it, too
+            raise copy(self._inbox_refusal)
 
-    def _leave_queue(self, room: asyncio.Future[None]) -> None:
+    def _stop_waiting(self, room: asyncio.Future[None]) -> None:
         if room.done() and not room.cancelled() and room.exception() is None:
-            self._called -= 1
-        else:  # not done where what waits is destroyed, as at the end of a loop
-            self._room.pop(room, None)
+            self._granted -= 1
+        else:  # not done if the waiting coroutine is destroyed, as at the end of a loop
+            self._waiters.pop(room, None)
+
+    def _grant_room(self) -> None:
+        """Wake waiters once the window is below three quarters: one wake-up per slot would cost a task switch a message."""
+        if self._granted or len(self._pending) > self._low_messages or self._bytes > self._low_bytes:
+            return
+        count, size = len(self._pending), self._bytes
+        while self._waiters:
+            room, wanted = next(iter(self._waiters.items()))
+            if not room.done():  # a done one has timed out or was cancelled, and has not run yet
+                if count >= self._max_messages or (count and size + wanted > self._max_bytes):
+                    return
+                count, size = count + 1, size + wanted
+                self._granted += 1
+                room.set_result(None)
+            del self._waiters[room]
+
+    # ---- sending
 
     async def _send(self, token: int, entry: _Pending, now: float) -> None:
         if not self._connected:
             return  # on_reconnect sends it
+        request = entry.request
         entry.attempts = attempts = entry.attempts + 1
         entry.may_be_stored = True
         if attempts == 1:
-            entry.retry_until = now + entry.retry_for
+            entry.retry_until = now + self._retry_seconds.get(request.stream, 0.0) if request.retry else now
         resend_at = now + (_ACK_LATE[attempts - 1] if attempts <= len(_ACK_LATE) else _ACK_LATE[-1])
         entry.resend_at = resend_at if resend_at < entry.retry_until else inf
         if resend_at < self._due:
             self._due = resend_at
         try:
-            alone = len(self._pending) == 1  # as in Nagle's algorithm (RFC 896): what has company is sent with it
-            await self._connection.send(entry.subject, entry.data, f"{self._prefix}{token}", entry.block, alone)
+            alone = len(self._pending) == 1  # as in Nagle's algorithm (RFC 896): others are sent together
+            await self._connection.send(request.subject, request.data, f"{self._prefix}{token}", entry.block, alone)
         except Exception as error:
-            meaning = self._connection.meaning(error, entry.subject)
-            if isinstance(meaning, PayloadTooLarge):  # it was submitted when there was no link, or another server's
-                meaning = self._too_large(entry.data, entry.subject, entry.stream, entry.msg_id)
-                if attempts == 1:
-                    self._fail(token, meaning)
-                else:
-                    self._unconfirmed(token, entry, str(meaning))
-            elif not isinstance(meaning, ConnectionLost):  # on_reconnect sends those
-                self._fail(token, meaning)
+            self._on_send_error(token, entry, self._connection.meaning(error, request.subject))
+
+    def _on_send_error(self, token: int, entry: _Pending, error: SmithError) -> None:
+        if isinstance(error, ConnectionLost):
+            return  # on_reconnect sends it
+        if isinstance(error, PayloadTooLarge):  # submitted without a link, or to a server with a higher limit
+            error = payload_too_large(entry.request, self._max_payload)
+            if entry.attempts > 1:
+                self._unconfirmed(token, entry, str(error))
+                return
+        self._fail(token, error)
 
     # ---- endings
 
-    def _take(self, token: int) -> _Pending | None:
+    def _remove(self, token: int) -> _Pending | None:
         entry = self._pending.pop(token, None)
         if entry is not None:
             self._bytes -= entry.size
-            if self._room:
-                self._wake()
+            if self._waiters:
+                self._grant_room()
             if not self._pending:
-                self._tell_empty()
+                self._notify_empty()
         return entry
 
-    def _tell_empty(self) -> None:
+    def _notify_empty(self) -> None:
         if self._emptied is not None and not self._emptied.done():
             self._emptied.set_result(None)
 
-    def _wake(self) -> None:
-        """Let those who wait go on once the window is at three quarters: waking for every slot would cost a switch a message."""
-        if self._called or len(self._pending) > self._low_messages or self._bytes > self._low_bytes:
-            return
-        count, size = len(self._pending), self._bytes
-        while self._room:
-            room, wanted = next(iter(self._room.items()))
-            if not room.done():  # else it was given up, and is about to leave
-                if count >= self._max_messages or (count and size + wanted > self._max_bytes):
-                    return
-                count, size = count + 1, size + wanted
-                self._called += 1
-                room.set_result(None)
-            del self._room[room]
-
     def _fail(self, token: int, error: SmithError) -> None:
-        entry = self._take(token)
+        entry = self._remove(token)
         if entry is not None and not entry.future.done():
             entry.future.set_exception(error)
 
     def _unconfirmed(self, token: int, entry: _Pending, why: str) -> None:
-        stored = "it may be stored" if entry.may_be_stored else "it was not stored"
-        self._fail(
-            token,
-            PublishUnconfirmed(
-                f"no acknowledgement for {entry.subject}: {why}; {stored}; publishing again with the same id is safe",
-                may_be_stored=entry.may_be_stored,
-                subject=entry.subject,
-                msg_id=entry.msg_id,
-            ),
-        )
+        self._fail(token, unconfirmed(entry.request, why, may_be_stored=entry.may_be_stored))
 
     def _fail_all(self, error: SmithError) -> None:
         for token in tuple(self._pending):
             self._fail(token, copy(error))
 
-    # ---- what comes back
+    # ---- replies
 
     def _on_ack(self, message: RawMessage) -> None:
         try:
-            token = int(message.subject[self._cut :])
+            token = int(message.subject[self._prefix_length :])
         except ValueError:
             return
         entry = self._pending.get(token)
@@ -326,25 +301,18 @@ class AckWindow(Listener):
         except msgspec.DecodeError:
             self._on_no_ack(token, entry, message)
             return
+        expected = entry.request.stream
         if ack.seq == 0:
             self._on_no_ack(token, entry, message)
-        elif entry.stream is not None and ack.stream != entry.stream:
-            self._fail(
-                token,
-                WrongStream(
-                    f"{entry.subject} was stored by stream {ack.stream}, the contract says {entry.stream}: {APPLY}",
-                    stream=ack.stream,
-                    subject=entry.subject,
-                    msg_id=entry.msg_id,
-                ),
-            )
+        elif expected is not None and ack.stream != expected:
+            self._fail(token, wrong_stream(entry.request, ack.stream))
         else:
-            del self._pending[token]  # `_take`, without the call
+            del self._pending[token]  # `_remove`, without the call
             self._bytes -= entry.size
-            if self._room:
-                self._wake()
+            if self._waiters:
+                self._grant_room()
             if not self._pending:
-                self._tell_empty()
+                self._notify_empty()
             future = entry.future
             if not future.done():
                 future.set_result(ack)
@@ -352,60 +320,62 @@ class AckWindow(Listener):
     def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
             entry.may_be_stored = entry.attempts > 1
-            self._send_soon(entry)
-            self._examine(entry.stream or entry.subject)
+            self._resend_later(entry)
+            self._start_diagnosis(_question(entry))
             return
         try:
             refusal = _decode_refusal(message.data)
         except msgspec.DecodeError as error:
-            refusal = _Refusal(ApiError(description=f"the answer to the publish is no JSON of the JetStream API: {error}"))
+            refusal = _Refusal(ApiError(description=f"the reply to the publish is not valid JSON of the JetStream API: {error}"))
         if refusal.error.err_code == IN_PROCESS:
-            self._send_soon(entry)
+            self._resend_later(entry)
             return
-        self._fail(token, publish_error(refusal.error, subject=entry.subject, stream=entry.stream, msg_id=entry.msg_id))
+        self._fail(token, publish_error(refusal.error, entry.request))
 
-    def _send_soon(self, entry: _Pending) -> None:
-        again_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
-        entry.resend_at = again_at if again_at < entry.retry_until else inf
-        self._due = min(self._due, again_at)
+    def _resend_later(self, entry: _Pending) -> None:
+        resend_at = time.monotonic() + _NO_LEADER.delay(entry.attempts)
+        entry.resend_at = resend_at if resend_at < entry.retry_until else inf
+        self._due = min(self._due, resend_at)
 
-    def _examine(self, stream: str) -> None:
-        """Nobody took the message: find out, once for all that wait on `stream`, whether waiting helps."""
-        if stream in self._examined:
+    # ---- no responders
+
+    def _start_diagnosis(self, stream: str) -> None:
+        """Find out whether waiting helps: one diagnosis at a time for all messages to `stream`."""
+        if stream in self._diagnosing:
             return
-        self._examined.add(stream)
-        self._spawn(self._ask(stream))
+        self._diagnosing.add(stream)
+        self._spawn(self._run_diagnosis(stream))
 
-    async def _ask(self, stream: str) -> None:
+    async def _run_diagnosis(self, stream: str) -> None:
         try:
             error = await self._diagnose(stream)
         except SmithError as failure:
-            log.info("why stream %s does not answer is not known yet: %s", stream, str(failure))
+            log.info("could not find out why no server answers for stream %s: %s", stream, str(failure))
             error = None
         finally:
-            self._examined.discard(stream)
+            self._diagnosing.discard(stream)
         for token, entry in tuple(self._pending.items()):
-            if (entry.stream or entry.subject) == stream:
+            if _question(entry) == stream:
                 if error is not None:
-                    self._fail(token, _about(error, entry))
+                    self._fail(token, error_for(entry.request, error))
                 elif entry.resend_at == inf and not entry.may_be_stored:
-                    self._unconfirmed(token, entry, f"nobody answers for stream {stream} at the moment")
+                    self._unconfirmed(token, entry, f"no server answers for stream {stream} at the moment")
 
     # ---- time and the connection
 
     def _tick(self) -> None:
         if time.monotonic() >= self._due:
-            self._look()
+            self._sweep()
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if self._pending else None
 
-    def _look(self) -> None:
-        """Go through the window: end what is over, send again what is late, and find out when to look again."""
+    def _sweep(self) -> None:
+        """End the entries that are past their deadline, send again those whose ack is late, and set `_due`."""
         now = time.monotonic()
         late: list[int] = []
         self._due = now + _ACK_LATE[0]
         for token, entry in tuple(self._pending.items()):
             if entry.future.done():
-                self._take(token)
+                self._remove(token)
             elif now >= entry.deadline:
                 self._unconfirmed(token, entry, "the deadline passed")
             elif self._connected and now >= entry.resend_at:
@@ -417,7 +387,7 @@ class AckWindow(Listener):
             self._spawn(self._resend(late))
 
     async def _resend(self, tokens: list[int]) -> None:
-        """Send what is late, one after the other; what there is no room for just now waits, and things change meanwhile."""
+        """Send these again, one by one. Sending waits for the socket, so each entry is checked at its turn."""
         try:
             for token in tokens:
                 entry, now = self._pending.get(token), time.monotonic()
@@ -429,7 +399,7 @@ class AckWindow(Listener):
                 await self._send(token, entry, now)
         finally:
             self._resending = False
-            self._due = 0.0  # others may have become late
+            self._due = 0.0  # other entries may have become late
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -445,39 +415,37 @@ class AckWindow(Listener):
         now = time.monotonic()
         for token, entry in tuple(self._pending.items()):
             if entry.attempts and now >= entry.retry_until:
-                self._unconfirmed(token, entry, "the connection was lost, and it may not be sent again")
+                self._unconfirmed(token, entry, "the connection was lost, and the message may not be sent again")
             else:
                 entry.resend_at = 0.0
-        self._look()
+        self._sweep()
 
     def on_refused(self, subject: str) -> None:
         for token, entry in tuple(self._pending.items()):
-            if entry.subject.lower() == subject:
-                self._fail(
-                    token,
-                    PermissionDenied(f"the server's permissions forbid publishing to {entry.subject}", subject=entry.subject),
-                )
+            own = entry.request.subject
+            if own.lower() == subject:
+                self._fail(token, PermissionDenied(f"the server's permissions forbid publishing to {own}", subject=own))
 
     def on_close(self, error: SmithError) -> None:
         self._connected = False
         self._closed = error
         for token, entry in tuple(self._pending.items()):
             self._unconfirmed(token, entry, str(error))
-        self._called = 0
-        while self._room:
-            room, _ = self._room.popitem(last=False)
+        self._granted = 0
+        while self._waiters:
+            room, _ = self._waiters.popitem(last=False)
             if not room.done():
                 room.set_result(None)
 
     async def drain(self, timeout: float) -> None:
-        """Take nothing new, wait up to `timeout` seconds for what is under way, and end the rest as unconfirmed."""
+        """Accept no more requests, wait up to `timeout` seconds for acks, and end the rest as unconfirmed."""
         self._closed = self._closed or BusClosed("the bus is closed")
         if self._pending:
             self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._emptied}, timeout=timeout)
             self._emptied = None
         if self._pending:
-            log.warning("closing with %d messages that no stream has acknowledged; each future says so", len(self._pending))
+            log.warning("closing with %d unacknowledged messages: each future ends with PublishUnconfirmed", len(self._pending))
         self.on_close(self._closed)
         if self._timer is not None:
             self._timer.cancel()
@@ -490,13 +458,13 @@ class AckWindow(Listener):
             self._subscription = None
 
     def loop_ended(self) -> None:
-        """The loop has ended: nobody waits for what was under way, and its timer will not ring."""
+        """Event loop teardown: the futures have no waiters any more, and the timer will not fire."""
         self._closed = BusClosed("the bus is closed")
         self._pending.clear()
-        self._room.clear()
-        self._called = 0
+        self._waiters.clear()
+        self._granted = 0
         self._tasks.clear()
-        self._examined.clear()
+        self._diagnosing.clear()
         self._bytes = 0
         self._resending = False
         self._timer = self._emptied = self._subscription = None
@@ -507,8 +475,6 @@ def _expire(room: asyncio.Future[None]) -> None:
         room.set_exception(TimeoutError())
 
 
-def _about(error: SmithError, entry: _Pending) -> SmithError:
-    """`error` for one of the messages that it ends: an exception instance is raised in one place only."""
-    if isinstance(error, (StreamNotFound, NoInterest, JetStreamDisabled)):
-        return type(error)(str(error), err_code=error.err_code, code=error.code, stream=error.stream, subject=entry.subject)
-    return type(error)(*error.args)
+def _question(entry: _Pending) -> str:
+    """What a diagnosis is about: the stream, or the subject if the caller expects no particular stream."""
+    return entry.request.stream or entry.request.subject

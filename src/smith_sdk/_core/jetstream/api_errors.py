@@ -16,16 +16,20 @@ from ...errors import (
     JetStreamDisabled,
     JetStreamError,
     MessageNotFound,
+    NoInterest,
     NotEnoughRoom,
     PayloadTooLarge,
     PublishError,
+    PublishUnconfirmed,
     QueueFull,
+    SmithError,
     StreamNotFound,
     SubjectOverlap,
     TopologyRefused,
     WrongSequence,
     WrongStream,
 )
+from .publish_request import PublishRequest
 
 APPLY: Final = "run `smith streams apply` to create what the contract declares"
 
@@ -122,14 +126,18 @@ def api_error(
     return kind(f"the server refused {name}: {said}{'; ' if advice else ''}{advice}", **facts)
 
 
-def publish_error(error: ApiError, *, subject: str, stream: str | None, msg_id: str | None) -> PublishError:
-    """The typed error for a publish that the stream answered with `error`; the message is not stored."""
+# ---- errors of one publish
+
+
+def publish_error(error: ApiError, request: PublishRequest) -> PublishError:
+    """The typed error for a `request` that the stream refused with `error`: the message is not stored."""
+    subject, stream = request.subject, request.stream
     facts: dict[str, Any] = {
         "err_code": error.err_code,
         "code": error.code,
         "stream": stream,
         "subject": subject,
-        "msg_id": msg_id,
+        "msg_id": request.msg_id,
     }
     said = f"{error.description} (err_code {error.err_code})"
     if error.err_code in _FULL:
@@ -141,3 +149,40 @@ def publish_error(error: ApiError, *, subject: str, stream: str | None, msg_id: 
     if error.err_code in _WRONG_SEQUENCE:
         return WrongSequence(f"{subject} has moved on: {said}", **facts)
     return PublishError(f"stream {stream} refused {subject}: {said}", **facts)
+
+
+def payload_too_large(request: PublishRequest, limit: int) -> PayloadTooLarge:
+    """For a `request` over the `limit` (bytes, headers included) of the connected server."""
+    return PayloadTooLarge(
+        f"the payload for {request.subject} has {len(request.data)} bytes; the connected server accepts {limit}, headers included",
+        stream=request.stream,
+        subject=request.subject,
+        msg_id=request.msg_id,
+    )
+
+
+def wrong_stream(request: PublishRequest, stream: str) -> WrongStream:
+    """For a `request` that `stream` acknowledged, although the caller expects another."""
+    return WrongStream(
+        f"{request.subject} was stored by stream {stream}, the contract says {request.stream}: {APPLY}",
+        stream=stream,
+        subject=request.subject,
+        msg_id=request.msg_id,
+    )
+
+
+def unconfirmed(request: PublishRequest, why: str, *, may_be_stored: bool) -> PublishUnconfirmed:
+    stored = "it may be stored" if may_be_stored else "it was not stored"
+    return PublishUnconfirmed(
+        f"no acknowledgement for {request.subject}: {why}; {stored}; publishing again with the same id is safe",
+        may_be_stored=may_be_stored,
+        subject=request.subject,
+        msg_id=request.msg_id,
+    )
+
+
+def error_for(request: PublishRequest, error: SmithError) -> SmithError:
+    """A copy of `error` about one of the messages that it ends: each future needs an exception of its own."""
+    if isinstance(error, (StreamNotFound, NoInterest, JetStreamDisabled)):
+        return type(error)(str(error), err_code=error.err_code, code=error.code, stream=error.stream, subject=request.subject)
+    return type(error)(*error.args)

@@ -16,6 +16,7 @@ from ...contract import covers
 from ...errors import ConnectionLost, DeadlineExceeded, NoInterest, PublishUnconfirmed
 from .api import JetStreamApi
 from .api_errors import APPLY
+from .publish_request import PublishRequest
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
@@ -45,8 +46,8 @@ class InterestCache:
         interest = self._streams.get(stream)
         return interest is not None and interest.age <= _FRESH and subject in interest.known
 
-    async def require(self, stream: str, subject: str, msg_id: str, timeout: float) -> float:
-        """Return the seconds that are left of `timeout` once a consumer of `stream` is known to match `subject`.
+    async def require(self, request: PublishRequest, timeout: float) -> float:
+        """Return the seconds that are left of `timeout` once a consumer is known to match the subject.
 
         Raises `NoInterest` if there is none, `PublishUnconfirmed` (not stored) if the server did not answer within `timeout`, and
         other errors of the JetStream API, such as `StreamNotFound`.
@@ -54,17 +55,19 @@ class InterestCache:
         deadline = time.monotonic() + timeout
         try:
             async with asyncio.timeout(timeout):
-                await self._check(stream, subject, msg_id)
+                await self._check(request)
         except TimeoutError:
             raise PublishUnconfirmed(
-                f"{subject} was not sent: the server did not say within {timeout:g} s who takes it from interest stream {stream}",
+                f"{request.subject} was not sent: the server did not list the consumers of interest stream {request.stream} "
+                f"within {timeout:g} s",
                 may_be_stored=False,
-                subject=subject,
-                msg_id=msg_id,
+                subject=request.subject,
+                msg_id=request.msg_id,
             ) from None
         return max(0.0, deadline - time.monotonic())
 
-    async def _check(self, stream: str, subject: str, msg_id: str) -> None:
+    async def _check(self, request: PublishRequest) -> None:
+        stream, subject = str(request.stream), request.subject
         interest = self._streams.setdefault(stream, _StreamInterest())
         for oldest in (_FRESH, _STALE):
             if interest.age > oldest:
@@ -77,7 +80,7 @@ class InterestCache:
             f"no consumer of interest stream {stream} takes {subject}: it would acknowledge the message and drop it; {APPLY}",
             stream=stream,
             subject=subject,
-            msg_id=msg_id,
+            msg_id=request.msg_id,
         )
 
     async def _refresh(self, stream: str, interest: _StreamInterest) -> None:
@@ -98,7 +101,7 @@ class InterestCache:
                 try:
                     found = await self._api.consumers(stream)
                 except (ConnectionLost, DeadlineExceeded) as error:
-                    log.info("who takes what from stream %s is not known yet: %s", stream, str(error))
+                    log.info("the filters of the consumers of stream %s are not known yet: %s", stream, str(error))
                     await asyncio.sleep(_RETRY_PAUSE)
                 else:
                     interest.learn(tuple(one for consumer in found for one in filters_of(consumer["config"])))

@@ -13,6 +13,8 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from ...contract import Contract, covers
 from ...errors import (
     BusClosed,
@@ -25,14 +27,15 @@ from ..connection.connection import Connection
 from ..connection.reconnect import wrong_loop_error
 from ..connection.request_reply import RequestReply
 from ..events import Events
-from .ack_window import AckWindow, PubAck
+from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .interest import InterestCache
+from .publish_request import PubAck, PublishRequest
 
 log: Final = logging.getLogger("smith_sdk.publish")
 
-_WINDOW: Final = 120.0
+_DUPLICATE_WINDOW: Final = 120.0
 """Seconds for which a stream remembers message ids unless its declaration says otherwise: nats-server's default."""
 _RETRY_SHARE: Final = 0.75
 """How much of that is used: the server's clock starts with the first message that arrived, ours with the first that was sent."""
@@ -70,16 +73,22 @@ class Session:
         self.publish_timeout = publish_timeout
         self.requests = RequestReply(connection)
         self.api = JetStreamApi(self.requests)
-        self.window = AckWindow(connection, self._why_no_ack, max_messages=max_messages, max_bytes=max_bytes)
         self.events = Events()
         self.known_subjects: set[type] = set()
         """Classes of subjects that the contract is known to have."""
         self.interest = InterestCache(self.api)
-        self._remembered: dict[str | None, float] = {
-            spec.name: _RETRY_SHARE * (_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
-            for spec in contract.streams
-        }
-        self._interested = {spec.name for spec in contract.streams if spec.retention == "interest"}
+        self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
+        self.window = AckWindow(
+            connection,
+            self._why_no_ack,
+            publish_timeout=publish_timeout,
+            retry_seconds={
+                spec.name: _RETRY_SHARE * (_DUPLICATE_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
+                for spec in contract.streams
+            },
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+        )
         self._parts: set[Part] = set()
         self._stopping: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -170,33 +179,21 @@ class Session:
 
     # ---- publishing bytes
 
-    def submit(
-        self,
-        subject: str,
-        data: bytes,
-        *,
-        stream: str | None,
-        msg_id: str,
-        headers: dict[str, str] | None = None,
-        timeout: float | None = None,
-        retry: bool = True,
-    ) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
-        """Put one message into the ack window; see `AckWindow.submit`. Refuses with `NoInterest` what an interest stream would drop.
+    def submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+        """Put `request` into the ack window: see `AckWindow.submit`.
 
-        With `retry` it is sent again where its ack does not come, for three quarters of the time that the stream remembers its id.
-        Here and in the bus a plain function hands on the window's own coroutine: each one around it would cost every message.
+        A publish that an interest stream would drop raises `NoInterest`.
         """
-        wait = self.publish_timeout if timeout is None else timeout
-        retry_for = self._remembered.get(stream, 0.0) if retry else 0.0
-        if stream is not None and stream in self._interested and not self.interest.knows(stream, subject):
-            return self._submit_if_wanted(subject, data, headers, msg_id, stream, wait, retry_for)
-        return self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
+        # A plain function that returns the window's own coroutine: one more around it would cost every message.
+        stream = request.stream
+        if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
+            return self._submit_checked(request)
+        return self.window.submit(request)
 
-    async def _submit_if_wanted(
-        self, subject: str, data: bytes, headers: dict[str, str] | None, msg_id: str, stream: str, wait: float, retry_for: float
-    ) -> asyncio.Future[PubAck]:
-        wait = await self.interest.require(stream, subject, msg_id, wait)
-        return await self.window.submit(subject, data, headers, msg_id=msg_id, stream=stream, timeout=wait, retry_for=retry_for)
+    async def _submit_checked(self, request: PublishRequest) -> asyncio.Future[PubAck]:
+        timeout = self.publish_timeout if request.timeout is None else request.timeout
+        left = await self.interest.require(request, timeout)
+        return await self.window.submit(msgspec.structs.replace(request, timeout=left))
 
     async def publish(
         self,
@@ -208,8 +205,8 @@ class Session:
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
     ) -> PubAck:
-        """`submit`, then the ack."""
-        return await (await self.submit(subject, data, stream=stream, msg_id=msg_id, headers=headers, timeout=timeout))
+        """Publish bytes and return their acknowledgement. The arguments are the fields of `PublishRequest`."""
+        return await (await self.submit(PublishRequest(subject, data, stream, msg_id, headers, timeout)))
 
     def forget_interest(self) -> None:
         """Consumers were made or changed: what is known of their filters is old."""

@@ -1,0 +1,35 @@
+"""A JetStream publish as a value, and its acknowledgement as a value."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PublishRequest(msgspec.Struct, frozen=True, gc=False):
+    """One message for a stream. Made once, where the payload becomes bytes; passed on as it is."""
+
+    # gc=False: none of the fields can lead back to the request, and there are thousands of them at once.
+
+    subject: str
+    data: bytes
+    stream: str | None
+    """The stream that is to store it; None accepts any."""
+    msg_id: str
+    """Sent as `Nats-Msg-Id`: what the stream deduplicates by."""
+    headers: dict[str, str] | None = None
+    """Sent beside `Nats-Msg-Id`."""
+    timeout: float | None = None
+    """Seconds until the publish ends as `PublishUnconfirmed`; None for the bus's `publish_timeout`."""
+    retry: bool = True
+    """Whether it is sent again, with the same id, if its acknowledgement is late or the link is lost."""
+
+
+class PubAck(msgspec.Struct, frozen=True, gc=False):
+    """A stream's acknowledgement that a message is stored.
+
+    `stream` has stored it at sequence `seq`, from 1. `duplicate`: it was stored before under the same message id, at `seq`.
+    """
+
+    stream: str
+    seq: int = 0
+    duplicate: bool = False
