@@ -55,11 +55,11 @@ def of_bus(bus: Any) -> Counter[str]:
     found = Counter(
         {
             "subscriptions": len(session.connection._subscriptions),
-            "nats-py subscriptions": len(link._subs) if (link := session.connection._link) is not None else 0,
+            "subscriptions of the link": len(link.subscriptions) if (link := session.connection.link) is not None else 0,
             "publishes": len(session.window),
             "replies awaited": len(session.requests._waiting),
             "parts to stop": len(session.parts) + len(session._stopping),
-            "listeners": len(session.connection._listeners),
+            "listeners": len(session.connection._status.listeners),
         }
     )
     portal = getattr(getattr(bus, "inner", None), "_portal", None)

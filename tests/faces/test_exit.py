@@ -129,9 +129,9 @@ def test_a_server_is_found_by_its_name_after_the_main_thread_has_ended(url: str,
         bus.connect()
         def work():
             threading.main_thread().join()
-            old = bus._aio._connection._link
+            old = bus._aio._connection.link
             bus._portal._thread.loop.call_soon_threadsafe(old.end, "for the test")
-            within(10, lambda: bus._aio._connection._link not in (None, old))
+            within(10, lambda: bus._aio._connection.link not in (None, old))
             say(bus.publish(subject, event, timeout=10).stream)
             bus.close()
             try:

@@ -220,7 +220,7 @@ def test_the_counter_sees_what_is_left(url: str) -> None:
     counted = of_bus(bus)
     thread = threading.Thread(target=lambda: list(messages))
     thread.start()
-    eventually(lambda: (of_bus(bus) - counted)["nats-py subscriptions"] == 1)
+    eventually(lambda: (of_bus(bus) - counted)["subscriptions of the link"] == 1)
     messages.stop()
     thread.join(5)
     bus.close()

@@ -253,7 +253,7 @@ async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: An
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")
-        link = bus._session.connection._link
+        link = bus._session.connection.link
         assert link is not None
 
         async def publish() -> None:
@@ -306,7 +306,7 @@ async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_ser
 
 async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it() -> None:
     async with AsyncSmithBus.embedded() as bus:
-        link = bus._session.connection._link
+        link = bus._session.connection.link
         assert link is not None
         intents = [read_intent(str(number)) for number in range(3)]
         futures, unsent = [], []
@@ -321,7 +321,7 @@ async def test_what_goes_alone_waits_where_the_socket_has_no_room(make_server: A
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")
-        link = bus._session.connection._link
+        link = bus._session.connection.link
         assert link is not None
         halt(server.pid)
         try:

@@ -298,7 +298,7 @@ def test_what_is_published_just_when_the_link_is_cut_arrives(new_loop: Callable[
     async def main() -> None:
         async with AsyncSmithBus.embedded() as bus:
             for turns in range(4):
-                link = bus._session.connection._link
+                link = bus._session.connection.link
                 assert link is not None
                 assert link._socket is not None
                 link._socket.abort()
@@ -324,14 +324,14 @@ def test_what_breaks_while_it_is_written_is_told_to_nobody_who_publishes(
             async with AsyncSmithBus(proxy.url) as bus:
                 connection = bus._session.connection
                 for turns in range(6):
-                    link = connection._link
+                    link = connection.link
                     proxy.cut(reset=True)
                     await connection.publish("anywhere", b"finds the link broken")
                     for _ in range(turns):
                         await asyncio.sleep(0)
                     await connection.publish("anywhere", b"")
                     proxy.restore()
-                    await eventually_async(lambda: connection._link not in (None, link))  # noqa: B023
+                    await eventually_async(lambda: connection.link not in (None, link))  # noqa: B023
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())

@@ -78,10 +78,10 @@ async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_rep
                 assert time.monotonic() - began < 2
             await bus.emit(subjects.logs.errors.of(entry), entry)  # which waits for no reply
             assert state(bus) == "connected"
-            before = inner.connection._link
+            before = inner.connection.link
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
-            await eventually_async(lambda before=before: inner.connection._link not in (None, before))
+            await eventually_async(lambda before=before: inner.connection.link not in (None, before))
     async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
         assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
 
@@ -160,7 +160,7 @@ async def test_all_that_wait_when_the_connection_ends_are_told_each_on_its_own(m
             await bus._connection.subscribe(one, lambda _: None)
         asking = [asyncio.ensure_future(bus._session.requests.request(one, timeout=20)) for one in inboxes]
         await request(bus)
-        bus._connection._tell(lambda listener: listener.on_close(BusClosed("over")))
+        bus._connection._status.notify(lambda listener: listener.on_close(BusClosed("over")))
         one, other = await asyncio.gather(*asking, return_exceptions=True)
         assert (type(one), type(other)) == (BusClosed, BusClosed)
         assert one is not other

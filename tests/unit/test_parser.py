@@ -1,4 +1,4 @@
-"""What a server sends, taken apart: whole, in pieces, and with all that a publisher can put into a subject."""
+"""The protocol parser: operations whole, in pieces, and with any bytes that a publisher can put into a subject."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from hypothesis import strategies as st
 from smith_sdk._core.connection import parser
 from smith_sdk._core.connection.parser import Parser
 
-Told = tuple[Any, ...]
+Call = tuple[Any, ...]
 
 
-class Hears:
-    """A client that notes what it is told."""
+class Recorder:
+    """A receiver that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.calls: list[Call] = []
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        self.told.append(("msg", sid, subject, reply, data, headers))
+    def on_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self.calls.append(("msg", sid, subject, reply, data, headers))
 
-    async def _process_err(self, err_msg: str) -> None:
-        self.told.append(("err", err_msg))
+    async def on_error(self, text: str) -> None:
+        self.calls.append(("err", text))
 
-    async def _process_info(self, info: dict[str, Any]) -> None:
-        self.told.append(("info", info))
+    async def on_info(self, info: dict[str, Any]) -> None:
+        self.calls.append(("info", info))
 
-    async def _process_ping(self) -> None:
-        self.told.append(("ping",))
+    async def on_ping(self) -> None:
+        self.calls.append(("ping",))
 
-    async def _process_pong(self) -> None:
-        self.told.append(("pong",))
+    async def on_pong(self) -> None:
+        self.calls.append(("pong",))
 
 
-async def told(*pieces: bytes) -> list[Told]:
-    client = Hears()
-    parser = Parser(client)
+async def parsed(*pieces: bytes) -> list[Call]:
+    receiver = Recorder()
+    parser = Parser(receiver)
     for piece in pieces:
         await parser.parse(piece)
-    return client.told
+    return receiver.calls
 
 
 HEADERS = b"NATS/1.0\r\nA: b\r\n\r\n"
-SAID: list[tuple[bytes, list[Told]]] = [
+OPERATIONS: list[tuple[bytes, list[Call]]] = [
     (b"PING\r\n", [("ping",)]),
     (b"PONG \r\n", [("pong",)]),
     (b"+OK\r\n", []),
@@ -62,70 +62,70 @@ SAID: list[tuple[bytes, list[Told]]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "heard"), SAID)
-async def test_every_operation_whole_and_byte_by_byte(said: bytes, heard: list[Told]) -> None:
-    assert await told(said) == heard
-    assert await told(*(said[at : at + 1] for at in range(len(said)))) == heard
-    assert await told(said[:3], said[3:] + b"PING\r\n" + said) == [*heard, ("ping",), *heard]
+@pytest.mark.parametrize(("sent", "calls"), OPERATIONS)
+async def test_every_operation_whole_and_byte_by_byte(sent: bytes, calls: list[Call]) -> None:
+    assert await parsed(sent) == calls
+    assert await parsed(*(sent[at : at + 1] for at in range(len(sent)))) == calls
+    assert await parsed(sent[:3], sent[3:] + b"PING\r\n" + sent) == [*calls, ("ping",), *calls]
 
 
 @given(
-    picks=st.lists(st.sampled_from(SAID), max_size=8),
+    picks=st.lists(st.sampled_from(OPERATIONS), max_size=8),
     sizes=st.lists(st.integers(1, 70), min_size=1, max_size=40),
 )
-def test_where_the_pieces_end_makes_no_difference(picks: list[tuple[bytes, list[Told]]], sizes: list[int]) -> None:
-    said = b"".join(one for one, _ in picks)
+def test_the_size_of_the_pieces_makes_no_difference(picks: list[tuple[bytes, list[Call]]], sizes: list[int]) -> None:
+    sent = b"".join(one for one, _ in picks)
     pieces: list[bytes] = []
     at = 0
-    while at < len(said):
-        pieces.append(said[at : at + sizes[len(pieces) % len(sizes)]])
+    while at < len(sent):
+        pieces.append(sent[at : at + sizes[len(pieces) % len(sizes)]])
         at += len(pieces[-1])
-    assert asyncio.run(told(*pieces)) == [one for _, heard in picks for one in heard]
+    assert asyncio.run(parsed(*pieces)) == [one for _, calls in picks for one in calls]
 
 
 async def test_a_large_message_is_joined_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytes(5_000_000)
-    said = b"MSG a 1 5000000\r\n" + data + b"\r\nPING\r\n"
-    client = Hears()
-    parser = Parser(client)
-    for at in range(0, len(said), 1000):
-        await parser.parse(said[at : at + 1000])
-        assert at + 1000 >= len(said) or len(parser._pieces) == at // 1000 + 1
-    assert client.told == [("msg", 1, b"a", b"", data, None), ("ping",)]
+    sent = b"MSG a 1 5000000\r\n" + data + b"\r\nPING\r\n"
+    receiver = Recorder()
+    parser = Parser(receiver)
+    for at in range(0, len(sent), 1000):
+        await parser.parse(sent[at : at + 1000])
+        assert at + 1000 >= len(sent) or len(parser._pieces) == at // 1000 + 1
+    assert receiver.calls == [("msg", 1, b"a", b"", data, None), ("ping",)]
 
 
 @pytest.mark.parametrize(
-    ("said", "problem"),
+    ("sent", "problem"),
     [
-        (b"MSG a 1\r\n", "line of 3 words"),
+        (b"MSG a 1\r\n", "message line of 3 words"),
         (b"MSG a 1 r x 1\r\n", "line of 6 words"),
         (b"HMSG a 1 2\r\n", "line of 4 words"),
         (b"MSG a b 1\r\nx\r\n", "invalid literal for int"),
         (b"MSG a 1 x\r\n", "invalid literal for int"),
-        (b"MSG a 1 -1\r\n", "less than no bytes"),
-        (b"HMSG a 1 3 2\r\nabc\r\n", "less than no bytes"),
-        (b"HMSG a 1 -3 2\r\nabc\r\n", "less than no bytes"),
-        (b"MSG a 1 1\r\nxyz\r\n", "does not end where it says"),
-        (b"MSG\ta\t1\t0\r\n\r\n", "none of the protocol's operations"),
-        (b"PUB a 0\r\n\r\n", "none of the protocol's operations"),
-        (b"\r\n", "none of the protocol's operations"),
+        (b"MSG a 1 -1\r\n", "negative size"),
+        (b"HMSG a 1 3 2\r\nabc\r\n", "negative size"),
+        (b"HMSG a 1 -3 2\r\nabc\r\n", "negative size"),
+        (b"MSG a 1 1\r\nxyz\r\n", "does not end at its stated size"),
+        (b"MSG\ta\t1\t0\r\n\r\n", "not an operation of the protocol"),
+        (b"PUB a 0\r\n\r\n", "not an operation of the protocol"),
+        (b"\r\n", "not an operation of the protocol"),
         (b"INFO {nonsense}\r\n", "Expecting property name"),
     ],
 )
-async def test_what_is_not_the_protocol_is_an_error(said: bytes, problem: str) -> None:
+async def test_bytes_that_are_not_the_protocol_raise(sent: bytes, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        await told(said)
+        await parsed(sent)
 
 
-async def test_a_line_without_end_is_an_error() -> None:
+async def test_a_line_that_never_ends_raises() -> None:
     with pytest.raises(ValueError, match="line of more than"):
-        await told(*(b"x" * 10_000 for _ in range(parser._LONGEST // 10_000 + 2)))
+        await parsed(*(b"x" * 10_000 for _ in range(parser._MAX_LINE // 10_000 + 2)))
 
 
-async def test_another_link_begins_anew() -> None:
-    client = Hears()
-    parser = Parser(client)
+async def test_reset_drops_the_beginning_of_a_message() -> None:
+    receiver = Recorder()
+    parser = Parser(receiver)
     await parser.parse(b"MSG a 1 5\r\nab")
     parser.reset()
     await parser.parse(b"PING\r\n")
-    assert client.told == [("ping",)]
+    assert receiver.calls == [("ping",)]

@@ -11,8 +11,10 @@ from copy import copy
 from typing import Final
 
 from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
-from .connection import Connection, Listener, RawMessage, Subscription
-from .reconnect import forget, wrong_loop_error
+from .connection import Connection, Subscription
+from .parser import RawMessage
+from .state import Listener, wrong_loop_error
+from .tasks import ignore_outcome
 
 _ONE_TRY: Final = 1.0
 """Seconds for a confirmation before it is asked for again."""
@@ -99,7 +101,7 @@ class RequestReply(Listener):
     async def is_heard(self, subject: str, *, timeout: float) -> bool:
         """Whether anybody is subscribed to `subject`, which is sent an empty message to find out. A `barrier`, too."""
         asking = asyncio.ensure_future(self.request(subject, timeout=timeout))
-        asking.add_done_callback(forget)
+        asking.add_done_callback(ignore_outcome)
         try:
             await asyncio.ensure_future(self.barrier(timeout=timeout))  # a task: it goes out behind the other
             return not (asking.done() and isinstance(asking.exception(), NoResponders))
@@ -122,7 +124,7 @@ class RequestReply(Listener):
             if not future.done():
                 future.set_exception(copy(error))
 
-    def under_way(self) -> list[asyncio.Future[RawMessage]]:
+    def outstanding_replies(self) -> list[asyncio.Future[RawMessage]]:
         return [future for future, _ in self._waiting.values()]
 
     def on_disconnect(self) -> None:

@@ -23,7 +23,7 @@ from ...errors import BusClosed, ConnectionLost, PayloadTooLarge, PermissionDeni
 from ...options import Backoff
 from ..connection.connection import Connection, Listener, RawMessage, Subscription
 from ..connection.headers import write as write_headers
-from ..connection.reconnect import wrong_loop_error
+from ..connection.state import wrong_loop_error
 from .api_errors import IN_PROCESS, ApiError, error_for, payload_too_large, publish_error, unconfirmed, wrong_stream
 from .publish_request import PubAck, PublishRequest
 

@@ -24,8 +24,8 @@ from ...errors import (
     StreamNotFound,
 )
 from ..connection.connection import Connection
-from ..connection.reconnect import wrong_loop_error
 from ..connection.request_reply import RequestReply
+from ..connection.state import wrong_loop_error
 from ..events import Events
 from .ack_window import AckWindow
 from .api import JetStreamApi
@@ -130,7 +130,7 @@ class Session:
                 self._loop.call_soon_threadsafe(self._stop_abandoned, part)
 
     def _stop_abandoned(self, part: Part) -> None:
-        if part in self._parts and self.connection.is_attended:
+        if part in self._parts and self.connection.is_kept:
             self.detach(part)
             stopping = asyncio.ensure_future(part.stop())
             self._stopping.add(stopping)

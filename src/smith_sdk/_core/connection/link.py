@@ -1,0 +1,408 @@
+"""One link to one server: the only module that imports nats-py, and the only one that uses its private names.
+
+A link connects once, to one server; nats-py's own reconnecting is not used. Its callbacks run
+inside nats-py's read loop, so they return at once and never raise.
+tests/unit/test_nats_py_names.py pins every private name that stands here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
+
+from ...options import Auth
+from .credentials import sign_in
+from .parser import Parser, RawMessage
+from .server_pool import Server
+from .state import log
+from .tasks import ignore_outcome
+
+_FOREVER: Final = 86_400
+_FLUSH_TIMEOUT: Final = 0.5
+"""Seconds that a publish waits for room when 2 MiB are unsent: back pressure that does not outlast a stalled link."""
+_CANCEL_AGAIN: Final = 0.1
+"""Seconds between two attempts to cancel a task that may have swallowed the first."""
+_REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
+_AUTH_ERRORS: Final = ("authorization violation", "authentication expired", "authentication revoked")
+
+Callback = Callable[[RawMessage], None]
+
+
+class LinkError(Exception):
+    """A link could not be made, or broke. Its text holds no credential."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+        """Whether the server does not accept the credentials."""
+
+
+class LinkClosed(LinkError):
+    """The link is over, and what was to be sent was not."""
+
+
+class MessageTooLarge(LinkError):
+    """The message exceeds the server's max_payload, and was not sent."""
+
+
+class _Parser(Parser):
+    """Ends the link on bytes that cannot be parsed.
+
+    nats-py's read loop knows one error for that; any other would end the loop and keep the link.
+    """
+
+    async def parse(self, data: bytes = b"") -> None:
+        try:
+            await super().parse(data)
+        except (nats.errors.Error, OSError):
+            raise
+        except Exception as error:
+            log.warning("the server sent bytes that cannot be parsed: %s", type(error).__name__)
+            raise nats.errors.ProtocolError from error
+
+
+class Link(Client):
+    """One client of nats-py that connects once, and reports its end in `over`.
+
+    At the end of a link, nats-py itself waits for bytes that may never leave before it notifies
+    anything, and may raise where no caller listens. Here the end is only reported; `discard` does
+    the rest, and waits for nothing.
+    """
+
+    def __init__(self, server: Server, *, tls_only: bool, on_refused: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self.server = server
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Why it ended."""
+        self.is_lame = False
+        """Whether the server is in lame duck mode."""
+        self.cluster: Sequence[str] = ()
+        """Where its cluster listens (host:port) by its latest INFO; nodes come and go meanwhile."""
+        self.subscriptions: dict[int, Callback] = {}
+        """The callback of each subscription, by its sid."""
+        self._last_sid = 0
+        self._ps: Any = _Parser(self)  # nats-py declares a parser of its own
+        self._tls_only = tls_only
+        self._on_refused = on_refused
+        self._pings: set[asyncio.Future[None]] = set()
+
+    def end(self, why: str) -> None:
+        """Report that the link is over. Safe to repeat."""
+        if not self.over.done():
+            self.over.set_result(why)
+
+    # ---- messages
+
+    async def subscribe_to(self, subject: str, callback: Callback) -> int:
+        """Call `callback` for every message on `subject`; return the sid. Raises `LinkClosed`."""
+        # nats-py's own has a queue and a task for each subscription: they cost a message more than all
+        # the rest of its way, what does not fit the queue is lost, and subscriptions overtake each other.
+        if self.is_closed:
+            raise LinkClosed("the link is over")
+        self._last_sid = sid = self._last_sid + 1
+        self.subscriptions[sid] = callback
+        await self._send_command(sub_cmd(subject, b"", sid))
+        await self._flush_pending()
+        return sid
+
+    async def withdraw(self, sid: int) -> None:
+        """Ask the server to send no more; what it sent before still reaches the callback.
+
+        nats-py's own `drain` may ask for the server's answer before it has sent the UNSUB.
+        """
+        if self.is_connected:
+            await self._send_command(unsub_cmd(sid, 0))
+            await self._flush_pending()
+
+    async def unsubscribe(self, sid: int) -> None:
+        """End a subscription; messages on their way are dropped. Safe to repeat, and on a link that is over."""
+        if self.subscriptions.pop(sid, None) is not None:
+            await self.withdraw(sid)
+
+    async def send(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
+        """Publish without further checks; `block` is the header block as it is on the wire.
+
+        With `at_once` it is written now if the socket has room, not when nats-py's flusher has its turn.
+        Raises `LinkClosed`, `MessageTooLarge`.
+        """
+        if not self.is_connected:
+            raise LinkClosed("the link is over")
+        if len(data) + len(block) > self._max_payload:
+            raise MessageTooLarge(f"{len(data) + len(block)} bytes exceed max_payload, {self._max_payload}")
+        await self._send_command(hpub_cmd(subject, reply, block, data) if block else pub_cmd(subject, reply, data))
+        if at_once and self._has_room:
+            self._write()
+        elif self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    # ---- what the parser calls
+
+    def on_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        callback = self.subscriptions.get(sid)
+        if callback is None:
+            return
+        try:
+            callback(RawMessage(_text(subject), _text(reply), data, headers))
+        except Exception as error:  # one callback's mistake must not end the link of all the others
+            log.error("a callback failed: %s", type(error).__name__, exc_info=error)
+
+    async def on_error(self, text: str) -> None:
+        await self._process_err(text)
+
+    async def on_info(self, info: dict[str, Any]) -> None:
+        await self._process_info(info)
+
+    async def on_ping(self) -> None:
+        await self._process_ping()
+
+    async def on_pong(self) -> None:
+        await self._process_pong()
+
+    # ---- what nats-py calls
+
+    async def report(self, error: Exception) -> None:
+        """nats-py's `error_cb`: the only place where it reports a refusal by the server's permissions."""
+        if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
+            log.error("nats-py failed: %s", type(error).__name__, exc_info=error)
+            return
+        text = str(error).lower()
+        found = _REFUSED.search(text)
+        if found is None:
+            log.debug("%s: %s", self.server.url, text or type(error).__name__)
+        else:
+            self._on_refused(*found.groups())
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        # nats-py waits for room here as well, but cannot be cancelled meanwhile.
+        if priority:
+            self._pending.insert(0, cmd)
+        else:
+            self._pending.append(cmd)
+        self._pending_data_size += len(cmd)
+        if self._pending_data_size > self._max_pending_size and self.is_connected and self._flush_queue is not None:
+            written = asyncio.get_running_loop().create_future()
+            self._flush_queue.put_nowait(written)
+            await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
+
+    async def _flusher(self) -> None:
+        # nats-py's leaves the joining to asyncio's `writelines`, which applies no back pressure before
+        # Python 3.12.9 and 3.13.2 (CVE-2024-12254).
+        assert self._flush_queue is not None
+        transport: Any = self._transport
+        while True:
+            flushed = await self._flush_queue.get()
+            try:
+                if self._pending:
+                    self._write()
+                    await transport.drain()
+            except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for a socket that was cut off
+                # Before the future is resolved: without a flusher, a publisher to a link that still counts
+                # as connected would flush by itself.
+                await self._process_op_err(error)
+                return
+            finally:
+                if not flushed.done():
+                    flushed.set_result(None)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._status = Client.CLOSED
+        self.end(str(self._err or "closed by the server"))
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if urls := info.get("connect_urls"):
+            # Shuffled, or all clients of a node that stops would reconnect to the same other one.
+            self.cluster = random.sample(urls, len(urls))
+        await super()._process_info(info, initial_connection)
+
+    def _connect_command(self) -> bytes:
+        # The last step before credentials are sent: a server, or an impostor, may not have offered TLS.
+        if self._tls_only and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("TLS was requested and the server does not offer it")
+        command: bytes = super()._connect_command()
+        return command
+
+    # ---- its life
+
+    def ping(self) -> asyncio.Future[None]:
+        """Done when the server has answered."""
+        # Without a deadline: nats-py's read loop fails on the PONG of a ping that was cancelled.
+        ping = asyncio.ensure_future(self.flush(timeout=_FOREVER))
+        self._pings.add(ping)
+        ping.add_done_callback(self._pings.discard)
+        ping.add_done_callback(ignore_outcome)
+        return ping
+
+    def watch(self) -> None:
+        """Once connected: a task of nats-py that ends, for whatever reason, is the end of the link."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            self.end(str(self._err or error or "the connection was closed"))
+
+        for task in (self._reading_task, self._flusher_task):
+            assert task is not None
+            task.add_done_callback(ended)
+
+    async def leave(self) -> None:
+        """Withdraw every subscription; return once all that was sent either way has arrived."""
+        for sid in tuple(self.subscriptions):
+            await self.withdraw(sid)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Return once the server has processed everything that was published. The caller sets a deadline."""
+        while self._pending and self.is_connected:  # first, since `flush` writes its PING before what is buffered
+            await self._flush_pending(force_flush=True)
+        await self.ping()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were published and have not left the process."""
+        socket = self._socket
+        return (0 if socket is None else socket.get_write_buffer_size()) + sum(map(len, self._pending))
+
+    def wants_client_certificate(self, error: Exception) -> bool:
+        """Whether a handshake that ended with `error` was refused for our certificate.
+
+        In TLS 1.3 the server often just closes the connection then.
+        """
+        asked = bool(self._server_info.get("tls_verify"))
+        return asked and isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ssl.CertificateError)
+
+    def discard(self) -> None:
+        """End at once: nothing is sent or delivered any more, and all waiters inside nats-py are released."""
+        self._status = Client.CLOSED
+        self.end("closed")
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *self._pings):
+            if task is not None:
+                task.cancel()
+        self.subscriptions.clear()
+        queue = self._flush_queue
+        while queue is not None and not queue.empty():
+            waiting = queue.get_nowait()
+            if not waiting.done():
+                waiting.set_result(None)
+        if (transport := self._socket) is not None:
+            transport.abort()
+
+    # ---- its socket
+
+    def _write(self) -> None:
+        transport: Any = self._transport
+        transport.write(b"".join(self._pending))
+        self._pending, self._pending_data_size = [], 0
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the socket takes more now. A socket that was cut off is closed before nats-py notices."""
+        socket = self._socket
+        return socket is not None and not socket.is_closing() and not socket.get_write_buffer_size()
+
+    @property
+    def _socket(self) -> asyncio.WriteTransport | None:
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+
+class LinkOpener:
+    """Opens links with one set of credentials. `on_refused` is called with "publish" or "subscription", and the subject."""
+
+    def __init__(
+        self, *, auth: Auth | None, tls: ssl.SSLContext | None, name: str, on_refused: Callable[[str, str], None]
+    ) -> None:
+        self._auth = auth
+        self._tls = tls
+        self._name = name
+        self._on_refused = on_refused
+
+    def check(self, server: Server) -> None:
+        """Raise `OptionsError` or `SigningNotInstalled` if the credentials for `server` cannot be read."""
+        sign_in(self._auth, server)
+
+    async def open(self, server: Server, address: str, within: float, on_lame_duck: Callable[[Link], None]) -> Link:
+        """A link to `server` at IP address `address`, in `within` seconds. Raises `LinkError`, `OptionsError`."""
+        shown = sign_in(self._auth, server)
+        link = Link(server, tls_only=server.tls or self._tls is not None, on_refused=self._on_refused)
+        link._public_nkey = shown.public_key
+        link._auth_configured = True
+        failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+        async def on_error(error: Exception) -> None:
+            if not failed.done():
+                failed.set_result(error)
+            await link.report(error)
+
+        async def on_lame_duck_mode() -> None:
+            on_lame_duck(link)
+
+        host = f"[{address}]" if ":" in address else address
+        jwt = shown.jwt
+        options: dict[str, Any] = {
+            "servers": [f"nats://{host}:{server.port}"],
+            "name": self._name,
+            "error_cb": on_error,
+            "lame_duck_mode_cb": on_lame_duck_mode,
+            "allow_reconnect": False,
+            "connect_timeout": within,
+            "ping_interval": _FOREVER,  # the reconnector pings
+            "flush_timeout": _FLUSH_TIMEOUT,
+            "flusher_queue_size": 0,  # unbounded: waiting for room in a bounded one has no deadline
+            "tls": self._tls,
+            "tls_hostname": server.tls_name or server.host,
+            "user": shown.user,
+            "password": shown.password,
+            "token": shown.token,
+            "signature_cb": shown.sign,
+            "user_jwt_cb": None if jwt is None else lambda: jwt,
+        }
+        opening = asyncio.ensure_future(link.connect(**options))
+        opening.add_done_callback(ignore_outcome)
+        try:
+            await asyncio.wait((opening, failed), timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if not opening.done():
+                raise failed.result() if failed.done() else TimeoutError(f"no answer within {within:g} s")
+            opening.result()
+            if not link.is_connected:  # nats-py takes a closed socket for success
+                raise ConnectionError("the server closed the connection during the handshake")
+        except BaseException as error:
+            opening.add_done_callback(lambda _: link.discard())  # what it still opens, if the loop ends first
+            _cancel(opening, link)
+            if not isinstance(error, Exception):
+                raise
+            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise LinkError(text, refused=_is_auth(error) or link.wants_client_certificate(error)) from error
+        finally:
+            failed.cancel()
+        link.watch()
+        return link
+
+
+def _text(subject: bytes) -> str:
+    """A subject as text. The server takes any bytes as one; bytes that are not UTF-8 must not end a reader's link."""
+    return subject.decode("utf-8", "backslashreplace")
+
+
+def _is_auth(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _AUTH_ERRORS)
+
+
+def _cancel(opening: asyncio.Task[None], link: Link) -> None:
+    """Cancel `opening`, again and again until it has ended.
+
+    Before Python 3.12 `asyncio.wait_for` may swallow a cancellation in the moment in which its
+    future is done. nats-py then goes on: refused, it would retry for ever; connected, it starts
+    tasks that are never ended.
+    """
+    link.discard()
+    if not opening.done():
+        opening.cancel()
+        asyncio.get_running_loop().call_later(_CANCEL_AGAIN, _cancel, opening, link)
