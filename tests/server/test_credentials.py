@@ -297,11 +297,11 @@ async def test_mutual_tls(face: Face, make_server: Any, tmp_path: Path, no_envir
 
 
 async def test_no_credential_is_sent_without_the_tls_that_was_asked_for(make_server: Any) -> None:
-    """A server that offers no TLS, or somebody in between who says so."""
+    """A server that does not offer TLS, or an impostor in between that claims so."""
     server = make_server(config='authorization { user: me, password: "hidden-word" }', jetstream=False)
     auth = Auth(user="me", password="hidden-word")
-    await refused(AsyncSmithBus(server.url.replace("nats", "tls"), auth=auth), ConnectError, "TLS was asked for")
-    await refused(AsyncSmithBus(server.url, auth=auth, tls=TLSFiles()), ConnectError, "TLS was asked for")
+    await refused(AsyncSmithBus(server.url.replace("nats", "tls"), auth=auth), ConnectError, "TLS was requested")
+    await refused(AsyncSmithBus(server.url, auth=auth, tls=TLSFiles()), ConnectError, "TLS was requested")
     async with AsyncSmithBus(server.url, auth=auth):
         pass
 
