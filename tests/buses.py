@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from collections.abc import Callable
 from typing import Any, Final
 
 from smith_sdk import AsyncSmithBus, Worker, aio, sync
 from smith_sdk._core.blocking.faces import Blocking
+from smith_sdk.contract import Contract
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
+from smith_sdk.topology import CONTRACT
 
 _AT_ONCE: Final = {"consumer", "subscribe", "messages", "states", "handler", "handler_for"}
 
@@ -61,12 +64,53 @@ def _across(found: Any) -> Any:
     return found
 
 
-class Face:
-    """One of the two faces: makes its buses, workers and admissions."""
+class Account:
+    """The account that one test has to itself, on the server that all tests of a process share.
 
-    def __init__(self, name: str) -> None:
+    It is made when it is first asked for. What a test does to a whole server (kill, stop, reconfigure or fill it) needs
+    `make_server` instead, which takes five times as long.
+    """
+
+    def __init__(self, url: Callable[[], str]) -> None:
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        """Signs in to the account. `bus.url` does not: it is without the credentials."""
+        return self._url()
+
+    def applied(self, *, contract: Contract = CONTRACT) -> AsyncSmithBus:
+        """A bus of the async face, not yet connected; connecting applies the streams, as `embedded()` does."""
+        return AsyncSmithBus(self.url, contract=contract, manage="apply", profile=_profile(contract))
+
+
+def _profile(contract: Contract) -> str:
+    """The profile of `embedded()`: "dev", or the contract's first where there is no "dev"."""
+    profiles = [one.name for one in contract.profiles]
+    return profiles[0] if profiles and "dev" not in profiles else "dev"
+
+
+class Face:
+    """One of the two faces: makes its buses, workers and admissions.
+
+    What it makes is `Any`: an object of the async face, or one of the blocking face in a `Crossing`.
+    """
+
+    def __init__(self, name: str, account: Account) -> None:
         self.name = name
         self.is_async = name == "async"
+        self._account = account
+
+    @property
+    def url(self) -> str:
+        """That of the test's account."""
+        return self._account.url
+
+    def applied(self, *, contract: Contract = CONTRACT) -> Any:
+        """A bus on the test's account; connecting applies the streams."""
+        if self.is_async:
+            return self._account.applied(contract=contract)
+        return Crossing(sync.SmithBus(self.url, contract=contract, manage="apply", profile=_profile(contract)))
 
     def embedded(self, *args: Any, **options: Any) -> Any:
         if self.is_async:

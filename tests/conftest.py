@@ -10,9 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from buses import Account, Face
 
 import smith_sdk
 from smith_sdk.embedded import EmbeddedServer
+from smith_sdk.testing import NatsServer
+
+pytest_plugins = ["smith_sdk.testing"]
 
 
 def pytest_report_header() -> str:
@@ -45,6 +49,23 @@ def nats_url() -> Iterator[str]:
     """URL of a server that all tests share: keep to names of your own, and leave no stream behind."""
     with EmbeddedServer() as server:
         yield server.url
+
+
+@pytest.fixture
+def account(request: pytest.FixtureRequest) -> Account:
+    """An account of the test's own on the shared server. Whatever needs no server of its own runs there."""
+
+    def url() -> str:
+        server: NatsServer = request.getfixturevalue("nats_server")
+        return server.url
+
+    return Account(url)
+
+
+@pytest.fixture(params=["async", "blocking"])
+def face(request: pytest.FixtureRequest, account: Account) -> Face:
+    """Each of the two faces, on the test's account."""
+    return Face(request.param, account)
 
 
 @pytest.fixture

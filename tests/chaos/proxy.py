@@ -66,6 +66,8 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self._target = port_of(target)
+        credentials, at, _ = target.removeprefix("nats://").rpartition("@")
+        self._credentials = credentials + at
         self._holder = hold_port()
         self._port: int = self._holder.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -108,7 +110,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"nats://{HOST}:{self._port}"
+        return f"nats://{self._credentials}{HOST}:{self._port}"
 
     @property
     def links(self) -> int:

@@ -33,11 +33,6 @@ FAULTS: dict[str, Callable[[Proxy], object]] = {
 }
 
 
-@pytest.fixture(params=["async", "blocking"])
-def face(request: pytest.FixtureRequest) -> Face:
-    return Face(request.param)
-
-
 async def submit_all(bus: Any, futures: list[Any], timeout: float) -> None:
     """Until there is no room, which is said by an error."""
     for _ in range(BURST):

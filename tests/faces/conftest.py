@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from buses import Account
 from faces.children import WorkerProcess
 from support import is_alive
 
@@ -17,12 +18,11 @@ from smith_sdk.embedded import EmbeddedServer
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    """A server of the test's own, with the streams."""
-    with EmbeddedServer() as server:
-        with SmithBus(server.url) as bus:
-            bus.streams.apply(profile="dev")
-        yield server.url
+def url(account: Account) -> str:
+    """An account of the test's own, with the streams."""
+    with SmithBus(account.url) as bus:
+        bus.streams.apply(profile="dev")
+    return account.url
 
 
 @pytest.fixture

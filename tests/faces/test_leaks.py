@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, health, read_intent
+from buses import Account, Face, health, read_intent
 from faces.leaks import nothing_left, of_bus, open_now
 from support import eventually, eventually_async
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import ConnectError, PublishManyError, PublishUnconfirmed, ResultTimeout
-
-
-@pytest.fixture(params=["async", "blocking"])
-def face(request: pytest.FixtureRequest) -> Face:
-    return Face(request.param)
 
 
 def state_of(pid: int | None) -> str:
@@ -78,9 +73,9 @@ def test_a_bus_that_was_used_and_closed_leaves_nothing(url: str, face: Face) -> 
         in_a_loop_of_its_own(life())
 
 
-def test_inside_one_loop_an_async_bus_leaves_nothing(url: str) -> None:
+def test_inside_one_loop_an_async_bus_leaves_nothing(url: str, account: Account) -> None:
     async def main() -> None:
-        face = Face("async")
+        face = Face("async", account)
         before = open_now()
         async with face.bus(url) as bus:
             await use(face, bus)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from chaos.proxy import Proxy
 from support import eventually_async, halt
 
@@ -103,9 +103,8 @@ async def test_a_producer_waits_for_a_stopped_server_and_nothing_grows_or_is_dro
         assert await stored(bus) == count
 
 
-async def test_bytes_bound_the_window_as_messages_do(make_server: Any) -> None:
-    server = make_server()
-    async with AsyncSmithBus(server.url, max_pending_bytes=100_000) as bus:
+async def test_bytes_bound_the_window_as_messages_do(account: Account) -> None:
+    async with AsyncSmithBus(account.url, max_pending_bytes=100_000) as bus:
         await bus.streams.apply(profile="dev")
         window = bus._session.window
         large = [read_intent("x" * 30_000) for _ in range(20)]
@@ -173,9 +172,8 @@ async def test_what_is_too_large_for_the_server_that_it_waited_for(face: Face, m
             assert caught.value.msg_id.endswith(large.id)
 
 
-async def test_nobody_overtakes_who_waits_for_room(make_server: Any) -> None:
-    server = make_server()
-    async with AsyncSmithBus(server.url) as bus:
+async def test_nobody_overtakes_who_waits_for_room(account: Account) -> None:
+    async with AsyncSmithBus(account.url) as bus:
         await bus.streams.apply(profile="dev")
         intent = read_intent()  # the same over and over: all but one are duplicates, and the stream does not fill up
         rounds, publishers, published = 5, 9_000, 0  # the window has room for 4,096
@@ -281,10 +279,9 @@ async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: An
         await asyncio.wait_for(asyncio.gather(*under_way), 20)
 
 
-async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_server: Any) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url) as bus:
+async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        async with AsyncSmithBus(account.url) as other, AsyncSmithBus(proxy.url) as bus:
             await other.streams.apply(profile="dev")
             copies: Counter[str] = Counter()
             sub = await other._session.connection.subscribe(
@@ -304,8 +301,8 @@ async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(make_ser
             await sub.unsubscribe()
 
 
-async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it(account: Account) -> None:
+    async with account.applied() as bus:
         link = bus._session.connection.link
         assert link is not None
         intents = [read_intent(str(number)) for number in range(3)]

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from support import eventually_async
 
 from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
@@ -61,8 +61,8 @@ async def events(bus: AsyncSmithBus) -> list[tuple[str, str, str, str]]:
     return [(one.intent_id, one.result_status, one.policy_decisions[0].decision, one.executor_id) for one in found]
 
 
-async def test_what_is_allowed_goes_on_byte_for_byte() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_allowed_goes_on_byte_for_byte(account: Account) -> None:
+    async with account.applied() as bus:
         intent = read_intent("/etc/hostname")
         fields = {**msgspec.json.decode(msgspec.json.encode(intent)), "from_the_future": {"kept": True}}
         data = msgspec.json.format(msgspec.json.encode(fields), indent=3)
@@ -76,7 +76,7 @@ async def test_what_is_allowed_goes_on_byte_for_byte() -> None:
 
 
 async def test_who_is_denied_gets_a_result(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
 
         def policy(intent: Intent) -> Deny:
             return Deny("not today")
@@ -93,8 +93,8 @@ async def test_who_is_denied_gets_a_result(face: Face) -> None:
         assert await events(bus) == [(intent.id, "denied", "deny", "tester")]
 
 
-async def test_a_transformed_intent_goes_on_in_the_place_of_the_other() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_transformed_intent_goes_on_in_the_place_of_the_other(account: Account) -> None:
+    async with account.applied() as bus:
         good, other_id = read_intent("/a"), read_intent("/b")
 
         async def policy(intent: Intent) -> Transform:
@@ -113,8 +113,8 @@ async def test_a_transformed_intent_goes_on_in_the_place_of_the_other() -> None:
         assert "another id" in letter.error
 
 
-async def test_quarantine_keeps_the_bytes_and_the_reason() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_quarantine_keeps_the_bytes_and_the_reason(account: Account) -> None:
+    async with account.applied() as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent)
         async with admitting(bus, lambda intent: Quarantine("looks odd")):
@@ -124,8 +124,8 @@ async def test_quarantine_keeps_the_bytes_and_the_reason() -> None:
         assert await events(bus) == [(intent.id, "quarantined", "deny", "tester")]
 
 
-async def test_an_expired_intent_is_denied_and_the_policy_never_asked() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_an_expired_intent_is_denied_and_the_policy_never_asked(account: Account) -> None:
+    async with account.applied() as bus:
         asked: list[Intent] = []
         intent = read_intent(created_at_ns=1, ttl_ms=10)
         await bus.publish(raw.of(intent), intent)
@@ -138,8 +138,8 @@ async def test_an_expired_intent_is_denied_and_the_policy_never_asked() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"capability": "fs.read.v1"}', b"\xff\xfe", b'{"capability":"shell.exec.v1"}'])
-async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes, account: Account) -> None:
+    async with account.applied() as bus:
         await put_raw(bus, data)
         async with admitting(bus, lambda intent: Allow()):
             await eventually_async(lambda: decided(bus))
@@ -150,8 +150,8 @@ async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes) -> N
 
 
 @pytest.mark.parametrize("field", ["id", "domain"])
-async def test_an_intent_that_no_subject_could_carry_goes_to_quarantine(field: str) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_an_intent_that_no_subject_could_carry_goes_to_quarantine(field: str, account: Account) -> None:
+    async with account.applied() as bus:
         data = msgspec.json.encode(msgspec.structs.replace(read_intent(), **{field: "a.b\r\nX: y"}))
         await put_raw(bus, data)
         async with admitting(bus, lambda intent: Allow()):
@@ -161,8 +161,8 @@ async def test_an_intent_that_no_subject_could_carry_goes_to_quarantine(field: s
         assert "ATOMS_VETTED" not in await counts(bus)
 
 
-async def test_an_unknown_subject_is_a_dead_letter() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_an_unknown_subject_is_a_dead_letter(account: Account) -> None:
+    async with account.applied() as bus:
         await put_raw(bus, b"{}", "smith.intents.raw.mind.read.v9")
         async with admitting(bus, lambda intent: Allow()):
             await eventually_async(lambda: decided(bus))
@@ -191,9 +191,9 @@ async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, c
     assert "lost" not in caplog.text
 
 
-async def test_an_admission_that_has_ended_waits_for_room_no_more() -> None:
+async def test_an_admission_that_has_ended_waits_for_room_no_more(account: Account) -> None:
     """Of the two that a decision publishes one may fail for good, while the other waits: for what comes again there is another."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         admin = bus._session.api
         await admin.stream_update((await admin.stream_info("AUDIT_SECURITY"))["config"] | {"max_bytes": 200, "discard": "new"})
         await admin.stream_delete("ATOMS_VETTED")
@@ -204,8 +204,8 @@ async def test_an_admission_that_has_ended_waits_for_room_no_more() -> None:
         await eventually_async(lambda: asyncio.all_tasks() <= before, 3)
 
 
-async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters(account: Account) -> None:
+    async with account.applied() as bus:
 
         def policy(intent: Any) -> Any:
             if intent.params.path == "raise":
@@ -244,11 +244,11 @@ DIES = """
 
 
 @pytest.mark.parametrize("word", ["allow", "deny", "quarantine"])
-async def test_killed_before_the_ack_it_repeats_and_leaves_nothing_twice(word: str) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_killed_before_the_ack_it_repeats_and_leaves_nothing_twice(word: str, account: Account) -> None:
+    async with account.applied() as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent)
-        command = [sys.executable, "-c", textwrap.dedent(DIES), bus.url, word]
+        command = [sys.executable, "-c", textwrap.dedent(DIES), account.url, word]
         process = await asyncio.to_thread(subprocess.run, command, env=dict(os.environ), timeout=20, check=False)
         assert process.returncode == -9
         assert not await decided(bus)

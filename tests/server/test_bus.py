@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from buses import Face, health, log_entry, read_intent
+from buses import Account, Face, health, log_entry, read_intent
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
@@ -34,7 +34,7 @@ raw, vetted = subjects.intents.raw, subjects.intents.vetted
 
 
 async def test_a_published_message_is_stored_once_by_its_own_id(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         first = await bus.publish(raw.of(intent), intent)
         again = await bus.publish(raw.of(intent), intent)
@@ -48,7 +48,7 @@ async def test_a_published_message_is_stored_once_by_its_own_id(face: Face) -> N
     "options", [{"msg_id": UUID(int=7)}, {"msg_id": ""}, {"headers": [("A", "b")]}, {"headers": {"A": 1}}], ids=str
 )
 async def test_what_is_no_id_or_no_headers(face: Face, options: Any) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         with pytest.raises(OptionsError, match=next(iter(options))[:6]):
             await bus.publish(raw.of(intent), intent, **options)
@@ -56,14 +56,14 @@ async def test_what_is_no_id_or_no_headers(face: Face, options: Any) -> None:
 
 
 async def test_one_intent_is_one_message_in_each_stream(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         assert not (await bus.publish(raw.of(intent), intent)).duplicate
         assert not (await bus.publish(vetted.of(intent), intent)).duplicate
 
 
 async def test_a_message_id_of_the_callers_own_decides(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         one, two = read_intent(), read_intent()
         await bus.publish(raw.of(one), one, msg_id="mine")
         assert (await bus.publish(raw.of(two), two, msg_id="mine")).duplicate
@@ -71,23 +71,22 @@ async def test_a_message_id_of_the_callers_own_decides(face: Face) -> None:
 
 
 async def test_payloads_without_an_id_are_all_kept(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         event = health()
         acks = [await bus.publish(subjects.events.health.of(event), event) for _ in range(3)]
         assert [ack.seq for ack in acks] == [1, 2, 3]
 
 
 async def test_submit_pipelines_and_each_future_has_its_own_ack(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intents = [read_intent(str(number)) for number in range(500)]
         futures = [await bus.submit(raw.of(intent), intent) for intent in intents]
         acks = await asyncio.gather(*futures)
         assert [ack.seq for ack in acks] == list(range(1, 501))
 
 
-async def test_the_window_bounds_what_is_under_way(face: Face, make_server: Any) -> None:
-    server = make_server()
-    async with face.bus(server.url, max_pending_messages=8) as bus:
+async def test_the_window_bounds_what_is_under_way(face: Face) -> None:
+    async with face.bus(face.url, max_pending_messages=8) as bus:
         await bus.streams.apply(profile="dev")
         intents = [read_intent() for _ in range(200)]
         futures = [await bus.submit(raw.of(intent), intent) for intent in intents]
@@ -95,7 +94,7 @@ async def test_the_window_bounds_what_is_under_way(face: Face, make_server: Any)
 
 
 async def test_publish_many_keeps_the_order(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intents = [read_intent(str(number)) for number in range(1000)]
         acks = await bus.publish_many(raw.of(intent).envelope(intent) for intent in intents)
         assert [ack.seq for ack in acks] == list(range(1, 1001))
@@ -119,7 +118,7 @@ async def test_publish_many_tries_all_and_tells_of_each(face: Face, make_server:
 
 
 async def test_publish_many_of_nothing(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         assert await bus.publish_many([]) == []
         for timeout in (0, -1, float("nan"), float("inf")):
             with pytest.raises(OptionsError, match="timeout"):
@@ -127,7 +126,7 @@ async def test_publish_many_of_nothing(face: Face) -> None:
 
 
 async def test_publish_many_of_what_is_no_envelope(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         with pytest.raises(PublishManyError, match="publish_many takes what") as caught:
             await bus.publish_many([intent, raw.of(intent).envelope(intent)])
@@ -137,7 +136,7 @@ async def test_publish_many_of_what_is_no_envelope(face: Face) -> None:
 
 
 async def test_headers_arrive_and_the_callers_dict_stays_as_it_is(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent, headers = read_intent(), {"Trace-Id": "abc", "Zwei": "2"}
         await bus.publish(raw.of(intent), intent, headers=headers)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
@@ -152,7 +151,7 @@ async def test_headers_arrive_and_the_callers_dict_stays_as_it_is(face: Face) ->
 
 
 async def test_a_header_cannot_become_two(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent, headers={"Trace-Id": "abc\r\nNats-Rollup: all\r\n\r\nxyz"})
         (message,) = await bus.consumer(consumers.admission).fetch(1)
@@ -164,7 +163,7 @@ async def test_a_header_cannot_become_two(face: Face) -> None:
 
 
 async def test_emit_reaches_who_listens(face: Face) -> None:
-    async with face.embedded() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+    async with face.applied() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
         entry = log_entry("one")
         await bus.emit(subjects.logs.errors.of(entry), entry)
         message = await anext(messages)
@@ -178,7 +177,7 @@ async def test_emit_reaches_who_listens(face: Face) -> None:
 
 
 async def test_joined_and_overlapping_filters_bring_each_message_once(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         # logs.service matches smith.logs.*.*, logs.errors smith.logs.errors.*: the same message twice over.
         both = subjects.logs.service.filter() | subjects.logs.errors.filter() | subjects.results.filter()
         async with bus.subscribe(both) as messages:
@@ -193,7 +192,7 @@ async def test_joined_and_overlapping_filters_bring_each_message_once(face: Face
 
 
 async def test_several_tasks_read_one_subscription_to_its_end(face: Face) -> None:
-    async with face.embedded() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
+    async with face.applied() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
         seen: list[str] = []
 
         async def read() -> None:
@@ -212,7 +211,7 @@ async def test_several_tasks_read_one_subscription_to_its_end(face: Face) -> Non
 
 
 async def test_a_stopped_subscription_ends(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         subscription = bus.subscribe(subjects.logs.errors.filter())
         async with subscription:
             pass
@@ -229,7 +228,7 @@ async def fill(bus: Any, count: int) -> list[Any]:
 
 
 async def test_messages_iterate_in_order_past_the_prefetch(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intents = await fill(bus, 700)
         found = []
         async with bus.consumer(consumers.admission).messages(prefetch=50) as messages:
@@ -248,7 +247,7 @@ async def acknowledged(bus: Any) -> bool:
 
 
 async def test_metadata_and_subject_are_those_of_the_stream(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         (intent, _) = await fill(bus, 2)
         message, _ = await bus.consumer(consumers.admission).fetch(2)
         assert message.subject == raw.of(intent)
@@ -259,7 +258,7 @@ async def test_metadata_and_subject_are_those_of_the_stream(face: Face) -> None:
 
 
 async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 1)
         async with bus.consumer(consumers.admission).messages() as messages:
             first = await anext(messages)
@@ -278,7 +277,7 @@ async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
 
 @pytest.mark.parametrize("delay", [1e12, timedelta.max], ids=["a time in milliseconds", "for ever"])
 async def test_a_delay_beyond_what_the_server_can_count_is_none_that_ends_at_once(face: Face, delay: float | timedelta) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 1)
         reader = bus.consumer(consumers.admission)
         (message,) = await reader.fetch(1)
@@ -288,7 +287,7 @@ async def test_a_delay_beyond_what_the_server_can_count_is_none_that_ends_at_onc
 
 @pytest.mark.parametrize("timeout", [1e12, timedelta.max], ids=["a time in milliseconds", "for ever"])
 async def test_a_fetch_may_wait_for_longer_than_the_server_can_count(face: Face, timeout: float | timedelta) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         fetching = asyncio.ensure_future(bus.consumer(consumers.admission).fetch(1, timeout))
         await asyncio.wait({fetching}, timeout=0.2)
         await fill(bus, 1)
@@ -296,7 +295,7 @@ async def test_a_fetch_may_wait_for_longer_than_the_server_can_count(face: Face,
 
 
 async def test_term_ends_a_message_for_good(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
         await message.term("no good: \udcff")  # as in the name of a file that is no UTF-8
@@ -305,7 +304,7 @@ async def test_term_ends_a_message_for_good(face: Face) -> None:
 
 
 async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
         await message.in_progress()
@@ -317,8 +316,8 @@ async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
             await message.ack()
 
 
-async def test_a_verdict_that_could_not_be_sent_is_none() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_verdict_that_could_not_be_sent_is_none(account: Account) -> None:
+    async with account.applied() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
     for verdict in (message.ack, message.nack, message.term, message.ack_sync):
@@ -327,7 +326,7 @@ async def test_a_verdict_that_could_not_be_sent_is_none() -> None:
 
 
 async def test_fetch_returns_at_n_at_the_timeout_or_empty(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(consumers.admission)
         began = time.monotonic()
         assert await consumer.fetch(5, timeout=0.3) == []
@@ -342,7 +341,7 @@ async def test_fetch_returns_at_n_at_the_timeout_or_empty(face: Face) -> None:
 
 
 async def test_fetch_leaves_what_it_did_not_return_to_others(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(consumers.admission)
         for _ in range(5):
             assert await consumer.fetch(10, timeout=0.05) == []
@@ -352,7 +351,7 @@ async def test_fetch_leaves_what_it_did_not_return_to_others(face: Face) -> None
 
 
 async def test_stop_gives_back_what_was_not_handed_out(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 100)
         consumer = bus.consumer(consumers.admission)
         async with consumer.messages(prefetch=100) as messages:
@@ -371,7 +370,7 @@ async def all_delivered(consumer: Any) -> bool:
 
 
 async def test_what_waits_in_the_buffer_is_kept_alive_past_the_ack_wait(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await fill(bus, 20)
         found = []
         async with bus.consumer(consumers.admission).messages() as messages:
@@ -400,7 +399,7 @@ async def answer(bus: Any, **fields: Any) -> None:
 
 
 async def test_execute_returns_the_result(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         answering = asyncio.ensure_future(answer(bus, output={"size": 7}))
         intent = read_intent()
         result = await bus.execute(intent, timeout=10)
@@ -411,7 +410,7 @@ async def test_execute_returns_the_result(face: Face) -> None:
 
 
 async def test_execute_says_when_no_result_came(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         began = time.monotonic()
         with pytest.raises(ResultTimeout, match=r"fs\.read\.v1") as caught:
@@ -422,7 +421,7 @@ async def test_execute_says_when_no_result_came(face: Face) -> None:
 
 
 async def test_execute_says_that_the_bus_was_closed(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         executing = asyncio.ensure_future(bus.execute(read_intent(), timeout=30))
         await eventually_async(lambda: stored(bus, "SDLC_RAW"))
         await bus.close()
@@ -462,9 +461,8 @@ async def test_a_bus_that_is_not_open_says_so(face: Face) -> None:
     await bus.close()
 
 
-async def test_a_closed_bus_flushed_what_was_submitted(face: Face, make_server: Any) -> None:
-    server = make_server()
-    async with face.bus(server.url) as bus:
+async def test_a_closed_bus_flushed_what_was_submitted(face: Face) -> None:
+    async with face.bus(face.url) as bus:
         await bus.streams.apply(profile="dev")
         futures = []
         for number in range(300):

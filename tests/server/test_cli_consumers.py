@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from buses import Account
 from cli import Smith, apply_declared, contract_module
 from support import eventually
 from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import SmithBus
 from smith_sdk.contract import Profile
-from smith_sdk.embedded import EmbeddedServer
 
 DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))
 """The reader gets one of the two subjects that messages are on."""
 
 
 @pytest.fixture
-def url(make_server: Callable[..., EmbeddedServer], monkeypatch: pytest.MonkeyPatch) -> str:
+def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
     """A server as declared, with 6 messages, 3 of them for the reader."""
-    url = make_server().url
+    url = account.url
     monkeypatch.setenv("SMITH_NATS_URL", url)
     apply_declared(url, DECLARED, 6)
     return url

@@ -11,22 +11,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from buses import read_intent
+from buses import Account, read_intent
 from cli import Smith, contract_module, on_terminal
 from graveyard import READER, STREAM, bury, contract, original, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
-from smith_sdk.embedded import EmbeddedServer
 
 NAME = READER.name
 
 
 @pytest.fixture
-def url(make_server: Callable[[], EmbeddedServer], monkeypatch: pytest.MonkeyPatch) -> str:
+def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
     """A server with eight letters, which the environment names."""
-    server = make_server()
-    monkeypatch.setenv("SMITH_NATS_URL", server.url)
+    monkeypatch.setenv("SMITH_NATS_URL", account.url)
 
     async def fill(bus: AsyncSmithBus) -> None:
         await bus.streams.apply(profile="dev")
@@ -34,8 +32,8 @@ def url(make_server: Callable[[], EmbeddedServer], monkeypatch: pytest.MonkeyPat
         await bury(bus, original(7), error_type="KeyError", error="a\x1b[31mb")
         await bury(bus, original(8, stream="GONE"))
 
-    on(server.url, fill)
-    return server.url
+    on(account.url, fill)
+    return account.url
 
 
 @pytest.fixture

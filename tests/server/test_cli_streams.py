@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from buses import Account
 from cli import Smith, apply_declared, contract_module, on_terminal, without_colour
 from generated import generated
 from msgspec.structs import replace
@@ -26,11 +27,10 @@ DECLARED = contract(ORDERS, readers=(READER,), profile=Profile(name="prod"))
 
 
 @pytest.fixture
-def url(make_server: Make, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
     """A server of the test's own, which `smith` asks by itself."""
-    server = make_server()
-    monkeypatch.setenv("SMITH_NATS_URL", server.url)
-    return server.url
+    monkeypatch.setenv("SMITH_NATS_URL", account.url)
+    return account.url
 
 
 @pytest.fixture

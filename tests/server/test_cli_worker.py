@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import read_intent
+from buses import Account, read_intent
 from support import eventually, is_alive, parent_of
 
 from smith_sdk import SmithBus, consumers, result_of, subjects
@@ -154,19 +154,18 @@ Start = Callable[..., Run]
 
 
 @pytest.fixture
-def bus() -> Iterator[SmithBus]:
-    with SmithBus.embedded() as bus:
-        yield bus
+def bus(smith_bus: SmithBus) -> SmithBus:
+    return smith_bus
 
 
 @pytest.fixture
-def start(bus: SmithBus, tmp_path: Path) -> Iterator[Start]:
+def start(account: Account, bus: SmithBus, tmp_path: Path) -> Iterator[Start]:
     """`start(source, *arguments)`: the source is the module `jobs`, the arguments are for it unless they name another."""
     runs: list[Run] = []
 
     def make(source: str, *arguments: str, name: str = "worker", url: str = "", command: list[str] = SMITH) -> Run:
         write(tmp_path / "jobs.py", source)
-        runs.append(Run(tmp_path, url or bus.url, f"jobs:{name}", *arguments, command=command))
+        runs.append(Run(tmp_path, url or account.url, f"jobs:{name}", *arguments, command=command))
         return runs[-1]
 
     yield make
@@ -326,13 +325,15 @@ def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, sta
         ("nobody:worker --reload", "no files of a module nobody in "),
     ],
 )
-def test_what_is_no_worker_is_refused_with_the_reason(bus: SmithBus, tmp_path: Path, target: str, says: str) -> None:
+def test_what_is_no_worker_is_refused_with_the_reason(
+    account: Account, bus: SmithBus, tmp_path: Path, target: str, says: str
+) -> None:
     more = """
     private = Worker(AsyncSmithBus.embedded(), consumers.executor_fs_read)
     mixed, empty, silent = [worker, "x"], [], [Worker(AsyncSmithBus(), consumers.executor_fs_read)]
     """
     write(tmp_path / "jobs.py", ASYNC + more)
-    run = Run(tmp_path, bus.url, *target.split())
+    run = Run(tmp_path, account.url, *target.split())
     try:
         assert run.status() == 2
         (line,) = [line for line in run.err if line.startswith("smith: ")]  # once, however many processes it is for
@@ -412,7 +413,7 @@ def test_it_gives_up_what_dies_over_and_over_and_says_why(start: Start) -> None:
 
 @pytest.mark.parametrize("where", ["beside", "package"])
 def test_reload_starts_anew_with_what_has_changed_and_drains_first(
-    bus: SmithBus, tmp_path: Path, where: str, request: pytest.FixtureRequest
+    account: Account, bus: SmithBus, tmp_path: Path, where: str, request: pytest.FixtureRequest
 ) -> None:
     words = tmp_path / ("words.py" if where == "beside" else "pack/deep/words.py")
     words.parent.mkdir(parents=True, exist_ok=True)
@@ -422,7 +423,7 @@ def test_reload_starts_anew_with_what_has_changed_and_drains_first(
     words.write_text("WORD = 'old'\n")
     source = f"{import_line}\n" + textwrap.dedent(ASYNC).replace('say("end"', "say(WORD")
     write(tmp_path / ("jobs.py" if where == "beside" else "pack/jobs.py"), source)
-    run = Run(tmp_path, bus.url, f"{module}:worker", "--reload")
+    run = Run(tmp_path, account.url, f"{module}:worker", "--reload")
     request.addfinalizer(run.end)
     put(bus, "a")
     eventually(lambda: run.said("start"), LONG)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, health, log_entry, read_intent, request, state
+from buses import Account, Face, health, log_entry, read_intent, request, state
 from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
 from support import eventually_async, halt
@@ -211,8 +211,8 @@ async def test_by_default_a_dead_link_is_noticed_within_25_seconds(nats_url: str
             proxy.hear()
 
 
-async def test_a_late_answer_ends_the_degraded_state(make_server: Any) -> None:
-    with Proxy(make_server().url) as proxy:
+async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
+    with Proxy(account.url) as proxy:
         async with AsyncSmithBus(proxy.url, ping_interval=1.0) as bus:
             changes = bus.states()
             proxy.stall()
@@ -663,10 +663,9 @@ async def test_closing_that_is_cancelled_leaves_nothing_open(make_server: Any) -
         os.kill(server.pid, signal.SIGCONT)
 
 
-async def test_closing_flushes_a_slow_link(make_server: Any) -> None:
-    server = make_server()
-    with Proxy(server.url) as proxy:
-        async with AsyncSmithBus(server.url) as other:
+async def test_closing_flushes_a_slow_link(account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        async with AsyncSmithBus(account.url) as other:
             await other.streams.apply(profile="dev")
             bus = AsyncSmithBus(proxy.url)
             await bus.connect()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from msgspec.structs import replace
 from support import eventually_async
 
@@ -37,7 +37,7 @@ async def has_pending(consumer: Any, count: int) -> bool:
 
 
 async def test_info_tells_when_it_was_last_active(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         before = await consumer.info()
         assert (before.last_delivered, before.last_acked, before.paused_until) == (None, None, None)
@@ -59,7 +59,7 @@ async def test_info_tells_when_it_was_last_active(face: Face) -> None:
 
 
 async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await put(bus, 1)
         (message,) = await bus.consumer(admission).fetch(1)
         await other._session.api.consumer_delete(admission.stream, admission.name)
@@ -68,9 +68,9 @@ async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) 
         assert caught.value.timeout == 0.5
 
 
-async def test_an_ack_is_sent_again_until_it_is_confirmed() -> None:
+async def test_an_ack_is_sent_again_until_it_is_confirmed(account: Account) -> None:
     """A consumer that is made anew stands for one whose leader changes: nobody listens, then the ack is lost, then it counts."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         consumer = bus.consumer(admission)
         await put(bus, 1)
         (message,) = await consumer.fetch(1)
@@ -90,7 +90,7 @@ async def test_an_ack_is_sent_again_until_it_is_confirmed() -> None:
 
 
 async def test_a_paused_consumer_delivers_nothing_until_it_is_resumed(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         paused = await consumer.pause(timedelta(minutes=10))
         assert timedelta(minutes=9) < paused.paused_until - datetime.now(UTC) < timedelta(minutes=11)
@@ -104,7 +104,7 @@ async def test_a_paused_consumer_delivers_nothing_until_it_is_resumed(face: Face
 
 
 async def test_a_pause_ends_by_itself_and_a_later_one_counts(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         await put(bus, 1)
         await consumer.pause(3600)
@@ -115,13 +115,13 @@ async def test_a_pause_ends_by_itself_and_a_later_one_counts(face: Face) -> None
 
 
 async def test_a_pause_is_no_drift(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await bus.consumer(admission).pause(3600)
         await bus.streams.verify("dev")
 
 
 async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         first, second = await put(bus, 1), []
         async with consumer.messages(prefetch=3) as messages:
@@ -142,7 +142,7 @@ async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face) -> None:
 
 
 async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face) -> None:
-    async with face.embedded() as bus, working(face, bus, admission) as handled:
+    async with face.applied() as bus, working(face, bus, admission) as handled:
         first = await put(bus, 3)
         await eventually_async(lambda: sorted(handled) == sorted(first))
         await bus.consumer(admission).pause(3600)
@@ -175,7 +175,7 @@ async def working(face: Face, bus: Any, spec: Any, **options: Any) -> AsyncItera
 
 
 async def test_a_reset_delivers_again_what_is_not_acknowledged(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         ids = await put(bus, 5)
         for message in await consumer.fetch(4):
@@ -189,7 +189,7 @@ async def test_a_reset_delivers_again_what_is_not_acknowledged(face: Face) -> No
 
 
 async def test_a_reset_to_a_sequence(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         ids = await put(bus, 6)
         assert (await consumer.reset(5)).num_pending == 2
@@ -202,7 +202,7 @@ async def test_a_reset_to_a_sequence(face: Face) -> None:
 
 
 async def test_who_reads_goes_on_through_a_reset(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         ids = await put(bus, 20)
         seen: list[str] = []
@@ -225,7 +225,7 @@ async def test_who_reads_goes_on_through_a_reset(face: Face) -> None:
 
 
 async def test_a_worker_goes_on_through_a_reset_and_settles_everything(face: Face) -> None:
-    async with face.embedded() as bus, working(face, bus, admission, concurrency=4) as handled:
+    async with face.applied() as bus, working(face, bus, admission, concurrency=4) as handled:
         ids = await put(bus, 50)
         for _ in range(3):
             await bus.consumer(admission).reset()
@@ -243,7 +243,7 @@ async def test_a_worker_goes_on_through_a_reset_and_settles_everything(face: Fac
 async def test_a_reset_that_cannot_be(face: Face) -> None:
     new = replace(admission, name="new", stream="ATOMS_RESULTS", filters=("smith.results.*",), deliver_policy="new")
     gone = replace(new, name="gone")
-    async with face.embedded(contract=replace(CONTRACT, consumers=(*CONTRACT.consumers, new, gone))) as bus:
+    async with face.applied(contract=replace(CONTRACT, consumers=(*CONTRACT.consumers, new, gone))) as bus:
         await put(bus, 3)
         consumer = bus.consumer(admission)
         for seq in (0, -1, True, "3"):
@@ -255,7 +255,7 @@ async def test_a_reset_that_cannot_be(face: Face) -> None:
         with pytest.raises(ChangeRefused, match="leave out the sequence") as refused:
             await bus.consumer(new).reset(1)
         assert (refused.value.err_code, refused.value.stream, refused.value.consumer) == (10204, "ATOMS_RESULTS", "new")
-        async with AsyncSmithBus(bus.url) as other:
+        async with AsyncSmithBus(face.url) as other:
             await other._session.api.consumer_delete("ATOMS_RESULTS", "gone")
         for call in ("reset", "resume"):
             with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
@@ -273,7 +273,7 @@ async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeyp
     """As if the levels were further up: the tests have the servers of one release."""
     monkeypatch.setattr(consumer_module, "RESET_LEVEL", 98)
     monkeypatch.setattr(consumer_module, "PAUSE_LEVEL", 99)
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         consumer = bus.consumer(admission)
         with pytest.raises(ChangeRefused, match=r"resetting consumer admission of stream SDLC_RAW needs API level 98 .* has 5"):
             await consumer.reset()
@@ -289,7 +289,7 @@ async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeyp
 async def test_a_consumer_that_bounds_its_pulls_delivers_all_the_same(face: Face) -> None:
     bounded = replace(admission, max_batch=2, max_expires=0.3, max_bytes=4096)
     declared = replace(CONTRACT, consumers=tuple(bounded if one is admission else one for one in CONTRACT.consumers))
-    async with face.embedded(contract=declared) as bus:
+    async with face.applied(contract=declared) as bus:
         ids, seen = await put(bus, 90), []
 
         async def take(message: Any) -> None:
@@ -329,7 +329,7 @@ def grouping(policy: Any, *groups: str) -> tuple[Any, Any]:
 @pytest.mark.parametrize("policy", ["overflow", "prioritized"])
 async def test_a_consumer_with_priority_groups_delivers(face: Face, policy: str, groups: tuple[str, ...]) -> None:
     declared, grouped = grouping(policy, *groups)
-    async with face.embedded(contract=declared) as bus:
+    async with face.applied(contract=declared) as bus:
         ids = await put(bus, 30)
         seen = []
         for _ in range(2):
@@ -349,7 +349,7 @@ async def test_a_consumer_with_a_pinned_client_serves_one_reader_until_it_leaves
     declared, grouped = grouping("pinned_client", "workers")
     grouped = replace(grouped, priority_timeout=1.0)
     declared = replace(declared, consumers=tuple(grouped if one.name == "admission" else one for one in declared.consumers))
-    async with face.embedded(contract=declared) as bus:
+    async with face.applied(contract=declared) as bus:
         ids, seen = await put(bus, 40), []
         consumer = bus.consumer(grouped)
         for _ in range(3):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from graveyard import STREAM, bury, bury_many, contract, original
 from support import eventually_async
 
@@ -41,8 +41,8 @@ def failure(depth: int) -> ValueError:
 # ---- the copy
 
 
-async def test_a_copy_says_all_that_is_known_of_the_original() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -> None:
+    async with account.applied() as bus:
         intent = read_intent("/x")
         before = datetime.now(UTC)
         await bus.publish(subjects.intents.vetted.of(intent), intent, headers={"Trace-Id": "t1", "Empty": ""})
@@ -73,8 +73,8 @@ async def test_a_copy_says_all_that_is_known_of_the_original() -> None:
         assert await bus.dead_letters.get(letter.id) == letter
 
 
-async def test_what_is_not_known_is_not_made_up() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_not_known_is_not_made_up(account: Account) -> None:
+    async with account.applied() as bus:
         await bury(bus, original(1, attempts=3, headers={}))
         await bury(bus, original(2, attempts=3), first_delivered=datetime(2026, 1, 1, tzinfo=UTC), worker=None)
         first, second = await bus.dead_letters.list()
@@ -83,8 +83,8 @@ async def test_what_is_not_known_is_not_made_up() -> None:
         assert second.worker == str(os.getpid())
 
 
-async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end(account: Account) -> None:
+    async with account.applied() as bus:
         first = last = failure(3)
         for _ in range(60):
             last.__cause__ = last = failure(3)
@@ -98,8 +98,8 @@ async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end() -> None:
         assert "the end" in broad.traceback
 
 
-async def test_no_header_of_the_original_is_obeyed_or_in_the_way() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_no_header_of_the_original_is_obeyed_or_in_the_way(account: Account) -> None:
+    async with account.applied() as bus:
         await bury(bus, original(1))
         orders = {"Nats-Rollup": "all", "nats-ttl": "1s", "Nats-Expected-Last-Sequence": "99", "Smith-Dead-Error": "forged"}
         await bury(bus, original(2, headers={**orders, "No(Token)": "x", "Lines": "a\r\nNats-Rollup: all", "Odd": "\udcff"}))
@@ -109,8 +109,8 @@ async def test_no_header_of_the_original_is_obeyed_or_in_the_way() -> None:
         assert second.dropped_headers == 1
 
 
-async def test_headers_that_have_no_room_are_dropped_and_counted() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_headers_that_have_no_room_are_dropped_and_counted(account: Account) -> None:
+    async with account.applied() as bus:
         many = {f"H{number}": "x" * 1000 for number in range(62)}  # as many as a server takes
         await bury(bus, original(1, headers=many), cause=failure(2), error="e" * 5000, error_type="T" * 5000)
         (letter,) = await bus.dead_letters.list()
@@ -120,8 +120,8 @@ async def test_headers_that_have_no_room_are_dropped_and_counted() -> None:
         assert letter.traceback
 
 
-async def test_a_payload_that_leaves_no_room_for_more_is_copied_without() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_payload_that_leaves_no_room_for_more_is_copied_without(account: Account) -> None:
+    async with account.applied() as bus:
         data = os.urandom(4 * 1024 * 1024 - 1500)
         await bury(bus, original(1, data=data, headers={"A": "x" * 2000}), cause=failure(2))
         (letter,) = await bus.dead_letters.list()
@@ -131,8 +131,8 @@ async def test_a_payload_that_leaves_no_room_for_more_is_copied_without() -> Non
             await bury(bus, original(2, data=data + b"x" * 1500))
 
 
-async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_its_own() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_its_own(account: Account) -> None:
+    async with account.applied() as bus:
         of_old = original(1)
         await bury(bus, of_old, error="first")
         await bury(bus, of_old, error="second")
@@ -147,8 +147,8 @@ async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_it
 # ---- finding them
 
 
-async def test_pages_and_filters(face: Face) -> None:
-    async with AsyncSmithBus.embedded() as server, face.bus(server.url) as bus:
+async def test_pages_and_filters(face: Face, account: Account) -> None:
+    async with account.applied() as server, face.bus(account.url) as bus:
         await bury(server, *(original(number) for number in range(1, 8)))
         await bury(server, original(1, consumer="other"), error_type="KeyError")
         letters = server.dead_letters
@@ -189,8 +189,8 @@ async def test_pages_and_filters(face: Face) -> None:
         assert one.payload == b'{"number":1}'
 
 
-async def test_what_can_never_be_is_refused() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_can_never_be_is_refused(account: Account) -> None:
+    async with account.applied() as bus:
         letters = bus.dead_letters
         wrong: list[Any] = [
             letters.list(stream="*"),
@@ -214,8 +214,8 @@ async def test_what_can_never_be_is_refused() -> None:
                 await call
 
 
-async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    async with account.applied() as bus:
         payloads = [os.urandom(3 * 1024 * 1024) for _ in range(4)]
         await bury(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
@@ -250,8 +250,8 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
         assert len(found) == 3000
 
 
-async def test_reading_leaves_no_consumer_behind() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_reading_leaves_no_consumer_behind(account: Account) -> None:
+    async with account.applied() as bus:
         await bury_many(bus, 20)
         await bus.dead_letters.list(limit=7)
         await bus.dead_letters.count()

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from graveyard import READER, bury, contract, held, original
 from msgspec.structs import replace
 from support import eventually_async
@@ -56,8 +56,8 @@ def facts(findings: tuple[Finding, ...]) -> list[tuple[str, str, int | None, boo
     return [(one.kind, one.consumer, one.seq, one.repaired) for one in findings]
 
 
-async def test_where_nothing_is_wrong_nothing_is_found(face: Face) -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as server, face.bus(server.url, contract=contract()) as bus:
+async def test_where_nothing_is_wrong_nothing_is_found(face: Face, account: Account) -> None:
+    async with account.applied(contract=contract()) as server, face.bus(account.url, contract=contract()) as bus:
         worker = Worker(server, READER, retry=RetryPolicy(max_attempts=1))
 
         @worker.handler
@@ -80,9 +80,9 @@ async def _none_unanswered(bus: AsyncSmithBus) -> bool:
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
-async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, face: Face) -> None:
+async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, face: Face, account: Account) -> None:
     declared = retained(retention)
-    async with AsyncSmithBus.embedded(contract=declared) as server, face.bus(server.url, contract=declared) as bus:
+    async with account.applied(contract=declared) as server, face.bus(account.url, contract=declared) as bus:
         await put(server)
         await give_up(server)
         (found,) = await bus.dead_letters.audit()
@@ -102,9 +102,9 @@ async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, 
         assert await bus.dead_letters.audit(repair=True) == ()  # dealt with is dealt with
 
 
-async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     monkeypatch.setattr(audit_module, "API_TIMEOUT", 0.5)
-    async with AsyncSmithBus.embedded(contract=retained("limits")) as bus:
+    async with account.applied(contract=retained("limits")) as bus:
         await put(bus)
         await give_up(bus)
         await bus._session.api.consumer_delete(READER.stream, NAME)
@@ -114,8 +114,8 @@ async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatc
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
-async def test_what_was_copied_and_never_ended_is_ended(retention: str) -> None:
-    async with AsyncSmithBus.embedded(contract=retained(retention)) as bus:
+async def test_what_was_copied_and_never_ended_is_ended(retention: str, account: Account) -> None:
+    async with account.applied(contract=retained(retention)) as bus:
         await put(bus, 3)
         ended, copied, open_one = await bus.consumer(READER).fetch(3)
         await bus.dead_letters._bury(ended, "ValueError", "done properly")
@@ -145,8 +145,8 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str) -> None:
         assert not open_one._answered
 
 
-async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_more() -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_more(account: Account) -> None:
+    async with account.applied(contract=contract()) as bus:
         await put(bus, 2)
         over, still = await bus.consumer(READER).fetch(2)
         for message in (over, still):
@@ -161,8 +161,8 @@ async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_m
         assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 2, True)]
 
 
-async def test_messages_that_nobody_asks_for_are_told_of() -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+async def test_messages_that_nobody_asks_for_are_told_of(account: Account) -> None:
+    async with account.applied(contract=contract()) as bus:
         await put(bus)
         (message,) = await bus.consumer(READER).fetch(1)
         await message.nack()
@@ -176,8 +176,8 @@ async def test_messages_that_nobody_asks_for_are_told_of() -> None:
         assert "start a worker" in finding.words
 
 
-async def test_an_audit_goes_without_what_is_not_on_the_server() -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+async def test_an_audit_goes_without_what_is_not_on_the_server(account: Account) -> None:
+    async with account.applied(contract=contract()) as bus:
         await bury(bus, original(1))
         await bus._session.api.consumer_delete("ATOMS_VETTED", NAME)
         await bus._session.api.stream_delete("SDLC_RAW")
@@ -185,8 +185,8 @@ async def test_an_audit_goes_without_what_is_not_on_the_server() -> None:
 
 
 @pytest.mark.parametrize("repair", [True, False])
-async def test_a_watch_tells_of_what_the_server_gives_up(face: Face, repair: bool) -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as server, face.bus(server.url, contract=contract()) as bus:
+async def test_a_watch_tells_of_what_the_server_gives_up(face: Face, repair: bool, account: Account) -> None:
+    async with account.applied(contract=contract()) as server, face.bus(account.url, contract=contract()) as bus:
         watch = await bus.dead_letters.watch(repair=repair) if not face.is_async else bus.dead_letters.watch(repair=repair)
         telling = asyncio.ensure_future(watch.__anext__())
         await put(server)
@@ -200,8 +200,8 @@ async def test_a_watch_tells_of_what_the_server_gives_up(face: Face, repair: boo
             await asyncio.wait_for(ending, 10)
 
 
-async def test_a_watch_ends_with_its_bus() -> None:
-    async with AsyncSmithBus.embedded(contract=contract()) as bus:
+async def test_a_watch_ends_with_its_bus(account: Account) -> None:
+    async with account.applied(contract=contract()) as bus:
         watch = bus.dead_letters.watch()
         waiting = asyncio.ensure_future(watch.__anext__())
         await asyncio.sleep(0)

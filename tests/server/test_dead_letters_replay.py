@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from graveyard import STREAM, bury, bury_many, contract, held, original, replayed
 from msgspec.structs import replace
 from support import eventually_async
@@ -31,9 +31,9 @@ NOW = {"until": datetime(2100, 1, 1, tzinfo=UTC)}
 
 
 @asynccontextmanager
-async def with_letters(count: int, **events: Any) -> AsyncIterator[AsyncSmithBus]:
+async def with_letters(account: Account, count: int, **events: Any) -> AsyncIterator[AsyncSmithBus]:
     """A bus with so many letters of SYSTEM_EVENTS, which is declared with `events`."""
-    async with AsyncSmithBus.embedded(contract=contract(**events)) as bus:
+    async with account.applied(contract=contract(**events)) as bus:
         await bury_many(bus, count)
         yield bus
 
@@ -69,8 +69,8 @@ class Step:
 # ---- what is replayed
 
 
-async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_again(face: Face) -> None:
-    async with AsyncSmithBus.embedded() as server, face.bus(server.url) as bus:
+async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_again(face: Face, account: Account) -> None:
+    async with account.applied() as server, face.bus(account.url) as bus:
         intent = read_intent("/x")
         seen: list[Message[FsReadV1Intent]] = []
         policy = RetryPolicy(max_attempts=1, backoff=Backoff(initial=0.01, max=0.01))
@@ -111,21 +111,21 @@ async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_
         assert await bus.dead_letters.count() == 0
 
 
-async def test_choosing_by_filters_and_a_dry_run(face: Face) -> None:
-    async with with_letters(5) as server, face.bus(server.url, contract=contract()) as bus:
-        await bury(server, original(6), error_type="KeyError")
+async def test_choosing_by_filters_and_a_dry_run(face: Face, account: Account) -> None:
+    async with with_letters(account, 5) as near, face.bus(account.url, contract=contract()) as bus:
+        await bury(near, original(6), error_type="KeyError")
         planned: list[Any] = []
         report = await bus.dead_letters.replay(error_type="KeyError", dry_run=True, progress=planned.append)
         assert (report.planned, report.replayed, [one.id for one in planned]) == (1, 0, [f"{STREAM}.reader.6"])
         assert await bus.dead_letters.discard(error_type="KeyError", dry_run=True) == (f"{STREAM}.reader.6",)
         assert await bus.dead_letters.count() == 6
-        assert await held(server) == []
+        assert await held(near) == []
         assert (await bus.dead_letters.replay(error_type="KeyError")).replayed == 1
         gone: list[str] = []
         discarded = await bus.dead_letters.discard(stream=STREAM, consumer="reader", progress=gone.append)
         assert sorted(discarded) == sorted(gone) == [f"{STREAM}.reader.{number}" for number in range(1, 6)]
         assert await bus.dead_letters.count() == 0
-        assert await replayed(server) == [6]
+        assert await replayed(near) == [6]
         again = await bus.dead_letters.replay([f"{STREAM}.reader.6", f"{STREAM}.reader.99"])
         assert (again.gone, again.replayed) == (2, 0)
         assert await bus.dead_letters.discard([f"{STREAM}.reader.6"]) == ()
@@ -133,8 +133,8 @@ async def test_choosing_by_filters_and_a_dry_run(face: Face) -> None:
         assert nothing.replayed == nothing.gone == 0
 
 
-async def test_a_choice_has_to_be_made() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_choice_has_to_be_made(account: Account) -> None:
+    async with account.applied() as bus:
         letters = bus.dead_letters
         for call in (
             letters.replay(),
@@ -149,15 +149,15 @@ async def test_a_choice_has_to_be_made() -> None:
                 await call
 
 
-async def test_no_more_than_the_rate() -> None:
-    async with with_letters(20) as bus:
+async def test_no_more_than_the_rate(account: Account) -> None:
+    async with with_letters(account, 20) as bus:
         began = time.monotonic()
         assert (await bus.dead_letters.replay(**NOW, rate=40)).replayed == 20
         assert 19 / 40 <= time.monotonic() - began < 5
 
 
-async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay(account: Account) -> None:
+    async with account.applied() as bus:
         worker = Worker(bus, spec, retry=RetryPolicy(max_attempts=1))
 
         @worker.handler
@@ -184,8 +184,8 @@ async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay() -
 # ---- once each
 
 
-async def test_two_at_once_replay_each_once() -> None:
-    async with with_letters(600) as bus, AsyncSmithBus(bus.url, contract=contract()) as other:
+async def test_two_at_once_replay_each_once(account: Account) -> None:
+    async with with_letters(account, 600) as bus, AsyncSmithBus(account.url, contract=contract()) as other:
         reports = await asyncio.gather(*(one.dead_letters.replay(**NOW) for one in (bus, other)))
         assert sorted(await replayed(bus)) == list(range(1, 601))
         assert sum(report.replayed for report in reports) == 600
@@ -193,8 +193,8 @@ async def test_two_at_once_replay_each_once() -> None:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed() -> None:
-    async with with_letters(400) as bus:
+async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed(account: Account) -> None:
+    async with with_letters(account, 400) as bus:
         done = 0
 
         def count(_: Any) -> None:
@@ -232,9 +232,9 @@ def replayer(url: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(REPLAYER), url, str(Path(__file__).parents[1])])
 
 
-async def kill_in_the_middle(bus: AsyncSmithBus, more_than: int) -> None:
+async def kill_in_the_middle(account: Account, bus: AsyncSmithBus, more_than: int) -> None:
     """Have a process replay all, and kill it when more than so many are through."""
-    with replayer(bus.url) as process:
+    with replayer(account.url) as process:
         try:
 
             async def far_enough() -> bool:
@@ -247,10 +247,10 @@ async def kill_in_the_middle(bus: AsyncSmithBus, more_than: int) -> None:
         assert process.wait(10) == -signal.SIGKILL
 
 
-async def test_one_that_is_killed_is_resumed() -> None:
-    async with with_letters(3000) as bus:
+async def test_one_that_is_killed_is_resumed(account: Account) -> None:
+    async with with_letters(account, 3000) as bus:
         for more_than in (100, 900, 1800):
-            await kill_in_the_middle(bus, more_than)
+            await kill_in_the_middle(account, bus, more_than)
         report = await bus.dead_letters.replay(**NOW)
         assert 0 < report.replayed + report.finished < 1200 + IN_FLIGHT  # some were stored, and not yet removed
         assert (report.failed, report.in_doubt) == ((), ())
@@ -258,8 +258,8 @@ async def test_one_that_is_killed_is_resumed() -> None:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_out() -> None:
-    async with with_letters(40) as bus:
+async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_out(account: Account) -> None:
+    async with with_letters(account, 40) as bus:
         replaying = asyncio.ensure_future(bus.dead_letters.replay(**NOW, rate=20))
         await eventually_async(lambda: held(bus))
         assert len(await bus.dead_letters.discard([f"{STREAM}.reader.{number}" for number in range(31, 41)])) == 10
@@ -270,8 +270,8 @@ async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_ou
 
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
-async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with with_letters(1) as bus:
+async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+    async with with_letters(account, 1) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
@@ -283,10 +283,10 @@ async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: p
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
 async def test_a_replay_that_died_long_ago_is_taken_up_where_the_stream_still_has_all(
-    step: str, monkeypatch: pytest.MonkeyPatch
+    step: str, monkeypatch: pytest.MonkeyPatch, account: Account
 ) -> None:
     """Long ago: the stream remembers the message's id no more, and would store it a second time."""
-    async with with_letters(1, duplicate_window=0.5) as bus:
+    async with with_letters(account, 1, duplicate_window=0.5) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
@@ -314,9 +314,9 @@ async def forgotten(bus: AsyncSmithBus, window: float) -> None:
 
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
-async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     """A stream that was worked on since: what is not there may have been there."""
-    async with with_letters(1, duplicate_window=0.5) as bus:
+    async with with_letters(account, 1, duplicate_window=0.5) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
@@ -332,8 +332,8 @@ async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way() -> None:
-    async with with_letters(1) as bus:
+async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(account: Account) -> None:
+    async with with_letters(account, 1) as bus:
         assert (await bus.dead_letters.replay(**NOW)).replayed == 1
         await bury(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
         assert (await bus.dead_letters.replay(**NOW)).replayed == 1
@@ -343,8 +343,8 @@ async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(
 # ---- what goes wrong
 
 
-async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost() -> None:
-    async with with_letters(3) as bus:
+async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost(account: Account) -> None:
+    async with with_letters(account, 3) as bus:
         await bus._session.api.stream_delete(STREAM)
         for dry_run in (True, False):
             with pytest.raises(StreamNotFound, match=STREAM):
@@ -354,8 +354,8 @@ async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost() -> None:
         assert (await bus.dead_letters.replay(**NOW)).replayed == 3
 
 
-async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room() -> None:
-    async with with_letters(10, max_msgs=4, discard="new") as bus:
+async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room(account: Account) -> None:
+    async with with_letters(account, 10, max_msgs=4, discard="new") as bus:
         with pytest.raises(QueueFull):
             await bus.dead_letters.replay(**NOW)
         assert await bus.dead_letters.count() == 6
@@ -367,8 +367,8 @@ async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room() 
         assert len({*first, *second}) == 8
 
 
-async def test_what_its_stream_refuses_is_reported_and_stays() -> None:
-    async with with_letters(2) as bus:
+async def test_what_its_stream_refuses_is_reported_and_stays(account: Account) -> None:
+    async with with_letters(account, 2) as bus:
         await bury(bus, original(3, data=b"x" * 70_000))  # over the stream's limit of a message
         await bury(bus, original(4, subject="smith.intents.raw.fs.read.v1"))  # of another stream
         await bury(bus, original(5, subject="has space"), original(6, stream="ATOMS_VETTED", subject="smith.intents.vetted.x.y"))
@@ -383,12 +383,12 @@ async def test_what_its_stream_refuses_is_reported_and_stays() -> None:
         assert sorted(notes) == [f"smith.dlq.{STREAM}.reader.{number}.replay" for number in (1, 2)]  # claims were given back
 
 
-async def test_letters_that_cannot_be_removed_are_not_replayed() -> None:
+async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account) -> None:
     declared = contract()
     kept = replace(
         declared, streams=tuple(replace(s, deny_delete=True) if s.name == "SMITH_DLQ" else s for s in declared.streams)
     )
-    async with AsyncSmithBus.embedded(contract=kept) as bus:
+    async with account.applied(contract=kept) as bus:
         await bury(bus, original(1))
         for call in (bus.dead_letters.replay(**NOW), bus.dead_letters.discard(**NOW)):
             with pytest.raises(TopologyRefused, match="deny_delete"):
@@ -396,9 +396,9 @@ async def test_letters_that_cannot_be_removed_are_not_replayed() -> None:
         assert await held(bus) == []
 
 
-async def test_what_is_gone_already_may_be_removed_wherever_it_stood() -> None:
+async def test_what_is_gone_already_may_be_removed_wherever_it_stood(account: Account) -> None:
     """As where two replays meet: the server has one error for a hole in the stream, and another for what is before or behind it."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         session, dlq = bus._session, "SMITH_DLQ"
         for number in range(1, 6):
             await session.publish(f"smith.dlq.S.c.{number}", b"x", stream=dlq, msg_id=str(number))

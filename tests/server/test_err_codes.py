@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import pytest
-from buses import read_intent
+from buses import Account, read_intent
 
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk._core.jetstream.api import JetStreamApi
@@ -43,12 +43,15 @@ accounts {
   NONE { users: [{ user: none, password: none }] }
 }
 """
-USER: Final = "nats://{name}:{name}@{rest}"
+
+
+def sign_in(server: EmbeddedServer, name: str) -> str:
+    """The URL of the user `name` of SMALL."""
+    return server.url.replace("://", f"://{name}:{name}@")
 
 
 @asynccontextmanager
-async def session_of(server: EmbeddedServer, user: str = "") -> AsyncIterator[Session]:
-    url = USER.format(name=user, rest=server.url.removeprefix("nats://")) if user else server.url
+async def session_of(url: str) -> AsyncIterator[Session]:
     async with AsyncSmithBus(url) as bus:
         yield bus._session
 
@@ -105,9 +108,9 @@ REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[JetStreamApi
 
 
 @pytest.mark.parametrize("err_code", REFUSED)
-async def test_what_the_server_refuses(err_code: int, make_server: Make) -> None:
+async def test_what_the_server_refuses(err_code: int, account: Account) -> None:
     kind, (*before, last), advice = REFUSED[err_code]
-    async with session_of(make_server()) as session:
+    async with session_of(account.url) as session:
         for call in before:
             await call(session.api)
         with pytest.raises(JetStreamError) as refused:
@@ -120,8 +123,8 @@ async def test_what_the_server_refuses(err_code: int, make_server: Make) -> None
     assert (error.consumer is not None) is ("consumer" in str(error).partition(":")[0])
 
 
-async def test_a_config_that_contradicts_itself_is_no_change_that_was_refused(make_server: Make) -> None:
-    async with session_of(make_server()) as session:
+async def test_a_config_that_contradicts_itself_is_no_change_that_was_refused(account: Account) -> None:
+    async with session_of(account.url) as session:
         with pytest.raises(TopologyRefused, match="mend the declaration") as refused:
             await creating(max_age=10**9, duplicate_window=10**10)(session.api)
         assert (type(refused.value), refused.value.err_code) == (TopologyRefused, 10052)
@@ -129,7 +132,7 @@ async def test_a_config_that_contradicts_itself_is_no_change_that_was_refused(ma
 
 async def test_what_an_account_has_no_room_for(make_server: Make) -> None:
     server = make_server(config=SMALL)
-    async with session_of(server, "small") as session:
+    async with session_of(sign_in(server, "small")) as session:
         for err_code, call, advice in (
             (10113, S, "declare max_bytes"),
             (10047, creating(max_bytes=2**30), "or the account"),
@@ -148,7 +151,7 @@ async def test_what_an_account_has_no_room_for(make_server: Make) -> None:
 
 
 async def test_an_account_that_is_full_refuses_to_store(make_server: Make) -> None:
-    async with session_of(make_server(config=SMALL), "full") as session:
+    async with session_of(sign_in(make_server(config=SMALL), "full")) as session:
         await S(session.api)
         codes = []
         for number in range(10):
@@ -161,7 +164,7 @@ async def test_an_account_that_is_full_refuses_to_store(make_server: Make) -> No
 
 
 async def test_a_plan_warns_of_more_storage_than_the_account_has(make_server: Make) -> None:
-    url = USER.format(name="small", rest=make_server(config=SMALL).url.removeprefix("nats://"))
+    url = sign_in(make_server(config=SMALL), "small")
     async with AsyncSmithBus(url) as bus:
         (caution,) = (await bus.streams.plan("dev")).cautions
         assert caution.kind == "storage"
@@ -171,11 +174,11 @@ async def test_a_plan_warns_of_more_storage_than_the_account_has(make_server: Ma
 
 
 async def test_jetstream_is_off_for_the_account_or_the_server(make_server: Make) -> None:
-    async with session_of(make_server(config=SMALL), "none") as session:
+    async with session_of(sign_in(make_server(config=SMALL), "none")) as session:
         with pytest.raises(JetStreamDisabled, match="enable it for the account") as refused:
             await session.api.account()
         assert refused.value.err_code == 10039
-    async with session_of(make_server(jetstream=False)) as session:
+    async with session_of(make_server(jetstream=False).url) as session:
         with pytest.raises(JetStreamDisabled, match="-js"):
             await session.api.account()
 
@@ -194,9 +197,9 @@ async def test_jetstream_is_off_for_the_account_or_the_server(make_server: Make)
     ],
 )
 async def test_what_a_stream_refuses_to_store(
-    err_code: int, kind: type[JetStreamError], config: Json, headers: dict[str, str], make_server: Make
+    err_code: int, kind: type[JetStreamError], config: Json, headers: dict[str, str], account: Account
 ) -> None:
-    async with session_of(make_server()) as session:
+    async with session_of(account.url) as session:
         await creating(**config)(session.api)
         await session.publish("s.a", b"x" * 5, stream="S", msg_id="1", timeout=5)
         with pytest.raises(JetStreamError) as refused:
@@ -206,8 +209,8 @@ async def test_what_a_stream_refuses_to_store(
         assert (await session.api.stream_info("S"))["state"]["messages"] == 1
 
 
-async def test_a_publish_that_goes_to_another_stream_is_told(make_server: Make) -> None:
-    async with session_of(make_server()) as session:
+async def test_a_publish_that_goes_to_another_stream_is_told(account: Account) -> None:
+    async with session_of(account.url) as session:
         await creating("OTHER", subjects=["smith.intents.raw.>"])(session.api)
         subject = str(subjects.intents.raw.of(read_intent()))
         with pytest.raises(WrongStream, match="OTHER"):

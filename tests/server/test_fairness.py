@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import AsyncIterator
 from typing import Any
 
-from buses import read_intent
+from buses import Account, read_intent
 from msgspec.structs import replace
 from support import eventually_async
 
@@ -25,10 +25,10 @@ START = 30.0  # seconds in which a process starts, also where others keep the ma
 
 
 @contextlib.asynccontextmanager
-async def at_work(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
-    """A worker on its own connection to the server of `bus`, which waits for messages."""
+async def at_work(account: Account, bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
+    """A worker on its own connection to the account of `bus`, which waits for messages."""
     waiting = (await info_of(bus)).num_waiting
-    async with AsyncSmithBus(bus.url) as own:
+    async with AsyncSmithBus(account.url) as own:
         worker: Worker[Any, Any] = Worker(own, options.pop("spec", spec), drain_timeout=1, **options)
         worker.handler(handler)
         running = asyncio.ensure_future(worker.run())
@@ -82,8 +82,8 @@ async def left(bus: AsyncSmithBus, count: int) -> bool:
     return await stored(bus) == count
 
 
-async def test_a_pull_asks_for_no_more_than_there_are_free_slots() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Account) -> None:
+    async with account.applied() as bus:
         asked: list[int] = []
         pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
         await bus._session.connection.subscribe(
@@ -91,7 +91,7 @@ async def test_a_pull_asks_for_no_more_than_there_are_free_slots() -> None:
         )
         await bus._session.requests.barrier(timeout=5)
         handler = Held()
-        async with at_work(bus, handler, concurrency=3), at_work(bus, handler, concurrency=5):
+        async with at_work(account, bus, handler, concurrency=3), at_work(account, bus, handler, concurrency=5):
             await eventually_async(lambda: asked == [3, 5])
             await put(bus, 40)
             await eventually_async(lambda: handler.started == 8)
@@ -105,8 +105,8 @@ async def test_a_pull_asks_for_no_more_than_there_are_free_slots() -> None:
             await eventually_async(lambda: left(bus, 0))
 
 
-async def test_what_is_unanswered_never_exceeds_slots_and_prefetch() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_unanswered_never_exceeds_slots_and_prefetch(account: Account) -> None:
+    async with account.applied() as bus:
         small = replace(spec, prefetch=5)
         slots, most, asked = 4, 0, 0
 
@@ -115,7 +115,7 @@ async def test_what_is_unanswered_never_exceeds_slots_and_prefetch() -> None:
 
         async with contextlib.AsyncExitStack() as stack:
             for _ in range(3):  # confirmed: an ack that is still on its way counts as none
-                await stack.enter_async_context(at_work(bus, handle, spec=small, concurrency=slots, ack="confirmed"))
+                await stack.enter_async_context(at_work(account, bus, handle, spec=small, concurrency=slots, ack="confirmed"))
             publishing = asyncio.ensure_future(put(bus, 2_000))
             while not publishing.done() or await stored(bus):
                 most = max(most, (await info_of(bus)).num_ack_pending)
@@ -125,8 +125,8 @@ async def test_what_is_unanswered_never_exceeds_slots_and_prefetch() -> None:
         assert asked > 20
 
 
-async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest(account: Account) -> None:
+    async with account.applied() as bus:
         slow, done = Held(), [0, 0, 0]
 
         def quick(which: int) -> Any:
@@ -137,9 +137,9 @@ async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest() -> N
             return handle
 
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(at_work(bus, slow, concurrency=4))
+            await stack.enter_async_context(at_work(account, bus, slow, concurrency=4))
             for which in range(3):
-                await stack.enter_async_context(at_work(bus, quick(which), concurrency=4))
+                await stack.enter_async_context(at_work(account, bus, quick(which), concurrency=4))
             await put(bus, 300)
             await eventually_async(lambda: sum(done) == 296)
             assert slow.started == 4
@@ -149,8 +149,8 @@ async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest() -> N
             await eventually_async(lambda: left(bus, 0))
 
 
-async def test_slots_that_end_together_are_no_reason_to_hold_more() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_slots_that_end_together_are_no_reason_to_hold_more(account: Account) -> None:
+    async with account.applied() as bus:
         started, done, most = 0, 0, 0
 
         async def handle(message: Message[Any]) -> None:
@@ -162,18 +162,18 @@ async def test_slots_that_end_together_are_no_reason_to_hold_more() -> None:
             most = max(most, worker._loop._limit)
 
         await put(bus, 120)
-        async with at_work(bus, handle, concurrency=8) as worker:
+        async with at_work(account, bus, handle, concurrency=8) as worker:
             await eventually_async(lambda: done == 120, 20)
         assert most < 8 + 4
 
 
-async def test_a_worker_that_joins_is_busy_at_once() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_that_joins_is_busy_at_once(account: Account) -> None:
+    async with account.applied() as bus:
         first, second = Held(), Held()
         await put(bus, 20)
-        async with at_work(bus, first, concurrency=2), at_work(bus, first, concurrency=2):
+        async with at_work(account, bus, first, concurrency=2), at_work(account, bus, first, concurrency=2):
             await eventually_async(lambda: first.started == 4)
-            async with at_work(bus, second, concurrency=3):
+            async with at_work(account, bus, second, concurrency=3):
                 await eventually_async(lambda: second.started == 3)  # and none of the others has ended anything
                 assert first.started == 4
                 assert await unanswered(bus, 7)
@@ -201,10 +201,10 @@ DYING = """
 """
 
 
-async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothing_is_lost() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothing_is_lost(account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus, 30)
-        command = [sys.executable, "-c", textwrap.dedent(DYING), bus.url]
+        command = [sys.executable, "-c", textwrap.dedent(DYING), account.url]
         dying = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
         try:
             assert dying.stdout is not None
@@ -217,7 +217,7 @@ async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothi
         async def handle(message: Message[Any]) -> None:
             seen[message.metadata.stream_seq] = message.metadata.num_delivered
 
-        async with at_work(bus, handle, concurrency=3):
+        async with at_work(account, bus, handle, concurrency=3):
             await eventually_async(lambda: left(bus, 3))
             assert await unanswered(bus, 3)
             assert not held & seen.keys()

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
-from buses import Face, health, read_intent
+from buses import Account, Face, health, read_intent
 from chaos.proxy import Proxy
 from support import eventually_async, halt
 
@@ -228,10 +228,10 @@ async def test_execute_waits_for_a_silent_link_as_long_as_it_was_told_to(face: F
 
 
 async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent)
-        async with AsyncSmithBus(bus.url) as other, bus.consumer(consumers.admission).messages() as messages:
+        async with AsyncSmithBus(face.url) as other, bus.consumer(consumers.admission).messages() as messages:
             assert (await anext(messages)).payload == intent
             waiting = asyncio.ensure_future(anext(messages))
             await other._session.api.call("CONSUMER.DELETE.SDLC_RAW.admission")
@@ -241,7 +241,7 @@ async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
 
 
 async def test_closing_ends_who_waits(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         waiting = asyncio.ensure_future(anext(bus.consumer(consumers.admission).messages(), "ended"))
         hearing = asyncio.ensure_future(anext(bus.subscribe(subjects.results.filter()), "ended"))
         await eventually_async(lambda: pulled(bus))
@@ -292,11 +292,13 @@ async def test_asking_who_is_interested_takes_no_longer_than_the_publish_may(fac
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_what_is_published_just_when_the_link_is_cut_arrives(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_what_is_published_just_when_the_link_is_cut_arrives(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], account: Account
+) -> None:
     """Between the end of a socket and the turn in which nats-py hears of it; uvloop's socket takes no more then."""
 
     async def main() -> None:
-        async with AsyncSmithBus.embedded() as bus:
+        async with account.applied() as bus:
             for turns in range(4):
                 link = bus._session.connection.link
                 assert link is not None

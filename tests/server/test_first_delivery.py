@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from buses import read_intent
+from buses import Account, read_intent
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 from support import eventually, eventually_async
@@ -51,17 +51,17 @@ def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
     eventually(lambda: time.monotonic() >= until)
 
 
-async def test_a_fetch_returns_what_arrives_at_its_deadline() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_fetch_returns_what_arrives_at_its_deadline(account: Account) -> None:
+    async with account.applied() as bus:
         fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=1))
         await eventually_async(lambda: pulling(bus))
-        arrive_unseen(bus.url, until=time.monotonic() + 1)
+        arrive_unseen(account.url, until=time.monotonic() + 1)
         (message,) = await fetching
         assert message.metadata.num_delivered == 1
 
 
-async def test_short_fetches_beside_a_publisher_miss_nothing() -> None:
-    async with AsyncSmithBus.embedded() as bus, AsyncSmithBus(bus.url) as other:
+async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -> None:
+    async with account.applied() as bus, AsyncSmithBus(account.url) as other:
         consumer, seen, ages = bus.consumer(spec), [], []
         filling = asyncio.ensure_future(put(other, 600))
         while len(seen) < 600:
@@ -75,8 +75,8 @@ async def test_short_fetches_beside_a_publisher_miss_nothing() -> None:
         assert max(ages) < SOON
 
 
-async def test_a_fetch_keeps_alive_what_it_holds() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_fetch_keeps_alive_what_it_holds(account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus)
         (message,) = await bus.consumer(spec).fetch(2, timeout=spec.ack_wait + 2)
         assert message.metadata.num_delivered == 1
@@ -84,8 +84,8 @@ async def test_a_fetch_keeps_alive_what_it_holds() -> None:
         await message.ack_sync()
 
 
-async def test_a_cancelled_fetch_gives_back_what_it_holds() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_cancelled_fetch_gives_back_what_it_holds(account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus)
         fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=30))
         await eventually_async(lambda: held(bus, 1))
@@ -99,45 +99,45 @@ async def held(bus: AsyncSmithBus, count: int) -> bool:
     return (await bus.consumer(spec).info()).num_ack_pending == count
 
 
-async def test_stopping_an_iteration_gives_back_what_is_on_its_way() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_stopping_an_iteration_gives_back_what_is_on_its_way(account: Account) -> None:
+    async with account.applied() as bus:
         async with bus.consumer(spec).messages() as messages:
             await eventually_async(lambda: pulling(bus))
-            arrive_unseen(bus.url)
+            arrive_unseen(account.url)
             await messages.stop()
         assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
 
 
-async def test_stopping_a_worker_gives_back_what_is_on_its_way() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_stopping_a_worker_gives_back_what_is_on_its_way(account: Account) -> None:
+    async with account.applied() as bus:
         seen: list[Any] = []
         worker = Worker(bus, spec)
         worker.handler(seen.append)
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: pulling(bus))
-        arrive_unseen(bus.url)
+        arrive_unseen(account.url)
         await worker.stop()
         await running
         assert seen == []
         assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
 
 
-async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanwhile() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanwhile(account: Account) -> None:
+    async with account.applied() as bus:
         heartbeat = 0.2
         loop = pull(bus, heartbeat=heartbeat)
         await loop.start()
         await eventually_async(lambda: pulling(bus))
-        arrive_unseen(bus.url, until=time.monotonic() + 3 * heartbeat)
+        arrive_unseen(account.url, until=time.monotonic() + 3 * heartbeat)
         message = await asyncio.wait_for(loop.next(), SOON)
         assert message is not None
         assert message.reply.split(".")[4] == "1"  # the first delivery
         await loop.stop()
 
 
-async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_to_take() -> None:
+async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_to_take(account: Account) -> None:
     """One turn finds both: what came meanwhile, and that it is time to see whether something waits for a slot."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         first: list[int] = []
 
         async def handle(message: Any) -> None:
@@ -147,16 +147,16 @@ async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_
         worker.handler(handle)
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: pulling(bus))
-        arrive_unseen(bus.url, until=time.monotonic() + 0.6, count=8)
+        arrive_unseen(account.url, until=time.monotonic() + 0.6, count=8)
         await eventually_async(lambda: len(first) == 8, SOON)
         await worker.stop()
         await running
         assert first == [1] * 8
 
 
-async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for() -> None:
+async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for(account: Account) -> None:
     """One turn finds both: that it is time to see whether something waits for a slot, and that what is in the slots has ended."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         await put(bus, 20)
         loop = pull(bus, beyond=10, heartbeat=1.0)
         loop._limit, loop._pace_since = 20, (0, math.inf)  # as after a quick pace
@@ -189,8 +189,8 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
     return PullLoop(session.connection, session.requests, spec.stream, spec.name, nothing_known, capacity=10, **options)
 
 
-async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next(account: Account) -> None:
+    async with account.applied() as bus:
         loop = pull(bus)
         first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
         await eventually_async(lambda: len(loop._waiters) == 2)

@@ -17,7 +17,7 @@ import gated
 import handling
 import msgspec
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from handling import gone_in_processes, in_a_process, path_of
 from support import eventually_async, is_alive
 
@@ -86,7 +86,7 @@ async def settled(bus: Any, which: Any = spec) -> bool:
 
 
 async def test_each_type_of_payload_has_its_handler_and_what_has_none_is_a_dead_letter(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         seen: list[tuple[str, str]] = []
         worker = face.worker(bus, consumers.admission)
         worker.handler_for(FsReadV1Intent)(face_handler(face, lambda message: seen.append(("read", path_of(message)))))
@@ -165,7 +165,7 @@ class Noting(Middleware):
 
 
 async def test_middleware_goes_around_the_handler_in_order(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         notes: list[str] = []
 
         def handle(message: Any) -> IntentResult:
@@ -184,7 +184,7 @@ async def test_middleware_goes_around_the_handler_in_order(face: Face) -> None:
 
 
 async def test_middleware_that_raises_counts_as_the_handler(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         notes: list[str] = []
 
         class Refusing(Noting):
@@ -217,7 +217,7 @@ async def test_a_handler_that_exits_has_failed_like_any_other(face: Face, way: s
     """`SystemExit` leaves any task through its loop: it would end the worker, and everything else that is on its loop."""
     if way != "plain" and not face.is_async:
         pytest.skip("the blocking face has plain handlers only")
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         notes: list[str] = []
         done: list[str] = []
 
@@ -252,7 +252,7 @@ class Awaiting(Middleware):
 
 
 async def test_async_middleware_is_awaited_around_async_handlers_and_refused_around_plain_ones(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         notes: list[str] = []
 
         class Slow(Middleware):
@@ -301,7 +301,7 @@ async def test_every_message_has_a_context_of_its_own(face: Face) -> None:
     async def in_a_task() -> str:
         return mine.get()
 
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         handler = awaited if face.is_async else handle
         async with working(face, bus, handler, middleware=[Setting()], concurrency=2):
             await put(bus, *map(str, range(10)))
@@ -314,9 +314,9 @@ async def test_every_message_has_a_context_of_its_own(face: Face) -> None:
 # ---- time
 
 
-async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed() -> None:
-    face = Face("async")
-    async with face.embedded() as bus:
+async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(account: Account) -> None:
+    face = Face("async", account)
+    async with face.applied() as bus:
         cancelled: list[int] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -341,7 +341,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed() -> No
 
 async def test_the_drain_has_an_end(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     """What has not finished by then comes again: at once from a coroutine, which is cancelled; a thread may still finish."""
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         begun, release = threading.Event(), threading.Event()
 
         def handle(message: Any) -> None:
@@ -375,7 +375,7 @@ async def test_the_drain_has_an_end(face: Face, caplog: pytest.LogCaptureFixture
 async def test_what_the_policy_does_not_retry_is_a_dead_letter_at_once(face: Face) -> None:
     policy = RetryPolicy(max_attempts=2, backoff=FAST.backoff, retry_on=(OSError, ValueError), reject_on=(FileNotFoundError,))
     errors = {"os": OSError, "value": ValueError, "missing": FileNotFoundError, "key": KeyError}
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         runs: dict[str, int] = dict.fromkeys(errors, 0)
 
         def handle(message: Any) -> None:
@@ -392,7 +392,7 @@ async def test_what_the_policy_does_not_retry_is_a_dead_letter_at_once(face: Fac
 
 async def test_a_handler_knows_its_attempt_and_when_the_next_would_be(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     policy = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.1, max=0.4, jitter=0.5))
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         told: list[tuple[int, float | None]] = []
 
         def handle(message: Any) -> None:
@@ -413,7 +413,7 @@ async def test_a_handler_knows_its_attempt_and_when_the_next_would_be(face: Face
 
 
 async def test_a_confirmed_acknowledgement_is_known_to_the_server_before_the_next_run(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         left: list[int] = []
 
         def handle(message: Any) -> None:
@@ -430,7 +430,7 @@ async def test_a_confirmed_acknowledgement_is_known_to_the_server_before_the_nex
 
 async def test_what_a_redelivered_message_leads_to_is_stored_once(face: Face) -> None:
     """Published by the handler, and returned; the payloads differ each time, as their times do."""
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         acks: list[bool] = []
 
         def outputs(message: Any) -> list[tuple[Any, Any]]:
@@ -462,7 +462,7 @@ async def test_what_a_redelivered_message_leads_to_is_stored_once(face: Face) ->
 
 
 async def test_outputs_of_core_messages_have_no_id_to_go_by(face: Face) -> None:
-    async with face.embedded() as bus, bus.subscribe(vetted.filter()) as messages:
+    async with face.applied() as bus, bus.subscribe(vetted.filter()) as messages:
         await put(bus, "x")
         message = await anext(messages)
         result = result_of(message.payload)
@@ -474,7 +474,7 @@ async def test_outputs_of_core_messages_have_no_id_to_go_by(face: Face) -> None:
 
 
 async def test_plain_handlers_run_in_processes(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         async with working(face, bus, in_a_process, processes=2) as worker:
             await put(bus, *(f"ok:{number}" for number in range(20)))
             await eventually_async(lambda: stats(worker).succeeded == 20, 30)
@@ -492,7 +492,7 @@ async def test_plain_handlers_run_in_processes(face: Face) -> None:
 
 
 async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once):
             verdicts = ["verdict:ack"] if face.is_async else ["verdict:ack", "verdict:ack_sync"]
@@ -515,7 +515,7 @@ async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(fac
 
 
 async def test_a_process_that_takes_too_long_is_killed_and_replaced(face: Face, tmp_path: Path) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once, timeout=0.5) as worker:
             await put(bus, f"wait:{tmp_path}/pid", "ok:")
@@ -526,7 +526,7 @@ async def test_a_process_that_takes_too_long_is_killed_and_replaced(face: Face, 
 
 
 async def test_a_drain_that_ends_gives_back_what_runs_in_processes(face: Face, tmp_path: Path) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         worker = face.worker(bus, spec, processes=1, drain_timeout=0.2)
         worker.handler(in_a_process)
         running = asyncio.ensure_future(worker.run())
@@ -540,7 +540,7 @@ async def test_a_drain_that_ends_gives_back_what_runs_in_processes(face: Face, t
 
 
 async def test_a_handler_that_no_process_can_have_is_refused_before_anything_is_read(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await put(bus, "x")
         worker = face.worker(bus, spec, processes=1)
         worker.handler(lambda message: None)
@@ -553,7 +553,7 @@ async def test_a_handler_that_no_process_can_have_is_refused_before_anything_is_
 async def test_processes_that_do_not_come_up_end_the_worker_and_bury_nothing(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "only_here", handling)
     monkeypatch.setattr(gone_in_processes, "__module__", "only_here")
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         await put(bus, "x")
         worker = face.worker(bus, spec, processes=1)
         worker.handler(gone_in_processes)
@@ -570,7 +570,7 @@ async def test_a_process_that_cannot_be_replaced_ends_the_worker_and_buries_noth
     """Whichever slot asks for the process next: none waits for one that never comes."""
     gate = tmp_path / "gate"
     monkeypatch.setenv("SMITH_TEST_GATE", str(gate))
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         worker = face.worker(bus, spec, processes=2, drain_timeout=60)
         worker.handler(gated.die)
         running = asyncio.ensure_future(worker.run())

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from chaos.proxy import Proxy
 from support import eventually_async
 
@@ -99,14 +99,14 @@ EXECUTOR = """
 """
 
 
-async def test_what_kills_its_process_is_buried_and_all_beside_it_complete(tmp_path: Path) -> None:
+async def test_what_kills_its_process_is_buried_and_all_beside_it_complete(tmp_path: Path, account: Account) -> None:
     log = tmp_path / "log"
     good = [f"good-{number}" for number in range(24)]
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, *good[:3], "poison-1", *good[3:5], "poison-2", *good[5:])
         done = asyncio.ensure_future(eventually_async(lambda: settled(bus), 50, interval=0.1))
         while not done.done():
-            command = [sys.executable, "-c", textwrap.dedent(EXECUTOR), bus.url, str(log)]
+            command = [sys.executable, "-c", textwrap.dedent(EXECUTOR), account.url, str(log)]
             process = await asyncio.to_thread(subprocess.Popen, command)
             ended = asyncio.ensure_future(asyncio.to_thread(process.wait))
             await asyncio.wait((ended, done), return_when=asyncio.FIRST_COMPLETED)
@@ -134,8 +134,8 @@ def path_in(payload: bytes) -> str:
 # ---- the last run
 
 
-async def test_what_was_only_given_back_is_no_dead_letter() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_what_was_only_given_back_is_no_dead_letter(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "good")
         await give_back(bus, 6)
         seen: list[int] = []
@@ -149,8 +149,8 @@ async def test_what_was_only_given_back_is_no_dead_letter() -> None:
         assert await bus.dead_letters.list() == ()
 
 
-async def test_an_error_in_the_last_run_is_what_the_dead_letter_tells() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_an_error_in_the_last_run_is_what_the_dead_letter_tells(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "bad")
         await give_back(bus, 2)
 
@@ -194,8 +194,8 @@ ENDING = """
 """
 
 
-async def runs_of_a_process(bus: AsyncSmithBus, face: str, error: str) -> list[str]:
-    command = [sys.executable, "-c", textwrap.dedent(ENDING), bus.url, face, error]
+async def runs_of_a_process(account: Account, bus: AsyncSmithBus, face: str, error: str) -> list[str]:
+    command = [sys.executable, "-c", textwrap.dedent(ENDING), account.url, face, error]
     pipe = subprocess.PIPE
     process = await asyncio.to_thread(subprocess.Popen, command, stdout=pipe, stderr=pipe, text=True)
     ended = asyncio.ensure_future(asyncio.to_thread(process.communicate))
@@ -205,12 +205,17 @@ async def runs_of_a_process(bus: AsyncSmithBus, face: str, error: str) -> list[s
 
 
 @pytest.mark.parametrize(("error", "verdict"), [("SystemExit", "SystemExit"), ("KeyboardInterrupt", "DeliveriesExhausted")])
-async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(face: Face, error: str, verdict: str) -> None:
+async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(
+    face: Face, error: str, verdict: str, account: Account
+) -> None:
     """Only an interrupt does: it leaves the note behind that the next process finds. What exits has failed, and the worker goes on."""
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "ends")
         await give_back(bus, 2)
-        runs = [*await runs_of_a_process(bus, face.name, error), *await runs_of_a_process(bus, face.name, error)]
+        runs = [
+            *await runs_of_a_process(account, bus, face.name, error),
+            *await runs_of_a_process(account, bus, face.name, error),
+        ]
         (letter,) = await bus.dead_letters.list()
     assert runs == ["3"]
     assert letter.error_type == verdict
@@ -227,8 +232,8 @@ async def note(bus: AsyncSmithBus) -> int:
         return 0
 
 
-async def test_there_is_one_last_run_and_no_second() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_there_is_one_last_run_and_no_second(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "dies")
         await give_back(bus, 3)
         await bus._session.publish(TRIAL, b"a process that died just then", stream="SMITH_DLQ", msg_id="x")
@@ -240,8 +245,8 @@ async def test_there_is_one_last_run_and_no_second() -> None:
         assert letter.error_type == "DeliveriesExhausted"
 
 
-async def test_a_process_that_reads_its_own_note_has_outlived_that_run() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_a_process_that_reads_its_own_note_has_outlived_that_run(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "good")
         await give_back(bus, 2)
         (message,) = await bus.consumer(spec).fetch(1)
@@ -267,11 +272,11 @@ async def until_its_note_is_stored_unheard(near: AsyncSmithBus, proxy: Proxy) ->
     return await eventually_async(lambda: note(near))
 
 
-async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_back() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as near:
+async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_back(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as near:
         await put(near, "innocent")
         await give_back(near, 2)
-        with Proxy(near.url) as proxy:
+        with Proxy(account.url) as proxy:
             async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE) as far:
                 worker = Worker(far, spec, retry=TWICE)
 
@@ -291,12 +296,12 @@ async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_ba
                 assert worker.stats.unanswered == 1
 
 
-async def test_a_note_that_nobody_confirmed_is_taken_back() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as near:
+async def test_a_note_that_nobody_confirmed_is_taken_back(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as near:
         await put(near, "innocent")
         await give_back(near, 2)
         runs: list[int] = []
-        with Proxy(near.url) as proxy:
+        with Proxy(account.url) as proxy:
             async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE, publish_timeout=0.5) as far:
 
                 async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -314,8 +319,8 @@ async def test_a_note_that_nobody_confirmed_is_taken_back() -> None:
         assert await near.dead_letters.list() == ()
 
 
-async def test_what_asks_to_come_later_is_never_too_late() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_what_asks_to_come_later_is_never_too_late(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "patient")
         seen: list[int] = []
 
@@ -331,9 +336,9 @@ async def test_what_asks_to_come_later_is_never_too_late() -> None:
         assert await bus.dead_letters.audit() == ()
 
 
-async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done() -> None:
+async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done(account: Account) -> None:
     """The server delivers again what it does not hear of: once for every ack wait that the process did not get to say anything."""
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "good")
         seen: list[int] = []
 
@@ -349,8 +354,8 @@ async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done() -
         assert await bus.dead_letters.audit() == ()
 
 
-async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_last() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_last(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "long")
         await give_back(bus, 2)
         began, done = asyncio.Event(), asyncio.Event()
@@ -371,14 +376,14 @@ async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_las
         assert await bus.dead_letters.list() == ()
 
 
-async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads() -> None:
+async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads(account: Account) -> None:
     other = consumers.executor_fs_write
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         began, release = threading.Event(), threading.Event()
         log: list[str] = []
 
         def beside() -> None:
-            with SmithBus(bus.url) as blocking:
+            with SmithBus(account.url) as blocking:
                 worker = sync.Worker(blocking, other)
 
                 @worker.handler
@@ -416,8 +421,8 @@ async def put_other(bus: AsyncSmithBus) -> None:
     await bus.publish(vetted.of(intent), intent)
 
 
-async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up() -> None:
-    async with AsyncSmithBus.embedded(contract=CONTRACT_HERE) as bus:
+async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up(account: Account) -> None:
+    async with account.applied(contract=CONTRACT_HERE) as bus:
         release = asyncio.Event()
         seen: list[str] = []
 

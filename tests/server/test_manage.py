@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from buses import Face
+from buses import Account, Face
 from faces.leaks import nothing_left
 from msgspec.structs import replace
 from topology_cases import ORDERS, READER, bus_of, contract
@@ -23,15 +23,15 @@ DECLARED = contract(replace(ORDERS, max_age=100.0), readers=(READER,), profile=P
 HALVED = replace(DECLARED, profiles=(*DECLARED.profiles, Profile(name="half", ages=0.5)))
 
 
-async def max_age(bus: Any) -> float:
+async def max_age(url: str) -> float:
     """Of ORDERS on the server, in seconds."""
-    async with AsyncSmithBus(bus.url) as other:
+    async with AsyncSmithBus(url) as other:
         found: int = (await other._session.api.stream_info("ORDERS"))["config"]["max_age"]
         return found / 10**9
 
 
-def test_what_fails_leaves_nothing_open(face: Face, make_server: Make) -> None:
-    url = make_server().url
+def test_what_fails_leaves_nothing_open(face: Face) -> None:
+    url = face.url
 
     async def verify() -> None:
         with pytest.raises(TopologyDrift, match="create stream ORDERS; create consumer reader of ORDERS"):
@@ -52,8 +52,8 @@ def test_what_fails_leaves_nothing_open(face: Face, make_server: Make) -> None:
             asyncio.run(failing())
 
 
-async def test_verify_passes_once_it_is_as_declared(face: Face, make_server: Make) -> None:
-    url = make_server().url
+async def test_verify_passes_once_it_is_as_declared(face: Face) -> None:
+    url = face.url
     bus = face.bus(url, contract=DECLARED, manage="verify")
     with pytest.raises(TopologyDrift):
         await bus.connect()
@@ -66,23 +66,23 @@ async def test_verify_passes_once_it_is_as_declared(face: Face, make_server: Mak
         assert found.name == "ORDERS"
 
 
-async def test_apply_makes_what_is_declared_under_the_profile(face: Face, make_server: Make) -> None:
-    url = make_server().url
-    async with face.bus(url, contract=HALVED, manage="apply", profile="half") as bus:
-        assert await max_age(bus) == 50
+async def test_apply_makes_what_is_declared_under_the_profile(face: Face) -> None:
+    url = face.url
+    async with face.bus(url, contract=HALVED, manage="apply", profile="half"):
+        assert await max_age(url) == 50
     with pytest.raises(TopologyDrift, match="50s -> 100s"):
         await face.bus(url, contract=HALVED, manage="verify").connect()
-    async with face.bus(url, contract=HALVED, manage="apply") as bus:
-        assert await max_age(bus) == 100
+    async with face.bus(url, contract=HALVED, manage="apply"):
+        assert await max_age(url) == 100
 
 
-async def test_off_asks_and_makes_nothing(face: Face, make_server: Make) -> None:
-    async with face.bus(make_server().url, contract=DECLARED) as bus:
+async def test_off_asks_and_makes_nothing(face: Face) -> None:
+    async with face.bus(face.url, contract=DECLARED) as bus:
         assert await bus.streams.info() == []
 
 
-async def test_two_that_apply_at_once_both_connect(make_server: Make) -> None:
-    url = make_server().url
+async def test_two_that_apply_at_once_both_connect(account: Account) -> None:
+    url = account.url
     buses = [AsyncSmithBus(url, contract=DECLARED, manage="apply") for _ in range(5)]
     await asyncio.gather(*(bus.connect() for bus in buses))
     try:
@@ -110,15 +110,15 @@ def test_what_cannot_work_is_refused_before_anything_runs(face: Face, options: A
 @pytest.mark.parametrize(("declared", "age"), [(replace(HALVED, profiles=HALVED.profiles[::-1]), 50), (DECLARED, 100)])
 async def test_embedded_applies_the_first_profile_where_there_is_no_dev(face: Face, declared: Contract, age: float) -> None:
     async with face.embedded(contract=declared) as bus:
-        assert await max_age(bus) == age
+        assert await max_age(bus.url) == age
 
 
 async def test_embedded_applies_dev_where_there_is_one(face: Face) -> None:
     declared = replace(DECLARED, profiles=(*DECLARED.profiles, Profile(name="dev", ages=0.1)))
     async with face.embedded(contract=declared) as bus:
-        assert await max_age(bus) == 10
+        assert await max_age(bus.url) == 10
     async with face.embedded(contract=declared, profile="prod") as bus:
-        assert await max_age(bus) == 100
+        assert await max_age(bus.url) == 100
 
 
 async def test_embedded_applies_nothing_when_it_is_told_so(face: Face) -> None:

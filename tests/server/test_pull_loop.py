@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
@@ -57,7 +57,7 @@ def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: A
     ids=["100 KiB", "1.5 MiB", "10 MiB"],
 )
 async def test_no_more_bytes_are_held_than_max_bytes_and_every_message_comes(face: Face, max_bytes: int, most: int) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await put_bytes(other, *[MIB] * 24)
         seen, held = [], []
         async with bus.consumer(spec).messages(prefetch=100, max_bytes=max_bytes) as messages:
@@ -71,7 +71,7 @@ async def test_no_more_bytes_are_held_than_max_bytes_and_every_message_comes(fac
 
 
 async def test_a_message_larger_than_max_bytes_comes_between_small_ones(face: Face) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         sizes = [10, 2000, 200_000, 10, 300_000, 300_000, 10, 50_000, 10]
         await put_bytes(other, *sizes)
         async with bus.consumer(spec).messages(max_bytes=100_000) as messages:
@@ -83,9 +83,9 @@ async def test_a_message_larger_than_max_bytes_comes_between_small_ones(face: Fa
         assert seen == [(size, 1) for size in sizes]
 
 
-async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing() -> None:
+async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing(account: Account) -> None:
     """The server ends such a request without a word: only that its heartbeats stay away tells of it."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         await put_bytes(bus, *[1000] * 90)
         silences = 0
         for max_bytes in range(1105, 1150):  # the subject, the ack subject and the header count as well
@@ -103,7 +103,7 @@ async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing() -> None:
 
 
 async def test_max_bytes_is_a_number_of_bytes(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         with pytest.raises(ValueError, match="max_bytes=0"):
             bus.consumer(spec).messages(max_bytes=0)
 
@@ -146,7 +146,7 @@ async def ends(running: asyncio.Future[None]) -> SmithError:
 
 @reading
 async def test_a_deleted_consumer(face: Face, read: Any) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))
         await other._session.api.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
@@ -158,7 +158,7 @@ async def test_a_deleted_consumer(face: Face, read: Any) -> None:
 
 @reading
 async def test_a_deleted_stream(face: Face, read: Any) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))
         await other._session.api.call(f"STREAM.DELETE.{spec.stream}")
@@ -170,7 +170,7 @@ async def test_a_deleted_stream(face: Face, read: Any) -> None:
 
 @reading
 async def test_a_consumer_that_pushes(face: Face, read: Any) -> None:
-    async with face.embedded() as bus, AsyncSmithBus(bus.url) as other:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         admin = other._session.api
         config = (await admin.consumer_info(spec.stream, spec.name))["config"]
         await admin.consumer_delete(spec.stream, spec.name)
@@ -215,7 +215,7 @@ async def test_no_permission_to_pull(face: Face, read: Any, make_server: Any) ->
 
 
 async def test_what_an_iteration_held_that_was_left_by_break_comes_to_the_next(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intents = [read_intent(str(number)) for number in range(20)]
         await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents])
         seen = []
@@ -229,10 +229,10 @@ async def test_what_an_iteration_held_that_was_left_by_break_comes_to_the_next(f
 
 
 async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_then(face: Face) -> None:
-    async with face.embedded() as server, AsyncSmithBus(server.url) as other:
+    async with face.applied(), AsyncSmithBus(face.url) as other:
         intents = [read_intent(str(number)) for number in range(20)]
         await other.publish_many([raw.of(intent).envelope(intent) for intent in intents])
-        async with face.bus(server.url) as bus:
+        async with face.bus(face.url) as bus:
             async for message in bus.consumer(spec).messages():
                 await message.ack_sync()
                 break
@@ -240,10 +240,10 @@ async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_the
 
 
 async def test_what_a_fetch_had_when_the_bus_was_closed_is_given_back(face: Face) -> None:
-    async with face.embedded() as server, AsyncSmithBus(server.url) as other:
+    async with face.applied(), AsyncSmithBus(face.url) as other:
         intent = read_intent()
         await other.publish(raw.of(intent), intent)
-        bus = face.bus(server.url)
+        bus = face.bus(face.url)
         async with bus:
             fetching = asyncio.ensure_future(bus.consumer(spec).fetch(5, timeout=30))
             await eventually_async(lambda: ack_pending(other))
@@ -256,7 +256,7 @@ async def test_what_a_fetch_had_when_the_bus_was_closed_is_given_back(face: Face
 
 
 async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         messages = bus.consumer(spec).messages(prefetch=4)
         intents = [read_intent(str(number)) for number in range(40)]
         seen: list[str] = []
@@ -353,9 +353,9 @@ async def waits_at(bus: AsyncSmithBus, reader: Any) -> bool:
     return (await bus.consumer(reader).info()).num_waiting > 0
 
 
-async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place() -> None:
+async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place(account: Account) -> None:
     """The server drops such a request without a word."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         admin = bus._session.api
         config = {**(await admin.consumer_info(spec.stream, spec.name))["config"], "max_waiting": 1}
         await admin.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
@@ -373,13 +373,13 @@ async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place()
         await second.stop()
 
 
-async def test_it_asks_again_while_the_question_why_nobody_answers_is_open() -> None:
+async def test_it_asks_again_while_the_question_why_nobody_answers_is_open(account: Account) -> None:
     """The server that has the consumer is down, say, and the API does not answer either."""
 
     async def no_answer() -> None:
         await asyncio.Event().wait()
 
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         await bus._session.api.consumer_delete(spec.stream, spec.name)
         loop = pull(bus, diagnose=no_answer)
         await loop.start()
@@ -390,17 +390,17 @@ async def test_it_asks_again_while_the_question_why_nobody_answers_is_open() -> 
         await loop.stop()
 
 
-async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCaptureFixture, account: Account) -> None:
     caplog.set_level(logging.WARNING, "smith_sdk.consume")
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         for timeout in (0.001, 0.01, 0.1):
             assert await bus.consumer(spec).fetch(1, timeout) == []
     assert caplog.text == ""
 
 
-async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_again() -> None:
+async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_again(account: Account) -> None:
     """While the loop leaves its inbox it asks for nothing; nobody else would, once it has another."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         await put_bytes(bus, *[1] * 9)
         loop = pull(bus, beyond=10, refill_at=9)
         await loop.start()
@@ -508,8 +508,8 @@ async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_serve
         assert len(again) == 20
 
 
-async def test_whether_anybody_is_subscribed() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_whether_anybody_is_subscribed(account: Account) -> None:
+    async with account.applied() as bus:
         replies, connection = bus._session.requests, bus._session.connection
         inbox = connection.new_inbox()
         assert not await replies.is_heard(inbox, timeout=5)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import nats
 import pytest
-from buses import Face, health, log_entry, read_intent
+from buses import Account, Face, health, log_entry, read_intent
 from nats.aio.msg import Msg
 from support import eventually_async
 
@@ -78,7 +78,7 @@ async def test_a_payload_over_the_servers_limit_is_refused_before_it_is_sent(fac
 
 
 async def test_a_payload_over_the_streams_limit(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         big = read_intent("x" * (3 * 1024 * 1024))
         with pytest.raises(PayloadTooLarge, match="SDLC_RAW"):
             await bus.publish(raw.of(big), big)
@@ -159,9 +159,8 @@ async def test_jetstream_is_off(face: Face, make_server: Any) -> None:
             await bus.streams.plan()
 
 
-async def test_a_stream_is_missing(face: Face, make_server: Any) -> None:
-    server = make_server()
-    async with face.bus(server.url) as bus:
+async def test_a_stream_is_missing(face: Face) -> None:
+    async with face.bus(face.url) as bus:
         intent = read_intent()
         began = time.monotonic()
         with pytest.raises(StreamNotFound, match="smith streams apply") as caught:
@@ -174,26 +173,24 @@ async def test_a_stream_is_missing(face: Face, make_server: Any) -> None:
         assert time.monotonic() - began < 5
 
 
-async def test_a_consumer_is_missing(face: Face, make_server: Any) -> None:
-    server = make_server()
+async def test_a_consumer_is_missing(face: Face) -> None:
     fewer = msgspec.structs.replace(CONTRACT, consumers=CONTRACT.consumers[1:])
-    async with AsyncSmithBus(server.url, contract=fewer) as other:
+    async with AsyncSmithBus(face.url, contract=fewer) as other:
         await other.streams.apply(profile="dev")
         with pytest.raises(OptionsError, match="admission"):
             other.consumer(consumers.admission)
-    async with face.bus(server.url) as bus:
+    async with face.bus(face.url) as bus:
         for read in (lambda: bus.consumer(consumers.admission).fetch(1), lambda: bus.consumer(consumers.admission).info()):
             with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
                 await read()
             assert caught.value.consumer == "admission"
 
 
-async def test_nobody_is_interested(face: Face, make_server: Any) -> None:
-    server = make_server()
+async def test_nobody_is_interested(face: Face) -> None:
     readers = tuple(one for one in CONTRACT.consumers if one.name != "executor-fs-read")
-    async with AsyncSmithBus(server.url, contract=msgspec.structs.replace(CONTRACT, consumers=readers)) as other:
+    async with AsyncSmithBus(face.url, contract=msgspec.structs.replace(CONTRACT, consumers=readers)) as other:
         await other.streams.apply(profile="dev")
-    async with face.bus(server.url) as bus:
+    async with face.bus(face.url) as bus:
         intent = read_intent()
         with pytest.raises(NoInterest, match=r"fs\.read\.v1") as caught:
             await bus.publish(vetted.of(intent), intent)
@@ -202,15 +199,14 @@ async def test_nobody_is_interested(face: Face, make_server: Any) -> None:
         assert not (await bus.publish(vetted.of(intent), intent)).duplicate
 
 
-async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(make_server: Any) -> None:
-    server = make_server()
+async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(account: Account) -> None:
     heard: list[str] = []
 
     async def hear(message: Msg) -> None:
         heard.append(message.subject)
 
-    async with AsyncSmithBus(server.url) as bus:
-        ear = await nats.connect(server.url, allow_reconnect=False)
+    async with AsyncSmithBus(account.url) as bus:
+        ear = await nats.connect(account.url, allow_reconnect=False)
         try:
             await ear.subscribe("$JS.API.CONSUMER.LIST.ATOMS_VETTED", cb=hear)
             await ear.flush()
@@ -259,7 +255,7 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has(face: Face, make_serve
 
 
 async def test_what_does_not_decode_says_so_and_the_iteration_goes_on(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         session = (bus if face.is_async else bus.inner._aio)._session
         good = read_intent()
         subject = str(raw.of(good))
@@ -282,7 +278,7 @@ async def test_what_does_not_decode_says_so_and_the_iteration_goes_on(face: Face
 
 
 async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent, entry = read_intent(), log_entry()
         result = result_of(intent)
         for subject in ("smith.intents.raw.fs.read.v1", raw.filter(), None, 3):
@@ -301,7 +297,7 @@ async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face)
 
 @pytest.mark.parametrize("output", [Path("/x"), "\udcff", {(1, 2): 3}], ids=["no JSON", "no UTF-8", "no key"])
 async def test_what_json_cannot_say_is_no_payload_and_stops_no_other(face: Face, output: Any) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         bad, good = (result_of(read_intent(), output=one) for one in (output, "fine"))
         subject = subjects.results.of(bad)
         with pytest.raises(PayloadMismatch, match=f"{subject} has something in it") as caught:

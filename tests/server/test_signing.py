@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support import eventually_async
 
@@ -45,7 +45,7 @@ async def arrived(bus: Any, spec: Any) -> Any:
 
 
 async def test_a_signed_intent_verifies_at_its_executor(face: Face) -> None:
-    async with face.embedded() as bus:
+    async with face.applied() as bus:
         intent = sign(read_intent("/etc/hostname", metadata={"weight": 1e16, "count": 2**70, "name": "größe"}), KEY)
         await bus.publish(subjects.intents.raw.of(intent), intent)
         async with admitting(face, bus, lambda intent: Allow()):
@@ -68,10 +68,10 @@ async def signed_elsewhere(bus: AsyncSmithBus) -> bytes:
     return written()
 
 
-async def test_what_is_passed_on_verifies_and_what_is_encoded_again_does_not() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_passed_on_verifies_and_what_is_encoded_again_does_not(account: Account) -> None:
+    async with account.applied() as bus:
         sent = await signed_elsewhere(bus)
-        async with admitting(Face("async"), bus, lambda intent: Allow()):
+        async with admitting(Face("async", account), bus, lambda intent: Allow()):
             message = await arrived(bus, consumers.executor_fs_read)
         assert message.raw == sent
         assert verify(message.raw, trusted={SIGNER}) == SIGNER
@@ -81,27 +81,27 @@ async def test_what_is_passed_on_verifies_and_what_is_encoded_again_does_not() -
         assert caught.value.reason == "wrong"
 
 
-async def test_what_is_quarantined_can_still_be_verified() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_is_quarantined_can_still_be_verified(account: Account) -> None:
+    async with account.applied() as bus:
         sent = await signed_elsewhere(bus)
-        async with admitting(Face("async"), bus, lambda intent: Quarantine("looks odd")):
+        async with admitting(Face("async", account), bus, lambda intent: Quarantine("looks odd")):
             message = await arrived(bus, consumers.quarantine_review)
         assert message.payload.intent == sent
         assert verify(message.payload.intent, trusted={SIGNER}) == SIGNER
 
 
-async def test_a_transformed_intent_needs_a_signature_of_its_own() -> None:
+async def test_a_transformed_intent_needs_a_signature_of_its_own(account: Account) -> None:
     own_key = bytes(32)
 
     def policy(intent: Any) -> Transform:
         changed = msgspec.structs.replace(intent, params=FsReadV1Params(path="/safe"))
         return Transform(sign(changed, own_key) if intent.params.path == "/signed again" else changed)
 
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         for path in ("/left", "/signed again"):
             intent = sign(read_intent(path), KEY)
             await bus.publish(subjects.intents.raw.of(intent), intent)
-            async with admitting(Face("async"), bus, policy):
+            async with admitting(Face("async", account), bus, policy):
                 message = await arrived(bus, consumers.executor_fs_read)
             await message.ack()
             assert (message.payload.id, message.payload.params.path) == (intent.id, "/safe")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,17 +19,17 @@ from smith_sdk.errors import ChangeRefused, OptionsError, StreamNotFound
 KINDS = ("a", "b", "c.d")
 
 
-async def put(bus: Any, count: int, stream: str = "ORDERS") -> None:
+async def put(url: str, count: int, stream: str = "ORDERS") -> None:
     """Messages on the subjects of the three kinds, in turn."""
-    async with AsyncSmithBus(bus.url) as other:
+    async with AsyncSmithBus(url) as other:
         for number in range(count):
             subject = f"t.{stream.lower()}.{KINDS[number % 3]}"
             await other._session.publish(subject, b"x", stream=stream, msg_id=f"{stream}{random.random()}", timeout=5)
 
 
-async def remove(bus: Any, *seqs: int) -> None:
+async def remove(url: str, *seqs: int) -> None:
     """Holes, as a work queue has them where messages are done out of order."""
-    async with AsyncSmithBus(bus.url) as other:
+    async with AsyncSmithBus(url) as other:
         for seq in seqs:
             await other._session.api.call("STREAM.MSG.DELETE.ORDERS", {"seq": seq})
 
@@ -41,13 +40,13 @@ async def remove(bus: Any, *seqs: int) -> None:
 async def test_info_tells_what_is_stored_and_how_much_of_each_limit_that_is(face: Face) -> None:
     limits = {"max_msgs": 40, "max_bytes": 10_000, "max_age": 3600.0, "max_consumers": 4}
     declared = contract(replace(ORDERS, **limits), StreamSpec(name="FREE", subjects=("t.free.>",)), readers=(READER,))
-    async with face.embedded(contract=declared) as bus:
+    async with face.applied(contract=declared) as bus:
         empty, free = await bus.streams.info()
         assert (empty.name, empty.subjects, empty.messages, empty.bytes) == ("ORDERS", ("t.orders.>",), 0, 0)
         assert (empty.first_time, empty.last_time) == (None, None)
         assert empty.utilisation == {"max_msgs": 0, "max_bytes": 0, "max_age": 0, "max_consumers": 25}
         assert (free.utilisation, free.consumers) == ({}, ())
-        await put(bus, 10)
+        await put(face.url, 10)
         found = await bus.streams.get("ORDERS")
         assert (found.messages, found.first_seq, found.last_seq) == (10, 1, 10)
         assert found.first_time < found.last_time
@@ -71,8 +70,8 @@ async def pending(bus: Any, count: int) -> bool:
 
 async def test_the_use_of_max_age_is_the_age_of_the_oldest_message(face: Face) -> None:
     declared = contract(replace(ORDERS, max_age=10.0, duplicate_window=1.0))
-    async with face.embedded(contract=declared) as bus:
-        await put(bus, 1)
+    async with face.applied(contract=declared) as bus:
+        await put(face.url, 1)
 
         async def older() -> bool:
             return bool((await bus.streams.get("ORDERS")).utilisation["max_age"] > 5)
@@ -82,8 +81,8 @@ async def test_the_use_of_max_age_is_the_age_of_the_oldest_message(face: Face) -
         assert timedelta(seconds=0.3) < datetime.now(UTC) - began < timedelta(seconds=5)
 
 
-async def test_what_is_not_there_is_left_out_of_info_and_an_error_for_get(face: Face, make_server: Callable[..., Any]) -> None:
-    async with face.bus(make_server().url, contract=contract()) as bus:
+async def test_what_is_not_there_is_left_out_of_info_and_an_error_for_get(face: Face) -> None:
+    async with face.bus(face.url, contract=contract()) as bus:
         assert await bus.streams.info() == []
         with pytest.raises(StreamNotFound, match="smith streams apply"):
             await bus.streams.get("ORDERS")
@@ -116,14 +115,14 @@ async def test_what_is_not_there_is_left_out_of_info_and_an_error_for_get(face: 
     ids=str,
 )
 async def test_a_dry_run_counts_exactly_what_a_purge_then_removes(face: Face, options: dict[str, Any], left: list[int]) -> None:
-    async with face.embedded(contract=contract()) as bus:
-        await put(bus, 12)
+    async with face.applied(contract=contract()) as bus:
+        await put(face.url, 12)
         assert await bus.streams.purge("ORDERS", **options, dry_run=True) == 12 - len(left)
         assert (await bus.streams.get("ORDERS")).messages == 12
         assert await bus.streams.purge("ORDERS", **options) == 12 - len(left)
         found = await bus.streams.get("ORDERS")
         assert (found.messages, found.last_seq) == (len(left), 12)
-        async with AsyncSmithBus(bus.url) as other:
+        async with AsyncSmithBus(face.url) as other:
             for seq in left:
                 assert (await other._session.api.message("ORDERS", seq)).seq == seq
         assert await bus.streams.purge("ORDERS", **options, dry_run=True) == 0 == await bus.streams.purge("ORDERS", **options)
@@ -132,14 +131,14 @@ async def test_a_dry_run_counts_exactly_what_a_purge_then_removes(face: Face, op
 @pytest.mark.parametrize("storage", ["file", "memory"])
 async def test_a_dry_run_counts_exactly_over_holes(face: Face, storage: Any) -> None:
     chance = random.Random(storage)
-    async with face.embedded(contract=contract(replace(ORDERS, storage=storage))) as bus:
+    async with face.applied(contract=contract(replace(ORDERS, storage=storage))) as bus:
         put_so_far = 0
         for _ in range(12):
-            await put(bus, 20)
+            await put(face.url, 20)
             put_so_far += 20
             found = await bus.streams.get("ORDERS")
             inside = [*range(put_so_far - 19, put_so_far + 1)]
-            await remove(bus, *chance.sample(inside, 6))
+            await remove(face.url, *chance.sample(inside, 6))
             subject = chance.choice([None, "t.orders.>", "t.orders.a", "t.orders.c.*"])
             limit = chance.choice([{}, {"before_seq": chance.randint(1, put_so_far + 5)}, {"keep": chance.randint(0, 15)}])
             before = (await bus.streams.get("ORDERS")).messages
@@ -151,19 +150,19 @@ async def test_a_dry_run_counts_exactly_over_holes(face: Face, storage: Any) -> 
 
 async def test_a_purge_beyond_the_end_leaves_the_numbering_alone(face: Face) -> None:
     """The server itself would go on at the sequence that was named."""
-    async with face.embedded(contract=contract()) as bus:
+    async with face.applied(contract=contract()) as bus:
         assert await bus.streams.purge("ORDERS", before_seq=1000, dry_run=True) == 0
         assert await bus.streams.purge("ORDERS", before_seq=1000) == 0
-        await put(bus, 3)
+        await put(face.url, 3)
         assert await bus.streams.purge("ORDERS", before_seq=1000, dry_run=True) == 3
         assert await bus.streams.purge("ORDERS", before_seq=1000) == 3
-        await put(bus, 1)
+        await put(face.url, 1)
         assert (await bus.streams.get("ORDERS")).last_seq == 4
 
 
 async def test_an_append_only_stream_is_not_purged_and_says_why(face: Face) -> None:
-    async with face.embedded(contract=contract(replace(ORDERS, deny_purge=True))) as bus:
-        await put(bus, 3)
+    async with face.applied(contract=contract(replace(ORDERS, deny_purge=True))) as bus:
+        await put(face.url, 3)
         for dry_run in (True, False):
             with pytest.raises(ChangeRefused, match=r"stream ORDERS.*deny_purge.*max_age") as refused:
                 await bus.streams.purge("ORDERS", dry_run=dry_run)
@@ -183,8 +182,8 @@ async def test_an_append_only_stream_is_not_purged_and_says_why(face: Face) -> N
     ],
 )
 async def test_a_purge_that_makes_no_sense_removes_nothing(face: Face, options: dict[str, Any], says: str) -> None:
-    async with face.embedded(contract=contract()) as bus:
-        await put(bus, 2)
+    async with face.applied(contract=contract()) as bus:
+        await put(face.url, 2)
         with pytest.raises(OptionsError, match=says):
             await bus.streams.purge("ORDERS", **options)
         assert (await bus.streams.get("ORDERS")).messages == 2

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from buses import Account
 from msgspec.structs import asdict, replace
 from topology_cases import (
     CONSUMER_CASES,
@@ -166,9 +167,9 @@ async def test_an_update_of_a_consumer_keeps_what_is_not_declared(nats_server: E
         assert with_filters((await admin.consumer_info("ORDERS", "reader"))["config"]) == {**before, "max_ack_pending": 77}
 
 
-async def test_what_the_server_adds_is_no_drift(make_server: Make) -> None:
+async def test_what_the_server_adds_is_no_drift(account: Account) -> None:
     declared = contract(ORDERS, StreamSpec(name="COPY", sources=(Origin(name="ORDERS"),)), readers=(READER,))
-    async with bus_of(make_server().url, declared) as (bus, admin):
+    async with bus_of(account.url, declared) as (bus, admin):
         assert [step.kind for step in (await bus.streams.apply(profile="one")).steps] == ["create"] * 3
         config = (await admin.stream_info("ORDERS"))["config"]
         assert config["metadata"]["_nats.level"]
@@ -180,10 +181,9 @@ async def test_what_the_server_adds_is_no_drift(make_server: Make) -> None:
 # ---- plans
 
 
-async def test_a_plan_is_carried_out_exactly_or_not_at_all(make_server: Make) -> None:
+async def test_a_plan_is_carried_out_exactly_or_not_at_all(account: Account) -> None:
     small, large = replace(ORDERS, max_msgs=5), replace(ORDERS, max_msgs=10)
-    server = make_server()
-    async with bus_of(server.url, contract(small)) as (bus, admin), bus_of(server.url, contract(large)) as (other, _):
+    async with bus_of(account.url, contract(small)) as (bus, admin), bus_of(account.url, contract(large)) as (other, _):
         to_create = await bus.streams.plan("one")
         await other.streams.apply(profile="one")
         with pytest.raises(PlanOutdated, match="plan again") as outdated:
@@ -209,12 +209,11 @@ async def test_a_plan_is_carried_out_exactly_or_not_at_all(make_server: Make) ->
             await other.streams.apply(to_lose)
 
 
-async def test_two_at_once_end_in_the_declared_state(make_server: Make) -> None:
-    server = make_server()
+async def test_two_at_once_end_in_the_declared_state(account: Account) -> None:
     streams = tuple(StreamSpec(name=name, subjects=(f"t.{name}.>",), max_msgs=10, max_age=60.0) for name in "ABC")
     readers = tuple(replace(READER, name=f"r{name}", stream=name, filters=(f"t.{name}.x",), ack_wait=5.0) for name in "ABC")
     declared = contract(*streams, readers=readers)
-    async with bus_of(server.url, declared) as (one, admin), bus_of(server.url, declared) as (two, _):
+    async with bus_of(account.url, declared) as (one, admin), bus_of(account.url, declared) as (two, _):
         for count in range(50):
             for name in "ABC"[: count % 4]:  # none, some or all of it is there, and otherwise
                 await admin.stream_create({"name": name, "subjects": [f"t.{name}.>"], "max_msgs": count + 1})
@@ -225,9 +224,8 @@ async def test_two_at_once_end_in_the_declared_state(make_server: Make) -> None:
                 await admin.stream_delete(name)
 
 
-async def test_what_nobody_declares_is_shown_and_only_pruned_on_request(make_server: Make) -> None:
-    server = make_server()
-    async with bus_of(server.url, contract()) as (bus, admin):
+async def test_what_nobody_declares_is_shown_and_only_pruned_on_request(account: Account) -> None:
+    async with bus_of(account.url, contract()) as (bus, admin):
         await bus.streams.apply(profile="one")
         await admin.stream_create({"name": "OLD", "subjects": ["t.old.>"]})
         await admin.stream_create({"name": "WIDE", "subjects": ["t.wide", "others.>"]})
@@ -259,8 +257,8 @@ async def test_what_nobody_declares_is_shown_and_only_pruned_on_request(make_ser
         assert [step.stream for step in (await bus.streams.plan("one")).unknown] == ["WIDE"]
 
 
-async def test_a_stream_in_the_way_is_named_before_anything_is_done(make_server: Make) -> None:
-    async with bus_of(make_server().url, contract()) as (bus, admin):
+async def test_a_stream_in_the_way_is_named_before_anything_is_done(account: Account) -> None:
+    async with bus_of(account.url, contract()) as (bus, admin):
         await admin.stream_create({"name": "OLD", "subjects": ["t.*.a"]})
         (step,) = (await bus.streams.plan("one")).changes
         assert (step.kind, step.stream) == ("impossible", "ORDERS")
@@ -271,20 +269,19 @@ async def test_a_stream_in_the_way_is_named_before_anything_is_done(make_server:
         assert str(await bus.streams.plan("one")) == "nothing to do"
 
 
-async def test_subjects_move_from_one_stream_to_another(make_server: Make) -> None:
-    server = make_server()
+async def test_subjects_move_from_one_stream_to_another(account: Account) -> None:
     before = contract(StreamSpec(name="A", subjects=("t.a", "t.b")), StreamSpec(name="B", subjects=("t.c",)))
     after = contract(
         StreamSpec(name="NEW", subjects=("t.a",)),
         StreamSpec(name="B", subjects=("t.c", "t.b")),
         StreamSpec(name="A", subjects=("t.z",)),
     )
-    async with bus_of(server.url, before) as (bus, _):
+    async with bus_of(account.url, before) as (bus, _):
         await bus.streams.apply(profile="one")
-    async with bus_of(server.url, replace(after, streams=after.streams[:2])) as (bus, _):
+    async with bus_of(account.url, replace(after, streams=after.streams[:2])) as (bus, _):
         assert [step.kind for step in (await bus.streams.plan("one")).changes] == ["impossible", "impossible"]
     async with bus_of(
-        server.url, replace(after, streams=(*after.streams[:2], replace(before.streams[0], subjects=("t.b",))))
+        account.url, replace(after, streams=(*after.streams[:2], replace(before.streams[0], subjects=("t.b",))))
     ) as (
         bus,
         _,
@@ -294,19 +291,17 @@ async def test_subjects_move_from_one_stream_to_another(make_server: Make) -> No
         assert (refused.value.stream, refused.value.err_code) == ("B", 10065)
 
 
-async def test_streams_that_let_subjects_go_are_done_first(make_server: Make) -> None:
-    server = make_server()
-    async with bus_of(server.url, contract(StreamSpec(name="A", subjects=("t.a", "t.b")))) as (bus, _):
+async def test_streams_that_let_subjects_go_are_done_first(account: Account) -> None:
+    async with bus_of(account.url, contract(StreamSpec(name="A", subjects=("t.a", "t.b")))) as (bus, _):
         await bus.streams.apply(profile="one")
     after = contract(StreamSpec(name="NEW", subjects=("t.a",)), StreamSpec(name="A", subjects=("t.b",)))
-    async with bus_of(server.url, after) as (bus, _):
+    async with bus_of(account.url, after) as (bus, _):
         assert [step.stream for step in (await bus.streams.apply(profile="one")).changes] == ["A", "NEW"]
         assert str(await bus.streams.plan("one")) == "nothing to do"
 
 
-async def test_cautions_count_what_would_go(make_server: Make) -> None:
-    server = make_server()
-    async with bus_of(server.url, contract()) as (bus, _):
+async def test_cautions_count_what_would_go(account: Account) -> None:
+    async with bus_of(account.url, contract()) as (bus, _):
         await bus.streams.apply(profile="one")
         for number in range(10):
             await bus._session.requests.request(f"t.orders.{number % 2}", b"x" * 100, timeout=5)
@@ -319,16 +314,16 @@ async def test_cautions_count_what_would_go(make_server: Make) -> None:
         ({"max_bytes": 1000}, "shrinks", None),
         ({"retention": "interest"}, "drops", 10),
     ):
-        async with bus_of(server.url, contract(replace(ORDERS, **fields))) as (bus, _):
+        async with bus_of(account.url, contract(replace(ORDERS, **fields))) as (bus, _):
             found = [one for one in (await bus.streams.plan("one")).cautions if one.kind != "no_consumer"]
             assert [(one.kind, one.messages) for one in found] == [(kind, messages)], fields
     for fields in ({"max_msgs": 10}, {"max_age": 3600.0}, {"max_bytes": 10_000}, {"max_msgs_per_subject": 5}):
-        async with bus_of(server.url, contract(replace(ORDERS, **fields))) as (bus, _):
+        async with bus_of(account.url, contract(replace(ORDERS, **fields))) as (bus, _):
             assert (await bus.streams.plan("one")).cautions == ()
-    async with bus_of(server.url, contract(replace(ORDERS, max_msgs=4))) as (bus, admin):
+    async with bus_of(account.url, contract(replace(ORDERS, max_msgs=4))) as (bus, admin):
         await bus.streams.apply(profile="one")
         assert (await admin.stream_info("ORDERS"))["state"]["messages"] == 4
-    async with bus_of(server.url, contract(StreamSpec(name="I", subjects=("t.i",), retention="interest"))) as (bus, _):
+    async with bus_of(account.url, contract(StreamSpec(name="I", subjects=("t.i",), retention="interest"))) as (bus, _):
         assert [one.kind for one in (await bus.streams.plan("one")).cautions] == ["no_consumer"]
 
 
@@ -345,11 +340,11 @@ async def test_a_key_that_the_server_is_too_old_for(nats_server: EmbeddedServer,
         assert await admin.streams("t.>") == []
 
 
-async def test_the_levels_are_those_that_the_server_asks_for(make_server: Make) -> None:
+async def test_the_levels_are_those_that_the_server_asks_for(account: Account) -> None:
     """It writes down which level a config needs."""
     streams = {key: fields for key, (fields, *_) in {**FIXED_STREAM, **STREAM_CASES}.items() if "," not in key}
     readers = {key: fields for key, (fields, *_) in {**FIXED_CONSUMER, **CONSUMER_CASES}.items() if "," not in key}
-    async with bus_of(make_server().url, contract()) as (_, admin):
+    async with bus_of(account.url, contract()) as (_, admin):
         for key, fields in streams.items():
             declared = stream_json(replace(ORDERS, **fields))
             await admin.stream_create(without_none(declared))
@@ -393,9 +388,8 @@ async def test_a_profile_scales_and_overrides(nats_server: EmbeddedServer) -> No
         await bus.streams.verify("one")
 
 
-async def test_a_plan_reads_like_terraform(make_server: Make) -> None:
-    server = make_server()
-    async with bus_of(server.url, contract(replace(ORDERS, max_bytes=2**20, max_age=3600.0))) as (bus, admin):
+async def test_a_plan_reads_like_terraform(account: Account) -> None:
+    async with bus_of(account.url, contract(replace(ORDERS, max_bytes=2**20, max_age=3600.0))) as (bus, admin):
         await bus.streams.apply(profile="one")
         await admin.consumer_write("ORDERS", {"durable_name": "gone", "ack_policy": "explicit"}, "create")
     after = contract(
@@ -403,7 +397,7 @@ async def test_a_plan_reads_like_terraform(make_server: Make) -> None:
         StreamSpec(name="NEW", subjects=("t.new",)),
         readers=(READER,),
     )
-    async with bus_of(server.url, after) as (bus, _):
+    async with bus_of(account.url, after) as (bus, _):
         assert str(await bus.streams.plan("one")).splitlines() == [
             "~ stream ORDERS",
             "    max_age: 1h -> 90s",

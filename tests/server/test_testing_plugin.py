@@ -16,12 +16,10 @@ from typing import Any
 import pytest
 from buses import Crossing, Face, health, log_entry, read_intent
 
-from smith_sdk import Message, Reject, RetryLater, RetryPolicy, consumers, result_of, subjects
+from smith_sdk import Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
 from smith_sdk.errors import BusClosed, ConsumerNotFound, DeadlineExceeded, OptionsError, PayloadDecodeError, SubjectMismatch
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.testing import NatsServer, Retry, WorkerReport, published, run_worker_once
-
-pytest_plugins = ["smith_sdk.testing"]
 
 vetted = subjects.intents.vetted
 
@@ -144,7 +142,7 @@ async def test_work_queues_and_streams_that_keep_all_are_seen_to_their_end(face:
 
 async def test_what_is_published_by_the_handler_to_its_own_consumer_is_handled_too(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
-        worker = Face("async").worker(bus, consumers.executor_fs_read)
+        worker = Worker(bus, consumers.executor_fs_read)
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -157,7 +155,7 @@ async def test_what_is_published_by_the_handler_to_its_own_consumer_is_handled_t
 
 async def test_a_message_that_the_handler_ends_itself_is_told_apart(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
-        worker = Face("async").worker(bus, consumers.executor_fs_read)
+        worker = Worker(bus, consumers.executor_fs_read)
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -170,7 +168,7 @@ async def test_a_message_that_the_handler_ends_itself_is_told_apart(async_smith_
 
 async def test_a_handler_that_never_ends_is_named_at_the_deadline(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
-        worker = Face("async").worker(bus, consumers.executor_fs_read, concurrency=1)
+        worker = Worker(bus, consumers.executor_fs_read, concurrency=1)
         started: list[str] = []
 
         @worker.handler
@@ -210,7 +208,7 @@ async def test_a_handler_that_asks_for_another_retry_without_end_is_stopped(
     async_smith_bus: Any, instant_retries: list[Retry]
 ) -> None:
     async with async_smith_bus as bus:
-        worker = Face("async").worker(bus, consumers.executor_fs_read, retry=RetryPolicy(max_attempts=-1))
+        worker = Worker(bus, consumers.executor_fs_read, retry=RetryPolicy(max_attempts=-1))
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import read_intent
+from buses import Account, read_intent
 from chaos.proxy import Proxy
 from support import eventually, eventually_async
 
@@ -57,8 +57,8 @@ async def settled(bus: AsyncSmithBus, which: Any = spec) -> bool:
     return stored[which.stream] == info.num_pending == info.num_ack_pending == 0
 
 
-async def test_returning_acknowledges() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_returning_acknowledges(account: Account) -> None:
+    async with account.applied() as bus:
         seen: list[str] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -71,8 +71,8 @@ async def test_returning_acknowledges() -> None:
         assert await bus.dead_letters.list() == ()
 
 
-async def test_an_error_brings_it_again_and_in_the_end_to_the_dead_letters_once() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_an_error_brings_it_again_and_in_the_end_to_the_dead_letters_once(account: Account) -> None:
+    async with account.applied() as bus:
         attempts: dict[str, list[float]] = {}
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -98,8 +98,8 @@ async def test_an_error_brings_it_again_and_in_the_end_to_the_dead_letters_once(
         assert await bus.dead_letters.get(letter.id) == letter
 
 
-async def test_reject_and_retry_later_decide_themselves() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_reject_and_retry_later_decide_themselves(account: Account) -> None:
+    async with account.applied() as bus:
         runs: list[tuple[str, int, float]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -120,8 +120,8 @@ async def test_reject_and_retry_later_decide_themselves() -> None:
         assert (letter.error_type, letter.error) == ("Reject", "not mine")
 
 
-async def test_what_does_not_decode_is_a_dead_letter_at_once() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_does_not_decode_is_a_dead_letter_at_once(account: Account) -> None:
+    async with account.applied() as bus:
         runs: list[Any] = []
         subject = str(vetted.of(read_intent()))
         await bus._session.publish(subject, b"\x00broken", stream="ATOMS_VETTED", msg_id="x")
@@ -136,8 +136,8 @@ async def test_what_does_not_decode_is_a_dead_letter_at_once() -> None:
         assert runs == []
 
 
-async def test_a_copy_that_was_made_before_is_not_made_again() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_copy_that_was_made_before_is_not_made_again(account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus, "x")
         (message,) = await bus.consumer(spec).fetch(1)
         await bus.dead_letters._bury(message, "Reject", "first")
@@ -147,8 +147,8 @@ async def test_a_copy_that_was_made_before_is_not_made_again() -> None:
         assert letter.error == "first"
 
 
-async def test_a_returned_result_is_stored_before_the_message_is_acknowledged() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_returned_result_is_stored_before_the_message_is_acknowledged(account: Account) -> None:
+    async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> Any:
             return result_of(message.payload, output={"path": message.payload.params.path})
@@ -160,8 +160,8 @@ async def test_a_returned_result_is_stored_before_the_message_is_acknowledged() 
         assert (result.payload.intent_id, result.payload.output) == (intent.id, {"path": "p"})
 
 
-async def test_a_return_value_that_has_no_place_is_a_failure() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_return_value_that_has_no_place_is_a_failure(account: Account) -> None:
+    async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> Any:
             return message.payload
@@ -173,8 +173,8 @@ async def test_a_return_value_that_has_no_place_is_a_failure() -> None:
         assert letter.error_type == "PayloadMismatch"
 
 
-async def test_plain_handlers_have_a_thread_each() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_plain_handlers_have_a_thread_each(account: Account) -> None:
+    async with account.applied() as bus:
         together = threading.Barrier(24, timeout=10)  # more than the event loop's own pool has on a small machine
         threads: set[str] = set()
 
@@ -205,8 +205,8 @@ ODD: tuple[BaseException, ...] = (StopIteration(), asyncio.CancelledError(), Spe
 
 
 @pytest.mark.parametrize("error", ODD, ids=["StopIteration", "CancelledError", "no words", "a Reject of one's own", "no text"])
-async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException, account: Account) -> None:
+    async with account.applied() as bus:
         done: list[str] = []
 
         def plain(message: Message[FsReadV1Intent]) -> None:
@@ -226,8 +226,8 @@ async def test_no_exception_of_a_handler_stops_the_worker(error: BaseException) 
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "returns"])
-async def test_a_handler_that_cancels_its_own_task_has_failed_and_stops_nobody(waits: bool) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_handler_that_cancels_its_own_task_has_failed_and_stops_nobody(waits: bool, account: Account) -> None:
+    async with account.applied() as bus:
         done: list[str] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -249,8 +249,8 @@ async def test_a_handler_that_cancels_its_own_task_has_failed_and_stops_nobody(w
         assert (letter.error_type, letter.attempts) == ("CancelledError", 3)
 
 
-async def test_what_fails_after_it_was_answered_is_told_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_fails_after_it_was_answered_is_told_as_it_is(caplog: pytest.LogCaptureFixture, account: Account) -> None:
+    async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             await message.ack()
@@ -265,8 +265,8 @@ async def test_what_fails_after_it_was_answered_is_told_as_it_is(caplog: pytest.
         assert [letter.error for letter in await bus.dead_letters.list()] == ["too late"]
 
 
-async def test_attempts_without_end_are_counted_without_one(caplog: pytest.LogCaptureFixture) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_attempts_without_end_are_counted_without_one(caplog: pytest.LogCaptureFixture, account: Account) -> None:
+    async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             if message.metadata.num_delivered == 1:
@@ -278,8 +278,8 @@ async def test_attempts_without_end_are_counted_without_one(caplog: pytest.LogCa
         assert "attempt 1 at smith.intents" in caplog.text
 
 
-async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_no_more_run_than_the_concurrency_allows_and_no_fewer(account: Account) -> None:
+    async with account.applied() as bus:
         running, most = 0, 0
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -295,9 +295,9 @@ async def test_no_more_run_than_the_concurrency_allows_and_no_fewer() -> None:
         assert most == 5
 
 
-async def test_a_worker_with_many_slots_keeps_few_requests_standing() -> None:
+async def test_a_worker_with_many_slots_keeps_few_requests_standing(account: Account) -> None:
     """The server drops those beyond `max_waiting`, which all workers of a consumer share, and says nothing."""
-    async with AsyncSmithBus.embedded() as bus:
+    async with account.applied() as bus:
         release, most = asyncio.Event(), 0
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -316,8 +316,8 @@ async def test_a_worker_with_many_slots_keeps_few_requests_standing() -> None:
             await eventually_async(lambda: worker.stats.succeeded == 150 + 64)
 
 
-async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick(account: Account) -> None:
+    async with account.applied() as bus:
         release, started = asyncio.Event(), 0
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -334,10 +334,10 @@ async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick() -> 
                 release.set()
 
 
-async def test_a_quick_worker_that_is_far_from_its_server_asks_so_far_ahead() -> None:
+async def test_a_quick_worker_that_is_far_from_its_server_asks_so_far_ahead(account: Account) -> None:
     """An answer takes 40 ms: with its slots alone, and what it would start within 5 ms, it would hold nine messages at the most."""
-    async with AsyncSmithBus.embedded() as near:
-        with Proxy(near.url) as proxy:
+    async with account.applied() as near:
+        with Proxy(account.url) as proxy:
             proxy.delay(0.02)
             async with AsyncSmithBus(proxy.url) as far:
                 await near.publish_many([vetted.of(one).envelope(one) for one in (read_intent() for _ in range(5000))])
@@ -353,8 +353,8 @@ async def holds(bus: AsyncSmithBus, least: int) -> bool:
     return (await bus.consumer(spec).info()).num_ack_pending >= least
 
 
-async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_breaks_off() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_breaks_off(account: Account) -> None:
+    async with account.applied() as bus:
         release, started, most = asyncio.Event(), 0, 0
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -386,8 +386,8 @@ async def others_take(bus: AsyncSmithBus, count: int) -> None:
                 await message.ack_sync()
 
 
-async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot(account: Account) -> None:
+    async with account.applied() as bus:
         release, seven = asyncio.Event(), asyncio.Barrier(7)
         done: list[str] = []
 
@@ -409,12 +409,12 @@ async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot()
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
-async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(plain: bool) -> None:
+async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(plain: bool, account: Account) -> None:
     quick = msgspec.structs.replace(spec, ack_wait=0.5)
     contract = msgspec.structs.replace(
         CONTRACT, consumers=tuple(quick if one.name == spec.name else one for one in CONTRACT.consumers)
     )
-    async with AsyncSmithBus.embedded(contract=contract) as bus:
+    async with account.applied(contract=contract) as bus:
         runs: list[tuple[str, int]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -431,8 +431,8 @@ async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(
         assert sorted(runs) == [("long", 1), ("longer", 1)]
 
 
-async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_nothing() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_nothing(account: Account) -> None:
+    async with account.applied() as bus:
         paths = [str(number) for number in range(40)]
         done: list[str] = []
 
@@ -452,8 +452,8 @@ async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_n
         assert await bus.dead_letters.list() == ()
 
 
-async def test_a_cancelled_worker_gives_back_what_it_ran() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_cancelled_worker_gives_back_what_it_ran(account: Account) -> None:
+    async with account.applied() as bus:
         seen: list[str] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -471,8 +471,8 @@ async def test_a_cancelled_worker_gives_back_what_it_ran() -> None:
         assert len(await bus.consumer(spec).fetch(6, timeout=spec.ack_wait / 4)) == 6
 
 
-async def test_a_handler_may_stop_its_worker() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_handler_may_stop_its_worker(account: Account) -> None:
+    async with account.applied() as bus:
         worker = Worker(bus, spec, concurrency=2)
         finished: list[str] = []
 
@@ -489,8 +489,8 @@ async def test_a_handler_may_stop_its_worker() -> None:
         assert sorted(finished) == sorted(one.id for one in intents)
 
 
-async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_the_worker_ends_when_its_consumer_is_deleted(account: Account) -> None:
+    async with account.applied() as bus:
         worker = Worker(bus, spec)
         worker.handler(lambda message: None)
         running = asyncio.ensure_future(worker.run())
@@ -501,8 +501,8 @@ async def test_the_worker_ends_when_its_consumer_is_deleted() -> None:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "while it stops"])
-async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(again: bool) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(again: bool, account: Account) -> None:
+    async with account.applied() as bus:
         worker, ended = Worker(bus, spec, concurrency=8), 0
 
         @worker.handler
@@ -532,8 +532,8 @@ async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(aga
         assert [message.metadata.num_delivered for message in found] == [2] * 4
 
 
-async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_stored() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_stored(account: Account) -> None:
+    async with account.applied() as bus:
         await bus._session.api.call("STREAM.DELETE.SMITH_DLQ")
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -548,8 +548,8 @@ async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_st
             assert worker.stats == WorkerStats(running=0, succeeded=1, retried=1, dead_lettered=0, unanswered=1)
 
 
-async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way(account: Account) -> None:
+    async with account.applied() as bus:
         worker = Worker(bus, spec, ack="confirmed", concurrency=3)
         gone = asyncio.Event()
 
@@ -579,8 +579,8 @@ async def test_a_worker_without_a_handler_or_with_two() -> None:
         worker.handler(lambda message: None)
 
 
-async def test_a_worker_that_is_stopped_before_it_runs_returns_at_once() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_worker_that_is_stopped_before_it_runs_returns_at_once(account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus, "a")
         seen: list[str] = []
         worker = Worker(bus, spec)
@@ -639,11 +639,11 @@ BLOCKING_WORKER = """
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("source", [ASYNC_WORKER, BLOCKING_WORKER], ids=["async", "blocking"])
-async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signal.Signals, source: str) -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signal.Signals, source: str, account: Account) -> None:
+    async with account.applied() as bus:
         await put(bus, *map(str, range(10)))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-c", textwrap.dedent(source), bus.url]
+        command = [sys.executable, "-c", textwrap.dedent(source), account.url]
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         process = await asyncio.to_thread(subprocess.Popen, command, env=environment, **pipes)
         lines: list[str] = []
