@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import jinja2
 
-from . import trie
+from . import docstrings, trie
 from .model import Family, Model, Token
 from .names import camel
 from .resolve import GENERATORS
@@ -279,7 +279,7 @@ def _imports(used: set[str], sources: _Sources) -> str:
 
 
 def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
-    """Add the header, format, and make sure that Python takes it."""
+    """Add the header, format, wrap the docstrings, and make sure that Python accepts it."""
     with tempfile.TemporaryDirectory(prefix="smith-codegen-") as scratch:
         paths = []
         for name, text in files.items():
@@ -292,7 +292,7 @@ def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
         done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise RuntimeError(f"ruff cannot format what was generated:\n{done.stderr}")
-        found = {name: Path(scratch, name).read_text(encoding="utf-8") for name in sorted(files)}
+        found = {name: docstrings.wrap(Path(scratch, name).read_text(encoding="utf-8")) for name in sorted(files)}
     for name, text in found.items():
         compile(text, name, "exec", dont_inherit=True)
     return found

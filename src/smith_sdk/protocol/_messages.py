@@ -60,7 +60,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
         metadata: dict[str, Any] | None = None,
         params: FsReadV1Params,
     ) -> FsReadV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -122,7 +122,7 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
         metadata: dict[str, Any] | None = None,
         params: FsWriteV1Params,
     ) -> FsWriteV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -185,7 +185,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         metadata: dict[str, Any] | None = None,
         params: HttpFetchV1Params,
     ) -> HttpFetchV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -247,7 +247,7 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
         metadata: dict[str, Any] | None = None,
         params: GitCloneV1Params,
     ) -> GitCloneV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -307,7 +307,7 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         metadata: dict[str, Any] | None = None,
         params: ArchiveReadV1Params,
     ) -> ArchiveReadV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -370,7 +370,7 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         metadata: dict[str, Any] | None = None,
         params: SqliteQueryV1Params,
     ) -> SqliteQueryV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -432,7 +432,7 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         metadata: dict[str, Any] | None = None,
         params: BenchReportV1Params,
     ) -> BenchReportV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -496,7 +496,7 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         metadata: dict[str, Any] | None = None,
         params: ShellExecV1Params,
     ) -> ShellExecV1Intent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             id=IntentId(new_uuid7() if id is None else id),
             domain=Domain(domain),
@@ -527,7 +527,7 @@ class QuarantinedIntent(Payload, frozen=True, kw_only=True):
         reason: str,
         timestamp_ns: int | None = None,
     ) -> QuarantinedIntent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             intent=intent,
             reason=reason,
@@ -565,7 +565,7 @@ class IntentResult(Payload, frozen=True, kw_only=True):
         runner_meta: RunnerMetadata,
         audit_ref: AuditRef,
     ) -> IntentResult:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             intent_id=IntentId(intent_id),
             status=status,
@@ -628,7 +628,7 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
         security_context: SecurityContext,
         resource_usage: ResourceUsage | None = None,
     ) -> AuditEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             intent_id=IntentId(intent_id),
             result_status=result_status,
@@ -704,7 +704,7 @@ class SecurityEvent(Payload, frozen=True, kw_only=True):
         intent_id: str | None = None,
         detail: dict[str, Any],
     ) -> SecurityEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             event_type=EventType(event_type),
             severity=severity,
@@ -732,7 +732,7 @@ class LifecycleEvent(Payload, frozen=True, kw_only=True):
         timestamp_ns: int | None = None,
         detail: str | None = None,
     ) -> LifecycleEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             executor_id=ExecutorId(executor_id),
             state=state,
@@ -759,7 +759,7 @@ class HealthEvent(Payload, frozen=True, kw_only=True):
         timestamp_ns: int | None = None,
         detail: dict[str, Any] | None = None,
     ) -> HealthEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             service=Service(service),
             healthy=healthy,
@@ -784,7 +784,7 @@ class MetricsEvent(Payload, frozen=True, kw_only=True):
         timestamp_ns: int | None = None,
         metrics: dict[str, float],
     ) -> MetricsEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             service=Service(service),
             timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
@@ -824,7 +824,7 @@ class LogEntry(Payload, frozen=True, kw_only=True):
         node_id: str,
         metadata: dict[str, Any] | None = None,
     ) -> LogEntry:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             timestamp=now_rfc3339() if timestamp is None else timestamp,
             level=level,
@@ -870,7 +870,7 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
         event_type: Any,
         data: Any,
     ) -> BenchmarkEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             run_id=RunId(run_id),
             task_id=TaskId(task_id),
@@ -901,7 +901,7 @@ class PlatformEvent(Payload, frozen=True, kw_only=True):
         timestamp_ns: int | None = None,
         data: Any,
     ) -> PlatformEvent:
-        """A new one; what is not given is filled in."""
+        """A new payload; fields that are not given are filled in."""
         return cls(
             event=event,
             timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,

@@ -1,5 +1,8 @@
 # generated from subjects.toml by smith-codegen; do not edit
-"""The subjects of the bus: `subjects.<namespace>.<name>` is a class. A namespace is imported when it is first used."""
+"""The subjects of the bus: `subjects.<namespace>.<name>` is a class.
+
+A namespace is imported on first use.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -36,14 +36,14 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             intent_id=tokens[3],
         )
 
     @classmethod
     def of(cls, message: AuditEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, AuditEvent):
             refuse_message(cls.PATTERN, "AuditEvent", message)
         read: Any = message
@@ -57,7 +57,7 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
         *,
         intent_id: IntentId | None = None,
     ) -> Filter[AuditEvent, AuditExecution]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
             refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
@@ -91,14 +91,14 @@ class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPoli
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             intent_id=tokens[3],
         )
 
     @classmethod
     def of(cls, message: AuditEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, AuditEvent):
             refuse_message(cls.PATTERN, "AuditEvent", message)
         read: Any = message
@@ -112,7 +112,7 @@ class AuditPolicy(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditPoli
         *,
         intent_id: IntentId | None = None,
     ) -> Filter[AuditEvent, AuditPolicy]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
             refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.audit.policy.{'*' if intent_id is None else intent_id}")
@@ -146,14 +146,14 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             event_type=tokens[3],
         )
 
     @classmethod
     def of(cls, message: SecurityEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, SecurityEvent):
             refuse_message(cls.PATTERN, "SecurityEvent", message)
         read: Any = message
@@ -167,7 +167,7 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
         *,
         event_type: EventType | None = None,
     ) -> Filter[SecurityEvent, AuditSecurity]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if event_type is not None and (not is_token(event_type)):
             refuse_token(cls.PATTERN, "event_type", event_type)
         return Filter(f"smith.audit.security.{'*' if event_type is None else event_type}")

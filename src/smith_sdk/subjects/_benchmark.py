@@ -36,14 +36,14 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
         )
 
     @classmethod
     def of(cls, message: BenchmarkEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -57,7 +57,7 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
         *,
         run_id: RunId | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkRuns]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         return Filter(f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
@@ -94,7 +94,7 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
             step_id=tokens[4],
@@ -102,7 +102,7 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
 
     @classmethod
     def of(cls, message: BenchmarkEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -118,7 +118,7 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         run_id: RunId | None = None,
         step_id: StepId | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkSteps]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         if step_id is not None and (not is_token(step_id)):
@@ -157,7 +157,7 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
             tool_name=tokens[4],
@@ -170,7 +170,7 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         *,
         tool_name: ToolName,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -186,7 +186,7 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         run_id: RunId | None = None,
         tool_name: ToolName | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkTools]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         if tool_name is not None and (not is_token(tool_name)):
@@ -225,7 +225,7 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
             segment_id=tokens[4],
@@ -238,7 +238,7 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
         *,
         segment_id: SegmentId,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -254,7 +254,7 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
         run_id: RunId | None = None,
         segment_id: SegmentId | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkContext]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         if segment_id is not None and (not is_token(segment_id)):
@@ -295,7 +295,7 @@ class BenchmarkFailures(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
             failure_type=tokens[4],
@@ -308,7 +308,7 @@ class BenchmarkFailures(
         *,
         failure_type: FailureType,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -324,7 +324,7 @@ class BenchmarkFailures(
         run_id: RunId | None = None,
         failure_type: FailureType | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkFailures]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         if failure_type is not None and (not is_token(failure_type)):
@@ -367,7 +367,7 @@ class BenchmarkEarlyStop(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
             reason=tokens[4],
@@ -380,7 +380,7 @@ class BenchmarkEarlyStop(
         *,
         reason: StopReason,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -396,7 +396,7 @@ class BenchmarkEarlyStop(
         run_id: RunId | None = None,
         reason: StopReason | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkEarlyStop]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not is_token(run_id)):
             refuse_token(cls.PATTERN, "run_id", run_id)
         if reason is not None and (not is_token(reason)):
@@ -434,7 +434,7 @@ class BenchmarkOptimizer(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             task_type=tokens[3],
         )
@@ -445,7 +445,7 @@ class BenchmarkOptimizer(
         *,
         task_type: TaskType | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkOptimizer]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if task_type is not None and (not is_token(task_type)):
             refuse_token(cls.PATTERN, "task_type", task_type)
         return Filter(f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
@@ -481,14 +481,14 @@ class BenchmarkTaskFeatures(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             task_id=tokens[3],
         )
 
     @classmethod
     def of(cls, message: BenchmarkEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
             refuse_message(cls.PATTERN, "BenchmarkEvent", message)
         read: Any = message
@@ -502,7 +502,7 @@ class BenchmarkTaskFeatures(
         *,
         task_id: TaskId | None = None,
     ) -> Filter[BenchmarkEvent, BenchmarkTaskFeatures]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if task_id is not None and (not is_token(task_id)):
             refuse_token(cls.PATTERN, "task_id", task_id)
         return Filter(f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")

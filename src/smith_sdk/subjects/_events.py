@@ -38,14 +38,14 @@ class EventsExecutorLifecycle(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             executor_id=tokens[4],
         )
 
     @classmethod
     def of(cls, message: LifecycleEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LifecycleEvent):
             refuse_message(cls.PATTERN, "LifecycleEvent", message)
         read: Any = message
@@ -59,7 +59,7 @@ class EventsExecutorLifecycle(
         *,
         executor_id: ExecutorId | None = None,
     ) -> Filter[LifecycleEvent, EventsExecutorLifecycle]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if executor_id is not None and (not is_token(executor_id)):
             refuse_token(cls.PATTERN, "executor_id", executor_id)
         return Filter(f"smith.events.executor.lifecycle.{'*' if executor_id is None else executor_id}")
@@ -93,14 +93,14 @@ class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "Events
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
     def of(cls, message: HealthEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, HealthEvent):
             refuse_message(cls.PATTERN, "HealthEvent", message)
         read: Any = message
@@ -114,7 +114,7 @@ class EventsHealth(StreamSubject[HealthEvent], Subscribable[HealthEvent, "Events
         *,
         service: Service | None = None,
     ) -> Filter[HealthEvent, EventsHealth]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
             refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.events.health.{'*' if service is None else service}")
@@ -148,14 +148,14 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
     def of(cls, message: MetricsEvent) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, MetricsEvent):
             refuse_message(cls.PATTERN, "MetricsEvent", message)
         read: Any = message
@@ -169,7 +169,7 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
         *,
         service: Service | None = None,
     ) -> Filter[MetricsEvent, EventsMetrics]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
             refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.events.metrics.{'*' if service is None else service}")

@@ -38,14 +38,14 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
         )
 
     @classmethod
     def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, Intent):
             refuse_message(cls.PATTERN, "Intent", message)
         read: Any = message
@@ -75,7 +75,7 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
         *,
         capability: Cap[Any] | None = None,
     ) -> Filter[Any, Any]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
             refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         return Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
@@ -86,7 +86,9 @@ IntentsRawMsg: TypeAlias = Received[IntentT, IntentsRaw[IntentT]]
 
 @final
 class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted[IntentT]"], frozen=True, kw_only=True):
-    """`smith.intents.vetted.{capability}.{domain}`: Intents that admission let through, for the executors."""
+    """`smith.intents.vetted.{capability}.{domain}`: Intents that admission let through, for the
+    executors.
+    """
 
     NAME: ClassVar[str] = "intents.vetted"
     PATTERN: ClassVar[str] = "smith.intents.vetted.{capability}.{domain}"
@@ -113,7 +115,7 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
             domain=tokens[6],
@@ -121,7 +123,7 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
 
     @classmethod
     def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, Intent):
             refuse_message(cls.PATTERN, "Intent", message)
         read: Any = message
@@ -155,7 +157,7 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
         capability: Cap[Any] | None = None,
         domain: Domain | None = None,
     ) -> Filter[Any, Any]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
             refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         if domain is not None and (not is_token(domain)):
@@ -193,7 +195,7 @@ class IntentsQuarantine(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
         )
@@ -204,7 +206,7 @@ class IntentsQuarantine(
         *,
         capability: Capability | None = None,
     ) -> Filter[QuarantinedIntent, IntentsQuarantine]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
             refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
         return Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")

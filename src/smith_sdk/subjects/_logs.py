@@ -39,7 +39,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             log_service=tokens[2],
             level=tokens[3],
@@ -52,7 +52,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         *,
         log_service: LogService,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
             refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
@@ -68,7 +68,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         log_service: LogService | None = None,
         level: Level | None = None,
     ) -> Filter[LogEntry, LogsService | LogsErrors | LogsPerformance]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if log_service is not None and (not is_token(log_service) or log_service in ("errors", "performance", "security")):
             refuse_token(cls.PATTERN, "log_service", log_service, "any token but errors, performance, security")
         if level is not None and (not isinstance(level, str) or level not in LEVEL_VALUES):
@@ -104,14 +104,14 @@ class LogsErrors(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsErrors"], fr
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
     def of(cls, message: LogEntry) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
             refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
@@ -125,7 +125,7 @@ class LogsErrors(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsErrors"], fr
         *,
         service: Service | None = None,
     ) -> Filter[LogEntry, LogsErrors]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
             refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.logs.errors.{'*' if service is None else service}")
@@ -159,14 +159,14 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
     def of(cls, message: LogEntry) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
             refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
@@ -180,7 +180,7 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
         *,
         service: Service | None = None,
     ) -> Filter[LogEntry, LogsPerformance]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
             refuse_token(cls.PATTERN, "service", service)
         return Filter(f"smith.logs.performance.{'*' if service is None else service}")
@@ -217,7 +217,7 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
             event_type=tokens[4],
@@ -230,7 +230,7 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
         *,
         event_type: EventType,
     ) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
             refuse_message(cls.PATTERN, "LogEntry", message)
         read: Any = message
@@ -246,7 +246,7 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
         service: Service | None = None,
         event_type: EventType | None = None,
     ) -> Filter[LogEntry, LogsSecurity]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not is_token(service)):
             refuse_token(cls.PATTERN, "service", service)
         if event_type is not None and (not is_token(event_type)):

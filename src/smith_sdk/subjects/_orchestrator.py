@@ -33,7 +33,7 @@ class OrchestratorAudit(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, 
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls()
 
 
@@ -65,7 +65,7 @@ class OrchestratorStatus(
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls()
 
 

@@ -1,5 +1,5 @@
 # generated from subjects.toml by smith-codegen; do not edit
-"""The classes of the subjects that stand in no namespace."""
+"""The classes of the subjects without a namespace."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             intent_id=tokens[2],
         )
 
     @classmethod
     def of(cls, message: IntentResult) -> Self:
-        """The subject that `message` belongs on; raises `InvalidToken` where one of its fields cannot be a token."""
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, IntentResult):
             refuse_message(cls.PATTERN, "IntentResult", message)
         read: Any = message
@@ -67,7 +67,7 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
         *,
         intent_id: IntentId | None = None,
     ) -> Filter[IntentResult, Results]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if intent_id is not None and (not is_token(intent_id)):
             refuse_token(cls.PATTERN, "intent_id", intent_id)
         return Filter(f"smith.results.{'*' if intent_id is None else intent_id}")
@@ -78,7 +78,9 @@ ResultsMsg: TypeAlias = Received[IntentResult, Results]
 
 @final
 class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only=True):
-    """`smith.dlq.{stream}.{consumer}.{seq}`: Dead letters: the bytes as received, the reason in the headers."""
+    """`smith.dlq.{stream}.{consumer}.{seq}`: Dead letters: the bytes as received, the reason in the
+    headers.
+    """
 
     NAME: ClassVar[str] = "dlq"
     PATTERN: ClassVar[str] = "smith.dlq.{stream}.{consumer}.{seq}"
@@ -107,7 +109,7 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
 
     @classmethod
     def from_tokens(cls, tokens: list[Any]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             stream=tokens[2],
             consumer=tokens[3],
@@ -122,7 +124,7 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
         consumer: ConsumerName | None = None,
         seq: StreamSeq | None = None,
     ) -> Filter[bytes, Dlq]:
-        """All subjects of this kind, or those with the tokens that are given; raises `InvalidToken`."""
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if stream is not None and (not is_token(stream)):
             refuse_token(cls.PATTERN, "stream", stream)
         if consumer is not None and (not is_token(consumer)):

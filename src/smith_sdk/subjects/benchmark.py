@@ -1,5 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
-"""The subjects `benchmark`: `context`, `early_stop`, `failures`, `optimizer`, `runs`, `steps`, `task_features`, `tools`."""
+"""The subjects `benchmark`: `context`, `early_stop`, `failures`, `optimizer`, `runs`, `steps`,
+`task_features`, `tools`.
+"""
 
 from ._benchmark import BenchmarkContext as context
 from ._benchmark import BenchmarkContextMsg as ContextMsg

@@ -1,5 +1,7 @@
 # generated from smith_sdk/aio by smith_codegen.faces; do not edit
-"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its own."""
+"""The blocking face. The same names as `smith_sdk.aio`, for code without an event loop of its
+own.
+"""
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .bus import SmithBus

@@ -29,20 +29,24 @@ __all__ = ["SmithBus"]
 
 
 class SmithBus(BlockingBus):
-    """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.
+    """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor
+    does no I/O.
 
-    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`: files or an `ssl.SSLContext`, and then no
-    connection without TLS. What is None comes from the environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
-    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the nats command's context of the name
-    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL count for its server, unless `auth` is given.
+    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`:
+    files or an `ssl.SSLContext`, and then no connection without TLS. What is None comes from the
+    environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
+    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the
+    nats command's context of the name `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222.
+    A user and password in a URL count for its server, unless `auth` is given.
 
-    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
-    within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
-    `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
+    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their
+    own timeout. A dead link is noticed within 2.25 times `ping_interval` (seconds).
+    `publish_timeout` (seconds) is how long a publish may take before it is `PublishUnconfirmed`;
+    `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
 
-    `manage`: what connecting does about the streams of the contract under `profile`. "off": nothing; "verify": it fails with
-    `TopologyDrift` unless the server has them as declared; "apply": it makes them so, and deletes nothing. What fails then leaves the bus
-    closed.
+    `manage`: what connecting does about the streams of the contract under `profile`. "off":
+    nothing; "verify": it fails with `TopologyDrift` unless the server has them as declared;
+    "apply": it makes them so, and deletes nothing. What fails then leaves the bus closed.
     """
 
     __slots__ = ()
@@ -92,10 +96,12 @@ class SmithBus(BlockingBus):
         manage: Manage = "apply",
         profile: str | None = None,
     ) -> Self:
-        """A bus on a private nats-server that it starts when it connects and stops when it closes; the streams are applied.
+        """A bus on a private nats-server that it starts when it connects and stops when it closes;
+        the streams are applied.
 
-        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the constructor. `profile`: None for "dev", or
-        the first that the contract has where there is no "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the
+        constructor. `profile`: None for "dev", or the first that the contract has where there is no
+        "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
         """
         return cls._made(_async.AsyncSmithBus.embedded(store_dir, contract=contract, manage=manage, profile=profile))
 
@@ -107,30 +113,38 @@ class SmithBus(BlockingBus):
 
     @property
     def state(self) -> State:
-        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or "closed".
+        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or
+        "closed".
 
-        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for longer than one interval.
+        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for
+        longer than one interval.
         """
         found: State = self._aio.state
         return found
 
     def states(self) -> StateChanges:
-        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64 wait for a slow reader."""
+        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64
+        wait for a slow reader.
+        """
         return StateChanges._wrap(self._portal, self._aio.states())
 
     def connect(self) -> None:
-        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
+        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the
+        background.
 
-        Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
-        `connect_timeout` has passed; with an embedded server also what starting it raises; with `manage` also what `streams.verify` and
-        `streams.apply` raise. In "wait" mode refused credentials close the bus, and the next call raises that.
+        Raises `AuthenticationError` when every server that answers refuses the credentials,
+        `ConnectError` when all have failed or `connect_timeout` has passed; with an embedded server
+        also what starting it raises; with `manage` also what `streams.verify` and `streams.apply`
+        raise. In "wait" mode refused credentials close the bus, and the next call raises that.
         """
         self._connect()
 
     def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
-        """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe to repeat.
+        """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe
+        to repeat.
 
-        Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
+        Returns within `timeout` seconds (and a moment to stop the server); what could not be
+        flushed ends as `PublishUnconfirmed`.
         """
         self._close(timeout)
 
@@ -153,13 +167,16 @@ class SmithBus(BlockingBus):
     ) -> PubAck:
         """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
 
-        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Where the acknowledgement
-        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once. A server
-        that was restarted remembers the ids of what it still stores: of a work queue, not those of what was done meanwhile.
+        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream
+        deduplicates by. Where the acknowledgement does not come, the message is sent again with the
+        same id while the stream remembers it; `retry=False` sends it once. A server that was
+        restarted remembers the ids of what it still stores: of a work queue, not those of what was
+        done meanwhile.
 
-        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
-        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for
-        a header name that is none.
+        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed`
+        after `timeout` seconds, ...), `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for a header name that
+        is none.
         """
         found: PubAck = self._portal.call(
             self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
@@ -176,7 +193,9 @@ class SmithBus(BlockingBus):
         timeout: float | timedelta | None = None,
         retry: bool = True,
     ) -> concurrent.futures.Future[PubAck]:
-        """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
+        """`publish`, pipelined: returns when there is room in the window; the future brings the
+        acknowledgement or the error.
+        """
         found: concurrent.futures.Future[PubAck] = self._portal.submit(
             self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
         )
@@ -187,34 +206,42 @@ class SmithBus(BlockingBus):
     ) -> list[PubAck]:
         """Publish all, pipelined, in order; return their acknowledgements in the same order.
 
-        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
-        `outcomes` has an acknowledgement or an error for each. Raises `OptionsError` for a `timeout` that is none.
+        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises
+        `PublishManyError`, whose `outcomes` has an acknowledgement or an error for each. Raises
+        `OptionsError` for a `timeout` that is none.
         """
         found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry)
         return found
 
     def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
-        """Send `payload` over core NATS: whoever listens now gets it, nobody keeps it, nothing is acknowledged.
+        """Send `payload` over core NATS: whoever listens now gets it, nobody keeps it, nothing is
+        acknowledged.
 
         Raises `SubjectMismatch`, `PayloadMismatch`, `PayloadTooLarge`, `BusClosed`.
         """
         self._portal.call(self._aio.emit, subject, payload)
 
     def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
-        """Iterate over the messages of core NATS on a subject or filter, from now on. Filters join with `|`.
+        """Iterate over the messages of core NATS on a subject or filter, from now on. Filters join
+        with `|`.
 
-        Also hears what is published to streams, without their keeping: to miss nothing, read from a consumer.
+        Also hears what is published to streams, without their keeping: to miss nothing, read from a
+        consumer.
         """
         return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
-        """The durable consumer that the contract declares as `spec`, such as `consumers.http_results`."""
+        """The durable consumer that the contract declares as `spec`, such as
+        `consumers.http_results`.
+        """
         return Consumer[M, S]._wrap(self._portal, self._aio.consumer(spec))
 
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
-        """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds for it.
+        """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds
+        for it.
 
-        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish` raises.
+        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish`
+        raises.
         """
         found: IntentResult = self._portal.call(self._aio.execute, intent, timeout)
         return found

@@ -18,8 +18,9 @@ __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "
 class DeadLetters(Blocking):
     """The dead letters of the bus's contract: `bus.dead_letters`.
 
-    They are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the exception's class), and by when they were
-    put there: at `since` or later, before `until` (datetimes with a time zone).
+    They are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the
+    exception's class), and by when they were put there: at `since` or later, before `until`
+    (datetimes with a time zone).
     """
 
     __slots__ = ()
@@ -37,8 +38,8 @@ class DeadLetters(Blocking):
     ) -> tuple[DeadLetter, ...]:
         """The oldest `limit` dead letters of those chosen, payloads and all.
 
-        For the next page give the `position` of the last one as `after`; a page with fewer than `limit` is the last. Raises
-        `StreamNotFound`, `OptionsError`.
+        For the next page give the `position` of the last one as `after`; a page with fewer than
+        `limit` is the last. Raises `StreamNotFound`, `OptionsError`.
         """
         found: tuple[DeadLetter, ...] = self._portal.call(
             self._aio.list,
@@ -66,7 +67,9 @@ class DeadLetters(Blocking):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """How many are chosen. With `error_type` or `until` their headers are read, otherwise the server knows by itself."""
+        """How many are chosen. With `error_type` or `until` their headers are read, otherwise the
+        server knows by itself.
+        """
         found: int = self._portal.call(
             self._aio.count, stream=stream, consumer=consumer, error_type=error_type, since=since, until=until
         )
@@ -86,18 +89,23 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[Replayed], object] | None = None,
     ) -> ReplayReport:
-        """Publish letters to their original subjects once more, and remove them; those with `ids`, or those chosen that are there now.
+        """Publish letters to their original subjects once more, and remove them; those with `ids`,
+        or those chosen that are there now.
 
-        `until=datetime.now(UTC)` alone chooses all. Every consumer that takes the subject gets the message, with its own headers and the
-        trail: `Smith-Replay-Of` (this letter's id), `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` a second.
+        `until=datetime.now(UTC)` alone chooses all. Every consumer that takes the subject gets the
+        message, with its own headers and the trail: `Smith-Replay-Of` (this letter's id),
+        `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` a second.
 
-        Each letter is replayed once: when this is cut off, at any point, call it again; two may run at once. Where that cannot be told
-        after a crash, the letter is left and reported as in doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called
-        in the event loop for each letter as it ends; it must return at once.
+        Each letter is replayed once: when this is cut off, at any point, call it again; two may run
+        at once. Where that cannot be told after a crash, the letter is left and reported as in
+        doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called in the event
+        loop for each letter as it ends; it must return at once.
 
-        A letter that its stream refuses is reported as failed and stays. Raises what concerns all of them, when those that were begun are
-        finished: `StreamNotFound` (the originals' stream is gone), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused` (the stream of the
-        letters has deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What is replayed by then stays so.
+        A letter that its stream refuses is reported as failed and stays. Raises what concerns all
+        of them, when those that were begun are finished: `StreamNotFound` (the originals' stream is
+        gone), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused` (the stream of the letters has
+        deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What is replayed by then
+        stays so.
         """
         found: ReplayReport = self._portal.call(
             self._aio.replay,
@@ -126,10 +134,12 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[str], object] | None = None,
     ) -> tuple[str, ...]:
-        """Remove letters for good: those with `ids`, or those chosen that are there now. Returns the ids of what was (would be) removed.
+        """Remove letters for good: those with `ids`, or those chosen that are there now. Returns
+        the ids of what was (would be) removed.
 
-        Letters that are not there (any more) are left out. `progress` is called in the event loop with each id. Raises `TopologyRefused`
-        where the letters' stream has deny_delete, `StreamNotFound`, `OptionsError`.
+        Letters that are not there (any more) are left out. `progress` is called in the event loop
+        with each id. Raises `TopologyRefused` where the letters' stream has deny_delete,
+        `StreamNotFound`, `OptionsError`.
         """
         found: tuple[str, ...] = self._portal.call(
             self._aio.discard,
@@ -145,7 +155,8 @@ class DeadLetters(Blocking):
         return found
 
     def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
-        """What went wrong between a message and its dead letter, for the consumers of the contract; see `Finding`.
+        """What went wrong between a message and its dead letter, for the consumers of the contract;
+        see `Finding`.
 
         With `repair`, what can be mended is. Safe to repeat, and beside workers.
         """
@@ -153,15 +164,19 @@ class DeadLetters(Blocking):
         return found
 
     def watch(self, *, repair: bool = False) -> Findings:
-        """Iterate over messages that the server itself gives up from now on, and those of which it told before: an alarm.
+        """Iterate over messages that the server itself gives up from now on, and those of which it
+        told before: an alarm.
 
-        Reads the server's advisories where the contract declares a stream of them. With `repair`, each is copied to the dead letters.
+        Reads the server's advisories where the contract declares a stream of them. With `repair`,
+        each is copied to the dead letters.
         """
         return Findings._wrap(self._portal, self._aio.watch(repair=repair))
 
 
 class Findings(BlockingIterator[Finding]):
-    """Messages that the server gives up, as they come: `bus.dead_letters.watch()`. Ends when it is stopped or the bus closes."""
+    """Messages that the server gives up, as they come: `bus.dead_letters.watch()`. Ends when it is
+    stopped or the bus closes.
+    """
 
     __slots__ = ()
 

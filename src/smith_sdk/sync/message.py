@@ -15,22 +15,28 @@ __all__ = ["Message"]
 
 
 class Message(Blocking, Received[M_co, S_co]):
-    """A message as it arrived. Decoded at the first look, so bytes that are no payload never stop an iteration.
+    """A message as it arrived. Decoded at the first look, so bytes that are no payload never stop
+    an iteration.
 
-    One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`, as does any on a message of core NATS.
+    One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`,
+    as does any on a message of core NATS.
     """
 
     __slots__ = ()
 
     @property
     def payload(self) -> M_co:
-        """The decoded payload. Raises `PayloadDecodeError`, or `UnknownSubject` when the subject is none of the contract's."""
+        """The decoded payload. Raises `PayloadDecodeError`, or `UnknownSubject` when the subject is
+        none of the contract's.
+        """
         found: M_co = self._aio.payload
         return found
 
     @property
     def subject(self) -> S_co:
-        """The typed subject. Raises `UnknownSubject`, or `InvalidToken` where a token is none that the contract allows."""
+        """The typed subject. Raises `UnknownSubject`, or `InvalidToken` where a token is none that
+        the contract allows.
+        """
         found: S_co = self._aio.subject
         return found
 
@@ -48,16 +54,22 @@ class Message(Blocking, Received[M_co, S_co]):
 
     @property
     def metadata(self) -> Metadata:
-        """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core NATS."""
+        """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core
+        NATS.
+        """
         found: Metadata = self._aio.metadata
         return found
 
     def ack(self) -> None:
-        """The message is done. Fire and forget: if the ack is lost, the message comes again after the consumer's ack wait."""
+        """The message is done. Fire and forget: if the ack is lost, the message comes again after
+        the consumer's ack wait.
+        """
         self._portal.post(self._aio.ack())
 
     def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
-        """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
+        """The message is done, and the server has confirmed that it knows. Raises
+        `DeadlineExceeded` after `timeout` seconds.
+        """
         self._portal.call(self._aio.ack_sync, timeout)
 
     def nack(self, delay: float | timedelta | None = None) -> None:
@@ -65,7 +77,9 @@ class Message(Blocking, Received[M_co, S_co]):
         self._portal.post(self._aio.nack(delay))
 
     def term(self, reason: str = "") -> None:
-        """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
+        """Never deliver it again. `reason` goes into the server's advisory. What is terminated is
+        gone: dead-letter it first.
+        """
         self._portal.post(self._aio.term(reason))
 
     def in_progress(self) -> None:
@@ -81,11 +95,13 @@ class Message(Blocking, Received[M_co, S_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
     ) -> PubAck:
-        """Publish what this message leads to. Should the message be delivered again, the stream takes the same for a duplicate.
+        """Publish what this message leads to. Should the message be delivered again, the stream
+        takes the same for a duplicate.
 
-        For that the id is made of where this message stands, the subject, and which of its messages on that subject it is: a handler
-        that publishes several there does so in the same order each time, or gives each a `msg_id`. It holds as long as the stream
-        remembers ids (its duplicate window). Raises what `bus.publish` raises.
+        For that the id is made of where this message stands, the subject, and which of its messages
+        on that subject it is: a handler that publishes several there does so in the same order each
+        time, or gives each a `msg_id`. It holds as long as the stream remembers ids (its duplicate
+        window). Raises what `bus.publish` raises.
         """
         found: PubAck = self._portal.call(self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
         return found

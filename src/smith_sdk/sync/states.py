@@ -10,7 +10,9 @@ __all__ = ["StateChange", "StateChanges"]
 
 
 class StateChanges(BlockingIterator[StateChange]):
-    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
+    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened
+    again is watched anew.
+    """
 
     __slots__ = ()
 

@@ -14,10 +14,12 @@ __all__ = ["Subscription"]
 
 
 class Subscription(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
-    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody
+    keeps what is missed.
 
-    `with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `for` subscribes at its first step.
-    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
+    `with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `for`
+    subscribes at its first step. When its reader falls behind by more than 65,536 messages, what
+    was received is handed out and then `SlowConsumer` is raised.
     """
 
     __slots__ = ()

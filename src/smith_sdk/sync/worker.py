@@ -25,18 +25,21 @@ __all__ = ["Worker", "WorkerStats"]
 
 
 class Worker(Blocking, Generic[MessageT, SubjectT]):
-    """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is stopped.
+    """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is
+    stopped.
 
-    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that. Raising, `sys.exit()` included, has the
-    message delivered again after `retry.backoff`, up to `retry.max_attempts` runs (default: the contract's for this consumer), then it
-    is a dead letter.
-    What was delivered more often without a verdict runs once more, alone in its process, before it is one. `Reject` makes it one at
-    once, `RetryLater` has it come again after exactly that long.
+    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that.
+    Raising, `sys.exit()` included, has the message delivered again after `retry.backoff`, up to
+    `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
+    What was delivered more often without a verdict runs once more, alone in its process, before it
+    is one. `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
 
-    A plain function runs in a thread, or with `processes` in one of so many processes, for what keeps a processor busy; its message is
-    for reading there, the verdict is what it returns or raises. `timeout` (seconds) is for each run: an async handler is cancelled, a
-    process is killed. `middleware` goes around every run. `ack="confirmed"` waits until the server has confirmed each acknowledgement.
-    When it is stopped, handlers have `drain_timeout` seconds to finish; what they have not finished then comes again.
+    A plain function runs in a thread, or with `processes` in one of so many processes, for what
+    keeps a processor busy; its message is for reading there, the verdict is what it returns or
+    raises. `timeout` (seconds) is for each run: an async handler is cancelled, a process is killed.
+    `middleware` goes around every run. `ack="confirmed"` waits until the server has confirmed each
+    acknowledgement. When it is stopped, handlers have `drain_timeout` seconds to finish; what they
+    have not finished then comes again.
     """
 
     __slots__ = ()
@@ -76,9 +79,11 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker, those excepted that have a handler of their own.
+        """Decorator: `function` handles the messages of this worker, those excepted that have a
+        handler of their own.
 
-        Raises `OptionsError` for a second one, and for one that is not as the worker's options want it.
+        Raises `OptionsError` for a second one, and for one that is not as the worker's options want
+        it.
         """
         found: Callable[[Message[MessageT, SubjectT]], ResultT] = self._aio.handler(function)
         return found
@@ -86,7 +91,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler_for(
         self, kind: type[KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
-        """Decorator: the function handles those messages of this worker that carry a `kind`: `@worker.handler_for(FsReadV1Intent)`.
+        """Decorator: the function handles those messages of this worker that carry a `kind`:
+        `@worker.handler_for(FsReadV1Intent)`.
 
         What no handler is for is a dead letter. Raises `OptionsError` as `handler` does.
         """
@@ -113,18 +119,21 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         return found
 
     def run(self) -> None:
-        """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then finish what was started and return.
+        """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then
+        finish what was started and return.
 
-        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`; with
-        `processes` also `HandlerProcessDied` where they do not come up, with plain handlers `RuntimeError` where the system has no more
-        threads. Cancelled, it gives back what it holds at once.
+        Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
+        `PermissionDenied`, `BusClosed`; with `processes` also `HandlerProcessDied` where they do
+        not come up, with plain handlers `RuntimeError` where the system has no more threads.
+        Cancelled, it gives back what it holds at once.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull nothing more, give back what was not started, and wait for the handlers that run. Safe to repeat.
+        """Pull nothing more, give back what was not started, and wait for the handlers that run.
+        Safe to repeat.
 
-        Where no `run` is under way, the next one returns at once: it may be a task that has yet to begin. A handler that stops its own
-        worker does not wait, since it would wait for itself.
+        Where no `run` is under way, the next one returns at once: it may be a task that has yet to
+        begin. A handler that stops its own worker does not wait, since it would wait for itself.
         """
         self._portal.call(self._aio.stop)
