@@ -109,7 +109,7 @@ class Link(Client):
             raise LinkClosed("the link is over")
         self._last_sid = sid = self._last_sid + 1
         self.subscriptions[sid] = callback
-        await self._send_command(sub_cmd(subject, b"", sid))
+        await self._send_command(sub_cmd(subject, "", sid))
         await self._flush_pending()
         return sid
 
