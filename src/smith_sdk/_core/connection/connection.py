@@ -1,4 +1,4 @@
-"""The connection: publishing and subscribing on whichever link is up, and holding messages while none is."""
+"""The connection: publishes and subscribes on the link that is up, and holds messages without one."""
 
 from __future__ import annotations
 
@@ -69,13 +69,19 @@ class Subscription:
             self._on_error(self.refusal)
 
     async def withdraw(self) -> None:
-        """Ask the server to send no more, on later links either. What it sent before reaches the callback, until `unsubscribe`."""
+        """Ask the server to send no more, on later links either.
+
+        What it sent before reaches the callback, until `unsubscribe`.
+        """
         self._connection._subscriptions.discard(self)
         if self._link is not None and self._sid is not None:
             await self._link.withdraw(self._sid)
 
     async def unsubscribe(self) -> None:
-        """End it; messages on their way are dropped. Safe to repeat, and after the connection was closed."""
+        """End it; messages on their way are dropped.
+
+        Safe to repeat, and after the connection was closed.
+        """
         self._connection._subscriptions.discard(self)
         sid, self._sid = self._sid, None
         if self._link is not None and sid is not None:
@@ -83,7 +89,10 @@ class Subscription:
 
 
 class Connection:
-    """One connection to one of `servers`. The constructor does no I/O. Not thread-safe: one event loop owns it."""
+    """One connection to one of `servers`.
+
+    The constructor does no I/O. Not thread-safe: one event loop owns it.
+    """
 
     def __init__(
         self,
@@ -134,7 +143,10 @@ class Connection:
 
     @property
     def is_kept(self) -> bool:
-        """Whether a lost link would be replaced. False once the event loop has cancelled that, as asyncio.run does at its end."""
+        """Whether a lost link would be replaced.
+
+        False once the event loop has cancelled that, as asyncio.run does at its end.
+        """
         return self._reconnector.is_running
 
     @property
@@ -144,7 +156,10 @@ class Connection:
 
     @property
     def max_payload(self) -> int:
-        """Bytes that the server accepts in one message, headers included; before the first connection, the most that any might."""
+        """Bytes that the server accepts in one message, headers included.
+
+        Before the first connection, the most that any server may.
+        """
         return self._max_payload
 
     def new_inbox(self) -> str:
@@ -161,11 +176,14 @@ class Connection:
     # ---- opening and closing
 
     def aim_at(self, urls: Sequence[str]) -> None:
-        """Connect to `urls` from the next `connect` on: an embedded server has its address only once it runs."""
+        """Connect to `urls` from the next `connect` on.
+
+        An embedded server has its address only once it runs.
+        """
         self._reconnector.aim_at(urls)
 
     async def connect(self) -> None:
-        """Connect to the first server that accepts us; with `wait`, return at once and connect in the background.
+        """Connect to the first server that accepts us; with `wait`, in the background.
 
         Raises `AuthenticationError` if every server that answers refuses the credentials,
         `ConnectError` if all have failed or `connect_timeout` seconds have passed, both naming the
@@ -174,9 +192,9 @@ class Connection:
         await self._reconnector.connect()
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Send what is buffered and close, within `timeout` seconds whatever the network does. Safe to repeat.
+        """Send what is buffered and close, within `timeout` seconds whatever the network does.
 
-        Logs a warning about what could not be sent.
+        Safe to repeat. Logs a warning about messages that could not be sent.
         """
         working = self._reconnector.stop()
         if not working:
@@ -266,8 +284,8 @@ class Connection:
     async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send one message; while there is no link, hold it (up to 2 MiB in all) for the next one.
 
-        Raises `OptionsError` if `subject` is invalid, `ConnectionLost` if no more can be held, `BusClosed` or
-        the error that closed the connection.
+        Raises `OptionsError` if `subject` is invalid, `ConnectionLost` if no more can be held,
+        `BusClosed` or the error that closed the connection.
         """
         _require_subject(subject)
         try:
@@ -278,10 +296,10 @@ class Connection:
             raise self.meaning(error, subject) from None
 
     def send(self, subject: str, data: bytes, reply: str, block: bytes = b"", at_once: bool = False) -> Coroutine[Any, Any, None]:
-        """`publish` for the hot path, with a header block: checks nothing, and raises errors of the link, for `meaning`.
+        """`publish` without checks, for the hot path; its errors are the link's own, for `meaning`.
 
-        `at_once` is for a message that no other follows soon: it saves a turn of the event loop, and costs a
-        write of its own.
+        `at_once` is for a message that no other follows soon: it saves a turn of the event loop,
+        and costs a write of its own.
         """
         link = self._reconnector.link
         return self._hold(subject, data, reply, block) if link is None else link.send(subject, data, reply, block, at_once)
@@ -309,10 +327,10 @@ class Connection:
     async def subscribe(
         self, subject: str, callback: Callable[[RawMessage], None], on_error: Callable[[SmithError], None] | None = None
     ) -> Subscription:
-        """Call `callback`, which must return at once, for every message on `subject`, on this link and later ones.
+        """Call `callback` for every message on `subject`, on this link and later ones.
 
-        `on_error` is called with a `PermissionDenied`. Raises `OptionsError` if `subject` is invalid, `BusClosed` or
-        the error that closed the connection.
+        `callback` must return at once. `on_error` is called with a `PermissionDenied`. Raises `OptionsError` if `subject` is
+        invalid, `BusClosed` or the error that closed the connection.
         """
         _require_subject(subject)
         self._require_open()
@@ -327,12 +345,16 @@ class Connection:
 
     def _require_open(self) -> None:
         if self._reconnector.error is not None:
-            raise copy(self._reconnector.error)  # an exception that is raised twice keeps the frames of both
+            # A copy, since an exception that is raised twice keeps the frames of both.
+            raise copy(self._reconnector.error)
         if self._status.state == "closed":
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
 
     def _on_refused(self, kind: str, subject: str) -> None:
-        """The server's permissions forbid to "publish" to `subject`, or a "subscription" to it; nats-py has it in lower case."""
+        """The server's permissions forbid `kind`: "publish" or "subscription".
+
+        nats-py has `subject` in lower case.
+        """
         log.error("the server's permissions forbid %s to %s", kind, subject)
         if kind == "publish":
             self._status.notify(lambda listener: listener.on_refused(subject))
@@ -343,6 +365,9 @@ class Connection:
 
 
 def _require_subject(subject: str) -> None:
-    """Raise `OptionsError` unless `subject` can be one. `send` skips this, since subjects of the contract are valid."""
+    """Raise `OptionsError` unless `subject` can be one.
+
+    `send` skips this, since subjects of the contract are valid.
+    """
     if _BAD_SUBJECT.search(subject) or not subject:
         raise OptionsError(f"{subject!r} is not a valid subject: it is empty, or contains white space or a control character")

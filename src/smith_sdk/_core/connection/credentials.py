@@ -1,6 +1,6 @@
-"""Credentials: where they come from (arguments, environment, a context of the nats command), and how a server is answered with them.
+"""Credentials: finding them (arguments, environment, a context of the nats command), and signing in.
 
-Nothing here is logged, and no error shows a value: files, variables and keys are named.
+Nothing here is logged, and no error shows a value: errors name files, variables and keys.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .server_pool import Server, parse_server
 _IN_CREDS: Final = re.compile(r"-+BEGIN ([A-Z0-9 ]+)-+\s+([A-Za-z0-9_.=-]+?)\s+-+END", re.ASCII)
 _SEED: Final = 18 << 3  # the letter S
 _USER: Final = 20 << 3  # the letter U
-_OURS: Final = ("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key")
-_NOT_OURS: Final = (
+_SUPPORTED: Final = ("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key")
+_UNSUPPORTED: Final = (
     "socks_proxy",
     "nsc",
     "user_jwt",
@@ -34,7 +34,7 @@ _NOT_OURS: Final = (
     "inbox_prefix",
     "tls_first",
 )
-"""Keys of a context that change where messages go or how to get there: to leave one out would be another place."""
+"""Keys of a context that change the destination or the way there, so none may be ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +49,34 @@ class Access:
 def find_access(
     url: str | Sequence[str] | None, auth: Auth | None, tls: ssl.SSLContext | TLSFiles | None, context: str | None
 ) -> Access:
-    """Arguments, else the environment, else the context: each of `url`, `auth` and `tls` on its own and as a whole.
+    """The arguments, else the environment, else the context: `url`, `auth` and `tls` each by itself.
 
-    URLs that carry users are left to them, unless `auth` is given.
+    URLs that carry users keep them, unless `auth` is given.
 
     Raises `OptionsError`, naming the argument, variable or key.
     """
     if not isinstance(auth, Auth | None):  # the value is not shown: it may be a password
-        raise OptionsError(f"auth: an Auth is needed, such as Auth(token=...), not {type(auth).__name__}")
+        raise OptionsError(f"auth: expected an Auth such as Auth(token=...), not {type(auth).__name__}")
     if not isinstance(tls, ssl.SSLContext | TLSFiles | None):
-        raise OptionsError(f"tls: TLSFiles or an ssl.SSLContext is needed, not {type(tls).__name__}")
+        raise OptionsError(f"tls: expected TLSFiles or an ssl.SSLContext, not {type(tls).__name__}")
     env = os.environ
-    if context is None:
-        context = env.get("NATS_CONTEXT") or None
+    context = context if context is not None else env.get("NATS_CONTEXT") or None
     settings = {} if context is None else _context(context)
     if url is None:
         url = env.get("SMITH_NATS_URL") or env.get("NATS_URL") or settings.get("url") or DEFAULT_URL
     servers = tuple(parse_server(one) for one in server_urls(url))
     if auth is None and not any(server.user for server in servers):
         auth = _auth_of_environment(env) or _auth_of_context(context, settings)
-    tls = tls or _tls("NATS_CA, NATS_CERT, NATS_KEY", *(env.get(name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY")))
-    tls = tls or _tls(f"context {context}", *(settings.get(name) for name in ("ca", "cert", "key")))
+    tls = tls or _tls_of_environment(env) or _tls_of_context(context, settings)
     return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
+
+
+def _tls_of_environment(env: Mapping[str, str]) -> TLSFiles | None:
+    return _tls("NATS_CA, NATS_CERT, NATS_KEY", *(env.get(name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY")))
+
+
+def _tls_of_context(context: str | None, settings: Mapping[str, str]) -> TLSFiles | None:
+    return _tls(f"context {context}", *(settings.get(name) for name in ("ca", "cert", "key")))
 
 
 def _auth_of_environment(env: Mapping[str, str]) -> Auth | None:
@@ -88,7 +94,7 @@ def _auth(
     source: str, user: str | None, password: str | None, token: str | None, creds: str | None, nkey: str | None
 ) -> Auth | None:
     if user is not None and password is None and token is None:
-        user, token = None, user  # as the nats command has it: a user without a password is a token
+        user, token = None, user  # as in the nats command, a user without a password is a token
     if (user, password, token, creds, nkey) == (None,) * 5:
         return None
     try:
@@ -112,25 +118,31 @@ def _path(text: str | None) -> str | None:
 
 def _context(name: str) -> dict[str, str]:
     """The settings of a context of the nats command that are not empty."""
-    if not name or "/" in name or "\\" in name or ".." in name:
-        raise OptionsError(f"context={name!r}: the name of a context is needed, as `nats context ls` shows it")
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    file = Path(home, "nats", "context", f"{name}.json")
+    file = _context_file(name)
     try:
         found: Any = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` shows which there are") from None
+        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` lists the contexts") from None
     except (OSError, ValueError) as error:
         raise OptionsError(f"context={name!r}: {file} cannot be read: {type(error).__name__}") from None
     if not isinstance(found, dict):
-        raise OptionsError(f"context={name!r}: {file} holds no JSON object")
-    odd = [key for key in _OURS if not isinstance(found.get(key, ""), str | None)]
-    if odd:
-        raise OptionsError(f"context={name!r}: {', '.join(odd)} in {file} is no text")
-    ours = [key for key in _NOT_OURS if found.get(key)]
-    if ours:
-        raise OptionsError(f"context={name!r}: {', '.join(ours)} in {file} is not supported; give url, auth and tls as arguments")
+        raise OptionsError(f"context={name!r}: {file} does not contain a JSON object")
+    not_text = [key for key in _SUPPORTED if not isinstance(found.get(key, ""), str | None)]
+    if not_text:
+        raise OptionsError(f"context={name!r}: {', '.join(not_text)} in {file} is not a string")
+    unsupported = [key for key in _UNSUPPORTED if found.get(key)]
+    if unsupported:
+        raise OptionsError(
+            f"context={name!r}: {', '.join(unsupported)} in {file} is not supported; give url, auth and tls as arguments"
+        )
     return {key: value for key, value in found.items() if isinstance(value, str) and value}
+
+
+def _context_file(name: str) -> Path:
+    if not name or "/" in name or "\\" in name or ".." in name:
+        raise OptionsError(f"context={name!r}: expected the name of a context, as `nats context ls` lists it")
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return Path(home, "nats", "context", f"{name}.json")
 
 
 # ---- answering the server
@@ -138,7 +150,7 @@ def _context(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """What one CONNECT shows. `sign` answers the server's nonce, base64."""
+    """The credentials of one CONNECT. `sign` signs the server's nonce; its result is base64."""
 
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -149,9 +161,10 @@ class SignIn:
 
 
 def sign_in(auth: Auth | None, server: Server) -> SignIn:
-    """How to answer `server`: with `auth`, else with what its URL carries. Files are read here, so a renewed one counts.
+    """The credentials for `server`: `auth`, else those of its URL.
 
-    Raises `OptionsError` for a file that cannot be read, `SigningNotInstalled`.
+    Files are read at each call, so a renewed one takes effect. Raises `OptionsError` for a file that
+    cannot be read, `SigningNotInstalled`.
     """
     if auth is None:
         if server.password is None:
@@ -162,7 +175,7 @@ def sign_in(auth: Auth | None, server: Server) -> SignIn:
         parts = dict(_IN_CREDS.findall(text))
         jwt, seed = parts.get("NATS USER JWT"), parts.get("USER NKEY SEED")
         if jwt is None or seed is None:
-            raise OptionsError(f"Auth: creds file {os.fspath(auth.creds)} does not hold a user JWT and its NKey seed")
+            raise OptionsError(f"Auth: creds file {os.fspath(auth.creds)} does not contain a user JWT and its NKey seed")
         _, sign = _key_pair(seed, os.fspath(auth.creds))
         return SignIn(jwt=jwt.encode(), sign=sign)
     if auth.nkey_seed is not None:
@@ -175,25 +188,25 @@ def _read(name: str, path: str | os.PathLike[str]) -> str:
     try:
         return Path(path).read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
         raise OptionsError(f"Auth: {name} file {os.fspath(path)} cannot be read: {why}") from None
 
 
 def _key_pair(seed: str, file: str) -> tuple[str, Callable[[str], bytes]]:
-    """The public NKey of a user's seed, and what signs with it."""
+    """The public NKey of a user's seed, and a function that signs with it."""
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     except ImportError:
-        raise SigningNotInstalled(f"{file} is an NKey, which takes Ed25519: pip install 'smith-sdk[signing]'") from None
+        raise SigningNotInstalled(f"{file} is an NKey, which requires Ed25519: pip install 'smith-sdk[signing]'") from None
     try:
         raw = base64.b32decode(seed + "=" * (-len(seed) % 8))
     except binascii.Error:
         raw = b""
-    # Two bytes of kind, 32 of the seed, a checksum of two.
+    # Two bytes of prefix, 32 of seed, two of checksum (NKeys: github.com/nats-io/nkeys).
     kind = ((raw[0] & 7) << 5 | (raw[1] & 248) >> 3) if len(raw) == 36 else -1
     if kind != _USER or raw[0] & 248 != _SEED or _checksum(raw[:-2]) != raw[-2:]:
-        raise OptionsError(f"Auth: {file} does not hold the NKey seed of a user, which begins with SU")
+        raise OptionsError(f"Auth: {file} does not contain the NKey seed of a user, which begins with SU")
     key = Ed25519PrivateKey.from_private_bytes(raw[2:34])
     public = bytes([_USER]) + key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     named = base64.b32encode(public + _checksum(public)).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""Header blocks as they are on the wire and in a stream: "NATS/1.0", then a line "name: value" for each (NATS ADR-4)."""
+"""Header blocks on the wire and in streams: "NATS/1.0", then lines "name: value" (NATS ADR-4)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """A block with the id of a message and its `headers`. A line end in a value becomes a space. Raises `OptionsError`."""
-    if not msg_id or msg_id.isspace():  # the server would take it for none, and store what is sent again
-        raise OptionsError(f"msg_id={msg_id!r}: an id is needed, or None for one that is made")
+    """A block of `Nats-Msg-Id` and `headers`; line ends in a value become spaces.
+
+    Raises `OptionsError` for an empty id, an invalid header name, or text that UTF-8 cannot encode.
+    """
+    if not msg_id or msg_id.isspace():
+        # The server ignores such an id, and would store a message that is sent again.
+        raise OptionsError(f"msg_id={msg_id!r}: expected an id, or None for a generated one")
     text = f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n"
     for name, value in headers.items() if headers else ():
         if not NAME.fullmatch(name):
@@ -26,7 +30,7 @@ def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     try:
         return (text + "\r\n").encode()
     except UnicodeEncodeError as error:
-        raise OptionsError(f"a header of message {msg_id!r} is no UTF-8 text: {error}") from None
+        raise OptionsError(f"a header of message {msg_id!r} cannot be encoded as UTF-8: {error}") from None
 
 
 def _one_line(text: str) -> str:
@@ -34,7 +38,10 @@ def _one_line(text: str) -> str:
 
 
 def read(block: bytes) -> dict[str, str]:
-    """What a block says; of a control message, also the first line's "Status" and "Description". A line that is none is passed over."""
+    """The headers of a block, and a control message's first line as "Status" and "Description".
+
+    Lines that are not valid headers are skipped.
+    """
     first, *lines = block.decode("utf-8", "replace").split("\r\n")
     found: dict[str, str] = {}
     status, _, description = first.removeprefix("NATS/1.0").strip().partition(" ")

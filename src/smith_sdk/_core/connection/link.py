@@ -1,4 +1,5 @@
-"""One link to one server: the only module that imports nats-py, and the only one that uses its private names.
+"""One link to one server: the only module that imports nats-py, and the only one that uses its
+private names.
 
 A link connects once, to one server; nats-py's own reconnecting is not used. Its callbacks run
 inside nats-py's read loop, so they return at once and never raise.
@@ -27,7 +28,8 @@ from .tasks import ignore_outcome
 
 _FOREVER: Final = 86_400
 _FLUSH_TIMEOUT: Final = 0.5
-"""Seconds that a publish waits for room when 2 MiB are unsent: back pressure that does not outlast a stalled link."""
+"""Seconds that a publish waits for room when 2 MiB are unsent: back pressure that does not outlast
+a stalled link."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
@@ -103,8 +105,9 @@ class Link(Client):
 
     async def subscribe_to(self, subject: str, callback: Callback) -> int:
         """Call `callback` for every message on `subject`; return the sid. Raises `LinkClosed`."""
-        # nats-py's own has a queue and a task for each subscription: they cost a message more than all
-        # the rest of its way, what does not fit the queue is lost, and subscriptions overtake each other.
+        # nats-py's own has a queue and a task for each subscription: they cost a message more than
+        # all the rest of its way, what does not fit the queue is lost, and subscriptions overtake
+        # each other.
         if self.is_closed:
             raise LinkClosed("the link is over")
         self._last_sid = sid = self._last_sid + 1
@@ -123,15 +126,18 @@ class Link(Client):
             await self._flush_pending()
 
     async def unsubscribe(self, sid: int) -> None:
-        """End a subscription; messages on their way are dropped. Safe to repeat, and on a link that is over."""
+        """End a subscription; messages on their way are dropped.
+
+        Safe to repeat, and on a link that is over.
+        """
         if self.subscriptions.pop(sid, None) is not None:
             await self.withdraw(sid)
 
     async def send(self, subject: str, data: bytes, reply: str, block: bytes, at_once: bool) -> None:
         """Publish without further checks; `block` is the header block as it is on the wire.
 
-        With `at_once` it is written now if the socket has room, not when nats-py's flusher has its turn.
-        Raises `LinkClosed`, `MessageTooLarge`.
+        With `at_once` it is written now if the socket has room, not when nats-py's flusher has its
+        turn. Raises `LinkClosed`, `MessageTooLarge`.
         """
         if not self.is_connected:
             raise LinkClosed("the link is over")
@@ -169,7 +175,8 @@ class Link(Client):
     # ---- what nats-py calls
 
     async def report(self, error: Exception) -> None:
-        """nats-py's `error_cb`: the only place where it reports a refusal by the server's permissions."""
+        """nats-py's `error_cb`: the only place where it reports a refusal by the server's
+        permissions."""
         if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
             log.error("nats-py failed: %s", type(error).__name__, exc_info=error)
             return
@@ -193,8 +200,8 @@ class Link(Client):
             await asyncio.wait((written,), timeout=_FLUSH_TIMEOUT)
 
     async def _flusher(self) -> None:
-        # nats-py's leaves the joining to asyncio's `writelines`, which applies no back pressure before
-        # Python 3.12.9 and 3.13.2 (CVE-2024-12254).
+        # nats-py's leaves the joining to asyncio's `writelines`, which applies no back pressure
+        # before Python 3.12.9 and 3.13.2 (CVE-2024-12254).
         assert self._flush_queue is not None
         transport: Any = self._transport
         while True:
@@ -203,9 +210,10 @@ class Link(Client):
                 if self._pending:
                     self._write()
                     await transport.drain()
-            except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for a socket that was cut off
-                # Before the future is resolved: without a flusher, a publisher to a link that still counts
-                # as connected would flush by itself.
+            except (OSError, RuntimeError) as error:
+                # uvloop raises RuntimeError for a socket that was cut off
+                # Before the future is resolved: without a flusher, a publisher to a link that still
+                # counts as connected would flush by itself.
                 await self._process_op_err(error)
                 return
             finally:
@@ -223,7 +231,8 @@ class Link(Client):
         await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:
-        # The last step before credentials are sent: a server, or an impostor, may not have offered TLS.
+        # The last step before credentials are sent: a server, or an impostor, may not have offered
+        # TLS.
         if self._tls_only and not self._server_info.get("tls_required"):
             raise nats.errors.Error("TLS was requested and the server does not offer it")
         command: bytes = super()._connect_command()
@@ -258,8 +267,12 @@ class Link(Client):
         await self.settle()
 
     async def settle(self) -> None:
-        """Return once the server has processed everything that was published. The caller sets a deadline."""
-        while self._pending and self.is_connected:  # first, since `flush` writes its PING before what is buffered
+        """Return once the server has processed everything that was published.
+
+        The caller sets a deadline.
+        """
+        while self._pending and self.is_connected:
+            # first, since `flush` writes its PING before what is buffered
             await self._flush_pending(force_flush=True)
         await self.ping()
 
@@ -278,7 +291,8 @@ class Link(Client):
         return asked and isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ssl.CertificateError)
 
     def discard(self) -> None:
-        """End at once: nothing is sent or delivered any more, and all waiters inside nats-py are released."""
+        """End at once: nothing is sent or delivered any more, and all waiters inside nats-py are
+        released."""
         self._status = Client.CLOSED
         self.end("closed")
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *self._pings):
@@ -302,7 +316,10 @@ class Link(Client):
 
     @property
     def _has_room(self) -> bool:
-        """Whether the socket takes more now. A socket that was cut off is closed before nats-py notices."""
+        """Whether the socket takes more now.
+
+        A socket that was cut off is closed before nats-py notices.
+        """
         socket = self._socket
         return socket is not None and not socket.is_closing() and not socket.get_write_buffer_size()
 
@@ -313,7 +330,10 @@ class Link(Client):
 
 
 class LinkOpener:
-    """Opens links with one set of credentials. `on_refused` is called with "publish" or "subscription", and the subject."""
+    """Opens links with one set of credentials.
+
+    `on_refused` is called with "publish" or "subscription", and the subject.
+    """
 
     def __init__(
         self, *, auth: Auth | None, tls: ssl.SSLContext | None, name: str, on_refused: Callable[[str, str], None]
@@ -324,11 +344,15 @@ class LinkOpener:
         self._on_refused = on_refused
 
     def check(self, server: Server) -> None:
-        """Raise `OptionsError` or `SigningNotInstalled` if the credentials for `server` cannot be read."""
+        """Raise `OptionsError` or `SigningNotInstalled` if the credentials for `server` cannot be
+        read."""
         sign_in(self._auth, server)
 
     async def open(self, server: Server, address: str, within: float, on_lame_duck: Callable[[Link], None]) -> Link:
-        """A link to `server` at IP address `address`, in `within` seconds. Raises `LinkError`, `OptionsError`."""
+        """A link to `server` at IP address `address`, in `within` seconds.
+
+        Raises `LinkError`, `OptionsError`.
+        """
         shown = sign_in(self._auth, server)
         link = Link(server, tls_only=server.tls or self._tls is not None, on_refused=self._on_refused)
         link._public_nkey = shown.public_key
@@ -373,7 +397,8 @@ class LinkOpener:
             if not link.is_connected:  # nats-py takes a closed socket for success
                 raise ConnectionError("the server closed the connection during the handshake")
         except BaseException as error:
-            opening.add_done_callback(lambda _: link.discard())  # what it still opens, if the loop ends first
+            # what it still opens, if the loop ends first
+            opening.add_done_callback(lambda _: link.discard())
             _cancel(opening, link)
             if not isinstance(error, Exception):
                 raise
@@ -386,7 +411,10 @@ class LinkOpener:
 
 
 def _text(subject: bytes) -> str:
-    """A subject as text. The server takes any bytes as one; bytes that are not UTF-8 must not end a reader's link."""
+    """A subject as text.
+
+    The server takes any bytes as one; bytes that are not UTF-8 must not end a reader's link.
+    """
     return subject.decode("utf-8", "backslashreplace")
 
 

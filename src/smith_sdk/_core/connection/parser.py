@@ -11,12 +11,19 @@ from typing import Any, Final, Protocol
 
 from .headers import read as read_headers
 
+_HAS_HEADERS: Final = {b"MSG": 0, b"HMSG": 1}
 _MAX_LINE: Final = 1024 * 1024
-"""Bytes of a line: an INFO names every server of a cluster. A server's own limit for other lines is 4 KiB by default."""
+"""Bytes of a line: an INFO names every server of a cluster.
+
+A server's own limit for other lines is 4 KiB by default.
+"""
 
 
 class RawMessage:
-    """A message as received. Its headers are parsed at the first access: most messages have some that no reader looks at."""
+    """A message as received.
+
+    Its headers are parsed at the first access: most messages have some that no reader looks at.
+    """
 
     __slots__ = ("_block", "_headers", "data", "reply", "subject")
 
@@ -29,7 +36,8 @@ class RawMessage:
 
     @property
     def headers(self) -> dict[str, str] | None:
-        """The headers, with the status line of a control message as "Status" and "Description"; None without any."""
+        """The headers, with the status line of a control message as "Status" and "Description";
+        None without any."""
         if self._block is not None:
             self._headers, self._block = read_headers(self._block) or None, None
         return self._headers
@@ -50,7 +58,8 @@ class Receiver(Protocol):
 
 
 class Parser:
-    """Replaces nats-py's own parser, which calls `parse` with pieces of any size, and `reset` for another link.
+    """Replaces nats-py's own parser, which calls `parse` with pieces of any size, and `reset` for
+    another link.
 
     nats-py's splits at everything that Python calls white space. To a server a vertical tab is a
     character like any other: with one in a subject, anybody with the right to publish could end the
@@ -68,14 +77,8 @@ class Parser:
         """At least how many more bytes it needs."""
 
     async def parse(self, data: bytes = b"") -> None:
-        """Call the receiver for every whole operation. Raises `ValueError` for bytes that are not the protocol."""
-        if self._pieces:
-            self._pieces.append(data)
-            self._missing -= len(data)
-            if self._missing > 0:
-                return
-            data = b"".join(self._pieces)
-            self._pieces.clear()
+        """Call the receiver for every whole operation. Raises `ValueError` for invalid bytes."""
+        data = self._joined(data)
         at, size, missing = 0, len(data), 0
         while at < size:
             end = data.find(b"\r\n", at)
@@ -84,38 +87,54 @@ class Parser:
                     raise ValueError(f"a line of more than {_MAX_LINE} bytes")
                 missing = 1
                 break
-            words = data[at:end].split(b" ")
-            operation, begin = words[0], end + 2
-            if operation == b"MSG" or operation == b"HMSG":
-                # MSG <subject> <sid> [reply] <bytes>; HMSG has the bytes of the headers, too, before those of both together.
-                sizes = 1 if operation == b"MSG" else 2
-                reply = words[3] if len(words) == 4 + sizes else b""
-                if not 3 + sizes <= len(words) <= 4 + sizes:
-                    raise ValueError(f"a message line of {len(words)} words")
-                body = begin if sizes == 1 else begin + int(words[-2])
-                finish = begin + int(words[-1])
-                if not begin <= body <= finish:
-                    raise ValueError("a message of negative size")
-                if finish + 2 > size:
-                    missing = finish + 2 - size
-                    break
-                if not data.startswith(b"\r\n", finish):
-                    raise ValueError("a message that does not end at its stated size")
-                at = finish + 2
-                headers = None if sizes == 1 else data[begin:body]
-                self._receiver.on_message(int(words[2]), words[1], reply, data[body:finish], headers)
+            words, begin = data[at:end].split(b" "), end + 2
+            has_headers = _HAS_HEADERS.get(words[0])
+            if has_headers is None:
+                at = begin
+                await self._on_control(words)
                 continue
-            at = begin
-            if operation == b"PING":
-                await self._receiver.on_ping()
-            elif operation == b"PONG":
-                await self._receiver.on_pong()
-            elif operation == b"INFO":
-                await self._receiver.on_info(json.loads(b" ".join(words[1:])))
-            elif operation == b"-ERR":
-                await self._receiver.on_error(b" ".join(words[1:]).decode("utf-8", "replace").lower())
-            elif operation != b"+OK":
-                raise ValueError("not an operation of the protocol")
+            # MSG <subject> <sid> [reply] <bytes>; HMSG has the bytes of the headers before those of both.
+            count = len(words) - has_headers
+            if count != 4 and count != 5:
+                raise ValueError(f"a message line of {len(words)} words")
+            body = begin + int(words[-2]) if has_headers else begin
+            finish = begin + int(words[-1])
+            if not begin <= body <= finish:
+                raise ValueError("a message of negative size")
+            if finish + 2 > size:
+                missing = finish + 2 - size
+                break
+            if not data.startswith(b"\r\n", finish):
+                raise ValueError("a message that does not end at its stated size")
+            at = finish + 2
+            reply = words[3] if count == 5 else b""
+            headers = data[begin:body] if has_headers else None
+            self._receiver.on_message(int(words[2]), words[1], reply, data[body:finish], headers)
         if missing:
-            self._pieces.append(data[at:] if at else data)
+            self._pieces.append(data[at:])
             self._missing = missing
+
+    def _joined(self, data: bytes) -> bytes:
+        """`data` behind what was kept; empty while the operation is not whole. Pieces are joined once."""
+        if not self._pieces:
+            return data
+        self._pieces.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return b""
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        return whole
+
+    async def _on_control(self, words: list[bytes]) -> None:
+        operation = words[0]
+        if operation == b"PING":
+            await self._receiver.on_ping()
+        elif operation == b"PONG":
+            await self._receiver.on_pong()
+        elif operation == b"INFO":
+            await self._receiver.on_info(json.loads(b" ".join(words[1:])))
+        elif operation == b"-ERR":
+            await self._receiver.on_error(b" ".join(words[1:]).decode("utf-8", "replace").lower())
+        elif operation != b"+OK":
+            raise ValueError("not an operation of the protocol")

@@ -21,15 +21,20 @@ from .tasks import BackgroundTasks, ignore_outcome
 
 PING_INTERVAL: Final = 10.0
 _PING_PATIENCE: Final = 0.25
-"""Ping intervals beyond the first that a ping may stay unanswered: a dead link is noticed after 22.5 s at most."""
+"""Ping intervals beyond the first that a ping may stay unanswered: a dead link is noticed after
+22.5 s at most."""
 _MOVE_TIMEOUT: Final = 2.0
-"""Seconds that a move to another server waits for outstanding replies, and for what the old server has sent."""
+"""Seconds that a move to another server waits for outstanding replies, and for what the old server
+has sent."""
 _SHORT_LIFE: Final = 0.5
-"""Seconds; a link that lived shorter counts as a failed attempt, and the pause before the next one grows."""
+"""Seconds; a link that lived shorter counts as a failed attempt, and the pause before the next one
+grows."""
 _MAX_SHORT_LIVES: Final = 4
-"""At most so many count: a server that accepts and drops us again is tried every second, since it may be the network."""
+"""At most so many count: a server that accepts and drops us again is tried every second, since it
+may be the network."""
 _MAX_REFUSALS: Final = 2
-"""Rounds in which every server refuses the credentials, before a connection that once worked is closed for good."""
+"""Rounds in which every server refuses the credentials, before a connection that once worked is
+closed for good."""
 _MIN_SHARE: Final = 0.05
 """Seconds that an attempt gets at least, when servers or addresses share a deadline."""
 
@@ -38,7 +43,10 @@ class Host(Protocol):
     """What the reconnector asks of the connection that it keeps a link for."""
 
     async def adopt(self, link: Link) -> None:
-        """Make `link` ready for use: subscriptions, held messages. Raises `LinkError` if it breaks meanwhile."""
+        """Make `link` ready for use: subscriptions, held messages.
+
+        Raises `LinkError` if it breaks meanwhile.
+        """
         ...
 
     def ended(self, error: SmithError) -> None:
@@ -81,7 +89,10 @@ class Reconnector:
 
     @property
     def is_running(self) -> bool:
-        """Whether the link is kept. False once the event loop has cancelled that, as asyncio.run does at its end."""
+        """Whether the link is kept.
+
+        False once the event loop has cancelled that, as asyncio.run does at its end.
+        """
         return self._runner is not None and not self._runner.done()
 
     @property
@@ -90,13 +101,15 @@ class Reconnector:
         return self.servers.url if self.link is None else self.link.server.url
 
     def aim_at(self, urls: Sequence[str]) -> None:
-        """Connect to `urls` from the next `connect` on: an embedded server has its address only once it runs."""
+        """Connect to `urls` from the next `connect` on: an embedded server has its address only
+        once it runs."""
         self.servers = ServerPool([parse_server(url) for url in urls])
 
     # ---- starting and stopping
 
     async def connect(self) -> None:
-        """Connect to the first server that accepts us; with `wait`, return at once and connect in the background.
+        """Connect to the first server that accepts us; with `wait`, return at once and connect in
+        the background.
 
         Raises `AuthenticationError` if every server that answers refuses the credentials,
         `ConnectError` if all have failed or `connect_timeout` seconds have passed, both naming the
@@ -130,7 +143,10 @@ class Reconnector:
         return link
 
     def stop(self) -> tuple[asyncio.Task[None], ...]:
-        """Keep the link no more; return the tasks that were cancelled. The link itself stays: closing may flush it."""
+        """Keep the link no more; return the tasks that were cancelled.
+
+        The link itself stays: closing may flush it.
+        """
         runner, self._runner = self._runner, None
         if runner is None:
             return ()
@@ -138,7 +154,8 @@ class Reconnector:
         return runner, *self._background.cancel()
 
     def loop_ended(self) -> None:
-        """The event loop has ended, so nothing can be closed in it: the socket is closed when its transport is freed."""
+        """The event loop has ended, so nothing can be closed in it: the socket is closed when its
+        transport is freed."""
         self._runner = self.link = self._successor = None
         self._background.clear()
 
@@ -197,7 +214,10 @@ class Reconnector:
         self.status.notify(lambda listener: listener.on_move() if moved else listener.on_reconnect())
 
     async def _connect_any(self) -> Link:
-        """A link to whichever server accepts us, however long that takes. Raises `AuthenticationError`."""
+        """A link to whichever server accepts us, however long that takes.
+
+        Raises `AuthenticationError`.
+        """
         worked_before = self.servers.last is not None
         attempt = refusals = 0
         while True:
@@ -216,7 +236,8 @@ class Reconnector:
                 log.log(logging.WARNING if attempt == 1 else logging.INFO, "%s; trying again", str(error))
 
     async def _try_servers(self, servers: Sequence[Server], within: float) -> Link:
-        """Try `servers` in turn, `within` seconds in all; each gets an equal share of the time left.
+        """Try `servers` in turn, `within` seconds in all; each gets an equal share of the time
+        left.
 
         Raises `AuthenticationError` if a server refused the credentials and none accepted them,
         `ConnectError`, `OptionsError`.
@@ -312,7 +333,8 @@ class Reconnector:
         self._background.spawn(self._move(link))
 
     async def _move(self, link: Link) -> None:
-        """Find another server while this one still serves, and move there; without another, stay until it disconnects us."""
+        """Find another server while this one still serves, and move there; without another, stay
+        until it disconnects us."""
         successor = await self._find_successor(link)
         if successor is None:
             return

@@ -1,6 +1,7 @@
-"""Requests and their replies: one inbox subscription, an int token per request, one timer for every deadline.
+"""Request and reply: one inbox subscription, and an int token per request.
 
-The ack window builds on the same inbox; `request` is for everything that is rare (the admin API, confirmed acks, barriers).
+For everything that is rare: the JetStream API, confirmed acks, barriers. Publishes have a window of
+their own.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from .parser import RawMessage
 from .state import Listener, wrong_loop_error
 from .tasks import ignore_outcome
 
-_ONE_TRY: Final = 1.0
-"""Seconds for a confirmation before it is asked for again."""
-_AGAIN: Final = 0.1
+API_TIMEOUT: Final = 5.0
+"""Seconds that a JetStream API request may take."""
+_CONFIRM_TIMEOUT: Final = 1.0
+"""Seconds after which an unanswered confirmation is requested again."""
+_CONFIRM_PAUSE: Final = 0.1
 
 
 class NoResponders(Exception):
-    """Nobody listens on the subject of the request: the server says so at once."""
+    """The subject of the request has no subscriber; the server answers that at once."""
 
 
 class RequestReply(Listener):
@@ -46,14 +49,14 @@ class RequestReply(Listener):
         self._closed = None
 
     def loop_ended(self) -> None:
-        """The loop has ended."""
+        """The event loop has ended."""
         self._waiting.clear()
 
     async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
         """Send `data` and return the one reply.
 
-        Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` when the link went meanwhile (the request
-        may have been carried out), `PermissionDenied`, `BusClosed`.
+        Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` if the link was lost meanwhile (the request may have been carried out), `PermissionDenied`,
+        `BusClosed`.
         """
         if self._closed is not None:
             raise copy(self._closed)
@@ -78,40 +81,41 @@ class RequestReply(Listener):
         return message
 
     async def confirm(self, subject: str, data: bytes, *, timeout: float) -> None:
-        """Send an answer to a delivery, over again until the server has confirmed it.
+        """Send an ack, nak or term, again and again until the server has confirmed it.
 
-        While a consumer gets another leader, nobody listens to its answers, or they are lost; where it is gone, nobody does any more.
-        Raises as `request` does, except `NoResponders`: that ends in `DeadlineExceeded` as well.
+        During a change of the consumer's leader, acks have no subscriber or are lost; after the consumer
+        was deleted they never have one. Raises as `request` does, except that `NoResponders` ends in
+        `DeadlineExceeded` as well.
         """
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
             try:
-                await self.request(subject, data, timeout=min(left, _ONE_TRY))
+                await self.request(subject, data, timeout=min(left, _CONFIRM_TIMEOUT))
                 return
             except NoResponders:
-                await asyncio.sleep(min(left, _AGAIN))
+                await asyncio.sleep(min(left, _CONFIRM_PAUSE))
             except DeadlineExceeded:
                 continue
         raise DeadlineExceeded(f"no reply on {subject} within {timeout:g} s", timeout=timeout)
 
     async def barrier(self, *, timeout: float) -> None:
-        """Return once the server has taken in everything that was published before: an echo to our own inbox."""
+        """Return once the server has processed all earlier publishes: an echo to our own inbox."""
         await self.request(self._prefix + "barrier", timeout=timeout)
 
     async def is_heard(self, subject: str, *, timeout: float) -> bool:
-        """Whether anybody is subscribed to `subject`, which is sent an empty message to find out. A `barrier`, too."""
+        """Whether `subject` has a subscriber, found out by an empty message to it. Also a `barrier`."""
         asking = asyncio.ensure_future(self.request(subject, timeout=timeout))
         asking.add_done_callback(ignore_outcome)
         try:
-            await asyncio.ensure_future(self.barrier(timeout=timeout))  # a task: it goes out behind the other
+            # In a task, so that it is sent after the other.
+            await asyncio.ensure_future(self.barrier(timeout=timeout))
             return not (asking.done() and isinstance(asking.exception(), NoResponders))
         finally:
             asking.cancel()
 
     def _on_reply(self, message: RawMessage) -> None:
-        waiting = self._waiting.get(
-            message.reply or message.subject
-        )  # the echo of `barrier` carries the reply subject it was sent with
+        # The echo of `barrier` carries the reply subject that it was sent with.
+        waiting = self._waiting.get(message.reply or message.subject)
         if waiting is not None and not waiting[0].done():
             waiting[0].set_result(message)
 
@@ -135,7 +139,7 @@ class RequestReply(Listener):
                 )
 
     def on_move(self) -> None:
-        """The old link was left when it owed no more replies; what was asked since is on its way on the new one."""
+        """The old link had no outstanding replies left; later requests were sent on the new one."""
 
     def on_refused(self, subject: str) -> None:
         for future, sent_to in self._waiting.values():
@@ -148,7 +152,3 @@ class RequestReply(Listener):
         self._closed = error
         self._subscription = None
         self._fail_all(error)
-
-
-API_TIMEOUT: Final = 5.0
-"""Seconds that a JetStream API request may take before the call that needs it gives up."""

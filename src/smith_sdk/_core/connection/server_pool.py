@@ -1,4 +1,5 @@
-"""Servers: their addresses, read once and shown without credentials, and the order in which they are tried."""
+"""Servers: their addresses, read once and shown without credentials, and the order in which they
+are tried."""
 
 from __future__ import annotations
 
@@ -25,16 +26,19 @@ _SCHEMES: Final = ("nats", "tls")
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where one server listens. `user` and `password` (a token: `user` alone) are what its URL carried."""
+    """Where one server listens.
+
+    `user` and `password` (a token: `user` alone) are what its URL carried.
+    """
 
     host: str
     port: int
     tls: bool = False
-    """Its URL says `tls://`: credentials are sent to it over TLS or not at all."""
+    """Whether its URL begins with `tls://`: credentials are sent over TLS or not at all."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     tls_name: str | None = None
-    """The name that its certificate must bear; None: `host`."""
+    """The name that its certificate must have; None: `host`."""
 
     @property
     def url(self) -> str:
@@ -44,7 +48,10 @@ class Server:
 
 
 def _split(url: str) -> tuple[str, str, str]:
-    """Scheme, user and password, address. Everything up to the last "@" is the former: a password may hold any character."""
+    """Scheme, user and password, address.
+
+    Everything up to the last "@" is the former: a password may hold any character.
+    """
     scheme, there, rest = url.partition("://")
     if not there:
         scheme, rest = "nats", url
@@ -53,13 +60,13 @@ def _split(url: str) -> tuple[str, str, str]:
 
 
 def without_credentials(url: str) -> str:
-    """`url` with user, password and token cut out, for words that people and logs see."""
+    """`url` without user, password and token, for messages and logs."""
     scheme, _, address = _split(url)
     return f"{scheme}://{address}"
 
 
 def parse_server(url: str) -> Server:
-    """The server at `url`. Raises `OptionsError`, which does not show what it could not read: there may be a password in it."""
+    """The server at `url`. Raises `OptionsError`, which does not show `url`: it may hold a password."""
     scheme, login, address = _split(url)
     host, port = address, ""
     if address.startswith("["):
@@ -73,8 +80,8 @@ def parse_server(url: str) -> Server:
     wrong = wrong or not (port == "" or (port.isascii() and port.isdigit() and 0 < int(port) < 65536))
     if wrong or scheme not in _SCHEMES:
         raise OptionsError(
-            "url: nats://host:port or tls://host:port is needed, an IPv6 address in brackets, special characters of user and "
-            "password %-encoded (what was given is not shown: it may hold a password)"
+            "url: expected nats://host:port or tls://host:port, with an IPv6 address in brackets and special characters of user "
+            "and password %-encoded (the value is not shown: it may hold a password)"
         )
     user, colon, password = login.partition(":")
     return Server(
@@ -87,18 +94,19 @@ def parse_server(url: str) -> Server:
 
 
 async def addresses(server: Server) -> list[str]:
-    """Every IP address of `server`; raises `OSError` when its name has none."""
+    """Every IP address of `server`. Raises `OSError` if its name has none."""
     with contextlib.suppress(ValueError):
-        return [str(ipaddress.ip_address(server.host))]  # without the thread that looks names up
+        return [str(ipaddress.ip_address(server.host))]  # without the resolver's thread
     try:
         found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    except RuntimeError:  # the main thread has ended, and with it the pool of threads that the loop asks for this
+    except RuntimeError:
+        # The main thread has ended, and with it the thread pool that the event loop resolves names in.
         found = await run_in_thread(partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class ServerPool:
-    """The servers that were configured, then those that the last one told of, in turn."""
+    """The configured servers, then those that the last one announced, in turn."""
 
     def __init__(self, servers: Sequence[Server]) -> None:
         self._configured = list(servers)
@@ -111,23 +119,23 @@ class ServerPool:
         """The configured servers, without credentials."""
         return ", ".join(server.url for server in self._configured)
 
-    def connected_to(self, server: Server, tells: Iterable[str]) -> None:
-        """`server` took us, and says that its cluster also listens at the addresses `tells` (host:port)."""
+    def connected_to(self, server: Server, announced: Iterable[str]) -> None:
+        """`server` accepted us, and announced where its cluster listens (host:port)."""
         self.last = server
         known = {(one.host, one.port) for one in self._configured}
         named = server.tls_name or server.host
         self._discovered = []
-        for text in tells:
+        for text in announced:
             try:
                 one = parse_server(text)
             except OptionsError:
-                log.warning("%s says that its cluster listens at %r, which is no address", server.url, text)
+                log.warning("%s announced a server of its cluster at %r, which is not a valid address", server.url, text)
                 continue
             if (one.host, one.port) not in known:
                 self._discovered.append(replace(server, host=one.host, port=one.port, tls_name=named))
 
     def round(self) -> list[Server]:
-        """All of them once, beginning after the one that was connected last: it is the one in doubt."""
+        """All of them once, starting after the last one connected to, which is the one that failed."""
         servers = self._configured + self._discovered
         places = [at for at, one in enumerate(servers) if self.last is not None and one.url == self.last.url]
         first = places[0] + 1 if places else 0

@@ -27,7 +27,8 @@ class Listener:
         """The link is down; another is being made."""
 
     def on_reconnect(self) -> None:
-        """A link is up, the first one or another: subscriptions are in force, nothing else is restored."""
+        """A link is up, the first one or another: subscriptions are in force, nothing else is
+        restored."""
 
     def on_move(self) -> None:
         """The link was replaced while it still worked; subscriptions are in force on the new one."""
@@ -41,7 +42,8 @@ class Listener:
         """The connection is closed for good; `error` says why."""
 
     def outstanding_replies(self) -> Iterable[asyncio.Future[Any]]:
-        """Replies that would be lost with the link: a move to another server waits a moment for them."""
+        """Replies that would be lost with the link: a move to another server waits a moment for
+        them."""
         return ()
 
 
@@ -70,7 +72,8 @@ class Status:
         for listener in tuple(self.listeners):
             try:
                 call(listener)
-            except Exception:  # the other listeners must be notified, and the link must not be held up
+            except Exception:
+                # the other listeners must be notified, and the link must not be held up
                 log.exception("%s failed in a notification of the connection", type(listener).__name__)
 
     def close(self, error: SmithError) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 
 class BackgroundTasks:
-    """Tasks of one owner. A set holds them, since the event loop itself keeps only weak references."""
+    """Tasks of one owner.
+
+    A set holds them, since the event loop itself keeps only weak references.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
