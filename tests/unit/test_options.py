@@ -148,7 +148,7 @@ def test_a_context_s_files_are_found_from_home(clean: pytest.MonkeyPatch, tmp_pa
         ("absent", "no .*absent.json"),
         ("../up", "name of a context"),
         ("broken", "cannot be read"),
-        ("list", "no JSON object"),
+        ("list", "does not contain a JSON object"),
         ("odd", "socks_proxy, inbox_prefix"),
         ("two", "context two: Auth: one way"),
     ],
@@ -164,10 +164,10 @@ def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path
 
 
 @pytest.mark.parametrize("key", ["url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key"])
-def test_what_is_no_text_in_a_context_is_not_left_out(clean: pytest.MonkeyPatch, tmp_path: Path, key: str) -> None:
-    """Without its url it would be another place, and a user whose password is left out is taken for a token."""
+def test_a_context_key_that_is_not_a_string_is_refused(clean: pytest.MonkeyPatch, tmp_path: Path, key: str) -> None:
+    """Ignored, a url would mean another server, and a user without its password would be a token."""
     write_context(tmp_path, "odd", **{"url": "nats://far:1", key: 12345})
-    with pytest.raises(OptionsError, match=rf"context='odd': {key} in .*odd\.json is no text") as caught:
+    with pytest.raises(OptionsError, match=rf"context='odd': {key} in .*odd\.json is not a string") as caught:
         find_access(None, None, None, "odd")
     assert "12345" not in str(caught.value)
 

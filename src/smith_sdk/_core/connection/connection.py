@@ -329,8 +329,8 @@ class Connection:
     ) -> Subscription:
         """Call `callback` for every message on `subject`, on this link and later ones.
 
-        `callback` must return at once. `on_error` is called with a `PermissionDenied`. Raises `OptionsError` if `subject` is
-        invalid, `BusClosed` or the error that closed the connection.
+        `callback` must return at once. `on_error` is called with a `PermissionDenied`. Raises
+        `OptionsError` if `subject` is invalid, `BusClosed` or the error that closed the connection.
         """
         _require_subject(subject)
         self._require_open()

@@ -1,4 +1,5 @@
-"""Credentials: finding them (arguments, environment, a context of the nats command), and signing in.
+"""Credentials: finding them (arguments, environment, a context of the nats command), and signing
+in.
 
 Nothing here is logged, and no error shows a value: errors name files, variables and keys.
 """
@@ -49,26 +50,34 @@ class Access:
 def find_access(
     url: str | Sequence[str] | None, auth: Auth | None, tls: ssl.SSLContext | TLSFiles | None, context: str | None
 ) -> Access:
-    """The arguments, else the environment, else the context: `url`, `auth` and `tls` each by itself.
+    """The arguments, else the environment, else the context: `url`, `auth` and `tls` each by
+    itself.
 
     URLs that carry users keep them, unless `auth` is given.
 
     Raises `OptionsError`, naming the argument, variable or key.
     """
-    if not isinstance(auth, Auth | None):  # the value is not shown: it may be a password
-        raise OptionsError(f"auth: expected an Auth such as Auth(token=...), not {type(auth).__name__}")
-    if not isinstance(tls, ssl.SSLContext | TLSFiles | None):
-        raise OptionsError(f"tls: expected TLSFiles or an ssl.SSLContext, not {type(tls).__name__}")
+    _require_types(auth, tls)
     env = os.environ
     context = context if context is not None else env.get("NATS_CONTEXT") or None
     settings = {} if context is None else _context(context)
-    if url is None:
-        url = env.get("SMITH_NATS_URL") or env.get("NATS_URL") or settings.get("url") or DEFAULT_URL
-    servers = tuple(parse_server(one) for one in server_urls(url))
+    found = url if url is not None else _url_of_environment(env) or settings.get("url") or DEFAULT_URL
+    servers = tuple(parse_server(one) for one in server_urls(found))
     if auth is None and not any(server.user for server in servers):
         auth = _auth_of_environment(env) or _auth_of_context(context, settings)
     tls = tls or _tls_of_environment(env) or _tls_of_context(context, settings)
     return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
+
+
+def _require_types(auth: object, tls: object) -> None:
+    if not isinstance(auth, Auth | None):  # the value is not shown: it may be a password
+        raise OptionsError(f"auth: expected an Auth such as Auth(token=...), not {type(auth).__name__}")
+    if not isinstance(tls, ssl.SSLContext | TLSFiles | None):
+        raise OptionsError(f"tls: expected TLSFiles or an ssl.SSLContext, not {type(tls).__name__}")
+
+
+def _url_of_environment(env: Mapping[str, str]) -> str | None:
+    return env.get("SMITH_NATS_URL") or env.get("NATS_URL") or None
 
 
 def _tls_of_environment(env: Mapping[str, str]) -> TLSFiles | None:
@@ -163,8 +172,8 @@ class SignIn:
 def sign_in(auth: Auth | None, server: Server) -> SignIn:
     """The credentials for `server`: `auth`, else those of its URL.
 
-    Files are read at each call, so a renewed one takes effect. Raises `OptionsError` for a file that
-    cannot be read, `SigningNotInstalled`.
+    Files are read at each call, so a renewed one takes effect. Raises `OptionsError` for a file
+    that cannot be read, `SigningNotInstalled`.
     """
     if auth is None:
         if server.password is None:

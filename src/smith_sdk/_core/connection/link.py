@@ -28,8 +28,8 @@ from .tasks import ignore_outcome
 
 _FOREVER: Final = 86_400
 _FLUSH_TIMEOUT: Final = 0.5
-"""Seconds that a publish waits for room when 2 MiB are unsent: back pressure that does not outlast
-a stalled link."""
+"""Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
+stalled link."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
@@ -175,8 +175,7 @@ class Link(Client):
     # ---- what nats-py calls
 
     async def report(self, error: Exception) -> None:
-        """nats-py's `error_cb`: the only place where it reports a refusal by the server's
-        permissions."""
+        """nats-py's `error_cb`, the only place where it reports refusals by permissions."""
         if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
             log.error("nats-py failed: %s", type(error).__name__, exc_info=error)
             return
@@ -291,8 +290,7 @@ class Link(Client):
         return asked and isinstance(error, (ConnectionError, ssl.SSLError)) and not isinstance(error, ssl.CertificateError)
 
     def discard(self) -> None:
-        """End at once: nothing is sent or delivered any more, and all waiters inside nats-py are
-        released."""
+        """End at once: send and deliver nothing more, and release all waiters inside nats-py."""
         self._status = Client.CLOSED
         self.end("closed")
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *self._pings):
@@ -344,8 +342,7 @@ class LinkOpener:
         self._on_refused = on_refused
 
     def check(self, server: Server) -> None:
-        """Raise `OptionsError` or `SigningNotInstalled` if the credentials for `server` cannot be
-        read."""
+        """Raise `OptionsError` or `SigningNotInstalled` if the credentials cannot be read."""
         sign_in(self._auth, server)
 
     async def open(self, server: Server, address: str, within: float, on_lame_duck: Callable[[Link], None]) -> Link:

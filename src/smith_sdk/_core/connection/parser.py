@@ -36,8 +36,10 @@ class RawMessage:
 
     @property
     def headers(self) -> dict[str, str] | None:
-        """The headers, with the status line of a control message as "Status" and "Description";
-        None without any."""
+        """The headers; a control message's status line is "Status" and "Description".
+
+        None without any.
+        """
         if self._block is not None:
             self._headers, self._block = read_headers(self._block) or None, None
         return self._headers
@@ -93,7 +95,8 @@ class Parser:
                 at = begin
                 await self._on_control(words)
                 continue
-            # MSG <subject> <sid> [reply] <bytes>; HMSG has the bytes of the headers before those of both.
+            # MSG <subject> <sid> [reply] <bytes>; HMSG has the bytes of the headers before those of
+            # both.
             count = len(words) - has_headers
             if count != 4 and count != 5:
                 raise ValueError(f"a message line of {len(words)} words")
@@ -115,7 +118,10 @@ class Parser:
             self._missing = missing
 
     def _joined(self, data: bytes) -> bytes:
-        """`data` behind what was kept; empty while the operation is not whole. Pieces are joined once."""
+        """`data` behind what was kept; empty while the operation is not whole.
+
+        Pieces are joined once.
+        """
         if not self._pieces:
             return data
         self._pieces.append(data)

@@ -101,8 +101,7 @@ class Reconnector:
         return self.servers.url if self.link is None else self.link.server.url
 
     def aim_at(self, urls: Sequence[str]) -> None:
-        """Connect to `urls` from the next `connect` on: an embedded server has its address only
-        once it runs."""
+        """Connect to `urls` from the next `connect` on."""
         self.servers = ServerPool([parse_server(url) for url in urls])
 
     # ---- starting and stopping
@@ -154,8 +153,7 @@ class Reconnector:
         return runner, *self._background.cancel()
 
     def loop_ended(self) -> None:
-        """The event loop has ended, so nothing can be closed in it: the socket is closed when its
-        transport is freed."""
+        """The event loop has ended; the socket is closed when its transport is freed."""
         self._runner = self.link = self._successor = None
         self._background.clear()
 
@@ -333,8 +331,7 @@ class Reconnector:
         self._background.spawn(self._move(link))
 
     async def _move(self, link: Link) -> None:
-        """Find another server while this one still serves, and move there; without another, stay
-        until it disconnects us."""
+        """Move to another server while this one still serves; without one, stay to the end."""
         successor = await self._find_successor(link)
         if successor is None:
             return

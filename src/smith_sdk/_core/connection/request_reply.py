@@ -55,7 +55,8 @@ class RequestReply(Listener):
     async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
         """Send `data` and return the one reply.
 
-        Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` if the link was lost meanwhile (the request may have been carried out), `PermissionDenied`,
+        Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` if the
+        link was lost meanwhile (the request may have been carried out), `PermissionDenied`,
         `BusClosed`.
         """
         if self._closed is not None:
@@ -83,9 +84,9 @@ class RequestReply(Listener):
     async def confirm(self, subject: str, data: bytes, *, timeout: float) -> None:
         """Send an ack, nak or term, again and again until the server has confirmed it.
 
-        During a change of the consumer's leader, acks have no subscriber or are lost; after the consumer
-        was deleted they never have one. Raises as `request` does, except that `NoResponders` ends in
-        `DeadlineExceeded` as well.
+        During a change of the consumer's leader, acks have no subscriber or are lost; after the
+        consumer was deleted they never have one. Raises as `request` does, except that
+        `NoResponders` ends in `DeadlineExceeded` as well.
         """
         until = time.monotonic() + timeout
         while (left := until - time.monotonic()) > 0:
@@ -103,7 +104,10 @@ class RequestReply(Listener):
         await self.request(self._prefix + "barrier", timeout=timeout)
 
     async def is_heard(self, subject: str, *, timeout: float) -> bool:
-        """Whether `subject` has a subscriber, found out by an empty message to it. Also a `barrier`."""
+        """Whether `subject` has a subscriber, found out by an empty message to it.
+
+        Also a `barrier`.
+        """
         asking = asyncio.ensure_future(self.request(subject, timeout=timeout))
         asking.add_done_callback(ignore_outcome)
         try:

@@ -1,5 +1,4 @@
-"""Servers: their addresses, read once and shown without credentials, and the order in which they
-are tried."""
+"""Servers: their addresses, shown without credentials, and the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -66,7 +65,10 @@ def without_credentials(url: str) -> str:
 
 
 def parse_server(url: str) -> Server:
-    """The server at `url`. Raises `OptionsError`, which does not show `url`: it may hold a password."""
+    """The server at `url`.
+
+    Raises `OptionsError`, which does not show `url`: it may hold a password.
+    """
     scheme, login, address = _split(url)
     host, port = address, ""
     if address.startswith("["):
@@ -100,7 +102,8 @@ async def addresses(server: Server) -> list[str]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     except RuntimeError:
-        # The main thread has ended, and with it the thread pool that the event loop resolves names in.
+        # The main thread has ended, and with it the thread pool that the event loop resolves names
+        # in.
         found = await run_in_thread(partial(socket.getaddrinfo, server.host, server.port, type=socket.SOCK_STREAM))
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 

@@ -27,8 +27,7 @@ class Listener:
         """The link is down; another is being made."""
 
     def on_reconnect(self) -> None:
-        """A link is up, the first one or another: subscriptions are in force, nothing else is
-        restored."""
+        """A link is up: subscriptions are in force, nothing else is restored."""
 
     def on_move(self) -> None:
         """The link was replaced while it still worked; subscriptions are in force on the new one."""
@@ -42,8 +41,7 @@ class Listener:
         """The connection is closed for good; `error` says why."""
 
     def outstanding_replies(self) -> Iterable[asyncio.Future[Any]]:
-        """Replies that would be lost with the link: a move to another server waits a moment for
-        them."""
+        """Replies that would be lost with the link; a move waits a moment for them."""
         return ()
 
 
