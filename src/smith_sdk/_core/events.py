@@ -1,7 +1,7 @@
-"""Events: what observers of a bus are told of its publishes, deliveries, verdicts and connection.
+"""Events: what a bus reports to its observers about publishes, deliveries, verdicts, its connection.
 
-Imports `errors` only. `Observer` is both the protocol and its no-op. A bus without observers pays
-one truth test per message: callers build an event only where `if events:` holds.
+`Observer` is both the protocol and its no-op. A bus without observers pays one truth test per
+message: an event is built only where `if events:` holds.
 """
 
 from __future__ import annotations
@@ -16,32 +16,42 @@ log: Final = logging.getLogger("smith_sdk.events")
 
 VerdictName = Literal["ack", "retry", "dead_letter", "release"]
 
+# Without gc=False where an event has an error: the error's traceback may lead back to the event.
 
-class Published(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A JetStream publish has ended. `seconds` from its call; `error` is None once it is stored."""
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A JetStream publish has ended: acknowledged (`error` is None), or with `error`.
+
+    An `asyncio.CancelledError` means that the caller has stopped waiting: the message may be stored.
+    """
 
     subject: str
     stream: str | None
+    """The stream that is to store it; None if the caller expects no particular one."""
     msg_id: str
     size: int
     """Bytes of the payload."""
     seconds: float
+    """Since the call, waiting for room in the window included."""
     error: BaseException | None = None
     duplicate: bool = False
+    """The stream had stored it before, under the same `msg_id`."""
 
 
 class Delivered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A worker has received a message. `attempt` counts deliveries, from 1."""
+    """A worker has received a message."""
 
     stream: str
     consumer: str
     subject: str
     seq: int
+    """The message's sequence in its stream, from 1."""
     attempt: int
+    """Which delivery this is, from 1, as the server counts them."""
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A worker has settled a message. `seconds` from its delivery; `error` is what its handler raised.
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker has settled a message.
 
     "ack": done. "retry": nak'ed, for another attempt. "dead_letter": copied to the dead letters and
     terminated. "release": no verdict; it is redelivered after a nak or its ack wait.
@@ -51,16 +61,21 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     consumer: str
     subject: str
     seq: int
+    """The message's sequence in its stream, from 1."""
     attempt: int
+    """Which delivery this was, from 1."""
     verdict: VerdictName
     seconds: float
+    """Since the worker received it."""
     error: BaseException | None = None
+    """What its handler raised."""
 
 
 class Observer:
-    """Is told of events, inside the bus's event loop. Override what matters; return at once.
+    """Receives the events of a bus. Override what matters.
 
-    What an observer raises is logged and goes no further.
+    The methods are called inside the bus's event loop, and must return at once. An exception from
+    one is logged, and changes nothing for the message or for other observers.
     """
 
     def on_published(self, event: Published) -> None:
@@ -91,7 +106,7 @@ class Events:
         self._observers = (*self._observers, observer)
 
     def remove(self, observer: Observer) -> None:
-        """Tell `observer` nothing more. Safe to repeat."""
+        """Report nothing more to `observer`. Safe to repeat."""
         self._observers = tuple(one for one in self._observers if one is not observer)
 
     def published(self, event: Published) -> None:
@@ -115,4 +130,4 @@ def _call(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
     except Exception:  # an observer's mistake must not cost a message
-        log.exception("an observer failed in %s", getattr(method, "__qualname__", repr(method)))
+        log.exception("an observer raised in %s", getattr(method, "__qualname__", repr(method)))

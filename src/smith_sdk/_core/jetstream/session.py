@@ -23,7 +23,7 @@ from ...errors import (
     SmithError,
     StreamNotFound,
 )
-from ..connection.connection import Connection
+from ..connection.connection import Connection, Listener, State
 from ..connection.request_reply import RequestReply
 from ..connection.state import wrong_loop_error
 from ..events import Events
@@ -31,6 +31,7 @@ from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .interest import InterestCache
+from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 
 log: Final = logging.getLogger("smith_sdk.publish")
@@ -62,6 +63,16 @@ class Part(Protocol):
         ...
 
 
+class _StateEvents(Listener):
+    """Passes changes of the connection's state on to the observers of the bus."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    def on_state(self, state: State, reason: str) -> None:
+        self._events.state(state, reason)
+
+
 class Session:
     """What every part of a bus shares. Made closed; `open` and `close` once each."""
 
@@ -74,6 +85,7 @@ class Session:
         self.requests = RequestReply(connection)
         self.api = JetStreamApi(self.requests)
         self.events = Events()
+        self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()
         """Classes of subjects that the contract is known to have."""
         self.interest = InterestCache(self.api)
@@ -98,6 +110,8 @@ class Session:
         """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
+        self.connection.remove_listener(self._state_events)  # of an earlier attempt
+        self.connection.add_listener(self._state_events)
         await self.connection.connect()
         self.api.where = self.connection.url
         await self.requests.start()
@@ -185,6 +199,9 @@ class Session:
         A publish that an interest stream would drop raises `NoInterest`.
         """
         # A plain function that returns the window's own coroutine: one more around it would cost every message.
+        return observed(self.events, request, self._submit(request)) if self.events else self._submit(request)
+
+    def _submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
             return self._submit_checked(request)
