@@ -9,9 +9,12 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from smith_sdk import consumers
-from smith_sdk._core.dead_letters.format import Death, Original, copy
+from smith_sdk import Message, consumers
+from smith_sdk._core.dead_letters import attempt_marker
+from smith_sdk._core.dead_letters.format import Death, Original
+from smith_sdk._core.dead_letters.store import DeadLetterStore
 from smith_sdk._core.jetstream.stream_reader import Stored, read_page
+from smith_sdk.aio.dead_letters import dead_letter
 from smith_sdk.contract import Contract
 from smith_sdk.topology import CONTRACT
 
@@ -48,12 +51,22 @@ async def bury(bus: Any, *originals: Original, **death: Any) -> None:
     """Put letters there, in this order, without anything that they are letters of."""
     reason = Death(**{"error_type": "ValueError", "error": "no good", **death})
     for one in originals:
-        await copy(bus._session, "smith.dlq", "SMITH_DLQ", one, reason)
+        await DeadLetterStore(bus._session).put(one, reason)
 
 
 async def bury_many(bus: Any, count: int) -> None:
     for first in range(1, count + 1, 500):
         await asyncio.gather(*(bury(bus, original(number)) for number in range(first, min(first + 500, count + 1))))
+
+
+async def dead_letter_it(bus: Any, message: Message[Any, Any], error_type: str, error: str, **death: Any) -> None:
+    """Do with a delivered message what a worker does with one that has failed for good."""
+    await dead_letter(bus._session, message, Death(error_type=error_type, error=error, **death))
+
+
+async def mark(bus: Any, message: Message[Any, Any]) -> bool:
+    """Store the marker of an isolated attempt, as a worker does before it begins."""
+    return await attempt_marker.put(DeadLetterStore(bus._session), message.metadata)
 
 
 async def held(bus: Any, stream: str = STREAM, pattern: str = ">") -> list[Stored]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from buses import Account, read_intent
 from cli import Smith, contract_module, on_terminal
-from graveyard import READER, STREAM, bury, contract, original, replayed
+from graveyard import READER, STREAM, bury, contract, mark, original, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
@@ -126,7 +126,7 @@ def test_audit(smith: Smith, url: str) -> None:
         intent = read_intent("/x")
         await bus.publish(subjects.intents.vetted.of(intent), intent)
         (message,) = await bus.consumer(READER).fetch(1)
-        await bus.dead_letters._put_on_trial(message)
+        await mark(bus, message)
         await message.ack_sync()
 
     on(url, leave_a_note)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from graveyard import STREAM, bury, bury_many, contract, original
+from graveyard import STREAM, bury, bury_many, contract, dead_letter_it, original
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
-from smith_sdk._core.dead_letters.format import EXPECT_LAST
 from smith_sdk._core.jetstream import stream_reader
+from smith_sdk._core.jetstream.claim import put_if_absent
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import MessageNotFound, OptionsError, PayloadTooLarge, StreamNotFound
 
@@ -47,7 +47,7 @@ async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -
         before = datetime.now(UTC)
         await bus.publish(subjects.intents.vetted.of(intent), intent, headers={"Trace-Id": "t1", "Empty": ""})
         (message,) = await bus.consumer(spec).fetch(1)
-        await bus.dead_letters._bury(message, "ValueError", "no\r\ngood", cause=failure(3), worker="w1")
+        await dead_letter_it(bus, message, "ValueError", "no\r\ngood", cause=failure(3), worker="w1")
         after = datetime.now(UTC)
         (letter,) = await bus.dead_letters.list()
         assert letter.payload == message.raw
@@ -151,10 +151,7 @@ async def test_pages_and_filters(face: Face, account: Account) -> None:
     async with account.applied() as server, face.bus(account.url) as bus:
         await bury(server, *(original(number) for number in range(1, 8)))
         await bury(server, original(1, consumer="other"), error_type="KeyError")
-        letters = server.dead_letters
-        await letters._session.publish(  # a note is no letter
-            f"smith.dlq.{STREAM}.reader.1.trial", b"", stream="SMITH_DLQ", msg_id="x", headers={EXPECT_LAST: "0"}
-        )
+        await put_if_absent(server._session, "SMITH_DLQ", f"smith.dlq.{STREAM}.reader.1.trial", b"")  # a marker is not a letter
         middle = datetime.now(UTC)
         await bury(server, original(8))
         await bury(server, original(9, stream="ATOMS_VETTED", consumer="other"), error_type="KeyError")

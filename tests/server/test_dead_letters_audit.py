@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from graveyard import READER, bury, contract, held, original
+from graveyard import READER, bury, contract, dead_letter_it, held, mark, original
 from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
 from smith_sdk._core.dead_letters import audit as audit_module
-from smith_sdk._core.dead_letters.format import Death, Original, copy
+from smith_sdk._core.dead_letters.format import Death, Original
+from smith_sdk._core.dead_letters.store import DeadLetterStore
 from smith_sdk.aio import Finding
 from smith_sdk.errors import BusClosed, DeadlineExceeded
 
@@ -118,7 +119,7 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str, account:
     async with account.applied(contract=retained(retention)) as bus:
         await put(bus, 3)
         ended, copied, open_one = await bus.consumer(READER).fetch(3)
-        await bus.dead_letters._bury(ended, "ValueError", "done properly")
+        await dead_letter_it(bus, ended, "ValueError", "done properly")
         place = copied.metadata
         half = Original(
             stream=place.stream,
@@ -130,7 +131,7 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str, account:
             stored=place.timestamp,
             attempts=1,
         )
-        await copy(bus._session, "smith.dlq", "SMITH_DLQ", half, Death(error_type="E", error="its worker died here"))
+        await DeadLetterStore(bus._session).put(half, Death(error_type="E", error="its worker died here"))
         assert await bus.dead_letters.audit() == ()  # a worker may be just about to end it
 
         async def found() -> Any:
@@ -150,7 +151,7 @@ async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_m
         await put(bus, 2)
         over, still = await bus.consumer(READER).fetch(2)
         for message in (over, still):
-            assert await bus.dead_letters._put_on_trial(message)
+            assert await mark(bus, message)
         await over.ack_sync()
         assert facts(await bus.dead_letters.audit()) == [("trial", NAME, 1, False)]
         assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 1, True)]

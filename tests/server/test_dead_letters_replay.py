@@ -22,7 +22,10 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
 from smith_sdk._core.dead_letters.format import DeadLetter
-from smith_sdk._core.dead_letters.replay import IN_FLIGHT, Ref, Replay, remove
+from smith_sdk._core.dead_letters.replay import Replay
+from smith_sdk._core.dead_letters.selection import Ref
+from smith_sdk._core.dead_letters.store import DeadLetterStore
+from smith_sdk._core.dead_letters.task_pool import IN_FLIGHT
 from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound, TopologyRefused
 from smith_sdk.protocol import FsReadV1Intent
 
@@ -42,7 +45,7 @@ class Step:
     """A replay of one letter that goes as far as it is told, and there is cut off."""
 
     def __init__(self, bus: AsyncSmithBus, letter: DeadLetter) -> None:
-        self._replay = Replay(bus._session, "smith.dlq", "SMITH_DLQ", force=False, tell=None)
+        self._replay = Replay(DeadLetterStore(bus._session), force=False, progress=None)
         self._bus = bus
         self._letter = letter
 
@@ -61,7 +64,7 @@ class Step:
             raise ConnectionAbortedError
 
         with monkeypatch.context() as patch:
-            patch.setattr("smith_sdk._core.dead_letters.replay.remove", die)
+            patch.setattr(DeadLetterStore, "remove", die)
             with pytest.raises(ConnectionAbortedError):
                 await self._replay._one(ref)
 
@@ -399,11 +402,11 @@ async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account)
 async def test_what_is_gone_already_may_be_removed_wherever_it_stood(account: Account) -> None:
     """As where two replays meet: the server has one error for a hole in the stream, and another for what is before or behind it."""
     async with account.applied() as bus:
-        session, dlq = bus._session, "SMITH_DLQ"
+        session, store, dlq = bus._session, DeadLetterStore(bus._session), "SMITH_DLQ"
         for number in range(1, 6):
             await session.publish(f"smith.dlq.S.c.{number}", b"x", stream=dlq, msg_id=str(number))
         for seq in (3, 5, 1):  # in the middle, the last, the first
             for _ in range(2):
-                await remove(session, dlq, seq)
-        await remove(session, dlq, 99)
+                await store.remove(seq)
+        await store.remove(99)
         assert (await bus.streams.get(dlq)).messages == 2

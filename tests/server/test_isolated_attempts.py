@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from buses import Account, Face, read_intent
 from chaos.proxy import Proxy
+from graveyard import mark
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
@@ -250,7 +251,7 @@ async def test_a_process_that_reads_its_own_note_has_outlived_that_run(account: 
         await put(bus, "good")
         await give_back(bus, 2)
         (message,) = await bus.consumer(spec).fetch(1)
-        assert await bus.dead_letters._put_on_trial(message)
+        assert await mark(bus, message)
         await message.nack()
         seen: list[int] = []
 

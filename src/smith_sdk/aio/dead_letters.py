@@ -1,77 +1,48 @@
-"""Dead letters: copies of messages that no handler could deal with, on `<dead letters>.{stream}.{consumer}.{seq}`.
+"""Dead letters: copies of messages that no handler could process, at `<dead letters>.{stream}.{consumer}.{seq}`.
 
-A copy is made once: its subject names the original, and it is published with the expectation that nothing stands there yet. So are the
-notes beside it: `….trial` says that a message whose deliveries ended without a verdict has its last run, and is gone when its process
-outlives that; `….replay` that somebody has taken the letter in hand to replay it; `….limbo` that a message which the server had given up
-was found and copied.
+The public face of `_core.dead_letters`, and the step from a delivered message to its letter.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
-import socket
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from datetime import UTC, datetime
-from functools import cache
+from datetime import datetime
 from typing import Any, Final, Literal, Self
-from uuid import uuid4
-
-import msgspec
 
 from .._core.dead_letters import format as letter_format
 from .._core.dead_letters.audit import Audit, Finding
-from .._core.dead_letters.format import EXPECT_LAST, DeadLetter
-from .._core.dead_letters.replay import Pool, Ref, Replay, Replayed, ReplayReport, last_position, remove
-from .._core.jetstream import stream_reader
-from .._core.jetstream.api_errors import WRONG_LAST_SEQUENCE
+from .._core.dead_letters.format import DeadLetter, Death, Original
+from .._core.dead_letters.replay import Replay, Replayed, ReplayReport
+from .._core.dead_letters.selection import Filters, Ref, pages, refs, require_choice, valid_id
+from .._core.dead_letters.store import DeadLetterStore
+from .._core.dead_letters.task_pool import TaskPool
 from .._core.jetstream.session import Session
-from ..errors import ContractError, MessageNotFound, OptionsError, WrongSequence
+from .._core.jetstream.stream_reader import Stored
+from ..errors import MessageNotFound, OptionsError
 from ..options import positive_int
 from .message import Message
 
 __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "Replayed"]
 
-
-_EXPECT_NOTHING: Final = {EXPECT_LAST: "0"}
-_NAME: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+")
-_ID: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+\.[^\s.*>\x00-\x1f\x7f]+\.[0-9]+")
-_LOOK_EVERY: Final = 1.0
-
-
-class _Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """Which letters: those whose subject is on `pattern`, of one kind of error, put there in [since, until)."""
-
-    pattern: str
-    error_type: str | None
-    since: datetime | None
-    until: datetime | None
+_POLL: Final = 1.0
+"""Seconds between two looks of `watch` at the advisories."""
 
 
 class DeadLetters:
     """The dead letters of the bus's contract: `bus.dead_letters`.
 
-    They are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the exception's class), and by when they were
-    put there: at `since` or later, before `until` (datetimes with a time zone).
+    Letters are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the exception's class), and by the time
+    when they were stored: at `since` or later, before `until` (datetimes with a time zone).
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._store = DeadLetterStore(session)
 
-    def _root(self) -> str:
-        root = self._session.contract.dead_letters
-        if root is None:
-            raise ContractError(f"contract {self._session.contract.name!r} declares no subject for dead letters")
-        return root
-
-    def _stream(self) -> str:
-        root = self._root()
-        return next(spec.name for spec in self._session.contract.streams if f"{root}.>" in spec.subjects)
-
-    # ---- looking
+    # ---- reading
 
     async def list(
         self,
@@ -84,47 +55,39 @@ class DeadLetters:
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[DeadLetter, ...]:
-        """The oldest `limit` dead letters of those chosen, payloads and all.
+        """The oldest `limit` of the chosen dead letters, with their payloads.
 
-        For the next page give the `position` of the last one as `after`; a page with fewer than `limit` is the last. Raises
-        `StreamNotFound`, `OptionsError`.
+        For the next page pass the `position` of the last one as `after`; a page with fewer than `limit` is the last. Raises
+        `StreamNotFound`, and `OptionsError` for an invalid filter, `after` or `limit`.
         """
-        chosen = self._choose(stream, consumer, error_type, since, until)
+        filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         most, behind = positive_int("list(limit)", limit), positive_int("list(after)", after, least=0)
-        by_error = error_type is not None  # then payloads are read only of those that have it
+        by_error = error_type is not None  # then only the payloads of the chosen ones are read
         found: list[DeadLetter] = []
-        async with aclosing(self._pages(chosen, behind, most, headers_only=by_error)) as pages:
-            async for page in pages:
+        async with aclosing(pages(self._store, filters, after=behind, limit=most, headers_only=by_error)) as reading:
+            async for page in reading:
                 page = page[: most - len(found)]
-                found += (
-                    await self._whole(page)
-                    if by_error
-                    else [
-                        letter_format.read(one.subject, one.seq, letter_format.when(one.time), one.data, one.headers)
-                        for one in page
-                    ]
-                )
+                found += await self._with_payloads(page) if by_error else map(letter_format.of_page, page)
                 if len(found) >= most:
                     break
         return tuple(found)
 
-    async def _whole(self, page: Sequence[stream_reader.Stored]) -> Sequence[DeadLetter]:
-        """Those of which only the headers are known; what went meanwhile is left out."""
+    async def _with_payloads(self, page: Sequence[Stored]) -> Sequence[DeadLetter]:
+        """The letters of which only the headers were read; those that were removed meanwhile are left out."""
         found: dict[int, DeadLetter] = {}
 
         async def fetch(position: int) -> None:
             with suppress(MessageNotFound):
-                found[position] = letter_format.read_stored(await self._session.api.message(self._stream(), position))
+                found[position] = letter_format.of_stored(await self._store.at(position))
 
-        async with Pool() as pool:
+        async with TaskPool() as pool:
             for one in page:
                 await pool.run(fetch(one.seq))
         return [found[position] for position in sorted(found)]
 
     async def get(self, id: str) -> DeadLetter:
-        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`."""
-        stored = await self._session.api.last_message(self._stream(), f"{self._root()}.{_legal_id(id)}")
-        return letter_format.read_stored(stored)
+        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`, and `OptionsError` for an invalid id."""
+        return letter_format.of_stored(await self._store.get(valid_id(id)))
 
     async def count(
         self,
@@ -135,16 +98,16 @@ class DeadLetters:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """How many are chosen. With `error_type` or `until` their headers are read, otherwise the server knows by itself."""
-        chosen = self._choose(stream, consumer, error_type, since, until)
-        if error_type is None and until is None:
-            return await stream_reader.count(self._session, self._stream(), chosen.pattern, since=since)
+        """The number of chosen letters. With `error_type` or `until` their headers are read, otherwise the server counts them."""
+        filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
+        if not filters.needs_headers:
+            return await self._store.count(filters.pattern(self._store.root), since)
         total = 0
-        async for page in self._pages(chosen, 0, stream_reader.PAGE, headers_only=True):
+        async for page in pages(self._store, filters, headers_only=True):
             total += len(page)
         return total
 
-    # ---- dealing with them
+    # ---- replaying and discarding
 
     async def replay(
         self,
@@ -160,26 +123,28 @@ class DeadLetters:
         dry_run: bool = False,
         progress: Callable[[Replayed], object] | None = None,
     ) -> ReplayReport:
-        """Publish letters to their original subjects once more, and remove them; those with `ids`, or those chosen that are there now.
+        """Publish letters to their original subjects again, and remove them: those with `ids`, or the chosen ones that are there now.
 
-        `until=datetime.now(UTC)` alone chooses all. Every consumer that takes the subject gets the message, with its own headers and the
-        trail: `Smith-Replay-Of` (this letter's id), `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` a second.
+        `until=datetime.now(UTC)` alone chooses all. Every consumer whose filter matches gets the message, with its own headers and the
+        trail: `Smith-Replay-Of` (this letter's id), `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` letters a second.
 
-        Each letter is replayed once: when this is cut off, at any point, call it again; two may run at once. Where that cannot be told
-        after a crash, the letter is left and reported as in doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called
-        in the event loop for each letter as it ends; it must return at once.
+        An interrupted replay can be run again, and two may run at once; each letter is replayed at most once. If that cannot be
+        guaranteed after a crash, the letter stays and is reported as in doubt (see `ReplayReport`), unless `in_doubt="replay"`.
+        `progress` is called in the event loop with the outcome of each letter; it must return at once.
 
-        A letter that its stream refuses is reported as failed and stays. Raises what concerns all of them, when those that were begun are
-        finished: `StreamNotFound` (the originals' stream is gone), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused` (the stream of the
-        letters has deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What is replayed by then stays so.
+        A letter that its stream refuses is reported as failed and stays. Raises an error that concerns all of them, once the letters
+        that were begun are finished: `StreamNotFound` (the originals' stream no longer exists), `QueueFull`, `PublishUnconfirmed`,
+        `TopologyRefused` (the stream of the letters has deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What was replayed
+        before stays replayed.
         """
-        chosen = self._require_choice("replay", ids, stream, consumer, error_type, since, until)
+        filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
+        chosen = require_choice("replay", ids, filters)
         if rate is not None and not 0 < rate < float("inf"):
             raise OptionsError(f"replay(rate={rate!r}): letters per second, above 0")
         if in_doubt not in ("keep", "replay"):
             raise OptionsError(f'replay(in_doubt={in_doubt!r}): "keep" or "replay"')
-        replay = Replay(self._session, self._root(), self._stream(), force=in_doubt == "replay", tell=progress)
-        return await replay.run(self._refs(chosen, replay.gone), rate=rate, dry_run=dry_run)
+        replay = Replay(self._store, force=in_doubt == "replay", progress=progress)
+        return await replay.run(refs(self._store, chosen, replay.missing), rate=rate, dry_run=dry_run)
 
     async def discard(
         self,
@@ -193,195 +158,48 @@ class DeadLetters:
         dry_run: bool = False,
         progress: Callable[[str], object] | None = None,
     ) -> tuple[str, ...]:
-        """Remove letters for good: those with `ids`, or those chosen that are there now. Returns the ids of what was (would be) removed.
+        """Delete letters: those with `ids`, or the chosen ones that are there now. Returns the ids of what was (would be) deleted.
 
-        Letters that are not there (any more) are left out. `progress` is called in the event loop with each id. Raises `TopologyRefused`
-        where the letters' stream has deny_delete, `StreamNotFound`, `OptionsError`.
+        Letters that do not exist (any more) are left out. `progress` is called in the event loop with each id. Raises `TopologyRefused`
+        if the letters' stream has deny_delete, `StreamNotFound`, `OptionsError`.
         """
-        chosen = self._require_choice("discard", ids, stream, consumer, error_type, since, until)
+        filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
+        chosen = require_choice("discard", ids, filters)
         done: list[str] = []
 
         async def take(ref: Ref) -> None:
             if not dry_run:
-                await remove(self._session, self._stream(), ref.position)
+                await self._store.remove(ref.position)
             done.append(ref.id)
             if progress is not None:
                 progress(ref.id)
 
-        async with Pool() as pool:
-            async for page in self._refs(chosen, lambda id: None):
+        async with TaskPool() as pool:
+            async for page in refs(self._store, chosen, lambda id: None):
                 for ref in page:
                     await pool.run(take(ref))
         return tuple(done)
 
-    # ---- the backstop
+    # ---- the audit
 
     async def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
-        """What went wrong between a message and its dead letter, for the consumers of the contract; see `Finding`.
+        """Find messages that are stuck between a consumer of the contract and the dead letters; see `Finding`.
 
-        With `repair`, what can be mended is. Safe to repeat, and beside workers.
+        With `repair`, repair what can be repaired. Safe to repeat, and while workers run.
         """
-        return await Audit(self._session, self._root(), self._stream()).run(repair=repair)
+        return await Audit(self._store).run(repair=repair)
 
     def watch(self, *, repair: bool = False) -> Findings:
-        """Iterate over messages that the server itself gives up from now on, and those of which it told before: an alarm.
+        """Iterate over messages that the server gives up, those that it reported before first: an alarm.
 
-        Reads the server's advisories where the contract declares a stream of them. With `repair`, each is copied to the dead letters.
+        Reads the server's advisories from the stream that the contract declares for them. With `repair`, copies each message to the
+        dead letters.
         """
-        return Findings(self._session, Audit(self._session, self._root(), self._stream()), repair)
-
-    # ---- choosing
-
-    def _choose(
-        self, stream: str | None, consumer: str | None, error_type: str | None, since: datetime | None, until: datetime | None
-    ) -> _Selection:
-        for name, token in (("stream", stream), ("consumer", consumer)):
-            if token is not None and not _NAME.fullmatch(token):
-                raise OptionsError(f"{name}={token!r} is no name of a {name}")
-        for name, moment in (("since", since), ("until", until)):
-            if moment is not None and moment.tzinfo is None:
-                raise OptionsError(f"{name}={moment!r}: a datetime with a time zone is needed")
-        return _Selection(
-            pattern=f"{self._root()}.{stream or '*'}.{consumer or '*'}.*",
-            error_type=error_type,
-            since=None if since is None else since.astimezone(UTC),
-            until=None if until is None else until.astimezone(UTC),
-        )
-
-    def _require_choice(
-        self,
-        verb: str,
-        ids: str | Sequence[str] | None,
-        stream: str | None,
-        consumer: str | None,
-        error_type: str | None,
-        since: datetime | None,
-        until: datetime | None,
-    ) -> _Selection | tuple[str, ...]:
-        filters = (stream, consumer, error_type, since, until)
-        if ids is not None:
-            if any(one is not None for one in filters):
-                raise OptionsError(f"{verb}: give ids, or say which by stream, consumer, error_type, since and until; not both")
-            return tuple(map(_legal_id, [ids] if isinstance(ids, str) else ids))
-        if all(one is None for one in filters):
-            raise OptionsError(f"{verb}: say which letters; until=datetime.now(UTC) chooses all")
-        return self._choose(*filters)
-
-    async def _pages(
-        self, chosen: _Selection, after: int, limit: int, *, headers_only: bool = False
-    ) -> AsyncGenerator[Sequence[stream_reader.Stored], None]:
-        """The chosen, in order, page by page; a page reads at most `limit`, and may hold fewer or none of the chosen."""
-        since, until = chosen.since, chosen.until
-        size = limit if chosen.error_type is None else stream_reader.PAGE
-        while True:
-            page = await stream_reader.read_page(
-                self._session,
-                self._stream(),
-                chosen.pattern,
-                after=after,
-                since=since,
-                limit=min(size, stream_reader.PAGE),
-                headers_only=headers_only,
-            )
-            in_time = page if until is None else [one for one in page if letter_format.when(one.time) < until]
-            yield [
-                one
-                for one in in_time
-                if chosen.error_type is None or letter_format.error_type_of(one.headers) == chosen.error_type
-            ]
-            if len(page) < min(size, stream_reader.PAGE) or len(in_time) < len(page):
-                return
-            after, since = page[-1].seq, None
-
-    async def _refs(self, chosen: _Selection | tuple[str, ...], missing: Callable[[str], object]) -> AsyncIterator[Sequence[Ref]]:
-        """Those letters that are there now: what fails again meanwhile is another letter, and not among them."""
-        admin, stream = self._session.api, self._stream()
-        end = await last_position(self._session, stream)
-        if isinstance(chosen, _Selection):
-            async for page in self._pages(chosen, 0, stream_reader.PAGE, headers_only=True):
-                yield [Ref.of(one) for one in page if one.seq <= end]
-                if page and page[-1].seq >= end:
-                    return
-            return
-        for id in dict.fromkeys(chosen):
-            try:
-                found = await admin.last_message(stream, f"{self._root()}.{id}")
-            except MessageNotFound:
-                missing(id)
-            else:
-                yield [Ref.of(found)]
-
-    # ---- for the worker
-
-    def _subject(self, message: Message[Any, Any]) -> str:
-        place = message.metadata
-        return f"{self._root()}.{place.stream}.{place.consumer}.{place.stream_seq}"
-
-    async def _put_on_trial(self, message: Message[Any, Any]) -> bool:
-        """Write down that `message` is about to run for the last time; False where another process did: it had that run.
-
-        Where this process did, it has outlived that run, or never began it, and did not hear that the note was stored, or removed.
-        """
-        subject, by = f"{self._subject(message)}.trial", _this_process(os.getpid())
-        try:
-            await self._session.publish(subject, by, stream=self._stream(), msg_id=uuid4().hex, headers={**_EXPECT_NOTHING})
-        except WrongSequence as refusal:
-            if refusal.err_code != WRONG_LAST_SEQUENCE:
-                raise
-            return (await self._session.api.last_message(self._stream(), subject)).data == by
-        return True
-
-    async def _end_trial(self, message: Message[Any, Any]) -> None:
-        """The process has outlived that run: should the message come again, it is not what ends processes.
-
-        Removes the note where it is of this process. Raises `MessageNotFound` where there is none.
-        """
-        note = await self._session.api.last_message(self._stream(), f"{self._subject(message)}.trial")
-        if note.data == _this_process(os.getpid()):
-            await remove(self._session, self._stream(), note.seq)
-
-    async def _bury(
-        self,
-        message: Message[Any, Any],
-        error_type: str,
-        error: str,
-        *,
-        cause: BaseException | None = None,
-        first_delivered: datetime | None = None,
-        last_delivered: datetime | None = None,
-        worker: str | None = None,
-    ) -> None:
-        """Copy `message`, wait until the copy is stored, then terminate the original, unless it has its verdict.
-
-        `cause` is the error whose traceback is kept. `first_delivered` is known to who saw that delivery, `last_delivered` is now unless
-        it is given, `worker` is a name for whoever gave it up (None: the process id).
-        """
-        place = message.metadata
-        original = letter_format.Original(
-            stream=place.stream,
-            consumer=place.consumer,
-            seq=place.stream_seq,
-            subject=message._raw.subject,
-            data=message.raw,
-            headers=dict(message.headers),
-            stored=place.timestamp,
-            attempts=place.num_delivered,
-        )
-        death = letter_format.Death(
-            error_type=error_type,
-            error=error,
-            cause=cause,
-            first_delivered=first_delivered,
-            last_delivered=last_delivered,
-            worker=worker,
-        )
-        await letter_format.copy(self._session, self._root(), self._stream(), original, death)
-        if not message._answered:  # a handler that has answered for itself may fail all the same
-            await message.term(f"dead letter: {letter_format.one_line(error_type)}: {letter_format.one_line(error)}")
+        return Findings(self._session, Audit(self._store), repair)
 
 
 class Findings:
-    """Messages that the server gives up, as they come: `bus.dead_letters.watch()`. Ends when it is stopped or the bus closes."""
+    """Messages that the server gives up: `bus.dead_letters.watch()`. Ends when it is stopped or the bus is closed."""
 
     def __init__(self, session: Session, audit: Audit, repair: bool) -> None:
         self._session = session
@@ -401,7 +219,7 @@ class Findings:
         return self._here.popleft()
 
     async def _batch(self, limit: int) -> None:
-        """Wait until something is in `_here`; nothing is at the end. The blocking face takes from there, too."""
+        """Wait until something is in `_here`; at the end nothing is. The blocking face takes findings from there, too."""
         if not self._attached:
             self._session.require_open()
             self._session.attach(self)
@@ -410,7 +228,7 @@ class Findings:
             self._here.extend(await self._audit.limbo(repair=self._repair))
             if not self._here:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_EVERY):
+                    async with asyncio.timeout(_POLL):
                         await self._stopping.wait()
 
     @property
@@ -426,18 +244,24 @@ class Findings:
         return raw
 
     async def stop(self) -> None:
-        """Look no more; the iteration ends. Safe to repeat."""
+        """End the iteration. Safe to repeat."""
         self._stopping.set()
         self._session.detach(self)
 
 
-@cache
-def _this_process(pid: int) -> bytes:
-    """What stands in its notes: host and pid, which a container that starts again has again, and what only this process says."""
-    return f"{socket.gethostname()}:{pid} {uuid4().hex}".encode()
-
-
-def _legal_id(id: str) -> str:
-    if not isinstance(id, str) or not _ID.fullmatch(id):
-        raise OptionsError(f"{id!r} is no id of a dead letter, which is {{stream}}.{{consumer}}.{{seq}}")
-    return id
+async def dead_letter(session: Session, message: Message[Any, Any], death: Death) -> None:
+    """Copy `message` to the dead letters, wait until the copy is stored, then terminate the original unless it has its verdict."""
+    place = message.metadata
+    original = Original(
+        stream=place.stream,
+        consumer=place.consumer,
+        seq=place.stream_seq,
+        subject=message._raw.subject,
+        data=message.raw,
+        headers=dict(message.headers),
+        stored=place.timestamp,
+        attempts=place.num_delivered,
+    )
+    await DeadLetterStore(session).put(original, death)
+    if not message._answered:  # a handler that has acknowledged by itself may fail all the same
+        await message.term(f"dead letter: {letter_format.one_line(death.error_type)}: {letter_format.one_line(death.error)}")

@@ -21,7 +21,9 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 
 from .._core.connection.connection import RawMessage
-from .._core.dead_letters.format import error_text, one_line
+from .._core.dead_letters import attempt_marker
+from .._core.dead_letters.format import Death, error_text, one_line
+from .._core.dead_letters.store import DeadLetterStore
 from .._core.execution.isolation import ISOLATION
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.jetstream.delivery import num_delivered
@@ -41,6 +43,7 @@ from ..errors import (
 from ..options import RetryPolicy, positive_int, to_seconds
 from .bus import AsyncSmithBus
 from .consumer import pull_loop, require_spec, session_of
+from .dead_letters import dead_letter
 from .handlers import CannotRun, Handlers, KindT, ResultT
 from .message import Message
 from .middleware import Middleware
@@ -333,7 +336,7 @@ class Worker(Generic[MessageT, SubjectT]):
             await message.nack(patience)
             return
         try:
-            self._trial = asyncio.ensure_future(self._bus.dead_letters._put_on_trial(message))
+            self._trial = asyncio.ensure_future(attempt_marker.put(DeadLetterStore(self._session), message.metadata))
             if await asyncio.shield(self._trial):  # who is cancelled meanwhile has to know whether it stands there
                 await self._attempt(message, attempts, self._retry.max_attempts)
             else:
@@ -363,7 +366,7 @@ class Worker(Generic[MessageT, SubjectT]):
                 await asyncio.wait({trial})
                 while True:
                     try:
-                        await self._bus.dead_letters._end_trial(message)
+                        await attempt_marker.remove(DeadLetterStore(self._session), message.metadata)
                         return
                     except (ConnectionLost, DeadlineExceeded):
                         await asyncio.sleep(_NOTE_PAUSE)
@@ -446,7 +449,7 @@ class Worker(Generic[MessageT, SubjectT]):
             error_type,
             one_line(error),
         )
-        await self._bus.dead_letters._bury(message, error_type, error, cause=cause)
+        await dead_letter(self._session, message, Death(error_type=error_type, error=error, cause=cause))
         self._running.discard(message)
         self._dead_lettered += 1
 

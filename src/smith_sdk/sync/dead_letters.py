@@ -18,8 +18,8 @@ __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "
 class DeadLetters(Blocking):
     """The dead letters of the bus's contract: `bus.dead_letters`.
 
-    They are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the
-    exception's class), and by when they were put there: at `since` or later, before `until`
+    Letters are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the
+    exception's class), and by the time when they were stored: at `since` or later, before `until`
     (datetimes with a time zone).
     """
 
@@ -36,10 +36,11 @@ class DeadLetters(Blocking):
         after: int = 0,
         limit: int = 1000,
     ) -> tuple[DeadLetter, ...]:
-        """The oldest `limit` dead letters of those chosen, payloads and all.
+        """The oldest `limit` of the chosen dead letters, with their payloads.
 
-        For the next page give the `position` of the last one as `after`; a page with fewer than
-        `limit` is the last. Raises `StreamNotFound`, `OptionsError`.
+        For the next page pass the `position` of the last one as `after`; a page with fewer than
+        `limit` is the last. Raises `StreamNotFound`, and `OptionsError` for an invalid filter,
+        `after` or `limit`.
         """
         found: tuple[DeadLetter, ...] = self._portal.call(
             self._aio.list,
@@ -54,7 +55,9 @@ class DeadLetters(Blocking):
         return found
 
     def get(self, id: str) -> DeadLetter:
-        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`."""
+        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`, and `OptionsError`
+        for an invalid id.
+        """
         found: DeadLetter = self._portal.call(self._aio.get, id)
         return found
 
@@ -67,8 +70,8 @@ class DeadLetters(Blocking):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """How many are chosen. With `error_type` or `until` their headers are read, otherwise the
-        server knows by itself.
+        """The number of chosen letters. With `error_type` or `until` their headers are read,
+        otherwise the server counts them.
         """
         found: int = self._portal.call(
             self._aio.count, stream=stream, consumer=consumer, error_type=error_type, since=since, until=until
@@ -89,23 +92,23 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[Replayed], object] | None = None,
     ) -> ReplayReport:
-        """Publish letters to their original subjects once more, and remove them; those with `ids`,
-        or those chosen that are there now.
+        """Publish letters to their original subjects again, and remove them: those with `ids`, or
+        the chosen ones that are there now.
 
-        `until=datetime.now(UTC)` alone chooses all. Every consumer that takes the subject gets the
+        `until=datetime.now(UTC)` alone chooses all. Every consumer whose filter matches gets the
         message, with its own headers and the trail: `Smith-Replay-Of` (this letter's id),
-        `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` a second.
+        `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` letters a second.
 
-        Each letter is replayed once: when this is cut off, at any point, call it again; two may run
-        at once. Where that cannot be told after a crash, the letter is left and reported as in
-        doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called in the event
-        loop for each letter as it ends; it must return at once.
+        An interrupted replay can be run again, and two may run at once; each letter is replayed at
+        most once. If that cannot be guaranteed after a crash, the letter stays and is reported as
+        in doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called in the event
+        loop with the outcome of each letter; it must return at once.
 
-        A letter that its stream refuses is reported as failed and stays. Raises what concerns all
-        of them, when those that were begun are finished: `StreamNotFound` (the originals' stream is
-        gone), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused` (the stream of the letters has
-        deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What is replayed by then
-        stays so.
+        A letter that its stream refuses is reported as failed and stays. Raises an error that
+        concerns all of them, once the letters that were begun are finished: `StreamNotFound` (the
+        originals' stream no longer exists), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused`
+        (the stream of the letters has deny_delete), `PermissionDenied`, `BusClosed`,
+        `OptionsError`. What was replayed before stays replayed.
         """
         found: ReplayReport = self._portal.call(
             self._aio.replay,
@@ -134,11 +137,11 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[str], object] | None = None,
     ) -> tuple[str, ...]:
-        """Remove letters for good: those with `ids`, or those chosen that are there now. Returns
-        the ids of what was (would be) removed.
+        """Delete letters: those with `ids`, or the chosen ones that are there now. Returns the ids
+        of what was (would be) deleted.
 
-        Letters that are not there (any more) are left out. `progress` is called in the event loop
-        with each id. Raises `TopologyRefused` where the letters' stream has deny_delete,
+        Letters that do not exist (any more) are left out. `progress` is called in the event loop
+        with each id. Raises `TopologyRefused` if the letters' stream has deny_delete,
         `StreamNotFound`, `OptionsError`.
         """
         found: tuple[str, ...] = self._portal.call(
@@ -155,27 +158,27 @@ class DeadLetters(Blocking):
         return found
 
     def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
-        """What went wrong between a message and its dead letter, for the consumers of the contract;
-        see `Finding`.
+        """Find messages that are stuck between a consumer of the contract and the dead letters; see
+        `Finding`.
 
-        With `repair`, what can be mended is. Safe to repeat, and beside workers.
+        With `repair`, repair what can be repaired. Safe to repeat, and while workers run.
         """
         found: tuple[Finding, ...] = self._portal.call(self._aio.audit, repair=repair)
         return found
 
     def watch(self, *, repair: bool = False) -> Findings:
-        """Iterate over messages that the server itself gives up from now on, and those of which it
-        told before: an alarm.
+        """Iterate over messages that the server gives up, those that it reported before first: an
+        alarm.
 
-        Reads the server's advisories where the contract declares a stream of them. With `repair`,
-        each is copied to the dead letters.
+        Reads the server's advisories from the stream that the contract declares for them. With
+        `repair`, copies each message to the dead letters.
         """
         return Findings._wrap(self._portal, self._aio.watch(repair=repair))
 
 
 class Findings(BlockingIterator[Finding]):
-    """Messages that the server gives up, as they come: `bus.dead_letters.watch()`. Ends when it is
-    stopped or the bus closes.
+    """Messages that the server gives up: `bus.dead_letters.watch()`. Ends when it is stopped or the
+    bus is closed.
     """
 
     __slots__ = ()
@@ -192,5 +195,5 @@ class Findings(BlockingIterator[Finding]):
         return found
 
     def stop(self) -> None:
-        """Look no more; the iteration ends. Safe to repeat."""
+        """End the iteration. Safe to repeat."""
         self._portal.end(self._aio.stop)

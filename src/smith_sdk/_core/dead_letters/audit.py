@@ -1,44 +1,39 @@
-"""The backstop of the dead letters: finds what went wrong between a message and its letter, and mends what can be mended.
-
-Workers mend all of this by themselves where they run, except what the server gave up: with `max_deliver` as the contract has it, it never
-does, but a consumer may have been changed by hand. The server tells of that once, in an advisory, and then the message stays where it is,
-for nobody. `+TERM` to the subject that a delivery would have been answered on ends it for that consumer, on any kind of stream; the
-server goes by the sequence in that subject alone.
-"""
+"""The audit of dead letters: finds messages that are stuck between their consumer and the dead letters, and repairs what it can."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
-from uuid import uuid4
 
 import msgspec
 
 from ...contract import ConsumerSpec
-from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound, WrongSequence
+from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound
 from ..connection.request_reply import API_TIMEOUT
-from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
+from ..jetstream.claim import put_if_absent
 from ..jetstream.delivery import ack_subject, term
-from ..jetstream.session import Session
 from ..jetstream.stream_reader import PAGE, Stored, read_page
-from .format import EXPECT_LAST, Death, Original, copy, id_of
-from .replay import remove
+from . import attempt_marker
+from .format import Death, Original, id_of
+from .store import DeadLetterStore
 
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _GIVEN_UP: Final = f"{_ADVISORY}.MAX_DELIVERIES"
 _TERMINATED: Final = f"{_ADVISORY}.MSG_TERMINATED"
+_COPIED: Final = "limbo"
+"""The marker of a message that an audit has copied: it stays when the letter is replayed or discarded."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that an audit found. `words` say it to people, `repaired` whether this audit mended it.
+    """Something that an audit found: `words` describes it, `repaired` says whether this audit repaired it.
 
     `kind` is one of:
 
-    - "limbo": the server gave the message up after its `max_deliver` and it has no letter; repaired by copying and ending it
-    - "copied": it has its letter, and was never ended: its consumer would deliver it again; repaired by ending it
-    - "trial": the note of a last run is left over, and the message is gone; repaired by removing the note
-    - "unanswered": messages were delivered more than once, none is answered and nobody asks for them: start a worker
+    - "limbo": the server gave the message up after its `max_deliver`, and it has no dead letter; repaired by copying and terminating it
+    - "copied": it has a dead letter and was never terminated, so it would be redelivered; repaired by terminating it
+    - "trial": the marker of an isolated attempt is left over, and the message is settled or deleted; repaired by removing the marker
+    - "unanswered": messages were delivered more than once, are not acknowledged, and no worker pulls: start one
     """
 
     kind: Literal["limbo", "copied", "trial", "unanswered"]
@@ -50,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Advisory(msgspec.Struct, frozen=True):
-    """What is read of an advisory."""
+    """The fields of an advisory that are read."""
 
     stream: str
     consumer: str
@@ -58,9 +53,13 @@ class _Advisory(msgspec.Struct, frozen=True):
     deliveries: int
     timestamp: datetime
 
+    @property
+    def id(self) -> str:
+        return f"{self.stream}.{self.consumer}.{self.stream_seq}"
 
-class _Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a consumer stands at `now`."""
+
+class _Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a consumer is at `now`, by the server's clock; `ack_wait` in seconds."""
 
     now: datetime
     ack_floor: int
@@ -72,175 +71,175 @@ class _Place(msgspec.Struct, frozen=True, kw_only=True):
     ack_wait: float
 
     def is_past(self, seq: int) -> bool:
-        """Whether that message was delivered, and answered for good."""
+        """Whether that message was delivered and is settled."""
         return seq <= self.ack_floor or (seq <= self.delivered and not self.unanswered)
 
 
 class Audit:
-    """One audit, or several of the same bus: it goes on with the advisories where it was."""
+    """One audit, or several of the same bus: each reads the advisories on from where the one before stopped."""
 
-    def __init__(self, session: Session, root: str, stream: str) -> None:
-        self._session = session
-        self._root = root
-        self._stream = stream
-        self._advisories = next((s.name for s in session.contract.streams if f"{_GIVEN_UP}.>" in s.subjects), None)
+    def __init__(self, store: DeadLetterStore) -> None:
+        self._store = store
+        self._session = store.session
+        streams = self._session.contract.streams
+        self._advisories = next((s.name for s in streams if f"{_GIVEN_UP}.>" in s.subjects), None)
         self._read_to = 0
-        self._declared = {(spec.stream, spec.name) for spec in session.contract.consumers}
+        self._declared = {(spec.stream, spec.name) for spec in self._session.contract.consumers}
 
     async def run(self, *, repair: bool) -> tuple[Finding, ...]:
         found = await self.limbo(repair=repair)
         for spec in self._session.contract.consumers:
-            place = await self._place(spec.stream, spec.name)
-            if place is not None:
-                found += await self._copied(spec, place, repair)
-                found += self._unanswered(spec, place)
-        return (*found, *await self._trials(repair))
+            progress = await self._progress(spec.stream, spec.name)
+            if progress is not None:
+                found += await self._copied(spec, progress, repair)
+                found += self._unanswered(spec, progress)
+        return (*found, *await self._left_over_markers(repair))
 
     # ---- given up by the server
 
+    # Workers never let the server give up: `max_deliver` is -1 in every declared consumer. A consumer may have been changed by hand.
+    # The server reports a message that it gives up once, in an advisory; then the message stays in the stream and is not delivered.
+
     async def limbo(self, *, repair: bool) -> list[Finding]:
-        """What the server gave up, as told in the advisories since this was asked last."""
+        """The messages that the server gave up, from the advisories since the last call."""
         found: list[Finding] = []
         if self._advisories is None:
             return found
-        async for advisory in self._told(f"{_GIVEN_UP}.>", self._read_to):
-            told = msgspec.json.decode(advisory.data, type=_Advisory)
-            if (told.stream, told.consumer) in self._declared and not await self._is_dealt_with(told):
-                finding = await self._rescue(told, repair)
+        async for stored in self._each_advisory(f"{_GIVEN_UP}.>", self._read_to):
+            advisory = msgspec.json.decode(stored.data, type=_Advisory)
+            if (advisory.stream, advisory.consumer) in self._declared and not await self._is_copied(advisory):
+                finding = await self._rescue(advisory, repair)
                 found += [] if finding is None else [finding]
-            self._read_to = advisory.seq
+            self._read_to = stored.seq
         return found
 
-    async def _is_dealt_with(self, told: _Advisory) -> bool:
-        """It has its letter, or had one: the note says so, whatever became of that."""
-        for subject in (self._subject(told), f"{self._subject(told)}.limbo"):
+    async def _is_copied(self, advisory: _Advisory) -> bool:
+        """Whether it has a letter or had one, which was replayed or discarded since."""
+        for subject in (self._store.subject(advisory.id), self._store.subject(advisory.id, _COPIED)):
             try:
-                await self._session.api.last_message(self._stream, subject)
+                await self._store.last(subject)
             except MessageNotFound:
                 continue
             return True
         return False
 
-    async def _rescue(self, told: _Advisory, repair: bool) -> Finding | None:
+    async def _rescue(self, advisory: _Advisory, repair: bool) -> Finding | None:
         try:
-            message = await self._session.api.message(told.stream, told.stream_seq)
+            message = await self._session.api.message(advisory.stream, advisory.stream_seq)
         except (MessageNotFound, StreamNotFound):
-            return None  # ended meanwhile
-        words = f"the server gave it up after {told.deliveries} deliveries, and it has no dead letter"
+            return None  # settled or deleted meanwhile
+        words = f"the server gave it up after {advisory.deliveries} deliveries, and it has no dead letter"
         if repair:
             original = Original(
-                stream=told.stream,
-                consumer=told.consumer,
-                seq=told.stream_seq,
+                stream=advisory.stream,
+                consumer=advisory.consumer,
+                seq=advisory.stream_seq,
                 subject=message.subject,
                 data=message.data,
                 headers=message.headers,
                 stored=_nanos(message.time),
-                attempts=told.deliveries,
+                attempts=advisory.deliveries,
             )
             death = Death(
                 error_type="MaxDeliveries",
-                error=f"the server gave it up after {told.deliveries} deliveries without a verdict",
-                last_delivered=told.timestamp.astimezone(UTC),
+                error=f"the server gave it up after {advisory.deliveries} deliveries without a verdict",
+                last_delivered=advisory.timestamp.astimezone(UTC),
                 worker="audit",
             )
-            await copy(self._session, self._root, self._stream, original, death)
-            await self._end(told.stream, told.consumer, told.stream_seq, "dead letter: MaxDeliveries")
-            await self._note(f"{self._subject(told)}.limbo")
+            await self._store.put(original, death)
+            await self._terminate(advisory.stream, advisory.consumer, advisory.stream_seq, "dead letter: MaxDeliveries")
+            await put_if_absent(self._session, self._store.stream, self._store.subject(advisory.id, _COPIED), b"")
         return Finding(
-            kind="limbo", stream=told.stream, consumer=told.consumer, seq=told.stream_seq, words=words, repaired=repair
+            kind="limbo",
+            stream=advisory.stream,
+            consumer=advisory.consumer,
+            seq=advisory.stream_seq,
+            words=words,
+            repaired=repair,
         )
 
-    def _subject(self, told: _Advisory) -> str:
-        return f"{self._root}.{told.stream}.{told.consumer}.{told.stream_seq}"
-
-    async def _note(self, subject: str) -> None:
-        try:
-            await self._session.publish(subject, b"", stream=self._stream, msg_id=uuid4().hex, headers={EXPECT_LAST: "0"})
-        except WrongSequence as refusal:
-            if refusal.err_code != WRONG_LAST_SEQUENCE:
-                raise
-
-    async def _end(self, stream: str, consumer: str, seq: int, reason: str) -> None:
-        """Terminate a message that was delivered and is not at hand. Does nothing where it has ended already."""
+    async def _terminate(self, stream: str, consumer: str, seq: int, reason: str) -> None:
+        """Terminate a delivered message without having it. Does nothing if it is settled."""
         await self._session.requests.confirm(ack_subject(stream, consumer, seq), term(reason), timeout=API_TIMEOUT)
 
-    # ---- copied, and not ended
+    # ---- copied, and not terminated
 
-    async def _copied(self, spec: ConsumerSpec[Any, Any], place: _Place, repair: bool) -> list[Finding]:
-        """A worker ends a message right after it has copied it: one that stands open for two ack waits has no worker any more."""
-        found: list[Finding] = []
-        if not place.unanswered:
-            return found
-        settled = int((place.now - timedelta(seconds=2 * place.ack_wait)).timestamp() * 1e9)
-        open_ones: list[int] = []
-        async for letter in self._each(self._stream, f"{self._root}.{spec.stream}.{spec.name}.*"):
+    async def _copied(self, spec: ConsumerSpec[Any, Any], progress: _Progress, repair: bool) -> list[Finding]:
+        # A worker terminates a message right after it has copied it: two ack waits later, that worker is dead.
+        if not progress.unanswered:
+            return []
+        old = int((progress.now - timedelta(seconds=2 * progress.ack_wait)).timestamp() * 1e9)
+        still_open: list[int] = []
+        async for letter in self._store.each(self._store.subject(f"{spec.stream}.{spec.name}.*")):
             seq = int(letter.subject.rpartition(".")[2])
-            if letter.time < settled and place.ack_floor < seq <= place.delivered and await self._is_there(spec.stream, seq):
-                open_ones.append(seq)
-        if not open_ones:
-            return found
-        ended = await self._ended(spec)
-        for seq in open_ones:
-            if seq in ended:
+            if letter.time < old and progress.ack_floor < seq <= progress.delivered and await self._exists(spec.stream, seq):
+                still_open.append(seq)
+        if not still_open:
+            return []
+        terminated = await self._terminated(spec)
+        found: list[Finding] = []
+        for seq in still_open:
+            if seq in terminated:
                 continue
             if repair:
-                await self._end(spec.stream, spec.name, seq, "dead letter: copied before")
-            found.append(
-                Finding(
-                    kind="copied",
-                    stream=spec.stream,
-                    consumer=spec.name,
-                    seq=seq,
-                    words="it has its dead letter, and was never ended: whoever made that died before",
-                    repaired=repair,
-                )
-            )
+                await self._terminate(spec.stream, spec.name, seq, "dead letter: copied before")
+            words = "it has a dead letter and was never terminated: its worker died in between"
+            found.append(Finding(kind="copied", stream=spec.stream, consumer=spec.name, seq=seq, words=words, repaired=repair))
         return found
 
-    async def _ended(self, spec: ConsumerSpec[Any, Any]) -> set[int]:
-        """What the server said was terminated. On a stream that keeps its messages nothing else tells."""
+    async def _terminated(self, spec: ConsumerSpec[Any, Any]) -> set[int]:
+        """The messages that the server reported as terminated: a stream with retention by limits shows it in no other way."""
         return {
-            msgspec.json.decode(advisory.data, type=_Advisory).stream_seq
-            async for advisory in self._told(f"{_TERMINATED}.{spec.stream}.{spec.name}", 0)
+            msgspec.json.decode(stored.data, type=_Advisory).stream_seq
+            async for stored in self._each_advisory(f"{_TERMINATED}.{spec.stream}.{spec.name}", 0)
         }
 
-    # ---- left over
+    # ---- markers that are left over
 
-    async def _trials(self, repair: bool) -> list[Finding]:
+    async def _left_over_markers(self, repair: bool) -> list[Finding]:
         found: list[Finding] = []
-        places: dict[tuple[str, str], _Place | None] = {}
-        async for note in self._each(self._stream, f"{self._root}.*.*.*.trial"):
-            stream, consumer, number = id_of(note.subject.removesuffix(".trial")).split(".")
+        known: dict[tuple[str, str], _Progress | None] = {}
+        async for marker in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
+            id = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}"))
+            stream, consumer, number = id.split(".")
             seq, key = int(number), (stream, consumer)
-            if key not in places:
-                places[key] = await self._place(stream, consumer)
-            place = places[key]
-            if place is not None and not place.is_past(seq) and await self._is_there(stream, seq):
-                continue  # it may come again, and then the note counts
+            if key not in known:
+                known[key] = await self._progress(stream, consumer)
+            progress = known[key]
+            if progress is not None and not progress.is_past(seq) and await self._exists(stream, seq):
+                continue  # it may be redelivered, and then the marker counts
             if repair:
-                await remove(self._session, self._stream, note.seq)
-            words = "its last run is noted, and it is gone: another of that number would have none"
+                await self._store.remove(marker.seq)
+            words = (
+                "a marker of its isolated attempt is left over: a new message with that sequence would get no isolated attempt"
+            )
             found.append(Finding(kind="trial", stream=stream, consumer=consumer, seq=seq, words=words, repaired=repair))
         return found
 
-    def _unanswered(self, spec: ConsumerSpec[Any, Any], place: _Place) -> list[Finding]:
-        quiet = None if place.last_active is None else (place.now - place.last_active).total_seconds()
-        if place.waiting or not place.redelivered or not place.unanswered or quiet is None or quiet < 2 * place.ack_wait:
+    # ---- messages without a worker
+
+    def _unanswered(self, spec: ConsumerSpec[Any, Any], progress: _Progress) -> list[Finding]:
+        idle = None if progress.last_active is None else (progress.now - progress.last_active).total_seconds()
+        if progress.waiting or not progress.redelivered or not progress.unanswered:
             return []
-        words = f"{place.unanswered} delivered and unanswered, some more than once, and nobody has asked for {quiet:.0f} s: start a worker"
+        if idle is None or idle < 2 * progress.ack_wait:
+            return []
+        words = (
+            f"{progress.unanswered} delivered and not acknowledged, some more than once, "
+            f"and no worker has pulled for {idle:.0f} s: start a worker"
+        )
         return [Finding(kind="unanswered", stream=spec.stream, consumer=spec.name, seq=None, words=words, repaired=False)]
 
-    # ---- asking
+    # ---- asking the server
 
-    async def _place(self, stream: str, consumer: str) -> _Place | None:
-        """None where it is not on the server: `smith streams verify` is who tells of that."""
+    async def _progress(self, stream: str, consumer: str) -> _Progress | None:
+        """None if it is not on the server: `smith streams verify` reports that."""
         try:
             info = await self._session.api.consumer_info(stream, consumer)
         except (ConsumerNotFound, StreamNotFound):
             return None
         active = info["delivered"].get("last_active")
-        return _Place(
+        return _Progress(
             now=datetime.fromisoformat(info["ts"]),
             ack_floor=info["ack_floor"]["stream_seq"],
             delivered=info["delivered"]["stream_seq"],
@@ -251,21 +250,18 @@ class Audit:
             ack_wait=info["config"]["ack_wait"] / 1e9,
         )
 
-    async def _is_there(self, stream: str, seq: int) -> bool:
+    async def _exists(self, stream: str, seq: int) -> bool:
         try:
             await self._session.api.message(stream, seq)
         except (MessageNotFound, StreamNotFound):
             return False
         return True
 
-    async def _told(self, pattern: str, after: int) -> AsyncIterator[Stored]:
-        if self._advisories is not None:
-            async for one in self._each(self._advisories, pattern, after, headers_only=False):
-                yield one
-
-    async def _each(self, stream: str, pattern: str, after: int = 0, *, headers_only: bool = True) -> AsyncIterator[Stored]:
+    async def _each_advisory(self, pattern: str, after: int) -> AsyncGenerator[Stored, None]:
+        if self._advisories is None:
+            return
         while True:
-            page = await read_page(self._session, stream, pattern, after=after, headers_only=headers_only)
+            page = await read_page(self._session, self._advisories, pattern, after=after)
             for one in page:
                 yield one
             if len(page) < PAGE:
@@ -274,6 +270,6 @@ class Audit:
 
 
 def _nanos(time: str) -> int:
-    """Nanoseconds since 1970 of what the server wrote, to the last one."""
+    """Nanoseconds since 1970 of a time as the server writes it, without rounding."""
     moment, _, fraction = time.removesuffix("Z").partition(".")
     return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

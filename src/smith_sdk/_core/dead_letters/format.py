@@ -1,38 +1,33 @@
-"""The form of a dead letter: a copy of a message, byte for byte, whose headers say what became of the original.
+"""The format of a dead letter: a copy of a message, byte for byte, and headers that say why and where it failed. No I/O.
 
-Facts about the original stand in headers `Smith-Dead-…`. The original's own headers stay beside them as they were, so that a replay can
-give them back; only those that begin with `Nats-` are left out, because the server would obey them. `Smith-Replay-…` is the trail of a
-message that was replayed: headers of its own, which its next letter keeps like any other.
-
-A server refuses more than 64 KiB of headers. Every fact is bounded, and the original's headers are kept while there is room.
+Facts about the original are in headers `Smith-Dead-*`. The original's own headers are kept beside them, so that a replay can restore
+them; those that begin with `Nats-` are left out, because the server would obey them. `Smith-Replay-*` is the trail of a replayed
+message, kept like any other header.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 import traceback
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
-from ...errors import MessageNotFound, PayloadTooLarge, WrongSequence
 from ..connection.headers import NAME as HEADER_NAME
 from ..jetstream.api import StoredMessage
-from ..jetstream.api_errors import WRONG_LAST_SEQUENCE
-from ..jetstream.session import Session
+from ..jetstream.stream_reader import Stored
 
 REPLAY_OF: Final = "Smith-Replay-Of"
 REPLAY_FIRST: Final = "Smith-Replay-First"
 REPLAY_COUNT: Final = "Smith-Replay-Count"
-EXPECT_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 
 _FACT: Final = "Smith-Dead-"
+_STORED: Final = _FACT + "Stored"
 _SERVERS_OWN: Final = "nats-"
-_MAX_HEADERS: Final = 60 * 1024
-"""Bytes of all headers: below the server's 64 KiB by what the message id and the expectation take."""
+# The server refuses more than 64 KiB of headers. The rest is for the message id and the expected sequence.
+MAX_HEADERS: Final = 60 * 1024
+"""Bytes that the headers of a letter may take."""
 _MAX_TRACEBACK: Final = 8 * 1024
 _MAX_REASON: Final = 1024
 _MAX_NAME: Final = 256
@@ -40,12 +35,18 @@ _NANOS: Final = 1_000_000_000
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """One dead letter: `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `attempts` its deliveries.
+    """One dead letter.
 
-    `position` is where the letter stands among all, to list what comes after it; `time` is when it was put there. `stored`,
-    `first_delivered` and `last_delivered` are the original's times, None where nobody knows. `headers` are the original's own, and what a
-    replay restores; `dropped_headers` of them had no room or no legal name. `replays` says how often it was replayed before it failed
-    again: then `replay_of` is the letter of the run before, `first_letter` that of the first.
+    `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `subject` its subject, `attempts` the number of its
+    deliveries. `position` is the letter's sequence among all dead letters; pass it as `after` to list those behind it. `time` is when
+    the letter was stored. `stored`, `first_delivered` and `last_delivered` are the original's times, None if unknown.
+
+    `error_type` is the name of the exception's class, `error` its message (at most 1024 characters, on one line), `traceback` its
+    last 8 KiB. `host` and `worker` say where the message failed.
+
+    `headers` are the original's own, which a replay restores; `dropped_headers` counts those that did not fit or have an invalid name.
+    `replays` is how often the message was replayed before it failed again: then `replay_of` is the id of the letter that the last
+    replay published, and `first_letter` that of the first letter.
     """
 
     id: str
@@ -73,7 +74,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that is to be copied, and where it stands; `stored` in nanoseconds since 1970."""
+    """A message that is to be copied, and where it is; `stored` in nanoseconds since 1970."""
 
     stream: str
     consumer: str
@@ -90,7 +91,7 @@ class Original(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """Why it is a dead letter. `cause` is the error whose traceback is kept; `worker` says which one gave it up (None: this process)."""
+    """Why a message is dead-lettered. The traceback of `cause` is kept; `worker` names what gave it up (None: this process)."""
 
     error_type: str
     error: str
@@ -100,165 +101,76 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
     worker: str | None = None
 
 
-async def copy(session: Session, root: str, stream: str, original: Original, death: Death) -> None:
-    """Have a copy of `original` in the dead letters, once: it is there when this returns.
+class Reporter(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and when a letter is written."""
 
-    Another letter may stand on the subject, from a stream of the same name that counted the same numbers before it was made anew: that
-    one is the letter of another message, and this one is put behind it.
+    host: str
+    worker: str
+    now: datetime
+
+
+# ---- writing
+
+
+def encode(original: Original, death: Death, by: Reporter, room: int = MAX_HEADERS) -> dict[str, str]:
+    """The headers of the letter.
+
+    `room` bytes are for all of them; the traceback and the original's own headers are left out where they do not fit. The facts
+    are bounded and always written, so `room=0` gives the smallest letter.
     """
-    subject = f"{root}.{original.id}"
-    msg_id = f"{subject}:{original.stored}"
-    expected = 0
-    room = _MAX_HEADERS
-    while True:
-        headers = {**_write(original, death, room), EXPECT_LAST: str(expected)}
-        try:
-            await session.publish(subject, original.data, stream=stream, msg_id=msg_id, headers=headers)
-        except PayloadTooLarge:
-            if not room:
-                raise
-            room = 0  # the payload alone may still have its place
-        except WrongSequence as refusal:
-            if refusal.err_code != WRONG_LAST_SEQUENCE:
-                raise
-            try:
-                there = await session.api.last_message(stream, subject)
-            except MessageNotFound:  # taken away since
-                expected = 0
-                continue
-            if there.headers.get(_FACT + "Stored") == _time(original.stored):
-                return  # an earlier delivery got this far, and no further
-            expected = there.seq
-        else:
-            return
-
-
-def _write(original: Original, death: Death, room: int) -> dict[str, str]:
-    """The headers of the copy. `room` is for what can be done without: the traceback and the original's own headers."""
-    attempts = original.attempts
-    first, last = death.first_delivered, death.last_delivered or datetime.now(UTC)
-    if first is None and attempts == 1:
-        first = last
-    facts = {
-        "Subject": original.subject,
-        "Stream": original.stream,
-        "Seq": str(original.seq),
-        "Consumer": original.consumer,
-        "Attempts": str(attempts),
-        "Stored": _time(original.stored),
-        "First-Delivered": None if first is None else first.isoformat(),
-        "Last-Delivered": last.isoformat(),
-        "Error-Type": one_line(death.error_type, _MAX_NAME),
-        "Error": one_line(death.error),
-        "Host": one_line(socket.gethostname(), _MAX_NAME),
-        "Worker": one_line(death.worker or str(os.getpid()), _MAX_NAME),
-        "Msg-Id": one_line(original.headers["Nats-Msg-Id"]) if "Nats-Msg-Id" in original.headers else None,
-    }
-    headers = {_FACT + name: value for name, value in facts.items() if value is not None}
-    room -= sum(map(_size, headers.items())) if room else 0
-    trace = _FACT + "Traceback", "" if death.cause is None else _traceback(death.cause)
-    if trace[1] and (size := _size(trace)) <= room:
-        room -= size
-        headers.update([trace])
-    dropped = 0
-    for kept in own_headers(original.headers).items():
-        if (size := _size(kept)) > room or not HEADER_NAME.fullmatch(kept[0]):
-            dropped += 1
-        else:
+    headers = {_FACT + name: value for name, value in _facts(original, death, by).items() if value is not None}
+    room -= sum(map(_size, headers.items()))
+    if death.cause is not None:
+        trace = _FACT + "Traceback", _traceback(death.cause)
+        if (size := _size(trace)) <= room:
             room -= size
-            headers.update([(kept[0], _no_line_ends(kept[1]))])
+            headers.update([trace])
+    kept, dropped = _fit(own_headers(original.headers), room)
+    headers |= kept
     if dropped:
         headers[_FACT + "Dropped-Headers"] = str(dropped)
     return headers
 
 
+def _facts(original: Original, death: Death, by: Reporter) -> dict[str, str | None]:
+    first, last = death.first_delivered, death.last_delivered or by.now
+    if first is None and original.attempts == 1:
+        first = last
+    msg_id = original.headers.get("Nats-Msg-Id")
+    return {
+        "Subject": original.subject,
+        "Stream": original.stream,
+        "Seq": str(original.seq),
+        "Consumer": original.consumer,
+        "Attempts": str(original.attempts),
+        "Stored": _time(original.stored),
+        "First-Delivered": None if first is None else first.isoformat(),
+        "Last-Delivered": last.isoformat(),
+        "Error-Type": one_line(death.error_type, _MAX_NAME),
+        "Error": one_line(death.error),
+        "Host": one_line(by.host, _MAX_NAME),
+        "Worker": one_line(by.worker, _MAX_NAME),
+        "Msg-Id": None if msg_id is None else one_line(msg_id),
+    }
+
+
+def _fit(headers: dict[str, str], room: int) -> tuple[dict[str, str], int]:
+    """Those that fit into `room` bytes and have a valid name, and the number of the others."""
+    kept: dict[str, str] = {}
+    for name, value in headers.items():
+        if (size := _size((name, value))) <= room and HEADER_NAME.fullmatch(name):
+            room -= size
+            kept[name] = _no_line_ends(value)
+    return kept, len(headers) - len(kept)
+
+
 def own_headers(headers: dict[str, str]) -> dict[str, str]:
-    """Those that are a message's own, rather than the server's or a letter's."""
-    return {name: value for name, value in headers.items() if not name.startswith(_FACT) and not _is_servers(name)}
+    """The headers that are a message's own, rather than the server's or a letter's."""
+    return {name: value for name, value in headers.items() if not (name.startswith(_FACT) or _is_servers(name))}
 
 
 def _is_servers(name: str) -> bool:
     return name.lower().startswith(_SERVERS_OWN)
-
-
-def identity(id: str, headers: dict[str, str]) -> str:
-    """What a letter is a letter of, for good: numbers begin again when a stream is made anew, but not at the same nanosecond."""
-    return f"{id}:{headers.get(_FACT + 'Stored', '')}"
-
-
-def error_type_of(headers: dict[str, str]) -> str:
-    return headers.get(_FACT + "Error-Type", "")
-
-
-def subject_of(headers: dict[str, str]) -> str:
-    return headers.get(_FACT + "Subject", "")
-
-
-def id_of(subject: str) -> str:
-    """The id of the letter on `subject`, which has no more tokens behind."""
-    return ".".join(subject.split(".")[-3:])
-
-
-def read(subject: str, position: int, time: datetime, data: bytes, headers: dict[str, str]) -> DeadLetter:
-    """The letter of a message in the stream of dead letters."""
-    stream, consumer, seq = subject.split(".")[-3:]
-    facts = {name.removeprefix(_FACT): value for name, value in headers.items() if name.startswith(_FACT)}
-
-    def when(name: str) -> datetime | None:
-        return datetime.fromisoformat(facts[name]) if name in facts else None
-
-    return DeadLetter(
-        id=f"{stream}.{consumer}.{seq}",
-        position=position,
-        time=time,
-        subject=facts.get("Subject", ""),
-        stream=stream,
-        consumer=consumer,
-        seq=int(seq),
-        attempts=int(facts.get("Attempts", "0")),
-        stored=when("Stored"),
-        first_delivered=when("First-Delivered"),
-        last_delivered=when("Last-Delivered"),
-        error_type=facts.get("Error-Type", ""),
-        error=facts.get("Error", ""),
-        traceback=msgspec.json.decode(facts["Traceback"], type=str) if "Traceback" in facts else "",
-        host=facts.get("Host", ""),
-        worker=facts.get("Worker", ""),
-        payload=data,
-        headers=own_headers(headers),
-        dropped_headers=int(facts.get("Dropped-Headers", "0")),
-        replays=int(headers.get(REPLAY_COUNT, "0")),
-        replay_of=headers.get(REPLAY_OF),
-        first_letter=headers.get(REPLAY_FIRST),
-    )
-
-
-def read_stored(stored: StoredMessage) -> DeadLetter:
-    return read(stored.subject, stored.seq, datetime.fromisoformat(stored.time), stored.data, stored.headers)
-
-
-def when(nanos: int) -> datetime:
-    """That moment, in whole microseconds."""
-    whole, rest = divmod(nanos, _NANOS)
-    return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
-
-
-def error_text(error: BaseException) -> str:
-    """What `error` says of itself, where it can: a handler's error is of a class that anybody wrote."""
-    try:
-        return str(error)
-    except Exception as another:
-        return f"(no words: its __str__ raised {type(another).__name__})"
-
-
-def one_line(text: str, most: int = _MAX_REASON) -> str:
-    """`text` as a header, or a line of a log, can carry it."""
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"\s+", " ", text).strip()[:most] or "-"
-
-
-def _no_line_ends(text: str) -> str:
-    return re.sub(r"[\r\n]+", " ", text.encode("utf-8", "backslashreplace").decode())
 
 
 def _time(nanos: int) -> str:
@@ -278,3 +190,95 @@ def _traceback(cause: BaseException) -> str:
 def _size(header: tuple[str, str]) -> int:
     name, value = header
     return len(name) + len(value.encode("utf-8", "backslashreplace")) + 4
+
+
+# ---- reading
+
+
+def decode(subject: str, position: int, time: datetime, data: bytes, headers: dict[str, str]) -> DeadLetter:
+    """The letter at `position` of the stream of dead letters."""
+    stream, consumer, seq = subject.split(".")[-3:]
+    facts = {name.removeprefix(_FACT): value for name, value in headers.items() if name.startswith(_FACT)}
+
+    def moment(name: str) -> datetime | None:
+        return datetime.fromisoformat(facts[name]) if name in facts else None
+
+    return DeadLetter(
+        id=f"{stream}.{consumer}.{seq}",
+        position=position,
+        time=time,
+        subject=facts.get("Subject", ""),
+        stream=stream,
+        consumer=consumer,
+        seq=int(seq),
+        attempts=int(facts.get("Attempts", "0")),
+        stored=moment("Stored"),
+        first_delivered=moment("First-Delivered"),
+        last_delivered=moment("Last-Delivered"),
+        error_type=facts.get("Error-Type", ""),
+        error=facts.get("Error", ""),
+        traceback=msgspec.json.decode(facts["Traceback"], type=str) if "Traceback" in facts else "",
+        host=facts.get("Host", ""),
+        worker=facts.get("Worker", ""),
+        payload=data,
+        headers=own_headers(headers),
+        dropped_headers=int(facts.get("Dropped-Headers", "0")),
+        replays=int(headers.get(REPLAY_COUNT, "0")),
+        replay_of=headers.get(REPLAY_OF),
+        first_letter=headers.get(REPLAY_FIRST),
+    )
+
+
+def of_stored(stored: StoredMessage) -> DeadLetter:
+    """The letter in a message that was read by sequence or subject."""
+    return decode(stored.subject, stored.seq, datetime.fromisoformat(stored.time), stored.data, stored.headers)
+
+
+def of_page(stored: Stored) -> DeadLetter:
+    """The letter in a message of a page."""
+    return decode(stored.subject, stored.seq, from_nanos(stored.time), stored.data, stored.headers)
+
+
+def identity(id: str, headers: dict[str, str]) -> str:
+    """Names the original for good: a stream that is deleted and created again repeats sequences, but not with the same nanosecond."""
+    return f"{id}:{headers.get(_STORED, '')}"
+
+
+def error_type_of(headers: dict[str, str]) -> str:
+    return headers.get(_FACT + "Error-Type", "")
+
+
+def subject_of(headers: dict[str, str]) -> str:
+    return headers.get(_FACT + "Subject", "")
+
+
+def id_of(subject: str) -> str:
+    """The id of the letter on `subject`: its last three tokens."""
+    return ".".join(subject.split(".")[-3:])
+
+
+def from_nanos(nanos: int) -> datetime:
+    """That many nanoseconds since 1970, truncated to microseconds."""
+    whole, rest = divmod(nanos, _NANOS)
+    return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
+
+
+# ---- text
+
+
+def error_text(error: BaseException) -> str:
+    """`str(error)`, or a substitute: a handler may raise an error whose `__str__` raises."""
+    try:
+        return str(error)
+    except Exception as another:
+        return f"(no message: its __str__ raised {type(another).__name__})"
+
+
+def one_line(text: str, most: int = _MAX_REASON) -> str:
+    """`text` as a header or a log line can carry it: on one line, at most `most` characters, "-" if nothing is left."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return re.sub(r"\s+", " ", text).strip()[:most] or "-"
+
+
+def _no_line_ends(text: str) -> str:
+    return re.sub(r"[\r\n]+", " ", text.encode("utf-8", "backslashreplace").decode())

@@ -1,0 +1,133 @@
+"""Choosing dead letters: by id, or by filters; read page by page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from ...errors import MessageNotFound, OptionsError
+from ..jetstream.api import StoredMessage
+from ..jetstream.stream_reader import PAGE, Stored
+from .format import error_type_of, from_nanos, id_of, identity, subject_of
+from .store import DeadLetterStore
+
+_TOKEN: Final = r"[^\s.*>\x00-\x1f\x7f]+"
+_NAME: Final = re.compile(_TOKEN)
+_ID: Final = re.compile(rf"{_TOKEN}\.{_TOKEN}\.[0-9]+")
+
+
+class Filters(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller chooses by; None: by anything. Stored in [since, until), both with a time zone."""
+
+    stream: str | None = None
+    consumer: str | None = None
+    error_type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name, token in (("stream", self.stream), ("consumer", self.consumer)):
+            if token is not None and not _NAME.fullmatch(token):
+                raise OptionsError(f"{name}={token!r} is not a valid name of a {name}")
+        for name, moment in (("since", self.since), ("until", self.until)):
+            if moment is not None and moment.tzinfo is None:
+                raise OptionsError(f"{name}={moment!r} has no time zone: pass an aware datetime")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether they choose every letter."""
+        return self == Filters()
+
+    @property
+    def needs_headers(self) -> bool:
+        """Whether the server alone cannot count what they choose."""
+        return self.error_type is not None or self.until is not None
+
+    def pattern(self, root: str) -> str:
+        """The subject filter; letters have exactly three tokens below `root`, so it matches no marker."""
+        return f"{root}.{self.stream or '*'}.{self.consumer or '*'}.*"
+
+    def is_in_time(self, letter: Stored) -> bool:
+        """Whether it was stored before `until`."""
+        return self.until is None or from_nanos(letter.time) < self.until
+
+    def has_error(self, letter: Stored) -> bool:
+        """Whether it has the `error_type`."""
+        return self.error_type is None or error_type_of(letter.headers) == self.error_type
+
+
+class Ref(msgspec.Struct, frozen=True, kw_only=True):
+    """A letter without its payload. `subject` is the original's; `key` names the original for good (see `format.identity`)."""
+
+    id: str
+    position: int
+    subject: str
+    key: str
+
+    @classmethod
+    def of(cls, message: Stored | StoredMessage) -> Ref:
+        id = id_of(message.subject)
+        return cls(id=id, position=message.seq, subject=subject_of(message.headers), key=identity(id, message.headers))
+
+
+def valid_id(id: str) -> str:
+    """`id`. Raises `OptionsError` unless it is `{stream}.{consumer}.{seq}`."""
+    if not isinstance(id, str) or not _ID.fullmatch(id):
+        raise OptionsError(f"{id!r} is not a valid id of a dead letter, which is {{stream}}.{{consumer}}.{{seq}}")
+    return id
+
+
+def require_choice(verb: str, ids: str | Sequence[str] | None, filters: Filters) -> Filters | tuple[str, ...]:
+    """The ids or the filters of a call that changes something. Raises `OptionsError` for both, for neither and for an invalid id."""
+    if ids is not None:
+        if not filters.is_empty:
+            raise OptionsError(f"{verb}: pass either ids or filters (stream, consumer, error_type, since, until), not both")
+        return tuple(map(valid_id, [ids] if isinstance(ids, str) else ids))
+    if filters.is_empty:
+        raise OptionsError(f"{verb}: pass ids or filters; until=datetime.now(UTC) chooses all")
+    return filters
+
+
+async def pages(
+    store: DeadLetterStore, filters: Filters, *, after: int = 0, limit: int = PAGE, headers_only: bool = False
+) -> AsyncGenerator[Sequence[Stored], None]:
+    """The chosen letters in order; a page reads at most `limit` messages, and may hold fewer chosen ones or none."""
+    since = None if filters.since is None else filters.since.astimezone(UTC)
+    size = min(limit, PAGE) if filters.error_type is None else PAGE
+    while True:
+        page = await store.page(filters.pattern(store.root), after=after, since=since, limit=size, headers_only=headers_only)
+        in_time = [one for one in page if filters.is_in_time(one)]
+        yield [one for one in in_time if filters.has_error(one)]
+        if len(page) < size or len(in_time) < len(page):
+            return
+        after, since = page[-1].seq, None
+
+
+async def refs(
+    store: DeadLetterStore, chosen: Filters | tuple[str, ...], missing: Callable[[str], object]
+) -> AsyncIterator[Sequence[Ref]]:
+    """The chosen letters that are there now; `missing` is called with each id that is not.
+
+    A message that fails again meanwhile makes another letter, behind the end of now, which is not among them. Raises
+    `TopologyRefused` if letters cannot be removed.
+    """
+    end = await store.end()
+    if isinstance(chosen, Filters):
+        async with aclosing(pages(store, chosen, headers_only=True)) as reading:
+            async for page in reading:
+                yield [Ref.of(one) for one in page if one.seq <= end]
+                if page and page[-1].seq >= end:
+                    return
+        return
+    for id in dict.fromkeys(chosen):
+        try:
+            found = await store.get(id)
+        except MessageNotFound:
+            missing(id)
+        else:
+            yield [Ref.of(found)]
