@@ -137,6 +137,22 @@ async def test_callbacks_are_called_in_the_order_of_the_wire_whatever_they_belon
         assert came == sent
 
 
+async def test_every_subscription_to_a_subject_receives_every_message(nats_url: str) -> None:
+    async with AsyncSmithBus(nats_url) as one, AsyncSmithBus(nats_url) as other:
+        received: list[list[bytes]] = [[] for _ in range(4)]
+        subject = one._session.connection.new_inbox()
+        for number, bus in enumerate((one, one, other, other)):
+            await bus._session.connection.subscribe(subject, lambda message, number=number: received[number].append(message.data))
+        await request(one)
+        await request(other)
+        sent = [str(number).encode() for number in range(100)]
+        for data in sent:
+            await one._session.connection.publish(subject, data)
+        await request(one)
+        await eventually_async(lambda: all(len(each) == 100 for each in received))
+        assert received == [sent] * 4
+
+
 async def test_a_callback_that_fails_is_told_and_stops_nobody(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncSmithBus(nats_url) as bus:
         connection, came = bus._session.connection, list[bytes]()

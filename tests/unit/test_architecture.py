@@ -61,7 +61,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "msgspec": ("contract", "protocol", "signing", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol"),
-    "nats": ("_core.connection.connection", "_core.connection.link"),
+    "nats": ("_core.connection.link",),
     "cryptography": ("signing", "_core.connection.credentials"),
     "cyclopts": ("cli",),
     "rich": ("cli",),

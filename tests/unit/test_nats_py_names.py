@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import pytest
 from nats.aio.client import Client
+from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
 from nats.protocol.parser import Parser
 
 from smith_sdk._core.connection import link
@@ -87,6 +88,14 @@ def test_the_parser_is_called_as_ours_is() -> None:
     assert str(inspect.signature(theirs.reset)) in ("(self)", "(self) -> 'None'"), f"{VERSION} changed Parser.reset"
     used = {node.attr for node in _attributes(Path(inspect.getsourcefile(Client) or "")) if _is_parser(node.value)}
     assert used == {"parse", "reset"}, f"{VERSION} uses more of its parser than _core/connection/parser.py has: {used}"
+
+
+def test_commands_are_written_as_the_protocol_has_them() -> None:
+    assert sub_cmd("a.b", "", 7).split() == [b"SUB", b"a.b", b"7"], f"{VERSION} changed sub_cmd"
+    assert unsub_cmd(7, 0).split() == [b"UNSUB", b"7"], f"{VERSION} changed unsub_cmd"
+    assert pub_cmd("a.b", "r", b"xy") == b"PUB a.b r 2\r\nxy\r\n", f"{VERSION} changed pub_cmd"
+    assert pub_cmd("a.b", "", b"xy").split() == [b"PUB", b"a.b", b"2", b"xy"], f"{VERSION} changed pub_cmd"
+    assert hpub_cmd("a.b", "r", b"H\r\n\r\n", b"xy") == b"HPUB a.b r 5 7\r\nH\r\n\r\nxy\r\n", f"{VERSION} changed hpub_cmd"
 
 
 def test_nats_py_calls_what_we_replace() -> None:
