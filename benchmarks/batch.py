@@ -1,4 +1,4 @@
-"""Messages for a round: the same ones as objects for smith-sdk and as finished bytes for nats-py, with ids nobody had before."""
+"""Messages of a round, with new ids: as objects for smith-sdk, as encoded bytes for nats-py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONSUMER = consumers.http_results.name
 
 
 class Wire(NamedTuple):
-    """A message as nats-py is given it."""
+    """A message as it is passed to nats-py."""
 
     subject: str
     data: bytes
@@ -47,7 +47,7 @@ def new_result() -> IntentResult:
 
 
 def wire_of(subject: subjects.results, payload: IntentResult) -> Wire:
-    """What smith-sdk sends for the two, byte for byte."""
+    """The bytes that smith-sdk sends for a subject and its payload."""
     where = str(subject)
     return Wire(where, msgspec.json.encode(payload), f"{where}:{payload.intent_id}")
 

@@ -1,4 +1,5 @@
-"""Running a benchmark in a process of its own: `python benchmarks/<module>.py ARGUMENTS` prints one JSON object."""
+"""Running a benchmark in a process of its own: `python benchmarks/<module>.py ARGUMENTS` prints one
+JSON object."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from typing import Any
 
 
 async def run(module: str, *arguments: str) -> dict[str, Any]:
-    """What `module.py` of this directory prints; whatever stops this ends the process, too."""
+    """The output of `module.py` of this directory. The process ends if this call is interrupted."""
     script = Path(__file__).with_name(f"{module}.py")
     process = await asyncio.create_subprocess_exec(sys.executable, str(script), *arguments, stdout=PIPE)
     try:

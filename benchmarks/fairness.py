@@ -1,10 +1,13 @@
-"""How a consumer's work is shared by workers, each in a process of its own: equal ones, a slow one, one that joins, one that is killed.
+"""How workers share a consumer, each in a process of its own: equal ones, a slow one, one that
+joins, one that is killed.
 
-`python fairness.py URL FILE SECONDS` is one worker, whose handler takes so long. It writes a line into the file once it is ready, and
-one for every message that it starts on: when, which, and the how-manieth delivery. What it writes is there however it ends, and the clock
-is the machine's own, the same for every process.
+`python fairness.py URL FILE SECONDS` is one worker, whose handler takes so long. It writes a line
+into the file once it is ready, and one for every message that it starts on: when, which, and the
+how-manieth delivery. What it writes is there however it ends, and the clock is the machine's own,
+the same for every process.
 
-Every round has a fresh server. Those that are ready wait until the stream is full and the file "go" is there, so all begin together.
+Every round has a fresh server. Those that are ready wait until the stream is full and the file "go"
+is there, so all begin together.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ class Start(NamedTuple):
 
 
 async def costs(quick: bool) -> dict[str, float]:
-    """Figures by the names that the JSON has: shares of 1, seconds, messages."""
+    """Figures by their names in the JSON: shares of 1, seconds, messages."""
     seconds = 1.0 if quick else 5.0
     return {
         **await equals("equal", WORK, round(seconds * 2_000)),
@@ -51,7 +54,8 @@ async def costs(quick: bool) -> dict[str, float]:
 
 
 async def equals(name: str, work: float, count: int) -> dict[str, float]:
-    """Four that are the same. Unanswered is what was delivered and not acknowledged, as the server counts it, of all of them together."""
+    """Four equal workers. "Unanswered" counts the deliveries of all four without an ack, as the
+    server has it."""
     async with crew([work] * 4) as workers:
         counting = asyncio.ensure_future(workers.count_unanswered())
         await workers.feed(count)
@@ -67,7 +71,8 @@ async def equals(name: str, work: float, count: int) -> dict[str, float]:
 
 
 async def slow(seconds: float) -> dict[str, float]:
-    """Three that are equal, and one that takes ten times as long and is killed in the end: what comes again is what it held."""
+    """Three equal workers, and one that takes ten times as long and is killed in the end: the
+    messages that it held are redelivered."""
     async with crew([WORK, WORK, WORK, SLOWER * WORK]) as workers:
         began = await workers.feed(round(seconds * 3_000))
         await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
@@ -91,7 +96,7 @@ async def slow(seconds: float) -> dict[str, float]:
 
 
 async def joining(seconds: float) -> dict[str, float]:
-    """Two at work with much left to do, and one that joins them: when its slots are all in use."""
+    """Two workers with a backlog, and a third that joins: how long until its slots are all used."""
     async with crew([WORK] * 2) as workers:
         await workers.feed(round((seconds + 2) * 2_000))
         await workers.add(WORK)
@@ -105,7 +110,7 @@ def shares(name: str, handled: Sequence[int]) -> dict[str, float]:
 
 
 def jain(handled: Sequence[int]) -> float:
-    """Jain's index: 1 where all have the same, 1 / n where one has all."""
+    """Jain's fairness index: 1 if all have the same, 1 / n if one of n has all."""
     return sum(handled) ** 2 / (len(handled) * sum(one**2 for one in handled))
 
 
@@ -113,7 +118,7 @@ def jain(handled: Sequence[int]) -> float:
 
 
 class Crew:
-    """Workers of one consumer, what they have written down, and the bus that the harness asks and publishes with."""
+    """Workers of one consumer, their records, and the harness's own bus."""
 
     def __init__(self, bus: AsyncSmithBus, directory: Path) -> None:
         self._bus = bus
@@ -129,7 +134,7 @@ class Crew:
         return self._directory / str(place)
 
     def lines(self, place: int) -> list[str]:
-        """Those that it has written to their end."""
+        """The complete lines that it has written."""
         file = self._file(place)
         return file.read_text().split("\n")[:-1] if file.exists() else []
 
@@ -138,7 +143,7 @@ class Crew:
         return [[Start(float(at), int(seq), int(delivery)) for at, seq, delivery in row] for row in rows]
 
     async def feed(self, count: int) -> float:
-        """Have so much for all at the same moment, which is returned."""
+        """Publish that many messages for all at the same moment, and return that moment."""
         await self._bus.publish_many([_envelope(number) for number in range(count)])
         await until(lambda: all(self.lines(place) for place in range(len(self.processes))))
         (self._directory / "go").touch()
@@ -150,7 +155,7 @@ class Crew:
             await asyncio.sleep(0.005)
 
     async def settled(self) -> None:
-        """Return once every message has been acknowledged: a work queue keeps none of those."""
+        """Return once every message has been acknowledged: a work queue then keeps none."""
 
         async def is_empty() -> bool:
             return not (await self._bus.streams.get(SPEC.stream)).messages

@@ -1,4 +1,4 @@
-"""What the project asks of itself, each as one figure of a run: what, the name in the JSON, the bound."""
+"""The project's goals, each one figure of a run: what it is, its name in the JSON, the bound."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from smith_sdk import AsyncSmithBus, SmithBus
 WINDOW = 4_000
 """Messages published and not yet acknowledged."""
 AHEAD = 500
-"""Messages that a reader asks for at once."""
+"""Messages that a reader requests at once."""
 WARM_UP = 2_000
 LONGEST = 120.0  # seconds that a round may take
 
 
 class Round(NamedTuple):
-    """What one peer did in one round: messages per second, and the time of this process's threads that a message took."""
+    """One peer in one round: messages per second, and processor time of this process for each."""
 
     rate: float
     cpu_us: float
@@ -50,7 +50,7 @@ def check(acks: Sequence[Ack], batch: Batch) -> None:
 
 
 class Server:
-    """The embedded server as the harness sees it, over plain nats-py: what it asks is no peer's business."""
+    """The harness's own connection to the embedded server, over plain nats-py."""
 
     def __init__(self, url: str, client: Client) -> None:
         self.url = url
@@ -70,7 +70,7 @@ class Server:
         return state["messages"]
 
     async def all_acked(self) -> None:
-        """Return once the consumer has nothing to deliver and waits for no ack."""
+        """Return once the consumer has nothing to deliver and no ack outstanding."""
         deadline = time.monotonic() + 20
         while True:
             info = await self._api(f"CONSUMER.INFO.{STREAM}.{CONSUMER}")
@@ -81,7 +81,8 @@ class Server:
             await asyncio.sleep(0.001)
 
     async def send(self, wires: Iterable[Wire]) -> None:
-        """Store these without waiting for each: return once the stream, empty before, has them all."""
+        """Publish these without waiting for each; return once the stream, empty before, has them
+        all."""
         count = 0
         for where, data, msg_id in wires:
             await self._client.publish(where, data, headers={"Nats-Msg-Id": msg_id})

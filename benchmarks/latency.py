@@ -1,4 +1,4 @@
-"""From publishing one message to the handler that gets it, at an even rate that nobody has trouble to keep up with."""
+"""Latency from a publish to the handler, at a steady rate well below every peer's limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Watch:
 
 
 async def paced(rate: int, count: int, send: Callable[[int], Awaitable[object]]) -> None:
-    """Call `send` for 0, 1, 2, ... at `rate` a second, whatever becomes of the earlier ones."""
+    """Call `send` for 0, 1, 2, ... at `rate` a second, without waiting for earlier ones."""
     started = time.perf_counter()
     for number in range(count):
         ahead = started + number / rate - time.perf_counter()
@@ -76,7 +76,8 @@ async def worker(rate: int, seconds: float) -> list[float]:
 
 
 async def nats_py(rate: int, seconds: float) -> list[float]:
-    """`publish_async` to a loop around `fetch(500)`; seconds of each message in the order of arrival."""
+    """`publish_async` to a loop around `fetch(500)`; seconds of each message in the order of
+    arrival."""
     warm = int(rate * WARM_UP)
     count = warm + int(rate * seconds)
     payloads = [new_result() for _ in range(count)]

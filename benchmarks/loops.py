@@ -1,6 +1,7 @@
-"""What uvloop brings: the same work on asyncio's own loop and on uvloop, each in processes of its own, in turns.
+"""asyncio's own loop beside uvloop: the same work, each in processes of its own, in turns.
 
-`python loops.py asyncio|uvloop COUNT SECONDS` is one turn. The policy chooses the loop, so the blocking face's own is of that kind, too.
+`python loops.py asyncio|uvloop COUNT SECONDS` is one turn. The policy chooses the loop, so the
+blocking face's own is of that kind, too.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ LOOPS = ("asyncio", "uvloop")
 
 
 async def compare(quick: bool) -> dict[str, float]:
-    """Figures by the names that the JSON has: messages a second and milliseconds, with and without; ratios are with / without."""
+    """Figures by their names in the JSON: messages per second and milliseconds, with uvloop and
+    without; ratios are with / without."""
     turns, count, seconds = (1, 4_000, 0.5) if quick else (3, 20_000, 2.0)
     taken: dict[str, list[dict[str, Any]]] = {loop: [] for loop in LOOPS}
     for _ in range(turns):
@@ -51,6 +53,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "uvloop":
         import uvloop
 
-        with warnings.catch_warnings(action="ignore"):  # the newest Pythons would rather have no policies
+        with warnings.catch_warnings(action="ignore"):
+            # the newest Pythons deprecate event loop policies
             asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     print(json.dumps(asyncio.run(turn(int(sys.argv[2]), float(sys.argv[3])))))

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions that the figures were measured on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from smith_sdk.embedded import find_nats_server
 
 
 def facts() -> dict[str, str | int]:
-    """The names of a report: processor, cores, Python, nats-server, smith-sdk, and the peers that are installed."""
+    """The names of a report: processor, cores, Python, nats-server, smith-sdk, and the peers that
+    are installed."""
     said = subprocess.run([find_nats_server(), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "cpu": _cpu(),

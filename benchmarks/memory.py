@@ -1,8 +1,10 @@
-"""How much a process grows: reading a million messages, and publishing to a server that has stopped.
+"""How much a process grows: reading a million messages, and publishing to a server that has
+stopped.
 
-Each is measured in a process of its own (`python memory.py consume URL COUNT`, `python memory.py stopped SECONDS`), after a warm-up, by
-the resident size that the system reports. The harness's process fills the stream, a block at a time: it is emptied before the next,
-so that the disk holds one block. Every message has a subject, an id and a payload that nobody had before.
+Each is measured in a process of its own (`python memory.py consume URL COUNT`, `python memory.py
+stopped SECONDS`), after a warm-up, by the resident size that the system reports. The harness's
+process fills the stream, a block at a time: it is emptied before the next, so that the disk holds
+one block. Every message has a subject, an id and a payload that nobody had before.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ LONGEST = 300.0  # seconds
 
 
 async def costs(quick: bool) -> dict[str, float]:
-    """Figures by the names that the JSON has, in MiB and messages."""
+    """Figures by their names in the JSON, in MiB and messages."""
     count = 3 * BLOCK if quick else 1_000_000
     async with asyncio.timeout(LONGEST), fresh_server() as server:
         reading = asyncio.create_task(child.run("memory", "consume", server.url, str(count)))
@@ -51,7 +53,8 @@ async def costs(quick: bool) -> dict[str, float]:
 
 
 async def fed(server: Server, count: int, reading: asyncio.Task[object]) -> None:
-    """Put `count` messages into the stream, a block at a time: each is read and acknowledged, then purged."""
+    """Put `count` messages into the stream, a block at a time: each is read and acknowledged, then
+    purged."""
     wire = wire_of(subjects.results.of(template := new_result()), template)
     for first in range(0, count, BLOCK):
         await server.send(renumbered(wire, template.intent_id, number) for number in range(first, min(first + BLOCK, count)))
@@ -62,7 +65,7 @@ async def fed(server: Server, count: int, reading: asyncio.Task[object]) -> None
 
 
 def renumbered(wire: Wire, intent_id: str, number: int) -> Wire:
-    """The same message with another id, everywhere it stands."""
+    """The same message with another id, in every place that has it."""
     new = f"{number:08x}{intent_id[8:]}"
     return Wire(
         wire.subject.replace(intent_id, new),
@@ -75,7 +78,7 @@ def renumbered(wire: Wire, intent_id: str, number: int) -> Wire:
 
 
 def resident() -> int:
-    """Bytes of this process in memory now; where the system does not say, the most there ever were."""
+    """Resident bytes of this process now; its peak on systems that do not report that."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -85,7 +88,7 @@ def resident() -> int:
 
 
 async def consume(url: str, count: int) -> dict[str, int]:
-    """Read and acknowledge; the most that the process grew by after the warm-up."""
+    """Read and acknowledge; return the most that the process grew after the warm-up."""
     left = BLOCK + count
     before = most = 0
     async with AsyncSmithBus(url) as bus, bus.consumer(consumers.http_results).messages(prefetch=AHEAD) as messages:
@@ -104,13 +107,14 @@ async def consume(url: str, count: int) -> dict[str, int]:
 
 
 async def stopped(seconds: float) -> dict[str, int]:
-    """One producer that would submit without end, to a server that is killed: it waits for room, and what it was given room for is kept."""
+    """A producer that submits without end to a server that is killed: it waits for room, and the
+    messages in the window are kept."""
     unanswered: list[asyncio.Future[PubAck]] = []
     with EmbeddedServer() as server:
         async with AsyncSmithBus(server.url, max_pending_messages=WINDOW, publish_timeout=LONGEST) as bus:
             await bus.streams.apply(profile="dev")
             async for submitted in submissions(bus, 2_000):
-                await submitted  # one at a time: what a full window takes is part of what is measured
+                await submitted  # one at a time: a full window is part of the measurement
             logging.disable(logging.WARNING)  # the connection is lost on purpose
             server.kill()
             gc.collect()

@@ -1,5 +1,6 @@
-"""Other clients as peers, natsio and FastStream, each on its own fast path. The dependency group `bench` has them; each is left out where
-it is not installed.
+"""natsio and FastStream as peers, each on its own fast path.
+
+Dependency group `bench`; each is left out where it is not installed.
 """
 
 # pyright: reportMissingImports=false
@@ -27,7 +28,7 @@ def installed(peer: str) -> bool:
 
 @asynccontextmanager
 async def peers(work: str, url: str) -> AsyncIterator[dict[str, Peer]]:
-    """The installed ones of those that can do `work`, connected to the server at `url`."""
+    """The installed peers that can do `work`, connected to the server at `url`."""
     async with AsyncExitStack() as stack:
         found = {name: made for name, made in WORK[work].items() if installed(name)}
         yield {name: await stack.enter_async_context(made(url)) for name, made in found.items()}
@@ -38,7 +39,7 @@ async def peers(work: str, url: str) -> AsyncIterator[dict[str, Peer]]:
 
 @asynccontextmanager
 async def natsio_publish_async(url: str) -> AsyncIterator[Peer]:
-    """Pipelined; a full window is waited for, as long as it takes."""
+    """Pipelined; waits without a deadline while the window is full."""
     import natsio
 
     async with await natsio.connect(url) as client:
@@ -88,7 +89,7 @@ async def natsio_consume(url: str) -> AsyncIterator[Peer]:
 
 
 class Handled:
-    """How many messages of a round the handlers have not seen yet."""
+    """How many messages of a round no handler has received yet."""
 
     def __init__(self) -> None:
         self._left = 0
@@ -105,7 +106,8 @@ class Handled:
 
 
 def faststream(*, batch_mode: bool) -> Made:
-    """Its pull subscriber, 500 at a time, with neither logging nor pydantic; it decodes JSON to a dict and acks what was handled."""
+    """Its pull subscriber, 500 at a time, without logging and pydantic; it decodes JSON to a dict
+    and acks each message."""
 
     @asynccontextmanager
     async def made(url: str) -> AsyncIterator[Peer]:

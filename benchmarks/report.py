@@ -1,4 +1,4 @@
-"""The figures: one flat object for programs, tables for people. A table stands there when its part was measured."""
+"""The report: one flat object for programs, tables for people; only of what was measured."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ CALLS = {
 }
 EDGES_MS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, float("inf"))
 BAR = 40
-WIDE = 110  # columns, where it is not a terminal that says how many it has
+WIDE = 110  # columns, unless the terminal has a width of its own
 
 Flat = Mapping[str, float | int]
 Rows = list[tuple[str, ...]]
 
 
 class Figures:
-    """Everything measured, under the names that the JSON has."""
+    """Everything measured, by its names in the JSON."""
 
     def __init__(self) -> None:
         self.flat: dict[str, float | int] = {}
@@ -90,12 +90,12 @@ def _ratio(rounds: list[float], others: list[float]) -> float:
 
 
 def progress(text: str) -> None:
-    """Say on stderr what is being done: stdout is for the figures."""
+    """Report progress on stderr, since stdout is for the figures."""
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> None:
-    """Print the tables of what was measured, the histogram and the machine."""
+    """Print the tables, the histogram and the machine."""
     flat = figures.flat
     show_throughput(flat)
     if "worker.loop.ratio" in flat:
@@ -282,7 +282,7 @@ def show_goals(flat: Flat) -> None:
 
 
 def table(title: str, heads: tuple[str, ...], rows: Rows) -> None:
-    """With rich where it is installed."""
+    """With rich if it is installed."""
     try:
         from rich.console import Console
         from rich.table import Table

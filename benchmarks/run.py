@@ -1,50 +1,71 @@
-"""smith-sdk beside other clients, the same work side by side in one run: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
+"""smith-sdk beside other clients: the same work, side by side, in one run.
 
-The work: a typed JSON payload of about 250 bytes (an IntentResult), published to the stream ATOMS_RESULTS (file storage, dev profile) on
-its own subject with a `Nats-Msg-Id`, and read back through the consumer `http-results` with an ack for each message. The peers: raw
-nats-py, the async face (`AsyncSmithBus`), the blocking face (`SmithBus`) and, where they are installed, natsio (Python 3.13 and later) and
-FastStream (reading only: it has no pipelined publish).
+Usage: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
+
+The work: a typed JSON payload of about 250 bytes (an IntentResult), published to the stream
+ATOMS_RESULTS (file storage, dev profile) on its own subject with a `Nats-Msg-Id`, and read back
+through the consumer `http-results` with an ack for each message. The peers: raw nats-py, the async
+face (`AsyncSmithBus`), the blocking face (`SmithBus`) and, where they are installed, natsio (Python
+3.13 and later) and FastStream (reading only: it has no pipelined publish).
 
 The rules:
 
-- Each on its own fast path. nats-py: `publish_async` with a window of 4,000 where publishing is pipelined, `publish` awaited where it is
-  not, `fetch(500)` and `ack()` for reading. natsio: the same calls, and `consume(max_messages=500)` and `ack()` for reading. FastStream:
-  a pull subscriber with `batch_size=500`, once with a handler for each message and once with a handler for a list of them, no logging, no
-  pydantic. smith-sdk: `publish_many` or `submit`, `publish`, `consumer().messages()` and `ack()`.
-- The same bytes, subjects, message ids, stream, consumer and server for all; the same window (4,000) and the same number of messages asked
-  for at once (500, where the consumer allows 1,000 unanswered). Every kind of work has a fresh embedded server and fresh connections.
-- One process. All clients share one event loop (asyncio's own) and take turns; the blocking face is called from one thread while that
-  loop is idle, and has its own loop in a second thread, as always.
-- Rounds are interleaved (A B C A B C ...), the stream is purged before each, every round has message ids of its own. A rate is the
-  median of its rounds, a ratio the median of the ratios within the rounds. A shorter round that warms up is not counted.
-- The clock stops when the last ack of a publish has been received, and when the server has counted the last ack of a message that was
-  read: for every peer the harness asks the server itself, on a connection of its own.
-- The processor time is this process's own, over all its threads and without the server's. It moves less than the rates do when others
-  use the machine, and says where a rate is the server's limit, not the client's.
-- Before each round the garbage collector runs and what is there is frozen; during it the collector is on, for every peer.
-- Every round is checked, off the clock: each publish acknowledged as stored and no duplicate, nothing left to deliver or to acknowledge.
+- Each on its own fast path. nats-py: `publish_async` with a window of 4,000 where publishing is
+  pipelined, `publish` awaited where it is not, `fetch(500)` and `ack()` for reading. natsio: the
+  same calls, and `consume(max_messages=500)` and `ack()` for reading. FastStream: a pull subscriber
+  with `batch_size=500`, once with a handler for each message and once with a handler for a list of
+  them, no logging, no pydantic. smith-sdk: `publish_many` or `submit`, `publish`,
+  `consumer().messages()` and `ack()`.
+- The same bytes, subjects, message ids, stream, consumer and server for all; the same window
+  (4,000) and the same number of messages asked for at once (500, where the consumer allows 1,000
+  unanswered). Every kind of work has a fresh embedded server and fresh connections.
+- One process. All clients share one event loop (asyncio's own) and take turns; the blocking face is
+  called from one thread while that loop is idle, and has its own loop in a second thread, as
+  always.
+- Rounds are interleaved (A B C A B C ...), the stream is purged before each, every round has
+  message ids of its own. A rate is the median of its rounds, a ratio the median of the ratios
+  within the rounds. A shorter round that warms up is not counted.
+- The clock stops when the last ack of a publish has been received, and when the server has counted
+  the last ack of a message that was read: for every peer the harness asks the server itself, on a
+  connection of its own.
+- The processor time is this process's own, over all its threads and without the server's. It moves
+  less than the rates do when others use the machine, and says where a rate is the server's limit,
+  not the client's.
+- Before each round the garbage collector runs and what is there is frozen; during it the collector
+  is on, for every peer.
+- Every round is checked, off the clock: each publish acknowledged as stored and no duplicate,
+  nothing left to deliver or to acknowledge.
 
-Where ours does more for the same rate: nats-py and natsio are handed finished bytes, subjects and ids and take the payload of what they
-read as bytes. smith-sdk starts from a typed subject and a payload object (both made before the clock starts), checks that they belong
-together, encodes, derives the message id, gives every message a deadline and checks which stream answered; reading, it parses the subject
-and decodes and validates the payload. FastStream decodes the JSON to a dict and validates nothing.
+Where ours does more for the same rate: nats-py and natsio are handed finished bytes, subjects and
+ids and take the payload of what they read as bytes. smith-sdk starts from a typed subject and a
+payload object (both made before the clock starts), checks that they belong together, encodes,
+derives the message id, gives every message a deadline and checks which stream answered; reading, it
+parses the subject and decodes and validates the payload. FastStream decodes the JSON to a dict and
+validates nothing.
 
-Where ours does less: FastStream is a framework. It runs a handler for each message, the 500 of a fetch at the same time, and acknowledges
-what they have handled; our loop takes one message after the other and acknowledges it itself. With a list FastStream runs one handler
-for 500 messages, which are acknowledged or refused as one.
+Where ours does less: FastStream is a framework. It runs a handler for each message, the 500 of a
+fetch at the same time, and acknowledges what they have handled; our loop takes one message after
+the other and acknowledges it itself. With a list FastStream runs one handler for 500 messages,
+which are acknowledged or refused as one.
 
-Latency: single messages at an even rate through `submit` into a `Worker`, from before the call to the first line of the handler, payload
-decoded; publisher and worker have a connection each and share the loop, so what delays the one delays the other. A machine whose cores
-are busy with other things shows in p99 first. The reference is `publish_async` and a loop around `fetch(500)`, decoding nothing.
+Latency: single messages at an even rate through `submit` into a `Worker`, from before the call to
+the first line of the handler, payload decoded; publisher and worker have a connection each and
+share the loop, so what delays the one delays the other. A machine whose cores are busy with other
+things shows in p99 first. The reference is `publish_async` and a loop around `fetch(500)`, decoding
+nothing.
 
-Fairness: the workers of one consumer are processes with a connection each, 8 slots and the same handler, which takes 10 ms; in one round
-nothing, which leaves the shares to whoever gives out processor time, so that has no goal. Jain's index is 1 where all have the same and
-1/4 where one of four has all; the spread is the difference between the largest and the smallest share, by the mean. The slow worker takes
-ten times as long and is killed in the end: what is delivered again is what it held.
+Fairness: the workers of one consumer are processes with a connection each, 8 slots and the same
+handler, which takes 10 ms; in one round nothing, which leaves the shares to whoever gives out
+processor time, so that has no goal. Jain's index is 1 where all have the same and 1/4 where one of
+four has all; the spread is the difference between the largest and the smallest share, by the mean.
+The slow worker takes ten times as long and is killed in the end: what is delivered again is what it
+held.
 
-Memory: a process of its own reads a million messages, and its resident size is looked at every 5,000 of them; another submits to a server
-that is gone until there is no more room. uvloop: publishing, reading and latency in processes of their own, in turns, one with asyncio's
-own loop, one with uvloop under all clients; a ratio is with / without, so above 1 is faster for rates and slower for latency.
+Memory: a process of its own reads a million messages, and its resident size is looked at every
+5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
+publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
+one with uvloop under all clients; a ratio is with / without, so above 1 is faster for rates and
+slower for latency.
 """
 
 from __future__ import annotations

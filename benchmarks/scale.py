@@ -1,4 +1,5 @@
-"""What a contract costs as it grows: parsing and type-checking at 50 and at 500 subjects, and what importing the SDK adds."""
+"""How a contract scales: parsing and type-checking at 50 and 500 subjects; the time to import the
+SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ PER_NAMESPACE = 10
 
 
 def costs(quick: bool) -> dict[str, float]:
-    """Figures by the names that the JSON has: nanoseconds for one operation, milliseconds for an import, seconds for mypy."""
+    """Figures by their names in the JSON: nanoseconds for one operation, milliseconds for an
+    import, seconds for mypy."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="smith-bench-") as scratch:
         sys.path.insert(0, scratch)
@@ -80,7 +82,8 @@ def _mypy(top: Path, package: str, rounds: int) -> float:
 
 
 def _imports(rounds: int) -> dict[str, float]:
-    """Milliseconds to import nats and msgspec, the same with smith_sdk, and with a bus and the subjects; the medians."""
+    """Milliseconds to import nats and msgspec, the same with smith_sdk, and with a bus and the
+    subjects; the medians."""
     lines = {
         "import.nats_and_msgspec.ms": "import nats, msgspec",
         "import.smith_sdk_too.ms": "import nats, msgspec, smith_sdk",

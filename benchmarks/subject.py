@@ -1,4 +1,4 @@
-"""What a typed subject costs beside the string that it stands for."""
+"""The cost of a typed subject beside that of a plain string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker costs: the same messages handled by workers and read in a loop, side by side, each acknowledged."""
+"""The cost of a worker: the same messages handled by workers and read in a loop, side by side."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ async def costs(rounds: int, count: int) -> dict[str, float]:
 def peers(bus: AsyncSmithBus, blocking: SmithBus) -> Mapping[str, Peer]:
     async def loop(batch: Batch) -> None:
         left = len(batch)
-        async with bus.consumer(consumers.http_results).messages() as messages:  # as far ahead as the workers: what the spec says
+        async with bus.consumer(consumers.http_results).messages() as messages:
+            # prefetch as declared, like the workers
             async for message in messages:
                 _ = message.payload.status
                 await message.ack()

@@ -1,4 +1,4 @@
-"""What is compared: publishing many, pipelined publishing one by one, publishing and waiting, reading."""
+"""The workloads: publishing many, pipelined publishing one by one, publish and wait, reading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smith_sdk import AsyncSmithBus, SmithBus, consumers
 
 
 async def measure(work: str, rounds: int, count: int, only: Collection[str] | None = None) -> Rates:
-    """The rates of one kind of work: of every peer there is, or `only` of those named."""
+    """The rates of one workload, of every peer, or `only` of those named."""
     async with fresh_server() as server, connections(server) as ours, others.peers(work, server.url) as installed:
         peers = {**WORK[work](*ours), **installed}
         chosen = {name: peer for name, peer in peers.items() if only is None or name in only}
@@ -55,7 +55,7 @@ def publish_many(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict
 
 
 def submit(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
-    """One call a message, without waiting for its ack; then all the acks."""
+    """One call per message without waiting for its ack, then all the acks."""
 
     async def ours(batch: Batch) -> None:
         futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
@@ -69,7 +69,7 @@ def submit(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, 
 
 
 def publish(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
-    """One call a message, waiting for its ack."""
+    """One call per message, waiting for its ack."""
     js = client.jetstream()
 
     async def theirs(batch: Batch) -> None:
