@@ -1,4 +1,7 @@
-"""Options: frozen, keyword-only, validated when they are built. Durations are seconds (`float`) or a `timedelta`."""
+"""Options: frozen, keyword-only, validated when they are built.
+
+Durations are seconds (int or float) or a `timedelta`.
+"""
 
 from __future__ import annotations
 
@@ -20,51 +23,58 @@ DEFAULT_URL: Final = "nats://127.0.0.1:4222"
 
 
 def to_seconds(name: str, value: Duration, *, zero: bool = False) -> float:
-    """`value` in seconds; raises `OptionsError` naming `name` unless it is finite and positive (or zero, where that is allowed)."""
+    """`value` in seconds. Raises `OptionsError` naming `name` unless it is finite and above 0.
+
+    With `zero`, 0 is allowed, too.
+    """
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = float(value)
     else:
-        raise OptionsError(f"{name}={value!r}: a duration is seconds as a float, or a timedelta")
+        raise OptionsError(f"{name}={value!r}: must be a duration: seconds as a float, or a timedelta")
     if not (0 <= number < float("inf")) or (number == 0 and not zero):
-        raise OptionsError(f"{name}={value!r}: a duration is a finite number of seconds {'of 0 or more' if zero else 'above 0'}")
+        raise OptionsError(f"{name}={value!r}: must be a finite number of seconds, {'0 or more' if zero else 'above 0'}")
     return number
 
 
 def positive_int(name: str, value: int, *, least: int = 1) -> int:
-    """`value` itself; raises `OptionsError` naming `name` unless it is an int of at least `least`."""
+    """`value`. Raises `OptionsError` naming `name` unless it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise OptionsError(f"{name}={value!r}: a whole number of {least} or more is needed")
+        raise OptionsError(f"{name}={value!r}: must be a whole number of at least {least}")
     return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backoff:
-    """Exponential backoff with jitter: one type for redelivery delays, publish retries and reconnects.
+    """Exponential backoff with jitter, for redelivery delays, publish retries and reconnects.
 
-    Attempt n (from 1) waits `initial * multiplier**(n-1)` seconds, at most `max`; `jitter` is the share of that which is drawn at
-    random: 1.0 is "full jitter" (anything from 0 to the whole), 0.0 none.
+    The pause after failed attempt n, from 1, is `initial * multiplier ** (n - 1)`, at most `max`,
+    less a random share of up to `jitter`. Raises `OptionsError` for an invalid value.
     """
 
     initial: Duration = 0.5
+    """The pause after the first attempt, in seconds (or a timedelta); above 0."""
     max: Duration = 60.0
+    """The longest pause, in seconds (or a timedelta); at least `initial`."""
     multiplier: float = 2.0
+    """By how much each pause is longer than the one before; 1 or more."""
     jitter: float = 1.0
+    """0 to 1. 1 is full jitter: a pause is anything from 0 to its whole length. 0 is none."""
 
     def __post_init__(self) -> None:
         initial, most = to_seconds("Backoff.initial", self.initial), to_seconds("Backoff.max", self.max)
         if most < initial:
             raise OptionsError(f"Backoff.max={self.max!r} is below Backoff.initial={self.initial!r}")
         if not 1 <= self.multiplier < float("inf"):
-            raise OptionsError(f"Backoff.multiplier={self.multiplier!r}: 1 or more is needed")
+            raise OptionsError(f"Backoff.multiplier={self.multiplier!r}: must be 1 or more")
         if not 0 <= self.jitter <= 1:
-            raise OptionsError(f"Backoff.jitter={self.jitter!r}: a share from 0 to 1 is needed")
+            raise OptionsError(f"Backoff.jitter={self.jitter!r}: must be from 0 to 1")
         object.__setattr__(self, "initial", initial)
         object.__setattr__(self, "max", most)
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait after the `attempt`-th try (from 1) has failed."""
+        """Seconds (float) to wait after attempt number `attempt`, from 1, has failed."""
         initial, most = cast("float", self.initial), cast("float", self.max)  # `__post_init__` made them seconds
         try:
             whole_delay = min(most, initial * self.multiplier ** (max(attempt, 1) - 1))
@@ -75,79 +85,91 @@ class Backoff:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """How a worker treats a handler that raises: up to `max_attempts` runs (-1: without end), `backoff` between them.
+    """What a worker does with a message whose handler raises: retry it, or dead-letter it.
 
-    Only for what is one of `retry_on`, and none of `reject_on`: other errors are a dead letter at once, as with `Reject`.
+    It is retried up to `max_attempts` if the error is one of `retry_on` and not one of `reject_on`;
+    otherwise it is dead-lettered at once, as with `Reject`. Raises `OptionsError` for an invalid
+    value.
     """
 
     max_attempts: int = 5
+    """How often the handler runs at most, 1 or more; -1 for no limit."""
     backoff: Backoff = field(default_factory=Backoff)
+    """The pauses between the attempts."""
     retry_on: tuple[type[BaseException], ...] = (BaseException,)
+    """Exception classes to retry."""
     reject_on: tuple[type[BaseException], ...] = ()
+    """Exception classes to dead-letter at once, also if `retry_on` has a base class of theirs."""
 
     def __post_init__(self) -> None:
         if self.max_attempts != -1:
             positive_int("RetryPolicy.max_attempts", self.max_attempts)
         if not isinstance(self.backoff, Backoff):
-            raise OptionsError(f"RetryPolicy.backoff={self.backoff!r}: a Backoff is needed, such as Backoff(initial=0.5, max=60)")
+            raise OptionsError(f"RetryPolicy.backoff={self.backoff!r}: must be a Backoff, such as Backoff(initial=0.5, max=60)")
         for name in ("retry_on", "reject_on"):
             kinds = getattr(self, name)
             if not isinstance(kinds, tuple) or not all(
                 isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
             ):
-                raise OptionsError(f"RetryPolicy.{name}={kinds!r}: a tuple of exception classes is needed")
+                raise OptionsError(f"RetryPolicy.{name}={kinds!r}: must be a tuple of exception classes")
 
     def allows(self, error: BaseException, attempt: int) -> bool:
-        """Whether a message whose `attempt`-th run ended with `error` is to have another."""
+        """Whether a message has another attempt after attempt number `attempt` raised `error`."""
         return not 0 < self.max_attempts <= attempt and isinstance(error, self.retry_on) and not isinstance(error, self.reject_on)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auth:
-    """What to show the server. No secret appears in a repr; files are read at each connect, so renewed ones count.
+    """How to sign in to the server: in one of four ways. No secret appears in its repr.
 
-    `user` and `password`, or `token`, or `creds` (path of a .creds file), or `nkey_seed` (path of a file with an NKey seed). The two
-    kinds of file need the extra `signing`.
+    Raises `OptionsError` for a user without a password, and for more than one way.
     """
 
     user: str | None = field(default=None, repr=False)
+    """Together with `password`."""
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     creds: str | os.PathLike[str] | None = None
+    """Path of a .creds file (a JWT and an NKey seed). It is read at each connect, so that a renewed
+    file is used. Needs the extra `signing`."""
     nkey_seed: str | os.PathLike[str] | None = None
+    """Path of a file with an NKey seed. Read at each connect; needs the extra `signing`."""
 
     def __post_init__(self) -> None:
         if (self.user is None) != (self.password is None):
             raise OptionsError("Auth: user and password go together")
         ways = [name for name in ("user", "token", "creds", "nkey_seed") if getattr(self, name) is not None]
         if len(ways) > 1:
-            raise OptionsError(f"Auth: one way at a time, not {' and '.join(ways)}")
+            raise OptionsError(f"Auth: give one way to sign in, not {' and '.join(ways)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TLSFiles:
-    """Files (PEM) for TLS: `ca` to trust instead of the system's, `cert` and `key` to show. `key` must not be encrypted.
+    """Files for TLS, each in PEM format. For anything else, pass an `ssl.SSLContext` instead.
 
-    For anything else, make an `ssl.SSLContext` and give that.
+    Raises `OptionsError` for a `cert` without a `key`, or the other way round.
     """
 
     ca: str | os.PathLike[str] | None = None
+    """Path of the certificates to trust; None for those of the system."""
     cert: str | os.PathLike[str] | None = None
+    """Path of the client certificate, with its chain."""
     key: str | os.PathLike[str] | None = None
+    """Path of the private key of `cert`, not encrypted."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):
             raise OptionsError("TLSFiles: cert and key go together")
 
     def context(self) -> ssl.SSLContext:
-        """The context for these files. Raises `OptionsError` naming the file that cannot be read."""
+        """An `ssl.SSLContext` with these files. Raises `OptionsError` naming a file it cannot read."""
         try:
             made = ssl.create_default_context(cafile=self.ca)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # also ssl.SSLError, a subclass
             raise OptionsError(f"TLSFiles: ca={os.fspath(self.ca or '')}: {error.strerror}") from None
         if self.cert is not None and self.key is not None:
             try:
-                made.load_cert_chain(self.cert, self.key, password="")  # or OpenSSL would ask at the terminal
+                made.load_cert_chain(self.cert, self.key, password="")  # otherwise OpenSSL asks for one at the terminal
             except OSError as error:
                 files = f"cert={os.fspath(self.cert)}, key={os.fspath(self.key)}"
                 raise OptionsError(f"TLSFiles: {files}: {error.strerror or error}") from None
@@ -155,13 +177,16 @@ class TLSFiles:
 
 
 def server_urls(url: str | Sequence[str]) -> list[str]:
-    """The servers in `url`: a string may list several, separated by commas."""
-    given: Any = url  # not everything goes past a type checker
+    """The servers in `url`: a string may list several, separated by commas.
+
+    Raises `OptionsError` if there are none, or if one is not a str.
+    """
+    given: Any = url  # callers without a type checker may pass anything
     urls = given.split(",") if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
-    if not all(isinstance(one, str) for one in urls):  # not shown: there may be a password in them
-        raise OptionsError("url: a str, or a sequence of them, is needed")
+    if not all(isinstance(one, str) for one in urls):  # the value is not shown: it may have a password
+        raise OptionsError("url: must be a str, or a sequence of str")
     if isinstance(url, str):
         urls = [one.strip() for one in urls]
     if not urls or not all(urls):
-        raise OptionsError("url: at least one server is needed, such as nats://127.0.0.1:4222")
+        raise OptionsError("url: must have at least one server, such as nats://127.0.0.1:4222")
     return urls

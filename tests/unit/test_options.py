@@ -23,13 +23,13 @@ def test_durations_are_seconds_or_a_timedelta() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), True, "1", None, timedelta(0)])
-def test_a_duration_that_is_none(value: Any) -> None:
+def test_an_invalid_duration(value: Any) -> None:
     with pytest.raises(OptionsError, match="wait"):
         to_seconds("wait", value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, True, "1", None])
-def test_a_count_that_is_none(value: Any) -> None:
+def test_an_invalid_count(value: Any) -> None:
     with pytest.raises(OptionsError, match="count"):
         positive_int("count", value)
 
@@ -59,19 +59,19 @@ def test_a_retry_policy_has_attempts() -> None:
         RetryLater(-1)
 
 
-def test_auth_is_one_way_at_a_time_and_shows_nothing() -> None:
+def test_auth_is_one_way_to_sign_in_and_shows_nothing() -> None:
     assert "hidden" not in repr(Auth(user="hidden", password="hidden")) + repr(Auth(token="hidden"))
     for options in ({"user": "me"}, {"password": "x"}, {"token": "x", "creds": "y"}):
         with pytest.raises(OptionsError, match="Auth"):
             Auth(**options)
 
 
-# ---- where to connect, and as whom
+# ---- where to connect, and with which credentials
 
 
 @pytest.fixture
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment that says nothing about NATS."""
+    """An environment without variables for NATS."""
     for name in [name for name in os.environ if "NATS" in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -114,7 +114,7 @@ def test_where_the_url_comes_from(clean: pytest.MonkeyPatch, tmp_path: Path) -> 
         ({"NATS_TOKEN": ""}, None),
     ],
 )
-def test_who_we_are_comes_from_arguments_then_the_environment_then_the_context(
+def test_credentials_come_from_arguments_then_the_environment_then_the_context(
     clean: pytest.MonkeyPatch, tmp_path: Path, variables: dict[str, str], expected: Auth | None
 ) -> None:
     for name, value in variables.items():
@@ -150,7 +150,7 @@ def test_a_context_s_files_are_found_from_home(clean: pytest.MonkeyPatch, tmp_pa
         ("broken", "cannot be read"),
         ("list", "does not contain a JSON object"),
         ("odd", "socks_proxy, inbox_prefix"),
-        ("two", "context two: Auth: one way"),
+        ("two", "context two: Auth: give one way"),
     ],
 )
 def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path, context: str, said: str) -> None:
@@ -185,23 +185,23 @@ def test_a_context_key_that_is_not_a_string_is_refused(clean: pytest.MonkeyPatch
     ],
 )
 def test_an_option_of_another_type_is_refused_by_name_and_not_shown(clean: pytest.MonkeyPatch, option: str, value: Any) -> None:
-    """It would be found when the bus connects, or be taken for something else."""
+    """Otherwise it would be noticed when the bus connects, or be mistaken for another option."""
     options: dict[str, Any] = {"url": "nats://far:1", option: value}
     with pytest.raises(OptionsError, match=f"^{option}: ") as caught:
         AsyncSmithBus(**options)
     assert "hidden" not in str(caught.value)
 
 
-def test_two_ways_in_the_environment_are_one_too_many(clean: pytest.MonkeyPatch) -> None:
+def test_two_ways_to_sign_in_in_the_environment_are_refused(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("NATS_TOKEN", "hidden")
     clean.setenv("NATS_CREDS", "/x")
-    with pytest.raises(OptionsError, match=r"NATS_TOKEN.*one way at a time") as caught:
+    with pytest.raises(OptionsError, match=r"NATS_TOKEN.*give one way to sign in") as caught:
         find_access(None, None, None, None)
     assert "hidden" not in str(caught.value)
 
 
 def test_files_for_tls_are_refused_by_name(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "no.pem").write_text("nothing of the kind")
+    (tmp_path / "no.pem").write_text("not a certificate")
     with pytest.raises(OptionsError, match="go together"):
         TLSFiles(cert="x")
     for files in ({"ca": "no.pem"}, {"ca": "absent.pem"}, {"cert": "no.pem", "key": "no.pem"}):
@@ -247,7 +247,7 @@ def test_a_server_is_read(url: str, user: str | None, password: str | None, show
         "http://me:hidden@host",
     ],
 )
-def test_what_is_no_server_is_refused_and_not_shown(clean: pytest.MonkeyPatch, url: str) -> None:
+def test_an_invalid_server_is_refused_and_not_shown(clean: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(OptionsError, match="nats://host:port") as caught:
         find_access(url, None, None, None)
     assert "hidden" not in str(caught.value)
@@ -255,15 +255,15 @@ def test_what_is_no_server_is_refused_and_not_shown(clean: pytest.MonkeyPatch, u
 
 def test_servers_take_turns_after_the_one_in_doubt() -> None:
     one, two, three = (parse_server(f"nats://me:word@{name}:1") for name in ("one", "two", "three"))
-    rota = ServerPool([one, two])
-    assert rota.round() == [one, two]
-    rota.connected_to(one, ["three:1", "two:1", "no address"])
-    found = rota.round()
+    pool = ServerPool([one, two])
+    assert pool.round() == [one, two]
+    pool.connected_to(one, ["three:1", "two:1", "no address"])
+    found = pool.round()
     assert [server.url for server in found] == [two.url, three.url, one.url]
-    assert (found[1].user, found[1].tls_name) == ("me", "one")  # what one server takes, its cluster takes
-    assert rota.others(two) == [found[1], one]
-    rota.connected_to(two, [])
-    assert rota.round() == [one, two]
+    assert (found[1].user, found[1].tls_name) == ("me", "one")  # what one server accepts, its cluster accepts
+    assert pool.others(two) == [found[1], one]
+    pool.connected_to(two, [])
+    assert pool.round() == [one, two]
 
 
 @pytest.mark.parametrize(
