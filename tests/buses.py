@@ -10,9 +10,11 @@ import concurrent.futures
 from collections.abc import Callable
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from smith_sdk import AsyncSmithBus, Worker, aio, sync
 from smith_sdk._core.blocking.faces import Blocking
-from smith_sdk.contract import Contract
+from smith_sdk.contract import ConsumerSpec, Contract
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 from smith_sdk.topology import CONTRACT
 
@@ -82,6 +84,12 @@ class Account:
     def applied(self, *, contract: Contract = CONTRACT) -> AsyncSmithBus:
         """A bus of the async face, not yet connected; connecting applies the streams, as `embedded()` does."""
         return AsyncSmithBus(self.url, contract=contract, manage="apply", profile=_profile(contract))
+
+
+def declaring(*specs: ConsumerSpec[Any, Any]) -> Contract:
+    """Smith's contract with these consumers in place of those that have their names."""
+    named = {one.name: one for one in specs}
+    return replace(CONTRACT, consumers=tuple(named.get(one.name, one) for one in CONTRACT.consumers))
 
 
 def _profile(contract: Contract) -> str:

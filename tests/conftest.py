@@ -81,4 +81,5 @@ def make_server() -> Iterator[Callable[..., EmbeddedServer]]:
 
     yield make
     for server in servers:
+        server.kill()  # one that a test has halted would need seconds for anything else
         server.stop()

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Face, declaring, read_intent
 from support import eventually_async
 
 from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
@@ -245,7 +245,8 @@ DIES = """
 
 @pytest.mark.parametrize("word", ["allow", "deny", "quarantine"])
 async def test_killed_before_the_ack_it_repeats_and_leaves_nothing_twice(word: str, account: Account) -> None:
-    async with account.applied() as bus:
+    quick = msgspec.structs.replace(consumers.admission, ack_wait=1.0)
+    async with account.applied(contract=declaring(quick)) as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent)
         command = [sys.executable, "-c", textwrap.dedent(DIES), account.url, word]

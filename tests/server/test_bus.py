@@ -10,7 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from buses import Account, Face, health, log_entry, read_intent
+from buses import Account, Face, declaring, health, log_entry, read_intent
+from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
@@ -370,13 +371,14 @@ async def all_delivered(consumer: Any) -> bool:
 
 
 async def test_what_waits_in_the_buffer_is_kept_alive_past_the_ack_wait(face: Face) -> None:
-    async with face.applied() as bus:
+    quick = replace(consumers.admission, ack_wait=1.0)
+    async with face.applied(contract=declaring(quick)) as bus:
         await fill(bus, 20)
         found = []
-        async with bus.consumer(consumers.admission).messages() as messages:
+        async with bus.consumer(quick).messages() as messages:
             first = await anext(messages)
-            deadline = time.monotonic() + consumers.admission.ack_wait + 2
-            await eventually_async(lambda: time.monotonic() > deadline, 15, interval=1)
+            deadline = time.monotonic() + quick.ack_wait + 1
+            await eventually_async(lambda: time.monotonic() > deadline, 15, interval=0.1)
             await first.ack()
             async for message in messages:
                 found.append(message.metadata.num_delivered)

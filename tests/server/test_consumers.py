@@ -120,7 +120,8 @@ async def test_a_pause_is_no_drift(face: Face) -> None:
         await bus.streams.verify("dev")
 
 
-async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face) -> None:
+async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves pulls that wait at the next one after a pause
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         first, second = await put(bus, 1), []
@@ -141,7 +142,8 @@ async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face) -> None:
         assert seen == second
 
 
-async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face) -> None:
+async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves pulls that wait at the next one after a pause
     async with face.applied() as bus, working(face, bus, admission) as handled:
         first = await put(bus, 3)
         await eventually_async(lambda: sorted(handled) == sorted(first))

@@ -13,14 +13,15 @@ import textwrap
 from collections.abc import AsyncIterator
 from typing import Any
 
-from buses import Account, read_intent
+from buses import Account, declaring, read_intent
 from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
 from smith_sdk.aio.consumer import ConsumerInfo
 
-spec = consumers.admission  # of a work queue: what is acknowledged is gone
+spec = replace(consumers.admission, ack_wait=2.0)  # of a work queue: what is acknowledged is gone
+HERE = declaring(spec)
 START = 30.0  # seconds in which a process starts, also where others keep the machine busy
 
 
@@ -28,7 +29,7 @@ START = 30.0  # seconds in which a process starts, also where others keep the ma
 async def at_work(account: Account, bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
     """A worker on its own connection to the account of `bus`, which waits for messages."""
     waiting = (await info_of(bus)).num_waiting
-    async with AsyncSmithBus(account.url) as own:
+    async with AsyncSmithBus(account.url, contract=HERE) as own:
         worker: Worker[Any, Any] = Worker(own, options.pop("spec", spec), drain_timeout=1, **options)
         worker.handler(handler)
         running = asyncio.ensure_future(worker.run())
@@ -83,7 +84,7 @@ async def left(bus: AsyncSmithBus, count: int) -> bool:
 
 
 async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         asked: list[int] = []
         pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
         await bus._session.connection.subscribe(
@@ -106,7 +107,7 @@ async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Accoun
 
 
 async def test_what_is_unanswered_never_exceeds_slots_and_prefetch(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         small = replace(spec, prefetch=5)
         slots, most, asked = 4, 0, 0
 
@@ -126,7 +127,7 @@ async def test_what_is_unanswered_never_exceeds_slots_and_prefetch(account: Acco
 
 
 async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         slow, done = Held(), [0, 0, 0]
 
         def quick(which: int) -> Any:
@@ -150,7 +151,7 @@ async def test_a_slow_worker_holds_its_slots_and_the_others_take_the_rest(accoun
 
 
 async def test_slots_that_end_together_are_no_reason_to_hold_more(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         started, done, most = 0, 0, 0
 
         async def handle(message: Message[Any]) -> None:
@@ -168,7 +169,7 @@ async def test_slots_that_end_together_are_no_reason_to_hold_more(account: Accou
 
 
 async def test_a_worker_that_joins_is_busy_at_once(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         first, second = Held(), Held()
         await put(bus, 20)
         async with at_work(account, bus, first, concurrency=2), at_work(account, bus, first, concurrency=2):
@@ -202,7 +203,7 @@ DYING = """
 
 
 async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothing_is_lost(account: Account) -> None:
-    async with account.applied() as bus:
+    async with account.applied(contract=HERE) as bus:
         await put(bus, 30)
         command = [sys.executable, "-c", textwrap.dedent(DYING), account.url]
         dying = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from buses import Account, read_intent
+from buses import Account, declaring, read_intent
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 from support import eventually, eventually_async
@@ -76,11 +76,12 @@ async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -
 
 
 async def test_a_fetch_keeps_alive_what_it_holds(account: Account) -> None:
-    async with account.applied() as bus:
+    quick = replace(spec, ack_wait=1.0)
+    async with account.applied(contract=declaring(quick)) as bus:
         await put(bus)
-        (message,) = await bus.consumer(spec).fetch(2, timeout=spec.ack_wait + 2)
+        (message,) = await bus.consumer(quick).fetch(2, timeout=quick.ack_wait + 1)
         assert message.metadata.num_delivered == 1
-        assert await bus.consumer(spec).fetch(1, timeout=0.2) == []
+        assert await bus.consumer(quick).fetch(1, timeout=0.2) == []
         await message.ack_sync()
 
 

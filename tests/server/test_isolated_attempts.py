@@ -17,27 +17,27 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Face, declaring, read_intent
 from chaos.proxy import Proxy
 from graveyard import mark
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk._core.execution.isolation import ISOLATION, IsolationLock
+from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import MessageNotFound
 from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params
-from smith_sdk.topology import CONTRACT
 
 vetted = subjects.intents.vetted
 spec = msgspec.structs.replace(consumers.executor_fs_read, ack_wait=1.0)
-CONTRACT_HERE = msgspec.structs.replace(
-    CONTRACT, consumers=tuple(spec if one.name == spec.name else one for one in CONTRACT.consumers)
-)
+CONTRACT_HERE = declaring(spec)
 TWICE = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
 
 
 @contextlib.asynccontextmanager
-async def working(bus: AsyncSmithBus, handler: Any, **options: Any) -> AsyncIterator[Worker[Any, Any]]:
+async def working(
+    bus: AsyncSmithBus, handler: Any, *, spec: ConsumerSpec[Any, Any] = spec, **options: Any
+) -> AsyncIterator[Worker[Any, Any]]:
     worker: Worker[Any, Any] = Worker(bus, spec, retry=TWICE, **options)
     worker.handler(handler)
     running = asyncio.ensure_future(worker.run())
@@ -64,7 +64,7 @@ async def buried(bus: AsyncSmithBus) -> bool:
     return len(await bus.dead_letters.list()) == 1
 
 
-async def settled(bus: AsyncSmithBus) -> bool:
+async def settled(bus: AsyncSmithBus, spec: ConsumerSpec[Any, Any] = spec) -> bool:
     info = await bus.consumer(spec).info()
     stored = {one.name: one.messages for one in await bus.streams.info()}
     assert stored[spec.stream] == info.num_pending == info.num_ack_pending == 0, f"{stored[spec.stream]} stored, {info}"
@@ -178,12 +178,16 @@ ENDING = """
         raise {"SystemExit": SystemExit, "KeyboardInterrupt": KeyboardInterrupt}[error](3)
 
     async def main():
-        async with AsyncSmithBus(url) as bus:
+        bus = AsyncSmithBus(url)
+        await bus.connect()
+        try:
             worker = Worker(bus, spec, **options)
             @worker.handler
             async def handle(message):
                 end(message)
             await worker.run()
+        finally:
+            await bus.close(timeout=0.5)  # the interrupted loop has cancelled what reads the link
 
     if face == "async":
         asyncio.run(main())
@@ -338,18 +342,19 @@ async def test_what_asks_to_come_later_is_never_too_late(account: Account) -> No
 
 
 async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done(account: Account) -> None:
-    """The server delivers again what it does not hear of: once for every ack wait that the process did not get to say anything."""
-    async with account.applied(contract=CONTRACT_HERE) as bus:
+    """The server redelivers a message once for every ack wait in which the process does not report that it works on it."""
+    quick = msgspec.structs.replace(spec, ack_wait=0.5)
+    async with account.applied(contract=declaring(quick)) as bus:
         await put(bus, "good")
         seen: list[int] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             seen.append(message.metadata.num_delivered)
             if len(seen) == 1:
-                time.sleep(5.5)  # noqa: ASYNC251 -- the whole process stands still
+                time.sleep(2.75)  # noqa: ASYNC251 -- the whole process stands still
 
-        async with working(bus, handle):
-            await eventually_async(lambda: settled(bus) if seen else False)
+        async with working(bus, handle, spec=quick):
+            await eventually_async(lambda: settled(bus, quick) if seen else False)
             await eventually_async(lambda: len(seen) >= 4)  # two attempts, the last run, and one that came beyond it
         assert await bus.dead_letters.list() == ()
         assert await bus.dead_letters.audit() == ()
