@@ -78,6 +78,13 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into build/docs, strictly and offline: open build/docs/index.html."""
+    session.install("-e", f".[{EXTRAS}]", *group("docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, as tables, on the Python that runs nox; `-- --json FILE` writes the same figures as one flat JSON object."""
     run_benchmarks(session)

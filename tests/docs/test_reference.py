@@ -1,0 +1,114 @@
+"""The reference is complete: every public name has its entry, and nothing else has one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from importlib import import_module, util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import smith_sdk
+import smith_sdk.cli.app
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = Path(smith_sdk.__file__).parent
+
+
+def _load() -> ModuleType:
+    spec = util.spec_from_file_location("docs_reference", ROOT / "docs" / "hooks" / "reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = _load()
+PAGES: dict[str, str] = REFERENCE.pages()
+PACKAGES: list[str] = list(REFERENCE.PACKAGES)
+
+
+def entries(package: str) -> list[str]:
+    """What mkdocstrings is asked for on the page of `package`, by full name."""
+    return re.findall(r"^::: (\S+)$", PAGES[f"reference/{package}.md"], re.MULTILINE)
+
+
+def test_every_public_package_has_a_page() -> None:
+    found = {file.stem for file in INSTALLED.glob("[!_]*.py")} | {
+        file.parent.name for file in INSTALLED.glob("[!_]*/__init__.py")
+    }
+    public = {f"smith_sdk.{name}" for name in found}
+    assert public - {"smith_sdk.cli", *REFERENCE.FORMER} == set(PACKAGES) - {"smith_sdk"}
+    for old, new in REFERENCE.FORMER.items():
+        assert import_module(old).__all__ == import_module(new).__all__
+        assert f"`{old}`" in PAGES["reference/index.md"]
+    assert REFERENCE.COMMANDS in PAGES  # that of smith_sdk.cli, whose one public name is the command itself
+
+
+@pytest.mark.parametrize("package", [name for name in PACKAGES if name not in ("smith_sdk", "smith_sdk.subjects")])
+def test_every_public_name_has_one_entry_and_no_other_has(package: str) -> None:
+    found = Counter(entries(package))
+    fixtures = set(REFERENCE.fixtures(package)) if package == REFERENCE.FIXTURES else set()
+    assert found == Counter({*(f"{package}.{name}" for name in import_module(package).__all__), *fixtures})
+
+
+def test_the_fixtures_of_the_plugin_are_among_the_entries() -> None:
+    names = {entry.rpartition(".")[2] for entry in entries("smith_sdk.testing")}
+    assert {"smith_bus", "async_smith_bus", "nats_server", "instant_retries", "smith_contract", "smith_profile"} <= names
+
+
+def test_what_the_root_exports_is_listed_with_the_place_where_it_is_documented() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGES["reference/smith_sdk.md"], re.MULTILINE))
+    assert sorted(rows, key=str.lower) == sorted(smith_sdk.__all__, key=str.lower)
+    documented = {entry for package in PACKAGES for entry in entries(package)}
+    for name, link in rows.items():
+        target = re.fullmatch(r"\[`[\w.]+`\]\[([\w.]+)\]", link)
+        if target is None:
+            assert link == "[`smith_sdk.subjects`](smith_sdk.subjects.md)", name
+        else:
+            assert target[1] in documented, name
+            where, _, attribute = target[1].rpartition(".")
+            assert getattr(import_module(where), attribute) is getattr(smith_sdk, name)
+
+
+def test_every_subject_and_namespace_has_an_entry() -> None:
+    subjects = import_module("smith_sdk.subjects")
+    headings = set(re.findall(r"^## (\w+) \{", PAGES["reference/smith_sdk.subjects.md"], re.MULTILINE))
+    expected: set[str] = set()
+    for name in subjects.__all__:
+        found = getattr(subjects, name)
+        if isinstance(found, ModuleType):
+            assert name in headings
+            expected |= {f"smith_sdk.subjects.{name}.{member}" for member in found.__all__}
+        else:
+            expected.add(f"smith_sdk.subjects.{name}")
+    assert set(entries("smith_sdk.subjects")) == expected
+    assert len(expected) > 40
+
+
+def test_every_command_has_its_heading() -> None:
+    page = PAGES[REFERENCE.COMMANDS]
+    headings = set(re.findall(r"^#+ (smith.*?)(?: \{|$)", page, re.MULTILINE))
+    assert headings == {*_commands(smith_sdk.cli.app.app, "smith"), *_codegen_commands()}
+
+
+def _commands(app: object, name: str) -> list[str]:
+    """The commands of a cyclopts App, those below it included."""
+    found = [name]
+    for command in app:  # type: ignore[attr-defined]
+        if not command.startswith("-"):
+            found += _commands(app[command], f"{name} {command}")  # type: ignore[index]
+    return found
+
+
+def _codegen_commands() -> list[str]:
+    return ["smith-codegen", *(f"smith-codegen {name}" for name in import_module("smith_codegen.cli").COMMANDS)]
+
+
+def test_the_navigation_has_every_page() -> None:
+    listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    written = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted([*written, *PAGES])
