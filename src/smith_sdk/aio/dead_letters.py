@@ -1,4 +1,4 @@
-"""Dead letters: copies of messages that no handler could process, at `<dead letters>.{stream}.{consumer}.{seq}`.
+"""Dead letters: copies of messages that no handler could process.
 
 The public face of `_core.dead_letters`, and the step from a delivered message to its letter.
 """
@@ -34,8 +34,9 @@ _POLL: Final = 1.0
 class DeadLetters:
     """The dead letters of the bus's contract: `bus.dead_letters`.
 
-    Letters are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the exception's class), and by the time
-    when they were stored: at `since` or later, before `until` (datetimes with a time zone).
+    Letters are chosen by `stream` and `consumer` of the original, by `error_type` (the name of the
+    exception's class), and by the time when they were stored: at `since` or later, before `until`
+    (datetimes with a time zone).
     """
 
     def __init__(self, session: Session) -> None:
@@ -57,8 +58,9 @@ class DeadLetters:
     ) -> tuple[DeadLetter, ...]:
         """The oldest `limit` of the chosen dead letters, with their payloads.
 
-        For the next page pass the `position` of the last one as `after`; a page with fewer than `limit` is the last. Raises
-        `StreamNotFound`, and `OptionsError` for an invalid filter, `after` or `limit`.
+        For the next page pass the `position` of the last one as `after`; a page with fewer than
+        `limit` is the last. Raises `StreamNotFound`, and `OptionsError` for an invalid filter,
+        `after` or `limit`.
         """
         filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         most, behind = positive_int("list(limit)", limit), positive_int("list(after)", after, least=0)
@@ -73,7 +75,9 @@ class DeadLetters:
         return tuple(found)
 
     async def _with_payloads(self, page: Sequence[Stored]) -> Sequence[DeadLetter]:
-        """The letters of which only the headers were read; those that were removed meanwhile are left out."""
+        """The letters of which only the headers were read; those that were removed meanwhile are
+        left out.
+        """
         found: dict[int, DeadLetter] = {}
 
         async def fetch(position: int) -> None:
@@ -86,7 +90,10 @@ class DeadLetters:
         return [found[position] for position in sorted(found)]
 
     async def get(self, id: str) -> DeadLetter:
-        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`, and `OptionsError` for an invalid id."""
+        """The dead letter with the id `{stream}.{consumer}.{seq}`.
+
+        Raises `MessageNotFound`, and `OptionsError` for an invalid id.
+        """
         return letter_format.of_stored(await self._store.get(valid_id(id)))
 
     async def count(
@@ -98,7 +105,10 @@ class DeadLetters:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """The number of chosen letters. With `error_type` or `until` their headers are read, otherwise the server counts them."""
+        """The number of chosen letters.
+
+        With `error_type` or `until` their headers are read, otherwise the server counts them.
+        """
         filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         if not filters.needs_headers:
             return await self._store.count(filters.pattern(self._store.root), since)
@@ -123,19 +133,23 @@ class DeadLetters:
         dry_run: bool = False,
         progress: Callable[[Replayed], object] | None = None,
     ) -> ReplayReport:
-        """Publish letters to their original subjects again, and remove them: those with `ids`, or the chosen ones that are there now.
+        """Publish letters to their original subjects again, and remove them.
 
-        `until=datetime.now(UTC)` alone chooses all. Every consumer whose filter matches gets the message, with its own headers and the
-        trail: `Smith-Replay-Of` (this letter's id), `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` letters a second.
+        Replays those with `ids`, or the chosen ones that are there now.
+        `until=datetime.now(UTC)` alone chooses all. Every consumer whose filter matches gets the
+        message, with its own headers and the trail: `Smith-Replay-Of` (this letter's id),
+        `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` letters a second.
 
-        An interrupted replay can be run again, and two may run at once; each letter is replayed at most once. If that cannot be
-        guaranteed after a crash, the letter stays and is reported as in doubt (see `ReplayReport`), unless `in_doubt="replay"`.
-        `progress` is called in the event loop with the outcome of each letter; it must return at once.
+        An interrupted replay can be run again, and two may run at once; each letter is replayed at
+        most once. If that cannot be guaranteed after a crash, the letter stays and is reported as
+        in doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called in the event
+        loop with the outcome of each letter; it must return at once.
 
-        A letter that its stream refuses is reported as failed and stays. Raises an error that concerns all of them, once the letters
-        that were begun are finished: `StreamNotFound` (the originals' stream no longer exists), `QueueFull`, `PublishUnconfirmed`,
-        `TopologyRefused` (the stream of the letters has deny_delete), `PermissionDenied`, `BusClosed`, `OptionsError`. What was replayed
-        before stays replayed.
+        A letter that its stream refuses is reported as failed and stays. Raises an error that
+        concerns all of them, once the letters that were begun are finished: `StreamNotFound` (the
+        originals' stream no longer exists), `QueueFull`, `PublishUnconfirmed`, `TopologyRefused`
+        (the stream of the letters has deny_delete), `PermissionDenied`, `BusClosed`,
+        `OptionsError`. What was replayed before stays replayed.
         """
         filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         chosen = require_choice("replay", ids, filters)
@@ -158,10 +172,12 @@ class DeadLetters:
         dry_run: bool = False,
         progress: Callable[[str], object] | None = None,
     ) -> tuple[str, ...]:
-        """Delete letters: those with `ids`, or the chosen ones that are there now. Returns the ids of what was (would be) deleted.
+        """Delete letters: those with `ids`, or the chosen ones that are there now.
 
-        Letters that do not exist (any more) are left out. `progress` is called in the event loop with each id. Raises `TopologyRefused`
-        if the letters' stream has deny_delete, `StreamNotFound`, `OptionsError`.
+        Returns the ids of those that were deleted, or with `dry_run` would be.         Letters that
+        do not exist (any more) are left out. `progress` is called in the event loop with each id.
+        Raises `TopologyRefused` if the letters' stream has deny_delete, `StreamNotFound`,
+        `OptionsError`.
         """
         filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         chosen = require_choice("discard", ids, filters)
@@ -183,23 +199,27 @@ class DeadLetters:
     # ---- the audit
 
     async def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
-        """Find messages that are stuck between a consumer of the contract and the dead letters; see `Finding`.
+        """Find messages that are stuck between a consumer of the contract and the dead letters.
 
-        With `repair`, repair what can be repaired. Safe to repeat, and while workers run.
+        `Finding` lists what can be wrong. With `repair`, repair what can be repaired. Safe to
+        repeat, and while workers run.
         """
         return await Audit(self._store).run(repair=repair)
 
     def watch(self, *, repair: bool = False) -> Findings:
-        """Iterate over messages that the server gives up, those that it reported before first: an alarm.
+        """Iterate over messages that the server gives up, beginning with those of the past.
 
-        Reads the server's advisories from the stream that the contract declares for them. With `repair`, copies each message to the
-        dead letters.
+        Reads the server's advisories from the stream that the contract declares for them. With
+        `repair`, copies each message to the dead letters.
         """
         return Findings(self._session, Audit(self._store), repair)
 
 
 class Findings:
-    """Messages that the server gives up: `bus.dead_letters.watch()`. Ends when it is stopped or the bus is closed."""
+    """Messages that the server gives up: `bus.dead_letters.watch()`.
+
+    Ends when it is stopped or the bus is closed.
+    """
 
     def __init__(self, session: Session, audit: Audit, repair: bool) -> None:
         self._session = session
@@ -219,7 +239,9 @@ class Findings:
         return self._here.popleft()
 
     async def _batch(self, limit: int) -> None:
-        """Wait until something is in `_here`; at the end nothing is. The blocking face takes findings from there, too."""
+        """Wait until something is in `_here`; at the end nothing is. The blocking face takes
+        findings from there, too.
+        """
         if not self._attached:
             self._session.require_open()
             self._session.attach(self)
@@ -250,7 +272,10 @@ class Findings:
 
 
 async def dead_letter(session: Session, message: Message[Any, Any], death: Death) -> None:
-    """Copy `message` to the dead letters, wait until the copy is stored, then terminate the original unless it has its verdict."""
+    """Copy `message` to the dead letters, and once that is stored, terminate the original.
+
+    Not if it has its verdict: a handler that has acknowledged by itself may fail all the same.
+    """
     place = message.metadata
     original = Original(
         stream=place.stream,
@@ -263,5 +288,5 @@ async def dead_letter(session: Session, message: Message[Any, Any], death: Death
         attempts=place.num_delivered,
     )
     await DeadLetterStore(session).put(original, death)
-    if not message._answered:  # a handler that has acknowledged by itself may fail all the same
+    if not message._answered:
         await message.term(f"dead letter: {letter_format.one_line(death.error_type)}: {letter_format.one_line(death.error)}")

@@ -55,8 +55,9 @@ class DeadLetters(Blocking):
         return found
 
     def get(self, id: str) -> DeadLetter:
-        """The dead letter `{stream}.{consumer}.{seq}`. Raises `MessageNotFound`, and `OptionsError`
-        for an invalid id.
+        """The dead letter with the id `{stream}.{consumer}.{seq}`.
+
+        Raises `MessageNotFound`, and `OptionsError` for an invalid id.
         """
         found: DeadLetter = self._portal.call(self._aio.get, id)
         return found
@@ -70,8 +71,9 @@ class DeadLetters(Blocking):
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> int:
-        """The number of chosen letters. With `error_type` or `until` their headers are read,
-        otherwise the server counts them.
+        """The number of chosen letters.
+
+        With `error_type` or `until` their headers are read, otherwise the server counts them.
         """
         found: int = self._portal.call(
             self._aio.count, stream=stream, consumer=consumer, error_type=error_type, since=since, until=until
@@ -92,9 +94,9 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[Replayed], object] | None = None,
     ) -> ReplayReport:
-        """Publish letters to their original subjects again, and remove them: those with `ids`, or
-        the chosen ones that are there now.
+        """Publish letters to their original subjects again, and remove them.
 
+        Replays those with `ids`, or the chosen ones that are there now.
         `until=datetime.now(UTC)` alone chooses all. Every consumer whose filter matches gets the
         message, with its own headers and the trail: `Smith-Replay-Of` (this letter's id),
         `Smith-Replay-First` and `Smith-Replay-Count`. At most `rate` letters a second.
@@ -137,12 +139,12 @@ class DeadLetters(Blocking):
         dry_run: bool = False,
         progress: Callable[[str], object] | None = None,
     ) -> tuple[str, ...]:
-        """Delete letters: those with `ids`, or the chosen ones that are there now. Returns the ids
-        of what was (would be) deleted.
+        """Delete letters: those with `ids`, or the chosen ones that are there now.
 
-        Letters that do not exist (any more) are left out. `progress` is called in the event loop
-        with each id. Raises `TopologyRefused` if the letters' stream has deny_delete,
-        `StreamNotFound`, `OptionsError`.
+        Returns the ids of those that were deleted, or with `dry_run` would be.         Letters that
+        do not exist (any more) are left out. `progress` is called in the event loop with each id.
+        Raises `TopologyRefused` if the letters' stream has deny_delete, `StreamNotFound`,
+        `OptionsError`.
         """
         found: tuple[str, ...] = self._portal.call(
             self._aio.discard,
@@ -158,17 +160,16 @@ class DeadLetters(Blocking):
         return found
 
     def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
-        """Find messages that are stuck between a consumer of the contract and the dead letters; see
-        `Finding`.
+        """Find messages that are stuck between a consumer of the contract and the dead letters.
 
-        With `repair`, repair what can be repaired. Safe to repeat, and while workers run.
+        `Finding` lists what can be wrong. With `repair`, repair what can be repaired. Safe to
+        repeat, and while workers run.
         """
         found: tuple[Finding, ...] = self._portal.call(self._aio.audit, repair=repair)
         return found
 
     def watch(self, *, repair: bool = False) -> Findings:
-        """Iterate over messages that the server gives up, those that it reported before first: an
-        alarm.
+        """Iterate over messages that the server gives up, beginning with those of the past.
 
         Reads the server's advisories from the stream that the contract declares for them. With
         `repair`, copies each message to the dead letters.
@@ -177,8 +178,9 @@ class DeadLetters(Blocking):
 
 
 class Findings(BlockingIterator[Finding]):
-    """Messages that the server gives up: `bus.dead_letters.watch()`. Ends when it is stopped or the
-    bus is closed.
+    """Messages that the server gives up: `bus.dead_letters.watch()`.
+
+    Ends when it is stopped or the bus is closed.
     """
 
     __slots__ = ()

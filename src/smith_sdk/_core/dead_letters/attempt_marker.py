@@ -1,7 +1,7 @@
-"""The marker of an isolated attempt: a message's last attempt, with no other handler of the process beside it.
+"""The marker of an isolated attempt: a message's last one, with no other handler beside it.
 
-It is stored before the attempt begins and removed when the process has survived it. If a marker of another process is there, the
-message has killed that process: it is a poison message.
+It is stored before the attempt begins and removed when the process has survived it. If a marker of
+another process is there, the message has killed that process: it is a poison message.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ NAME: Final = "trial"
 async def put(store: DeadLetterStore, place: Metadata) -> bool:
     """Store the marker for the message at `place`. False if a marker of another process is there.
 
-    True if it is this process's own: the process has survived that attempt, or never began it, and did not learn that the marker
-    was stored or removed. Raises what publishing raises; after `PublishUnconfirmed` the marker may be there.
+    True if it is this process's own: the process has survived that attempt, or never began it, and
+    did not learn that the marker was stored or removed. Raises what publishing raises; after
+    `PublishUnconfirmed` the marker may be there.
     """
     subject, owner = _subject(store, place), _owner(os.getpid())
     while True:
@@ -48,5 +49,6 @@ def _subject(store: DeadLetterStore, place: Metadata) -> str:
 
 @cache
 def _owner(pid: int) -> bytes:
-    """Names this process. Host and pid are for people: a container that starts again has the same ones again."""
+    """Names this process."""
+    # The uuid tells processes apart: a container that starts again has the same host and pid.
     return f"{socket.gethostname()}:{pid} {uuid4().hex}".encode()

@@ -1,4 +1,4 @@
-"""The audit of dead letters: finds messages that are stuck between their consumer and the dead letters, and repairs what it can."""
+"""The audit: finds and repairs messages that are stuck before they are dead-lettered."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 _GIVEN_UP: Final = f"{_ADVISORY}.MAX_DELIVERIES"
 _TERMINATED: Final = f"{_ADVISORY}.MSG_TERMINATED"
 _COPIED: Final = "limbo"
-"""The marker of a message that an audit has copied: it stays when the letter is replayed or discarded."""
+"""Marks a message that an audit has copied; it stays when the letter is replayed or discarded."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that an audit found: `words` describes it, `repaired` says whether this audit repaired it.
+    """Something that an audit found; `words` describes it. `repaired`: this audit repaired it.
 
     `kind` is one of:
 
-    - "limbo": the server gave the message up after its `max_deliver`, and it has no dead letter; repaired by copying and terminating it
-    - "copied": it has a dead letter and was never terminated, so it would be redelivered; repaired by terminating it
-    - "trial": the marker of an isolated attempt is left over, and the message is settled or deleted; repaired by removing the marker
-    - "unanswered": messages were delivered more than once, are not acknowledged, and no worker pulls: start one
+    - "limbo": the server gave the message up after its `max_deliver`, and it has no dead letter;
+      repaired by copying and terminating it
+    - "copied": it has a dead letter and was never terminated, so it would be redelivered; repaired
+      by terminating it
+    - "trial": the marker of an isolated attempt is left over, and the message is settled or
+      deleted; repaired by removing the marker
+    - "unanswered": messages were delivered more than once, are not acknowledged, and no worker
+      pulls: start one
     """
 
     kind: Literal["limbo", "copied", "trial", "unanswered"]
@@ -76,7 +80,7 @@ class _Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Audit:
-    """One audit, or several of the same bus: each reads the advisories on from where the one before stopped."""
+    """One audit or several: each reads the advisories from where the one before stopped."""
 
     def __init__(self, store: DeadLetterStore) -> None:
         self._store = store
@@ -97,8 +101,9 @@ class Audit:
 
     # ---- given up by the server
 
-    # Workers never let the server give up: `max_deliver` is -1 in every declared consumer. A consumer may have been changed by hand.
-    # The server reports a message that it gives up once, in an advisory; then the message stays in the stream and is not delivered.
+    # Workers never let the server give up: `max_deliver` is -1 in every declared consumer. A
+    # consumer may have been changed by hand. The server reports a message that it gives up once, in
+    # an advisory; then the message stays in the stream and is not delivered.
 
     async def limbo(self, *, repair: bool) -> list[Finding]:
         """The messages that the server gave up, from the advisories since the last call."""
@@ -165,7 +170,8 @@ class Audit:
     # ---- copied, and not terminated
 
     async def _copied(self, spec: ConsumerSpec[Any, Any], progress: _Progress, repair: bool) -> list[Finding]:
-        # A worker terminates a message right after it has copied it: two ack waits later, that worker is dead.
+        # A worker terminates a message right after it has copied it: two ack waits later, that
+        # worker is dead.
         if not progress.unanswered:
             return []
         old = int((progress.now - timedelta(seconds=2 * progress.ack_wait)).timestamp() * 1e9)
@@ -188,7 +194,8 @@ class Audit:
         return found
 
     async def _terminated(self, spec: ConsumerSpec[Any, Any]) -> set[int]:
-        """The messages that the server reported as terminated: a stream with retention by limits shows it in no other way."""
+        """The messages that the server reported as terminated."""
+        # On a stream with retention by limits nothing else tells.
         return {
             msgspec.json.decode(stored.data, type=_Advisory).stream_seq
             async for stored in self._each_advisory(f"{_TERMINATED}.{spec.stream}.{spec.name}", 0)

@@ -1,8 +1,9 @@
-"""The format of a dead letter: a copy of a message, byte for byte, and headers that say why and where it failed. No I/O.
+"""The format of a dead letter: the bytes of a message, and headers that say why it failed. No I/O.
 
-Facts about the original are in headers `Smith-Dead-*`. The original's own headers are kept beside them, so that a replay can restore
-them; those that begin with `Nats-` are left out, because the server would obey them. `Smith-Replay-*` is the trail of a replayed
-message, kept like any other header.
+Facts about the original are in headers `Smith-Dead-*`. The original's own headers are kept beside
+them, so that a replay can restore them; those that begin with `Nats-` are left out, because the
+server would obey them. `Smith-Replay-*` is the trail of a replayed message, kept like any other
+header.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ REPLAY_COUNT: Final = "Smith-Replay-Count"
 _FACT: Final = "Smith-Dead-"
 _STORED: Final = _FACT + "Stored"
 _SERVERS_OWN: Final = "nats-"
-# The server refuses more than 64 KiB of headers. The rest is for the message id and the expected sequence.
+# The server refuses more than 64 KiB. The rest is for the message id and the expected sequence.
 MAX_HEADERS: Final = 60 * 1024
 """Bytes that the headers of a letter may take."""
 _MAX_TRACEBACK: Final = 8 * 1024
@@ -37,16 +38,18 @@ _NANOS: Final = 1_000_000_000
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """One dead letter.
 
-    `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `subject` its subject, `attempts` the number of its
-    deliveries. `position` is the letter's sequence among all dead letters; pass it as `after` to list those behind it. `time` is when
-    the letter was stored. `stored`, `first_delivered` and `last_delivered` are the original's times, None if unknown.
+    `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `subject` its subject,
+    `attempts` the number of its deliveries. `position` is the letter's sequence among all dead
+    letters; pass it as `after` to list those behind it. `time` is when the letter was stored.
+    `stored`, `first_delivered` and `last_delivered` are the original's times, None if unknown.
 
-    `error_type` is the name of the exception's class, `error` its message (at most 1024 characters, on one line), `traceback` its
-    last 8 KiB. `host` and `worker` say where the message failed.
+    `error_type` is the name of the exception's class, `error` its message (at most 1024 characters,
+    on one line), `traceback` its last 8 KiB. `host` and `worker` say where the message failed.
 
-    `headers` are the original's own, which a replay restores; `dropped_headers` counts those that did not fit or have an invalid name.
-    `replays` is how often the message was replayed before it failed again: then `replay_of` is the id of the letter that the last
-    replay published, and `first_letter` that of the first letter.
+    `headers` are the original's own, which a replay restores; `dropped_headers` counts those that
+    did not fit or have an invalid name. `replays` is how often the message was replayed before it
+    failed again: then `replay_of` is the id of the letter that the last replay published, and
+    `first_letter` that of the first letter.
     """
 
     id: str
@@ -91,7 +94,10 @@ class Original(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a message is dead-lettered. The traceback of `cause` is kept; `worker` names what gave it up (None: this process)."""
+    """Why a message is dead-lettered.
+
+    The traceback of `cause` is kept; `worker` names what gave it up (None: this process).
+    """
 
     error_type: str
     error: str
@@ -115,8 +121,9 @@ class Reporter(msgspec.Struct, frozen=True, kw_only=True):
 def encode(original: Original, death: Death, by: Reporter, room: int = MAX_HEADERS) -> dict[str, str]:
     """The headers of the letter.
 
-    `room` bytes are for all of them; the traceback and the original's own headers are left out where they do not fit. The facts
-    are bounded and always written, so `room=0` gives the smallest letter.
+    `room` bytes are for all of them; the traceback and the original's own headers are left out
+    where they do not fit. The facts are bounded and always written, so `room=0` gives the smallest
+    letter.
     """
     headers = {_FACT + name: value for name, value in _facts(original, death, by).items() if value is not None}
     room -= sum(map(_size, headers.items()))
@@ -240,7 +247,8 @@ def of_page(stored: Stored) -> DeadLetter:
 
 
 def identity(id: str, headers: dict[str, str]) -> str:
-    """Names the original for good: a stream that is deleted and created again repeats sequences, but not with the same nanosecond."""
+    """Names the original for good."""
+    # A stream that is deleted and created again repeats sequences, but not in the same nanosecond.
     return f"{id}:{headers.get(_STORED, '')}"
 
 
@@ -275,7 +283,10 @@ def error_text(error: BaseException) -> str:
 
 
 def one_line(text: str, most: int = _MAX_REASON) -> str:
-    """`text` as a header or a log line can carry it: on one line, at most `most` characters, "-" if nothing is left."""
+    """`text` as a header or a log line can carry it.
+
+    On one line, at most `most` characters, "-" if nothing is left.
+    """
     text = text.encode("utf-8", "backslashreplace").decode()
     return re.sub(r"\s+", " ", text).strip()[:most] or "-"
 

@@ -1,24 +1,28 @@
-"""Replaying dead letters: each is published to its original subject once, however many replays run and are interrupted.
+"""Replaying dead letters: each is published to its original subject at most once.
 
-A replay claims the letter, reads it again, publishes the message and removes the letter, in this order; each step is on the server
-before the next begins. A later replay continues from whatever step an interrupted one reached.
+That holds for concurrent and for interrupted replays. A replay claims the letter, reads it again, publishes
+the message and removes the letter, in this order; each step is on the server before the next
+begins. A later replay continues from whatever step an interrupted one reached.
 """
 
 # Two streams are written to, and no server writes to both at once. The steps in detail:
 #
 # 1. The claim: a marker `.replay` beside the letter, which only one replay can put there.
 # 2. The letter is read again: one that was discarded or replayed meanwhile is not published.
-# 3. The message, with an id made from `format.identity`, so its stream stores it once within its duplicate window.
+# 3. The message, with an id made from `format.identity`, so its stream stores it once within its
+#    duplicate window.
 # 4. The letter is removed. The marker stays: it is what is left of the letter.
 #
-# A claim whose letter is still there belongs to a running replay or to one that was interrupted between any two steps. While the
-# stream is sure to remember the id, publishing again settles both. Each publish is bounded by a quarter of the duplicate window
-# after its claim, so none comes after that. Later the stream itself is asked: whether it has the message, or whether it has lost
-# nothing since the claim, and so never had it. If messages were removed since (a work queue was worked on), the answer cannot be
-# known: the letter is in doubt, stays, and is reported.
+# A claim whose letter is still there belongs to a running replay or to one that was interrupted
+# between any two steps. While the stream is sure to remember the id, publishing again settles both.
+# Each publish is bounded by a quarter of the duplicate window after its claim, so none comes after
+# that. Later the stream itself is asked: whether it has the message, or whether it has lost nothing
+# since the claim, and so never had it. If messages were removed since (a work queue was worked on),
+# the answer cannot be known: the letter is in doubt, stays, and is reported.
 #
-# This relies on two things: a process that stops between reading its clock and sending does not wake within the remaining three
-# quarters of the duplicate window to send all the same; and the server's clock does not jump by a quarter of it.
+# This relies on two things: a process that stops between reading its clock and sending does not
+# wake within the remaining three quarters of the duplicate window to send all the same; and the
+# server's clock does not jump by a quarter of it.
 
 from __future__ import annotations
 
@@ -53,7 +57,7 @@ from .task_pool import TaskPool
 CLAIM: Final = "replay"
 _LAST_SEQ: Final = "Smith-Replay-After"
 _SHARE: Final = 0.25
-"""Of the duplicate window: the maximum age of a claim when its message is sent, of that sending, and of a claim to publish beside."""
+"""Of the duplicate window: the bound of a claim's age, and of a publish, that is explained above."""
 _LEAST: Final = 0.5
 _SUBJECT: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _CLAIMS: Final = 8
@@ -81,11 +85,12 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a replay: how many letters had each outcome of `Replayed`, and which ones need attention.
+    """The outcome of a replay: how many letters had each outcome, and which ones need attention.
 
-    `in_doubt` are ids of letters during whose replay an earlier replay was killed; their stream no longer remembers message ids of
-    that time, and messages were removed from it since. They may have been replayed or not: check their effects, then discard them
-    or replay them with `in_doubt="replay"`.
+    `in_doubt` are ids of letters during whose replay an earlier replay was killed; their stream no
+    longer remembers message ids of that time, and messages were removed from it since. They may
+    have been replayed or not: check their effects, then discard them or replay them with
+    `in_doubt="replay"`.
     """
 
     replayed: int
@@ -108,15 +113,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def share(self) -> float:
-        """Seconds from a claim within which its message must be sent, and for which sending may take."""
+        """Seconds between a claim and the sending of its message, and for that publish, at most."""
         return max(_LEAST, _SHARE * self.window)
 
     def is_fresh(self, claimed: datetime) -> bool:
-        """Whether the stream is sure to remember the id of a message that was sent after a claim of that time."""
+        """Whether the stream is sure to remember the id of a message sent after that claim."""
         return (self.now - claimed).total_seconds() < _SHARE * self.window
 
     def lost_nothing(self, claimed: datetime, after: int) -> bool:
-        """Whether it still holds every message that was stored behind sequence `after`, since a claim of that time."""
+        """Whether it holds every message that was stored behind `after` since that claim."""
         return self.created < claimed and self.first_seq <= after + 1 and not self.holes
 
 
@@ -135,7 +140,7 @@ async def read_target(session: Session, stream: str) -> Target:
 
 
 class Replay:
-    """One replay. `progress` is called with the outcome of each letter; `force` replays letters in doubt."""
+    """One replay. `progress` is called with each outcome; `force` replays letters in doubt."""
 
     def __init__(self, store: DeadLetterStore, *, force: bool, progress: Callable[[Replayed], object] | None) -> None:
         self._store = store
@@ -240,7 +245,11 @@ class Replay:
             await self._store.remove(claim)
 
     async def _judge(self, ref: Ref, claim: StoredMessage) -> Replayed | int | None:
-        """Decide about an earlier claim: its outcome, or its position if it is to be replaced, or None to publish beside it."""
+        """Decide about an earlier claim.
+
+        Returns the outcome, or the claim's position if it is to be replaced, or None to publish
+        beside it.
+        """
         try:
             await self._store.at(ref.position)
         except MessageNotFound:

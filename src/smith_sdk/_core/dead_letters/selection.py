@@ -22,7 +22,7 @@ _ID: Final = re.compile(rf"{_TOKEN}\.{_TOKEN}\.[0-9]+")
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller chooses by; None: by anything. Stored in [since, until), both with a time zone."""
+    """What a caller chooses by. Stored in [since, until), both with a time zone."""
 
     stream: str | None = None
     consumer: str | None = None
@@ -49,7 +49,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
         return self.error_type is not None or self.until is not None
 
     def pattern(self, root: str) -> str:
-        """The subject filter; letters have exactly three tokens below `root`, so it matches no marker."""
+        """The subject filter."""
+        # Letters have exactly three tokens below the root, so it matches no marker.
         return f"{root}.{self.stream or '*'}.{self.consumer or '*'}.*"
 
     def is_in_time(self, letter: Stored) -> bool:
@@ -62,7 +63,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ref(msgspec.Struct, frozen=True, kw_only=True):
-    """A letter without its payload. `subject` is the original's; `key` names the original for good (see `format.identity`)."""
+    """A letter without its payload: its original's subject and `format.identity`."""
 
     id: str
     position: int
@@ -83,7 +84,10 @@ def valid_id(id: str) -> str:
 
 
 def require_choice(verb: str, ids: str | Sequence[str] | None, filters: Filters) -> Filters | tuple[str, ...]:
-    """The ids or the filters of a call that changes something. Raises `OptionsError` for both, for neither and for an invalid id."""
+    """The ids or the filters of a call that changes something.
+
+    Raises `OptionsError` for both, for neither and for an invalid id.
+    """
     if ids is not None:
         if not filters.is_empty:
             raise OptionsError(f"{verb}: pass either ids or filters (stream, consumer, error_type, since, until), not both")
@@ -96,7 +100,7 @@ def require_choice(verb: str, ids: str | Sequence[str] | None, filters: Filters)
 async def pages(
     store: DeadLetterStore, filters: Filters, *, after: int = 0, limit: int = PAGE, headers_only: bool = False
 ) -> AsyncGenerator[Sequence[Stored], None]:
-    """The chosen letters in order; a page reads at most `limit` messages, and may hold fewer chosen ones or none."""
+    """The chosen letters in order. A page reads at most `limit` messages; fewer may be chosen."""
     since = None if filters.since is None else filters.since.astimezone(UTC)
     size = min(limit, PAGE) if filters.error_type is None else PAGE
     while True:
@@ -113,8 +117,8 @@ async def refs(
 ) -> AsyncIterator[Sequence[Ref]]:
     """The chosen letters that are there now; `missing` is called with each id that is not.
 
-    A message that fails again meanwhile makes another letter, behind the end of now, which is not among them. Raises
-    `TopologyRefused` if letters cannot be removed.
+    A message that fails again meanwhile makes another letter, behind the end of now, which is not
+    among them. Raises `TopologyRefused` if letters cannot be removed.
     """
     end = await store.end()
     if isinstance(chosen, Filters):

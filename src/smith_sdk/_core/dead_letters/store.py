@@ -1,7 +1,8 @@
-"""The dead letters on the server: put, read, list, count and remove them. The only room that knows where they are.
+"""The dead letters on the server: put, read, list, count and remove them.
 
-A letter is at `{root}.{stream}.{consumer}.{seq}`, named by its original. Markers stand beside it, one token deeper: `.trial` (an
-isolated attempt has begun), `.replay` (claimed by a replay), `.limbo` (copied by an audit).
+A letter is at `{root}.{stream}.{consumer}.{seq}`, named by its original. Markers stand beside it,
+one token deeper: `.trial` (an isolated attempt has begun), `.replay` (claimed by a replay),
+`.limbo` (copied by an audit).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..jetstream.stream_reader import Stored
 from . import format as letter_format
 from .format import Death, Original
 
-# How the server refuses to delete a message that it no longer has: within a stream, and outside of its first and last sequence.
+# The errors for deleting a deleted message: within the stream; before its first or after its last.
 _NOT_THERE: Final = (10043, 10057)
 
 
@@ -33,7 +34,7 @@ class DeadLetterStore:
 
     @property
     def root(self) -> str:
-        """The subject below which all of them are. Raises `ContractError` if the contract declares none."""
+        """The subject that all of theirs begin with. Raises `ContractError` if there is none."""
         root = self.session.contract.dead_letters
         if root is None:
             raise ContractError(f"contract {self.session.contract.name!r} declares no subject for dead letters")
@@ -46,14 +47,15 @@ class DeadLetterStore:
         return next(spec.name for spec in self.session.contract.streams if f"{root}.>" in spec.subjects)
 
     def subject(self, id: str, marker: str = "") -> str:
-        """The subject of the letter `{stream}.{consumer}.{seq}`, or of the marker of that name beside it."""
+        """The subject of the letter with that id, or of the `marker` beside it."""
         return f"{self.root}.{id}.{marker}" if marker else f"{self.root}.{id}"
 
     async def put(self, original: Original, death: Death) -> None:
         """Store a copy of `original`, once: it is there when this returns.
 
-        The subject may hold the letter of another message, from a stream of the same name that was deleted and counted the same
-        sequences. Then this letter is put behind that one. Raises what publishing raises.
+        The subject may hold the letter of another message, from a stream of the same name that was
+        deleted and counted the same sequences. Then this letter is put behind that one. Raises what
+        publishing raises.
         """
         subject = self.subject(original.id)
         msg_id = f"{subject}:{original.stored}"
@@ -95,7 +97,7 @@ class DeadLetterStore:
         limit: int = stream_reader.PAGE,
         headers_only: bool = False,
     ) -> list[Stored]:
-        """The first `limit` messages on `pattern` behind position `after`; fewer only at the end."""
+        """The first `limit` messages on `pattern` behind position `after`; fewer at the end."""
         return await stream_reader.read_page(
             self.session, self.stream, pattern, after=after, since=since, limit=limit, headers_only=headers_only
         )
@@ -112,11 +114,14 @@ class DeadLetterStore:
             after = page[-1].seq
 
     async def count(self, pattern: str, since: datetime | None) -> int:
-        """How many messages on `pattern` were stored at `since` or later; counted by the server."""
+        """How many messages on `pattern` were stored at `since` or later, as the server counts."""
         return await stream_reader.count(self.session, self.stream, pattern, since=since)
 
     async def remove(self, position: int) -> None:
-        """Delete the message at `position`; it may be deleted already. Raises `TopologyRefused` on a stream with deny_delete."""
+        """Delete the message at `position`; it may be deleted already.
+
+        Raises `TopologyRefused` on a stream with deny_delete.
+        """
         body = {"seq": position, "no_erase": True}
         try:
             await self.session.api.call(f"STREAM.MSG.DELETE.{self.stream}", body, stream=self.stream)

@@ -8,14 +8,17 @@ from collections.abc import Coroutine
 from typing import Any, Final, Self
 
 IN_FLIGHT: Final = 64
-"""Maximum of letters that are worked on at once, and so of letters that can be in doubt after a crash."""
+"""Maximum number of letters in flight, and so of letters that can be in doubt after a crash."""
 # A sleep ends late, so a rate of thousands would never be reached without catching up.
 _CATCH_UP: Final = 0.1
 """Seconds that a rate may catch up for."""
 
 
 class TaskPool:
-    """Runs at most `IN_FLIGHT` coroutines at once, and begins at most `rate` a second. Leaving it waits for what was begun."""
+    """Runs at most `IN_FLIGHT` coroutines at once, and begins at most `rate` a second.
+
+    Leaving the block waits for the coroutines that were begun.
+    """
 
     def __init__(self, rate: float | None = None) -> None:
         self._pause = 0.0 if rate is None else 1 / rate
@@ -28,7 +31,7 @@ class TaskPool:
         return self
 
     async def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Begin `work` as soon as there is room and the rate allows it. Raises what an earlier one raised."""
+        """Begin `work` when room and rate allow it. Raises what an earlier one raised."""
         try:
             await self._turn()
         except BaseException:

@@ -1,7 +1,7 @@
-"""Conditional writes: put a message on a subject if nothing is there, or in place of a known message.
+"""Conditional writes: put a message if its subject has none, or in place of a known one.
 
-Of several writers with the same expectation exactly one succeeds. Knows nothing of what is written: dead letters, replay claims
-and attempt markers are built on it.
+Of several writers with the same expectation exactly one succeeds. Knows nothing of what is written:
+dead letters, replay claims and attempt markers are built on it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from .session import Session
 
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
-# In a cluster the leader refuses a conditional write while another one on the subject is in flight, whatever comes of that one.
+# A cluster's leader refuses a conditional write while another one on the subject is in flight,
+# whatever comes of that one.
 _IN_FLIGHT: Final = 10164
 _PAUSE: Final = 0.02
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """The subject's last message is not the expected one: it is `message`, None if it was deleted since."""
+    """The subject's last message is another one: `message`, None if it was deleted since."""
 
     message: StoredMessage | None
 
@@ -43,7 +44,7 @@ async def put_if_absent(
     msg_id: str | None = None,
     timeout: float | None = None,
 ) -> int | Taken:
-    """Store `data` on `subject` of `stream` if the stream holds no message there. See `compare_and_set`."""
+    """`compare_and_set`, if the stream holds no message on `subject`."""
     return await compare_and_set(session, stream, subject, data, expected=0, headers=headers, msg_id=msg_id, timeout=timeout)
 
 
@@ -58,14 +59,16 @@ async def compare_and_set(
     msg_id: str | None = None,
     timeout: float | None = None,
 ) -> int | Taken:
-    """Store `data` on `subject` of `stream` if the last message there has sequence `expected` (0: there is none).
+    """Store `data` on `subject` of `stream` if the last message there has sequence `expected`.
 
-    Returns the sequence at which it is stored, or `Taken`. A message on the subject with the same message id is this one: a lost
-    acknowledgement does not make a writer lose against itself. `msg_id` is made up unless it is given; given, it must name the data,
-    so that writers with the same id may all succeed.
+    0 expects none.     Returns the sequence at which it is stored, or `Taken`. A message on the
+    subject with the same message id is this one: a lost acknowledgement does not make a writer lose
+    against itself. `msg_id` is made up unless it is given; given, it must name the data, so that
+    writers with the same id may all succeed.
 
-    `timeout` in seconds (None: the bus's publish timeout). Raises what publishing raises; after `PublishUnconfirmed` with
-    `may_be_stored` only a look at the subject tells whether this write succeeded, so `data` or `msg_id` should say whose it is.
+    `timeout` in seconds (None: the bus's publish timeout). Raises what publishing raises; after
+    `PublishUnconfirmed` with `may_be_stored` only a look at the subject tells whether this write
+    succeeded, so `data` or `msg_id` should say whose it is.
     """
     wait = session.publish_timeout if timeout is None else timeout
     deadline = time.monotonic() + wait
@@ -86,8 +89,8 @@ async def compare_and_set(
 
 
 async def _what_is_there(session: Session, stream: str, subject: str, msg_id: str) -> int | Taken:
-    # The server compares sequences before it looks for a duplicate id (seen on 2.15): a message that is sent again because its
-    # acknowledgement was lost is refused by its own first copy.
+    # The server compares sequences before it looks for a duplicate id (seen on 2.15): a message
+    # that is sent again because its acknowledgement was lost is refused by its own first copy.
     try:
         there = await session.api.last_message(stream, subject)
     except MessageNotFound:
