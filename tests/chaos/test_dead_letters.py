@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from chaos.load import TESTS
-from graveyard import STREAM, bury_many, contract, replayed
+from letters import STREAM, contract, put_many_letters, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus
@@ -29,7 +29,7 @@ REPLAYER = """
     import asyncio, json, sys
     from datetime import UTC, datetime
     sys.path.insert(0, sys.argv[1])
-    from graveyard import contract
+    from letters import contract
     from smith_sdk import AsyncSmithBus
 
     async def main():
@@ -56,7 +56,7 @@ async def test_each_is_replayed_once_by_replays_that_are_killed(
     server = make_server()
     async with AsyncSmithBus(server.url, contract=contract()) as bus:
         await bus.streams.apply(profile="dev")
-        await bury_many(bus, letters)
+        await put_many_letters(bus, letters)
 
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
         listed: Counter[str] = Counter()

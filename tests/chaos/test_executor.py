@@ -24,7 +24,7 @@ from chaos.executor import ATTEMPTS, CONCURRENCY, KILLER, STEPS
 from chaos.ledger import Ledger
 from chaos.load import TESTS
 from chaos.topology import EXECUTOR, FACES, new_intent, with_executor_on
-from graveyard import held
+from letters import held
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects

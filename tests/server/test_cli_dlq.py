@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from buses import Account, read_intent
 from cli import Smith, contract_module, on_terminal
-from graveyard import READER, STREAM, bury, contract, mark, original, replayed
+from letters import READER, STREAM, contract, mark, original, put_letters, replayed
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, subjects
@@ -28,9 +28,9 @@ def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
 
     async def fill(bus: AsyncSmithBus) -> None:
         await bus.streams.apply(profile="dev")
-        await bury(bus, *(original(number) for number in range(1, 7)))
-        await bury(bus, original(7), error_type="KeyError", error="a\x1b[31mb")
-        await bury(bus, original(8, stream="GONE"))
+        await put_letters(bus, *(original(number) for number in range(1, 7)))
+        await put_letters(bus, original(7), error_type="KeyError", error="a\x1b[31mb")
+        await put_letters(bus, original(8, stream="GONE"))
 
     on(account.url, fill)
     return account.url
@@ -38,7 +38,7 @@ def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def smith(url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Smith]:
-    with contract_module("graves", contract()):
+    with contract_module("letters_of_test", contract()):
         yield Smith(capsys)
 
 
@@ -90,7 +90,7 @@ def test_replay(smith: Smith, url: str) -> None:
 
 
 def test_what_fails_is_said(smith: Smith, url: str) -> None:
-    on(url, lambda bus: bury(bus, original(9, data=b"x" * 70_000)))
+    on(url, lambda bus: put_letters(bus, original(9, data=b"x" * 70_000)))
     done = smith("dlq", "replay", f"{STREAM}.reader.9", f"{STREAM}.reader.1")
     assert (done.status, done.out) == (1, "replayed 1 dead letter\n")
     assert f"{STREAM}.reader.9: PayloadTooLarge" in done.err
@@ -130,7 +130,7 @@ def test_audit(smith: Smith, url: str) -> None:
         await message.ack_sync()
 
     on(url, leave_a_note)
-    where = ("--contract", "graves:CONTRACT")
+    where = ("--contract", "letters_of_test:CONTRACT")
     assert smith("dlq", "audit", *where).status == 1
     assert "trial" in smith.out
     assert smith("dlq", "audit", "--json", *where).json[0]["consumer"] == NAME

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from graveyard import STREAM, bury, bury_many, contract, dead_letter_it, original
+from letters import STREAM, contract, original, put_letters, put_many_letters, to_dead_letters
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
@@ -47,7 +47,7 @@ async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -
         before = datetime.now(UTC)
         await bus.publish(subjects.intents.vetted.of(intent), intent, headers={"Trace-Id": "t1", "Empty": ""})
         (message,) = await bus.consumer(spec).fetch(1)
-        await dead_letter_it(bus, message, "ValueError", "no\r\ngood", cause=failure(3), worker="w1")
+        await to_dead_letters(bus, message, "ValueError", "no\r\ngood", cause=failure(3), worker="w1")
         after = datetime.now(UTC)
         (letter,) = await bus.dead_letters.list()
         assert letter.payload == message.raw
@@ -75,8 +75,8 @@ async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -
 
 async def test_what_is_not_known_is_not_made_up(account: Account) -> None:
     async with account.applied() as bus:
-        await bury(bus, original(1, attempts=3, headers={}))
-        await bury(bus, original(2, attempts=3), first_delivered=datetime(2026, 1, 1, tzinfo=UTC), worker=None)
+        await put_letters(bus, original(1, attempts=3, headers={}))
+        await put_letters(bus, original(2, attempts=3), first_delivered=datetime(2026, 1, 1, tzinfo=UTC), worker=None)
         first, second = await bus.dead_letters.list()
         assert (first.first_delivered, first.traceback, first.headers) == (None, "", {})
         assert second.first_delivered == datetime(2026, 1, 1, tzinfo=UTC)
@@ -88,8 +88,8 @@ async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end(account: Account) -
         first = last = failure(3)
         for _ in range(60):
             last.__cause__ = last = failure(3)
-        await bury(bus, original(1), cause=first)
-        await bury(bus, original(2), cause=ExceptionGroup("ö" * 9000, [ValueError("the end")]))
+        await put_letters(bus, original(1), cause=first)
+        await put_letters(bus, original(2), cause=ExceptionGroup("ö" * 9000, [ValueError("the end")]))
         long, broad = await bus.dead_letters.list()
         for letter in (long, broad):
             assert 8000 < len(letter.traceback.encode()) <= 8192
@@ -100,9 +100,11 @@ async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end(account: Account) -
 
 async def test_no_header_of_the_original_is_obeyed_or_in_the_way(account: Account) -> None:
     async with account.applied() as bus:
-        await bury(bus, original(1))
+        await put_letters(bus, original(1))
         orders = {"Nats-Rollup": "all", "nats-ttl": "1s", "Nats-Expected-Last-Sequence": "99", "Smith-Dead-Error": "forged"}
-        await bury(bus, original(2, headers={**orders, "No(Token)": "x", "Lines": "a\r\nNats-Rollup: all", "Odd": "\udcff"}))
+        await put_letters(
+            bus, original(2, headers={**orders, "No(Token)": "x", "Lines": "a\r\nNats-Rollup: all", "Odd": "\udcff"})
+        )
         first, second = await bus.dead_letters.list()
         assert first.id == f"{STREAM}.reader.1"
         assert (second.error, second.headers) == ("no good", {"Lines": "a Nats-Rollup: all", "Odd": "\\udcff"})
@@ -112,7 +114,7 @@ async def test_no_header_of_the_original_is_obeyed_or_in_the_way(account: Accoun
 async def test_headers_that_have_no_room_are_dropped_and_counted(account: Account) -> None:
     async with account.applied() as bus:
         many = {f"H{number}": "x" * 1000 for number in range(62)}  # as many as a server takes
-        await bury(bus, original(1, headers=many), cause=failure(2), error="e" * 5000, error_type="T" * 5000)
+        await put_letters(bus, original(1, headers=many), cause=failure(2), error="e" * 5000, error_type="T" * 5000)
         (letter,) = await bus.dead_letters.list()
         assert letter.dropped_headers + len(letter.headers) == 62
         assert 40 < len(letter.headers) < 62
@@ -123,22 +125,22 @@ async def test_headers_that_have_no_room_are_dropped_and_counted(account: Accoun
 async def test_a_payload_that_leaves_no_room_for_more_is_copied_without(account: Account) -> None:
     async with account.applied() as bus:
         data = os.urandom(4 * 1024 * 1024 - 1500)
-        await bury(bus, original(1, data=data, headers={"A": "x" * 2000}), cause=failure(2))
+        await put_letters(bus, original(1, data=data, headers={"A": "x" * 2000}), cause=failure(2))
         (letter,) = await bus.dead_letters.list()
         assert letter.payload == data
         assert (letter.headers, letter.dropped_headers, letter.traceback) == ({}, 1, "")
         with pytest.raises(PayloadTooLarge):
-            await bury(bus, original(2, data=data + b"x" * 1500))
+            await put_letters(bus, original(2, data=data + b"x" * 1500))
 
 
 async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_its_own(account: Account) -> None:
     async with account.applied() as bus:
         of_old = original(1)
-        await bury(bus, of_old, error="first")
-        await bury(bus, of_old, error="second")
+        await put_letters(bus, of_old, error="first")
+        await put_letters(bus, of_old, error="second")
         (letter,) = await bus.dead_letters.list()
         assert letter.error == "first"
-        await bury(bus, original(1, data=b"another"), error="after the stream was made anew")
+        await put_letters(bus, original(1, data=b"another"), error="after the stream was made anew")
         old, new = await bus.dead_letters.list()
         assert (old.id, old.error) == (new.id, "first")
         assert (await bus.dead_letters.get(new.id)).payload == b"another"
@@ -149,12 +151,12 @@ async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_it
 
 async def test_pages_and_filters(face: Face, account: Account) -> None:
     async with account.applied() as server, face.bus(account.url) as bus:
-        await bury(server, *(original(number) for number in range(1, 8)))
-        await bury(server, original(1, consumer="other"), error_type="KeyError")
+        await put_letters(server, *(original(number) for number in range(1, 8)))
+        await put_letters(server, original(1, consumer="other"), error_type="KeyError")
         await put_if_absent(server._session, "SMITH_DLQ", f"smith.dlq.{STREAM}.reader.1.trial", b"")  # a marker is not a letter
         middle = datetime.now(UTC)
-        await bury(server, original(8))
-        await bury(server, original(9, stream="ATOMS_VETTED", consumer="other"), error_type="KeyError")
+        await put_letters(server, original(8))
+        await put_letters(server, original(9, stream="ATOMS_VETTED", consumer="other"), error_type="KeyError")
 
         found = bus.dead_letters
         everything = [letter.id for letter in await found.list()]
@@ -214,7 +216,7 @@ async def test_what_can_never_be_is_refused(account: Account) -> None:
 async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     async with account.applied() as bus:
         payloads = [os.urandom(3 * 1024 * 1024) for _ in range(4)]
-        await bury(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
+        await put_letters(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
         monkeypatch.setattr(stream_reader, "_PULL_BYTES", 1000)  # each larger than a pull: asked for alone
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
@@ -226,7 +228,7 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
     server: EmbeddedServer = make_server(tmp_path)
     async with AsyncSmithBus(server.url, contract=contract()) as bus:
         await bus.streams.apply(profile="dev")
-        await bury_many(bus, 3000)
+        await put_many_letters(bus, 3000)
         admin, bounced = bus._session.api, 0
         really = admin.call
 
@@ -249,7 +251,7 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
 
 async def test_reading_leaves_no_consumer_behind(account: Account) -> None:
     async with account.applied() as bus:
-        await bury_many(bus, 20)
+        await put_many_letters(bus, 20)
         await bus.dead_letters.list(limit=7)
         await bus.dead_letters.count()
         await bus.dead_letters.count(error_type="KeyError")

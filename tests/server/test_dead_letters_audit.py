@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from graveyard import READER, bury, contract, dead_letter_it, held, mark, original
+from letters import READER, contract, held, mark, original, put_letters, to_dead_letters
 from msgspec.structs import replace
 from support import eventually_async
 
@@ -72,7 +72,7 @@ async def test_where_nothing_is_wrong_nothing_is_found(face: Face, account: Acco
         await worker.stop()
         await running
         await eventually_async(lambda: _none_unanswered(server))
-        await bury(server, original(1))
+        await put_letters(server, original(1))
         assert await bus.dead_letters.audit() == ()
 
 
@@ -81,7 +81,7 @@ async def _none_unanswered(bus: AsyncSmithBus) -> bool:
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
-async def test_what_the_server_gave_up_is_found_and_buried_once(retention: str, face: Face, account: Account) -> None:
+async def test_what_the_server_gave_up_is_found_and_dead_lettered_once(retention: str, face: Face, account: Account) -> None:
     declared = retained(retention)
     async with account.applied(contract=declared) as server, face.bus(account.url, contract=declared) as bus:
         await put(server)
@@ -119,7 +119,7 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str, account:
     async with account.applied(contract=retained(retention)) as bus:
         await put(bus, 3)
         ended, copied, open_one = await bus.consumer(READER).fetch(3)
-        await dead_letter_it(bus, ended, "ValueError", "done properly")
+        await to_dead_letters(bus, ended, "ValueError", "done properly")
         place = copied.metadata
         half = Original(
             stream=place.stream,
@@ -179,7 +179,7 @@ async def test_messages_that_nobody_asks_for_are_told_of(account: Account) -> No
 
 async def test_an_audit_goes_without_what_is_not_on_the_server(account: Account) -> None:
     async with account.applied(contract=contract()) as bus:
-        await bury(bus, original(1))
+        await put_letters(bus, original(1))
         await bus._session.api.consumer_delete("ATOMS_VETTED", NAME)
         await bus._session.api.stream_delete("SDLC_RAW")
         assert await bus.dead_letters.audit(repair=True) == ()

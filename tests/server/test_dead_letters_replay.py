@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from graveyard import STREAM, bury, bury_many, contract, held, original, replayed
+from letters import STREAM, contract, held, original, put_letters, put_many_letters, replayed
 from msgspec.structs import replace
 from support import eventually_async
 
@@ -37,7 +37,7 @@ NOW = {"until": datetime(2100, 1, 1, tzinfo=UTC)}
 async def with_letters(account: Account, count: int, **events: Any) -> AsyncIterator[AsyncSmithBus]:
     """A bus with so many letters of SYSTEM_EVENTS, which is declared with `events`."""
     async with account.applied(contract=contract(**events)) as bus:
-        await bury_many(bus, count)
+        await put_many_letters(bus, count)
         yield bus
 
 
@@ -116,7 +116,7 @@ async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_
 
 async def test_choosing_by_filters_and_a_dry_run(face: Face, account: Account) -> None:
     async with with_letters(account, 5) as near, face.bus(account.url, contract=contract()) as bus:
-        await bury(near, original(6), error_type="KeyError")
+        await put_letters(near, original(6), error_type="KeyError")
         planned: list[Any] = []
         report = await bus.dead_letters.replay(error_type="KeyError", dry_run=True, progress=planned.append)
         assert (report.planned, report.replayed, [one.id for one in planned]) == (1, 0, [f"{STREAM}.reader.6"])
@@ -220,7 +220,7 @@ REPLAYER = """
     import asyncio, sys
     from datetime import UTC, datetime
     sys.path.insert(0, sys.argv[2])
-    from graveyard import contract
+    from letters import contract
     from smith_sdk import AsyncSmithBus
 
     async def main():
@@ -293,7 +293,7 @@ async def test_a_replay_that_died_long_ago_is_taken_up_where_the_stream_still_ha
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
-        await bury(bus, original(2))
+        await put_letters(bus, original(2))
         assert (await bus.dead_letters.replay(f"{STREAM}.reader.2")).replayed == 1  # others were stored since
         await forgotten(bus, 0.5)
         report = await bus.dead_letters.replay(**NOW)
@@ -338,7 +338,7 @@ async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch:
 async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(account: Account) -> None:
     async with with_letters(account, 1) as bus:
         assert (await bus.dead_letters.replay(**NOW)).replayed == 1
-        await bury(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
+        await put_letters(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
         assert (await bus.dead_letters.replay(**NOW)).replayed == 1
         assert await replayed(bus) == [1, 77]
 
@@ -372,9 +372,11 @@ async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room(ac
 
 async def test_what_its_stream_refuses_is_reported_and_stays(account: Account) -> None:
     async with with_letters(account, 2) as bus:
-        await bury(bus, original(3, data=b"x" * 70_000))  # over the stream's limit of a message
-        await bury(bus, original(4, subject="smith.intents.raw.fs.read.v1"))  # of another stream
-        await bury(bus, original(5, subject="has space"), original(6, stream="ATOMS_VETTED", subject="smith.intents.vetted.x.y"))
+        await put_letters(bus, original(3, data=b"x" * 70_000))  # over the stream's limit of a message
+        await put_letters(bus, original(4, subject="smith.intents.raw.fs.read.v1"))  # of another stream
+        await put_letters(
+            bus, original(5, subject="has space"), original(6, stream="ATOMS_VETTED", subject="smith.intents.vetted.x.y")
+        )
         report = await bus.dead_letters.replay(**NOW)
         assert report.replayed == 2
         errors = {int(one.id.rpartition(".")[2]): one.error for one in report.failed}
@@ -392,7 +394,7 @@ async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account)
         declared, streams=tuple(replace(s, deny_delete=True) if s.name == "SMITH_DLQ" else s for s in declared.streams)
     )
     async with account.applied(contract=kept) as bus:
-        await bury(bus, original(1))
+        await put_letters(bus, original(1))
         for call in (bus.dead_letters.replay(**NOW), bus.dead_letters.discard(**NOW)):
             with pytest.raises(TopologyRefused, match="deny_delete"):
                 await call

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
 from chaos.proxy import Proxy
-from graveyard import mark
+from letters import mark
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from buses import Account, read_intent
 from chaos.proxy import Proxy
-from graveyard import dead_letter_it
+from letters import to_dead_letters
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
@@ -141,9 +141,9 @@ async def test_a_copy_that_was_made_before_is_not_made_again(account: Account) -
     async with account.applied() as bus:
         await put(bus, "x")
         (message,) = await bus.consumer(spec).fetch(1)
-        await dead_letter_it(bus, message, "Reject", "first")
+        await to_dead_letters(bus, message, "Reject", "first")
         # As after a process that died between the copy and the end of the original: the same message once more.
-        await dead_letter_it(bus, Message(message._raw, bus._session), "Reject", "second")
+        await to_dead_letters(bus, Message(message._raw, bus._session), "Reject", "second")
         (letter,) = await bus.dead_letters.list()
         assert letter.error == "first"
 

@@ -47,19 +47,19 @@ def original(number: int, **otherwise: Any) -> Original:
     return Original(**{**fields, **otherwise})
 
 
-async def bury(bus: Any, *originals: Original, **death: Any) -> None:
+async def put_letters(bus: Any, *originals: Original, **death: Any) -> None:
     """Put letters there, in this order, without anything that they are letters of."""
     reason = Death(**{"error_type": "ValueError", "error": "no good", **death})
     for one in originals:
         await DeadLetterStore(bus._session).put(one, reason)
 
 
-async def bury_many(bus: Any, count: int) -> None:
+async def put_many_letters(bus: Any, count: int) -> None:
     for first in range(1, count + 1, 500):
-        await asyncio.gather(*(bury(bus, original(number)) for number in range(first, min(first + 500, count + 1))))
+        await asyncio.gather(*(put_letters(bus, original(number)) for number in range(first, min(first + 500, count + 1))))
 
 
-async def dead_letter_it(bus: Any, message: Message[Any, Any], error_type: str, error: str, **death: Any) -> None:
+async def to_dead_letters(bus: Any, message: Message[Any, Any], error_type: str, error: str, **death: Any) -> None:
     """Do with a delivered message what a worker does with one that has failed for good."""
     await dead_letter(bus._session, message, Death(error_type=error_type, error=error, **death))
 
