@@ -1,4 +1,4 @@
-"""What generated code is built on: subjects, payloads, declared streams and consumers, the contract.
+"""The base of generated code: subjects, payloads, declared streams and consumers, the contract.
 
 Imports `errors` only. Nothing here knows a Smith name, a server or an event loop. Generated
 packages import from this package, and from nothing else of the SDK.

@@ -9,9 +9,10 @@ from typing import Any
 
 
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a module whose `names` stand elsewhere: ".module" or ".module:attribute", relative to `package`.
+    """Return `__getattr__` and `__dir__` for a package whose `names` are defined in other modules.
 
-    Each name is looked up once and then kept in the module.
+    `names` maps a name to ".module" or ".module:attribute", relative to `package`. Each name is
+    looked up once and then kept in the package.
     """
 
     def get(name: str) -> Any:

@@ -11,7 +11,11 @@ import msgspec
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every generated payload. `ID_FIELD` names the field that identifies one for deduplication, None where none does."""
+    """Base of every generated payload.
+
+    `ID_FIELD` names the field whose value identifies a payload for deduplication; None if it has
+    no such field.
+    """
 
     ID_FIELD: ClassVar[str | None] = None
 
@@ -20,7 +24,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_uuid7() -> str:
-    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits; ids made later sort later."""
+    """A new UUIDv7 (RFC 9562): 48 bits of milliseconds since 1970, then random bits.
+
+    Ids of a later millisecond sort after earlier ones.
+    """
     return _uuid(7, time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10)))
 
 
@@ -30,7 +37,8 @@ def new_uuid4() -> str:
 
 
 def _uuid(version: int, bits: int) -> str:
-    """128 bits with the version and variant of RFC 9562, written as it says; `uuid.UUID` takes three times as long."""
+    """128 bits as the text of a UUID with the version and variant of RFC 9562."""
+    # `str(uuid.UUID(...))` takes three times as long.
     text = f"{bits & ~(0xF << 76 | 0x3 << 62) | version << 76 | 0x2 << 62:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -41,5 +49,5 @@ def now_ns() -> int:
 
 
 def now_rfc3339() -> str:
-    """The time as RFC 3339 with microseconds, in UTC: `2025-01-31T12:00:00.000000Z`."""
+    """The current time in UTC as RFC 3339 with microseconds: `2025-01-31T12:00:00.000000Z`."""
     return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

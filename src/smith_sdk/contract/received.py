@@ -1,4 +1,4 @@
-"""What the `Message` classes of both faces have in common."""
+"""The interface shared by the `Message` classes of both faces."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from .subjects import M_co, S_co
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a message stands in its stream. `timestamp` is nanoseconds since 1970 (UTC), when the server stored it.
+    """The position of a message in its stream, and how often it was delivered.
 
-    For a handler `num_delivered` is the number of its attempt, from 1, and `next_delay` the seconds until the next, should this one
-    fail; None where it would be the last, and outside of workers.
+    `timestamp` is when the server stored it, in nanoseconds since 1970 (UTC). For a handler,
+    `num_delivered` is the number of the attempt, from 1, and `next_delay` the delay in seconds
+    before the next attempt if this one fails; None if this is the last attempt, and outside workers.
     """
 
     stream: str
@@ -28,7 +29,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Received(Generic[M_co, S_co]):
-    """A message as it arrived: what both faces' `Message` have in common. The `…Msg` aliases of generated code name it."""
+    """A received message: the base of `Message` on both faces. The generated `…Msg` aliases name it."""
 
     __slots__ = ()
 
@@ -36,12 +37,12 @@ class Received(Generic[M_co, S_co]):
 
         @property
         def payload(self) -> M_co:
-            """The decoded payload; raises `PayloadDecodeError`. Decoded once, at the first look."""
+            """The payload, decoded on first access. Raises `PayloadDecodeError`."""
             raise NotImplementedError
 
         @property
         def subject(self) -> S_co:
-            """The typed subject; raises `UnknownSubject`."""
+            """The typed subject. Raises `UnknownSubject`."""
             raise NotImplementedError
 
         @property
@@ -51,10 +52,10 @@ class Received(Generic[M_co, S_co]):
 
         @property
         def headers(self) -> Mapping[str, str]:
-            """The headers; empty where there are none."""
+            """The headers; empty if the message has none."""
             raise NotImplementedError
 
         @property
         def metadata(self) -> Metadata:
-            """Where the message stands in its stream; raises `NotAcknowledgeable` for a message of core NATS."""
+            """The position in the stream. Raises `NotAcknowledgeable` for a core NATS message."""
             raise NotImplementedError

@@ -1,4 +1,4 @@
-"""The contract: the registry of subjects and payloads, the streams, the consumers, the profiles."""
+"""The contract: the registry of subjects and payloads, streams, consumers and profiles."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, Profile, StreamSpec
 
 RUNTIME_ABI: Final = 1
-"""What generated code and this runtime have agreed on. A generated package names the ABI that it was made for."""
+"""Version of the interface between generated code and this runtime.
+
+A generated package records the ABI that it was generated for.
+"""
 
 _DeclaredT = TypeVar("_DeclaredT")
 
 
 def unique(*declared: _DeclaredT) -> tuple[_DeclaredT, ...]:
-    """Each once, in order: what several contracts inherit from the same one."""
+    """The distinct values, in order. Contracts that extend the same one declare its streams twice."""
     return tuple(dict.fromkeys(declared))
 
 
 class Leaf:
-    """The end of a path in the parse trie: a generated subject class, imported when it is first needed."""
+    """A leaf of the parse trie: a generated subject class, imported on first use."""
 
     __slots__ = ("from_tokens", "module", "name")
 
@@ -36,7 +39,7 @@ class Leaf:
 
     @property
     def cls(self) -> type[AnySubject]:
-        """The class."""
+        """The subject class."""
         found: type[AnySubject] = getattr(import_module(self.module), self.name)
         return found
 
@@ -46,9 +49,11 @@ class Leaf:
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a bus needs to know: subjects and payloads, streams, consumers, profiles. Emitted by the generator as `CONTRACT`.
+    """Everything that a bus needs to know: subjects and payloads, streams, consumers, profiles.
 
-    `trie` maps token -> node, `"*"` standing for any token (merged into its literal siblings) and None for the end, a `Leaf`.
+    The generator emits one as `CONTRACT`. `trie` maps a token to the next node, `"*"` to the node
+    for any token (merged into its literal siblings), and None to the `Leaf` of a subject that ends
+    there.
     """
 
     name: str
@@ -61,21 +66,24 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     consumers: tuple[ConsumerSpec[Any, Any], ...]
     profiles: tuple[Profile, ...]
     roots: tuple[str, ...] = ()
-    """What its subjects begin with, and those of the contracts that it contains: "smith"."""
+    """First tokens of its subjects and of those it inherits, such as "smith"."""
     inherits: frozenset[str] = frozenset()
-    """The origins of the contracts that this one contains: their subjects are its own too."""
+    """Origins of the contracts that this one extends; their subjects belong to it too."""
     dead_letters: str | None = None
-    """First tokens of the subjects that dead letters go to, such as "smith.dlq"; None where the spec declares no `dlq` subject."""
+    """First tokens of the dead-letter subjects, such as "smith.dlq"; None if the spec has none."""
 
     def __post_init__(self) -> None:
         if self.abi != RUNTIME_ABI:
             raise ContractVersionError(
-                f"the generated contract {self.name!r} was made for runtime ABI {self.abi}, this smith-sdk has {RUNTIME_ABI}: "
-                f"generate it again with the smith-codegen of this version"
+                f"contract {self.name!r} was generated for runtime ABI {self.abi}, but this smith-sdk has ABI {RUNTIME_ABI}: "
+                f"regenerate it with the smith-codegen of this version"
             )
 
     def parse(self, subject: str) -> AnySubject:
-        """The typed subject that `subject` is; raises `UnknownSubject`, or `InvalidToken` where a token is not allowed."""
+        """Parse `subject` into a typed subject.
+
+        Raises `UnknownSubject`, or `InvalidToken` if a token has a value that is not allowed.
+        """
         tokens = subject.split(".")
         node: Any = self.trie
         for token in tokens:
@@ -90,23 +98,24 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
 
     def require(self, subject: object) -> None:
-        """Raise `SubjectMismatch` unless `subject` is an instance of a generated subject class of this contract."""
+        """Raise `SubjectMismatch` unless `subject` is an instance of a subject class of this contract."""
         cls = type(subject)
         if not isinstance(subject, AnySubject):
             raise SubjectMismatch(
-                f"{subject!r} ({cls.__name__}) is no subject of contract {self.name!r}: use a class of its subjects package"
+                f"{subject!r} ({cls.__name__}) is not a subject of contract {self.name!r}: use a class of its subjects package"
             )
         origin = getattr(cls, "ORIGIN", None)
         if origin != self.origin and origin not in self.inherits:
-            raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is no subject of contract {self.name!r} ({self.origin})")
+            raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is not a subject of contract {self.name!r} ({self.origin})")
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The canonical spec that the contract was generated from; raises `ContractVersionError` where the file beside it is another.
+        """The canonical spec that the contract was generated from, for comparing contracts.
 
-        Its SHA-256 is `spec_hash`. For comparing contracts: nothing in the SDK reads it.
+        Raises `ContractVersionError` if the `spec.json` of the generated package is missing or its
+        SHA-256 is not `spec_hash`. Nothing in the SDK reads it.
         """
-        import hashlib  # neither is needed by those who import the contract
+        import hashlib  # not at the top: importing the contract needs neither
         from importlib.resources import files
 
         package = self.origin.partition(":")[0].rpartition(".")[0]
@@ -114,21 +123,21 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         text = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(text).hexdigest() != self.spec_hash:
             raise ContractVersionError(
-                f"{package}/spec.json is {'not what ' + package + ' was generated from' if text else 'missing'}: "
-                f"generate {package} again, and ship the file with it"
+                f"{package}/spec.json is {'not the spec that ' + package + ' was generated from' if text else 'missing'}: "
+                f"regenerate {package}, and ship the file with it"
             )
         found: dict[str, Any] = msgspec.json.decode(text)
         return found
 
     def stream(self, name: str) -> StreamSpec:
-        """The declared stream called `name`; raises `KeyError`."""
+        """The declared stream `name`. Raises `KeyError`."""
         for spec in self.streams:
             if spec.name == name:
                 return spec
         raise KeyError(name)
 
     def profile(self, name: str) -> tuple[StreamSpec, ...]:
-        """The streams as profile `name` has them; raises `KeyError` naming the profiles there are."""
+        """The streams as profile `name` defines them. Raises `KeyError` that lists the profiles."""
         for profile in self.profiles:
             if profile.name == name:
                 break

@@ -1,6 +1,6 @@
 """Tokens, subjects, filters and envelopes.
 
-How wrong code is refused: a subject is an *invariant* `Subject[MessageT]`, so
+How type checkers reject wrong code: a subject is an *invariant* `Subject[MessageT]`, so
 `publish(subject: StreamSubject[M], payload: M)` has one solution for M or none. A `Filter` is
 covariant and not a `Subject`: it can be subscribed to, never published to. A token that selects
 the payload is an invariant `Cap[MessageT]`.
@@ -25,24 +25,31 @@ OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
 
 # ---- tokens
 
-# The white space above U+0020 is spelled out: `\s` inside the class would cost twice as much on a token as long as a UUID.
+# White space above U+0020 is listed: `\s` in the class takes twice as long on a token of 36 chars.
 _white_space = "\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _no_utf8 = "\ud800-\udfff"
 _legal_token: Final = re.compile(f"[^.*>\x00-\x20\x7f{_white_space}{_no_utf8}]{{1,256}}").fullmatch
 
 
 def is_token(value: object) -> bool:
-    """Whether NATS can carry `value` as one token: 1 to 256 characters, none of them '.', '*', '>', white space or a control."""
+    """Whether `value` is a valid NATS token.
+
+    A token has 1 to 256 characters, none of them '.', '*', '>', white space or a control character.
+    """
     return isinstance(value, str) and _legal_token(value) is not None
 
 
 def is_int_token(value: object, least: int | None, most: int | None) -> bool:
-    """Whether `value` is an int (and no bool) within the bounds, so that its decimal form can be a token."""
+    """Whether `value` is an int (not a bool) within the bounds; None is no bound."""
     return type(value) is int and (least is None or value >= least) and (most is None or value <= most)
 
 
 def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") -> int:
-    """The int that a wire token stands for; raises `InvalidToken` unless it is written as `format_spec` ("d", "02x") writes it."""
+    """The int that a wire token represents.
+
+    Raises `InvalidToken` unless `text` is exactly what `format_spec` ("d", "02x") makes of it, so
+    that a number has one subject only.
+    """
     try:
         value = int(text, 16 if format_spec.endswith("x") else 10)
     except ValueError:
@@ -53,7 +60,7 @@ def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") 
 
 
 def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> NoReturn:
-    """Raise the `InvalidToken` that says what is wrong with `value` for `{token}` of `pattern`."""
+    """Raise the `InvalidToken` for `value` as `{token}` of `pattern`; `allowed` lists valid values."""
     if allowed:
         why = f"allowed: {allowed}"
     elif not isinstance(value, str):
@@ -66,12 +73,15 @@ def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> 
 
 
 def refuse_message(pattern: str, expected: str, message: object) -> NoReturn:
-    """Raise the `PayloadMismatch` that says that no token of `pattern` can be read from `message`, which is no `expected`."""
+    """Raise the `PayloadMismatch` for a `message` that is not of the class `expected` by `pattern`."""
     raise PayloadMismatch(f"subject {pattern} carries {expected}, not {type(message).__name__}", subject=pattern)
 
 
 class Cap(str, Generic[MessageT]):
-    """A token value that selects the payload, such as `capability.fs_read_v1`. Invariant, made by generated code only."""
+    """A token value that selects the payload, such as `capability.fs_read_v1`.
+
+    Invariant. Only generated code makes instances.
+    """
 
     __slots__ = ()
 
@@ -80,7 +90,11 @@ class Cap(str, Generic[MessageT]):
 
 
 class AnySubject(msgspec.Struct, frozen=True, kw_only=True):
-    """Root of all subjects, not generic. `NAME` is the name in the spec, `PATTERN` its pattern, `STREAM` the stream that keeps it."""
+    """The non-generic root of all subject classes.
+
+    `NAME` is the subject's name in the spec, `PATTERN` its pattern, `STREAM` the stream that stores
+    it (None: core NATS).
+    """
 
     NAME: ClassVar[str]
     PATTERN: ClassVar[str]
@@ -90,53 +104,52 @@ class AnySubject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def message_type(self) -> Any:
-        """The class of the payload that this very subject carries (`bytes` where it carries raw bytes)."""
-        raise NotImplementedError(f"{type(self).__name__} is no generated subject")
+        """The payload class of this subject; `bytes` for raw bytes."""
+        raise NotImplementedError(f"{type(self).__name__} is not a generated subject class")
 
     @classmethod
     def from_tokens(cls, tokens: list[str]) -> Self:
-        """The subject whose whole dotted form was split into `tokens`; raises `InvalidToken`."""
-        raise NotImplementedError(f"{cls.__name__} is no generated subject")
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        raise NotImplementedError(f"{cls.__name__} is not a generated subject class")
 
 
 class Subscribable(Generic[M_co, S_co]):
-    """Whatever can be subscribed to: a subject, or a filter."""
+    """Anything that can be subscribed to: a subject or a filter."""
 
     __slots__ = ()
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """NATS subjects to subscribe to, wildcards included; none covers another."""
+        """The NATS subjects to subscribe to, with wildcards; none covers another."""
         return (str(self),)
 
 
 class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
-    """One concrete subject that carries `MessageT`. Invariant: that is what refuses a wrong payload.
+    """One concrete subject that carries `MessageT`. Invariant: a wrong payload is a type error."""
 
-    The `__init__` that checkers see, here and below, refuses subjects that nobody generated; a generated class has its own.
-    """
-
+    # Here and below: checkers reject instances of hand-written subjects. A generated class has an
+    # `__init__` of its own.
     if TYPE_CHECKING:
 
         def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
 
 class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
-    """A subject that a stream keeps: `publish` takes it."""
+    """A subject that a stream stores: for `publish`."""
 
     if TYPE_CHECKING:
 
         def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
     def envelope(self, payload: MessageT) -> Envelope:
-        """This subject and its payload as one typed pair, for `publish_many`."""
+        """This subject and `payload` as one type-checked pair, for `publish_many`."""
         make: Any = Envelope
         envelope: Envelope = make(self, payload)
         return envelope
 
 
 class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
-    """A subject that no stream keeps: `emit` takes it, and whoever does not listen at that moment misses it."""
+    """A subject that no stream stores: for `emit`. Only current subscribers receive its messages."""
 
     if TYPE_CHECKING:
 
@@ -144,7 +157,7 @@ class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=Tru
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A subject and the payload that goes there; made by `subject.envelope(payload)`, where the pair is type-checked."""
+    """A subject and its payload, made by `subject.envelope(payload)`, which type-checks the pair."""
 
     subject: AnySubject
     payload: Any
@@ -155,7 +168,10 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Filter(Subscribable[M_co, S_co]):
-    """One or more subjects with wildcards. Covariant, and no `Subject`: it cannot be published to. Filters join with `|`."""
+    """One or more subjects with wildcards; filters combine with `|`.
+
+    Covariant and not a `Subject`, so it cannot be published to.
+    """
 
     __slots__ = ("_patterns",)
 
@@ -188,7 +204,7 @@ class Filter(Subscribable[M_co, S_co]):
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Whether every subject that `other` matches is matched by `pattern` too; `other` may be a subject without wildcards."""
+    """Whether `pattern` matches every subject that `other` matches. Either may have wildcards."""
     mine, theirs = pattern.split("."), other.split(".")
     for index, token in enumerate(mine):
         if token == ">":

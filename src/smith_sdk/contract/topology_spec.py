@@ -1,7 +1,7 @@
-"""Streams and profiles as a spec declares them: plain values, with the names that nats-server's own JSON has for them.
+"""Streams, consumers and profiles as a spec declares them; keys have their nats-server names.
 
-Sizes are bytes, durations seconds; None leaves a key to the server. `_core/topology/config_keys.py` writes each key as the server's
-JSON has it.
+Sizes are bytes, durations seconds; None leaves a key to the server. `_core/topology/config_keys.py`
+writes each key as the server's JSON has it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,27 @@ from .subjects import M_co, S_co
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a stream may live: servers of `cluster` that have all `tags`."""
+    """The servers that may hold a stream: those of `cluster` that have all `tags`."""
 
     cluster: str | None = None
     tags: tuple[str, ...] = ()
 
 
 class SubjectTransform(msgspec.Struct, frozen=True, kw_only=True):
-    """What matches `src` is stored under `dest`, which may say `{{wildcard(1)}}` or `{{partition(8,1)}}`."""
+    """A message that matches `src` is stored under `dest`.
+
+    `dest` may contain `{{wildcard(1)}}` or `{{partition(8,1)}}`.
+    """
 
     src: str
     dest: str = ""
 
 
 class Republish(msgspec.Struct, frozen=True, kw_only=True):
-    """Whatever is stored on `src` is also sent to `dest` over core NATS, or only its headers."""
+    """A stored message that matches `src` is also published to `dest` over core NATS.
+
+    `headers_only` publishes it without its payload.
+    """
 
     src: str
     dest: str
@@ -36,14 +42,14 @@ class Republish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class External(msgspec.Struct, frozen=True, kw_only=True):
-    """How a stream of another account or domain is reached: the prefix of its API, and of what it delivers."""
+    """A stream of another account or domain: the subject prefixes of its API and its deliveries."""
 
     api: str
     deliver: str | None = None
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream that another one mirrors, or takes messages from. `opt_start_time` is RFC 3339."""
+    """The stream that a mirror or a source copies from. `opt_start_time` is RFC 3339."""
 
     name: str
     filter_subject: str | None = None
@@ -54,14 +60,14 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The most that consumers of a stream may ask for, and what they get that ask for nothing."""
+    """Upper limits for the consumers of a stream, and defaults of those that set no value."""
 
     max_ack_pending: int | None = None
     inactive_threshold: float | None = None
 
 
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as declared. Sizes are bytes, durations seconds; None leaves the key to the server."""
+    """A declared stream. Sizes are bytes, durations seconds; None leaves the key to the server."""
 
     name: str
     subjects: tuple[str, ...] = ()
@@ -101,9 +107,10 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=True):
-    """A durable pull consumer as declared. Durations are seconds; None leaves the key to the server.
+    """A declared durable pull consumer. Durations are seconds; None leaves the key to the server.
 
-    `max_attempts` (-1: without end) is the worker's, not the server's. `max_batch`, `max_bytes` and `max_expires` bound one pull.
+    `max_attempts` (-1: no limit) is enforced by the worker, not by the server's `max_deliver`.
+    `max_batch`, `max_bytes` and `max_expires` limit one pull.
     """
 
     name: str
@@ -133,7 +140,7 @@ class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
 
 
 class StreamOverride(msgspec.Struct, frozen=True, kw_only=True):
-    """What one profile says otherwise about one stream; None says nothing."""
+    """The keys of one stream that a profile overrides; None overrides nothing."""
 
     stream: str
     replicas: int | None = None
@@ -149,8 +156,11 @@ class StreamOverride(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to run the topology: `replicas` of every stream; `fit` scales all `max_bytes` in proportion, to at most that sum;
-    `ages` multiplies every `max_age`. What `streams` says about one of them stands, and `fit` shares out what that leaves.
+    """A variant of the topology for one environment.
+
+    `replicas` is set on every stream, `fit` scales all `max_bytes` in proportion to at most that sum
+    (bytes), `ages` multiplies every `max_age`. An override in `streams` takes precedence; `fit`
+    distributes what the overrides leave.
     """
 
     name: str
@@ -160,8 +170,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamOverride, ...] = ()
 
     def applied(self, specs: tuple[StreamSpec, ...]) -> tuple[StreamSpec, ...]:
-        """The streams as this profile has them."""
-        overrides = {one.stream: _said(one) for one in self.streams}
+        """The streams as this profile defines them."""
+        overrides = {one.stream: _overridden(one) for one in self.streams}
         shared = sum(spec.max_bytes or 0 for spec in specs if "max_bytes" not in overrides.get(spec.name, {}))
         factor = 1.0
         if self.fit is not None:
@@ -178,10 +188,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         )
         found = msgspec.structs.replace(scaled, **override)
         if found.max_age and found.duplicate_window and found.duplicate_window > found.max_age:
-            return msgspec.structs.replace(found, duplicate_window=found.max_age)  # the server takes no longer one
+            return msgspec.structs.replace(found, duplicate_window=found.max_age)  # the server refuses a longer one
         return found
 
 
-def _said(override: StreamOverride) -> dict[str, Any]:
+def _overridden(override: StreamOverride) -> dict[str, Any]:
     every = msgspec.structs.asdict(override)
     return {key: value for key, value in every.items() if key != "stream" and value is not None}
