@@ -165,7 +165,7 @@ def test_on_the_portal_s_own_thread_a_call_is_refused(url: str) -> None:
                 told.set_result(str(error))
 
         bus.submit(subjects.events.health.of(event), event).add_done_callback(back)
-        assert "own event loop's thread" in told.result(10)
+        assert "thread of its own event loop" in told.result(10)
         assert bus.publish(subjects.events.health.of(event), event).stream == "SYSTEM_EVENTS"
 
 

@@ -251,7 +251,7 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
         both = await stored(bus, vetted.filter() | subjects.intents.raw.filter())
         assert [one.payload for one in both] == [first, second, third, raw]
         assert await stored(bus, subjects.results.filter()) == []
-        with pytest.raises(OptionsError, match=r"no stream keeps smith\.logs\.web\.info: subscribe"):
+        with pytest.raises(OptionsError, match=r"no stream stores smith\.logs\.web\.info: subscribe"):
             await stored(bus, subjects.logs.service(log_service="web", level="info"))
         for no_subject in ("smith.>", subjects.results):
             with pytest.raises(SubjectMismatch, match="no subject of contract"):

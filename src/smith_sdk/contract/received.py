@@ -15,7 +15,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     `timestamp` is when the server stored it, in nanoseconds since 1970 (UTC). For a handler,
     `num_delivered` is the number of the attempt, from 1, and `next_delay` the delay in seconds
-    before the next attempt if this one fails; None if this is the last attempt, and outside workers.
+    before the next attempt if this one fails; None for the last attempt, and outside workers.
     """
 
     stream: str
@@ -29,7 +29,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Received(Generic[M_co, S_co]):
-    """A received message: the base of `Message` on both faces. The generated `…Msg` aliases name it."""
+    """A received message: the base of `Message` on both faces, and of generated `…Msg` aliases."""
 
     __slots__ = ()
 

@@ -23,7 +23,7 @@ _DeclaredT = TypeVar("_DeclaredT")
 
 
 def unique(*declared: _DeclaredT) -> tuple[_DeclaredT, ...]:
-    """The distinct values, in order. Contracts that extend the same one declare its streams twice."""
+    """The distinct values, in order: several inherited contracts may extend the same one."""
     return tuple(dict.fromkeys(declared))
 
 
@@ -98,7 +98,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
 
     def require(self, subject: object) -> None:
-        """Raise `SubjectMismatch` unless `subject` is an instance of a subject class of this contract."""
+        """Raise `SubjectMismatch` unless `subject` is a subject of this contract."""
         cls = type(subject)
         if not isinstance(subject, AnySubject):
             raise SubjectMismatch(

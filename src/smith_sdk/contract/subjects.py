@@ -60,7 +60,7 @@ def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") 
 
 
 def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> NoReturn:
-    """Raise the `InvalidToken` for `value` as `{token}` of `pattern`; `allowed` lists valid values."""
+    """Raise the `InvalidToken` for `value` as `{token}` of `pattern`; `allowed`: valid values."""
     if allowed:
         why = f"allowed: {allowed}"
     elif not isinstance(value, str):
@@ -73,7 +73,7 @@ def refuse_token(pattern: str, token: str, value: object, allowed: str = "") -> 
 
 
 def refuse_message(pattern: str, expected: str, message: object) -> NoReturn:
-    """Raise the `PayloadMismatch` for a `message` that is not of the class `expected` by `pattern`."""
+    """Raise the `PayloadMismatch` for a `message` of `pattern` whose class is not `expected`."""
     raise PayloadMismatch(f"subject {pattern} carries {expected}, not {type(message).__name__}", subject=pattern)
 
 
@@ -149,7 +149,7 @@ class StreamSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=T
 
 
 class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
-    """A subject that no stream stores: for `emit`. Only current subscribers receive its messages."""
+    """A subject that no stream stores: for `emit`. Only current subscribers receive it."""
 
     if TYPE_CHECKING:
 
@@ -157,7 +157,7 @@ class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=Tru
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A subject and its payload, made by `subject.envelope(payload)`, which type-checks the pair."""
+    """A subject and its payload; `subject.envelope(payload)` makes one and type-checks it."""
 
     subject: AnySubject
     payload: Any

@@ -158,8 +158,8 @@ class StreamOverride(msgspec.Struct, frozen=True, kw_only=True):
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """A variant of the topology for one environment.
 
-    `replicas` is set on every stream, `fit` scales all `max_bytes` in proportion to at most that sum
-    (bytes), `ages` multiplies every `max_age`. An override in `streams` takes precedence; `fit`
+    `replicas` is set on every stream, `fit` scales all `max_bytes` in proportion to at most that
+    sum (bytes), `ages` multiplies every `max_age`. An override in `streams` takes precedence; `fit`
     distributes what the overrides leave.
     """
 

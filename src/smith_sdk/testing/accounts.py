@@ -24,28 +24,33 @@ if TYPE_CHECKING:
 BusT = TypeVar("BusT", "SmithBus", "AsyncSmithBus")
 
 _ACCOUNTS: Final = 64
-"""Of one server: they cost it 0.4 ms each to start with, and a test that finds none left waits for the next server."""
+"""Accounts of one server. Each adds 0.4 ms to its start; when all are used, another starts."""
 _MEMORY: Final = "/dev/shm"
 _ROOM: Final = 1024**3
-"""Bytes: what Smith's streams may hold under the profile "dev"."""
+"""Bytes that Smith's streams may hold under the profile "dev"."""
 
 
 @dataclass(frozen=True)
 class NatsServer:
-    """A nats-server with an account that is this test's alone. `url` signs in to it: give it to the code under test."""
+    """A nats-server with an account for this test alone. `url` contains its credentials."""
 
     url: str = field(repr=False)
 
 
 class Servers:
-    """The server of this process; a new one where all accounts of the last are used up, or a test has killed it."""
+    """The server of this process, replaced when its accounts are used up or a test has killed it.
+
+    No account is used twice: its streams can be deleted, but remembered ids, sequences and clients
+    that an earlier test left running stay. Starting a server takes less time than reloading the
+    configuration of a running one.
+    """
 
     def __init__(self) -> None:
         self._server: EmbeddedServer | None = None
         self._urls: Iterator[str] = iter(())
 
     def account(self) -> str:
-        """The URL of an account that nobody has used."""
+        """The URL of an unused account."""
         url = next(self._urls, None) if self.running else None
         if url is None:
             self.stop()
@@ -61,7 +66,7 @@ class Servers:
         accounts = [f"{name}: {{ jetstream: enabled, users: [{{ user: {name}, password: {password} }}] }}" for name in names]
         self._server = EmbeddedServer(config="\n".join(["accounts {", *accounts, "}"]))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tempfile, "tempdir", _store_room())  # whoever ends the server, its guard too, removes what it has there
+            patch.setattr(tempfile, "tempdir", _store_room())  # the server or its guard removes its directory
             self._server.start()
         place = self._server.url.removeprefix("nats://")
         return iter([f"nats://{name}:{password}@{place}" for name in names])
@@ -76,7 +81,10 @@ class Servers:
 
 
 def _store_room() -> str:
-    """Where the server has its files: in memory if there is room, since most of what it takes to make streams is to make files."""
+    """Directory for the server's files: in memory if there is room.
+
+    Making files is most of the time that creating streams takes.
+    """
     with contextlib.suppress(OSError):
         if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
             return _MEMORY
@@ -84,7 +92,7 @@ def _store_room() -> str:
 
 
 def bus_on(face: type[BusT], url: str, **options: Any) -> BusT:
-    """A bus on `url` alone: what the environment says of TLS and contexts is about other servers."""
+    """A bus on `url` without the NATS_ variables: TLS files and contexts are for other servers."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("NATS_")]:
             patch.delenv(name)
@@ -92,7 +100,7 @@ def bus_on(face: type[BusT], url: str, **options: Any) -> BusT:
 
 
 async def delete_streams(session: Session) -> None:
-    """What this test stored has no reader any more; and the room that streams reserve is the server's, for all accounts."""
+    """Delete all streams of an account: the storage they reserve counts for the whole server."""
     import asyncio
 
     admin = session.api

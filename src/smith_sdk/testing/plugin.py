@@ -1,4 +1,4 @@
-"""The fixtures.
+"""The fixtures of the pytest plugin.
 
 PYTEST_DONT_REWRITE: no assertions.
 """
@@ -28,10 +28,13 @@ def _smith_servers() -> Iterator[Servers]:
 
 @pytest.fixture
 def nats_server(_smith_servers: Servers) -> Iterator[NatsServer]:
-    """A real nats-server with JetStream, as this test alone sees it; the streams are made by `smith_bus` or `async_smith_bus`."""
+    """A real nats-server with JetStream, on an account that only this test uses.
+
+    `smith_bus` and `async_smith_bus` create the streams.
+    """
     server = NatsServer(_smith_servers.account())
     yield server
-    if _smith_servers.running:  # otherwise the test killed it, and all is gone
+    if _smith_servers.running:  # otherwise the test has killed it
         from ..sync import SmithBus
 
         with bus_on(SmithBus, server.url) as bus:
@@ -40,7 +43,7 @@ def nats_server(_smith_servers: Servers) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def smith_contract() -> Contract:
-    """The contract of `smith_bus` and `async_smith_bus`: Smith's own, unless overridden, at any scope."""
+    """The contract of `smith_bus` and `async_smith_bus`: Smith's, unless overridden."""
     from ..topology import CONTRACT
 
     return CONTRACT
@@ -48,14 +51,14 @@ def smith_contract() -> Contract:
 
 @pytest.fixture
 def smith_profile(smith_contract: Contract) -> str:
-    """The profile under which the streams are applied: "dev", or the contract's first where it has no "dev"."""
+    """The profile of the streams: "dev", or the contract's first if it has no "dev"."""
     profiles = [one.name for one in smith_contract.profiles]
     return profiles[0] if profiles and "dev" not in profiles else "dev"
 
 
 @pytest.fixture
 def smith_bus(nats_server: NatsServer, smith_contract: Contract, smith_profile: str) -> Iterator[SmithBus]:
-    """A connected bus of the blocking face; all streams of the contract are there and empty."""
+    """A connected bus of the blocking face; all streams of the contract exist and are empty."""
     from ..sync import SmithBus
 
     with bus_on(SmithBus, nats_server.url, contract=smith_contract, manage="apply", profile=smith_profile) as bus:
@@ -64,10 +67,10 @@ def smith_bus(nats_server: NatsServer, smith_contract: Contract, smith_profile: 
 
 @pytest.fixture
 def async_smith_bus(nats_server: NatsServer, smith_contract: Contract, smith_profile: str) -> AsyncSmithBus:
-    """A bus of the async face, not yet connected: `async with async_smith_bus as bus`, in whichever loop runs the test or fixture.
+    """A bus of the async face, not yet connected: `async with async_smith_bus as bus`.
 
-    So it does not matter which plugin runs `async def` tests, or whether a plain test calls `asyncio.run` itself; where nothing runs
-    them, pytest fails them and says what to install.
+    It connects in the loop that runs the test, so any plugin may run `async def` tests, and a plain
+    test may call `asyncio.run`. Without such a plugin pytest fails them and names what to install.
     """
     from ..aio import AsyncSmithBus
 
@@ -76,10 +79,10 @@ def async_smith_bus(nats_server: NatsServer, smith_contract: Contract, smith_pro
 
 @pytest.fixture
 def instant_retries(nats_server: NatsServer) -> Iterator[list[Retry]]:
-    """Every retry of this test comes at once, however long a delay the worker asked for; the list holds each with its delay.
+    """Every retry of this test is immediate, whatever delay was requested; the list records each.
 
-    Workers and server stay as they are: the delay is asked for, and then ended early by a second request for the same message. So
-    it holds for workers in other processes, too, and for whatever calls `nack(delay)`.
+    Workers and server are not changed: a second nak ends the requested delay early. So it works for
+    workers in other processes too, and for any code that calls `nack(delay)`.
     """
     from ..sync import SmithBus
 

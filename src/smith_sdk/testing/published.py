@@ -1,4 +1,4 @@
-"""Reading back what the streams keep.
+"""Reading back stored messages.
 
 PYTEST_DONT_REWRITE: no assertions.
 """
@@ -23,7 +23,10 @@ S = TypeVar("S", bound="AnySubject")
 
 
 class Stored(Generic[M_co, S_co]):
-    """A message as `stream` keeps it, at `seq`, since `time` (RFC 3339): `payload`, `subject`, `raw` and `headers` as of a `Message`."""
+    """A message as stored in `stream` at `seq` since `time` (RFC 3339).
+
+    `payload`, `subject`, `raw` and `headers` are as of a `Message`.
+    """
 
     __slots__ = ("_contract", "_found", "headers", "raw", "seq", "stream", "time")
 
@@ -38,7 +41,7 @@ class Stored(Generic[M_co, S_co]):
 
     @property
     def payload(self) -> M_co:
-        """The decoded payload; raises `PayloadDecodeError`, or `UnknownSubject` when the subject is none of the contract's."""
+        """The decoded payload. Raises `PayloadDecodeError` or `UnknownSubject`."""
         from .._core import codec
 
         subject = self._contract.parse(self._found.subject)
@@ -46,7 +49,7 @@ class Stored(Generic[M_co, S_co]):
 
     @property
     def subject(self) -> S_co:
-        """The typed subject; raises `UnknownSubject`."""
+        """The typed subject. Raises `UnknownSubject` if the contract has no such subject."""
         return cast("S_co", self._contract.parse(self._found.subject))
 
     def __repr__(self) -> str:
@@ -58,10 +61,12 @@ def published(bus: SmithBus, what: Subscribable[M, S]) -> list[Stored[M, S]]: ..
 @overload
 def published(bus: AsyncSmithBus, what: Subscribable[M, S]) -> Awaitable[list[Stored[M, S]]]: ...
 def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[Stored[M, S]] | Awaitable[list[Stored[M, S]]]:
-    """What the streams keep on a subject or filter, oldest first; to be awaited on the async face.
+    """The stored messages of a subject or filter, oldest first; awaited on the async face.
 
-    A work queue, and a stream of interest, keep a message until it is acknowledged: there, this is what is still to be done. Raises
-    `OptionsError` where no stream keeps `what`: subscribe to it before it is sent; `SubjectMismatch` where it is neither of the two.
+    Streams with work-queue or interest retention delete a message once it is acknowledged: of
+    those, this returns the messages that are still to be processed. Raises `OptionsError` if no stream
+    stores `what` (subscribe before it is published), and `SubjectMismatch` if `what` is neither a
+    subject of the contract nor a filter.
     """
     from .._core.blocking.faces import Blocking
 
@@ -81,7 +86,7 @@ async def _published(session: Session, what: Subscribable[M, S]) -> list[Stored[
     for pattern in what.patterns:
         streams = [one["config"]["name"] for one in await session.api.streams(pattern)]
         if not streams:
-            raise OptionsError(f"no stream keeps {pattern}: subscribe to it before it is sent, and read it there")
+            raise OptionsError(f"no stream stores {pattern}: subscribe to it before it is published")
         for stream in streams:
             seq = 1
             with contextlib.suppress(MessageNotFound):

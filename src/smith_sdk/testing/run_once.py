@@ -29,7 +29,10 @@ _GRACE: Final = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """A message that is to come again: `attempt` is the delivery that failed (from 1), `delay` the seconds that were asked for."""
+    """A message that is to be redelivered.
+
+    `attempt` is the number of the failed delivery, from 1; `delay` the requested delay in seconds.
+    """
 
     stream: str
     consumer: str
@@ -40,10 +43,12 @@ class Retry:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerReport:
-    """What a worker did in one run. A message that is retried twice and then succeeds counts in `retries` twice and in `succeeded`.
+    """The outcome of one run of a worker.
 
-    `terminated`: ended by the handler itself, without a dead letter. `waiting`: to come again, but not before the run's deadline.
-    `errors`: what the worker logged as warnings and errors, which is each failed attempt and each dead letter with its reason.
+    A message that is retried twice and then succeeds counts twice in `retries` and once in
+    `succeeded`. `terminated`: terminated by the handler itself, without a dead letter. `waiting`:
+    to be redelivered, but not before the run's deadline. `errors`: the warnings and errors that the
+    worker logged: each failed attempt, and each dead letter with its reason.
     """
 
     succeeded: int
@@ -55,12 +60,12 @@ class WorkerReport:
 
     @property
     def retried(self) -> int:
-        """How often a message was sent back to come again."""
+        """Number of retries; a message counts once for each."""
         return len(self.retries)
 
 
 class _Verdicts:
-    """Reads what is answered to a consumer's messages: verdicts are published, so whoever listens sees them."""
+    """Counts the acks, naks and terms of a consumer, which are published like any message."""
 
     def __init__(self, due: dict[int, float]) -> None:
         self.succeeded = 0
@@ -68,7 +73,7 @@ class _Verdicts:
         self.terminated = 0
         self.retries: list[Retry] = []
         self.due = due
-        """When a message that was sent back comes again, by its sequence."""
+        """When each nak'ed message is redelivered (monotonic clock), by stream sequence."""
 
     def take(self, message: RawMessage) -> None:
         from .._core.jetstream.delivery import parse
@@ -77,7 +82,7 @@ class _Verdicts:
         if delivery is None:
             return
         retry, seq = _retry(message), delivery.stream_seq
-        self.due.pop(seq, None)  # where nothing is said of a delay, one that was is over
+        self.due.pop(seq, None)  # it was redelivered: an earlier delay is over
         if retry is not None:
             self.retries.append(retry)
             self.due[seq] = time.monotonic() + retry.delay
@@ -89,7 +94,7 @@ class _Verdicts:
             self.terminated += 1
 
     def waiting(self, until: float) -> int:
-        """How many do not come again before `until`."""
+        """Number of messages that are not redelivered before `until` (monotonic clock)."""
         return 0 if instant else sum(due > until for due in self.due.values())
 
     def __str__(self) -> str:
@@ -97,11 +102,11 @@ class _Verdicts:
 
 
 _due: Final[WeakKeyDictionary[Session, dict[str, dict[int, float]]]] = WeakKeyDictionary()
-"""What earlier runs on a bus have left to come again, by consumer."""
+"""Redeliveries that earlier runs on a bus have left, by consumer; values as `_Verdicts.due`."""
 
 
 def _retry(message: RawMessage) -> Retry | None:
-    """The retry that this verdict asks for; None for any other. A released message has no delay."""
+    """The retry that this ack message requests; None for any other. A release has no delay."""
     from .._core.jetstream.delivery import nak_delay, parse
 
     delay, delivery = nak_delay(message.data), parse(message.subject)
@@ -117,10 +122,11 @@ def _retry(message: RawMessage) -> Retry | None:
 
 
 instant: Final[set[NatsServer]] = set()
-"""Where `instant_retries` is at work: whatever is to come again there comes now."""
+"""Servers on which `instant_retries` is active: redeliveries there are immediate."""
 
 
 async def end_delays(session: Session, retries: list[Retry]) -> None:
+    """End every delay on the account of `session` with a second nak, and record it in `retries`."""
     import asyncio
 
     sending: set[asyncio.Task[None]] = set()
@@ -143,10 +149,12 @@ def run_worker_once(worker: AsyncWorker[Any, Any], *, timeout: float = 10.0) -> 
 def run_worker_once(
     worker: Worker[Any, Any] | AsyncWorker[Any, Any], *, timeout: float = 10.0
 ) -> WorkerReport | Awaitable[WorkerReport]:
-    """Run `worker` until its consumer has nothing left for it, and report what became of the messages; to be awaited on the async face.
+    """Run `worker` until its consumer has no more messages for it, and report the outcome.
 
-    It waits for retries that come before `timeout` seconds are over, and leaves those that come later; with `instant_retries` all come.
-    Raises `DeadlineExceeded` where the worker is still not done after `timeout` seconds, and what `worker.run()` raises.
+    On the async face the result has to be awaited. The run waits for retries that are due within
+    `timeout` seconds and leaves later ones; with `instant_retries` all are due at once. Raises
+    `DeadlineExceeded` if the worker is not done after `timeout` seconds, and whatever
+    `worker.run()` raises.
     """
     from .._core.blocking.faces import Blocking
 
@@ -175,11 +183,11 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
             except TimeoutError as error:
                 raise await _not_done(worker, verdicts, timeout) from error
             finally:
-                running.cancel()  # of no effect where it has ended; a handler that hangs is not waited for
+                running.cancel()  # no effect if it has ended; a hanging handler is not waited for
                 ended, _ = await asyncio.wait({running}, timeout=_GRACE)
                 if ended and not running.cancelled():
-                    running.exception()  # what it says was raised here already, or by who asked the server
-        await session.requests.barrier(timeout=_ANSWER)  # the last verdicts have come
+                    running.exception()  # retrieved: it was raised above already, or a cause of that
+        await session.requests.barrier(timeout=_ANSWER)  # the last acks have arrived
     finally:
         await listening.unsubscribe()
     return WorkerReport(
@@ -193,14 +201,15 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
 
 
 async def _idle(worker: AsyncWorker[Any, Any], running: asyncio.Task[None], verdicts: _Verdicts, deadline: float) -> None:
-    """Wait until the worker has nothing to do before `deadline`, or has ended by itself."""
+    """Wait until the worker has nothing to do before `deadline`, or has ended."""
     import asyncio
 
     admin, spec = worker._bus._session.api, worker.spec
     while not running.done():
         info = await admin.consumer_info(spec.stream, spec.name)
         held = info["num_ack_pending"] - verdicts.waiting(deadline)
-        # The server counts a new message for its consumers some moments after it has stored it: the stream itself knows.
+        # The server counts a new message for its consumers shortly after it has stored it, so that
+        # `num_pending` lags: ask the stream.
         if held <= 0 and info["delivered"]["stream_seq"] >= await _last_seq(admin, spec.stream, spec.filters):
             return
         await asyncio.wait({running}, timeout=_POLL)
@@ -213,14 +222,14 @@ async def _not_done(worker: AsyncWorker[Any, Any], verdicts: _Verdicts, timeout:
     info = await worker._bus._session.api.consumer_info(spec.stream, spec.name)
     return DeadlineExceeded(
         f"the worker of {spec.name} is not done after {timeout:g} s: {info['num_pending']} messages of stream {spec.stream} are not "
-        f"delivered, {info['num_ack_pending']} are and have no verdict; {verdicts}. Does a handler hang, ask for RetryLater each time, or "
-        f"take longer than run_worker_once(worker, timeout=...) says?",
+        f"delivered, {info['num_ack_pending']} are delivered but not acknowledged; {verdicts}. Check for a handler that hangs or "
+        f"raises RetryLater each time, or pass a longer run_worker_once(worker, timeout=...)",
         timeout=timeout,
     )
 
 
 async def _last_seq(admin: Any, stream: str, filters: tuple[str, ...]) -> int:
-    """Where the newest message stands that a consumer with these filters gets; 0 where there is none."""
+    """Sequence of the newest message that a consumer with these filters receives; 0 if none."""
     from ..errors import MessageNotFound
 
     newest = 0
@@ -232,7 +241,7 @@ async def _last_seq(admin: Any, stream: str, filters: tuple[str, ...]) -> int:
 
 @contextlib.contextmanager
 def _logged(name: str) -> Iterator[list[str]]:
-    """What is logged there as warnings and errors meanwhile."""
+    """Collect the warnings and errors logged to `name` in the block."""
     lines: list[str] = []
 
     class Keep(logging.Handler):

@@ -1,6 +1,6 @@
-"""What the generated classes of the blocking face are made of.
+"""Base classes of the generated blocking face.
 
-An iterator crosses into the loop once a batch, never once an item.
+An iterator crosses into the loop once per batch, not once per item.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BATCH: Final = 256
 
 
 class Blocking:
-    """A blocking object: the async one behind it, and the portal to reach it through."""
+    """A blocking object: it wraps an async one, and calls it through the portal."""
 
     __slots__ = ("_aio", "_portal")
 
@@ -31,7 +31,7 @@ class Blocking:
         return self
 
     def _adopt(self, portal: Portal | None, aio: Any) -> None:
-        """Become the blocking side of `aio`; None for a portal of its own."""
+        """Wrap `aio`; None for `portal` creates a new one."""
         self._portal = Portal() if portal is None else portal
         self._aio = aio
 
@@ -40,17 +40,19 @@ class Blocking:
 
 
 def unwrap(given: Any) -> Any:
-    """The async object behind a blocking one. Raises `OptionsError` where it is none: the two faces have the same names."""
+    """The async object of a blocking one. Raises `OptionsError` if `given` is not blocking.
+
+    The two faces use the same names, so that they are easily mixed up.
+    """
     if not isinstance(given, Blocking):
         raise OptionsError(
-            f"a {type(given).__name__} is given: what is imported from smith_sdk.sync takes a SmithBus; for an AsyncSmithBus import "
-            f"from smith_sdk"
+            f"got a {type(given).__name__}: a class of smith_sdk.sync takes a SmithBus; for an AsyncSmithBus import it from smith_sdk"
         )
     return given._aio
 
 
 class BlockingBus(Blocking):
-    """The owner of a portal: starts it when it connects, ends it when it closes."""
+    """A blocking bus, which owns the portal: opens it on connect, closes it on close."""
 
     __slots__ = ()
 
@@ -68,42 +70,42 @@ class BlockingBus(Blocking):
 
 class _Batches(Protocol):
     _here: deque[Any]
-    """What this thread may take; the async object still answers for what is in it."""
+    """Items that this thread may take; the async object remains responsible for them."""
 
     @property
     def _over(self) -> bool:
-        """Whether it was stopped, or the bus closed: what is in `_here` is the last."""
+        """Whether it was stopped or the bus closed: `_here` holds the last items."""
         ...
 
     async def _batch(self, limit: int) -> None:
-        """Put up to `limit` items into `_here`, at least one; none at the end."""
+        """Put at least one and up to `limit` items into `_here`; none at the end."""
 
     def _made(self, raw: Any) -> Any:
-        """The async item of one thing in `_here`."""
+        """The async item for one entry of `_here`."""
 
 
 ItemT_co = TypeVar("ItemT_co", covariant=True)
 
 
 class BlockingIterator(Blocking, Generic[ItemT_co]):
-    """Iterates over an async iterator, crossing into the loop once a batch; ends when that does. ThreadPool may share it, by turns."""
+    """Iterates over an async iterator, one batch at a time. Threads may share it."""
 
-    __slots__ = ("_turn",)
+    __slots__ = ("_next_lock",)
 
     _item: ClassVar[type[Blocking] | None] = None
-    """The blocking twin of what is iterated over; None for plain data, which is the same on both faces."""
-    _turn: threading.Lock
+    """The blocking class of the items; None for plain data, which is the same on both faces."""
+    _next_lock: threading.Lock
 
     def _adopt(self, portal: Portal | None, aio: Any) -> None:
         super()._adopt(portal, aio)
-        self._turn = threading.Lock()
+        self._next_lock = threading.Lock()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> ItemT_co:
         aio: _Batches = self._aio
-        with self._turn:
+        with self._next_lock:
             if not aio._here:
                 try:
                     self._portal.call(aio._batch, _BATCH)

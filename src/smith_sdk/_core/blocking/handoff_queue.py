@@ -1,7 +1,7 @@
-"""Lanes: work that threads hand over to an event loop without waiting for it.
+"""A queue of work that threads submit to an event loop without waiting for it.
 
-A lane runs its work in order, in one task; one wake-up of the loop serves all that has gathered. Whatever was handed over ends: it runs,
-or its future says that the bus was closed before.
+Work runs in order, in one task; one wake-up of the loop serves everything queued by then. Each
+entry ends: it runs, or its future raises `BusClosed`.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ log: Final = logging.getLogger("smith_sdk.portal")
 T = TypeVar("T")
 
 _TURN: Final = 256
-"""How much runs before others get their turn in the loop: work that finds room everywhere never waits by itself."""
+"""Entries run before other tasks get the loop: an entry that never has to wait never yields."""
 
 _Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
 
 
 class HandoffQueue:
-    """Work for `loop`, run in order. With a `limit`, threads wait while that much is in the queue."""
+    """Work for `loop`, run in order. With a `limit`, threads block while the queue is that long."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int | None = None) -> None:
         self._loop = loop
         self._limit = limit
-        self._lock = threading.RLock()  # reentrant: a signal handler may hand over work while its thread does
+        self._lock = threading.RLock()  # reentrant: a signal handler may interrupt `put` and call it
         self._room = threading.Condition(self._lock)
         self._queue: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
         self._batch: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
-        self._in_hand = 0
+        self._running = 0
         self._marks = 0
         self._awake = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """What was handed over and has not run to its end."""
-        return len(self._queue) + len(self._batch) + self._in_hand - self._marks
+        """Number of entries that have not completed."""
+        return len(self._queue) + len(self._batch) + self._running - self._marks
 
     def put(self, work: Awaitable[None]) -> None:
-        """Hand over `work`; waits while the lane is full. What it raises is logged. Raises `BusClosed`."""
+        """Queue `work`; its exception is logged. Blocks while full. Raises `BusClosed`."""
         try:
             self._put((work, None))
         except BusClosed:
-            _forget(work)
+            _discard(work)
             raise
 
     def put_for(self, outcome: concurrent.futures.Future[T], work: Callable[[], Awaitable[asyncio.Future[T]]]) -> None:
-        """Hand over `work`, which is called in the loop; the end of the future that it returns becomes that of `outcome`.
+        """Queue `work`, which is called in the loop; `outcome` follows the future that it returns.
 
-        Waits while the lane is full. Raises `BusClosed`.
+        Blocks while the queue is full. Raises `BusClosed`.
         """
         self._put((work, outcome))
 
@@ -70,7 +70,7 @@ class HandoffQueue:
             if self._closed:
                 raise BusClosed("the bus is closed")
             self._queue.append(entry)
-            # In this order: whoever is interrupted between the two leaves a wake-up too many, never one too few.
+            # In this order an interrupt between the two costs a needless wake-up, never loses one.
             if not self._awake:
                 self._loop.call_soon_threadsafe(self._start)
                 self._awake = True
@@ -89,7 +89,7 @@ class HandoffQueue:
                     return
                 self._room.notify_all()
             while self._batch:
-                self._in_hand = 1
+                self._running = 1
                 entry = self._batch.popleft()
                 try:
                     if entry[1] is None:
@@ -99,19 +99,19 @@ class HandoffQueue:
                 except asyncio.CancelledError:
                     if self._closed:
                         raise
-                    log.warning("work handed over by the blocking face was cancelled")
+                    log.warning("queued work of the blocking face was cancelled")
                 except SmithError as error:
                     log.warning("%s", error)
                 except Exception:
-                    log.exception("work handed over by the blocking face failed")
+                    log.exception("queued work of the blocking face failed")
                 finally:
-                    self._in_hand = 0
+                    self._running = 0
                 count += 1
                 if count % _TURN == 0:
                     await asyncio.sleep(0)
 
     async def flush(self) -> None:
-        """Return once everything that was handed over so far has run."""
+        """Return once everything queued so far has run."""
         reached = asyncio.get_running_loop().create_future()
 
         async def mark() -> None:
@@ -128,29 +128,32 @@ class HandoffQueue:
         await reached
 
     def close(self) -> None:
-        """Take nothing new, and end what has not begun with `BusClosed`. What is in hand ends with the loop's tasks."""
+        """Refuse new work, and end what has not begun with `BusClosed`.
+
+        The entry that is running ends with the loop's tasks.
+        """
         with self._lock:
             self._closed = True
-            never = [*self._batch, *self._queue]
+            unstarted = [*self._batch, *self._queue]
             self._batch.clear()
             self._queue.clear()
             self._marks = 0
             self._room.notify_all()
-        for entry in never:
+        for entry in unstarted:
             if entry[1] is None:
-                _forget(entry[0])
+                _discard(entry[0])
             elif entry[1].set_running_or_notify_cancel():
                 entry[1].set_exception(BusClosed("the bus was closed before this was sent"))
 
 
-def _forget(work: Awaitable[Any]) -> None:
-    """A coroutine that is dropped without a word warns that nobody awaited it."""
+def _discard(work: Awaitable[Any]) -> None:
+    """Close `work` if it is a coroutine: otherwise Python warns that it was never awaited."""
     if inspect.iscoroutine(work):
         work.close()
 
 
 async def _chain(work: Callable[[], Awaitable[asyncio.Future[T]]], outcome: concurrent.futures.Future[T]) -> None:
-    """Run `work`; its error, or the end of the future that it returns, becomes the end of `outcome`."""
+    """Run `work`; `outcome` gets its error, or follows the future that it returns."""
     if not outcome.set_running_or_notify_cancel():
         return
     try:
@@ -164,7 +167,7 @@ async def _chain(work: Callable[[], Awaitable[asyncio.Future[T]]], outcome: conc
 
     def settle(done: asyncio.Future[T]) -> None:
         if done.cancelled():
-            outcome.set_exception(BusClosed("the bus was closed before the acknowledgement came"))
+            outcome.set_exception(BusClosed("the bus was closed before the acknowledgement arrived"))
         elif (error := done.exception()) is not None:
             outcome.set_exception(error)
         else:

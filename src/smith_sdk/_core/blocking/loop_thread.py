@@ -27,13 +27,13 @@ T = TypeVar("T")
 CANCEL_GRACE: Final = 10.0
 _EXIT_GRACE: Final = 2.0
 _CUT: Final = 0.1
-"""Seconds that a connection gets to close when whoever waited for a proper end was interrupted."""
-_LANE_LIMIT: Final = 4096
+"""Seconds that a connection gets to close after the caller of `close` was interrupted."""
+_SUBMIT_LIMIT: Final = 4096
 _running: Final[set[LoopThread]] = set()
 
 
 class _Call(Generic[T]):
-    """One call under way. A bare lock is the cheapest thing for a thread to wait on."""
+    """One call in flight. A bare lock is the cheapest thing for a thread to wait on."""
 
     __slots__ = ("_lock", "_task", "_work", "error", "is_over", "result")
 
@@ -72,19 +72,19 @@ class _Call(Generic[T]):
         if self._task is None:
             self.end(asyncio.CancelledError())
             return
-        # A task that is cancelled before its first step never runs, and would not say so itself.
+        # A task that is cancelled before its first step never runs: `_run` would not end the call.
         self._task.add_done_callback(lambda _: self.end(asyncio.CancelledError()))
         self._task.cancel()
 
 
 class LoopThread:
-    """A running event loop, its thread, and what is under way in it. Knows no portal: it may outlive one that was forgotten."""
+    """A running event loop, its thread, and calls in flight. It may outlive an unclosed portal."""
 
     def __init__(self, name: str, shutdown: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]) -> None:
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
         self.posts = HandoffQueue(self.loop)
-        self.submits = HandoffQueue(self.loop, _LANE_LIMIT)
+        self.submits = HandoffQueue(self.loop, _SUBMIT_LIMIT)
         self.calls: set[_Call[Any]] = set()
         self.is_ending = False
         self._shutdown = shutdown
@@ -97,11 +97,12 @@ class LoopThread:
         except RuntimeError as error:
             self.loop.close()
             raise BlockingCallError(
-                f"the bus needs a thread of its own, and none can be started ({error}): Python 3.12 starts none once the main "
-                f"thread has ended; connect before, or use AsyncSmithBus"
+                f"the bus cannot start its event loop thread ({error}): since Python 3.12 no thread can be started after the main "
+                f"thread has ended; connect earlier, or use AsyncSmithBus"
             ) from None
         _running.add(self)
-        # Again for each: hooks run backwards, and this one must come before those that were there (an embedded server's own).
+        # Registered again for each bus: exit hooks run last in, first out, and this one has to run
+        # before those registered until now (an embedded server's own).
         atexit.unregister(_at_exit)
         atexit.register(_at_exit)
 
@@ -113,12 +114,12 @@ class LoopThread:
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
-            for call in tuple(self.calls):  # also those that came after the loop's last turn
+            for call in tuple(self.calls):  # including calls made after the loop's last iteration
                 call.end(BusClosed("the bus was closed while the call waited"))
             _running.discard(self)
 
     async def _end(self) -> None:
-        """Cancel what still runs in the loop, and wait for it."""
+        """Cancel the tasks that still run in the loop, and wait for them."""
         self.is_ending = True
         self.submits.close()
         self.posts.close()
@@ -149,7 +150,7 @@ class LoopThread:
             raise
         finally:
             self.calls.discard(call)
-        error, call.error = call.error, None  # its traceback holds this frame and the call: neither may hold it
+        error, call.error = call.error, None  # its traceback refers to this frame: avoid a reference cycle
         if error is None:
             return call.result
         if isinstance(error, asyncio.CancelledError):
@@ -169,11 +170,11 @@ class LoopThread:
 
     @property
     def unflushed(self) -> int:
-        """How much would be lost if the process ended now."""
+        """Number of messages that would be lost if the process ended now."""
         return self._unflushed() + len(self.submits) + len(self.posts)
 
     async def shut_down(self, timeout: float) -> None:
-        """Run what was handed over, then have the owner close; `timeout` seconds for both."""
+        """Run the queued work, then run the owner's shutdown; `timeout` seconds for both."""
         deadline = time.monotonic() + timeout
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -183,21 +184,21 @@ class LoopThread:
         await self._shutdown(max(_CUT, deadline - time.monotonic()))
 
     async def close(self, timeout: float) -> None:
-        """Have the owner close, and nothing else."""
+        """Run the owner's shutdown only; queued work is not waited for."""
         await self._shutdown(timeout)
 
     async def cut(self) -> None:
-        """Have the owner close without waiting for anything."""
+        """Run the owner's shutdown with hardly any time."""
         await self._shutdown(_CUT)
 
     def stop(self, timeout: float) -> None:
-        """End every task, then the loop; wait for that up to `timeout` seconds."""
+        """Cancel every task, end the loop, and wait up to `timeout` seconds for the thread."""
         with contextlib.suppress(BusClosed):
             self.soon(self.loop.stop)
         self.thread.join(timeout)
 
     def abandon(self) -> None:
-        """Nobody will close it any more: have it shut down and stop by itself. Waits for nothing, not even a lock."""
+        """Let the loop shut down and stop by itself, since no caller will. Never blocks."""
         if self.is_abandoned:
             return
         self.is_abandoned = True
@@ -217,7 +218,7 @@ class LoopThread:
 
 
 def _at_exit() -> None:
-    """Give every bus that nobody closed a moment to flush, all at once, and say so when that was not enough; never hang."""
+    """Give all unclosed buses together `_EXIT_GRACE` seconds to flush; warn if they need more."""
     threads = [thread for thread in tuple(_running) if thread.pid == os.getpid()]
     for thread in threads:
         thread.abandon()

@@ -1,8 +1,8 @@
-"""The portal: every way in which the blocking face reaches into its event loop.
+"""The portal: every way for threads to call into the event loop of a blocking bus.
 
-What cannot work is refused at once: from a forked child (its copy of the loop's thread does not
-exist), from inside a running event loop (it would stop that loop), from the portal's own thread (it
-would wait for itself). What is interrupted is cancelled first.
+A call that cannot work raises at once: in a forked child (the loop's thread does not exist there),
+inside a running event loop (it would block that loop), on the portal's own thread (deadlock). An
+interrupted call is cancelled in the loop before the exception propagates.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 
 
 class Portal:
-    """An event loop of its own, in a thread of its own. `open` it, `call` into it from any other thread, `close` it."""
+    """An event loop in a thread of its own: `open`, `call` from any other thread, `close`."""
 
     def __init__(self, name: str = "smith-sdk") -> None:
         self._name = name
@@ -42,36 +42,37 @@ class Portal:
     ) -> None:
         """Start the thread and run `connect` in it.
 
-        `close(timeout)` is what the owner wants done before the loop ends, `unflushed` how much it would lose without that.
-        Raises `BlockingCallError` from where a call could not work either.
+        `close(timeout)` is run before the loop ends, with seconds; `unflushed()` is the number of
+        messages that would be lost without it. Raises `BlockingCallError` as a call would.
         """
         self._check()
         with self._opening:
             if self._thread is not None:
-                self._thread.call(connect)  # which says that it is connected already
+                self._thread.call(connect)  # raises: already connected
                 return
             thread = self._thread = LoopThread(self._name, close, unflushed)
             self._connecting = True
             try:
                 thread.call(connect)
             except BaseException:
-                if self._thread is thread:  # else a signal handler of this thread has closed it
+                if self._thread is thread:  # otherwise a signal handler on this thread has closed it
                     self._stop(thread.cut)
                 raise
             finally:
                 self._connecting = False
 
     def close(self, timeout: float | timedelta) -> None:
-        """Run what was handed over, have the owner close, end every task, join the thread. Safe to repeat, also by several threads.
+        """Run the queued work, close the owner, cancel every task, join the thread.
 
-        In a forked child it does nothing: what it would close is the parent's.
+        `timeout`: seconds or a timedelta. Idempotent and thread-safe. Does nothing in a forked
+        child, where the connection is the parent's.
         """
         thread = self._thread
         if thread is None or thread.pid != os.getpid():
             return
         self._check()
         wait = to_seconds("close(timeout)", timeout)
-        if self._connecting:  # by another thread, which is told, and lets go of the lock then
+        if self._connecting:  # in another thread: its `connect` then fails and releases the lock
             with contextlib.suppress(BusClosed):
                 thread.call(partial(thread.close, wait))
         with self._opening:
@@ -101,16 +102,14 @@ class Portal:
         thread = self._thread
         if thread is not None and thread.pid != os.getpid():
             raise BlockingCallError(
-                f"this bus was connected in process {thread.pid} and cannot be used in its forked child {os.getpid()}: "
-                f"connect a bus of its own in the child"
+                f"this bus was connected in process {thread.pid} and cannot be used in the forked child {os.getpid()}: "
+                f"connect another bus in the child"
             )
         if thread is not None and threading.current_thread() is thread.thread:
-            raise BlockingCallError(
-                "the blocking face was called on its own event loop's thread: it would wait for itself for ever"
-            )
+            raise BlockingCallError("the blocking face was called on the thread of its own event loop, which would deadlock")
         if asyncio._get_running_loop() is not None:
             raise BlockingCallError(
-                "the blocking face was called inside a running event loop, which it would stop: use AsyncSmithBus and await there"
+                "the blocking face was called inside a running event loop, which it would block: use AsyncSmithBus and await there"
             )
 
     def _ready(self) -> LoopThread:
@@ -120,14 +119,15 @@ class Portal:
         return self._thread
 
     def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function(*args, **kwargs)` in the loop and return what it returns, or raise what it raises.
+        """Run `function(*args, **kwargs)` in the loop; return its result or raise its exception.
 
-        An exception in the waiting thread (Ctrl-C above all) cancels the work, waits for it to end, and is raised then.
+        An exception in the waiting thread (Ctrl-C above all) first cancels the work and waits for
+        it to end.
         """
         return self._ready().call(partial(function, *args, **kwargs))
 
     def end(self, stop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `stop` of an iterator, also where the bus is closed: that has stopped what was under way, and nothing waits any more."""
+        """Run `stop` of an iterator; without the loop if the bus is closed: it cannot wait."""
         try:
             self.call(stop)
         except BusClosed:
@@ -138,7 +138,10 @@ class Portal:
                 ending.close()
 
     def run(self, function: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Like `call`; on the main thread SIGTERM and SIGINT meanwhile run `stop` in the loop, so that `function` ends by itself."""
+        """Like `call`, but on the main thread SIGTERM and SIGINT run `stop` in the loop.
+
+        `function` is expected to return after that.
+        """
         thread = self._ready()
         if threading.current_thread() is not threading.main_thread():
             thread.call(function)
@@ -153,7 +156,7 @@ class Portal:
                 thread.soon(lambda: stopping.append(asyncio.ensure_future(stop())))
 
         async def work() -> None:
-            if not asked:  # a signal that came before `function` ran would find nothing to stop
+            if not asked:  # after an early signal `stop` has run already, and would not run again
                 await function()
 
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -164,7 +167,7 @@ class Portal:
                 signal.signal(number, handler)
 
     def post(self, work: Awaitable[None]) -> None:
-        """Hand over `work` and go on; it runs after all that was posted before. What it raises is logged."""
+        """Queue `work` and return. It runs after work posted earlier; its exception is logged."""
         thread = self._thread
         if thread is None or thread.pid != os.getpid():
             if inspect.iscoroutine(work):
@@ -175,7 +178,10 @@ class Portal:
     def submit(
         self, function: Callable[P, Awaitable[asyncio.Future[T]]], *args: P.args, **kwargs: P.kwargs
     ) -> concurrent.futures.Future[T]:
-        """Hand over a call that returns a future in its turn; return that future for threads. Blocks while the lane is full."""
+        """Queue a call that returns a future, and return that future for threads.
+
+        Blocks while the queue is full.
+        """
         thread = self._ready()
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         thread.submits.put_for(outcome, partial(function, *args, **kwargs))
