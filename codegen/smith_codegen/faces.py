@@ -193,7 +193,7 @@ class _Face:
             lines += [f"        aio = _async.{cls.name}({self.passed(init)})"]
             lines += [f"        self._adopt({f'{owner}._portal' if owner else 'None'}, aio)"]
             if "_show_as" in methods:
-                lines += ["        self._aio._show_as(lambda message: Message._wrap(self._portal, message))"]
+                lines += ["        self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)"]
         annotations = {parameter.arg: parameter.annotation for parameter in parameters}
         for node in ast.walk(init):
             if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Attribute):

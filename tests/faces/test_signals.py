@@ -175,7 +175,7 @@ def test_a_signal_lets_a_worker_finish_what_it_has_started(url: str, run: Run, t
         @worker.handler
         def handle(message):
             say("started")
-            within(15, lambda: os.path.exists(rest[0]) and worker._aio._stopping.is_set())
+            within(15, lambda: os.path.exists(rest[0]) and worker._aio._slots.is_stopping)
             say("handled")
         worker.run()
         say("returned")

@@ -409,7 +409,7 @@ async def test_a_handler_knows_its_attempt_and_when_the_next_would_be(face: Face
     assert two is not None
     assert (first, second, last) == (1, 2, (3, None))
     assert 0.05 <= one <= 0.1 <= two <= 0.2
-    assert f"attempt 1 of 3 at smith.intents.vetted.fs.read.v1.default failed, again in {one:.2f} s" in caplog.text
+    assert f"attempt 1 of 3 at smith.intents.vetted.fs.read.v1.default failed, redelivered in {one:.2f} s" in caplog.text
 
 
 async def test_a_confirmed_acknowledgement_is_known_to_the_server_before_the_next_run(face: Face) -> None:

@@ -315,7 +315,7 @@ async def test_a_note_that_nobody_confirmed_is_taken_back(account: Account) -> N
                 assert ISOLATION.begin()
                 async with working(far, handle) as worker:
                     unconfirmed = await until_its_note_is_stored_unheard(near, proxy)
-                    await eventually_async(lambda: worker._trial is None)
+                    await eventually_async(lambda: not worker._slots.last_run.is_marked)
                     proxy.hear()
                     await eventually_async(lambda: settled(near), 20)
         (anew,) = runs

@@ -12,6 +12,7 @@ import msgspec
 
 from .. import subjects
 from .._core import codec
+from .._core.execution.context_call import call_in_context
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (
     ContractError,
@@ -24,7 +25,7 @@ from ..errors import (
     Reject,
     RetryLater,
 )
-from ..options import Backoff
+from ..options import Backoff, RetryPolicy, positive_int
 from ..protocol import (
     AuditEvent,
     ExecutionError,
@@ -39,7 +40,9 @@ from .bus import AsyncSmithBus
 from .consumer import session_of
 from .execute import result_of
 from .message import Message
-from .worker import Worker
+from .runners import Run, ThreadRunner
+from .settle import ACK, Retry, Verdict, reject_undecodable
+from .slots import Slots
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
@@ -79,10 +82,11 @@ Decision = Allow | Deny | Transform | Quarantine
 
 
 class Admission:
-    """Consumes the raw intents and decides about each: vetted, denied, or quarantined, with an audit event in every case.
+    """Consumes the raw intents and decides on each: vetted, denied or quarantined, with an audit event.
 
-    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a thread. The raw message is
-    acknowledged last, so a crash in between repeats the decision, and the repeated messages are deduplicated by their ids.
+    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
+    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and the
+    repeated publishes are deduplicated by their ids.
     """
 
     def __init__(
@@ -96,23 +100,26 @@ class Admission:
         self._session = session_of(bus)
         if not callable(policy):
             raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")
-        self._policy = policy
-        self._is_async = inspect.iscoroutinefunction(policy)
         self._executor_id = ExecutorId(executor_id)
-        self._worker = Worker(bus, consumers.admission, concurrency=concurrency)
-        self._worker.handler(self._admit)
-        self._worker._handlers.needs_threads = not self._is_async
-        self._worker._on_undecodable = self._undecodable
+        spec = consumers.admission
+        self._slots = Slots(
+            self._session,
+            spec,
+            _Gate(policy, self._admit, positive_int("Admission.concurrency", concurrency)),
+            RetryPolicy(max_attempts=spec.max_attempts),
+            concurrency=concurrency,
+            undecodable=self._undecodable,
+        )
 
     async def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT where this is the main thread. Raises what `Worker.run` raises."""
-        await self._worker.run()
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread. Raises what `Worker.run` raises."""
+        await self._slots.run()
 
     async def stop(self) -> None:
-        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to repeat."""
-        await self._worker.stop()
+        """Pull no more and wait for the decisions in flight; see `Worker.stop`. Safe to repeat."""
+        await self._slots.stop()
 
-    async def _admit(self, message: Message[Any, Any]) -> None:
+    async def _admit(self, message: Message[Any, Any], decide: Run) -> None:
         intent: Intent = message.payload
         if not is_token(intent.id):
             await self._quarantine(message, f"the id {intent.id!r} can be no token of a subject", None)
@@ -120,7 +127,7 @@ class Admission:
         if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
             await self._deny(intent, EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
             return
-        decision = await self._decide(intent)
+        decision: Decision = await decide(intent)
         match decision:
             case Allow():
                 await self._vet(intent, message.raw, "allow", "allowed by policy", message)
@@ -136,10 +143,6 @@ class Admission:
                 raise Reject(
                     f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine with a text as its reason"
                 )
-
-    async def _decide(self, intent: Intent) -> Decision:
-        decision = self._policy(intent) if self._is_async else await self._worker._handlers.in_thread(self._policy, intent)
-        return await decision if inspect.isawaitable(decision) else decision
 
     async def _vet(
         self, intent: Intent, data: bytes, word: Literal["allow", "transform"], reason: str, message: Message[Any, Any]
@@ -167,14 +170,15 @@ class Admission:
         if intent is not None:
             await self._audit(intent, "quarantined", "deny", reason)
 
-    async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> None:
-        """Bytes that are no intent: quarantine where the subject names a capability, dead letter where it does not."""
-        if isinstance(error, PayloadDecodeError):
+    async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> Verdict:
+        """Bytes that are not an intent: quarantined if the subject names a capability, else dead-lettered."""
+        if not isinstance(error, PayloadDecodeError):
+            return reject_undecodable(error)
+        try:
             await self._quarantine(message, str(error), None)
-            await message.ack()
-            self._worker._succeed(message)
-        else:
-            await self._worker._reject_undecodable(message, error)
+        except RetryLater as later:
+            return Retry(later.delay, later)
+        return ACK
 
     async def _audit(self, intent: Intent, status: str, decision: Literal["allow", "deny", "transform"], reason: str) -> None:
         try:
@@ -203,7 +207,7 @@ class Admission:
             except (QueueFull, NoInterest, PublishUnconfirmed) as error:
                 attempt += 1
                 pause = _CROWDED.delay(attempt)
-                if self._worker._stopping.is_set():
+                if self._slots.is_stopping:
                     raise RetryLater(pause) from error
                 if attempt == 1:
                     log.warning("admission waits: %s", error)
@@ -218,3 +222,30 @@ async def _both(*work: Coroutine[Any, Any, None]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+class _Gate:
+    """What the slots run for each raw intent: `admit`, with a way to run the policy."""
+
+    cancellable: Final = True  # a decision is a coroutine, also if the thread of its policy goes on
+
+    def __init__(
+        self, policy: Callable[[Intent], Any], admit: Callable[[Message[Any, Any], Run], Awaitable[None]], slots: int
+    ) -> None:
+        self._threads = None if inspect.iscoroutinefunction(policy) else ThreadRunner(consumers.admission.name, slots)
+        decide = policy if self._threads is None else self._threads.bind(policy)
+        self._admit = lambda message: admit(message, decide)
+
+    async def open(self) -> None:
+        if self._threads is not None:
+            await self._threads.open()
+
+    def kill(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.close()
+
+    def run(self, message: Message[Any, Any]) -> Awaitable[None]:
+        return call_in_context(self._admit, message)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import PING_INTERVAL, Connection, State
 from .._core.connection.credentials import find_access
@@ -23,7 +23,6 @@ from ..contract import (
     CoreSubject,
     Envelope,
     MessageT,
-    Payload,
     StreamSubject,
     Subscribable,
 )
@@ -34,8 +33,7 @@ from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
-from .execute import execute, outcome_envelope
-from .message import Message
+from .execute import execute
 from .publisher import checked, publish, publish_request
 from .states import StateChanges
 from .streams import Streams
@@ -381,15 +379,6 @@ class AsyncSmithBus:
         return await execute(
             self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
         )
-
-    async def _publish_outcome(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:
-        """Publish what the handler of `message` returned: a result goes by its own identity."""
-        if isinstance(outcome, Envelope):
-            msg_id = message._output_id(str(outcome.subject))
-            await publish(self._session, outcome.subject, outcome.payload, msg_id)
-        else:
-            envelope = outcome_envelope(outcome)
-            await publish(self._session, envelope.subject, envelope.payload)
 
     # ---- the rest of the house
 

@@ -21,12 +21,12 @@ __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
 
 class Admission(Blocking):
-    """Consumes the raw intents and decides about each: vetted, denied, or quarantined, with an
-    audit event in every case.
+    """Consumes the raw intents and decides on each: vetted, denied or quarantined, with an audit
+    event.
 
     `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
-    thread. The raw message is acknowledged last, so a crash in between repeats the decision, and
-    the repeated messages are deduplicated by their ids.
+    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and
+    the repeated publishes are deduplicated by their ids.
     """
 
     __slots__ = ()
@@ -43,13 +43,11 @@ class Admission(Blocking):
         self._adopt(bus._portal, aio)
 
     def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT where this is the main thread. Raises what
-        `Worker.run` raises.
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread. Raises what `Worker.run`
+        raises.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull nothing more and wait for the decisions under way; see `Worker.stop`. Safe to
-        repeat.
-        """
+        """Pull no more and wait for the decisions in flight; see `Worker.stop`. Safe to repeat."""
         self._portal.call(self._aio.stop)

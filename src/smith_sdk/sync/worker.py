@@ -10,11 +10,9 @@ from typing import Generic, Literal
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import worker as _async
 from ..aio.handlers import KindT, ResultT
-from ..aio.worker import (
-    _DRAIN,
-    SubjectT,
-    WorkerStats,
-)
+from ..aio.settle import WorkerStats
+from ..aio.slots import DRAIN
+from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
 from ..options import RetryPolicy
 from .bus import SmithBus
@@ -25,21 +23,25 @@ __all__ = ["Worker", "WorkerStats"]
 
 
 class Worker(Blocking, Generic[MessageT, SubjectT]):
-    """Runs a handler for the messages of `spec`, up to `concurrency` at a time, until it is
+    """Runs a handler for the messages of `spec`, at most `concurrency` of them at once, until it is
     stopped.
 
-    Returning acknowledges; a returned `IntentResult` (or envelope) is published before that.
-    Raising, `sys.exit()` included, has the message delivered again after `retry.backoff`, up to
-    `retry.max_attempts` runs (default: the contract's for this consumer), then it is a dead letter.
-    What was delivered more often without a verdict runs once more, alone in its process, before it
-    is one. `Reject` makes it one at once, `RetryLater` has it come again after exactly that long.
+    A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns
+    is published before. If it raises (also by `sys.exit()`), the message is redelivered after
+    `retry.backoff`, for up to `retry.max_attempts` attempts (default: the contract's for this
+    consumer), and then dead-lettered. `Reject` dead-letters it at once, `RetryLater` has it
+    redelivered after exactly that delay. A message that was delivered more often, without a
+    verdict, has one isolated attempt, with no other handler beside it in the process, before it is
+    dead-lettered.
 
-    A plain function runs in a thread, or with `processes` in one of so many processes, for what
-    keeps a processor busy; its message is for reading there, the verdict is what it returns or
-    raises. `timeout` (seconds) is for each run: an async handler is cancelled, a process is killed.
-    `middleware` goes around every run. `ack="confirmed"` waits until the server has confirmed each
-    acknowledgement. When it is stopped, handlers have `drain_timeout` seconds to finish; what they
-    have not finished then comes again.
+    A plain function runs in a thread, or with `processes` in one of that many processes, for work
+    that keeps a processor busy: there its message is for reading, and the verdict is what it
+    returns or raises. `timeout` (seconds) limits each run: an async handler is cancelled, a process
+    is killed. `middleware` runs around every handler. `ack="confirmed"` waits until the server has
+    confirmed each ack. When the worker is stopped, its handlers have `drain_timeout` seconds to
+    finish; the messages of those that have not are redelivered.
+
+    Raises `OptionsError` for options that do not fit together.
     """
 
     __slots__ = ()
@@ -55,7 +57,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         timeout: float | timedelta | None = None,
         ack: Literal["sent", "confirmed"] = "sent",
         middleware: Sequence[Middleware] = (),
-        drain_timeout: float | timedelta = _DRAIN,
+        drain_timeout: float | timedelta = DRAIN,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -69,7 +71,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             drain_timeout=drain_timeout,
         )
         self._adopt(bus._portal, aio)
-        self._aio._show_as(lambda message: Message._wrap(self._portal, message))
+        self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
 
     @property
     def spec(self) -> ConsumerSpec[MessageT, SubjectT]:
@@ -79,11 +81,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker, those excepted that have a
-        handler of their own.
+        """Decorator: `function` handles the messages of this worker that have no handler of their
+        own type.
 
-        Raises `OptionsError` for a second one, and for one that is not as the worker's options want
-        it.
+        Raises `OptionsError` for a second one, and for one that does not fit the worker's options.
         """
         found: Callable[[Message[MessageT, SubjectT]], ResultT] = self._aio.handler(function)
         return found
@@ -91,10 +92,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler_for(
         self, kind: type[KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
-        """Decorator: the function handles those messages of this worker that carry a `kind`:
+        """Decorator: the function handles messages with a payload of `kind`:
         `@worker.handler_for(FsReadV1Intent)`.
 
-        What no handler is for is a dead letter. Raises `OptionsError` as `handler` does.
+        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
         """
         found: Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]] = (
             self._aio.handler_for(kind)
@@ -103,37 +104,39 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     @property
     def name(self) -> str:
-        """What it is, for people: "worker executor-fs-read"."""
+        """A name for logs and reports: "worker executor-fs-read"."""
         found: str = self._aio.name
         return found
 
     def describe(self) -> Mapping[str, object]:
-        """Its state now, as JSON can say it: the consumer, its concurrency and what it has done."""
+        """Its state now, in types that JSON has: the consumer, its concurrency and its `stats`."""
         found: Mapping[str, object] = self._aio.describe()
         return found
 
     @property
     def stats(self) -> WorkerStats:
-        """What it has done so far."""
+        """Its deliveries so far, by their verdict."""
         found: WorkerStats = self._aio.stats
         return found
 
     def run(self) -> None:
-        """Work until `stop()`, or until SIGTERM or SIGINT where this is the main thread; then
-        finish what was started and return.
+        """Work until `stop()`, or until SIGTERM or SIGINT in the main thread; then finish what was
+        started.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
-        `PermissionDenied`, `BusClosed`; with `processes` also `HandlerProcessDied` where they do
-        not come up, with plain handlers `RuntimeError` where the system has no more threads.
-        Cancelled, it gives back what it holds at once.
+        `PermissionDenied`, `BusClosed`; `OptionsError` without a handler and while it is running
+        already; with `processes` also `HandlerProcessDied` if they do not start, with plain
+        handlers `RuntimeError` if the system has no more threads. If it is cancelled, it cancels
+        its handlers and naks their messages at once.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull nothing more, give back what was not started, and wait for the handlers that run.
-        Safe to repeat.
+        """Pull no more, nak what was not started, and wait for the handlers that run. Safe to
+        repeat.
 
-        Where no `run` is under way, the next one returns at once: it may be a task that has yet to
-        begin. A handler that stops its own worker does not wait, since it would wait for itself.
+        If the worker is not running, its next `run` returns at once: that may be a task that has
+        yet to start. A handler that stops its own worker does not wait, since it would wait for
+        itself.
         """
         self._portal.call(self._aio.stop)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar, cast
 
-from ...errors import BusClosed, OptionsError
+from ...errors import BusClosed, NotAcknowledgeable, OptionsError
 from .portal import Portal
 
 _BATCH: Final = 256
@@ -30,6 +31,11 @@ class Blocking:
         self._adopt(portal, aio)
         return self
 
+    @classmethod
+    def _detached(cls, aio: Any, why: str) -> Self:
+        """`aio` without an event loop behind it: a call that needs one raises `NotAcknowledgeable(why)`."""
+        return cls._wrap(_NoPortal(why), aio)
+
     def _adopt(self, portal: Portal | None, aio: Any) -> None:
         """Wrap `aio`; None for `portal` creates a new one."""
         self._portal = Portal() if portal is None else portal
@@ -37,6 +43,17 @@ class Blocking:
 
     def __repr__(self) -> str:
         return repr(self._aio)
+
+
+class _NoPortal(Portal):
+    """Stands in for a portal where there is nothing to call into."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self._why = why
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        raise NotAcknowledgeable(self._why)
 
 
 def unwrap(given: Any) -> Any:

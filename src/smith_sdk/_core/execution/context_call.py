@@ -9,20 +9,24 @@ from typing import Any
 
 
 async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:
-    """Await a coroutine function in a copy of this context: cheaper than a task for each message, and it stays this task's work."""
+    """Await `function(argument)` in a copy of the current context.
+
+    What it sets in context variables ends with the call. It stays part of the current task, which is
+    cheaper than a task for each message: cancelling the task cancels it.
+    """
     work = function(argument)
     if not isinstance(work, Coroutine):
         return await work
     run = contextvars.copy_context().run
     try:
         awaited = run(work.send, None)
-    except StopIteration as end:  # it had nothing to wait for
+    except StopIteration as end:  # it did not have to wait
         return end.value
     return await _Remainder(work, run, awaited)
 
 
 class _Remainder:
-    """What is left of a coroutine that awaits `awaited`, run step by step in its context."""
+    """A coroutine that has been started and awaits `awaited`; each further step runs in its context."""
 
     __slots__ = ("_awaited", "_run", "_work")
 

@@ -9,37 +9,39 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+_stops: Final[list[Callable[[], object]]] = []
+_previous: Final[dict[signal.Signals, Any]] = {}
+"""The handlers that were installed before the first worker started; restored after the last."""
+
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Let SIGTERM and SIGINT call `stop`, where signals can be handled at all: in a loop on the main thread."""
+    """Have SIGTERM and SIGINT call `stop` within the block.
+
+    Does nothing outside the main thread, where Python does not handle signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
-    first = not _on_signal
-    _on_signal.append(stop)
+    first = not _stops
+    _stops.append(stop)
     if first:
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
             loop.add_signal_handler(number, _stop_all)
-        _before.update(before)
+        _previous.update(before)
     try:
         yield
     finally:
-        _on_signal.remove(stop)
-        if not _on_signal:
-            while _before:
-                number, handler = _before.popitem()
+        _stops.remove(stop)
+        if not _stops:
+            while _previous:
+                number, handler = _previous.popitem()
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
 
-_on_signal: Final[list[Callable[[], object]]] = []
-_before: Final[dict[signal.Signals, Any]] = {}
-
-
 def _stop_all() -> None:
-    """A process may run several workers; a signal is for all of them."""
-    for stop in tuple(_on_signal):
+    for stop in tuple(_stops):
         stop()

@@ -1,0 +1,60 @@
+"""The dispatcher of a worker: which message the next free slot runs.
+
+It stands between a source of messages and the slots, and learns of every message that is done.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Source(Protocol[T_co]):
+    """Where messages come from: a pull loop."""
+
+    def take(self, done: int = 0) -> T_co | None:
+        """The next message if one has arrived; `done` earlier ones no longer need a slot."""
+        ...
+
+    async def next(self) -> T_co | None:
+        """Wait for the next message; None once there will be no more."""
+        ...
+
+    def done(self, count: int = 1) -> None:
+        """`count` messages no longer need a slot."""
+        ...
+
+
+class Dispatcher(Protocol[T]):
+    """Hands messages to slots. A slot calls `next`, then `exchange` for as long as that has one."""
+
+    async def next(self) -> T | None:
+        """Wait for a message to run; None once there will be no more."""
+        ...
+
+    def exchange(self, item: T) -> T | None:
+        """`item` is done: the next message to run, or None if the slot has to wait for it."""
+        ...
+
+    def done(self, item: T) -> None:
+        """`item` is done, and its slot takes no other."""
+        ...
+
+
+class Fifo(Generic[T]):
+    """Messages in the order of their arrival, each to the first slot that is free."""
+
+    __slots__ = ("_source", "_take", "next")
+
+    def __init__(self, source: Source[T]) -> None:
+        self._source = source
+        self._take = source.take
+        self.next = source.next
+
+    def exchange(self, item: T) -> T | None:
+        return self._take(1)
+
+    def done(self, item: T) -> None:
+        self._source.done()

@@ -1,0 +1,312 @@
+"""Settling a message: the verdict that an ended attempt leads to, and what a verdict does.
+
+`decide` is pure: it maps how a handler ended to a verdict. A `Settler` applies verdicts: it
+acknowledges, naks or dead-letters, then counts the delivery and notifies the bus's observers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from math import inf
+from time import monotonic
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from .._core.dead_letters.format import Death, error_text, one_line
+from .._core.events import Delivered, Settled, VerdictName
+from .._core.jetstream.session import Session
+from ..contract import Envelope, Payload
+from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, Reject, RetryLater, SmithError
+from ..options import RetryPolicy
+from .dead_letters import dead_letter
+from .execute import outcome_envelope
+from .message import Message
+from .publisher import publish
+from .runners import CannotRun
+
+log: Final = logging.getLogger("smith_sdk.worker")
+
+_RELEASE_DELAY: Final = 5.0
+"""Seconds until a message is redelivered whose verdict could not be applied."""
+_ENDS_PROCESS: Final = (KeyboardInterrupt, GeneratorExit)
+
+
+# ---- verdicts
+
+
+class Ack(msgspec.Struct, frozen=True, gc=False):
+    """The message is done. `confirmed`: wait until the server has confirmed the ack."""
+
+    NAME: ClassVar[VerdictName] = "ack"
+
+    confirmed: bool = False
+
+    @property
+    def cause(self) -> None:
+        return None
+
+
+class Retry(msgspec.Struct, frozen=True):
+    """Redeliver the message after `delay` seconds (None: at once), for another attempt."""
+
+    NAME: ClassVar[VerdictName] = "retry"
+
+    delay: float | None
+    cause: BaseException
+    failed: bool = False
+    """Whether the attempt failed, as opposed to one that asked for a retry or never ran."""
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Copy the message to the dead letters, then terminate it."""
+
+    NAME: ClassVar[VerdictName] = "dead_letter"
+
+    kind: str
+    text: str
+    cause: BaseException | None = None
+
+
+class Release(msgspec.Struct, frozen=True):
+    """No verdict on the message: it is redelivered after `delay` seconds, without `nak` after its ack wait."""
+
+    NAME: ClassVar[VerdictName] = "release"
+
+    cause: BaseException | None = None
+    delay: float | None = None
+    nak: bool = True
+
+
+Verdict = Ack | Retry | DeadLetter | Release
+
+ACK: Final = Ack()
+ACK_CONFIRMED: Final = Ack(confirmed=True)
+
+
+def decide(
+    error: BaseException | None,
+    attempt: int,
+    policy: RetryPolicy,
+    *,
+    delay: float = 0.0,
+    cancelled: bool = False,
+    cancellable: bool = True,
+    stopping: bool = False,
+) -> Verdict:
+    """The verdict on a message whose `attempt`-th run (from 1) raised `error`, or returned (None).
+
+    `delay` is the policy's backoff before the next attempt, in seconds; its jitter is drawn elsewhere.
+    `cancelled`: the worker cancelled the run, rather than the handler itself. `cancellable`: a
+    cancelled run has ended; a thread goes on. `stopping`: the worker is being stopped.
+    """
+    if error is None:
+        # If the ack of an isolated attempt got lost, the redelivery would be dead-lettered.
+        return ACK_CONFIRMED if 0 < policy.max_attempts < attempt else ACK
+    if isinstance(error, Reject):
+        return DeadLetter("Reject", error_text(error), error)
+    if isinstance(error, RetryLater) and _is_delay(error):
+        return Retry(error.delay, error)
+    if isinstance(error, CannotRun):
+        return Retry(None, error)
+    if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
+        return release(error, cancellable=cancellable)
+    if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
+        return Retry(None, error)
+    if not policy.allows(error, attempt):
+        return DeadLetter(type(error).__name__, error_text(error), error)
+    return Retry(delay, error, failed=True)
+
+
+def release(error: BaseException, *, cancellable: bool = True) -> Release:
+    """What to do with a message on which `error` prevented a verdict, or its application."""
+    if isinstance(error, asyncio.CancelledError):
+        return Release(error, nak=cancellable)  # a thread may still finish the message
+    if isinstance(error, SmithError):
+        return Release(error, delay=_RELEASE_DELAY)
+    return Release(error, nak=False)  # the process ends, or the worker does
+
+
+def reject_undecodable(error: ContractError) -> DeadLetter:
+    """The verdict on a message whose payload or subject is invalid: no attempt can succeed."""
+    kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__
+    return DeadLetter(kind, str(error), error)
+
+
+def _is_delay(error: RetryLater) -> bool:
+    """Whether a subclass of `RetryLater` has kept its `delay` a valid one."""
+    delay = getattr(error, "delay", None)
+    return isinstance(delay, (int, float)) and 0 <= delay < inf
+
+
+# ---- applying them
+
+
+class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The deliveries of a worker since it was made, each counted once.
+
+    `running`: in flight now. `succeeded`: acknowledged. `retried`: nak'ed for another attempt.
+    `dead_lettered`: copied to the dead letters. `unanswered`: released without a verdict and
+    redelivered, because the bus closed, the drain ended, what the handler returned or the dead letter
+    could not be published, or other handlers still ran when it was to run alone.
+    """
+
+    running: int
+    succeeded: int
+    retried: int
+    dead_lettered: int
+    unanswered: int
+
+
+class Tally:
+    """Counts settled deliveries by their verdict."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: dict[VerdictName, int] = {"ack": 0, "retry": 0, "dead_letter": 0, "release": 0}
+
+    def settled(self, verdict: VerdictName) -> None:
+        self._counts[verdict] += 1
+
+    def stats(self, running: int) -> WorkerStats:
+        return WorkerStats(
+            running=running,
+            succeeded=self._counts["ack"],
+            retried=self._counts["retry"],
+            dead_lettered=self._counts["dead_letter"],
+            unanswered=self._counts["release"],
+        )
+
+
+class Settler:
+    """Applies verdicts to the messages of one consumer. `begin` each when it is delivered."""
+
+    def __init__(self, session: Session, consumer: str, policy: RetryPolicy, *, confirm: bool = False) -> None:
+        self._session = session
+        self._events = session.events
+        self._consumer = consumer
+        self._policy = policy
+        self._confirm = confirm
+        """Whether every ack waits for the server's confirmation."""
+        self._tally = Tally()
+        self._outstanding: dict[Message[Any, Any], float] = {}
+        """Messages that are delivered and not settled, and when each was delivered."""
+
+    @property
+    def stats(self) -> WorkerStats:
+        return self._tally.stats(len(self._outstanding))
+
+    @property
+    def unanswered(self) -> list[Message[Any, Any]]:
+        """The outstanding messages that the server still waits for."""
+        return [message for message in self._outstanding if not message._answered]
+
+    def begin(self, message: Message[Any, Any]) -> None:
+        """`message` is delivered."""
+        self._outstanding[message] = monotonic()
+        if self._events:
+            place = message.metadata
+            self._events.delivered(
+                Delivered(
+                    stream=place.stream,
+                    consumer=place.consumer,
+                    subject=message._raw.subject,
+                    seq=place.stream_seq,
+                    attempt=place.num_delivered,
+                )
+            )
+
+    async def publish(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:
+        """Publish what the handler of `message` returned, before the ack. Raises as `bus.publish` does.
+
+        A result is deduplicated by its own identity, an envelope by that of `message`.
+        """
+        if isinstance(outcome, Envelope):
+            msg_id = message._output_id(str(outcome.subject))
+            await publish(self._session, outcome.subject, outcome.payload, msg_id)
+        else:
+            envelope = outcome_envelope(outcome)
+            await publish(self._session, envelope.subject, envelope.payload)
+
+    async def apply(self, message: Message[Any, Any], verdict: Verdict) -> None:
+        """Carry out `verdict`, then count it. A handler that has answered for itself is not contradicted.
+
+        Raises `SmithError` if that fails, except for a `Release`: `message` is then still outstanding.
+        """
+        if isinstance(verdict, Ack):
+            if not message._answered:
+                if verdict.confirmed or self._confirm:
+                    await message.ack_sync()
+                else:
+                    await message.ack()
+        elif isinstance(verdict, Retry):
+            if verdict.failed:
+                self._log_failure(message, verdict)
+            if not message._answered:
+                await message.nack(verdict.delay)
+        elif isinstance(verdict, DeadLetter):
+            await self._dead_letter(message, verdict)
+        else:
+            await self._release(message, verdict)
+            return
+        self._settled(message, verdict)
+
+    async def _dead_letter(self, message: Message[Any, Any], verdict: DeadLetter) -> None:
+        log.error(
+            "%s: dead letter %s, seq %d: %s: %s",
+            self._consumer,
+            message._raw.subject,
+            message.metadata.stream_seq,
+            verdict.kind,
+            one_line(verdict.text),
+        )
+        death = Death(error_type=verdict.kind, error=verdict.text, cause=verdict.cause)
+        await dead_letter(self._session, message, death)
+
+    async def _release(self, message: Message[Any, Any], verdict: Release) -> None:
+        if isinstance(verdict.cause, SmithError):
+            log.error("%s: %s is not settled and will be redelivered: %s", self._consumer, message._raw.subject, verdict.cause)
+        try:
+            if verdict.nak and not message._answered:
+                with contextlib.suppress(SmithError):  # without a connection it is redelivered after its ack wait
+                    await message.nack(verdict.delay)
+        finally:
+            self._settled(message, verdict)
+
+    def _settled(self, message: Message[Any, Any], verdict: Verdict) -> None:
+        began = self._outstanding.pop(message, None)
+        if began is None:  # each delivery counts once
+            return
+        self._tally.settled(verdict.NAME)
+        if self._events:
+            place = message.metadata
+            self._events.settled(
+                Settled(
+                    stream=place.stream,
+                    consumer=place.consumer,
+                    subject=message._raw.subject,
+                    seq=place.stream_seq,
+                    attempt=place.num_delivered,
+                    verdict=verdict.NAME,
+                    seconds=monotonic() - began,
+                    error=verdict.cause,
+                )
+            )
+
+    def _log_failure(self, message: Message[Any, Any], verdict: Retry) -> None:
+        most = self._policy.max_attempts
+        log.warning(
+            "%s: attempt %d%s at %s failed, %s: %s: %s",
+            self._consumer,
+            message.metadata.num_delivered,
+            f" of {most}" if most > 0 else "",
+            message._raw.subject,
+            "after the handler had answered for itself, which stands"
+            if message._answered
+            else f"redelivered in {verdict.delay or 0.0:.2f} s",
+            type(verdict.cause).__name__,
+            one_line(error_text(verdict.cause)),
+        )

@@ -1,0 +1,280 @@
+"""The slots of a worker: from the pull loop through the handlers to a verdict, message by message.
+
+The server's own count of deliveries is read *before* a handler runs, so a process that dies at any
+point loses nothing: a delivery beyond the last attempt is an isolated attempt (`last_run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from .._core.connection.connection import RawMessage
+from .._core.execution.dispatcher import Dispatcher, Fifo
+from .._core.execution.isolation import ISOLATION
+from .._core.execution.stop_signals import stop_on_signals
+from .._core.jetstream.delivery import num_delivered
+from .._core.jetstream.pull_loop import PullLoop
+from .._core.jetstream.session import Session
+from ..contract import ConsumerSpec
+from ..errors import ContractError, OptionsError, SmithError
+from ..options import RetryPolicy
+from .consumer import pull_loop
+from .last_run import LastRun
+from .message import Message
+from .middleware import Outcome
+from .runners import CannotRun
+from .settle import Release, Settler, Verdict, WorkerStats, decide, reject_undecodable, release
+
+log: Final = logging.getLogger("smith_sdk.worker")
+
+DRAIN: Final = 25.0
+"""Seconds for handlers to finish when a worker is stopped.
+
+Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass between SIGTERM and SIGKILL.
+"""
+_KILLED: Final = 5.0
+"""Seconds for messages to be released whose processes were killed."""
+_inside: Final[contextvars.ContextVar[Slots | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
+"""The slots that run the current handler, also in the handler's thread."""
+
+
+class MessageRunner(Protocol):
+    """What slots run for each message: the handlers of a worker, or the admission of an intent."""
+
+    @property
+    def cancellable(self) -> bool: ...
+
+    async def open(self) -> None: ...
+
+    def kill(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+    def run(self, message: Message[Any, Any], /) -> Awaitable[Outcome]: ...
+
+
+Undecodable = Callable[[Message[Any, Any], ContractError], Awaitable[Verdict]]
+"""The verdict on a message whose payload or subject is invalid."""
+
+
+class Slots:
+    """`concurrency` slots for the messages of one consumer; `undecodable` None: a dead letter."""
+
+    def __init__(
+        self,
+        session: Session,
+        spec: ConsumerSpec[Any, Any],
+        handlers: MessageRunner,
+        policy: RetryPolicy,
+        *,
+        concurrency: int,
+        drain: float = DRAIN,
+        confirm: bool = False,
+        undecodable: Undecodable | None = None,
+    ) -> None:
+        self._session = session
+        self._spec = spec
+        self._handlers = handlers
+        self._policy = policy
+        self._concurrency = concurrency
+        self._drain = drain
+        self._undecodable = undecodable
+        self._settler = Settler(session, spec.name, policy, confirm=confirm)
+        self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
+        self.loop: PullLoop | None = None
+        """None while nothing runs."""
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._runner: asyncio.Task[None] | None = None
+        """The task of `run`: None once it cancels its slots, and while nothing runs."""
+
+    @property
+    def name(self) -> str:
+        return f"worker {self._spec.name}"
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "consumer": self._spec.name,
+            "stream": self._spec.stream,
+            "concurrency": self._concurrency,
+            **msgspec.structs.asdict(self.stats),
+        }
+
+    @property
+    def stats(self) -> WorkerStats:
+        return self._settler.stats
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no further message will be started."""
+        return self._stopping.is_set()
+
+    async def run(self) -> None:
+        """Work until `stop()` or a signal; see `Worker.run`."""
+        if self.loop is not None:
+            raise OptionsError(f"the worker of {self._spec.name} is running already")
+        if self._stopping.is_set():
+            self._stopping.clear()
+            return
+        with stop_on_signals(self._stopping.set):
+            slots_free_at = self._concurrency - 1
+            loop = pull_loop(self._session, self._spec, self._concurrency, dry_at=slots_free_at, beyond=self._spec.prefetch)
+            self.loop, self._runner = loop, asyncio.current_task()
+            self._session.attach(self)
+            slots: list[asyncio.Task[None]] = []
+            try:
+                await self._handlers.open()
+                await loop.start()
+                dispatcher = Fifo(loop)
+                slots = [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
+                stopping = asyncio.ensure_future(self._stopping.wait())
+                keepalive = asyncio.ensure_future(self._keepalive())
+                try:
+                    await asyncio.wait({stopping, *slots}, return_when=asyncio.FIRST_COMPLETED)
+                    await loop.stop()
+                    await self._drained(slots)
+                finally:
+                    await _cancel([stopping, keepalive])
+            finally:
+                self._runner = None
+                try:
+                    # First: what cancelled slots nak would be delivered to a request that still stands.
+                    await loop.stop()
+                finally:
+                    await _cancel(slots)
+                    self._session.detach(self)
+                    self._handlers.close()
+                    self.loop = None
+                    self._stopping.clear()
+                    self._idle.set()
+
+    async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the handlers that run, at most for the drain timeout. Raises what ended a slot."""
+        ended, late = await asyncio.wait(slots, timeout=self._drain)
+        if late:
+            log.warning(
+                "%s: %d handlers have not ended within %g s: their messages will be redelivered",
+                self._spec.name,
+                len(late),
+                self._drain,
+            )
+            if self._handlers.kill():
+                await asyncio.wait(late, timeout=_KILLED)
+        for slot in ended:
+            slot.result()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    async def stop(self) -> None:
+        """Finish what was started; see `Worker.stop`. Safe to repeat."""
+        self._stopping.set()
+        if self.loop is None or _inside.get() is self:
+            return
+        self._idle.clear()
+        await self._idle.wait()
+
+    async def _slot(self, dispatcher: Dispatcher[RawMessage]) -> None:
+        _inside.set(self)
+        raw = await dispatcher.next()
+        while raw is not None:
+            try:
+                await self._process(raw)
+            except BaseException:
+                dispatcher.done(raw)
+                raise
+            raw = dispatcher.exchange(raw) or await dispatcher.next()
+
+    async def _keepalive(self) -> None:
+        """Renew the ack wait of messages in flight, so that they are not redelivered meanwhile."""
+        while True:
+            await asyncio.sleep(self._spec.ack_wait / 3)
+            for message in self._settler.unanswered:
+                if not message._answered:
+                    with contextlib.suppress(SmithError):  # the bus is closing, and the slots learn of it themselves
+                        await message.in_progress()
+
+    # ---- one message
+
+    async def _process(self, raw: RawMessage) -> None:
+        """Run and settle one message. Raises what has to end the slot."""
+        message: Message[Any, Any] = Message(raw, self._session)
+        message._retry = self._policy
+        self._settler.begin(message)
+        try:
+            try:
+                message.payload  # noqa: B018 -- decodes, and remembers
+            except ContractError as error:
+                await self._settler.apply(message, await self._reject(message, error))
+                return
+            number = num_delivered(raw.reply)
+            if 0 < self._policy.max_attempts < number:
+                await self.last_run.run(message, number)
+                return
+            if not ISOLATION.begin():
+                await ISOLATION.wait()
+            try:
+                await self._settler.apply(message, await self._attempt(message, number))
+            finally:
+                ISOLATION.end()
+        except BaseException as error:
+            await self._settler.apply(message, release(error, cancellable=self._handlers.cancellable))
+            if not isinstance(error, SmithError):
+                raise
+
+    async def _reject(self, message: Message[Any, Any], error: ContractError) -> Verdict:
+        return reject_undecodable(error) if self._undecodable is None else await self._undecodable(message, error)
+
+    async def _attempt(self, message: Message[Any, Any], number: int) -> Verdict:
+        """Run the handler and publish what it returns. Raises what ends the slot: no message may, also not by `SystemExit`."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            outcome = await self._handlers.run(message)
+            if task.cancelling():
+                await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
+            if outcome is not None:
+                await self._settler.publish(outcome, message)
+        except BaseException as error:
+            if isinstance(error, CannotRun):
+                self._failure = error.__cause__
+                self._stopping.set()
+            verdict = decide(
+                error,
+                number,
+                self._policy,
+                delay=message.metadata.next_delay or 0.0,
+                cancelled=await self._is_cancelled(task),
+                cancellable=self._handlers.cancellable,
+                stopping=self._stopping.is_set(),
+            )
+            if isinstance(verdict, Release):
+                raise
+            return verdict
+        return decide(None, number, self._policy)
+
+    async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
+        """Whether the worker cancels this slot. If its handler did, the slot goes on as if it had not."""
+        while task.cancelling():
+            if self._runner is None or self._runner.cancelling():
+                return True
+            while task.uncancel():
+                pass
+            with contextlib.suppress(asyncio.CancelledError):  # Python 3.11 and 3.12 would raise it later
+                await asyncio.sleep(0)
+        return False
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=5.0)
