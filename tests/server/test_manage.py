@@ -94,7 +94,7 @@ async def test_two_that_apply_at_once_both_connect(account: Account) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"manage": "always"}, r"manage='always': \"off\", \"verify\" or \"apply\" is needed"),
+        ({"manage": "always"}, r"manage='always': must be \"off\", \"verify\" or \"apply\""),
         ({"manage": "verify", "profile": "dev"}, "no profile 'dev' in contract 'smith'; it has prod"),
         ({"manage": "apply", "connect_mode": "wait"}, 'connect_mode="wait"'),
     ],

@@ -141,7 +141,7 @@ def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connec
             ):
                 with pytest.raises(BusClosed, match="in another event loop"):
                     await asyncio.wait_for(call(), 5)
-            with pytest.raises(BusClosed, match=r"already.*close\(\) it first"):
+            with pytest.raises(BusClosed, match=r"already connected.*close\(\) first"):
                 await bus.connect()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)  # the socket is asyncio's, which says that nobody closed it

@@ -1,4 +1,4 @@
-"""The bus: the front door of the async face."""
+"""The bus: publishes, subscribes and executes, and leads to everything else of the async face."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ..contract import (
     Subscribable,
 )
 from ..embedded import EmbeddedServer
-from ..errors import BusClosed, OptionsError, PayloadTooLarge, PublishManyError, SmithError, SubjectMismatch
+from ..errors import BusClosed, OptionsError, PayloadTooLarge, SubjectMismatch
 from ..options import Auth, TLSFiles, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
-from .publisher import checked, publish, publish_request
+from .publisher import checked, publish, publish_many, publish_request
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
@@ -54,20 +54,36 @@ Manage = Literal["off", "verify", "apply"]
 
 
 class AsyncSmithBus:
-    """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor does no I/O.
+    """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
-    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`: files or an `ssl.SSLContext`, and then no
-    connection without TLS. What is None comes from the environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
-    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the nats command's context of the name
-    `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222. A user and password in a URL count for its server, unless `auth` is given.
+    Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in seconds,
+    or a `timedelta`.
 
-    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their own timeout. A dead link is noticed
-    within 2.25 times `ping_interval` (seconds). `publish_timeout` (seconds) is how long a publish may take before it is
-    `PublishUnconfirmed`; `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
+    - `url`: one server as a str, several as a str with commas or as a sequence of str.
+    - `contract`: None for Smith's own.
+    - `auth`: how to sign in.
+    - `tls`: `TLSFiles` or an `ssl.SSLContext`; with either, it never connects without TLS.
+    - `context`: name of a context of the nats command, for what is not given otherwise.
+    - `name`: what the server's monitoring calls this connection.
+    - `connect_mode`: "fail_fast" has `connect()` raise if no server can be reached. With "wait" it
+      returns at once and goes on trying in the background; publishes wait for their own timeout.
+    - `connect_timeout`: until `connect()` gives up, over all servers.
+    - `ping_interval`: a link that died in silence is replaced within 2.25 times this.
+    - `publish_timeout`: until a publish without a timeout of its own is `PublishUnconfirmed`.
+    - `max_pending_messages`, `max_pending_bytes`: limits for messages published and not yet
+      acknowledged, in messages and in bytes. A publish beyond them waits for room.
+    - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
+      raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
+      updates them, and deletes nothing. If either fails, the bus is closed again.
+    - `profile`: the profile of the contract whose sizes and replicas `manage` uses.
 
-    `manage`: what connecting does about the streams of the contract under `profile`. "off": nothing; "verify": it fails with
-    `TopologyDrift` unless the server has them as declared; "apply": it makes them so, and deletes nothing. What fails then leaves the bus
-    closed.
+    What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
+    or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
+    NATS_CERT and NATS_KEY. Otherwise from the context `context` or NATS_CONTEXT. Otherwise the URL
+    is nats://127.0.0.1:4222. A user and password in a URL are for its server, unless `auth` is
+    given.
+
+    Raises `OptionsError` for an invalid option.
     """
 
     def __init__(
@@ -89,10 +105,10 @@ class AsyncSmithBus:
         profile: str = "prod",
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
-            raise OptionsError(f'connect_mode={connect_mode!r}: "fail_fast" or "wait" is needed')
+            raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
         if connect_mode == "wait" and manage != "off":
             raise OptionsError(
-                f'manage={manage!r}: nothing can be asked with connect_mode="wait", which returns before it is connected'
+                f'manage={manage!r}: must be "off" with connect_mode="wait", which returns before the bus is connected'
             )
         access = find_access(url, auth, tls, context)
         connection = Connection(
@@ -133,9 +149,9 @@ class AsyncSmithBus:
         )
         self._streams = Streams(self._session)
         if manage not in ("off", "verify", "apply"):
-            raise OptionsError(f'manage={manage!r}: "off", "verify" or "apply" is needed')
+            raise OptionsError(f'manage={manage!r}: must be "off", "verify" or "apply"')
         if manage != "off":
-            self._streams._declared(profile)  # an unknown one is found here, not when it connects
+            self._streams._declared(profile)  # raises for an unknown profile now, not when the bus connects
         self._manage = manage
         self._profile = profile
         self._dead_letters = DeadLetters(self._session)
@@ -151,16 +167,21 @@ class AsyncSmithBus:
         manage: Manage = "apply",
         profile: str | None = None,
     ) -> Self:
-        """A bus on a private nats-server that it starts when it connects and stops when it closes; the streams are applied.
+        """A bus on a private nats-server: connecting starts the server, closing stops it.
 
-        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the constructor. `profile`: None for "dev", or
-        the first that the contract has where there is no "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        - `store_dir`: directory (path) in which the server keeps its streams; None for a temporary
+          one, deleted at the end.
+        - `contract`, `manage`: as in the constructor; by default the streams are applied.
+        - `profile`: None for "dev", or for the contract's first profile if it has no "dev".
+
+        Needs the extra `server`. Raises `OptionsError`; connecting also raises
+        `ServerNotInstalled` and `ServerStartError`.
         """
         self = cls.__new__(cls)
         profiles = [one.name for one in (CONTRACT if contract is None else contract).profiles]
         if profile is None:
             profile = profiles[0] if profiles and _EMBEDDED_PROFILE not in profiles else _EMBEDDED_PROFILE
-        self._assemble(Connection(()), contract, manage, profile)  # nothing of the environment: it is about other servers
+        self._assemble(Connection(()), contract, manage, profile)  # the environment is not read: it is about other servers
         self._server = EmbeddedServer(store_dir)
         return self
 
@@ -168,32 +189,38 @@ class AsyncSmithBus:
 
     @property
     def url(self) -> str:
-        """The server it is connected to, without credentials."""
+        """URL (str) of the connected server, else of those it tries; without credentials."""
         return self._connection.url
 
     @property
     def state(self) -> State:
-        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or "closed".
+        """The connection's: "connecting", "connected", "degraded", "reconnecting" or "closed".
 
-        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for longer than one interval.
+        "degraded" is connected, but the server is in lame duck mode, or has not answered a ping for
+        longer than one `ping_interval`.
         """
         return self._connection.state
 
     def states(self) -> StateChanges:
-        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64 wait for a slow reader."""
+        """Iterate over the changes of `state` from now on, until the bus is closed.
+
+        Up to 64 changes are kept for a slow reader; beyond that the oldest are dropped.
+        """
         return StateChanges(self._session)
 
     async def connect(self) -> None:
-        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the background.
+        """Connect to the first server that accepts; in the background with `connect_mode="wait"`.
 
-        Raises `AuthenticationError` when every server that answers refuses the credentials, `ConnectError` when all have failed or
-        `connect_timeout` has passed; with an embedded server also what starting it raises; with `manage` also what `streams.verify` and
-        `streams.apply` raise. In "wait" mode refused credentials close the bus, and the next call raises that.
+        Raises `AuthenticationError` if every server that answers refuses the credentials,
+        `ConnectError` if all have failed or `connect_timeout` has passed, and `BusClosed` if the
+        bus is connected already. With an embedded server also `ServerNotInstalled` and
+        `ServerStartError`, with `manage` also what `streams.verify` and `streams.apply` raise. In
+        "wait" mode refused credentials close the bus, and the next call raises that error.
         """
         if self._opening is not None or self._closing is not None:
-            raise BusClosed("the bus is being connected or closed already, by another task: connect() it when that is done")
+            raise BusClosed("another task is connecting or closing the bus: call connect() once that is done")
         if self._session.is_open:
-            raise BusClosed(f"the bus is connected already, to {self.url}: close() it first")
+            raise BusClosed(f"the bus is already connected to {self.url}: call close() first")
         opening = self._opening = asyncio.ensure_future(self._open())
         try:
             await opening
@@ -220,16 +247,17 @@ class AsyncSmithBus:
             raise
 
     async def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
-        """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe to repeat.
+        """Stop what runs on the bus, flush publishes, disconnect, and stop the embedded server.
 
-        Returns within `timeout` seconds (and a moment to stop the server); what could not be flushed ends as `PublishUnconfirmed`.
+        Takes at most `timeout` seconds, and a moment to stop the server. Messages not acknowledged
+        by then end as `PublishUnconfirmed`. Safe to repeat.
         """
         deadline = time.monotonic() + to_seconds("close(timeout)", timeout)
         if self._opening is not None:
             self._opening.cancel()
-        under_way = [work for work in (self._opening, self._closing) if work is not None]
-        if under_way:  # a second close() that went ahead would cut off what the first one flushes
-            await asyncio.wait(under_way, timeout=deadline - time.monotonic())
+        running = [work for work in (self._opening, self._closing) if work is not None]
+        if running:  # a second close() that went ahead would cut off the flush of the first
+            await asyncio.wait(running, timeout=deadline - time.monotonic())
         closing = self._closing = asyncio.get_running_loop().create_future()
         try:
             await self._shut(max(0.0, deadline - time.monotonic()))
@@ -266,15 +294,22 @@ class AsyncSmithBus:
         timeout: float | timedelta | None = None,
         retry: bool = True,
     ) -> PubAck:
-        """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
+        """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
-        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream deduplicates by. Where the acknowledgement
-        does not come, the message is sent again with the same id while the stream remembers it; `retry=False` sends it once. A server
-        that was restarted remembers the ids of what it still stores: of a work queue, not those of what was done meanwhile.
+        - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
+          subject and the payload's own id; for a payload without one, a UUIDv7 made for this call.
+        - `headers`: a mapping of str to str, sent with the message.
+        - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
+        - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
+          late or the connection is lost. That goes on for three quarters of the duplicate window.
 
-        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed` after `timeout` seconds, ...),
-        `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for
-        a header name that is none.
+        A restarted server remembers only the ids of messages that it still stores. A work queue
+        deletes what is acknowledged, so there a retry after a restart may store a message again.
+
+        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest` and
+        `PublishUnconfirmed`; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
+        header or timeout.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
         return await (await self._session.submit(request))
@@ -289,79 +324,59 @@ class AsyncSmithBus:
         timeout: float | timedelta | None = None,
         retry: bool = True,
     ) -> asyncio.Future[PubAck]:
-        """`publish`, pipelined: returns when there is room in the window; the future brings the acknowledgement or the error."""
+        """`publish`, pipelined: return as soon as the message is sent, with a future.
+
+        Waits only for room among the messages that are not acknowledged yet. The future ends with
+        the `PubAck`, or with an error of the stream or the connection. The arguments are those of
+        `publish`; what is wrong with them is raised here.
+        """
         return await self._session.submit(publish_request(self._session, subject, payload, msg_id, headers, timeout, retry))
 
     async def publish_many(
         self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
     ) -> list[PubAck]:
-        """Publish all, pipelined, in order; return their acknowledgements in the same order.
+        """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
-        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises `PublishManyError`, whose
-        `outcomes` has an acknowledgement or an error for each. Raises `OptionsError` for a `timeout` that is none.
+        `subject.envelope(payload)` makes an envelope. `timeout` (seconds) and `retry` are as in
+        `publish`, for each message. Every message is tried: if any failed, raises
+        `PublishManyError`, whose `outcomes` has the `PubAck` or the error of each. Raises
+        `OptionsError` for an invalid `timeout`.
         """
-        outcomes: list[PubAck | SmithError | asyncio.Future[PubAck]] = []
-        acks: list[PubAck] = []
-        session = self._session
         wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
-        try:
-            for envelope in envelopes:
-                try:
-                    request = publish_request(session, envelope.subject, envelope.payload, None, None, wait, retry)
-                    outcomes.append(await session.submit(request))
-                except SmithError as error:
-                    outcomes.append(error)
-                except AttributeError:
-                    if isinstance(envelope, Envelope):
-                        raise
-                    outcomes.append(
-                        SubjectMismatch(
-                            f"publish_many takes what subject.envelope(payload) returns, not {type(envelope).__name__}"
-                        )
-                    )
-            for index, outcome in enumerate(outcomes):
-                if isinstance(outcome, asyncio.Future):
-                    try:
-                        outcomes[index] = ack = await outcome
-                    except SmithError as error:
-                        outcomes[index] = error
-                    else:
-                        acks.append(ack)
-        except BaseException:  # given up: nobody will ask for what is still under way
-            for outcome in outcomes:
-                if isinstance(outcome, asyncio.Future) and not outcome.cancel() and not outcome.cancelled():
-                    outcome.exception()
-            raise
-        if len(acks) < len(outcomes):
-            raise PublishManyError(tuple(one for one in outcomes if not isinstance(one, asyncio.Future)))
-        return acks
+        return await publish_many(self._session, envelopes, wait, retry)
 
     async def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
-        """Send `payload` over core NATS: whoever listens now gets it, nobody keeps it, nothing is acknowledged.
+        """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
-        Raises `SubjectMismatch`, `PayloadMismatch`, `PayloadTooLarge`, `BusClosed`.
+        Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
+        `PayloadTooLarge`, `BusClosed`.
         """
         where, data = checked(self._session, subject, payload)
         if subject.STREAM is not None:
-            raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: publish() it")
+            raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: use publish()")
         self._session.require_open()
         if len(data) > (limit := self._connection.max_payload):
             raise PayloadTooLarge(
-                f"the payload for {where} has {len(data)} bytes, the connected server takes {limit}", subject=where
+                f"the payload for {where} has {len(data)} bytes; the connected server accepts {limit}", subject=where
             )
         await self._connection.publish(where, data)
 
     # ---- receiving
 
     def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
-        """Iterate over the messages of core NATS on a subject or filter, from now on. Filters join with `|`.
+        """Iterate over messages on `what`, as core NATS delivers them from now on.
 
-        Also hears what is published to streams, without their keeping: to miss nothing, read from a consumer.
+        `what` is a subject or a filter; filters are joined with `|`. Messages that are published to
+        streams arrive here, too, but without the stream's guarantees: to miss none, read them from
+        a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
         """
         return Subscription(self._session, what)
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
-        """The durable consumer that the contract declares as `spec`, such as `consumers.http_results`."""
+        """The durable consumer that is declared as `spec`, such as `consumers.http_results`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
+        """
         if require_spec(spec) not in self._contract.consumers:
             raise OptionsError(
                 f"consumer {spec.name} of stream {spec.stream} is not declared in contract {self._contract.name!r}"
@@ -369,9 +384,10 @@ class AsyncSmithBus:
         return Consumer(self._session, spec)
 
     async def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
-        """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds for it.
+        """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.
 
-        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish` raises.
+        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish`
+        raises.
         """
         from .. import subjects
 
@@ -380,7 +396,7 @@ class AsyncSmithBus:
             self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
         )
 
-    # ---- the rest of the house
+    # ---- streams and dead letters
 
     @property
     def streams(self) -> Streams:
@@ -389,7 +405,7 @@ class AsyncSmithBus:
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What no handler could deal with."""
+        """Messages that no handler could process: list, replay, discard."""
         return self._dead_letters
 
     def __repr__(self) -> str:

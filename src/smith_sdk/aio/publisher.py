@@ -1,8 +1,9 @@
-"""Publishing what is typed: the check that subject and payload belong together, the bytes, the message id."""
+"""From a typed subject and payload to a `PublishRequest`: the checks, the bytes, the message id."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +12,12 @@ import msgspec
 from .._core import codec
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
-from ..contract import Payload, new_uuid7
-from ..errors import OptionsError, PayloadMismatch, SubjectMismatch
+from ..contract import Envelope, Payload, new_uuid7
+from ..errors import OptionsError, PayloadMismatch, PublishManyError, SmithError, SubjectMismatch
 from ..options import to_seconds
+
+_Outcome = PubAck | SmithError | asyncio.Future[PubAck]
+"""Of one message: in flight until it is a PubAck or an error."""
 
 
 def publish_request(
@@ -25,18 +29,18 @@ def publish_request(
     timeout: float | timedelta | None = None,
     retry: bool = True,
 ) -> PublishRequest:
-    """What `session.submit` takes, once everything about it is checked.
+    """Check the arguments of `bus.publish`, and make the request that `session.submit` takes.
 
     Raises `SubjectMismatch`, `PayloadMismatch`, `OptionsError`.
     """
     where, data = checked(session, subject, payload)
     if subject.STREAM is None:
-        raise SubjectMismatch(f"no stream keeps {where}: emit() it")
+        raise SubjectMismatch(f"no stream keeps {where}: use emit()")
     if msg_id is None:
         identity = payload.ID_FIELD if isinstance(payload, Payload) else None
         msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
     elif not isinstance(msg_id, str):
-        raise OptionsError(f"msg_id={msg_id!r}: an id is a str, not {type(msg_id).__name__}")
+        raise OptionsError(f"msg_id={msg_id!r}: must be a str, not {type(msg_id).__name__}")
     return PublishRequest(
         where,
         data,
@@ -63,8 +67,54 @@ async def publish(
     return await (await session.submit(publish_request(session, subject, payload, msg_id, headers, timeout)))
 
 
+async def publish_many(session: Session, envelopes: Iterable[Envelope], timeout: float | None, retry: bool) -> list[PubAck]:
+    """`bus.publish_many`."""
+    outcomes: list[_Outcome] = []
+    try:
+        for envelope in envelopes:
+            try:
+                outcomes.append(await session.submit(_request_of(session, envelope, timeout, retry)))
+            except SmithError as error:
+                outcomes.append(error)
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, asyncio.Future):
+                try:
+                    outcomes[index] = await outcome
+                except SmithError as error:
+                    outcomes[index] = error
+    except BaseException:
+        _abandon(outcomes)
+        raise
+    acks = [one for one in outcomes if isinstance(one, PubAck)]
+    if len(acks) < len(outcomes):
+        raise PublishManyError(tuple(outcomes))
+    return acks
+
+
+def _request_of(session: Session, envelope: Envelope, timeout: float | None, retry: bool) -> PublishRequest:
+    try:
+        return publish_request(session, envelope.subject, envelope.payload, None, None, timeout, retry)
+    except AttributeError:
+        if isinstance(envelope, Envelope):
+            raise
+        raise SubjectMismatch(
+            f"publish_many takes what subject.envelope(payload) returns, not {type(envelope).__name__}"
+        ) from None
+
+
+def _abandon(outcomes: list[_Outcome]) -> None:
+    """Cancel the futures in flight. Reads the errors of the others, or asyncio would log them."""
+    for outcome in outcomes:
+        if isinstance(outcome, asyncio.Future) and not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()
+
+
 def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
-    """What to send, once it is sure that both belong together: not everything goes past a type checker."""
+    """The subject and the payload as sent: a str and bytes.
+
+    Raises `SubjectMismatch` and `PayloadMismatch`: callers without a type checker may pass
+    anything.
+    """
     if type(subject) not in session.known_subjects:
         session.contract.require(subject)
         session.known_subjects.add(type(subject))
@@ -77,14 +127,16 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
         return where, codec.encode(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadMismatch(
-            f"the payload for {where} has something in it that JSON cannot say: {error}", subject=where
+            f"the payload for {where} has a value that JSON cannot represent: {error}", subject=where
         ) from error
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(headers, Mapping):
-        raise OptionsError(f"headers={headers!r}: a mapping of names to values is needed, not {type(headers).__name__}")
+        raise OptionsError(f"headers={headers!r}: must be a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise OptionsError(f"header {name!r}: names and values are str, not {type(name).__name__} and {type(value).__name__}")
+            raise OptionsError(
+                f"header {name!r}: name and value must be str, not {type(name).__name__} and {type(value).__name__}"
+            )
     return dict(headers)

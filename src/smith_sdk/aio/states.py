@@ -1,4 +1,4 @@
-"""Changes of a bus's connection state, as an iterator."""
+"""The changes of a bus's connection state, as an iterator."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from ..errors import BusClosed, SmithError
 __all__ = ["StateChange", "StateChanges"]
 
 _STATES_KEPT: Final = 64
+"""Changes kept for a slow reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The connection came into `state`; `reason` says why, for people. `server` is the one it is connected to, else those it tries."""
+    """One change of a bus's connection state."""
 
     state: State
+    """The new state: "connecting", "connected", "degraded", "reconnecting" or "closed"."""
     reason: str
+    """Why it changed, as text for people, without credentials."""
     server: str
+    """URL of the server it is connected to, else of those it tries; without credentials."""
 
 
 class _Watch(Listener):
-    """Puts down what becomes of the connection, for one reader."""
+    """Records the connection's states for one reader."""
 
     def __init__(self, connection: Connection) -> None:
         self.here: deque[StateChange] = deque(maxlen=_STATES_KEPT)
@@ -44,7 +48,10 @@ class _Watch(Listener):
 
 
 class StateChanges:
-    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened again is watched anew."""
+    """Iterates over the changes of a bus's state, until the bus is closed.
+
+    If the bus is connected again, call `bus.states()` again.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -66,7 +73,7 @@ class StateChanges:
         return self._watch.over
 
     async def _batch(self, limit: int) -> None:
-        """Wait until a change is in `_here`; none is at the end. The blocking face takes from there, too."""
+        """Wait until `_here` has a change, or for the end. The blocking face reads `_here`."""
         while not self._here and not self._watch.over:
             self._watch.news.clear()
             await self._watch.news.wait()
@@ -75,7 +82,7 @@ class StateChanges:
         return raw
 
     async def stop(self) -> None:
-        """Hear no more; the iteration ends. Safe to repeat."""
+        """Stop watching: the iteration ends. Safe to repeat."""
         self._session.connection.remove_listener(self._watch)
         self._watch.on_close(BusClosed("stopped"))
 

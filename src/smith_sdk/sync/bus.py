@@ -29,24 +29,36 @@ __all__ = ["SmithBus"]
 
 
 class SmithBus(BlockingBus):
-    """A bus on a contract (default: Smith's own): publishes, subscribes, executes. The constructor
-    does no I/O.
+    """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
-    `url`: one server, several separated by commas, or a sequence. `auth`: how to sign in; `tls`:
-    files or an `ssl.SSLContext`, and then no connection without TLS. What is None comes from the
-    environment, as the nats command reads it (SMITH_NATS_URL, NATS_URL; NATS_USER and
-    NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA, NATS_CERT, NATS_KEY), else from the
-    nats command's context of the name `context` or NATS_CONTEXT; else it is nats://127.0.0.1:4222.
-    A user and password in a URL count for its server, unless `auth` is given.
+    Use it in an `with` block, or call `connect()` and `close()`. Every duration is in seconds,
+    or a `timedelta`.
 
-    `connect_mode="wait"`: `connect()` returns at once and goes on trying, publishes wait for their
-    own timeout. A dead link is noticed within 2.25 times `ping_interval` (seconds).
-    `publish_timeout` (seconds) is how long a publish may take before it is `PublishUnconfirmed`;
-    `max_pending_messages` and `max_pending_bytes` bound what is published and not yet acknowledged.
+    - `url`: one server as a str, several as a str with commas or as a sequence of str.
+    - `contract`: None for Smith's own.
+    - `auth`: how to sign in.
+    - `tls`: `TLSFiles` or an `ssl.SSLContext`; with either, it never connects without TLS.
+    - `context`: name of a context of the nats command, for what is not given otherwise.
+    - `name`: what the server's monitoring calls this connection.
+    - `connect_mode`: "fail_fast" has `connect()` raise if no server can be reached. With "wait" it
+      returns at once and goes on trying in the background; publishes wait for their own timeout.
+    - `connect_timeout`: until `connect()` gives up, over all servers.
+    - `ping_interval`: a link that died in silence is replaced within 2.25 times this.
+    - `publish_timeout`: until a publish without a timeout of its own is `PublishUnconfirmed`.
+    - `max_pending_messages`, `max_pending_bytes`: limits for messages published and not yet
+      acknowledged, in messages and in bytes. A publish beyond them waits for room.
+    - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
+      raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
+      updates them, and deletes nothing. If either fails, the bus is closed again.
+    - `profile`: the profile of the contract whose sizes and replicas `manage` uses.
 
-    `manage`: what connecting does about the streams of the contract under `profile`. "off":
-    nothing; "verify": it fails with `TopologyDrift` unless the server has them as declared;
-    "apply": it makes them so, and deletes nothing. What fails then leaves the bus closed.
+    What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
+    or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
+    NATS_CERT and NATS_KEY. Otherwise from the context `context` or NATS_CONTEXT. Otherwise the URL
+    is nats://127.0.0.1:4222. A user and password in a URL are for its server, unless `auth` is
+    given.
+
+    Raises `OptionsError` for an invalid option.
     """
 
     __slots__ = ()
@@ -96,55 +108,57 @@ class SmithBus(BlockingBus):
         manage: Manage = "apply",
         profile: str | None = None,
     ) -> Self:
-        """A bus on a private nats-server that it starts when it connects and stops when it closes;
-        the streams are applied.
+        """A bus on a private nats-server: connecting starts the server, closing stops it.
 
-        `store_dir` keeps what is stored; None uses a temporary directory. `manage`: as in the
-        constructor. `profile`: None for "dev", or the first that the contract has where there is no
-        "dev". Connecting raises `ServerNotInstalled`, `ServerStartError`.
+        - `store_dir`: directory (path) in which the server keeps its streams; None for a temporary
+          one, deleted at the end.
+        - `contract`, `manage`: as in the constructor; by default the streams are applied.
+        - `profile`: None for "dev", or for the contract's first profile if it has no "dev".
+
+        Needs the extra `server`. Raises `OptionsError`; connecting also raises
+        `ServerNotInstalled` and `ServerStartError`.
         """
         return cls._made(_async.AsyncSmithBus.embedded(store_dir, contract=contract, manage=manage, profile=profile))
 
     @property
     def url(self) -> str:
-        """The server it is connected to, without credentials."""
+        """URL (str) of the connected server, else of those it tries; without credentials."""
         found: str = self._aio.url
         return found
 
     @property
     def state(self) -> State:
-        """Where the connection stands: "connecting", "connected", "degraded", "reconnecting" or
-        "closed".
+        """The connection's: "connecting", "connected", "degraded", "reconnecting" or "closed".
 
-        Degraded: connected, but the server is in lame duck mode, or has left a ping unanswered for
-        longer than one interval.
+        "degraded" is connected, but the server is in lame duck mode, or has not answered a ping for
+        longer than one `ping_interval`.
         """
         found: State = self._aio.state
         return found
 
     def states(self) -> StateChanges:
-        """Iterate over the changes of `state` from now on, until the bus is closed. The latest 64
-        wait for a slow reader.
+        """Iterate over the changes of `state` from now on, until the bus is closed.
+
+        Up to 64 changes are kept for a slow reader; beyond that the oldest are dropped.
         """
         return StateChanges._wrap(self._portal, self._aio.states())
 
     def connect(self) -> None:
-        """Connect: to the first server that takes us, in turn; with `connect_mode="wait"` in the
-        background.
+        """Connect to the first server that accepts; in the background with `connect_mode="wait"`.
 
-        Raises `AuthenticationError` when every server that answers refuses the credentials,
-        `ConnectError` when all have failed or `connect_timeout` has passed; with an embedded server
-        also what starting it raises; with `manage` also what `streams.verify` and `streams.apply`
-        raise. In "wait" mode refused credentials close the bus, and the next call raises that.
+        Raises `AuthenticationError` if every server that answers refuses the credentials,
+        `ConnectError` if all have failed or `connect_timeout` has passed, and `BusClosed` if the
+        bus is connected already. With an embedded server also `ServerNotInstalled` and
+        `ServerStartError`, with `manage` also what `streams.verify` and `streams.apply` raise. In
+        "wait" mode refused credentials close the bus, and the next call raises that error.
         """
         self._connect()
 
     def close(self, timeout: float | timedelta = _CLOSE_TIMEOUT) -> None:
-        """Stop what reads, flush what was published, disconnect, and stop the embedded server. Safe
-        to repeat.
+        """Stop what runs on the bus, flush publishes, disconnect, and stop the embedded server.
 
-        Returns within `timeout` seconds (and a moment to stop the server); what could not be
-        flushed ends as `PublishUnconfirmed`.
+        Takes at most `timeout` seconds, and a moment to stop the server. Messages not acknowledged
+        by then end as `PublishUnconfirmed`. Safe to repeat.
         """
         self._close(timeout)
 
@@ -165,18 +179,22 @@ class SmithBus(BlockingBus):
         timeout: float | timedelta | None = None,
         retry: bool = True,
     ) -> PubAck:
-        """Publish `payload` to the stream that keeps `subject`, and return its acknowledgement.
+        """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
-        `msg_id` (default: subject and the payload's own id, else a UUIDv7) is what the stream
-        deduplicates by. Where the acknowledgement does not come, the message is sent again with the
-        same id while the stream remembers it; `retry=False` sends it once. A server that was
-        restarted remembers the ids of what it still stores: of a work queue, not those of what was
-        done meanwhile.
+        - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
+          subject and the payload's own id; for a payload without one, a UUIDv7 made for this call.
+        - `headers`: a mapping of str to str, sent with the message.
+        - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
+        - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
+          late or the connection is lost. That goes on for three quarters of the duplicate window.
 
-        Raises a `PublishError` (`QueueFull`, `PayloadTooLarge`, `NoInterest`, `PublishUnconfirmed`
-        after `timeout` seconds, ...), `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `SubjectMismatch`, `PayloadMismatch`, `BusClosed`, and `OptionsError` for a header name that
-        is none.
+        A restarted server remembers only the ids of messages that it still stores. A work queue
+        deletes what is acknowledged, so there a retry after a restart may store a message again.
+
+        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest` and
+        `PublishUnconfirmed`; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
+        header or timeout.
         """
         found: PubAck = self._portal.call(
             self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
@@ -193,8 +211,11 @@ class SmithBus(BlockingBus):
         timeout: float | timedelta | None = None,
         retry: bool = True,
     ) -> concurrent.futures.Future[PubAck]:
-        """`publish`, pipelined: returns when there is room in the window; the future brings the
-        acknowledgement or the error.
+        """`publish`, pipelined: return as soon as the message is sent, with a future.
+
+        Waits only for room among the messages that are not acknowledged yet. The future ends with
+        the `PubAck`, or with an error of the stream or the connection. The arguments are those of
+        `publish`; what is wrong with them is raised here.
         """
         found: concurrent.futures.Future[PubAck] = self._portal.submit(
             self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
@@ -204,41 +225,42 @@ class SmithBus(BlockingBus):
     def publish_many(
         self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
     ) -> list[PubAck]:
-        """Publish all, pipelined, in order; return their acknowledgements in the same order.
+        """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
-        `timeout` and `retry` are for each message. Every message is tried; if any failed, raises
-        `PublishManyError`, whose `outcomes` has an acknowledgement or an error for each. Raises
-        `OptionsError` for a `timeout` that is none.
+        `subject.envelope(payload)` makes an envelope. `timeout` (seconds) and `retry` are as in
+        `publish`, for each message. Every message is tried: if any failed, raises
+        `PublishManyError`, whose `outcomes` has the `PubAck` or the error of each. Raises
+        `OptionsError` for an invalid `timeout`.
         """
         found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry)
         return found
 
     def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
-        """Send `payload` over core NATS: whoever listens now gets it, nobody keeps it, nothing is
-        acknowledged.
+        """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
-        Raises `SubjectMismatch`, `PayloadMismatch`, `PayloadTooLarge`, `BusClosed`.
+        Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
+        `PayloadTooLarge`, `BusClosed`.
         """
         self._portal.call(self._aio.emit, subject, payload)
 
     def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
-        """Iterate over the messages of core NATS on a subject or filter, from now on. Filters join
-        with `|`.
+        """Iterate over messages on `what`, as core NATS delivers them from now on.
 
-        Also hears what is published to streams, without their keeping: to miss nothing, read from a
-        consumer.
+        `what` is a subject or a filter; filters are joined with `|`. Messages that are published to
+        streams arrive here, too, but without the stream's guarantees: to miss none, read them from
+        a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
         """
         return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
-        """The durable consumer that the contract declares as `spec`, such as
-        `consumers.http_results`.
+        """The durable consumer that is declared as `spec`, such as `consumers.http_results`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
         """
         return Consumer[M, S]._wrap(self._portal, self._aio.consumer(spec))
 
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
-        """Publish `intent` to the raw stream and return its result, waiting up to `timeout` seconds
-        for it.
+        """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.
 
         A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish`
         raises.
@@ -253,5 +275,5 @@ class SmithBus(BlockingBus):
 
     @property
     def dead_letters(self) -> DeadLetters:
-        """What no handler could deal with."""
+        """Messages that no handler could process: list, replay, discard."""
         return DeadLetters._wrap(self._portal, self._aio.dead_letters)

@@ -10,12 +10,13 @@ __all__ = ["StateChange", "StateChanges"]
 
 
 class StateChanges(BlockingIterator[StateChange]):
-    """Changes of a bus's state, as they come. Ends when the bus is closed; a bus that is opened
-    again is watched anew.
+    """Iterates over the changes of a bus's state, until the bus is closed.
+
+    If the bus is connected again, call `bus.states()` again.
     """
 
     __slots__ = ()
 
     def stop(self) -> None:
-        """Hear no more; the iteration ends. Safe to repeat."""
+        """Stop watching: the iteration ends. Safe to repeat."""
         self._portal.end(self._aio.stop)
