@@ -45,6 +45,22 @@ def positive_int(name: str, value: int, *, least: int = 1) -> int:
     return value
 
 
+def format_duration(seconds: float) -> str:
+    """Seconds as a spec writes them: "90s", "6h", "365d"."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
+
+
+def format_size(count: int) -> str:
+    """Bytes as a spec writes them: "10MiB"; with one decimal if it is not a whole number of a unit."""
+    for unit, length in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= length:
+            return f"{count // length}{unit}" if count % length == 0 else f"{count / length:.1f}{unit}"
+    return f"{count}B"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backoff:
     """Exponential backoff with jitter, for redelivery delays, publish retries and reconnects.

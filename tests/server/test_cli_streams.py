@@ -239,7 +239,7 @@ def test_a_person_is_asked_before_something_goes(shop: str) -> None:
     status, shown = on_terminal(*prune, answer="n\n")
     assert (status, "LEFTOVER" in streams_of(shop)) == (1, True)
     assert "\x1b[31m-\x1b[0m stream LEFTOVER" in shown
-    assert "\x1b[33mwarning:\x1b[0m stream LEFTOVER goes with its 3 messages" in shown
+    assert "\x1b[33mwarning:\x1b[0m stream LEFTOVER is deleted with its 3 messages" in shown
     assert "nothing was done" in shown
     status, shown = on_terminal(*prune, answer="\x04")
     assert (status, "LEFTOVER" in streams_of(shop), "Traceback" in shown) == (1, True, False)

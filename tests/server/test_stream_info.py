@@ -173,12 +173,12 @@ async def test_an_append_only_stream_is_not_purged_and_says_why(face: Face) -> N
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"before_seq": 3, "keep": 1}, "before_seq and keep exclude each other"),
+        ({"before_seq": 3, "keep": 1}, "pass either before_seq or keep, not both"),
         ({"before_seq": 0}, r"purge\(before_seq\)=0"),
         ({"keep": -1}, r"purge\(keep\)=-1"),
         ({"subject": ""}, "empty token"),
         ({"subject": "t..a"}, "empty token"),
-        ({"subject": "t.a b"}, "or a space"),
+        ({"subject": "t.a b"}, "and no space"),
     ],
 )
 async def test_a_purge_that_makes_no_sense_removes_nothing(face: Face, options: dict[str, Any], says: str) -> None:

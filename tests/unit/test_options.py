@@ -14,7 +14,7 @@ from smith_sdk import AsyncSmithBus, Auth, Backoff, RetryLater, RetryPolicy, TLS
 from smith_sdk._core.connection.credentials import Access, find_access
 from smith_sdk._core.connection.server_pool import ServerPool, parse_server, without_credentials
 from smith_sdk.errors import OptionsError
-from smith_sdk.options import positive_int, server_urls, to_seconds
+from smith_sdk.options import format_duration, format_size, positive_int, server_urls, to_seconds
 
 
 def test_durations_are_seconds_or_a_timedelta() -> None:
@@ -32,6 +32,30 @@ def test_an_invalid_duration(value: Any) -> None:
 def test_an_invalid_count(value: Any) -> None:
     with pytest.raises(OptionsError, match="count"):
         positive_int("count", value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "250ms"),
+        (1.5, "1.5s"),
+        (90, "90s"),
+        (120, "2m"),
+        (21_600, "6h"),
+        (31_536_000, "365d"),
+        (86_401, "86401s"),
+    ],
+)
+def test_durations_for_people(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0B"), (1023, "1023B"), (1024, "1KiB"), (1536, "1.5KiB"), (10 * 2**20, "10MiB"), (2**40, "1TiB")]
+)
+def test_sizes_for_people(count: int, text: str) -> None:
+    assert format_size(count) == text
 
 
 def test_backoff_grows_up_to_its_maximum_and_jitter_takes_from_it() -> None:

@@ -1,43 +1,40 @@
-"""Streams and consumers as declared: `plan` shows the difference to the server, `apply` makes it so, `verify` fails on drift.
+"""Declared streams and consumers, compared with the server and applied to it.
 
-Only declared keys are compared; what the server fills in by itself is no drift, and an update keeps what the contract does not declare.
-Nothing is deleted unless a caller says `prune=True`. What the streams hold is told by `info`, and removed by `purge`.
+`plan` compares, `apply` changes the server, `verify` fails on drift. `info` and `get` read what the
+streams hold, `purge` deletes it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import datetime
-from typing import Final
 
 import msgspec
 
 from .._core.jetstream.api import NANOS, moment
 from .._core.jetstream.api_errors import PURGE_DENIED, api_error
 from .._core.jetstream.session import Session
-from .._core.topology.config_keys import Json, merged
-from .._core.topology.plan import Caution, Change, Difference, Plan, differences, unchanged
-from .._core.topology.planner import consumer_or_none, make_plan, stream_or_none
+from .._core.topology.apply import apply_fresh, apply_plan
+from .._core.topology.config_keys import Json
+from .._core.topology.plan import Caution, Change, Difference, Plan
+from .._core.topology.planner import make_plan
 from .._core.topology.purge_count import count_purged
 from ..contract import StreamSpec
-from ..errors import AlreadyExists, ConsumerNotFound, OptionsError, PlanOutdated, StreamNotFound, TopologyDrift, TopologyRefused
+from ..errors import OptionsError, StreamNotFound, TopologyDrift
 from ..options import positive_int
 from .consumer import ConsumerInfo, consumer_info
 
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
-_TRIES: Final = 5
-"""How often `apply` plans anew when somebody else changes the server meanwhile."""
-_SETTLING: Final = 5.0
-"""Seconds for the servers of a cluster to agree on a pause."""
-
 
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream as the server has it: `messages` and `bytes` stored, the first and last of them, and who reads it.
+    """A stream as the server has it: the number of `messages` stored, their `bytes`, and its
+    consumers.
 
-    `first_time` and `last_time`: when these were stored (UTC), None for an empty stream. `utilisation`: how much of each limit is used, in
-    percent, for those of `max_msgs`, `max_bytes`, `max_age` (by the oldest message) and `max_consumers` that the server has set.
+    `first_seq` and `last_seq` are sequences, `first_time` and `last_time` the times when those
+    messages were stored (UTC), None for an empty stream. `utilisation` is the used share of each
+    limit in percent (0 to 100), for those of `max_msgs`, `max_bytes`, `max_age` (by the oldest
+    message) and `max_consumers` that are set.
     """
 
     name: str
@@ -59,10 +56,13 @@ class Streams:
         self._session = session
 
     async def plan(self, profile: str = "prod", *, prune: bool = False) -> Plan:
-        """Compare what the contract declares under `profile` with the server; with `prune`, plan to delete what it does not declare.
+        """Compare what the contract declares under `profile` with the server.
 
-        Pruned are streams that capture subjects of the contract only, and durable consumers of its streams. Raises `OptionsError` for
-        an unknown profile, `TopologyRefused` where the server is too old for a declared key, `JetStreamDisabled`.
+        Only declared keys are compared: what the server fills in by itself is not drift, and an
+        update keeps undeclared keys as they are. With `prune`, the plan deletes undeclared streams
+        that capture only subjects of the contract, and undeclared durable consumers of its streams.
+        Raises `OptionsError` for an unknown profile, `TopologyRefused` if the server is too old for
+        a declared key, `JetStreamDisabled`.
         """
         return await make_plan(self._session.api, self._session.contract, self._declared(profile), profile, prune=prune)
 
@@ -73,117 +73,49 @@ class Streams:
             raise OptionsError(str(error.args[0])) from None
 
     async def apply(self, plan: Plan | None = None, *, profile: str = "prod", prune: bool = False) -> Plan:
-        """Carry out `plan`, exactly as it is (None: what `plan(profile)` says now), and return it. Safe to repeat, and for two at once.
+        """Carry out `plan` exactly, and return it; None: what `plan(profile)` finds now.
 
-        Deletes nothing, unless `prune` says so here and where the plan was made; the plan that is returned lists it. Raises
-        `TopologyRefused` when the server refuses a step, and before anything is done when one is impossible; `PlanOutdated` when the
-        server is no longer as `plan` saw it, nor yet as declared: what was done before that step stays done.
+        Safe to repeat, and for two at once. Deletes nothing, unless `prune=True` is passed here and
+        to `plan`; the returned plan lists what was deleted. Raises `TopologyRefused` if the server
+        refuses a step, and before anything is done if one is impossible; `PlanOutdated` if the
+        server neither has what `plan` saw nor what it declares: what was done before that step
+        stays done.
         """
-        if plan is not None:
-            if plan.prune is not prune:
-                said = (
-                    "deletes what nobody declares: say apply(plan, prune=True)" if plan.prune else "was made without prune=True"
-                )
-                raise OptionsError(f"apply(prune={prune}): the plan {said}")
-            await self._carry_out(plan)
-            return plan
-        first = plan = await self.plan(profile, prune=prune)
-        for last in (False,) * (_TRIES - 1) + (True,):
-            try:
-                await self._carry_out(plan)
-                break
-            except PlanOutdated:
-                if last:
-                    raise
-                plan = await self.plan(profile, prune=prune)
-        return first
-
-    async def _carry_out(self, plan: Plan) -> None:
-        for step in plan.changes:
-            if step.kind == "impossible":
-                raise TopologyRefused(
-                    f"the server cannot change this in place: {step}; "
-                    f"{' '.join(dict.fromkeys(filter(None, (step.why, *(one.why for one in step.differences)))))}",
-                    stream=step.stream,
-                    consumer=step.consumer,
-                )
+        if plan is not None and plan.prune is not prune:
+            why = "deletes what is not declared: pass prune=True here, too" if plan.prune else "was made without prune=True"
+            raise OptionsError(f"apply(prune={prune}): the plan {why}")
         try:
-            for step in plan.changes:
-                await self._do(step)
+            if plan is None:
+                return await apply_fresh(self._session.api, lambda: self.plan(profile, prune=prune))
+            await apply_plan(self._session.api, plan)
+            return plan
         finally:
             self._session.forget_interest()
 
-    async def _do(self, step: Change) -> None:
-        """One step, if the server still has what the plan saw. Nothing, if it has what is declared already."""
-        admin = self._session.api
-        now = await self._now(step)
-        if step.kind == "delete":
-            if now is None:
-                return
-            self._require_unchanged(step, now)
-            if step.consumer is None:
-                await admin.stream_delete(step.stream)
-            else:
-                await admin.consumer_delete(step.stream, step.consumer)
-            return
-        if now is not None and not differences(now, step.declared, consumer=step.consumer is not None):
-            return
-        self._require_unchanged(step, now)
-        config = merged(now, step.declared)
-        try:
-            if step.consumer is not None:
-                await admin.consumer_write(step.stream, config, step.kind)
-                if "pause_until" in step.declared and now is not None:
-                    await admin.consumer_pause(step.stream, step.consumer, step.declared["pause_until"])
-                    await self._settled(step)
-            elif step.kind == "create":
-                await admin.stream_create(config)
-            else:
-                await admin.stream_update(config)
-        except (AlreadyExists, StreamNotFound, ConsumerNotFound) as error:
-            raise _outdated(step) from error
-
-    async def _settled(self, step: Change) -> None:
-        """In a cluster, a pause is answered before who answers for the consumer knows of it. Wait for that, but not for long."""
-        until = time.monotonic() + _SETTLING
-        while time.monotonic() < until:
-            now = await self._now(step)
-            if now is None or not differences(now, step.declared, consumer=True):
-                return
-            await asyncio.sleep(_SETTLING / 50)
-
-    async def _now(self, step: Change) -> Json | None:
-        if step.consumer is None:
-            info = await stream_or_none(self._session.api, step.stream)
-        else:
-            info = await consumer_or_none(self._session.api, step.stream, step.consumer)
-        return None if info is None else dict(info["config"])
-
-    def _require_unchanged(self, step: Change, now: Json | None) -> None:
-        if not (now is None and step.seen is None) and not (now and step.seen and unchanged(step.seen, now)):
-            raise _outdated(step)
-
     async def verify(self, profile: str = "prod") -> None:
-        """Raise `TopologyDrift`, listing every difference, unless the server is as the contract declares."""
+        """Raise `TopologyDrift`, with every difference, unless the server is as declared."""
         changes = (await self.plan(profile)).changes
         if changes:
-            words = tuple(map(str, changes))
+            found = tuple(map(str, changes))
             raise TopologyDrift(
-                f"the server differs from the contract: {'; '.join(words)}. `smith streams plan` shows it, "
-                f"`smith streams apply` mends it",
-                differences=words,
+                f"the server differs from the contract: {'; '.join(found)}. `smith streams plan` shows the differences, "
+                f"`smith streams apply` removes them",
+                differences=found,
             )
 
     async def info(self) -> list[StreamInfo]:
-        """The contract's streams as the server has them; those that are not there are left out."""
+        """The contract's streams as the server has them; streams that do not exist are left out."""
         found = await asyncio.gather(*(self._get(spec.name) for spec in self._session.contract.streams))
         return [one for one in found if one is not None]
 
     async def get(self, stream: str) -> StreamInfo:
-        """One of the contract's streams as the server has it. Raises `OptionsError` for any other, `StreamNotFound`."""
+        """One of the contract's streams as the server has it.
+
+        Raises `OptionsError` for any other, `StreamNotFound`.
+        """
         self._require_declared(stream)
-        admin = self._session.api
-        return _stream_info(await admin.stream_info(stream), await admin.consumers(stream))
+        api = self._session.api
+        return _stream_info(await api.stream_info(stream), await api.consumers(stream))
 
     async def _get(self, stream: str) -> StreamInfo | None:
         try:
@@ -200,32 +132,34 @@ class Streams:
         keep: int | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Remove messages from one of the contract's streams for good; return how many those were. With nothing else said, all of them.
+        """Delete messages from one of the contract's streams, and return their number.
 
-        `subject` (wildcards allowed): only those on it. `before_seq`: only those below that sequence. `keep`: all but the newest so many.
-        `dry_run` removes nothing and says how many it would be, exactly, as long as nobody writes or acknowledges meanwhile; with both
-        `subject` and `before_seq` it reads every message that it counts.
+        Deletes all of them, or those that the options select:         `subject` (wildcards allowed)
+        selects the messages on it, `before_seq` those below that sequence, `keep` all but the
+        newest `keep` ones. With `dry_run` nothing is deleted, and the number is exact as long as no
+        client publishes or acknowledges meanwhile; with both `subject` and `before_seq` it reads
+        every message that it counts.
 
-        Raises `OptionsError` for another stream, or `before_seq` beside `keep`; `ChangeRefused` where the stream is declared with
-        `deny_purge`; `StreamNotFound`.
+        Raises `OptionsError` for another stream, an invalid subject, or `before_seq` with `keep`;
+        `ChangeRefused` if the stream has `deny_purge`; `StreamNotFound`.
         """
         self._require_declared(stream)
         if subject is not None and (not all(subject.split(".")) or any(map(str.isspace, subject))):
-            raise OptionsError(f"purge(subject={subject!r}): no subject has an empty token or a space")
+            raise OptionsError(f"purge(subject={subject!r}): a subject has no empty token and no space")
         if before_seq is not None and keep is not None:
-            raise OptionsError("purge: before_seq and keep exclude each other: say which messages go in one way")
-        admin = self._session.api
-        info = await admin.stream_info(stream)
+            raise OptionsError("purge: pass either before_seq or keep, not both")
+        api = self._session.api
+        info = await api.stream_info(stream)
         request: Json = {} if subject is None else {"filter": subject}
         if keep is not None:
             request["keep"] = positive_int("purge(keep)", keep, least=0)
-        if before_seq is not None:  # beyond the end, the server would go on counting from there
+        if before_seq is not None:  # with a sequence behind its end, the server would count on from there
             request["seq"] = min(positive_int("purge(before_seq)", before_seq), info["state"]["last_seq"] + 1)
         if not dry_run:
-            return await admin.stream_purge(stream, request)
+            return await api.stream_purge(stream, request)
         if info["config"].get("deny_purge"):
             raise api_error(PURGE_DENIED, stream=stream)
-        return await count_purged(admin, stream, **request)
+        return await count_purged(api, stream, **request)
 
     def _require_declared(self, stream: str) -> None:
         declared = [spec.name for spec in self._session.contract.streams]
@@ -237,7 +171,7 @@ class Streams:
 
 
 def _stream_info(info: Json, consumers: list[Json]) -> StreamInfo:
-    """A stream and its consumers out of the server's JSON. Ages are by the server's clock."""
+    """A stream and its consumers from the server's JSON. Ages are by the server's clock."""
     config, state = info["config"], info["state"]
     first, last = (moment(state[key]) if state["messages"] else None for key in ("first_ts", "last_ts"))
     used = {
@@ -257,12 +191,4 @@ def _stream_info(info: Json, consumers: list[Json]) -> StreamInfo:
         last_time=last,
         utilisation={key: 100 * value / config[key] for key, value in used.items() if config.get(key, 0) > 0},
         consumers=tuple(map(consumer_info, consumers)),
-    )
-
-
-def _outdated(step: Change) -> PlanOutdated:
-    return PlanOutdated(
-        f"{step.name} is no longer as the plan saw it: plan again, look at it, and apply that",
-        stream=step.stream,
-        consumer=step.consumer,
     )

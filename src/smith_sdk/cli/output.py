@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.prompt import Confirm
 from rich.text import Text
 
-from .._core.topology.config_keys import size
 from ..errors import OptionsError
+from ..options import format_size
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON value instead of words.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask before something goes for good.")]
@@ -98,7 +98,7 @@ def shown(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, Size):
-        return size(value)
+        return format_size(value)
     if isinstance(value, Percent):
         return f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,6 +1,7 @@
-"""What a plan says: the steps from what the server has to what is declared, and the cautions that go with them.
+"""Plans: the steps from what the server has to what is declared, and warnings about them.
 
-Printed, a plan reads like Terraform's: `+` create, `~` update, `-` delete, `!` impossible in place, `?` undeclared.
+A printed plan reads like Terraform's: `+` create, `~` update, `-` delete, `!` impossible in place,
+`?` undeclared.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .config_keys import EVERY, Json, merged, normal, same, words
+from .config_keys import EVERY, Json, format_value, merged, normal, same
 
 Kind = Literal["create", "update", "delete", "impossible", "unknown", "unchanged"]
 
@@ -26,9 +27,10 @@ _COUNTED: Final[tuple[tuple[Kind, str], ...]] = (
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One declared key whose value on the server is another, both as in the server's JSON (nanoseconds, bytes).
+    """One declared key whose value on the server differs.
 
-    `why` is empty where the server can change it in place, and says otherwise why not, and what a person can do.
+    Both values are in the form of the server's JSON (nanoseconds, bytes). `why` is empty if the
+    server can change it in place; otherwise it says why not, and what to do instead.
     """
 
     key: str
@@ -38,14 +40,19 @@ class Difference(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         name = self.key.rpartition(".")[2]
-        return f"{self.key}: {words(name, self.current)} -> {words(name, self.declared)}"
+        return f"{self.key}: {format_value(name, self.current)} -> {format_value(name, self.declared)}"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What it takes to make one stream, or one consumer of it, as declared.
+    """The step that makes one stream, or one `consumer` of it, as declared.
 
-    "impossible": the server cannot do it in place, `why` says what a person can do. "unknown": on the server, under our subjects, and
-    declared nowhere; "delete": the same, in a plan that prunes. `declared` and `seen` are the server's JSON, as wanted and as found.
+    `kind` is "create", "update" or "unchanged", or one of:
+
+    - "impossible": the server cannot change it in place; `why` says what to do instead
+    - "unknown": it is on the server under the contract's subjects, and not declared
+    - "delete": the same, in a plan that prunes
+
+    `declared` and `seen` are the server's JSON, as declared and as found.
     """
 
     kind: Kind
@@ -58,17 +65,17 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """What it is about, in words."""
+        """For people: "stream ORDERS", "consumer reader of ORDERS"."""
         return f"stream {self.stream}" if self.consumer is None else f"consumer {self.consumer} of {self.stream}"
 
     @property
     def config(self) -> dict[str, Any]:
-        """What is sent to the server: what it has, with what is declared in its place."""
+        """The config to send: what the server has, with what is declared in its place."""
         return merged(self.seen, self.declared)
 
     def __str__(self) -> str:
-        error_text = "; ".join(map(str, self.differences)) or self.why
-        return f"{self.kind} {self.name}{': ' + error_text if error_text else ''}"
+        details = "; ".join(map(str, self.differences)) or self.why
+        return f"{self.kind} {self.name}{': ' + details if details else ''}"
 
     def lines(self) -> list[str]:
         """The step as a plan prints it."""
@@ -79,13 +86,17 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caution(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a plan does and that may not be meant. `messages` and `bytes`: how much it concerns, where that is known.
+    """A warning: a plan does this, and it may not be intended.
 
-    - "shrinks": a limit goes below what is stored, and what is above goes
-    - "full": the same on a stream with `discard = new`: nothing goes, but publishers are refused
-    - "drops": with retention by interest the stream keeps no longer what no consumer asks for
-    - "pending": a consumer is deleted that has not got through its work; a stream that is not empty
-    - "no_consumer": an interest stream that nobody reads keeps nothing
+    `messages` and `bytes` say how much it concerns, None if unknown. `kind` is one of:
+
+    - "shrinks": a limit is lowered below what is stored, and the excess is deleted
+    - "full": the same on a stream with `discard = new`: nothing is deleted, but publishing is
+      refused
+    - "drops": with the new interest retention the stream deletes messages that no consumer's filter
+      matches
+    - "pending": a consumer with pending messages is deleted, or a stream that is not empty
+    - "no_consumer": a stream with interest retention and without a consumer keeps nothing
     - "storage": the streams reserve more than the account has left
     """
 
@@ -101,7 +112,7 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `apply` would do, in order, and what else it found. `prune`: whether it deletes what nobody declares."""
+    """What `apply` would do, in order. `prune`: whether it deletes what is not declared."""
 
     profile: str
     steps: tuple[Change, ...]
@@ -110,16 +121,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The steps that are neither `unchanged` nor `unknown`: what the server has otherwise than declared."""
+        """The steps that are neither "unchanged" nor "unknown"."""
         return tuple(step for step in self.steps if step.kind not in ("unchanged", "unknown"))
 
     @property
     def unknown(self) -> tuple[Change, ...]:
-        """Streams under the contract's subjects, and durable consumers of its streams, that it does not declare."""
+        """The undeclared streams under the contract's subjects, and durable consumers of its
+        streams.
+        """
         return tuple(step for step in self.steps if step.kind == "unknown")
 
     def lines(self) -> list[str]:
-        """The plan as it is printed: its steps, what it found beside them, and how many there are of each kind."""
+        """The plan as it is printed: steps, warnings, and the number of steps of each kind."""
         shown = [*self.changes, *self.unknown]
         found = [line for step in shown for line in step.lines()]
         found += [f"warning: {caution}" for caution in self.cautions]
@@ -135,12 +148,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Difference, ...]:
-    """Declared keys whose value is another on the server; of a key that counts in parts, the declared parts."""
+    """The declared keys whose values differ; for a key with `parts`, its declared parts."""
     found: list[Difference] = []
     for key, wanted in declared.items():
         setting = EVERY[consumer].get(key)
         if setting is None:
-            continue  # the name: it is how the two were found
+            continue  # the name, by which the two were matched
         there = current.get(key)
         if setting.parts:
             parts = [(part, (there or {}).get(part), value) for part, value in wanted.items()]
@@ -152,15 +165,15 @@ def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Diffe
 
 
 def unchanged(seen: Json, now: Json) -> bool:
-    """Whether the server still has what a plan saw, its own bookkeeping left out."""
+    """Whether the server still has what a plan saw, apart from the server's own bookkeeping."""
     return bool(normal(seen) == normal(now))
 
 
 def _why(rule: str, key: str, current: object, consumer: bool) -> str:
     what = "consumer" if consumer else "stream"
     if rule == "on":
-        return f"the server never takes {key} back: declare {key} = true, or declare a {what} of another name"
+        return f"the server cannot turn {key} off again: declare {key} = true, or declare a {what} with another name"
     if rule == "off":
-        return f"the server sets {key} only when it creates the stream: declare a stream of another name"
-    advice = f"keep {words(key, current)}, or declare a {what} of another name, move over, and delete this one"
+        return f"the server sets {key} only when it creates the stream: declare a stream with another name"
+    advice = f"keep {format_value(key, current)}, or declare a {what} with another name, move to it, and delete this one"
     return f"the server cannot change {key} of a {what}{' from or to a work queue' if rule == 'no queue' else ''}: {advice}"

@@ -1,4 +1,4 @@
-"""What a person should know before a plan is carried out: what goes, what is refused, what has no room. It only asks the server."""
+"""Warnings about a plan: what it deletes, what would be refused, what has no room."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from ...errors import MessageNotFound
+from ...options import format_duration, format_size
 from ..jetstream.api import JetStreamApi
-from .config_keys import NANOS, Json, duration, size
+from .config_keys import NANOS, Json
 from .plan import Caution, Change
 
 _SHRINKS: Final = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
 
 
 async def cautions(
-    admin: JetStreamApi,
+    api: JetStreamApi,
     account: Json,
     steps: tuple[Change, ...],
     streams: dict[str, Json | None],
     consumers: dict[str, dict[str, Json]],
-    strangers: dict[str, Json],
+    undeclared: dict[str, Json],
 ) -> tuple[Caution, ...]:
-    """All of it, in the order of the steps; `streams`, `consumers` and `strangers` are what the server said of each."""
+    """All warnings, in the order of the steps.
+
+    `streams`, `consumers` and `undeclared` are the server's infos, by name.
+    """
     found: list[Caution] = []
     declared = {step.stream for step in steps if step.consumer and step.kind not in ("unknown", "delete")}
     for step in steps:
-        info = streams.get(step.stream) or strangers.get(step.stream)
+        info = streams.get(step.stream) or undeclared.get(step.stream)
         if step.kind == "delete":
             found += _deleted(step, info if step.consumer is None else consumers[step.stream][step.consumer])
         elif step.consumer is None and step.kind in ("create", "update", "unchanged"):
             if step.declared["retention"] == "interest" and step.stream not in declared and not consumers.get(step.stream):
-                text = f"stream {step.stream} keeps only what a consumer asks for, and has none: what is published is dropped"
+                text = f"{step.name} keeps only messages that a consumer's filter matches, and it has no consumer: it drops every message"
                 found.append(Caution(kind="no_consumer", stream=step.stream, text=text))
             if step.kind == "update" and info is not None:
-                found += [caution async for caution in _shrunk(admin, step, info)]
+                found += [caution async for caution in _shrunk(api, step, info)]
     return (*found, *_storage(account, steps))
 
 
@@ -43,20 +47,23 @@ def _deleted(step: Change, info: Json | None) -> list[Caution]:
         return []
     if step.consumer is None:
         count, volume = info["state"]["messages"], info["state"]["bytes"]
-        text = f"{step.name} goes with its {count:,} messages ({size(volume)})"
+        text = f"{step.name} is deleted with its {count:,} messages ({format_size(volume)})"
     else:
         count, volume = info["num_pending"] + info["num_ack_pending"], None
-        text = f"{step.name} goes, and {count:,} messages wait for it"
+        text = f"{step.name} is deleted, with {count:,} messages pending"
     if not count:
         return []
     return [Caution(kind="pending", stream=step.stream, consumer=step.consumer, text=text, messages=count, bytes=volume)]
 
 
-async def _shrunk(admin: JetStreamApi, step: Change, info: Json) -> AsyncIterator[Caution]:
-    """What is stored above the limits that an update lowers, or wanted by nobody once it sets retention by interest."""
+async def _shrunk(api: JetStreamApi, step: Change, info: Json) -> AsyncIterator[Caution]:
+    """What is stored above lowered limits, or is matched by no consumer under new interest
+    retention.
+    """
     state, wanted = info["state"], {one.key: one.declared for one in step.differences}
     if wanted.get("retention") == "interest" and state["messages"]:
-        text = f"{step.name} drops every message that no consumer asks for: up to {state['messages']:,} ({size(state['bytes'])})"
+        most = f"up to {state['messages']:,} ({format_size(state['bytes'])})"
+        text = f"{step.name} deletes all messages that no consumer's filter matches: {most}"
         yield Caution(kind="drops", stream=step.stream, text=text, messages=state["messages"], bytes=state["bytes"])
     for key in _SHRINKS:
         if key not in wanted or not state["messages"]:
@@ -68,42 +75,42 @@ async def _shrunk(admin: JetStreamApi, step: Change, info: Json) -> AsyncIterato
             messages = state["messages"] - limit
             over, to = f"{messages:,} messages", f"{limit:,}"
         elif key == "max_bytes":
-            beyond = int(state["bytes"]) - int(limit)
-            volume, over, to = beyond, size(max(0, beyond)), size(limit)
+            excess = int(state["bytes"]) - int(limit)
+            volume, over, to = excess, format_size(max(0, excess)), format_size(limit)
         elif key == "max_age":
-            messages = await _older(admin, step.stream, info, limit)
-            over, to = f"up to {messages:,} messages", duration(limit / NANOS)
+            messages = await _older(api, step.stream, info, limit)
+            over, to = f"up to {messages:,} messages", format_duration(limit / NANOS)
         else:
-            messages = await _above(admin, step.stream, limit)
+            messages = await _above(api, step.stream, limit)
             over, to = f"{messages:,} messages", f"{limit:,}"
         if (messages or volume or 0) <= 0:
             continue
         if step.config["discard"] == "new" and key in ("max_msgs", "max_bytes"):
-            text = f"{step.name} holds {over} more than {key} = {to} allows: nothing goes, and publishers are refused meanwhile"
+            text = f"{step.name} holds {over} more than {key} = {to} allows: publishing is refused until it holds less"
             yield Caution(kind="full", stream=step.stream, text=text, messages=messages, bytes=volume)
         else:
-            text = f"{step.name} holds {over} more than {key} = {to} allows: they go"
+            text = f"{step.name} holds {over} more than {key} = {to} allows: the excess is deleted"
             yield Caution(kind="shrinks", stream=step.stream, text=text, messages=messages, bytes=volume)
 
 
-async def _older(admin: JetStreamApi, stream: str, info: Json, nanos: int) -> int:
-    """How many messages are older than that, by the server's clock; at most, where some between were deleted."""
+async def _older(api: JetStreamApi, stream: str, info: Json, nanos: int) -> int:
+    """How many messages are older, by the server's clock; at most, if some were deleted."""
     since = datetime.fromisoformat(info["ts"]) - timedelta(microseconds=nanos / 1000)
     state = info["state"]
     try:
-        first = await admin.message_since(stream, since.isoformat().replace("+00:00", "Z"))
+        first = await api.message_since(stream, since.isoformat().replace("+00:00", "Z"))
     except MessageNotFound:
         return int(state["messages"])
     return min(int(state["messages"]), first.seq - int(state["first_seq"]))
 
 
-async def _above(admin: JetStreamApi, stream: str, limit: int) -> int:
+async def _above(api: JetStreamApi, stream: str, limit: int) -> int:
     """How many messages are above `limit` on their subject."""
-    return sum([max(0, count - limit) async for count in admin.subject_counts(stream)])
+    return sum([max(0, count - limit) async for count in api.subject_counts(stream)])
 
 
 def _storage(account: Json, steps: tuple[Change, ...]) -> list[Caution]:
-    """More than the account has left, where it has one limit for all its streams."""
+    """Reservations beyond what the account has left, if it has one limit for all its streams."""
     found: list[Caution] = []
     for storage in ("file", "memory"):
         kind = "storage" if storage == "file" else "memory"
@@ -116,10 +123,9 @@ def _storage(account: Json, steps: tuple[Change, ...]) -> list[Caution]:
                 more += _reserved(step.config) - _reserved(step.seen or {})
         left = limit - max(account.get(f"reserved_{kind}", 0), account.get(kind, 0))
         if more > left:
-            text = f"the streams reserve {size(more)} more of {storage} storage, and the account has {size(max(0, left))} left"
-            found.append(
-                Caution(kind="storage", text=f"{text}: use a profile that fits, or raise the account's limit", bytes=more)
-            )
+            there = format_size(max(0, left))
+            text = f"the streams reserve {format_size(more)} more of {storage} storage, and the account has {there} left"
+            found.append(Caution(kind="storage", text=f"{text}: use a smaller profile, or raise the account's limit", bytes=more))
     return found
 
 

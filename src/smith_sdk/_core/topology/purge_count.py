@@ -1,4 +1,4 @@
-"""How many messages of a stream answer a description, counted exactly: the server's API has no question for most of them."""
+"""Counts exactly what a purge would remove, for a dry run: the server has no such request."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from ..jetstream.api import JetStreamApi
 
 
 async def count_purged(
-    admin: JetStreamApi, stream: str, *, filter: str | None = None, seq: int | None = None, keep: int | None = None
+    api: JetStreamApi, stream: str, *, filter: str | None = None, seq: int | None = None, keep: int | None = None
 ) -> int:
-    """How many messages a purge of `stream` would remove that says `filter`, `seq` or `keep`, as the server's JSON has them."""
+    """How many messages a purge of `stream` with `filter`, `seq` or `keep` would remove."""
     if seq is not None:
-        return await (_below(admin, stream, seq) if filter is None else _walked(admin, stream, seq, filter))
+        return await (_below(api, stream, seq) if filter is None else _walked(api, stream, seq, filter))
     if filter is None:
-        held: int = (await admin.stream_info(stream))["state"]["messages"]
+        held: int = (await api.stream_info(stream))["state"]["messages"]
     else:
-        held = sum([count async for count in admin.subject_counts(stream, filter)])
+        held = sum([count async for count in api.subject_counts(stream, filter)])
     return max(0, held - (keep or 0))
 
 
-async def _below(admin: JetStreamApi, stream: str, seq: int) -> int:
-    """The messages below `seq`: the sequences there, without those that were removed between others."""
-    first, deleted = await admin.gaps(stream)
-    return max(0, seq - first) - sum(first <= gone < seq for gone in deleted)  # of a new stream, the server counts 0 as one
+async def _below(api: JetStreamApi, stream: str, seq: int) -> int:
+    """The messages below `seq`: the sequences from the first one on, without the deleted ones."""
+    first, deleted = await api.gaps(stream)
+    return max(0, seq - first) - sum(first <= gap < seq for gap in deleted)  # the server reports 0 as the first of a new stream
 
 
-async def _walked(admin: JetStreamApi, stream: str, seq: int, subject: str) -> int:
-    """The messages on `subject` below `seq`, one by one: a consumer could count them, but a work queue has no room for a second one,
-    and an interest stream would take it for somebody who waits for them."""
+async def _walked(api: JetStreamApi, stream: str, seq: int, subject: str) -> int:
+    """The messages on `subject` below `seq`, one by one."""
+    # A consumer could count them, but a work queue refuses a second one on these subjects, and on
+    # an interest stream it would keep messages from being deleted.
     found, at = 0, 1
     while at < seq:
         try:
-            at = (await admin.next_message(stream, at, subject)).seq + 1
+            at = (await api.next_message(stream, at, subject)).seq + 1
         except MessageNotFound:
             break
         found += at <= seq
