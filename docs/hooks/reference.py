@@ -40,6 +40,9 @@ FORMER: Final = {"smith_sdk.server": "smith_sdk.embedded"}
 COMMANDS: Final = "reference/commands.md"
 CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "hash")
 
+PAYLOADS: Final = "smith_sdk.protocol"
+"""Here the fields of a class stand in a table: there are many, and most have no more to say than their type."""
+
 FIXTURES: Final = "smith_sdk.testing"
 """Here the pytest fixtures are public too, although a fixture is not in `__all__`."""
 
@@ -113,7 +116,11 @@ def _package_page(package: str) -> str:
     if package == "smith_sdk.errors":
         body += _error_tree(package)
     for name in public_names(package):
-        body += _entry(f"{package}.{name}")
+        struct = _class(package, name) if package == PAYLOADS else None
+        if struct is None:
+            body += _entry(f"{package}.{name}")
+        else:
+            body += [*_entry(f"{package}.{name}", members=[]), *_fields(struct)]
     if package == FIXTURES:
         body += ["## Fixtures", "", "pytest gives them to a test that names them as parameters.", ""]
         for identifier in fixtures(package):
@@ -184,24 +191,79 @@ def _subjects(package: str) -> list[str]:
 
 
 def _subject_row(package: str, name: str) -> list[str]:
-    """The row of a subject: the class is looked up, since its docstring has the pattern."""
-    home = _imported_class(package, name)
-    if home is None:
+    """The row of a subject: the docstring of its class has the pattern."""
+    found = _class(package, name)
+    if found is None:
         return []
     where = package.removeprefix(f"{ROOT}.")
-    return [f"| [`{where}.{name}`][{package}.{name}] | {home} |"]
+    return [f"| [`{where}.{name}`][{package}.{name}] | {ast.get_docstring(found)} |"]
 
 
-def _imported_class(package: str, name: str) -> str | None:
+def _class(package: str, name: str) -> ast.ClassDef | None:
+    """The class that `package` imports as `name` from a private module beside it; None for anything else."""
+    base = package if _file(package).name == "__init__.py" else package.rpartition(".")[0]
     for node in ast.walk(_tree(package)):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and node.module.startswith("_"):
             for alias in node.names:
-                if alias.asname == name:
-                    base = package if _file(package).name == "__init__.py" else package.rpartition(".")[0]
+                if (alias.asname or alias.name) == name:
                     for found in _tree(f"{base}.{node.module}").body:
                         if isinstance(found, ast.ClassDef) and found.name == alias.name:
-                            return ast.get_docstring(found)
+                            return found
     return None
+
+
+def _fields(struct: ast.ClassDef) -> list[str]:
+    """A payload's fields as a table, and which of them its `new()` fills in."""
+    rows = []
+    for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign) or "ClassVar" in ast.unparse(node.annotation):
+            continue
+        doc = ast.literal_eval(after.value) if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        rows.append(f"| `{ast.unparse(node.target)}` | {_code(_type(node.annotation))} | {_default(node.value)} | {doc} |")
+    if not rows:
+        return []
+    body = ["| field | type | default | |", "|---|---|---|---|", *rows, ""]
+    filled = _filled_by_new(struct)
+    if filled:
+        body += [
+            f"`{struct.name}.new(...)` makes one, and fills in {', '.join(f'`{name}`' for name in filled)} where not given.",
+            "",
+        ]
+    return body
+
+
+def _type(annotation: ast.expr) -> str:
+    """A type for people: the limits of a number are not the business of its name."""
+    if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
+        kind, *limits = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        found = [f"{word.arg} {ast.unparse(word.value)}" for one in limits if isinstance(one, ast.Call) for word in one.keywords]
+        words = {"ge": "at least", "le": "at most"}
+        return ", ".join(
+            [_type(kind), *(" ".join([words.get(text.split()[0], text.split()[0]), text.split()[1]]) for text in found)]
+        )
+    return ast.unparse(annotation)
+
+
+def _default(value: ast.expr | None) -> str:
+    if value is None:
+        return "required"
+    factory = re.fullmatch(r"msgspec\.field\(default_factory=(\w+)\)", ast.unparse(value))
+    return _code(f"{factory[1]}()" if factory else ast.unparse(value))
+
+
+def _code(text: str) -> str:
+    escaped = text.replace("|", "\\|")
+    return f"`{escaped}`"
+
+
+def _filled_by_new(struct: ast.ClassDef) -> list[str]:
+    """The required fields that the `new` of a payload does not require."""
+    required = [ast.unparse(node.target) for node in struct.body if isinstance(node, ast.AnnAssign) and node.value is None]
+    for node in struct.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "new":
+            given = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            return [argument.arg for argument, default in given if default is not None and argument.arg in required]
+    return []
 
 
 def _error_tree(package: str) -> list[str]:

@@ -8,6 +8,7 @@ from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 import smith_sdk
@@ -53,6 +54,17 @@ def test_every_public_name_has_one_entry_and_no_other_has(package: str) -> None:
     found = Counter(entries(package))
     fixtures = set(REFERENCE.fixtures(package)) if package == REFERENCE.FIXTURES else set()
     assert found == Counter({*(f"{package}.{name}" for name in import_module(package).__all__), *fixtures})
+
+
+def test_every_field_of_a_payload_is_in_its_table() -> None:
+    protocol = import_module("smith_sdk.protocol")
+    for part in PAGES["reference/smith_sdk.protocol.md"].split("\n::: smith_sdk.protocol.")[1:]:
+        payload = getattr(protocol, part.split()[0])
+        if isinstance(payload, type) and issubclass(payload, msgspec.Struct):
+            rows = re.findall(r"^\| `(\w+)` \| `.+` \| (.+?) \| .*\|$", part, re.MULTILINE)
+            assert [name for name, _ in rows] == list(payload.__struct_fields__)
+            required = [field.name for field in msgspec.structs.fields(payload) if field.required]
+            assert [name for name, default in rows if default == "required"] == required
 
 
 def test_the_fixtures_of_the_plugin_are_among_the_entries() -> None:
@@ -109,6 +121,6 @@ def _codegen_commands() -> list[str]:
 
 
 def test_the_navigation_has_every_page() -> None:
-    listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    listed = re.findall(r"^ +- (?:[\w ]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     written = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted([*written, *PAGES])
