@@ -215,7 +215,7 @@ async def test_a_handler_that_asks_for_another_retry_without_end_is_stopped(
             raise RetryLater(3600)
 
         await put(bus, "x")
-        with pytest.raises(DeadlineExceeded, match="ask for RetryLater each time"):
+        with pytest.raises(DeadlineExceeded, match="raises RetryLater each time"):
             await run_once(worker, timeout=0.5)
         assert len(instant_retries) > 3
 
@@ -254,7 +254,7 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
         with pytest.raises(OptionsError, match=r"no stream stores smith\.logs\.web\.info: subscribe"):
             await stored(bus, subjects.logs.service(log_service="web", level="info"))
         for no_subject in ("smith.>", subjects.results):
-            with pytest.raises(SubjectMismatch, match="no subject of contract"):
+            with pytest.raises(SubjectMismatch, match="not a subject of contract"):
                 await stored(bus, no_subject)
 
 
