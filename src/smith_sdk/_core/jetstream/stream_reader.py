@@ -1,8 +1,8 @@
-"""Reading what a stream holds, page by page, without a consumer of the contract's: nothing is acknowledged, nothing is taken away.
+"""Reading what a stream holds, page by page, without a consumer of the contract: nothing is acknowledged or removed.
 
-A page is one short-lived consumer of the server's, without acknowledgements: it filters by subject, begins at a sequence or a time, and
-leaves payloads out where only headers are wanted. Asked not to wait, the server says itself where the stream ends. Between two pages
-nothing is held, here or there, so a reader may take as long as it likes. Work queues cannot be read so: the server refuses it.
+A page is one short-lived consumer without acknowledgements, which the server deletes if its reader
+dies. Between two pages nothing is held, here or there, so a reader may take as long as it likes.
+The server refuses such a consumer on a work queue: those cannot be read this way.
 """
 
 from __future__ import annotations
@@ -20,17 +20,27 @@ from ..connection.connection import Listener, RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from .api import API, NANOS
 from .delivery import parse
+from .pull_status import StatusKind, classify
 from .session import Session
 
 PAGE: Final = 1000
 _PULL_BYTES: Final = 8 * 1024 * 1024
-"""What one pull asks for: below what the client buffers for a subscription. A larger message is asked for alone."""
+"""Bytes of one pull: below what a client buffers for a subscription. A larger message is requested alone."""
 _LIFE: Final = 30 * NANOS
 _TRIES: Final = 3
+_PAGE_ENDS: Final = (StatusKind.ENDED, StatusKind.BYTES_FULL)
+_STILL_READING: Final = (StatusKind.HEARTBEAT, StatusKind.COMPLETED)
+_CONSUMER_LOST: Final = (
+    StatusKind.CONSUMER_DELETED,
+    StatusKind.INTERRUPTED,
+    StatusKind.NO_RESPONDERS,
+    StatusKind.PUSH_BASED,
+)
+"""The consumer was deleted, or its server was stopped: another consumer can go on."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as a page has it; `time` in nanoseconds since 1970, `data` empty where only headers were asked for."""
+    """A message of a page. `time` is nanoseconds since 1970; `data` is empty if only headers were requested."""
 
     subject: str
     seq: int
@@ -49,15 +59,17 @@ async def read_page(
     limit: int = PAGE,
     headers_only: bool = False,
 ) -> list[Stored]:
-    """The first `limit` messages on `pattern` behind sequence `after`, and stored at `since` or later; fewer only at the stream's end.
+    """The first `limit` messages on `pattern` behind sequence `after`, stored at `since` or later.
+
+    There are fewer only at the stream's end.
 
     Raises `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `DeadlineExceeded`, `BusClosed`.
     """
     found: list[Stored] = []
     for last in (False,) * (_TRIES - 1) + (True,):
-        behind = found[-1].seq if found else after
+        start = found[-1].seq if found else after  # an interrupted page goes on where it was
         try:
-            await _read(session, stream, pattern, behind, None if found else since, limit, headers_only, found)
+            await _read(session, stream, pattern, start, None if found else since, limit, headers_only, found)
             return found
         except (ConnectionLost, ConsumerNotFound, DeadlineExceeded):
             if last:
@@ -66,7 +78,7 @@ async def read_page(
 
 
 async def count(session: Session, stream: str, pattern: str, *, since: datetime | None = None) -> int:
-    """How many messages on `pattern` were stored at `since` or later."""
+    """The number of messages on `pattern` that were stored at `since` or later."""
     name, pending = await _begin(session, stream, pattern, 0, since, headers_only=True)
     await session.api.consumer_delete(stream, name)
     return pending
@@ -75,7 +87,7 @@ async def count(session: Session, stream: str, pattern: str, *, since: datetime 
 async def _begin(
     session: Session, stream: str, pattern: str, after: int, since: datetime | None, *, headers_only: bool
 ) -> tuple[str, int]:
-    """A consumer for one page, and how many messages it has."""
+    """Create a consumer for one page. Returns its name, and how many messages it has to deliver."""
     name = f"page-{uuid4().hex}"
     config: dict[str, Any] = {
         "name": name,
@@ -118,15 +130,15 @@ async def _read(
         alone = False
         while len(found) < limit:
             wanted = 1 if alone else limit - len(found)
-            request: dict[str, Any] = {"batch": wanted, "no_wait": True}
+            request: dict[str, Any] = {"batch": wanted, "no_wait": True}  # 404 then is the stream's end
             if not alone:
                 request["max_bytes"] = _PULL_BYTES
-            await session.connection.publish(inbox.asks, msgspec.json.encode(request), subject)
-            came, end = await inbox.answer(wanted, stream, name)
-            found += [one for one in map(_stored, came) if one.seq > after]
-            if end == "404":
+            await session.connection.publish(inbox.next_subject, msgspec.json.encode(request), subject)
+            messages, end = await inbox.answer(wanted, stream, name)
+            found += [one for one in map(_stored, messages) if one.seq > after]
+            if end is StatusKind.ENDED:
                 return
-            alone = end == "409" and not came
+            alone = end is StatusKind.BYTES_FULL and not messages
     finally:
         session.connection.remove_listener(inbox)
         if subscription is not None:
@@ -136,62 +148,68 @@ async def _read(
 
 
 class _Inbox(Listener):
-    """What comes of the pulls of one page."""
+    """The answers to the pulls of one page."""
 
-    def __init__(self, asks: str) -> None:
-        self.asks = asks
-        self._here: asyncio.Queue[RawMessage | SmithError] = asyncio.Queue()
+    def __init__(self, next_subject: str) -> None:
+        self.next_subject = next_subject
+        self._answers: asyncio.Queue[RawMessage | SmithError] = asyncio.Queue()
 
     def take(self, message: RawMessage) -> None:
-        self._here.put_nowait(message)
+        self._answers.put_nowait(message)
 
     def fail(self, error: SmithError) -> None:
-        self._here.put_nowait(error)
+        self._answers.put_nowait(error)
 
     def on_disconnect(self) -> None:
-        self.fail(ConnectionLost(f"the connection was lost while {self.asks} was answered"))
+        self.fail(ConnectionLost(f"the connection was lost while {self.next_subject} was answered"))
 
     def on_refused(self, subject: str) -> None:
-        if subject == self.asks.lower():
-            self.fail(PermissionDenied(f"the server's permissions forbid pulling from {self.asks}", subject=self.asks))
+        if subject == self.next_subject.lower():
+            self.fail(
+                PermissionDenied(f"the server's permissions forbid pulling from {self.next_subject}", subject=self.next_subject)
+            )
 
     def on_close(self, error: SmithError) -> None:
         self.fail(error)
 
-    async def answer(self, wanted: int, stream: str, consumer: str) -> tuple[list[RawMessage], str]:
-        """The messages of one pull, and the status that ended it: empty for all `wanted`, 404 for no more, 409 for no more bytes."""
-        came: list[RawMessage] = []
-        while len(came) < wanted:
+    async def answer(self, wanted: int, stream: str, consumer: str) -> tuple[list[RawMessage], StatusKind | None]:
+        """The messages of one pull, and what ended it: None if all `wanted` arrived, else ENDED or BYTES_FULL."""
+        messages: list[RawMessage] = []
+        while len(messages) < wanted:
             message = await self._next()
             if message.reply:
-                came.append(message)
+                messages.append(message)
                 continue
-            headers = message.headers or {}
-            status, said = headers.get("Status", ""), headers.get("Description", "")
-            if status in ("404", "408"):
-                return came, "404"
-            if status == "409" and "MaxBytes" in said:
-                return came, status
-            if status == "100" or (status == "409" and "Batch Completed" in said):
+            status = classify(message.headers or {})
+            if status.kind in _PAGE_ENDS:
+                return messages, status.kind
+            if status.kind in _STILL_READING:
                 continue
-            if status == "503" or (status == "409" and "Exceeded" not in said):  # its server went, or it did
-                raise ConsumerNotFound(f"{consumer} of stream {stream} went while it was read", stream=stream, consumer=consumer)
+            if status.kind in _CONSUMER_LOST:
+                raise ConsumerNotFound(
+                    f"{consumer} of stream {stream} was deleted while it was read", stream=stream, consumer=consumer
+                )
             raise JetStreamError(
-                f"stream {stream} refused to be read: {status} {said}", code=int(status or 0), stream=stream, consumer=consumer
+                f"stream {stream} refused to be read: {status.code} {status.description}",
+                code=status.code,
+                stream=stream,
+                consumer=consumer,
             )
-        return came, ""
+        return messages, None
 
     async def _next(self) -> RawMessage:
         try:
-            found = self._here.get_nowait()
+            found = self._answers.get_nowait()
         except asyncio.QueueEmpty:
             try:
                 async with asyncio.timeout(API_TIMEOUT):
-                    found = await self._here.get()
+                    found = await self._answers.get()
             except TimeoutError:
-                raise DeadlineExceeded(f"no answer on {self.asks} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
+                raise DeadlineExceeded(
+                    f"no answer on {self.next_subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT
+                ) from None
         if isinstance(found, SmithError):
-            raise copy(found)  # others are told the same
+            raise copy(found)  # other readers are given the same error
         return found
 
 
