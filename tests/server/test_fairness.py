@@ -160,7 +160,7 @@ async def test_slots_that_end_together_are_no_reason_to_hold_more(account: Accou
             await asyncio.sleep(0.1 + started % 8 * 0.0005)  # 80 a second, in bursts
             done += 1
             assert worker._slots.loop is not None
-            most = max(most, worker._slots.loop._limit)
+            most = max(most, worker._slots.loop._pacer.limit)
 
         await put(bus, 120)
         async with at_work(account, bus, handle, concurrency=8) as worker:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
-from smith_sdk._core.jetstream.pull_loop import PullLoop
+from smith_sdk._core.jetstream.pull_loop import PullLoop, PullOptions
 
 raw = subjects.intents.raw
 spec = consumers.admission
@@ -159,8 +159,8 @@ async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for
     """One turn finds both: that it is time to see whether something waits for a slot, and that what is in the slots has ended."""
     async with account.applied() as bus:
         await put(bus, 20)
-        loop = pull(bus, beyond=10, heartbeat=1.0)
-        loop._limit, loop._pace_since = 20, (0, math.inf)  # as after a quick pace
+        loop = pull(bus, lookahead=10, heartbeat=1.0)
+        loop._pacer.limit, loop._pacer._measured_at = 20, math.inf  # as after a quick pace
         await loop.start()
         began = time.monotonic()
         await eventually_async(lambda: len(loop._buffer) == 20)
@@ -187,7 +187,8 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
         return None
 
     session = bus._session
-    return PullLoop(session.connection, session.requests, spec.stream, spec.name, nothing_known, capacity=10, **options)
+    names = (session.connection, session.requests, spec.stream, spec.name)
+    return PullLoop(*names, nothing_known, PullOptions(capacity=10, **options))
 
 
 async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next(account: Account) -> None:
@@ -211,7 +212,7 @@ def paused(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("stop", [PullLoop.stop, PullLoop.leave], ids=["stop", "leave"])
+@pytest.mark.parametrize("stop", [PullLoop.stop, PullLoop.withdraw], ids=["stop", "withdraw"])
 async def test_a_server_that_does_not_answer_holds_nobody_up(stop: Callable[[PullLoop], Any], make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:

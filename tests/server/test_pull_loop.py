@@ -18,7 +18,7 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
-from smith_sdk._core.jetstream.pull_loop import Diagnose, PullLoop
+from smith_sdk._core.jetstream.pull_loop import Diagnose, PullLoop, PullOptions
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound
 
@@ -45,7 +45,7 @@ def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: A
     """A loop that notices silence soon."""
     session = bus._session
     names = (session.connection, session.requests, spec.stream, spec.name, diagnose)
-    return PullLoop(*names, capacity=10, **{"expires": 5, "heartbeat": 0.1, **options})
+    return PullLoop(*names, PullOptions(**{"capacity": 10, "expires": 5, "heartbeat": 0.1, **options}))
 
 
 # ---- max_bytes
@@ -91,13 +91,13 @@ async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing(account: A
         for max_bytes in range(1105, 1150):  # the subject, the ack subject and the header count as well
             loop = pull(bus, max_bytes=max_bytes)
             await loop.start()
-            inbox = loop._inbox
+            inbox = loop._inbox.subject
             for _ in range(2):
                 message = await asyncio.wait_for(loop.next(), 3)
                 assert message is not None
                 await bus._session.requests.request(message.reply, ACK, timeout=5)
                 loop.done()
-            silences += loop._inbox != inbox
+            silences += loop._inbox.subject != inbox
             await loop.stop()
         assert silences == 1
 
@@ -365,8 +365,8 @@ async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place(a
         await first.start()
         await eventually_async(lambda: pulled(bus))
         await second.start()
-        inbox = second._inbox
-        await eventually_async(lambda: second._inbox != inbox)
+        inbox = second._inbox.subject
+        await eventually_async(lambda: second._inbox.subject != inbox)
         await first.stop()
         await put_bytes(bus, 10)
         assert await asyncio.wait_for(second.next(), 5) is not None
@@ -383,7 +383,7 @@ async def test_it_asks_again_while_the_question_why_nobody_answers_is_open(accou
         await bus._session.api.consumer_delete(spec.stream, spec.name)
         loop = pull(bus, diagnose=no_answer)
         await loop.start()
-        await eventually_async(lambda: loop._wondering)
+        await eventually_async(lambda: loop._diagnosing)
         await bus.streams.apply(profile="dev")
         await put_bytes(bus, 10)
         assert await asyncio.wait_for(loop.next(), 10) is not None
@@ -402,13 +402,13 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
     """While the loop leaves its inbox it asks for nothing; nobody else would, once it has another."""
     async with account.applied() as bus:
         await put_bytes(bus, *[1] * 9)
-        loop = pull(bus, beyond=10, refill_at=9)
+        loop = pull(bus, lookahead=10, refill="each")
         await loop.start()
         try:
             async with asyncio.timeout(5):
                 first = [await loop.next() for _ in range(9)]
-                giving_back = asyncio.ensure_future(loop._renew(unload=True))
-                await eventually_async(lambda: loop._subscription is None, interval=0)
+                giving_back = asyncio.ensure_future(loop._renew(release=True))
+                await eventually_async(lambda: not loop._inbox.is_open, interval=0)
                 for message in first:
                     assert message is not None
                     await bus._session.connection.publish(message.reply, ACK)
@@ -443,7 +443,7 @@ async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
 
 
 async def renewed(loop: PullLoop, inbox: str) -> bool:
-    return loop._inbox != inbox and loop._requested > 0 and loop._connected
+    return loop._inbox.subject != inbox and loop._requested > 0 and loop._connected
 
 
 async def take(loop: PullLoop, count: int) -> list[bytes]:
@@ -463,7 +463,7 @@ async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the
         loop = await started(bus)
         proxy.bury()
         await eventually_async(lambda: bus.state == "reconnecting")
-        inbox = loop._inbox
+        inbox = loop._inbox.subject
         await eventually_async(lambda: renewed(loop, inbox))
         await put_bytes(other, *range(1, 21))
         assert sorted(map(len, await take(loop, 20))) == list(range(1, 21))
@@ -473,11 +473,11 @@ async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the
 async def test_nothing_is_kept_where_the_server_has_noticed(make_server: Any) -> None:
     async with behind_proxy(make_server) as (proxy, bus, _):
         loop = await started(bus)
-        inbox = loop._inbox
+        inbox = loop._inbox.subject
         proxy.cut()
         proxy.restore()
         await eventually_async(lambda: renewed(loop, inbox))
-        assert not loop._kept
+        assert not loop._inbox.former
         await loop.stop()
 
 
@@ -486,8 +486,8 @@ async def test_what_is_kept_is_left_when_its_pulls_have_expired(make_server: Any
         before = len(bus._session.connection._subscriptions)
         loop = await started(bus, expires=1)
         proxy.bury()
-        await eventually_async(lambda: loop._kept)
-        await eventually_async(lambda: not loop._kept)
+        await eventually_async(lambda: loop._inbox.former)
+        await eventually_async(lambda: not loop._inbox.former)
         await eventually_async(lambda: len(bus._session.connection._subscriptions) == before + 1)
         await put_bytes(other, 1)
         assert await take(loop, 1) == [b"\0"]
@@ -499,7 +499,7 @@ async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_serve
         before = len(bus._session.connection._subscriptions)
         loop = await started(bus)
         proxy.bury()
-        await eventually_async(lambda: loop._kept and loop._requested)
+        await eventually_async(lambda: loop._inbox.former and loop._requested)
         await put_bytes(other, *range(1, 21))
         await loop.stop()
         assert len(bus._session.connection._subscriptions) == before

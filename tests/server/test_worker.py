@@ -364,7 +364,7 @@ async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_
             nonlocal started, most
             started += 1
             if worker._slots.loop is not None:
-                most = max(most, worker._slots.loop._limit)
+                most = max(most, worker._slots.loop._pacer.limit)
             if started > 500:
                 await release.wait()
 

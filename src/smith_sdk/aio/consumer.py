@@ -14,7 +14,8 @@ import msgspec
 from .._core.connection.connection import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
 from .._core.jetstream.interest import filters_of
-from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop
+from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop, PullOptions
+from .._core.jetstream.pull_pacer import Refill
 from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json
 from ..contract import ConsumerSpec, M_co, S_co
@@ -112,7 +113,7 @@ class Consumer(Generic[M_co, S_co]):
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
         """
         wait = to_seconds("fetch(timeout)", timeout)
-        loop = pull_loop(self._session, self.spec, positive_int("fetch(n)", n), expires=wait, group=self._group)
+        loop = _fetch_loop(self._session, self.spec, positive_int("fetch(n)", n), wait, self._group)
         found = loop.ahead  # kept alive until it is returned, given back when it is not
         self._session.attach(loop)
         try:
@@ -121,7 +122,7 @@ class Consumer(Generic[M_co, S_co]):
                 async with asyncio.timeout(wait):
                     while len(found) < n and (raw := await loop.next()) is not None:
                         found.append(raw)
-            await loop.leave()
+            await loop.withdraw()
             if loop.is_over:
                 raise BusClosed(f"the bus was closed while {self!r} was fetched from: what had come was given back")
             while len(found) < n and (raw := loop.take()) is not None:
@@ -195,27 +196,48 @@ def priority_group(spec: ConsumerSpec[Any, Any]) -> PriorityGroup | None:
     return PriorityGroup(spec.priority_groups[0]) if spec.priority_groups else None
 
 
-def pull_loop(session: Session, spec: ConsumerSpec[Any, Any], capacity: int, **options: Any) -> PullLoop:
-    """A pull loop on `spec`, within what it lets one pull ask for. With `expires` for one pull that is over then: a fetch."""
+def pull_loop(
+    session: Session,
+    spec: ConsumerSpec[Any, Any],
+    capacity: int,
+    *,
+    expires: float = EXPIRES,
+    max_bytes: int | None = None,
+    lookahead: int = 0,
+    refill: Refill = "half",
+    refill_dry: Refill | None = None,
+    group: PriorityGroup | None = None,
+) -> PullLoop:
+    """A pull loop on `spec`, within the limits that the consumer has for one pull."""
     session.require_open()
-    expires: float = options.get("expires", EXPIRES)
-    most = min(expires, spec.max_expires or _LONGEST_PULL)
-    if "expires" in options:
-        options["refill_at"] = -1 if most == expires and capacity <= (spec.max_batch or capacity) else capacity - 1
-    expires = most
-    # A heartbeat is at most half of a pull's life, which the server demands.
-    options.update(expires=expires, heartbeat=min(HEARTBEAT, expires / 2), max_batch=spec.max_batch)
-    if spec.max_bytes is not None and options.get("max_bytes") is not None:
-        options["max_bytes"] = min(options["max_bytes"], spec.max_bytes)
+    expires = min(expires, spec.max_expires or _LONGEST_PULL)
+    if spec.max_bytes is not None and max_bytes is not None:
+        max_bytes = min(max_bytes, spec.max_bytes)
 
-    async def why() -> SmithError | None:
+    async def diagnose() -> SmithError | None:
         return await session.why_no_messages(spec.stream, spec.name)
 
-    if spec.priority_groups:
-        options.setdefault("group", priority_group(spec))
-    return PullLoop(
-        session.connection, session.requests, spec.stream, spec.name, why, capacity=capacity, ack_wait=spec.ack_wait, **options
+    options = PullOptions(
+        capacity=capacity,
+        max_bytes=max_bytes,
+        lookahead=lookahead,
+        refill=refill,
+        refill_dry=refill_dry,
+        ack_wait=spec.ack_wait,
+        expires=expires,
+        heartbeat=min(HEARTBEAT, expires / 2),  # more, the server refuses
+        max_batch=spec.max_batch,
+        group=priority_group(spec) if group is None else group,
     )
+    return PullLoop(session.connection, session.requests, spec.stream, spec.name, diagnose, options)
+
+
+def _fetch_loop(
+    session: Session, spec: ConsumerSpec[Any, Any], count: int, timeout: float, group: PriorityGroup | None
+) -> PullLoop:
+    """A pull loop for `count` messages: one pull that expires at `timeout`, or as many as the consumer's limits make of it."""
+    is_one = timeout <= (spec.max_expires or _LONGEST_PULL) and count <= (spec.max_batch or count)
+    return pull_loop(session, spec, count, expires=timeout, refill="never" if is_one else "each", group=group)
 
 
 class Messages(Generic[M_co, S_co]):

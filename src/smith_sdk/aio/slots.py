@@ -125,8 +125,7 @@ class Slots:
             self._stopping.clear()
             return
         with stop_on_signals(self._stopping.set):
-            slots_free_at = self._concurrency - 1
-            loop = pull_loop(self._session, self._spec, self._concurrency, dry_at=slots_free_at, beyond=self._spec.prefetch)
+            loop = pull_loop(self._session, self._spec, self._concurrency, lookahead=self._spec.prefetch, refill_dry="each")
             self.loop, self._runner = loop, asyncio.current_task()
             self._session.attach(self)
             slots: list[asyncio.Task[None]] = []
