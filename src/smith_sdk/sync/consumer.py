@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Generic, Self
 
 from .._core.blocking.faces import Blocking, BlockingIterator
-from ..aio.consumer import ConsumerInfo
+from ..aio.consumer import (
+    ConsumerInfo,
+)
 from ..contract import ConsumerSpec, M_co, S_co
 from .message import Message
 
