@@ -252,8 +252,7 @@ def _default(value: ast.expr | None) -> str:
 
 
 def _code(text: str) -> str:
-    escaped = text.replace("|", "\\|")
-    return f"`{escaped}`"
+    return f"`{text}`"
 
 
 def _filled_by_new(struct: ast.ClassDef) -> list[str]:

@@ -104,6 +104,15 @@ def test_the_readme_is_one_page_for_a_newcomer() -> None:
     assert len(README.read_text().splitlines()) <= NEWCOMERS_LINES
 
 
+def test_every_module_that_the_architecture_names_exists() -> None:
+    text = PAGES["docs/architecture.md"].read_text()
+    names = set(re.findall(r"\b(?:_core|aio|sync|cli|tests)/[\w/]+(?:\.py)?", text))
+    assert len(names) > 12
+    for name in names:
+        where = ROOT if name.startswith("tests/") else ROOT / "src" / "smith_sdk"
+        assert (where / name).exists() or (where / f"{name}.py").exists(), name
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     text = re.sub(r"^(`{3,}).*?^\1", "", PAGES[page].read_text(), flags=re.DOTALL | re.MULTILINE)
