@@ -51,6 +51,16 @@ def nats_url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(scope="session")
+def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """`mypy_cache(name)`: a cache of mypy. Runs with the same options share one, so that mypy reads the SDK once.
+
+    mypy writes the entries of a cache anew for other options, so each set of options has its own name.
+    """
+    top = tmp_path_factory.mktemp("mypy-caches")
+    return lambda name: str(top / name)
+
+
 @pytest.fixture
 def account(request: pytest.FixtureRequest) -> Account:
     """An account of the test's own on the shared server. Whatever needs no server of its own runs there."""

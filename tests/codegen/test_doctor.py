@@ -42,30 +42,42 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return top
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mypy's caches, one for each set of options, so that it reads the SDK once with each."""
-    return tmp_path_factory.mktemp("cache")
+@pytest.fixture
+def cache(mypy_cache: Callable[[str], str]) -> Callable[[str], str]:
+    """A cache of mypy by options. The doctor's question about imports has the same options in all of them, and one cache."""
+
+    def find(options: str) -> str:
+        folder = Path(mypy_cache(options))
+        if not (folder / "smith-imports").exists():
+            folder.mkdir(exist_ok=True)
+            imports = Path(mypy_cache("imports"))
+            imports.mkdir(exist_ok=True)
+            (folder / "smith-imports").symlink_to(imports)
+        return str(folder)
+
+    return find
 
 
 @pytest.fixture
-def repo(made: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repo(made: Path, cache: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it to plant something in, as the current directory; nobody's home has a say."""
     top = tmp_path / "repo"
     shutil.copytree(made, top)
     monkeypatch.chdir(top)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("MYPY_CACHE_DIR", str(cache / "strict"))
+    monkeypatch.setenv("MYPY_CACHE_DIR", cache("strict"))
     return top
 
 
 @pytest.fixture
-def doctor(repo: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Doctor:
+def doctor(
+    repo: Path, cache: Callable[[str], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Doctor:
     """Run it: its exit status, and the checks that are not ok."""
 
     def run(*given: str, options: str = "strict") -> tuple[int, list[dict[str, str]]]:
-        monkeypatch.setenv("MYPY_CACHE_DIR", str(cache / options))
+        monkeypatch.setenv("MYPY_CACHE_DIR", cache(options))
         capsys.readouterr()
         status = main(["doctor", "--json", *given])
         said = json.loads(capsys.readouterr().out)
@@ -324,7 +336,9 @@ def test_mypy_that_stops(repo: Path, doctor: Doctor) -> None:
 
 
 @pytest.mark.parametrize(("options", "flags"), [("default", []), ("strict", ["--strict"])])
-def test_each_wrong_line_of_a_canary_is_refused_with_its_code(repo: Path, cache: Path, options: str, flags: list[str]) -> None:
+def test_each_wrong_line_of_a_canary_is_refused_with_its_code(
+    repo: Path, cache: Callable[[str], str], options: str, flags: list[str]
+) -> None:
     shutil.copy(HERE / "brew.toml", repo)
     assert main(["brew.toml", "src/brew_bus"]) == 0
     assert main(["doctor", "--canary", "canary_acme.py"]) == 0
@@ -333,7 +347,7 @@ def test_each_wrong_line_of_a_canary_is_refused_with_its_code(repo: Path, cache:
     assert main(["doctor", "--canary", "canary_smith.py"]) == 0
     assert (repo / "canary_smith.py").read_text() == canary.text(sources.load_package("smith_sdk"))
     (repo / "empty.ini").write_text("[mypy]\nmypy_path = src\n")
-    env = {**os.environ, "MYPY_CACHE_DIR": str(cache / options)}
+    env = {**os.environ, "MYPY_CACHE_DIR": cache(options)}
     command = [sys.executable, "-m", "mypy", "--config-file=empty.ini", "--warn-unused-ignores", *flags]
     done = subprocess.run([*command, *map(str, repo.glob("canary_*.py"))], capture_output=True, text=True, check=False, env=env)
     assert done.stdout == "Success: no issues found in 3 source files\n"

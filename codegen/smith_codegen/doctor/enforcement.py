@@ -81,10 +81,14 @@ class Mypy(msgspec.Struct, frozen=True, kw_only=True):
             return Check(name="mypy", status="fail", says=says, fix=f"{install} there")
         return Check(name="mypy", status="ok", says=f"{found[0].removeprefix('mypy ')} ({shown})")
 
-    def run(self, *arguments: str, paths: Sequence[str] = ()) -> Ran:
-        """Run it; `paths` are where it looks for modules too. Its cache is its own, unless MYPY_CACHE_DIR names one."""
-        with tempfile.TemporaryDirectory(prefix="smith-codegen-mypy-") as cache:
-            env = {"MYPY_CACHE_DIR": cache, **os.environ}
+    def run(self, *arguments: str, paths: Sequence[str] = (), part: str = "") -> Ran:
+        """Run mypy; `paths` are searched for modules too.
+
+        The cache is temporary unless MYPY_CACHE_DIR names one; `part` is a folder in it.
+        """
+        with tempfile.TemporaryDirectory(prefix="smith-codegen-mypy-") as temporary:
+            cache = Path(os.environ.get("MYPY_CACHE_DIR") or temporary, part)
+            env = {**os.environ, "MYPY_CACHE_DIR": str(cache)}
             env["MYPYPATH"] = os.pathsep.join(filter(None, (*paths, env.get("MYPYPATH"))))
             command = [*self.command, "--output=json", "--no-error-summary", *arguments]
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT, env=env)
@@ -123,7 +127,9 @@ def unseen(mypy: Mypy, modules: Sequence[str], paths: Sequence[str] = ()) -> dic
         for setting in mypy.config.of("mypy_path")
         for path in setting.value
     ]
-    ran = mypy.run(*flags, "-c", "\n".join(f"import {module}" for module in modules), paths=(*paths, *configured))
+    lines = "\n".join(f"import {module}" for module in modules)
+    # In a folder of its own: runs with other options make mypy write every entry of a cache anew.
+    ran = mypy.run(*flags, "-c", lines, paths=(*paths, *configured), part="smith-imports")
     found = {modules[error.line - 1]: error.code for error in ran.errors if error.file == "<string>"}
     return {module: code for module, code in found.items() if code and code.startswith("import")}
 
