@@ -6,6 +6,7 @@ What goes to stdout is the commands' own output; nox talks on stderr.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -17,8 +18,16 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "typing", "tests"]
 
-PYTHONS = ["3.11", "3.12", "3.13"]
-SIDE_BY_SIDE = ("-n", "auto", "--dist", "loadfile")  # most tests wait for servers and processes; `-- -n 0` is one after the other
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+# Most tests wait for servers and processes, so there is one more at a time than there are cores.
+# `-- -n 0` is one after the other.
+SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+NEWEST = (  # what meets nats-py's internals
+    "tests/unit/test_nats_py_names.py",
+    "tests/server/test_connection.py",
+    "tests/server/test_ack_window.py",
+    "tests/server/test_pull_loop.py",
+)
 EXTRAS = "server,cli,codegen,signing,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
@@ -74,7 +83,38 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Servers killed, links cut and deaf, leaders lost, workers dead, all under load; minutes. `-- -k leaders` picks some."""
-    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", *SIDE_BY_SIDE)
+    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", "-n", "auto", "--dist", "loadfile")
+
+
+@nox.session
+def tests_latest(session: nox.Session) -> None:
+    """Connection, window and pull tests against the newest nats-py that installs, pre-releases included."""
+    wheel = install_wheel(session)
+    session.install("--upgrade", "--pre", "nats-py")
+    session.run("python", "-c", "from importlib.metadata import version; print('nats-py', version('nats-py'))")
+    run_pytest(session, wheel, *NEWEST, *SIDE_BY_SIDE)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The tests with their branch coverage, processes included; `-- tests/unit` measures a part, without the gate."""
+    wheel = install_wheel(session, "coverage")
+    folder = Path(session.create_tmp()) / "coverage"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    # Absolute: the processes that tests start run in folders of their own.
+    env = {"COVERAGE_FILE": str((folder / "data").resolve()), "COVERAGE_RCFILE": str(Path("pyproject.toml").resolve())}
+    session.env.update(env)
+    run_pytest(session, wheel, *SIDE_BY_SIDE, runner=("coverage", "run", "-m"))
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Random mutations of the SDK that its tests should notice: `nox -s mutate -- --sample 30 --seed 1`."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("typing"))
+    session.run("python", "tools/mutate.py", *session.posargs)
 
 
 @nox.session
@@ -102,11 +142,21 @@ def run_benchmarks(session: nox.Session) -> None:
 
 
 def run_tests(session: nox.Session, *arguments: str) -> None:
+    run_pytest(session, install_wheel(session), *arguments)
+
+
+def install_wheel(session: nox.Session, *groups: str) -> Path:
+    """Build the wheel and install it with what the tests need."""
     wheels = Path(session.create_tmp()) / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".", silent=True)
     (wheel,) = wheels.glob("*.whl")
-    session.install(f"{wheel}[{EXTRAS}]", *group("test"), *group("typing"))
+    session.install(f"{wheel}[{EXTRAS}]", *(needed for name in ("test", "typing", *groups) for needed in group(name)))
     # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
     session.install("--force-reinstall", "--no-deps", str(wheel))
-    session.run("pytest", *arguments, *session.posargs, env={"SMITH_TEST_WHEEL": str(wheel.resolve())})
+    return wheel.resolve()
+
+
+def run_pytest(session: nox.Session, wheel: Path, *arguments: str, runner: tuple[str, ...] = ()) -> None:
+    """pytest against the installed `wheel`, with `nox -s ... -- [these arguments]` last."""
+    session.run(*runner, "pytest", *arguments, *session.posargs, env={"SMITH_TEST_WHEEL": str(wheel)})
