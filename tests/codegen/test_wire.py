@@ -345,7 +345,7 @@ def test_a_required_field_that_is_missing(name: str, chosen: list[Field], subtes
             document = full(name)
             del document[field.name]
             with pytest.raises(
-                PayloadDecodeError, match=f"what came on smith.s is no {name}: .*missing required field `{field.name}`"
+                PayloadDecodeError, match=f"the message on smith.s is not a valid {name}: .*missing required field `{field.name}`"
             ) as caught:
                 read(name, document)
             assert caught.value.raw == json.dumps(document).encode()
@@ -425,7 +425,7 @@ def test_an_error_further_in_names_its_path(name: str, change: dict[str, Any], p
     ],
 )  # fmt: skip
 def test_what_is_no_json_of_a_payload_is_an_error_of_ours(data: bytes) -> None:
-    with pytest.raises(PayloadDecodeError, match="is no FsReadV1Params") as caught:
+    with pytest.raises(PayloadDecodeError, match="is not a valid FsReadV1Params") as caught:
         codec.decode(FsReadV1Params, data, "smith.s")
     assert caught.value.raw == data
 

@@ -260,9 +260,9 @@ async def test_a_reset_that_cannot_be(face: Face) -> None:
         async with AsyncSmithBus(face.url) as other:
             await other._session.api.consumer_delete("ATOMS_RESULTS", "gone")
         for call in ("reset", "resume"):
-            with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
+            with pytest.raises(ConsumerNotFound, match="gone does not exist on stream ATOMS_RESULTS"):
                 await getattr(bus.consumer(gone), call)()
-        with pytest.raises(ConsumerNotFound, match="gone is not on stream ATOMS_RESULTS"):
+        with pytest.raises(ConsumerNotFound, match="gone does not exist on stream ATOMS_RESULTS"):
             await bus.consumer(gone).pause(1)
         for wait in (0, -1, float("inf"), "1m"):
             with pytest.raises(OptionsError, match=r"pause\(for_\)"):

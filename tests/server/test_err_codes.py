@@ -75,11 +75,11 @@ REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[JetStreamApi
     10058: (AlreadyExists, [S, creating(max_msgs=5)], "smith streams plan"),
     10148: (AlreadyExists, [S, reader(), reader(ack_wait=10**9)], "smith streams plan"),
     10065: (SubjectOverlap, [S, creating("T", subjects=["s.x"])], "narrow"),
-    10099: (SubjectOverlap, [QUEUE, reader(), reader("d")], "give each consumer a filter"),
+    10099: (SubjectOverlap, [QUEUE, reader(), reader("d")], "give each consumer of a work queue a filter"),
     10100: (
         SubjectOverlap,
         [QUEUE, reader(filter_subject="s.a"), reader("d", filter_subject="s.*")],
-        "filter that no other meets",
+        "filter that overlaps no other",
     ),
     10138: (SubjectOverlap, [S, reader(filter_subjects=["s.>", "s.a"])], "keep the wider"),
     10074: (NotEnoughRoom, [creating(num_replicas=3)], "--profile dev"),
@@ -99,11 +99,15 @@ REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[JetStreamApi
     10059: (StreamNotFound, [lambda admin: admin.stream_info("S")], "smith streams apply"),
     10037: (MessageNotFound, [S, lambda admin: admin.message("S", 7)], "no such message"),
     10025: (TopologyRefused, [creating(zorg=1)], "upgrade the server"),
-    10084: (TopologyRefused, [QUEUE, reader(ack_policy="none")], "acknowledges each"),
-    10098: (TopologyRefused, [QUEUE, reader(ack_policy="all")], "ack_policy explicit"),
+    10084: (TopologyRefused, [QUEUE, reader(ack_policy="none")], "must acknowledge each"),
+    10098: (TopologyRefused, [QUEUE, reader(ack_policy="all")], 'ack_policy = "explicit"'),
     10101: (TopologyRefused, [QUEUE, reader(deliver_policy="new")], 'deliver_policy = "all"'),
     10116: (TopologyRefused, [S, reader(max_deliver=2, backoff=[1, 2, 3])], "max_deliver"),
-    10136: (TopologyRefused, [S, reader(filter_subject="s.a", filter_subjects=["s.b"])], "one form only"),
+    10136: (
+        TopologyRefused,
+        [S, reader(filter_subject="s.a", filter_subjects=["s.b"])],
+        "either filter_subject or filter_subjects",
+    ),
 }
 
 
@@ -123,9 +127,9 @@ async def test_what_the_server_refuses(err_code: int, account: Account) -> None:
     assert (error.consumer is not None) is ("consumer" in str(error).partition(":")[0])
 
 
-async def test_a_config_that_contradicts_itself_is_no_change_that_was_refused(account: Account) -> None:
+async def test_a_config_that_contradicts_itself_is_not_a_refused_change(account: Account) -> None:
     async with session_of(account.url) as session:
-        with pytest.raises(TopologyRefused, match="mend the declaration") as refused:
+        with pytest.raises(TopologyRefused, match="correct the declaration") as refused:
             await creating(max_age=10**9, duplicate_window=10**10)(session.api)
         assert (type(refused.value), refused.value.err_code) == (TopologyRefused, 10052)
 
@@ -141,11 +145,11 @@ async def test_what_an_account_has_no_room_for(make_server: Make) -> None:
                 await call(session.api)
             assert refused.value.err_code == err_code
         await creating(max_bytes=2**15)(session.api)
-        with pytest.raises(NotEnoughRoom, match="greatest number of streams") as refused:
+        with pytest.raises(NotEnoughRoom, match="maximum number of streams") as refused:
             await creating("T", max_bytes=2**15)(session.api)
         assert refused.value.err_code == 10027
         await reader()(session.api)
-        with pytest.raises(NotEnoughRoom, match="greatest number of consumers") as refused:
+        with pytest.raises(NotEnoughRoom, match="maximum number of consumers") as refused:
             await reader("d")(session.api)
         assert refused.value.err_code == 10026
 

@@ -1,4 +1,4 @@
-"""JSON to payloads and back: one encoder, one decoder per payload class."""
+"""Payloads to JSON and back: one encoder, and one decoder for each payload class."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
 
 
 def encode(payload: object) -> bytes:
-    """The bytes that go on the wire: JSON of a payload, raw bytes as they are."""
+    """The bytes to send: the JSON of `payload`, or `payload` itself if it is bytes."""
     return payload if isinstance(payload, bytes) else _encode(payload)
 
 
 def decode(cls: Any, data: bytes, subject: str) -> Any:
-    """`data` as a `cls`; raises `PayloadDecodeError` with what is wrong and where in the JSON."""
+    """`data` as a `cls`. Raises `PayloadDecodeError`, which says what is wrong and where."""
     if cls is bytes:
         return data
     try:
         return _decoder(cls).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = getattr(cls, "__name__", str(cls))
-        raise PayloadDecodeError(f"what came on {subject} is no {name}: {error}", subject=subject, raw=data) from None
+        raise PayloadDecodeError(f"the message on {subject} is not a valid {name}: {error}", subject=subject, raw=data) from None

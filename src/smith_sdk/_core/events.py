@@ -1,4 +1,4 @@
-"""Events: what a bus reports to its observers about publishes, deliveries, verdicts, its connection.
+"""Events: what a bus reports to its observers of publishes, deliveries, verdicts and connection.
 
 `Observer` is both the protocol and its no-op. A bus without observers pays one truth test per
 message: an event is built only where `if events:` holds.
@@ -22,7 +22,7 @@ VerdictName = Literal["ack", "retry", "dead_letter", "release"]
 class Published(msgspec.Struct, frozen=True, kw_only=True):
     """A JetStream publish has ended: acknowledged (`error` is None), or with `error`.
 
-    An `asyncio.CancelledError` means that the caller has stopped waiting: the message may be stored.
+    An `asyncio.CancelledError` means that the caller stopped waiting: the message may be stored.
     """
 
     subject: str

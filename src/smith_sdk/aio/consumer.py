@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Self
 import msgspec
 
 from .._core.connection.connection import RawMessage
-from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, moment
+from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.interest import filters_of
 from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop, PullOptions
 from .._core.jetstream.pull_pacer import Refill
@@ -77,9 +77,9 @@ def consumer_info(info: Json) -> ConsumerInfo:
         num_redelivered=info["num_redelivered"],
         num_waiting=info["num_waiting"],
         filters=filters_of(info["config"]),
-        last_delivered=moment(info["delivered"].get("last_active", NEVER)),
-        last_acked=moment(info["ack_floor"].get("last_active", NEVER)),
-        paused_until=moment(info["config"]["pause_until"]) if info.get("paused") else None,
+        last_delivered=parse_time(info["delivered"].get("last_active", NEVER)),
+        last_acked=parse_time(info["ack_floor"].get("last_active", NEVER)),
+        paused_until=parse_time(info["config"]["pause_until"]) if info.get("paused") else None,
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from .._core.jetstream.api import NANOS, moment
+from .._core.jetstream.api import NANOS, parse_time
 from .._core.jetstream.api_errors import PURGE_DENIED, api_error
 from .._core.jetstream.session import Session
 from .._core.topology.apply import apply_fresh, apply_plan
@@ -173,7 +173,7 @@ class Streams:
 def _stream_info(info: Json, consumers: list[Json]) -> StreamInfo:
     """A stream and its consumers from the server's JSON. Ages are by the server's clock."""
     config, state = info["config"], info["state"]
-    first, last = (moment(state[key]) if state["messages"] else None for key in ("first_ts", "last_ts"))
+    first, last = (parse_time(state[key]) if state["messages"] else None for key in ("first_ts", "last_ts"))
     used = {
         "max_msgs": state["messages"],
         "max_bytes": state["bytes"],

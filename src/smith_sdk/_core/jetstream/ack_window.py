@@ -1,4 +1,4 @@
-"""The ack window: JetStream publishes in flight, bounded by messages and bytes, each with a deadline.
+"""The ack window: JetStream publishes in flight, bounded in messages and bytes, with deadlines.
 
 Every entry ends in exactly one way: with the stream's ack, a typed error, or `PublishUnconfirmed`,
 which says whether the message may be stored. Until then it is sent again, with the same
@@ -34,7 +34,8 @@ _TICK: Final = 0.1
 _YIELD_EVERY: Final = 64
 """Messages after which `submit` lets the loop run: it sends what was written and reads acks."""
 _ACK_LATE: Final = (2.0, 2.0, 3.0)
-"""Seconds until a missing ack has the message sent again: after the first, second, and each later sending."""
+"""Seconds without an ack after which a message is sent again: after its first and second sending,
+and after each later one."""
 _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 
 
@@ -64,7 +65,7 @@ class _Pending(msgspec.Struct, gc=False):
 
 
 Diagnose = Callable[[str], Awaitable[SmithError | None]]
-"""Called if no server answers for a stream: returns why none ever will, or None if waiting may help."""
+"""Called if no server answers for a stream. Returns the reason, or None if waiting may help."""
 
 
 class AckWindow(Listener):
@@ -100,7 +101,7 @@ class AckWindow(Listener):
         self._waiters: OrderedDict[asyncio.Future[None], int] = OrderedDict()
         """Callers that wait for room, in order, and the bytes that each needs."""
         self._granted = 0
-        """Waiters that have been given room and have not run yet: no later caller overtakes them."""
+        """Waiters that have room and have not run yet: no later caller overtakes them."""
         self._emptied: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,7 +136,7 @@ class AckWindow(Listener):
         return None if self._subscription is None else self._subscription.refusal
 
     async def submit(self, request: PublishRequest) -> asyncio.Future[PubAck]:
-        """Wait for room, send, and return the future of the ack, which ends within the request's timeout.
+        """Wait for room, send, and return the future of the ack. It ends within the timeout.
 
         Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge` (by the limit
         of the connected server), `PublishUnconfirmed` if there was no room in time, `BusClosed`.
@@ -214,7 +215,8 @@ class AckWindow(Listener):
             self._waiters.pop(room, None)
 
     def _grant_room(self) -> None:
-        """Wake waiters once the window is below three quarters: one wake-up per slot would cost a task switch a message."""
+        """Wake waiters once the window is down to three quarters."""
+        # Waking one for each free slot would cost a task switch for each message.
         if self._granted or len(self._pending) > self._low_messages or self._bytes > self._low_bytes:
             return
         count, size = len(self._pending), self._bytes
@@ -340,7 +342,7 @@ class AckWindow(Listener):
     # ---- no responders
 
     def _start_diagnosis(self, stream: str) -> None:
-        """Find out whether waiting helps: one diagnosis at a time for all messages to `stream`."""
+        """Find out whether waiting helps. One diagnosis at a time for all messages to `stream`."""
         if stream in self._diagnosing:
             return
         self._diagnosing.add(stream)
@@ -369,7 +371,7 @@ class AckWindow(Listener):
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if self._pending else None
 
     def _sweep(self) -> None:
-        """End the entries that are past their deadline, send again those whose ack is late, and set `_due`."""
+        """End entries past their deadline, send again those whose ack is late, and set `_due`."""
         now = time.monotonic()
         late: list[int] = []
         self._due = now + _ACK_LATE[0]
@@ -387,7 +389,7 @@ class AckWindow(Listener):
             self._spawn(self._resend(late))
 
     async def _resend(self, tokens: list[int]) -> None:
-        """Send these again, one by one. Sending waits for the socket, so each entry is checked at its turn."""
+        """Send these again, one by one. Each is checked at its turn, since sending may wait."""
         try:
             for token in tokens:
                 entry, now = self._pending.get(token), time.monotonic()
@@ -438,7 +440,7 @@ class AckWindow(Listener):
                 room.set_result(None)
 
     async def drain(self, timeout: float) -> None:
-        """Accept no more requests, wait up to `timeout` seconds for acks, and end the rest as unconfirmed."""
+        """Refuse new requests, wait up to `timeout` seconds for acks, fail the rest."""
         self._closed = self._closed or BusClosed("the bus is closed")
         if self._pending:
             self._emptied = asyncio.get_running_loop().create_future()
@@ -458,7 +460,7 @@ class AckWindow(Listener):
             self._subscription = None
 
     def loop_ended(self) -> None:
-        """Event loop teardown: the futures have no waiters any more, and the timer will not fire."""
+        """Event loop teardown: the futures have no waiters any more, the timer does not fire."""
         self._closed = BusClosed("the bus is closed")
         self._pending.clear()
         self._waiters.clear()
@@ -476,5 +478,5 @@ def _expire(room: asyncio.Future[None]) -> None:
 
 
 def _question(entry: _Pending) -> str:
-    """What a diagnosis is about: the stream, or the subject if the caller expects no particular stream."""
+    """What a diagnosis is about: the stream, or the subject if no particular stream is expected."""
     return entry.request.stream or entry.request.subject

@@ -1,4 +1,6 @@
-"""The JetStream API in raw JSON: what nats-py's own structs would lose (unknown fields, integer nanoseconds) stays as it is."""
+"""The JetStream API ($JS.API): requests and replies as plain JSON objects."""
+
+# nats-py's structs would lose fields that they do not know, and truncate nanoseconds.
 
 from __future__ import annotations
 
@@ -11,11 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ...errors import (
-    ChangeRefused,
-    DeadlineExceeded,
-    TopologyRefused,
-)
+from ...errors import ChangeRefused, DeadlineExceeded, TopologyRefused
 from ..connection.connection import RawMessage
 from ..connection.headers import read as read_headers
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
@@ -23,13 +21,19 @@ from .api_errors import NOT_YET, ApiError, api_error, disabled
 
 API: Final = "$JS.API"
 NANOS: Final = 1_000_000_000
-_RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
-"""The first nats-server of an API level."""
+"""In a second: durations in the API's JSON are integer nanoseconds."""
 NEVER: Final = "0001-01-01T00:00:00Z"
+"""A time that has not been (the zero value of Go's time.Time)."""
+
+_RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
+"""The first release of nats-server with an API level; there is no release with level 3."""
 PAUSE_LEVEL: Final = 1
+"""The API level from which consumers can be paused."""
 RESET_LEVEL: Final = 4
+"""The API level from which consumers can be reset."""
 
 _ATTEMPTS: Final = 4
+"""How often a request is sent, within `API_TIMEOUT`, if it may be repeated."""
 _SAFE_TO_REPEAT: Final = (
     "INFO",
     "STREAM.INFO.",
@@ -42,48 +46,57 @@ _SAFE_TO_REPEAT: Final = (
     "CONSUMER.CREATE.",
     "CONSUMER.PAUSE.",
 )
-"""Calls that change nothing, or nothing more when they are made twice: a config is written as a whole."""
+"""Requests that change nothing, or nothing more if repeated: a config is written as a whole."""
 
-_MOMENT: Final = 0.1
+_NOT_YET_PAUSE: Final = 0.1
+"""Seconds before a request is repeated that was refused with one of `NOT_YET`."""
 
 
 class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message read out of a stream by sequence or subject. `headers` as stored, `time` in RFC 3339."""
+    """A message that was read from a stream by sequence or subject."""
 
     subject: str
     seq: int
     data: bytes
     headers: dict[str, str]
+    """As stored."""
     time: str
+    """When it was stored, in RFC 3339."""
 
 
-def release(level: int) -> str:
-    """The nats-server of an API level, in words."""
+def release_name(level: int) -> str:
+    """The release of nats-server with this API level, as text."""
     return f"nats-server {_RELEASES[level]}" if level in _RELEASES else "nats-server of another release"
 
 
-def moment(text: str) -> datetime | None:
-    """A time of the server's (RFC 3339) in UTC, to the microsecond; None for `NEVER`."""
+def parse_time(text: str) -> datetime | None:
+    """A time of the server's (RFC 3339) as a datetime in UTC, in microseconds; None for `NEVER`."""
     return None if text == NEVER else datetime.fromisoformat(text).astimezone(UTC)
 
 
 class JetStreamApi:
-    """Calls of the JetStream API. Durations in its JSON are integer nanoseconds. Every call takes at most `API_TIMEOUT` seconds."""
+    """Calls of the JetStream API. Each takes at most `API_TIMEOUT` seconds.
 
-    def __init__(self, replies: RequestReply, where: str = "the server") -> None:
-        self._requests = replies
+    Each raises `JetStreamDisabled`, `StreamNotFound`, `ConsumerNotFound`, `MessageNotFound`,
+    `TopologyRefused` or another `JetStreamError`; `DeadlineExceeded`, `ConnectionLost`,
+    `PermissionDenied`, `BusClosed`.
+    """
+
+    def __init__(self, requests: RequestReply, where: str = "the server") -> None:
+        self._requests = requests
         self.where = where
+        """The server's URL, for error messages."""
 
     async def call(
         self, verb: str, body: object = None, *, stream: str | None = None, consumer: str | None = None
     ) -> dict[str, Any]:
-        """Send `body` (an object, None for none) to `$JS.API.<verb>`; return the JSON object it answers.
+        """Send `body` (None for none) to `$JS.API.<verb>` and return the JSON object of the reply.
 
-        Raises `JetStreamDisabled`, `StreamNotFound`, `ConsumerNotFound`, `MessageNotFound`, `TopologyRefused`, `DeadlineExceeded`.
+        `stream` and `consumer` are what the request is about, for the error that it may raise.
         """
         data = b"" if body is None else msgspec.json.encode(body)
         try:
-            reply = await self._ask(f"{API}.{verb}", data, again=verb.startswith(_SAFE_TO_REPEAT))
+            reply = await self._request(f"{API}.{verb}", data, repeat=verb.startswith(_SAFE_TO_REPEAT))
         except NoResponders:
             raise disabled(self.where) from None
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
@@ -93,9 +106,9 @@ class JetStreamApi:
             )
         return answer
 
-    async def _ask(self, subject: str, data: bytes, *, again: bool) -> RawMessage:
-        """In a cluster, what is asked while a stream elects its leader is never answered: ask again, what may be asked twice."""
-        share = API_TIMEOUT / (_ATTEMPTS if again else 1)
+    async def _request(self, subject: str, data: bytes, *, repeat: bool) -> RawMessage:
+        # In a cluster, a request during the election of a stream's leader is never answered.
+        share = API_TIMEOUT / (_ATTEMPTS if repeat else 1)
         until = time.monotonic() + API_TIMEOUT - share / 2
         while True:
             try:
@@ -105,7 +118,7 @@ class JetStreamApi:
                     raise DeadlineExceeded(f"no reply on {subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
 
     async def _write(self, verb: str, body: object, *, stream: str, consumer: str | None = None) -> dict[str, Any]:
-        """`call`, again while the server is about to get ready for it."""
+        """`call`, repeated while the server is not ready for it: see `NOT_YET`."""
         until = time.monotonic() + API_TIMEOUT
         while True:
             try:
@@ -113,10 +126,10 @@ class JetStreamApi:
             except TopologyRefused as error:
                 if error.err_code not in NOT_YET or time.monotonic() >= until:
                     raise
-            await asyncio.sleep(_MOMENT)
+            await asyncio.sleep(_NOT_YET_PAUSE)
 
     async def account(self) -> dict[str, Any]:
-        """Limits, usage and API level of the account."""
+        """The account's limits, usage and API level."""
         return await self.call("INFO")
 
     async def stream_info(self, stream: str) -> dict[str, Any]:
@@ -132,7 +145,7 @@ class JetStreamApi:
         return await self.call(f"CONSUMER.INFO.{stream}.{consumer}", stream=stream, consumer=consumer)
 
     async def consumer_write(self, stream: str, config: dict[str, Any], action: str) -> dict[str, Any]:
-        """`action` is "create" or "update": without one the server would silently do either."""
+        """`action` is "create" or "update": without one the server silently does either."""
         name = config["durable_name"]
         body = {"stream_name": stream, "config": config, "action": action}
         return await self._write(f"CONSUMER.CREATE.{stream}.{name}", body, stream=stream, consumer=name)
@@ -144,30 +157,34 @@ class JetStreamApi:
         await self.call(f"CONSUMER.DELETE.{stream}.{consumer}", stream=stream, consumer=consumer)
 
     async def consumer_pause(self, stream: str, consumer: str, until: str | None) -> dict[str, Any]:
-        """Deliver nothing until then (RFC 3339); None, or a time that is over, ends a pause."""
+        """Pause deliveries until that time (RFC 3339); None, or a time in the past, resumes."""
         body = {} if until is None else {"pause_until": until}
         return await self.call(f"CONSUMER.PAUSE.{stream}.{consumer}", body, stream=stream, consumer=consumer)
 
     async def consumer_reset(self, stream: str, consumer: str, seq: int | None) -> dict[str, Any]:
-        """Deliver again from `seq` on, None for what is not acknowledged. The server never answers about a consumer that is not there."""
+        """Redeliver from sequence `seq` on; None for what is not acknowledged.
+
+        Times out if the consumer does not exist: the server never answers then.
+        """
         body = {} if seq is None else {"seq": seq}
         return await self.call(f"CONSUMER.RESET.{stream}.{consumer}", body, stream=stream, consumer=consumer)
 
     async def stream_purge(self, stream: str, request: dict[str, Any]) -> int:
-        """Remove what `request` says (filter, seq, keep); return how many messages that were."""
-        removed: int = (await self.call(f"STREAM.PURGE.{stream}", request, stream=stream))["purged"]
-        return removed
+        """Delete the messages that `request` (filter, seq, keep) selects; return how many."""
+        purged: int = (await self.call(f"STREAM.PURGE.{stream}", request, stream=stream))["purged"]
+        return purged
 
     async def require_level(self, level: int, what: str) -> None:
-        """Raise `ChangeRefused` where the server is too old for `what`: some do not answer what they do not know."""
+        """Raise `ChangeRefused` if the server is too old for `what`: it may not even answer."""
         has = (await self.account()).get("api", {}).get("level", 0)
         if has < level:
             raise ChangeRefused(
-                f"{what} needs API level {level} ({release(level)}), and {self.where} has {has} ({release(has)}): upgrade the server"
+                f"{what} needs API level {level} ({release_name(level)}), and {self.where} has {has} ({release_name(has)}): "
+                f"upgrade the server"
             )
 
     async def streams(self, subject: str) -> list[dict[str, Any]]:
-        """Every stream that captures something of what `subject` (wildcards allowed) matches, page after page."""
+        """The INFO of every stream whose subjects overlap `subject` (wildcards allowed)."""
         found: list[dict[str, Any]] = []
         while True:
             page = await self.call("STREAM.LIST", {"offset": len(found), "subject": subject})
@@ -176,12 +193,12 @@ class JetStreamApi:
                 return found
 
     async def gaps(self, stream: str) -> tuple[int, list[int]]:
-        """The first sequence of `stream`, and those after it that it no longer holds."""
+        """The first sequence of `stream`, and the sequences after it that are deleted."""
         state = (await self.call(f"STREAM.INFO.{stream}", {"deleted_details": True}, stream=stream))["state"]
         return max(1, state["first_seq"]), state.get("deleted") or []
 
     async def subject_counts(self, stream: str, subject: str = ">") -> AsyncIterator[int]:
-        """How many messages each subject of `stream` that `subject` (wildcards allowed) matches holds, page after page."""
+        """The number of messages on each subject of `stream` that `subject` (a pattern) matches."""
         seen = 0
         while True:
             page = await self.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject, "offset": seen}, stream=stream)
@@ -193,7 +210,7 @@ class JetStreamApi:
                 return
 
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
-        """Every consumer of `stream`, page after page."""
+        """The INFO of every consumer of `stream`."""
         found: list[dict[str, Any]] = []
         while True:
             page = await self.call(f"CONSUMER.LIST.{stream}", {"offset": len(found)}, stream=stream)
@@ -206,11 +223,11 @@ class JetStreamApi:
         return await self._get(stream, {"last_by_subj": subject})
 
     async def next_message(self, stream: str, seq: int, subject: str) -> StoredMessage:
-        """The first message on `subject` (wildcards allowed) at or after sequence `seq`; raises `MessageNotFound`."""
+        """The first message on `subject` (a pattern) from `seq` on; raises `MessageNotFound`."""
         return await self._get(stream, {"seq": seq, "next_by_subj": subject})
 
     async def message_since(self, stream: str, time: str) -> StoredMessage:
-        """The first message stored at that time (RFC 3339) or later; raises `MessageNotFound`."""
+        """The first message stored at `time` (RFC 3339) or later; raises `MessageNotFound`."""
         return await self._get(stream, {"start_time": time})
 
     async def message(self, stream: str, seq: int) -> StoredMessage:

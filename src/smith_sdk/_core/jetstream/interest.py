@@ -1,6 +1,7 @@
-"""Whether an interest stream keeps a message: its consumers' filters, asked for and remembered for some seconds.
+"""Whether an interest stream keeps a message: its consumers' filters, cached for some seconds.
 
-An interest stream acknowledges and drops what matches no consumer, so a publish to one is refused here first.
+An interest stream acknowledges and drops a message that matches no consumer. So such a publish is
+refused here, before it is sent.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class InterestCache:
         self._streams: dict[str, _StreamInterest] = {}
 
     def forget(self) -> None:
-        """Drop what is known: consumers were created or changed, or the connection is another."""
+        """Drop what is known: consumers were created or changed, or the connection is new."""
         self._streams.clear()
 
     def knows(self, stream: str, subject: str) -> bool:
@@ -47,10 +48,11 @@ class InterestCache:
         return interest is not None and interest.age <= _FRESH and subject in interest.known
 
     async def require(self, request: PublishRequest, timeout: float) -> float:
-        """Return the seconds that are left of `timeout` once a consumer is known to match the subject.
+        """Return what is left of `timeout` (seconds) once a consumer is known to match the subject.
 
-        Raises `NoInterest` if there is none, `PublishUnconfirmed` (not stored) if the server did not answer within `timeout`, and
-        other errors of the JetStream API, such as `StreamNotFound`.
+        Raises `NoInterest` if there is none, `PublishUnconfirmed` (not stored) if the server did
+        not answer within `timeout`, and other errors of the JetStream API, such as
+        `StreamNotFound`.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -85,7 +87,8 @@ class InterestCache:
 
     async def _refresh(self, stream: str, interest: _StreamInterest) -> None:
         """Wait for the filters of `stream`. One request at a time, shared by all waiters."""
-        # Each waiter has a future of its own: leaving a lock, or a future shared by all, costs time linear in the waiters.
+        # Each waiter has a future of its own: to leave a lock or a shared future takes time linear
+        # in the number of waiters, and thousands may be cancelled at once.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         interest.waiting.add(waiter)
         if interest.request is None:

@@ -13,7 +13,7 @@ from .publish_request import PubAck, PublishRequest
 async def observed(
     events: Events, request: PublishRequest, submitting: Awaitable[asyncio.Future[PubAck]]
 ) -> asyncio.Future[PubAck]:
-    """Await `submitting`, and return a future that ends as its future does, after the observers were notified.
+    """Await `submitting`, and return a future that ends as its future does, observers first.
 
     Each publish is reported once: also one that was refused before it was sent, and, with a
     `CancelledError`, one whose caller has stopped waiting.

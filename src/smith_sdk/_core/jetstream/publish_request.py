@@ -8,7 +8,7 @@ import msgspec
 class PublishRequest(msgspec.Struct, frozen=True, gc=False):
     """One message for a stream. Made once, where the payload becomes bytes; passed on as it is."""
 
-    # gc=False: none of the fields can lead back to the request, and there are thousands of them at once.
+    # gc=False: no field can lead back to the request, and there are thousands of requests at once.
 
     subject: str
     data: bytes
@@ -19,15 +19,16 @@ class PublishRequest(msgspec.Struct, frozen=True, gc=False):
     headers: dict[str, str] | None = None
     """Sent beside `Nats-Msg-Id`."""
     timeout: float | None = None
-    """Seconds until the publish ends as `PublishUnconfirmed`; None for the bus's `publish_timeout`."""
+    """Seconds until it ends as `PublishUnconfirmed`; None for the bus's `publish_timeout`."""
     retry: bool = True
-    """Whether it is sent again, with the same id, if its acknowledgement is late or the link is lost."""
+    """Whether it is sent again, with the same id, if its ack is late or the link is lost."""
 
 
 class PubAck(msgspec.Struct, frozen=True, gc=False):
     """A stream's acknowledgement that a message is stored.
 
-    `stream` has stored it at sequence `seq`, from 1. `duplicate`: it was stored before under the same message id, at `seq`.
+    `stream` (str) has it at sequence `seq` (int, from 1). `duplicate` (bool): it was stored before,
+    under the same message id, and not a second time.
     """
 
     stream: str

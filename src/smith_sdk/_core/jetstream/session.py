@@ -1,7 +1,7 @@
-"""A session: one connection and what rides on it (replies, ack window, admin API), opened and closed in the right order.
+"""A session: one connection and what shares it, opened and closed in the right order.
 
-It moves bytes to subjects that are plain strings; what is typed happens above. It also answers, for the window and the pull loops, the
-question why nobody answers: JetStream is off, the stream or consumer is missing, or waiting may help.
+Replies, the JetStream API, the ack window, what is known of interest streams, observers, and the
+parts that run on the bus. It moves bytes to subjects that are plain strings; types are the faces'.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ from .publish_request import PubAck, PublishRequest
 log: Final = logging.getLogger("smith_sdk.publish")
 
 _DUPLICATE_WINDOW: Final = 120.0
-"""Seconds for which a stream remembers message ids unless its declaration says otherwise: nats-server's default."""
+"""Seconds for which a stream remembers message ids by default: nats-server's `duplicate_window`."""
 _RETRY_SHARE: Final = 0.75
-"""How much of that is used: the server's clock starts with the first message that arrived, ours with the first that was sent."""
-_CUT: Final = 0.1
-"""Seconds that the connection gets to close at the least."""
-_FINAL: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
-"""Answers of the server that waiting does not change; whatever else goes wrong while it is asked leaves the question open."""
+"""The share of that window in which a message may be sent again. The rest is a margin: the server
+counts from when the first copy arrived, the window here from when it was sent."""
+_MIN_CLOSE: Final = 0.1
+"""Seconds that each step of closing has at least."""
+_DEFINITE: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
+"""Replies of the server that waiting does not change. Other errors leave that open."""
 
 
 class Part(Protocol):
@@ -55,7 +56,7 @@ class Part(Protocol):
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """Its state now, as JSON can say it; for health reports. Does no I/O."""
+        """Its current state as values that JSON can represent, for health reports. Does no I/O."""
         ...
 
     async def stop(self) -> None:
@@ -74,7 +75,7 @@ class _StateEvents(Listener):
 
 
 class Session:
-    """What every part of a bus shares. Made closed; `open` and `close` once each."""
+    """What every part of a bus shares. Created closed; may be opened again after `close`."""
 
     def __init__(
         self, connection: Connection, contract: Contract, *, publish_timeout: float, max_messages: int, max_bytes: int
@@ -87,7 +88,7 @@ class Session:
         self.events = Events()
         self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()
-        """Classes of subjects that the contract is known to have."""
+        """Classes of subjects that have been looked up in the contract."""
         self.interest = InterestCache(self.api)
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.window = AckWindow(
@@ -107,7 +108,7 @@ class Session:
         self.is_open = False
 
     async def open(self) -> None:
-        """Connect and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
+        """Connect, and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
         self.connection.remove_listener(self._state_events)  # of an earlier attempt
@@ -134,11 +135,14 @@ class Session:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What runs on this session now."""
+        """The parts that run on this session now."""
         return tuple(self._parts)
 
     def abandon(self, part: Part) -> None:
-        """Have an attached `part` stopped soon: its user no longer holds it. For `__del__`, in whichever thread and however late."""
+        """Have an attached `part` stopped soon, since its user no longer holds it.
+
+        For `__del__`: may be called in any thread, at any time.
+        """
         if self._loop is not None and part in self._parts:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._stop_abandoned, part)
@@ -151,7 +155,10 @@ class Session:
             stopping.add_done_callback(self._stopping.discard)
 
     async def close(self, timeout: float) -> None:
-        """Stop what reads, flush what was written, close the connection; `timeout` seconds in all, a second more at the worst."""
+        """Stop the parts, flush publishes, close the connection.
+
+        Takes `timeout` seconds in all, at worst one second more.
+        """
         if not self.is_open:
             await self.connection.close(timeout)
             return
@@ -164,7 +171,7 @@ class Session:
         deadline = time.monotonic() + timeout
 
         def left() -> float:
-            return max(_CUT, deadline - time.monotonic())
+            return max(_MIN_CLOSE, deadline - time.monotonic())
 
         parts = [*self._stopping, *(asyncio.ensure_future(part.stop()) for part in tuple(self._parts))]
         self._parts.clear()
@@ -173,17 +180,17 @@ class Session:
                 await asyncio.wait(parts, timeout=left())
             await self.window.drain(left())
             if self.connection.is_up:
-                with contextlib.suppress(SmithError):  # the link is gone: what was unconfirmed has been told so by the window
+                with contextlib.suppress(SmithError):  # the link is lost; the window has ended every publish
                     await self.requests.barrier(timeout=left())
         except asyncio.CancelledError:
-            await self.connection.close(_CUT)  # or a link would be kept that nothing uses, and the next connect finds in its way
+            await self.connection.close(_MIN_CLOSE)  # an open link would be in the way of the next connect
             raise
         await self.connection.close(left())
 
     def _loop_ended(self) -> None:
-        """The loop has ended, and with it all that waited there: there is nobody to tell, and nothing to close it with."""
+        """Event loop teardown: no caller waits any more, and nothing can be awaited to close."""
         if self.window:
-            log.warning("an event loop ended with %d messages that no stream had acknowledged", len(self.window))
+            log.warning("an event loop ended with %d unacknowledged messages", len(self.window))
         self.is_open = False
         self._parts.clear()
         self._stopping.clear()
@@ -198,7 +205,8 @@ class Session:
 
         A publish that an interest stream would drop raises `NoInterest`.
         """
-        # A plain function that returns the window's own coroutine: one more around it would cost every message.
+        # A plain function that returns the window's coroutine: another around it costs every
+        # message.
         return observed(self.events, request, self._submit(request)) if self.events else self._submit(request)
 
     def _submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
@@ -222,23 +230,23 @@ class Session:
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
     ) -> PubAck:
-        """Publish bytes and return their acknowledgement. The arguments are the fields of `PublishRequest`."""
+        """Publish bytes. The arguments are the fields of `PublishRequest`."""
         return await (await self.submit(PublishRequest(subject, data, stream, msg_id, headers, timeout)))
 
     def forget_interest(self) -> None:
-        """Consumers were made or changed: what is known of their filters is old."""
+        """Consumers were created or changed: what is known of their filters is out of date."""
         self.interest.forget()
 
-    # ---- why nobody answers
+    # ---- no responders
 
     async def _why_no_ack(self, stream: str) -> SmithError | None:
         try:
             info = await self.api.stream_info(stream)
-        except _FINAL as error:
+        except _DEFINITE as error:
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
-        there = info["config"].get("subjects") or []
-        missing = [subject for subject in declared if not any(covers(pattern, subject) for pattern in there)]
+        captured = info["config"].get("subjects") or []
+        missing = [subject for subject in declared if not any(covers(pattern, subject) for pattern in captured)]
         if missing:
             return StreamNotFound(
                 f"stream {stream} on {self.api.where} does not capture {', '.join(missing)} as the contract declares: {APPLY}",
@@ -247,9 +255,9 @@ class Session:
         return None
 
     async def why_no_messages(self, stream: str, consumer: str) -> SmithError | None:
-        """The error that says why a pull finds nobody, None when asking again may help (a stream between two leaders)."""
+        """Why no server answers a pull; None if pulling again may help, as between two leaders."""
         try:
             await self.api.consumer_info(stream, consumer)
-        except _FINAL as error:
+        except _DEFINITE as error:
             return error
         return None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...contract import Contract, StreamSpec, covers
 from ...errors import ConsumerNotFound, StreamNotFound, TopologyRefused
-from ..jetstream.api import JetStreamApi, release
+from ..jetstream.api import JetStreamApi, release_name
 from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters
 from .plan import Change, Kind, Plan, differences
 from .plan_warnings import cautions
@@ -148,7 +148,7 @@ def _require_level(account: Json, streams: dict[str, Json], consumers: dict[tupl
             if needed > level:
                 what = f"stream {stream}" if consumer is None else f"consumer {consumer} of stream {stream}"
                 raise TopologyRefused(
-                    f"{what}: {key} needs API level {needed} ({release(needed)}), and the server has {level} ({release(level)}): "
+                    f"{what}: {key} needs API level {needed} ({release_name(needed)}), and the server has {level} ({release_name(level)}): "
                     f"upgrade the server, or take {key} out of the spec",
                     stream=stream,
                     consumer=consumer,
