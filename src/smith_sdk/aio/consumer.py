@@ -26,33 +26,41 @@ from .message import Message
 __all__ = ["Consumer", "ConsumerInfo", "Messages"]
 
 _LONGEST_PULL: Final = 86_400.0
-"""Seconds; who fetches for longer asks again. More than an int64 of nanoseconds (292 years) is an error to the server."""
+"""Seconds; a longer fetch is several pulls.
+
+The server refuses more than an int64 of nanoseconds (292 years).
+"""
 
 
 def session_of(bus: Any) -> Session:
-    """The session of a bus of this face. Raises `OptionsError` where it is none: the two faces have the same names."""
+    """The session of a bus of this face.
+
+    Raises `OptionsError` for anything else: both faces have the same names.
+    """
     found: Session | None = getattr(bus, "_session", None)
     if found is None:
         raise OptionsError(
-            f"a {type(bus).__name__} is given: what is imported from smith_sdk takes an AsyncSmithBus; for a SmithBus import from "
-            f"smith_sdk.sync"
+            f"a {type(bus).__name__} is not an AsyncSmithBus, which names imported from smith_sdk need; for a SmithBus, import them "
+            f"from smith_sdk.sync"
         )
     return found
 
 
 def require_spec(spec: Any) -> Any:
-    """`spec` itself. Raises `OptionsError` where it is no consumer of a contract, such as a name."""
+    """`spec` itself. Raises `OptionsError` unless it is a consumer of a contract: a name is not."""
     if not isinstance(spec, ConsumerSpec):
-        raise OptionsError(f"{spec!r}: a consumer is needed as a contract declares it, such as consumers.executor_fs_read")
+        raise OptionsError(f"{spec!r} is not a consumer as a contract declares it, such as consumers.executor_fs_read")
     return spec
 
 
 class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A consumer as the server sees it. `num_pending`: not yet delivered; `num_ack_pending`: delivered and not answered.
+    """A consumer as the server sees it; its counts are messages.
 
-    `last_delivered` and `last_acked`: when it last did either (UTC), None where it never has, or not since a reset. `paused_until`: None
-    unless it is paused. The server counts a new message some moments after it has acknowledged it to the publisher: zeros just then
-    do not mean idle.
+    `num_pending`: not yet delivered. `num_ack_pending`: delivered, without a verdict.
+    `last_delivered`, `last_acked`: when it last delivered a message or received an ack (UTC); None
+    if it never has, or not since a reset. `paused_until`: None unless it is paused. The server
+    counts a new message some moments after it has acknowledged it to the publisher, so zeros right
+    then do not mean idle.
     """
 
     name: str
@@ -68,7 +76,7 @@ class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def consumer_info(info: Json) -> ConsumerInfo:
-    """A consumer out of the server's JSON."""
+    """A consumer from the server's JSON."""
     return ConsumerInfo(
         name=info["name"],
         stream=info["stream_name"],
@@ -84,7 +92,10 @@ def consumer_info(info: Json) -> ConsumerInfo:
 
 
 class Consumer(Generic[M_co, S_co]):
-    """A durable consumer as the contract declares it. Made by `bus.consumer(consumers.x)`; does no I/O until it is read from."""
+    """A durable consumer as the contract declares it, made by `bus.consumer(consumers.x)`.
+
+    It does no I/O until it is read from.
+    """
 
     def __init__(self, session: Session, spec: ConsumerSpec[M_co, S_co]) -> None:
         self._session = session
@@ -92,29 +103,36 @@ class Consumer(Generic[M_co, S_co]):
         self._group = priority_group(spec)
 
     def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
-        """Iterate continuously: `async for message in consumer.messages()`. Messages are asked for ahead of need.
+        """Iterate continuously: `async for message in consumer.messages()`.
 
-        `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message counts as handled when the next one
-        is taken. `max_bytes` (default: 64 MiB) bounds what is asked for and not yet handed out, headers included; a message that is
-        larger comes all the same, alone. After a link has died in silence, both may be exceeded by as much again, for 30 seconds: its
-        server still sends what was asked for there. Who leaves the loop for good gives back what it holds ahead: at once at the end of
-        `async with consumer.messages() as messages` or by `await messages.stop()`, a moment later where, after a `break`, nobody holds
-        the iterator.
+        Messages are requested ahead of need. `prefetch` (messages; default: the contract's) bounds
+        what is requested and not yet handled; a message counts as handled when the next one is
+        taken. `max_bytes` (bytes, headers included; default: 64 MiB) bounds what is requested and
+        not yet handed out; a larger message is delivered all the same, alone. After a link has died
+        in silence, the server goes on to answer what was requested there, so both may be exceeded
+        by as much again for 30 seconds.
+
+        Prefetched messages are nak'ed when the iterator closes: at the end of
+        `async with consumer.messages() as messages`, by `await messages.stop()`, or, after a
+        `break`, a moment after the last reference to the iterator is dropped. Raises
+        `OptionsError`.
         """
         capacity = self.spec.prefetch if prefetch is None else positive_int("prefetch", prefetch)
         limit = MAX_BYTES if max_bytes is None else positive_int("max_bytes", max_bytes)
         return Messages(self._session, self.spec, capacity, limit, self._group)
 
     async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
-        """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is here (perhaps nothing).
+        """Up to `n` messages, within `timeout` seconds; perhaps none.
 
-        It takes up to a second more where the server does not confirm the end of the pull: what it sent until then is returned, too.
+        It takes up to a second more if the server does not confirm the end of the pull; what it
+        sent until then is returned, too.
 
-        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         wait = to_seconds("fetch(timeout)", timeout)
         loop = _fetch_loop(self._session, self.spec, positive_int("fetch(n)", n), wait, self._group)
-        found = loop.ahead  # kept alive until it is returned, given back when it is not
+        found = loop.ahead  # kept in progress until it is returned, nak'ed if it is not
         self._session.attach(loop)
         try:
             await loop.start()
@@ -124,7 +142,7 @@ class Consumer(Generic[M_co, S_co]):
                         found.append(raw)
             await loop.withdraw()
             if loop.is_over:
-                raise BusClosed(f"the bus was closed while {self!r} was fetched from: what had come was given back")
+                raise BusClosed(f"the bus was closed during a fetch from {self!r}: what had arrived was nak'ed")
             while len(found) < n and (raw := loop.take()) is not None:
                 found.append(raw)
             messages: list[Message[M_co, S_co]] = [Message(raw, self._session) for raw in found]
@@ -135,15 +153,17 @@ class Consumer(Generic[M_co, S_co]):
         return messages
 
     async def info(self) -> ConsumerInfo:
-        """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
+        """Its state on the server. Raises `ConsumerNotFound`, `StreamNotFound`."""
         return consumer_info(await self._session.api.consumer_info(self.spec.stream, self.spec.name))
 
     async def pause(self, for_: float | timedelta) -> ConsumerInfo:
-        """Have the server deliver nothing for `for_` seconds from now, whatever was said before; return what it then knows.
+        """Have the server deliver nothing to any reader for `for_` seconds from now.
 
-        What was delivered before can be acknowledged meanwhile. Who reads waits, and goes on some seconds after the end of the pause. It is
-        no drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, and `ChangeRefused` where the
-        server is older than nats-server 2.11.
+        Returns the state after that. It replaces an earlier pause. What was delivered before can be
+        acknowledged meanwhile. Readers wait, and go on some seconds after the end of the pause. A
+        pause is not drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`,
+        `StreamNotFound`, `OptionsError`, and `ChangeRefused` if the server is older than
+        nats-server 2.11.
         """
         wait = to_seconds("pause(for_)", for_)
         admin = self._session.api
@@ -156,31 +176,33 @@ class Consumer(Generic[M_co, S_co]):
         return await self._paused(info, until.isoformat())
 
     async def resume(self) -> ConsumerInfo:
-        """End a pause, if there is one; return what the server then knows. Raises as `pause` does."""
+        """End a pause, if there is one; return the state after that. Raises as `pause` does."""
         admin = self._session.api
         await admin.require_level(PAUSE_LEVEL, f"resuming consumer {self.spec.name} of stream {self.spec.stream}")
         return await self._paused(await admin.consumer_info(self.spec.stream, self.spec.name), None)
 
     async def _paused(self, info: Json, until: str | None) -> ConsumerInfo:
-        """The answer says what is so; another question might be answered by what was so before."""
+        # From the answer: in a cluster, CONSUMER.INFO may have the former state for a moment.
         answer = await self._session.api.consumer_pause(self.spec.stream, self.spec.name, until)
         config = {**info["config"], "pause_until": answer["pause_until"]}
         return consumer_info({**info, "paused": answer["paused"], "config": config})
 
     async def reset(self, seq: int | None = None) -> ConsumerInfo:
-        """Deliver again all from sequence `seq` on, as if for the first time; None: all that is not acknowledged yet.
+        """Deliver everything from sequence `seq` on, as new; None: all without an ack.
 
-        Who reads meanwhile goes on, and gets some messages twice: what is being handled comes again. A `seq` above what was delivered
-        skips what is below it, which a work queue then keeps and gives to nobody, until another reset.
+        Readers go on meanwhile, and get some messages twice: those in flight are delivered again. A
+        `seq` above what was delivered skips the messages below it. A work queue keeps those and
+        delivers them to no reader until another reset.
 
-        Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`, `StreamNotFound`, and
-        `ChangeRefused` where the server is older than nats-server 2.14, or `seq` below where the consumer's deliver policy has it begin.
+        Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`,
+        `StreamNotFound`, and `ChangeRefused` if the server is older than nats-server 2.14, or if
+        `seq` is below the start that the consumer's deliver policy sets.
         """
         stream, name, admin = self.spec.stream, self.spec.name, self._session.api
         if seq is not None:
             positive_int("reset(seq)", seq)
         await admin.require_level(RESET_LEVEL, f"resetting consumer {name} of stream {stream}")
-        await admin.consumer_info(stream, name)  # where there is none, a reset is not answered
+        await admin.consumer_info(stream, name)  # the server never answers a reset of a consumer that does not exist
         if seq is not None and seq > (end := (await admin.stream_info(stream))["state"]["last_seq"] + 1):
             raise OptionsError(
                 f"reset(seq={seq}): stream {stream} ends at {end - 1}: with more than {end}, new messages would be skipped"
@@ -192,7 +214,10 @@ class Consumer(Generic[M_co, S_co]):
 
 
 def priority_group(spec: ConsumerSpec[Any, Any]) -> PriorityGroup | None:
-    """A place for one reader among those of `spec`. The server knows several groups, and serves them as one."""
+    """A place in the priority group of `spec`, if it has one.
+
+    The server accepts several groups and serves them as one.
+    """
     return PriorityGroup(spec.priority_groups[0]) if spec.priority_groups else None
 
 
@@ -235,13 +260,18 @@ def pull_loop(
 def _fetch_loop(
     session: Session, spec: ConsumerSpec[Any, Any], count: int, timeout: float, group: PriorityGroup | None
 ) -> PullLoop:
-    """A pull loop for `count` messages: one pull that expires at `timeout`, or as many as the consumer's limits make of it."""
+    """A pull loop for `count` messages: one pull that expires at `timeout`, or more if the consumer
+    limits a pull."""
     is_one = timeout <= (spec.max_expires or _LONGEST_PULL) and count <= (spec.max_batch or count)
     return pull_loop(session, spec, count, expires=timeout, refill="never" if is_one else "each", group=group)
 
 
 class Messages(Generic[M_co, S_co]):
-    """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the consumer is gone."""
+    """A continuous read of one consumer.
+
+    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` when
+    the consumer is deleted, and `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
+    """
 
     def __init__(
         self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int, group: PriorityGroup | None
@@ -276,7 +306,7 @@ class Messages(Generic[M_co, S_co]):
             raw = await self._next()
             if raw is None:
                 raise StopAsyncIteration
-        self._out += 1  # several tasks may have waited for one
+        self._out += 1  # not `= 1`: several tasks may read one iteration
         return Message(raw, self._session)
 
     async def _next(self) -> RawMessage | None:
@@ -293,7 +323,10 @@ class Messages(Generic[M_co, S_co]):
         return self._stopped or (self._loop is not None and self._loop.is_over)
 
     async def _batch(self, limit: int) -> None:
-        """Put what is here into `_here`: at least one message, none at the end. For the blocking face."""
+        """Put what is buffered into `_here`: at least one message, none at the end.
+
+        For the blocking face.
+        """
         raw = await self._next()
         loop = self._loop
         if raw is None or loop is None:
@@ -308,7 +341,7 @@ class Messages(Generic[M_co, S_co]):
         return Message(raw, self._session)
 
     async def stop(self) -> None:
-        """Ask for no more and give back what was not handed out; the iteration ends. Safe to repeat."""
+        """Request no more, nak what was not handed out, and end the iteration. Safe to repeat."""
         self._stopped = True
         loop, self._loop = self._loop, None
         if loop is not None:

@@ -24,9 +24,11 @@ ACK_TIMEOUT: Final = 5.0
 
 
 class Message(Received[M_co, S_co]):
-    """A message as it arrived. Decoded at the first look, so bytes that are no payload never stop an iteration.
+    """A message as it arrived.
 
-    One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`, as does any on a message of core NATS.
+    It is decoded on first access, so an invalid payload never ends an iteration. Each message takes
+    one verdict: `ack`, `ack_sync`, `nack` or `term`. A second one raises `NotAcknowledgeable`, as
+    does any verdict on a message of core NATS.
     """
 
     __slots__ = ("_answered", "_metadata", "_outputs", "_payload", "_raw", "_retry", "_session", "_subject")
@@ -43,14 +45,20 @@ class Message(Received[M_co, S_co]):
 
     @property
     def payload(self) -> M_co:
-        """The decoded payload. Raises `PayloadDecodeError`, or `UnknownSubject` when the subject is none of the contract's."""
+        """The decoded payload.
+
+        Raises `PayloadDecodeError`, or `UnknownSubject` if the contract has no such subject.
+        """
         if self._payload is _UNSET:
             self._payload = codec.decode(self._typed_subject().message_type, self._raw.data, self._raw.subject)
         return cast("M_co", self._payload)
 
     @property
     def subject(self) -> S_co:
-        """The typed subject. Raises `UnknownSubject`, or `InvalidToken` where a token is none that the contract allows."""
+        """The typed subject.
+
+        Raises `UnknownSubject`, or `InvalidToken` if the contract does not allow one of its tokens.
+        """
         return cast("S_co", self._typed_subject())
 
     def _typed_subject(self) -> Any:
@@ -65,38 +73,53 @@ class Message(Received[M_co, S_co]):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers; empty where there are none."""
+        """The headers by name; empty if there are none."""
         return self._raw.headers or _NOTHING
 
     @property
     def metadata(self) -> Metadata:
-        """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core NATS."""
+        """Its place in the stream and its delivery.
+
+        Raises `NotAcknowledgeable` for a message of core NATS.
+        """
         if self._metadata is None:
             self._metadata = _metadata(self._raw, self._retry)
         return self._metadata
 
     def ack(self) -> Awaitable[None]:
-        """The message is done. Fire and forget: if the ack is lost, the message comes again after the consumer's ack wait."""
+        """The message is done.
+
+        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
+        """
         return self._verdict(ACK)
 
     async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
-        """The message is done, and the server has confirmed that it knows. Raises `DeadlineExceeded` after `timeout` seconds."""
+        """The message is done, confirmed by the server.
+
+        Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
+        """
         self._check()
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
 
     def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:
-        """Not done: deliver it again, after `delay` seconds (None: at once)."""
+        """Not done: have it redelivered after `delay` seconds (None: at once).
+
+        Raises `OptionsError` for a negative delay.
+        """
         if delay is None:
             return self._verdict(NAK)
         return self._verdict(nak(to_seconds("nack(delay)", delay, zero=True)))
 
     def term(self, reason: str = "") -> Awaitable[None]:
-        """Never deliver it again. `reason` goes into the server's advisory. What is terminated is gone: dead-letter it first."""
+        """Never deliver it again. `reason` appears in the server's advisory.
+
+        A work queue deletes a terminated message at once: dead-letter it first.
+        """
         return self._verdict(term(reason))
 
     def in_progress(self) -> Awaitable[None]:
-        """Still at work: start the ack wait anew."""
+        """Still in progress: restart the ack wait."""
         self._check()
         return self._session.connection.publish(self._raw.reply, IN_PROGRESS)
 
@@ -109,11 +132,13 @@ class Message(Received[M_co, S_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
     ) -> PubAck:
-        """Publish what this message leads to. Should the message be delivered again, the stream takes the same for a duplicate.
+        """Publish what this message leads to.
 
-        For that the id is made of where this message stands, the subject, and which of its messages on that subject it is: a handler
-        that publishes several there does so in the same order each time, or gives each a `msg_id`. It holds as long as the stream
-        remembers ids (its duplicate window). Raises what `bus.publish` raises.
+        If it is redelivered, the stream drops the second publish as a duplicate. The default
+        `msg_id` is made of this message's place in its stream, `subject`, and a count of what it
+        has published there. So a handler that publishes several messages to one subject must do so
+        in the same order each time, or give each a `msg_id`. It holds for the stream's duplicate
+        window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
         if msg_id is None:
             msg_id = self._output_id(str(subject))
@@ -138,10 +163,10 @@ class Message(Received[M_co, S_co]):
                 await connection.send(reply, answer, "")
             except SmithError:
                 raise
-            except Exception:  # nats-py's own, which the checked way makes good or gives its name
+            except Exception:  # an error of nats-py: `publish` holds the answer for the next link, or raises ours
                 await connection.publish(reply, answer)
         except SmithError:
-            self._answered = False  # nobody will hear it
+            self._answered = False  # it was not sent
             raise
 
     def _check(self) -> None:

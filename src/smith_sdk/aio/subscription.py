@@ -1,4 +1,4 @@
-"""Reading core NATS: a subscription to a subject or filter, from its beginning on."""
+"""Reading core NATS: a subscription to a subject or filter, from the moment it is made."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _SUBSCRIBE_TIMEOUT: Final = 5.0
 
 
 class _Feed(Listener):
-    """What comes from core NATS on some patterns, until its reader takes it."""
+    """What arrives from core NATS on some patterns, until its reader takes it."""
 
     def __init__(self, session: Session, patterns: tuple[str, ...], within: float) -> None:
         self._session = session
         self._patterns = patterns
-        self._within = within
-        """Seconds that the server has to confirm that it knows."""
+        self._timeout = within
+        """Seconds that the server has to confirm the subscription."""
         self.here: deque[RawMessage] = deque()
         self.is_over = False
         self._news = asyncio.Event()
@@ -46,7 +46,7 @@ class _Feed(Listener):
         return {"buffered": len(self.here)}
 
     async def start(self) -> None:
-        """Subscribe, unless it has. When it returns, the server knows."""
+        """Subscribe, unless it has. When it returns, the subscription is in force."""
         if not (self._has_started or self.is_over):
             async with self._starting:
                 await self._start()
@@ -60,28 +60,28 @@ class _Feed(Listener):
         try:
             for index, pattern in enumerate(self._patterns):
                 taker = self._taker(self._patterns[:index])
-                self._subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._end))
+                self._subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._fail))
             try:
-                await self._session.requests.barrier(timeout=self._within)
-            except ConnectionLost:  # what was subscribed comes back with the connection: wait for that
-                await self._session.requests.barrier(timeout=self._within)
+                await self._session.requests.barrier(timeout=self._timeout)
+            except ConnectionLost:  # the subscriptions are made again with the connection: wait for that
+                await self._session.requests.barrier(timeout=self._timeout)
             if self._error is not None:
                 raise copy(self._error)
         except BaseException:
-            await self._leave()
+            await self._unsubscribe()
             raise
         self._has_started = True
         if self.is_over:  # meanwhile
-            await self._leave()
+            await self._unsubscribe()
 
     def _taker(self, earlier: tuple[str, ...]) -> Callable[[RawMessage], None]:
-        """Takes a message unless an earlier pattern brings it too."""
+        """A callback that takes a message unless it arrives on an `earlier` pattern, too."""
 
         def take(message: RawMessage) -> None:
             if earlier and any(covers(pattern, message.subject) for pattern in earlier):
                 return
             if len(self.here) >= _SUBSCRIPTION_LIMIT:
-                self._end(
+                self._fail(
                     SlowConsumer(
                         f"the reader of {' | '.join(self._patterns)} fell more than {_SUBSCRIPTION_LIMIT} messages behind",
                         subject=message.subject,
@@ -94,29 +94,32 @@ class _Feed(Listener):
         return take
 
     async def wait(self) -> None:
-        """Return once something is here, or nothing more will be. Raises what ended it."""
+        """Return once a message is here, or none will be any more.
+
+        Raises what ended the subscription.
+        """
         while not self.here and not self.is_over:
             if self._error is not None:
                 raise copy(self._error)
             self._news.clear()
             await self._news.wait()
 
-    def _end(self, error: SmithError) -> None:
+    def _fail(self, error: SmithError) -> None:
         self._error = self._error or error
         self._news.set()
 
     def on_close(self, error: SmithError) -> None:
-        self._end(error)
+        self._fail(error)
 
     async def stop(self) -> None:
         """Unsubscribe. Safe to repeat."""
         if self.is_over:
             return
         self.is_over = True
-        await self._leave()
+        await self._unsubscribe()
         self._news.set()
 
-    async def _leave(self) -> None:
+    async def _unsubscribe(self) -> None:
         self._session.detach(self)
         self._session.connection.remove_listener(self)
         while self._subscriptions:
@@ -124,10 +127,12 @@ class _Feed(Listener):
 
 
 class Subscription(Generic[M_co, S_co]):
-    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody keeps what is missed.
+    """Messages of core NATS on a subject or filter, from the moment of the subscription.
 
-    `async with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `async for` subscribes at its first step.
-    When its reader falls behind by more than 65,536 messages, what was received is handed out and then `SlowConsumer` is raised.
+    Earlier ones are not kept. `async with bus.subscribe(...) as messages` has subscribed when the
+    block begins; a bare `async for` subscribes at its first step. If its reader falls more than
+    65,536 messages behind, what was received is handed out, then `SlowConsumer` is raised. Raises
+    `PermissionDenied`, `DeadlineExceeded`, `BusClosed`.
     """
 
     def __init__(self, session: Session, what: Subscribable[M_co, S_co], *, within: float = _SUBSCRIBE_TIMEOUT) -> None:
@@ -151,7 +156,10 @@ class Subscription(Generic[M_co, S_co]):
         return self._feed.is_over
 
     async def _batch(self, limit: int) -> None:
-        """Wait until a message is in `_here`; none is at the end. The blocking face takes from there, too."""
+        """Wait until a message is in `_here`; at the end there is none.
+
+        The blocking face takes from there, too.
+        """
         await self._feed.start()
         await self._feed.wait()
 
@@ -159,7 +167,7 @@ class Subscription(Generic[M_co, S_co]):
         return Message(raw, self._session)
 
     async def stop(self) -> None:
-        """Unsubscribe; the iteration ends. Safe to repeat."""
+        """Unsubscribe and end the iteration. Safe to repeat."""
         await self._feed.stop()
 
     async def __aenter__(self) -> Self:

@@ -18,8 +18,9 @@ __all__ = ["Consumer", "ConsumerInfo", "Messages"]
 
 
 class Consumer(Blocking, Generic[M_co, S_co]):
-    """A durable consumer as the contract declares it. Made by `bus.consumer(consumers.x)`; does no
-    I/O until it is read from.
+    """A durable consumer as the contract declares it, made by `bus.consumer(consumers.x)`.
+
+    It does no I/O until it is read from.
     """
 
     __slots__ = ()
@@ -30,83 +31,82 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         return found
 
     def messages(self, *, prefetch: int | None = None, max_bytes: int | None = None) -> Messages[M_co, S_co]:
-        """Iterate continuously: `for message in consumer.messages()`. Messages are asked for ahead
-        of need.
+        """Iterate continuously: `for message in consumer.messages()`.
 
-        `prefetch` (default: the contract's) bounds what is asked for and not yet handled; a message
-        counts as handled when the next one is taken. `max_bytes` (default: 64 MiB) bounds what is
-        asked for and not yet handed out, headers included; a message that is larger comes all the
-        same, alone. After a link has died in silence, both may be exceeded by as much again, for 30
-        seconds: its server still sends what was asked for there. Who leaves the loop for good gives
-        back what it holds ahead: at once at the end of `with consumer.messages() as messages` or by
-        `messages.stop()`, a moment later where, after a `break`, nobody holds the iterator.
+        Messages are requested ahead of need. `prefetch` (messages; default: the contract's) bounds
+        what is requested and not yet handled; a message counts as handled when the next one is
+        taken. `max_bytes` (bytes, headers included; default: 64 MiB) bounds what is requested and
+        not yet handed out; a larger message is delivered all the same, alone. After a link has died
+        in silence, the server goes on to answer what was requested there, so both may be exceeded
+        by as much again for 30 seconds.
+
+        Prefetched messages are nak'ed when the iterator closes: at the end of
+        `with consumer.messages() as messages`, by `messages.stop()`, or, after a
+        `break`, a moment after the last reference to the iterator is dropped. Raises
+        `OptionsError`.
         """
         return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch, max_bytes=max_bytes))
 
     def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
-        """Up to `n` messages: returns when they are here, or after `timeout` seconds with what is
-        here (perhaps nothing).
+        """Up to `n` messages, within `timeout` seconds; perhaps none.
 
-        It takes up to a second more where the server does not confirm the end of the pull: what it
+        It takes up to a second more if the server does not confirm the end of the pull; what it
         sent until then is returned, too.
 
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`.
+        `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         return [Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]
 
     def info(self) -> ConsumerInfo:
-        """What the server knows of it. Raises `ConsumerNotFound`, `StreamNotFound`."""
+        """Its state on the server. Raises `ConsumerNotFound`, `StreamNotFound`."""
         found: ConsumerInfo = self._portal.call(self._aio.info)
         return found
 
     def pause(self, for_: float | timedelta) -> ConsumerInfo:
-        """Have the server deliver nothing for `for_` seconds from now, whatever was said before;
-        return what it then knows.
+        """Have the server deliver nothing to any reader for `for_` seconds from now.
 
-        What was delivered before can be acknowledged meanwhile. Who reads waits, and goes on some
-        seconds after the end of the pause. It is no drift, unless the contract declares
-        `pause_until`. Raises `ConsumerNotFound`, `StreamNotFound`, and `ChangeRefused` where the
-        server is older than nats-server 2.11.
+        Returns the state after that. It replaces an earlier pause. What was delivered before can be
+        acknowledged meanwhile. Readers wait, and go on some seconds after the end of the pause. A
+        pause is not drift, unless the contract declares `pause_until`. Raises `ConsumerNotFound`,
+        `StreamNotFound`, `OptionsError`, and `ChangeRefused` if the server is older than
+        nats-server 2.11.
         """
         found: ConsumerInfo = self._portal.call(self._aio.pause, for_)
         return found
 
     def resume(self) -> ConsumerInfo:
-        """End a pause, if there is one; return what the server then knows. Raises as `pause`
-        does.
-        """
+        """End a pause, if there is one; return the state after that. Raises as `pause` does."""
         found: ConsumerInfo = self._portal.call(self._aio.resume)
         return found
 
     def reset(self, seq: int | None = None) -> ConsumerInfo:
-        """Deliver again all from sequence `seq` on, as if for the first time; None: all that is not
-        acknowledged yet.
+        """Deliver everything from sequence `seq` on, as new; None: all without an ack.
 
-        Who reads meanwhile goes on, and gets some messages twice: what is being handled comes
-        again. A `seq` above what was delivered skips what is below it, which a work queue then
-        keeps and gives to nobody, until another reset.
+        Readers go on meanwhile, and get some messages twice: those in flight are delivered again. A
+        `seq` above what was delivered skips the messages below it. A work queue keeps those and
+        delivers them to no reader until another reset.
 
         Raises `OptionsError` for a `seq` beyond the next message of the stream, `ConsumerNotFound`,
-        `StreamNotFound`, and `ChangeRefused` where the server is older than nats-server 2.14, or
-        `seq` below where the consumer's deliver policy has it begin.
+        `StreamNotFound`, and `ChangeRefused` if the server is older than nats-server 2.14, or if
+        `seq` is below the start that the consumer's deliver policy sets.
         """
         found: ConsumerInfo = self._portal.call(self._aio.reset, seq)
         return found
 
 
 class Messages(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
-    """A continuous read of one consumer. Ends when it is stopped or the bus closes; raises when the
-    consumer is gone.
+    """A continuous read of one consumer.
+
+    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` when
+    the consumer is deleted, and `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
     """
 
     __slots__ = ()
     _item = Message
 
     def stop(self) -> None:
-        """Ask for no more and give back what was not handed out; the iteration ends. Safe to
-        repeat.
-        """
+        """Request no more, nak what was not handed out, and end the iteration. Safe to repeat."""
         self._portal.end(self._aio.stop)
 
     def __enter__(self) -> Self:

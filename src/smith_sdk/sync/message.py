@@ -15,27 +15,29 @@ __all__ = ["Message"]
 
 
 class Message(Blocking, Received[M_co, S_co]):
-    """A message as it arrived. Decoded at the first look, so bytes that are no payload never stop
-    an iteration.
+    """A message as it arrived.
 
-    One verdict each: `ack`, `ack_sync`, `nack` or `term`; a second one raises `NotAcknowledgeable`,
-    as does any on a message of core NATS.
+    It is decoded on first access, so an invalid payload never ends an iteration. Each message takes
+    one verdict: `ack`, `ack_sync`, `nack` or `term`. A second one raises `NotAcknowledgeable`, as
+    does any verdict on a message of core NATS.
     """
 
     __slots__ = ()
 
     @property
     def payload(self) -> M_co:
-        """The decoded payload. Raises `PayloadDecodeError`, or `UnknownSubject` when the subject is
-        none of the contract's.
+        """The decoded payload.
+
+        Raises `PayloadDecodeError`, or `UnknownSubject` if the contract has no such subject.
         """
         found: M_co = self._aio.payload
         return found
 
     @property
     def subject(self) -> S_co:
-        """The typed subject. Raises `UnknownSubject`, or `InvalidToken` where a token is none that
-        the contract allows.
+        """The typed subject.
+
+        Raises `UnknownSubject`, or `InvalidToken` if the contract does not allow one of its tokens.
         """
         found: S_co = self._aio.subject
         return found
@@ -48,42 +50,49 @@ class Message(Blocking, Received[M_co, S_co]):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers; empty where there are none."""
+        """The headers by name; empty if there are none."""
         found: Mapping[str, str] = self._aio.headers
         return found
 
     @property
     def metadata(self) -> Metadata:
-        """Where the message stands in its stream. Raises `NotAcknowledgeable` for a message of core
-        NATS.
+        """Its place in the stream and its delivery.
+
+        Raises `NotAcknowledgeable` for a message of core NATS.
         """
         found: Metadata = self._aio.metadata
         return found
 
     def ack(self) -> None:
-        """The message is done. Fire and forget: if the ack is lost, the message comes again after
-        the consumer's ack wait.
+        """The message is done.
+
+        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
         """
         self._portal.post(self._aio.ack())
 
     def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
-        """The message is done, and the server has confirmed that it knows. Raises
-        `DeadlineExceeded` after `timeout` seconds.
+        """The message is done, confirmed by the server.
+
+        Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
         """
         self._portal.call(self._aio.ack_sync, timeout)
 
     def nack(self, delay: float | timedelta | None = None) -> None:
-        """Not done: deliver it again, after `delay` seconds (None: at once)."""
+        """Not done: have it redelivered after `delay` seconds (None: at once).
+
+        Raises `OptionsError` for a negative delay.
+        """
         self._portal.post(self._aio.nack(delay))
 
     def term(self, reason: str = "") -> None:
-        """Never deliver it again. `reason` goes into the server's advisory. What is terminated is
-        gone: dead-letter it first.
+        """Never deliver it again. `reason` appears in the server's advisory.
+
+        A work queue deletes a terminated message at once: dead-letter it first.
         """
         self._portal.post(self._aio.term(reason))
 
     def in_progress(self) -> None:
-        """Still at work: start the ack wait anew."""
+        """Still in progress: restart the ack wait."""
         self._portal.post(self._aio.in_progress())
 
     def publish(
@@ -95,13 +104,13 @@ class Message(Blocking, Received[M_co, S_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
     ) -> PubAck:
-        """Publish what this message leads to. Should the message be delivered again, the stream
-        takes the same for a duplicate.
+        """Publish what this message leads to.
 
-        For that the id is made of where this message stands, the subject, and which of its messages
-        on that subject it is: a handler that publishes several there does so in the same order each
-        time, or gives each a `msg_id`. It holds as long as the stream remembers ids (its duplicate
-        window). Raises what `bus.publish` raises.
+        If it is redelivered, the stream drops the second publish as a duplicate. The default
+        `msg_id` is made of this message's place in its stream, `subject`, and a count of what it
+        has published there. So a handler that publishes several messages to one subject must do so
+        in the same order each time, or give each a `msg_id`. It holds for the stream's duplicate
+        window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
         found: PubAck = self._portal.call(self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
         return found

@@ -14,19 +14,19 @@ __all__ = ["Subscription"]
 
 
 class Subscription(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
-    """Messages of core NATS on a subject or filter, from the moment of the subscription on; nobody
-    keeps what is missed.
+    """Messages of core NATS on a subject or filter, from the moment of the subscription.
 
-    `with bus.subscribe(...) as messages` has subscribed when the block begins; a bare `for`
-    subscribes at its first step. When its reader falls behind by more than 65,536 messages, what
-    was received is handed out and then `SlowConsumer` is raised.
+    Earlier ones are not kept. `with bus.subscribe(...) as messages` has subscribed when the
+    block begins; a bare `for` subscribes at its first step. If its reader falls more than
+    65,536 messages behind, what was received is handed out, then `SlowConsumer` is raised. Raises
+    `PermissionDenied`, `DeadlineExceeded`, `BusClosed`.
     """
 
     __slots__ = ()
     _item = Message
 
     def stop(self) -> None:
-        """Unsubscribe; the iteration ends. Safe to repeat."""
+        """Unsubscribe and end the iteration. Safe to repeat."""
         self._portal.end(self._aio.stop)
 
     def __enter__(self) -> Self:

@@ -1,7 +1,7 @@
-"""The protocol of one delivery: the ack subject that a message arrives with, and the payloads that answer it.
+"""The protocol of one delivery: the ack subject of a message, and the payloads that answer it.
 
-An ack subject is `$JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>`,
-on some servers with `<domain>.<account hash>.` before the stream and a token behind (ADR-15).
+An ack subject is `$JS.ACK.<stream>.<consumer>.<delivered>.<sseq>.<cseq>.<time>.<pending>`, on some
+servers with `<domain>.<account hash>.` before the stream and a token behind (ADR-15).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ _FIELDS: Final = 7
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The facts in an ack subject. `num_delivered` counts from 1; `timestamp` is nanoseconds since 1970."""
+    """The facts in an ack subject.
+
+    `num_delivered` counts from 1; `timestamp` is nanoseconds since 1970.
+    """
 
     stream: str
     consumer: str

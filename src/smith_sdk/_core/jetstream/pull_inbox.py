@@ -1,4 +1,4 @@
-"""The inboxes that the answers to a loop's pulls arrive at: a token for each pull, and withdrawing them all.
+"""The inboxes of a pull loop: where its pulls are answered, and how they are withdrawn.
 
 The server drops a pull once its inbox has no subscriber. There is no other way to withdraw one.
 """
@@ -19,11 +19,16 @@ from ..connection.request_reply import RequestReply
 log: Final = logging.getLogger("smith_sdk.consume")
 
 _CONFIRMED: Final = 1.0
-"""Seconds that the server has to confirm a withdrawal. Without that, what it has sent may be redelivered after its ack wait."""
+"""Seconds that the server has to confirm a withdrawal.
+
+Without that, what it has sent may be redelivered after its ack wait.
+"""
 
 
 class PullInbox:
-    """The open inbox of a loop, and former ones that may still be answered. `lock` is for those who open and close it.
+    """The open inbox of a loop, and former ones that may still be answered.
+
+    Hold `lock` to open or close it. Each pull has a token in its reply subject.
 
     An inbox that was withdrawn is never opened again. The server (2.15) looks at the interest in an
     inbox only when it is about to use the pull, or every heartbeat: with a subscriber there again
@@ -63,7 +68,10 @@ class PullInbox:
         self._subscription = await self._connection.subscribe(f"{self.subject}.*", on_message, on_error)
 
     def next_reply(self) -> str:
-        """The reply subject of the next pull. Its statuses arrive there; a message arrives on its own subject."""
+        """The reply subject of the next pull.
+
+        Its statuses arrive there; a message arrives on its own subject.
+        """
         self._pulls += 1
         return f"{self.subject}.{self._pulls}"
 
@@ -77,11 +85,12 @@ class PullInbox:
         return not token.isdecimal() or int(token) < self._first_valid
 
     async def close(self, *, outstanding: bool, connected: bool, keep_for: float = 0.0) -> None:
-        """Withdraw the `outstanding` pulls. When it returns, all that the server has sent for them is here.
+        """Withdraw the pulls, if any are `outstanding`.
 
-        Without the server's confirmation, the inbox is kept for `keep_for` seconds beside the next
-        one. A server that has not noticed that a link is dead goes on to answer the pulls that were
-        made there, and a subscriber on the next link gets these answers too.
+        When it returns, all that the server has sent for them is here. Without the server's
+        confirmation, the inbox is kept for `keep_for` seconds beside the next one. A server that
+        has not noticed that a link is dead goes on to answer the pulls that were made there, and a
+        subscriber on the next link gets these answers too.
         """
         subscription, self._subscription = self._subscription, None
         self.void_pulls()
@@ -110,7 +119,10 @@ class PullInbox:
                 await subscription.unsubscribe()
 
     async def _withdraw(self, *inboxes: Subscription, connected: bool) -> bool:
-        """Have the server send no more to `inboxes`. Whether the last one has no subscriber any more."""
+        """Have the server send no more to `inboxes`.
+
+        Whether the last one has no subscriber any more.
+        """
         if not connected:
             return False
         try:

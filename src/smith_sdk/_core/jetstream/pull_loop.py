@@ -1,7 +1,7 @@
 """The pull loop: messages of one durable consumer, requested ahead of need, each handed out once.
 
-It holds the requests and the buffer. How much is requested is `pull_pacer`'s, what a status means is
-`pull_status`'s, where the answers arrive is `pull_inbox`'s.
+Here are the requests and the buffer. pull_pacer.py decides how much is requested, pull_status.py
+what a status means; pull_inbox.py is where the answers arrive.
 """
 
 from __future__ import annotations
@@ -42,20 +42,28 @@ log: Final = logging.getLogger("smith_sdk.consume")
 EXPIRES: Final = 30.0
 HEARTBEAT: Final = 5.0
 _MIN_SILENCE: Final = 1.0
-"""Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the heartbeats of a short fetch."""
+"""Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
+heartbeats of a short fetch."""
 _MAX_PULLS: Final = 16
-"""Pulls made at once where the consumer bounds each: all readers of a consumer have `max_waiting` (512 unless declared) together."""
+"""Pulls made at once where the consumer bounds each: all readers of a consumer have `max_waiting`
+(512 unless declared) together."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Bytes that an iteration may hold ahead of its reader unless told otherwise."""
 
 Diagnose = Callable[[], Awaitable[SmithError | None]]
-"""Called when no server answers a pull. Returns the error that says why none ever will, or None if asking again may help."""
+"""Called when no server answers a pull.
+
+Returns the error that says why none ever will, or None if asking again may help.
+"""
 
 
 class PriorityGroup:
-    """A reader's place in a priority group. `pin` is the id that the server gave it (policy "pinned_client"), empty without one."""
+    """A reader's place in a priority group.
+
+    `pin` is the id that the server gave it (policy "pinned_client"), empty without one.
+    """
 
     def __init__(self, group: str) -> None:
         self._group = group
@@ -131,7 +139,8 @@ class PullLoop(Listener):
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
-        """Handed out in a batch, not yet taken from it by the reader's thread: kept in progress and released like the buffer."""
+        """Handed out in a batch, not yet taken from it by the reader's thread: kept in progress and
+        released like the buffer."""
         self._late: list[RawMessage] = []
         """Not handed out when the loop was stopped, or arrived since: to be nak'ed."""
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -176,7 +185,8 @@ class PullLoop(Listener):
     # ---- handing out
 
     def take(self, done: int = 0) -> RawMessage | None:
-        """The next buffered message, if there is one; `done` that were handed out before need no slot any more."""
+        """The next buffered message, if there is one; `done` that were handed out before need no
+        slot any more."""
         if done:
             self.done(done)
         if self._buffer:
@@ -187,7 +197,8 @@ class PullLoop(Listener):
     async def next(self) -> RawMessage | None:
         """The next message; None once the loop was stopped.
 
-        Raises what ended the loop: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `BusClosed`.
+        Raises what ended the loop: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
+        `PermissionDenied`, `BusClosed`.
         """
         while True:
             if self._buffer:
@@ -222,9 +233,10 @@ class PullLoop(Listener):
     async def pause(self) -> None:
         """Request nothing more, and withdraw what is requested, until `resume`. Safe to repeat.
 
-        When it returns, nothing more arrives, except what the server still sends for pulls that were
-        made on a dead link. What was delivered stays buffered, in progress, for `next` and `take`:
-        a nak would cost each an attempt. While there is no link, the next one withdraws the pulls.
+        When it returns, nothing more arrives, except what the server still sends for pulls that
+        were made on a dead link. What was delivered stays buffered, in progress, for `next` and
+        `take`: a nak would cost each an attempt. While there is no link, the next one withdraws the
+        pulls.
         """
         self._paused = True
         if self._connected:
@@ -260,7 +272,8 @@ class PullLoop(Listener):
             self._refill()
 
     def _refill(self) -> None:
-        """Request what there is room for, in a task: messages that finish together are requested together."""
+        """Request what there is room for, in a task: messages that finish together are requested
+        together."""
         if not self._asking and self._may_ask and self._error is None:
             self._asking = True
             self._spawn(self._ask())
@@ -345,7 +358,10 @@ class PullLoop(Listener):
         self._take_in(message)
 
     def _on_late_message(self, message: RawMessage) -> None:
-        """A message for a former inbox. It is not counted against the requests, and its statuses tell nothing of them."""
+        """A message for a former inbox.
+
+        It is not counted against the requests, and its statuses tell nothing of them.
+        """
         if message.reply.startswith(ACK_PREFIX):
             self._take_in(message)
 
@@ -468,7 +484,8 @@ class PullLoop(Listener):
                 await asyncio.sleep(SLOW_ANSWER)  # if the event loop is late, handlers that ended meanwhile have their turn first
                 if self._is_stuck(handled):
                     await self._renew(release=True)
-            # A killed server sends nothing at all; nor does one that has dropped a pull for max_waiting, or at its last byte.
+            # A killed server sends nothing; nor does one that has dropped a pull, which it does
+            # beyond max_waiting, and when its max_bytes are used up to the last byte (2.15).
             if self._connected and self._requested and now - self._heard_at > max(2 * heartbeat, _MIN_SILENCE):
                 log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
                 await self._renew()
@@ -513,7 +530,10 @@ class PullLoop(Listener):
             self._pacer.forget()
 
     async def withdraw(self) -> None:
-        """Request no more. When it returns, all that the server has sent is here. Safe to repeat."""
+        """Request no more.
+
+        When it returns, all that the server has sent is here. Safe to repeat.
+        """
         async with self._inbox.lock:
             await self._close_inbox()
             await self._inbox.close_former(connected=self._connected)
@@ -555,7 +575,10 @@ class PullLoop(Listener):
         return self._stopping
 
     async def stop(self) -> None:
-        """Request no more, nak what was not handed out, and let `next` return None. Safe to repeat."""
+        """Request no more, nak what was not handed out, and let `next` return None.
+
+        Safe to repeat.
+        """
         if self._stopping:
             return
         self._stopping = True

@@ -1,6 +1,7 @@
 """How much a pull loop requests, and when: capacity, refill thresholds, and the look-ahead.
 
-Pure: it does no I/O and reads no clock; its caller counts messages in and gives the time in seconds.
+Pure: it does no I/O and reads no clock; its caller counts messages in and gives the time in
+seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from collections import deque
 from typing import Final, Literal
 
 Refill = Literal["half", "each", "never"]
-"""When to request the rest of the capacity: once half of it is used up, for each free slot, never."""
+"""When to request the rest of the capacity: once half of it is used up, for each free slot, never.
+"""
 
 SLOW_ANSWER: Final = 0.05
 """Seconds: the longest pull latency that the look-ahead is made for."""
@@ -21,9 +23,10 @@ class PullPacer:
     """Bounds what is requested, buffered and handed out to `limit`, which is `capacity` or more.
 
     `lookahead` lets the loop request up to that many messages beyond `capacity`, limited to recent
-    throughput x 2 x pull latency: only what will have been started by the time an answer takes twice.
-    A reader that empties its slots faster than pulls fill them is not held up, however far away the
-    server is (2.2 times the throughput at 8 slots); a slow one holds no more than it has slots.
+    throughput x 2 x pull latency: only what will have been started by the time an answer takes
+    twice. A reader that empties its slots faster than pulls fill them is not held up, however far
+    away the server is (2.2 times the throughput at 8 slots); a slow one holds no more than it has
+    slots.
     """
 
     __slots__ = (
@@ -52,7 +55,8 @@ class PullPacer:
         """Messages that need no slot any more, since the beginning."""
         self._measured_at, self._measured_handled = 0.0, 0
         self._pulls: deque[tuple[int, float]] = deque()
-        """Pulls without an answer yet: how many messages were requested before each, and when it was sent."""
+        """Pulls without an answer yet: how many messages were requested before each, and when it
+        was sent."""
         self._requested = 0
         self._arrived = 0
         self._answer_time = 0.0
@@ -73,7 +77,8 @@ class PullPacer:
         self.dry_at = _threshold(self._refill_dry, self.capacity)
 
     def is_low(self, used: int, requested: int) -> bool:
-        """Whether it is time to request the rest: `used` messages are requested, buffered or handed out."""
+        """Whether it is time to request the rest: `used` messages are requested, buffered or handed
+        out."""
         return used <= self.refill_at or (used <= self.dry_at and not requested)
 
     def measure(self, now: float) -> None:
@@ -84,7 +89,7 @@ class PullPacer:
             return
         handled = self.handled - self._measured_handled
         self._measured_at, self._measured_handled = now, self.handled
-        # Slots that end together are no pace: what counts is what was handled beyond one message each.
+        # Slots that end together are no pace: only what was handled beyond one message each counts.
         started = max(0, handled - self.capacity) * soon / elapsed
         self.limit = self.capacity + min(self.lookahead, int(started))
         self.refill_at = max(_threshold(self._refill, self.capacity), self.limit // 2)
@@ -101,7 +106,10 @@ class PullPacer:
         self._requested += count
 
     def arrived(self) -> bool:
-        """A message has arrived. Whether it is the first one for the oldest unanswered pull: `answered` is next."""
+        """A message has arrived.
+
+        Whether it is the first one for the oldest unanswered pull: `answered` is next.
+        """
         self._arrived += 1
         return bool(self._pulls) and self._arrived > self._pulls[0][0]
 
@@ -111,7 +119,8 @@ class PullPacer:
         self._answer_time += (min(taken, SLOW_ANSWER) - self._answer_time) / 4
 
     def forget(self) -> None:
-        """Some pulls have ended early: it is no longer known which message is for which of the others."""
+        """Some pulls have ended early: it is no longer known which message is for which of the
+        others."""
         self._pulls.clear()
         self._arrived = self._requested
 
@@ -134,7 +143,8 @@ class ByteBudget:
         self._is_oversized = False
 
     def allow(self, count: int, held: int) -> tuple[int, int | None]:
-        """How many of `count` messages to request, and with which limit, while `held` bytes are buffered."""
+        """How many of `count` messages to request, and with which limit, while `held` bytes are
+        buffered."""
         if self._is_oversized:
             if held:
                 return 0, None
@@ -146,7 +156,10 @@ class ByteBudget:
         return count, self.max_bytes - held
 
     def refused(self, unfilled: int) -> bool:
-        """A pull ended for its bytes, with `unfilled` messages. Whether the next one is larger than `max_bytes`."""
+        """A pull ended for its bytes, with `unfilled` messages.
+
+        Whether the next one is larger than `max_bytes`.
+        """
         if unfilled == self._full_batch:
             self._is_oversized = True
         return self._is_oversized

@@ -1,6 +1,7 @@
-"""What the server's status messages say about a pull, as a value: pure, for the pull loop and the stream reader.
+"""What a status message means for a pull, as a value: for the pull loop and the stream reader.
 
-A status has no reply subject and no body: it is its headers. Numbers and texts are those of nats-server 2.15 (ADR-13, ADR-42).
+A status has no reply subject and no body: it is its headers. Numbers and texts are those of
+nats-server 2.15 (ADR-13, ADR-42).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class StatusKind(Enum):
     COMPLETED = auto()
     """409 Batch Completed: all that was asked for was delivered."""
     BYTES_FULL = auto()
-    """409 Message Size Exceeds MaxBytes: the next message does not fit what is left of max_bytes."""
+    """409 Message Size Exceeds MaxBytes: the next message does not fit the rest of max_bytes."""
     CONSUMER_DELETED = auto()
     """409 Consumer Deleted: the consumer or its stream, the server says the same of both."""
     PUSH_BASED = auto()
@@ -29,17 +30,20 @@ class StatusKind(Enum):
     TOO_MANY_PULLS = auto()
     """409 Exceeded MaxWaiting: more pulls than the consumer's max_waiting."""
     INTERRUPTED = auto()
-    """Any other 409 (Leadership Change, Server Shutdown): all pulls are void; asking again helps."""
+    """Any other 409 (Leadership Change, Server Shutdown): all pulls are void; ask again."""
     WRONG_PIN = auto()
     """423: the server has pinned another reader of the priority group."""
     NO_RESPONDERS = auto()
     """503: no server has the consumer: none leads it just now, or it does not exist."""
     REFUSED = auto()
-    """Anything else, such as 400 or 409 Exceeded MaxRequestBatch: an error that asking again repeats."""
+    """Anything else, such as 400 or 409 Exceeded MaxRequestBatch: asking again does not help."""
 
 
 class PullStatus(msgspec.Struct, frozen=True, gc=False):
-    """A status message. `unfilled` is the number of requested messages that the ended pull will not deliver."""
+    """A status message.
+
+    `unfilled` is the number of requested messages that the ended pull will not deliver.
+    """
 
     kind: StatusKind
     code: int

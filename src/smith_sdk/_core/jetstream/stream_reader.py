@@ -1,4 +1,4 @@
-"""Reading what a stream holds, page by page, without a consumer of the contract: nothing is acknowledged or removed.
+"""Reading what a stream holds, page by page: nothing is acknowledged or removed.
 
 A page is one short-lived consumer without acknowledgements, which the server deletes if its reader
 dies. Between two pages nothing is held, here or there, so a reader may take as long as it likes.
@@ -25,7 +25,10 @@ from .session import Session
 
 PAGE: Final = 1000
 _PULL_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of one pull: below what a client buffers for a subscription. A larger message is requested alone."""
+"""Bytes of one pull: below what a client buffers for a subscription.
+
+A larger message is requested alone.
+"""
 _LIFE: Final = 30 * NANOS
 _TRIES: Final = 3
 _PAGE_ENDS: Final = (StatusKind.ENDED, StatusKind.BYTES_FULL)
@@ -40,7 +43,10 @@ _CONSUMER_LOST: Final = (
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a page. `time` is nanoseconds since 1970; `data` is empty if only headers were requested."""
+    """A message of a page.
+
+    `time` is nanoseconds since 1970; `data` is empty if only headers were requested.
+    """
 
     subject: str
     seq: int
@@ -63,7 +69,8 @@ async def read_page(
 
     There are fewer only at the stream's end.
 
-    Raises `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `DeadlineExceeded`, `BusClosed`.
+    Raises `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`, `DeadlineExceeded`,
+    `BusClosed`.
     """
     found: list[Stored] = []
     for last in (False,) * (_TRIES - 1) + (True,):
@@ -173,7 +180,8 @@ class _Inbox(Listener):
         self.fail(error)
 
     async def answer(self, wanted: int, stream: str, consumer: str) -> tuple[list[RawMessage], StatusKind | None]:
-        """The messages of one pull, and what ended it: None if all `wanted` arrived, else ENDED or BYTES_FULL."""
+        """The messages of one pull, and what ended it: None if all `wanted` arrived, else ENDED or
+        BYTES_FULL."""
         messages: list[RawMessage] = []
         while len(messages) < wanted:
             message = await self._next()
