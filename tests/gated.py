@@ -1,4 +1,4 @@
-"""A handler whose module cannot be imported any more once the file that SMITH_TEST_GATE names is there."""
+"""A handler whose module cannot be imported once the file at SMITH_TEST_GATE exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handlers for processes, which import them: at the top level of a module, as users have to write them."""
+"""Handlers for processes: at the top level of a module, as users have to write them."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class Odd(Exception):
         super().__init__(word, needed, "third")
 
 
-def gone_in_processes(message: Any) -> None:
-    """Found here, but not in a process: there the module that it says it is of does not exist."""
+def missing_in_processes(message: Any) -> None:
+    """Found here but not in a process, where the module that it claims to be in does not exist."""

@@ -1,4 +1,4 @@
-"""Admission: every decision, what it leaves in which stream, and that a repeated decision leaves nothing twice."""
+"""Admission: what each decision stores in which stream, and nothing twice if it is repeated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ raw = subjects.intents.raw
 
 @contextlib.asynccontextmanager
 async def admitting(bus: AsyncSmithBus, policy: Any, *, repeated: int = 0) -> AsyncIterator[None]:
-    """An admission at work, which ends without having needed more deliveries than there are intents, and `repeated` on top."""
+    """An admission that runs. Asserts one delivery for each intent, plus `repeated`."""
     admission = aio.Admission(bus, policy=policy, executor_id="tester")
     running = asyncio.ensure_future(admission.run())
     try:
@@ -52,7 +52,7 @@ async def first(bus: AsyncSmithBus, spec: Any) -> list[Any]:
 
 
 async def decided(bus: AsyncSmithBus) -> bool:
-    """The work queue is empty. (The consumer's own count of what is pending lags behind the publisher's ack.)"""
+    """Whether the work queue is empty; the consumer's count of pending messages lags behind."""
     return all(one.messages == 0 for one in await bus.streams.info() if one.name == "SDLC_RAW")
 
 
@@ -61,7 +61,7 @@ async def events(bus: AsyncSmithBus) -> list[tuple[str, str, str, str]]:
     return [(one.intent_id, one.result_status, one.policy_decisions[0].decision, one.executor_id) for one in found]
 
 
-async def test_what_is_allowed_goes_on_byte_for_byte(account: Account) -> None:
+async def test_an_allowed_intent_is_passed_on_byte_for_byte(account: Account) -> None:
     async with account.applied() as bus:
         intent = read_intent("/etc/hostname")
         fields = {**msgspec.json.decode(msgspec.json.encode(intent)), "from_the_future": {"kept": True}}
@@ -75,7 +75,7 @@ async def test_what_is_allowed_goes_on_byte_for_byte(account: Account) -> None:
         assert await events(bus) == [(intent.id, "vetted", "allow", "tester")]
 
 
-async def test_who_is_denied_gets_a_result(face: Face) -> None:
+async def test_the_publisher_of_a_denied_intent_gets_a_result(face: Face) -> None:
     async with face.applied() as bus:
 
         def policy(intent: Intent) -> Deny:
@@ -93,7 +93,7 @@ async def test_who_is_denied_gets_a_result(face: Face) -> None:
         assert await events(bus) == [(intent.id, "denied", "deny", "tester")]
 
 
-async def test_a_transformed_intent_goes_on_in_the_place_of_the_other(account: Account) -> None:
+async def test_a_transformed_intent_is_passed_on_in_place_of_the_original(account: Account) -> None:
     async with account.applied() as bus:
         good, other_id = read_intent("/a"), read_intent("/b")
 
@@ -138,7 +138,7 @@ async def test_an_expired_intent_is_denied_and_the_policy_never_asked(account: A
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b'{"capability": "fs.read.v1"}', b"\xff\xfe", b'{"capability":"shell.exec.v1"}'])
-async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes, account: Account) -> None:
+async def test_bytes_that_are_not_an_intent_are_quarantined_unchanged(data: bytes, account: Account) -> None:
     async with account.applied() as bus:
         await put_raw(bus, data)
         async with admitting(bus, lambda intent: Allow()):
@@ -150,7 +150,7 @@ async def test_what_is_no_intent_goes_to_quarantine_as_it_came(data: bytes, acco
 
 
 @pytest.mark.parametrize("field", ["id", "domain"])
-async def test_an_intent_that_no_subject_could_carry_goes_to_quarantine(field: str, account: Account) -> None:
+async def test_an_intent_that_does_not_fit_into_a_subject_is_quarantined(field: str, account: Account) -> None:
     async with account.applied() as bus:
         data = msgspec.json.encode(msgspec.structs.replace(read_intent(), **{field: "a.b\r\nX: y"}))
         await put_raw(bus, data)
@@ -171,8 +171,10 @@ async def test_an_unknown_subject_is_a_dead_letter(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", [b"f\xffs.read.v1", b"fs.read.v1\x0b2", b"fs.read.v1\x0c"])
-async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """The server takes any bytes for them, from whoever may publish."""
+async def test_subjects_and_headers_that_are_not_text_do_not_stop_admission(
+    name: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server accepts any bytes from a publisher."""
     async with AsyncSmithBus.embedded() as bus:
         reader, writer = await asyncio.open_connection(*bus.url.removeprefix("nats://").split(":"))
         block, intent = b"NATS/1.0\r\na b: c\r\nX\xff: \xfe\r\n: z\r\n\r\n", msgspec.json.encode(read_intent())
@@ -191,8 +193,8 @@ async def test_a_subject_and_headers_that_are_no_text_stop_nobody(name: bytes, c
     assert "lost" not in caplog.text
 
 
-async def test_an_admission_that_has_ended_waits_for_room_no_more(account: Account) -> None:
-    """Of the two that a decision publishes one may fail for good, while the other waits: for what comes again there is another."""
+async def test_a_stopped_admission_no_longer_waits_for_room(account: Account) -> None:
+    """If one of a decision's publishes fails, the other one does not go on waiting for room."""
     async with account.applied() as bus:
         admin = bus._session.api
         await admin.stream_update((await admin.stream_info("AUDIT_SECURITY"))["config"] | {"max_bytes": 200, "discard": "new"})
@@ -204,7 +206,7 @@ async def test_an_admission_that_has_ended_waits_for_room_no_more(account: Accou
         await eventually_async(lambda: asyncio.all_tasks() <= before, 3)
 
 
-async def test_a_policy_that_fails_or_returns_nonsense_ends_in_the_dead_letters(account: Account) -> None:
+async def test_intents_are_dead_lettered_if_the_policy_fails_or_returns_nonsense(account: Account) -> None:
     async with account.applied() as bus:
 
         def policy(intent: Any) -> Any:
@@ -244,7 +246,7 @@ DIES = """
 
 
 @pytest.mark.parametrize("word", ["allow", "deny", "quarantine"])
-async def test_killed_before_the_ack_it_repeats_and_leaves_nothing_twice(word: str, account: Account) -> None:
+async def test_an_admission_killed_before_the_ack_repeats_and_stores_nothing_twice(word: str, account: Account) -> None:
     quick = msgspec.structs.replace(consumers.admission, ack_wait=1.0)
     async with account.applied(contract=declaring(quick)) as bus:
         intent = read_intent()

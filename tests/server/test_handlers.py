@@ -1,4 +1,4 @@
-"""How handlers are run: by type of payload, within middleware and a timeout, in a context of their own, in threads and in processes."""
+"""How handlers run: by payload type, within middleware and a timeout, in threads and processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import handling
 import msgspec
 import pytest
 from buses import Account, Face, read_intent
-from handling import gone_in_processes, in_a_process, path_of
+from handling import in_a_process, missing_in_processes, path_of
 from support import eventually_async, is_alive
 
 from smith_sdk import (
@@ -45,7 +45,7 @@ spec = consumers.executor_fs_read
 
 
 def face_handler(face: Face, function: Any) -> Any:
-    """`function`, which is plain, as a handler of that face."""
+    """The plain `function` as a handler of that face."""
 
     async def handle(message: Any) -> Any:
         return function(message)
@@ -111,7 +111,7 @@ async def test_each_type_of_payload_has_its_handler_and_what_has_none_is_a_dead_
         assert seen == [("read", "/r"), ("rest", "/w2")]
 
 
-async def test_handlers_that_cannot_be_are_refused_when_they_are_given(face: Face) -> None:
+async def test_handlers_that_do_not_fit_the_options_are_refused_when_they_are_added(face: Face) -> None:
     bus: Any = face.bus("nats://127.0.0.1:1")
 
     def plain(message: Any) -> None:
@@ -164,7 +164,7 @@ class Noting(Middleware):
         self.notes.append(f"{self.name} error {type(error).__name__}")
 
 
-async def test_middleware_goes_around_the_handler_in_order(face: Face) -> None:
+async def test_middleware_runs_around_the_handler_in_order(face: Face) -> None:
     async with face.applied() as bus:
         notes: list[str] = []
 
@@ -214,7 +214,7 @@ async def test_middleware_that_raises_counts_as_the_handler(face: Face) -> None:
 
 @pytest.mark.parametrize("way", ["plain", "async", "async, later"])
 async def test_a_handler_that_exits_has_failed_like_any_other(face: Face, way: str) -> None:
-    """`SystemExit` leaves any task through its loop: it would end the worker, and everything else that is on its loop."""
+    """asyncio lets `SystemExit` out of a task and its loop: it would end all that runs there."""
     if way != "plain" and not face.is_async:
         pytest.skip("the blocking face has plain handlers only")
     async with face.applied() as bus:
@@ -340,7 +340,7 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_has_failed(account
 
 
 async def test_the_drain_has_an_end(face: Face, caplog: pytest.LogCaptureFixture) -> None:
-    """What has not finished by then comes again: at once from a coroutine, which is cancelled; a thread may still finish."""
+    """A coroutine is cancelled and its message nak'ed; a thread may still finish its own."""
     async with face.applied() as bus:
         begun, release = threading.Event(), threading.Event()
 
@@ -372,7 +372,7 @@ async def test_the_drain_has_an_end(face: Face, caplog: pytest.LogCaptureFixture
 # ---- what becomes of a run
 
 
-async def test_what_the_policy_does_not_retry_is_a_dead_letter_at_once(face: Face) -> None:
+async def test_errors_that_the_policy_does_not_retry_are_dead_lettered_at_once(face: Face) -> None:
     policy = RetryPolicy(max_attempts=2, backoff=FAST.backoff, retry_on=(OSError, ValueError), reject_on=(FileNotFoundError,))
     errors = {"os": OSError, "value": ValueError, "missing": FileNotFoundError, "key": KeyError}
     async with face.applied() as bus:
@@ -428,8 +428,8 @@ async def test_a_confirmed_acknowledgement_is_known_to_the_server_before_the_nex
 # ---- outputs
 
 
-async def test_what_a_redelivered_message_leads_to_is_stored_once(face: Face) -> None:
-    """Published by the handler, and returned; the payloads differ each time, as their times do."""
+async def test_outputs_of_a_redelivered_message_are_stored_once(face: Face) -> None:
+    """Both published and returned outputs; payloads differ each time, since their times do."""
     async with face.applied() as bus:
         acks: list[bool] = []
 
@@ -461,7 +461,7 @@ async def test_what_a_redelivered_message_leads_to_is_stored_once(face: Face) ->
         assert stored == 3  # two in the first run, and what the last returned
 
 
-async def test_outputs_of_core_messages_have_no_id_to_go_by(face: Face) -> None:
+async def test_core_messages_have_no_outputs(face: Face) -> None:
     async with face.applied() as bus, bus.subscribe(vetted.filter()) as messages:
         await put(bus, "x")
         message = await anext(messages)
@@ -491,7 +491,7 @@ async def test_plain_handlers_run_in_processes(face: Face) -> None:
     await eventually_async(lambda: not any(map(is_alive, pids)))
 
 
-async def test_what_a_handler_raises_in_a_process_is_told_as_if_it_were_here(face: Face) -> None:
+async def test_an_error_in_a_process_is_treated_as_one_in_a_thread(face: Face) -> None:
     async with face.applied() as bus:
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once):
@@ -525,7 +525,7 @@ async def test_a_process_that_takes_too_long_is_killed_and_replaced(face: Face, 
         assert not is_alive(int((tmp_path / "pid").read_text()))
 
 
-async def test_a_drain_that_ends_gives_back_what_runs_in_processes(face: Face, tmp_path: Path) -> None:
+async def test_at_the_end_of_the_drain_messages_in_processes_are_naked(face: Face, tmp_path: Path) -> None:
     async with face.applied() as bus:
         worker = face.worker(bus, spec, processes=1, drain_timeout=0.2)
         worker.handler(in_a_process)
@@ -539,7 +539,7 @@ async def test_a_drain_that_ends_gives_back_what_runs_in_processes(face: Face, t
         assert message.metadata.num_delivered == 2
 
 
-async def test_a_handler_that_no_process_can_have_is_refused_before_anything_is_read(face: Face) -> None:
+async def test_a_handler_that_cannot_be_pickled_is_refused_before_anything_is_read(face: Face) -> None:
     async with face.applied() as bus:
         await put(bus, "x")
         worker = face.worker(bus, spec, processes=1)
@@ -550,13 +550,15 @@ async def test_a_handler_that_no_process_can_have_is_refused_before_anything_is_
         assert message.metadata.num_delivered == 1
 
 
-async def test_processes_that_do_not_come_up_end_the_worker_and_bury_nothing(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_processes_that_do_not_start_end_the_worker_and_dead_letter_nothing(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "only_here", handling)
-    monkeypatch.setattr(gone_in_processes, "__module__", "only_here")
+    monkeypatch.setattr(missing_in_processes, "__module__", "only_here")
     async with face.applied() as bus:
         await put(bus, "x")
         worker = face.worker(bus, spec, processes=1)
-        worker.handler(gone_in_processes)
+        worker.handler(missing_in_processes)
         with pytest.raises(HandlerProcessDied, match="import its handler"):
             await worker.run()
         (message,) = await bus.consumer(spec).fetch(1)
@@ -564,10 +566,10 @@ async def test_processes_that_do_not_come_up_end_the_worker_and_bury_nothing(fac
         assert await bus.dead_letters.list() == ()
 
 
-async def test_a_process_that_cannot_be_replaced_ends_the_worker_and_buries_nothing(
+async def test_a_process_that_cannot_be_replaced_ends_the_worker_and_dead_letters_nothing(
     face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever slot asks for the process next: none waits for one that never comes."""
+    """Whichever slot needs the process next: none waits for one that never starts."""
     gate = tmp_path / "gate"
     monkeypatch.setenv("SMITH_TEST_GATE", str(gate))
     async with face.applied() as bus:

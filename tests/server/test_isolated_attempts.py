@@ -1,4 +1,4 @@
-"""Messages whose deliveries ended without a verdict: the one that kills its process is found out, and those beside it all complete."""
+"""Deliveries that ended without a verdict: the poison message is found, and all others complete."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ async def put(bus: AsyncSmithBus, *paths: str) -> None:
         await bus.publish(vetted.of(intent), intent)
 
 
-async def give_back(bus: AsyncSmithBus, times: int) -> None:
+async def nak(bus: AsyncSmithBus, times: int) -> None:
     for _ in range(times):
         (message,) = await bus.consumer(spec).fetch(1)
         await message.nack()
 
 
-async def buried(bus: AsyncSmithBus) -> bool:
+async def dead_lettered(bus: AsyncSmithBus) -> bool:
     return len(await bus.dead_letters.list()) == 1
 
 
@@ -100,7 +100,7 @@ EXECUTOR = """
 """
 
 
-async def test_what_kills_its_process_is_buried_and_all_beside_it_complete(tmp_path: Path, account: Account) -> None:
+async def test_a_poison_message_is_dead_lettered_and_all_beside_it_complete(tmp_path: Path, account: Account) -> None:
     log = tmp_path / "log"
     good = [f"good-{number}" for number in range(24)]
     async with account.applied(contract=CONTRACT_HERE) as bus:
@@ -132,13 +132,13 @@ def path_in(payload: bytes) -> str:
     return msgspec.json.decode(payload, type=FsReadV1Intent).params.path
 
 
-# ---- the last run
+# ---- the isolated attempt
 
 
-async def test_what_was_only_given_back_is_no_dead_letter(account: Account) -> None:
+async def test_a_message_that_was_only_naked_is_not_dead_lettered(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "good")
-        await give_back(bus, 6)
+        await nak(bus, 6)
         seen: list[int] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -150,10 +150,10 @@ async def test_what_was_only_given_back_is_no_dead_letter(account: Account) -> N
         assert await bus.dead_letters.list() == ()
 
 
-async def test_an_error_in_the_last_run_is_what_the_dead_letter_tells(account: Account) -> None:
+async def test_an_error_in_the_isolated_attempt_is_the_dead_letters_error(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "bad")
-        await give_back(bus, 2)
+        await nak(bus, 2)
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             raise ValueError("as ever")
@@ -204,19 +204,19 @@ async def runs_of_a_process(account: Account, bus: AsyncSmithBus, face: str, err
     pipe = subprocess.PIPE
     process = await asyncio.to_thread(subprocess.Popen, command, stdout=pipe, stderr=pipe, text=True)
     ended = asyncio.ensure_future(asyncio.to_thread(process.communicate))
-    await eventually_async(lambda: ended.done() or buried(bus), 20)
+    await eventually_async(lambda: ended.done() or dead_lettered(bus), 20)
     process.terminate()
     return (await ended)[0].split()
 
 
 @pytest.mark.parametrize(("error", "verdict"), [("SystemExit", "SystemExit"), ("KeyboardInterrupt", "DeliveriesExhausted")])
-async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(
+async def test_an_isolated_attempt_that_ends_its_process_is_not_repeated(
     face: Face, error: str, verdict: str, account: Account
 ) -> None:
-    """Only an interrupt does: it leaves the note behind that the next process finds. What exits has failed, and the worker goes on."""
+    """An interrupt leaves its marker for the next process. `SystemExit` is a failed attempt."""
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "ends")
-        await give_back(bus, 2)
+        await nak(bus, 2)
         runs = [
             *await runs_of_a_process(account, bus, face.name, error),
             *await runs_of_a_process(account, bus, face.name, error),
@@ -226,22 +226,22 @@ async def test_a_last_run_that_ends_its_process_by_an_exception_was_the_last(
     assert letter.error_type == verdict
 
 
-TRIAL = f"smith.dlq.{spec.stream}.{spec.name}.1.trial"
+MARKER = f"smith.dlq.{spec.stream}.{spec.name}.1.trial"
 
 
-async def note(bus: AsyncSmithBus) -> int:
-    """Where the note of the first message's last run stands; 0 where there is none."""
+async def marker(bus: AsyncSmithBus) -> int:
+    """The position of the first message's attempt marker; 0 if there is none."""
     try:
-        return (await bus._session.api.last_message("SMITH_DLQ", TRIAL)).seq
+        return (await bus._session.api.last_message("SMITH_DLQ", MARKER)).seq
     except MessageNotFound:
         return 0
 
 
-async def test_there_is_one_last_run_and_no_second(account: Account) -> None:
+async def test_a_message_has_one_isolated_attempt(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "dies")
-        await give_back(bus, 3)
-        await bus._session.publish(TRIAL, b"a process that died just then", stream="SMITH_DLQ", msg_id="x")
+        await nak(bus, 3)
+        await bus._session.publish(MARKER, b"a process that died just then", stream="SMITH_DLQ", msg_id="x")
         seen: list[Any] = []
         async with working(bus, lambda message: seen.append(message)):
             await eventually_async(lambda: settled(bus))
@@ -250,10 +250,10 @@ async def test_there_is_one_last_run_and_no_second(account: Account) -> None:
         assert letter.error_type == "DeliveriesExhausted"
 
 
-async def test_a_process_that_reads_its_own_note_has_outlived_that_run(account: Account) -> None:
+async def test_a_process_that_finds_its_own_marker_has_survived_that_attempt(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "good")
-        await give_back(bus, 2)
+        await nak(bus, 2)
         (message,) = await bus.consumer(spec).fetch(1)
         assert await mark(bus, message)
         await message.nack()
@@ -265,22 +265,22 @@ async def test_a_process_that_reads_its_own_note_has_outlived_that_run(account: 
         async with working(bus, handle):
             await eventually_async(lambda: settled(bus))
         assert seen == [4]
-        assert await note(bus) == 0
+        assert await marker(bus) == 0
         assert await bus.dead_letters.list() == ()
 
 
-async def until_its_note_is_stored_unheard(near: AsyncSmithBus, proxy: Proxy) -> int:
-    """Let the message come to its last run, but not the confirmation of its note to the worker. Returns where the note stands."""
-    await eventually_async(lambda: ISOLATION._lonely == 1)
+async def until_its_marker_is_stored_unconfirmed(near: AsyncSmithBus, proxy: Proxy) -> int:
+    """Let the marker of an isolated attempt be stored, but not confirmed. Returns its position."""
+    await eventually_async(lambda: ISOLATION._isolated == 1)
     proxy.stall("to_client")
     ISOLATION.end()
-    return await eventually_async(lambda: note(near))
+    return await eventually_async(lambda: marker(near))
 
 
-async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_back(account: Account) -> None:
+async def test_a_worker_that_is_cancelled_while_it_stores_its_marker_removes_it(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as near:
         await put(near, "innocent")
-        await give_back(near, 2)
+        await nak(near, 2)
         with Proxy(account.url) as proxy:
             async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE) as far:
                 worker = Worker(far, spec, retry=TWICE)
@@ -291,40 +291,40 @@ async def test_a_worker_that_is_cancelled_while_it_writes_its_note_takes_that_ba
 
                 assert ISOLATION.begin()
                 running = asyncio.ensure_future(worker.run())
-                await until_its_note_is_stored_unheard(near, proxy)
+                await until_its_marker_is_stored_unconfirmed(near, proxy)
                 running.cancel()
                 await eventually_async(lambda: any(task.cancelling() for task in asyncio.all_tasks() - {running}))
                 proxy.hear()
                 await asyncio.wait({running})
                 assert running.cancelled()
-                assert await note(near) == 0
+                assert await marker(near) == 0
                 assert worker.stats.unanswered == 1
 
 
-async def test_a_note_that_nobody_confirmed_is_taken_back(account: Account) -> None:
+async def test_an_unconfirmed_marker_is_removed(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as near:
         await put(near, "innocent")
-        await give_back(near, 2)
+        await nak(near, 2)
         runs: list[int] = []
         with Proxy(account.url) as proxy:
             async with AsyncSmithBus(proxy.url, contract=CONTRACT_HERE, publish_timeout=0.5) as far:
 
                 async def handle(message: Message[FsReadV1Intent]) -> None:
-                    runs.append(await note(near))
+                    runs.append(await marker(near))
 
                 assert ISOLATION.begin()
                 async with working(far, handle) as worker:
-                    unconfirmed = await until_its_note_is_stored_unheard(near, proxy)
+                    unconfirmed = await until_its_marker_is_stored_unconfirmed(near, proxy)
                     await eventually_async(lambda: not worker._slots.last_run.is_marked)
                     proxy.hear()
                     await eventually_async(lambda: settled(near), 20)
         (anew,) = runs
         assert anew > unconfirmed
-        assert await note(near) == 0
+        assert await marker(near) == 0
         assert await near.dead_letters.list() == ()
 
 
-async def test_what_asks_to_come_later_is_never_too_late(account: Account) -> None:
+async def test_retry_later_is_never_exhausted(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "patient")
         seen: list[int] = []
@@ -341,8 +341,8 @@ async def test_what_asks_to_come_later_is_never_too_late(account: Account) -> No
         assert await bus.dead_letters.audit() == ()
 
 
-async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done(account: Account) -> None:
-    """The server redelivers a message once for every ack wait in which the process does not report that it works on it."""
+async def test_a_process_that_was_halted_dead_letters_nothing_that_it_has_done(account: Account) -> None:
+    """The server redelivers a message after every ack wait without an ack or a keepalive."""
     quick = msgspec.structs.replace(spec, ack_wait=0.5)
     async with account.applied(contract=declaring(quick)) as bus:
         await put(bus, "good")
@@ -355,15 +355,15 @@ async def test_a_process_that_stood_still_buries_nothing_of_what_it_has_done(acc
 
         async with working(bus, handle, spec=quick):
             await eventually_async(lambda: settled(bus, quick) if seen else False)
-            await eventually_async(lambda: len(seen) >= 4)  # two attempts, the last run, and one that came beyond it
+            await eventually_async(lambda: len(seen) >= 4)  # two attempts, the isolated one, and one beyond
         assert await bus.dead_letters.list() == ()
         assert await bus.dead_letters.audit() == ()
 
 
-async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_last(account: Account) -> None:
+async def test_an_isolated_attempt_that_the_drain_cuts_off_is_repeated(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         await put(bus, "long")
-        await give_back(bus, 2)
+        await nak(bus, 2)
         began, done = asyncio.Event(), asyncio.Event()
 
         async def never_ends(message: Message[FsReadV1Intent]) -> None:
@@ -382,7 +382,7 @@ async def test_a_last_run_that_is_cut_off_by_the_worker_s_own_end_is_not_the_las
         assert await bus.dead_letters.list() == ()
 
 
-async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads(account: Account) -> None:
+async def test_an_isolated_attempt_waits_for_handlers_in_other_threads(account: Account) -> None:
     other = consumers.executor_fs_write
     async with account.applied(contract=CONTRACT_HERE) as bus:
         began, release = threading.Event(), threading.Event()
@@ -405,14 +405,14 @@ async def test_it_waits_for_the_handlers_of_other_workers_in_other_threads(accou
         thread = asyncio.ensure_future(asyncio.to_thread(beside))
         assert await asyncio.to_thread(began.wait, 10)
         await put(bus, "suspect")
-        await give_back(bus, 2)
+        await nak(bus, 2)
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             log.append("alone")
 
         try:
             async with working(bus, handle):
-                await eventually_async(lambda: ISOLATION._lonely == 1)
+                await eventually_async(lambda: ISOLATION._isolated == 1)
                 assert log == []
                 release.set()
                 await eventually_async(lambda: settled(bus))
@@ -427,7 +427,7 @@ async def put_other(bus: AsyncSmithBus) -> None:
     await bus.publish(vetted.of(intent), intent)
 
 
-async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up(account: Account) -> None:
+async def test_an_isolated_attempt_that_waits_in_vain_does_not_hold_up_the_others(account: Account) -> None:
     async with account.applied(contract=CONTRACT_HERE) as bus:
         release = asyncio.Event()
         seen: list[str] = []
@@ -439,13 +439,13 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up(acc
             seen.append(path)
 
         await put(bus, "suspect")
-        await give_back(bus, 2)
+        await nak(bus, 2)
         (suspect,) = await bus.consumer(spec).fetch(1)
         await put(bus, "endless")
         async with working(bus, handle, concurrency=3) as worker:
             await eventually_async(lambda: ISOLATION._running == 1)
             await suspect.nack()
-            await eventually_async(lambda: ISOLATION._lonely == 1)
+            await eventually_async(lambda: ISOLATION._isolated == 1)
             await put(bus, "a", "b", "c")
             await eventually_async(lambda: sorted(seen) == ["a", "b", "c"])
             release.set()
@@ -458,30 +458,30 @@ async def test_one_that_never_finds_itself_alone_does_not_hold_the_others_up(acc
         assert await bus.dead_letters.list() == ()
 
 
-# ---- turns
+# ---- the lock
 
 
-async def test_turns_end_for_who_is_cancelled_or_gives_up() -> None:
-    turns = IsolationLock()
-    assert turns.begin()
-    assert not await turns.begin_alone(0.01)
-    alone = asyncio.ensure_future(turns.begin_alone(10))
+async def test_the_lock_is_released_by_callers_that_are_cancelled_or_give_up() -> None:
+    lock = IsolationLock()
+    assert lock.begin()
+    assert not await lock.begin_alone(0.01)
+    alone = asyncio.ensure_future(lock.begin_alone(10))
     await asyncio.sleep(0)
-    assert not turns.begin()
-    beside = asyncio.ensure_future(turns.wait())
+    assert not lock.begin()
+    beside = asyncio.ensure_future(lock.wait())
     await asyncio.sleep(0)
     alone.cancel()
     await asyncio.wait_for(beside, 5)
-    turns.end()
-    turns.end()
-    assert await turns.begin_alone(1)
-    assert not await turns.begin_alone(0.01)
-    turns.end_alone()
-    assert turns.begin()
+    lock.end()
+    lock.end()
+    assert await lock.begin_alone(1)
+    assert not await lock.begin_alone(0.01)
+    lock.end_alone()
+    assert lock.begin()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_a_forked_child_begins_anew() -> None:
+def test_a_forked_child_starts_with_an_empty_lock() -> None:
     assert ISOLATION.begin()
     try:
         pid = os.fork()

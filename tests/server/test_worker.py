@@ -1,4 +1,4 @@
-"""The worker: what becomes of a message in every way in which a handler can end."""
+"""The worker: how a message is settled for every way in which a handler can end."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ async def put(bus: AsyncSmithBus, *paths: str, **options: Any) -> list[FsReadV1I
 
 
 async def settled(bus: AsyncSmithBus, which: Any = spec) -> bool:
-    """Nothing is left to do. (The consumer's own count of what is pending lags behind the publisher's ack: ask the stream as well.)"""
+    """Whether every message is settled.
+
+    The consumer's count of pending messages lags behind the publisher's ack: ask the stream too.
+    """
     info = await bus.consumer(which).info()
     stored = {one.name: one.messages for one in await bus.streams.info()}
     return stored[which.stream] == info.num_pending == info.num_ack_pending == 0
@@ -72,7 +75,7 @@ async def test_returning_acknowledges(account: Account) -> None:
         assert await bus.dead_letters.list() == ()
 
 
-async def test_an_error_brings_it_again_and_in_the_end_to_the_dead_letters_once(account: Account) -> None:
+async def test_an_error_is_retried_and_in_the_end_dead_lettered_once(account: Account) -> None:
     async with account.applied() as bus:
         attempts: dict[str, list[float]] = {}
 
@@ -121,7 +124,7 @@ async def test_reject_and_retry_later_decide_themselves(account: Account) -> Non
         assert (letter.error_type, letter.error) == ("Reject", "not mine")
 
 
-async def test_what_does_not_decode_is_a_dead_letter_at_once(account: Account) -> None:
+async def test_an_undecodable_message_is_dead_lettered_at_once(account: Account) -> None:
     async with account.applied() as bus:
         runs: list[Any] = []
         subject = str(vetted.of(read_intent()))
@@ -137,12 +140,12 @@ async def test_what_does_not_decode_is_a_dead_letter_at_once(account: Account) -
         assert runs == []
 
 
-async def test_a_copy_that_was_made_before_is_not_made_again(account: Account) -> None:
+async def test_a_message_is_copied_to_the_dead_letters_once(account: Account) -> None:
     async with account.applied() as bus:
         await put(bus, "x")
         (message,) = await bus.consumer(spec).fetch(1)
         await to_dead_letters(bus, message, "Reject", "first")
-        # As after a process that died between the copy and the end of the original: the same message once more.
+        # As after a process that died between the copy and the term: the message again.
         await to_dead_letters(bus, Message(message._raw, bus._session), "Reject", "second")
         (letter,) = await bus.dead_letters.list()
         assert letter.error == "first"
@@ -161,7 +164,7 @@ async def test_a_returned_result_is_stored_before_the_message_is_acknowledged(ac
         assert (result.payload.intent_id, result.payload.output) == (intent.id, {"path": "p"})
 
 
-async def test_a_return_value_that_has_no_place_is_a_failure(account: Account) -> None:
+async def test_a_return_value_without_a_subject_is_a_failure(account: Account) -> None:
     async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> Any:
@@ -196,7 +199,7 @@ class Speechless(Exception):
 
 
 class Terse(Reject):
-    """Knows what it wants, and nothing of what `Reject` wants."""
+    """Does not call the constructor of `Reject`."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -252,7 +255,9 @@ async def test_a_handler_that_cancels_its_own_task_fails_and_its_worker_goes_on(
         assert (letter.error_type, letter.attempts) == ("ValueError" if then == "raises" else "CancelledError", 3)
 
 
-async def test_what_fails_after_it_was_answered_is_told_as_it_is(caplog: pytest.LogCaptureFixture, account: Account) -> None:
+async def test_a_failure_after_the_handler_has_answered_is_logged_as_that(
+    caplog: pytest.LogCaptureFixture, account: Account
+) -> None:
     async with account.applied() as bus:
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -281,7 +286,7 @@ async def test_attempts_without_end_are_counted_without_one(caplog: pytest.LogCa
         assert "attempt 1 at smith.intents" in caplog.text
 
 
-async def test_no_more_run_than_the_concurrency_allows_and_no_fewer(account: Account) -> None:
+async def test_as_many_handlers_run_at_once_as_the_concurrency_allows(account: Account) -> None:
     async with account.applied() as bus:
         running, most = 0, 0
 
@@ -299,7 +304,7 @@ async def test_no_more_run_than_the_concurrency_allows_and_no_fewer(account: Acc
 
 
 async def test_a_worker_with_many_slots_keeps_few_requests_standing(account: Account) -> None:
-    """The server drops those beyond `max_waiting`, which all workers of a consumer share, and says nothing."""
+    """The server silently drops requests beyond `max_waiting`, which all workers share."""
     async with account.applied() as bus:
         release, most = asyncio.Event(), 0
 
@@ -337,8 +342,8 @@ async def test_a_worker_holds_no_more_than_it_has_slots_unless_it_is_quick(accou
                 release.set()
 
 
-async def test_a_quick_worker_that_is_far_from_its_server_asks_so_far_ahead(account: Account) -> None:
-    """An answer takes 40 ms: with its slots alone, and what it would start within 5 ms, it would hold nine messages at the most."""
+async def test_a_quick_worker_that_is_far_from_its_server_requests_further_ahead(account: Account) -> None:
+    """An answer takes 40 ms: without look-ahead it would hold at most nine messages."""
     async with account.applied() as near:
         with Proxy(account.url) as proxy:
             proxy.delay(0.02)
@@ -356,7 +361,7 @@ async def holds(bus: AsyncSmithBus, least: int) -> bool:
     return (await bus.consumer(spec).info()).num_ack_pending >= least
 
 
-async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_breaks_off(account: Account) -> None:
+async def test_prefetched_messages_are_naked_when_the_pace_breaks_off(account: Account) -> None:
     async with account.applied() as bus:
         release, started, most = asyncio.Event(), 0, 0
 
@@ -380,7 +385,7 @@ async def test_what_a_worker_holds_beyond_its_slots_is_given_back_when_its_pace_
 
 
 async def others_take(bus: AsyncSmithBus, count: int) -> None:
-    """So many messages are there for another reader, well before any ack wait is over."""
+    """Another reader receives `count` messages well before any ack wait is over."""
     async with asyncio.timeout(spec.ack_wait / 2):
         while count:
             taken = await bus.consumer(spec).fetch(min(count, 20), timeout=1)
@@ -412,7 +417,7 @@ async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot(a
 
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
-async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(plain: bool, account: Account) -> None:
+async def test_a_handler_that_takes_several_ack_waits_is_not_run_twice(plain: bool, account: Account) -> None:
     quick = msgspec.structs.replace(spec, ack_wait=0.5)
     contract = msgspec.structs.replace(
         CONTRACT, consumers=tuple(quick if one.name == spec.name else one for one in CONTRACT.consumers)
@@ -434,7 +439,7 @@ async def test_a_handler_that_outlives_the_ack_wait_many_times_is_not_run_twice(
         assert sorted(runs) == [("long", 1), ("longer", 1)]
 
 
-async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_nothing(account: Account) -> None:
+async def test_a_worker_that_is_stopped_repeatedly_loses_and_dead_letters_nothing(account: Account) -> None:
     async with account.applied() as bus:
         paths = [str(number) for number in range(40)]
         done: list[str] = []
@@ -455,7 +460,7 @@ async def test_a_worker_that_is_stopped_over_and_over_loses_nothing_and_buries_n
         assert await bus.dead_letters.list() == ()
 
 
-async def test_a_cancelled_worker_gives_back_what_it_ran(account: Account) -> None:
+async def test_a_cancelled_worker_naks_what_it_ran(account: Account) -> None:
     async with account.applied() as bus:
         seen: list[str] = []
 
@@ -504,7 +509,7 @@ async def test_the_worker_ends_when_its_consumer_is_deleted(account: Account) ->
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "while it stops"])
-async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(again: bool, account: Account) -> None:
+async def test_a_cancelled_worker_naks_and_does_not_receive_it_again(again: bool, account: Account) -> None:
     async with account.applied() as bus:
         worker, ended = Worker(bus, spec, concurrency=8), 0
 
@@ -515,7 +520,7 @@ async def test_a_worker_that_is_cancelled_gives_back_and_takes_nothing_again(aga
                 await asyncio.Event().wait()
             finally:
                 if message.payload.params.path == "slow":
-                    await asyncio.sleep(0.1)  # meanwhile the others are given back
+                    await asyncio.sleep(0.1)  # meanwhile the others are naked
                 ended += 1
 
         await put(bus, "a", "b", "c", "slow")
@@ -554,17 +559,17 @@ async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_st
 async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way(account: Account) -> None:
     async with account.applied() as bus:
         worker = Worker(bus, spec, ack="confirmed", concurrency=3)
-        gone = asyncio.Event()
+        deleted = asyncio.Event()
 
         @worker.handler
         async def handle(message: Message[FsReadV1Intent]) -> None:
-            await gone.wait()
+            await deleted.wait()
 
         await put(bus, "a", "b", "c")
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: worker.stats.running == 3)
         await bus._session.api.consumer_delete(spec.stream, spec.name)
-        gone.set()
+        deleted.set()
         with pytest.raises(ConsumerNotFound, match=spec.name):
             await asyncio.wait_for(running, 10)
 
@@ -671,7 +676,7 @@ async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signa
 
 
 async def left(bus: AsyncSmithBus, count: int) -> bool:
-    """The others are free for the next worker, at once."""
+    """Whether `count` messages are left, and free for the next worker at once."""
     info = await bus.consumer(spec).info()
     streams = {one.name: one.messages for one in await bus.streams.info()}
     return streams["ATOMS_VETTED"] == count and info.num_ack_pending in (0, info.num_redelivered)

@@ -1,4 +1,4 @@
-"""Signals for the workers of a process: all of them stop, and the process gets its own handlers back."""
+"""Signals for the workers of a process: all stop, and its own signal handlers are restored."""
 
 from __future__ import annotations
 

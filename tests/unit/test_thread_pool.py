@@ -1,4 +1,4 @@
-"""ThreadPool for one event loop: as many pieces of work at a time as there are threads, and none left lying."""
+"""ThreadPool: as many calls at once as there are threads, and none is forgotten."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def named() -> list[threading.Thread]:
 
 @contextlib.asynccontextmanager
 async def here() -> AsyncIterator[ThreadPool]:
-    """Some threads, which are gone in the end."""
+    """A pool whose threads have ended afterwards."""
     threads = ThreadPool("here", MOST)
     try:
         yield threads
@@ -31,7 +31,7 @@ async def here() -> AsyncIterator[ThreadPool]:
         await eventually_async(lambda: not named())
 
 
-async def test_as_much_runs_at_once_as_there_are_threads() -> None:
+async def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
     async with here() as threads:
         for _ in range(50):
             together = threading.Barrier(MOST)
@@ -40,8 +40,8 @@ async def test_as_much_runs_at_once_as_there_are_threads() -> None:
         assert len(named()) == MOST
 
 
-async def test_short_work_beside_work_that_waits() -> None:
-    """One thread is held up after the other: what is short goes on as long as one is free, and all of it in the end."""
+async def test_short_calls_run_beside_calls_that_wait() -> None:
+    """One thread after the other is blocked: short calls run while one is free."""
     async with here() as threads:
         go_on = [threading.Event() for _ in range(MOST)]
         held: list[asyncio.Future[bool]] = []
@@ -62,7 +62,7 @@ async def test_short_work_beside_work_that_waits() -> None:
         assert len(named()) == MOST
 
 
-async def test_what_is_cancelled_goes_on_and_holds_nobody_up() -> None:
+async def test_a_cancelled_call_goes_on_and_holds_up_no_other() -> None:
     async with here() as threads:
         ended = threading.Event()
 

@@ -56,24 +56,24 @@ _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=Fal
 
 
 class Allow(msgspec.Struct, frozen=True):
-    """Let the intent through as it came, byte for byte."""
+    """Pass the intent on as it was published, byte for byte."""
 
 
 class Deny(msgspec.Struct, frozen=True):
-    """Refuse the intent: its publisher gets a result with status denied and this reason."""
+    """Refuse the intent: its publisher gets a result with status "denied" and this reason."""
 
     reason: str
 
 
 class Transform(msgspec.Struct, frozen=True):
-    """Let another intent through in its place: of the same id and capability, with other parameters."""
+    """Pass another intent on in its place: the same id and capability, other parameters."""
 
     intent: Intent
     reason: str = "transformed by policy"
 
 
 class Quarantine(msgspec.Struct, frozen=True):
-    """Neither let it through nor answer: keep it for review."""
+    """Neither pass the intent on nor answer it: keep it for review."""
 
     reason: str
 
@@ -82,11 +82,12 @@ Decision = Allow | Deny | Transform | Quarantine
 
 
 class Admission:
-    """Consumes the raw intents and decides on each: vetted, denied or quarantined, with an audit event.
+    """Consumes raw intents and vets, denies or quarantines each, with an audit event.
+
 
     `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
-    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and the
-    repeated publishes are deduplicated by their ids.
+    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and
+    the repeated publishes are deduplicated by their ids.
     """
 
     def __init__(
@@ -112,7 +113,10 @@ class Admission:
         )
 
     async def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread. Raises what `Worker.run` raises."""
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread.
+
+        Raises what `Worker.run` raises.
+        """
         await self._slots.run()
 
     async def stop(self) -> None:
@@ -122,7 +126,7 @@ class Admission:
     async def _admit(self, message: Message[Any, Any], decide: Run) -> None:
         intent: Intent = message.payload
         if not is_token(intent.id):
-            await self._quarantine(message, f"the id {intent.id!r} can be no token of a subject", None)
+            await self._quarantine(message, f"the id {intent.id!r} is not a valid token of a subject", None)
             return
         if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
             await self._deny(intent, EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
@@ -141,7 +145,7 @@ class Admission:
                 await self._quarantine(message, reason, intent)
             case _:
                 raise Reject(
-                    f"the policy returned {decision!r}, which is no Allow, Deny, Transform or Quarantine with a text as its reason"
+                    f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason a str"
                 )
 
     async def _vet(
@@ -171,7 +175,7 @@ class Admission:
             await self._audit(intent, "quarantined", "deny", reason)
 
     async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> Verdict:
-        """Bytes that are not an intent: quarantined if the subject names a capability, else dead-lettered."""
+        """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
         if not isinstance(error, PayloadDecodeError):
             return reject_undecodable(error)
         try:
@@ -184,7 +188,7 @@ class Admission:
         try:
             subject = subjects.audit.policy(intent_id=intent.id)
         except InvalidToken as error:
-            log.error("no audit event for an intent whose id is no token: %s", error)
+            log.error("no audit event for an intent whose id is not a valid token: %s", error)
             return
         event = AuditEvent(
             intent_id=intent.id,
@@ -197,7 +201,7 @@ class Admission:
         await self._publish(subject, codec.encode(event), _ADMISSION_RULE)
 
     async def _publish(self, subject: AnySubject, data: bytes, identity: str) -> None:
-        """Publish, and wait where the bus is crowded: a full queue downstream is not the intent's fault."""
+        """Publish, trying again while a stream is full: that costs the intent no attempt."""
         attempt = 0
         where = str(subject)
         while True:
@@ -210,12 +214,15 @@ class Admission:
                 if self._slots.is_stopping:
                     raise RetryLater(pause) from error
                 if attempt == 1:
-                    log.warning("admission waits: %s", error)
+                    log.warning("admission is held up and tries again: %s", error)
                 await asyncio.sleep(pause)
 
 
 async def _both(*work: Coroutine[Any, Any, None]) -> None:
-    """Side by side; where one fails, the other does not go on waiting for room by itself: both are repeated with the message."""
+    """Run both at once.
+
+    If one fails, the other is cancelled: the redelivered message repeats both.
+    """
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         await asyncio.gather(*tasks)

@@ -1,6 +1,6 @@
 """Executing an intent: publish it, then wait for its result, live or from the results stream.
 
-With `admission`, the only hand-written rooms that know names of Smith's contract.
+Together with `admission`, the only hand-written modules that know names of Smith's contract.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ def result_of(
     error: ExecutionError | None = None,
     started_at_ns: int | None = None,
 ) -> IntentResult:
-    """The result of `intent` as this process has it to tell: pid, processor time and memory are its own, the end is now.
+    """A result of `intent` that was executed in this process and has just finished.
 
-    `output` is anything that JSON can say. `audit_ref.hash` is the SHA-256 of the intent's JSON.
+    `output` is any value that JSON has. `started_at_ns` is nanoseconds since 1970 (None: now). Pid,
+    processor time and peak memory are this process's own, by `getrusage`. `audit_ref.hash` is the
+    SHA-256 of the intent's JSON.
     """
     now = now_ns()
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -61,7 +63,10 @@ def result_of(
 
 
 def outcome_envelope(outcome: Payload) -> Envelope:
-    """Where a payload goes that a handler returned. Raises `PayloadMismatch` for all but an `IntentResult`."""
+    """A payload that a handler returned, with its subject.
+
+    Raises `PayloadMismatch` unless it is an `IntentResult`.
+    """
     if not isinstance(outcome, IntentResult):
         raise PayloadMismatch(
             f"a handler returned a {type(outcome).__name__}: return an IntentResult, subject.envelope(payload), or nothing",
@@ -71,17 +76,18 @@ def outcome_envelope(outcome: Payload) -> Envelope:
 
 
 async def execute(session: Session, publish: Callable[[], Awaitable[Any]], intent: Intent, timeout: float) -> IntentResult:
-    """Listen for the result of `intent`, `publish` it, and wait.
+    """Subscribe to the result of `intent`, `publish` the intent, and wait for the result.
 
-    The result is heard live; after a reconnect, and when the publish was a duplicate, the stream is asked for it as well, since it may
-    have come while nobody listened. Raises `ResultTimeout` after `timeout` seconds, and what `publish` raises.
+    After a reconnect, and if the publish was a duplicate, the results stream is asked as well: the
+    result may have been published while no subscription stood. Raises `ResultTimeout` after
+    `timeout` seconds, and what `publish` raises.
     """
     subject = subjects.results(intent_id=intent.id)
     reconnected = _Reconnects()
     answer: asyncio.Future[IntentResult] | None = None
     fate, denied = "the server has not answered, so the intent was not published", ""
     try:
-        # The limit is the caller's alone: a link that is silent meanwhile is replaced, and the subscription comes back with it.
+        # Only the caller's timeout ends this: a lost connection is replaced, and its subscription.
         async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout) as messages:
             session.connection.add_listener(reconnected)
             answer = asyncio.ensure_future(_first(messages))
@@ -97,7 +103,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
                 reconnected.happened.clear()
                 try:
                     stored = await _stored_result(session, subject)
-                except PermissionDenied as error:  # it may still be heard live
+                except PermissionDenied as error:  # it may still arrive on the subscription
                     denied = f"; {subject.STREAM}, which may have it, could not be asked: {error}"
                     continue
                 if stored is not None:
@@ -117,7 +123,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[Any]], inten
 async def _first(messages: Subscription[IntentResult, AnySubject]) -> IntentResult:
     async for message in messages:
         return message.payload
-    raise BusClosed("the bus was closed while a result was waited for; the intent may still be executed")
+    raise BusClosed("the bus was closed before the result arrived; the intent may still be executed")
 
 
 async def _stored_result(session: Session, subject: subjects.results) -> IntentResult | None:
@@ -128,13 +134,13 @@ async def _stored_result(session: Session, subject: subjects.results) -> IntentR
     except PermissionDenied:
         raise
     except (BusError, DeadlineExceeded):
-        return None  # the link went again: the next reconnect asks again
+        return None  # the connection was lost again: the next reconnect asks again
     found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
     return found
 
 
 class _Reconnects(Listener):
-    """Remembers that the connection came back."""
+    """Sets `happened` when the connection is back."""
 
     def __init__(self) -> None:
         self.happened = asyncio.Event()

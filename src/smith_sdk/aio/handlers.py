@@ -1,7 +1,7 @@
 """The handlers of one worker: which function handles a message, and which runner runs it.
 
-Every message has a context of its own: what a handler or a middleware sets in context variables ends
-with the message.
+Every message has a context of its own: what a handler or a middleware sets in context variables
+ends with the message.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Handlers:
         self._by_kind: dict[type, Run] = {}
 
     def show_as(self, present: Present, detached: PresentDetached) -> None:
-        """Have handlers get what `present`, in a process `detached`, makes of a message; refuse async ones.
+        """Have handlers get what `present`, in a process `detached`, makes of a message.
 
-        For the blocking face.
+        For the blocking face: async handlers are refused from now on.
         """
         self._blocking = True
         self._threads.show_as(present)
@@ -108,8 +108,8 @@ class Handlers:
     async def open(self) -> None:
         """Start the threads and processes that the handlers need.
 
-        Raises `OptionsError` for a handler that cannot be sent to a process, `HandlerProcessDied`, and
-        `RuntimeError` if the system has no more threads.
+        Raises `OptionsError` for a handler that cannot be sent to a process, `HandlerProcessDied`,
+        and `RuntimeError` if the system has no more threads.
         """
         for runner in self._used:
             await runner.open()
@@ -125,8 +125,8 @@ class Handlers:
     def run(self, message: Message[Any, Any]) -> Awaitable[Outcome]:
         """Run the handler for `message`.
 
-        Raises what it raises, `HandlerTimeout`, `HandlerProcessDied`, `CannotRun`, and `Reject` if no
-        handler is for its payload.
+        Raises what it raises, `HandlerTimeout`, `HandlerProcessDied`, `CannotRun`, and `Reject` if
+        no handler is for its payload.
         """
         run = self._by_kind.get(type(message.payload), self._default) if self._by_kind else self._default
         if run is None:

@@ -32,7 +32,10 @@ Attempt = Callable[[Message[Any, Any], int], Awaitable[Verdict]]
 
 
 class LastRun:
-    """Runs isolated attempts for one worker, one at a time. `patience` is the consumer's ack wait."""
+    """Runs isolated attempts for one worker, one at a time.
+
+    `patience` is the consumer's ack wait.
+    """
 
     def __init__(self, session: Session, consumer: str, patience: float, settler: Settler, attempt: Attempt) -> None:
         self._store = DeadLetterStore(session)
@@ -85,9 +88,10 @@ class LastRun:
             raise
 
     async def _remove_marker(self, message: Message[Any, Any]) -> None:
-        """Remove the marker, also one whose storing was not confirmed. Gives up after `patience` seconds.
+        """Remove the marker, also one whose storing was not confirmed.
 
-        A marker that is left behind counts for other processes, not for this one.
+        Gives up after `patience` seconds. A marker that is left behind counts for other processes,
+        not for this one.
         """
         marking, self._marking = self._marking, None
         if marking is None:

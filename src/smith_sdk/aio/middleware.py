@@ -24,10 +24,10 @@ _ENDS: Final = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
 class Middleware:
     """Runs around every handler of a worker. Override what is needed.
 
-    What a method raises counts as if the handler had raised it. The first middleware in a worker's list
-    is the outermost: its `before` runs first, its `after` or `error` last. The methods run where the
-    handler does, in the same context: `async def` for async handlers, plain for plain ones (on the
-    blocking face always).
+    What a method raises counts as if the handler had raised it. The first middleware in a worker's
+    list is the outermost: its `before` runs first, its `after` or `error` last. The methods run
+    where the handler does, in the same context: `async def` for async handlers, plain for plain
+    ones (on the blocking face always).
     """
 
     def before(self, message: Received[Any, Any], /) -> Awaitable[None] | None:
@@ -35,7 +35,7 @@ class Middleware:
         return None
 
     def after(self, message: Received[Any, Any], outcome: Outcome, /) -> Awaitable[None] | None:
-        """After the handler has returned `outcome`, before that is published and the message acknowledged."""
+        """After the handler has returned `outcome`, before that is published."""
         return None
 
     def error(self, message: Received[Any, Any], error: BaseException, /) -> Awaitable[None] | None:
@@ -65,9 +65,10 @@ class MiddlewareChain:
         return await self._around(function, True, message)
 
     def run_plain(self, function: Callable[[Any], Any], message: Any) -> Any:
-        """Call `function(message)` with the middleware around it. Raises `OptionsError` for async middleware.
+        """Call `function(message)` with the middleware around it.
 
-        A coroutine that never waits needs no event loop: this runs in the handler's thread.
+        Raises `OptionsError` for async middleware. A coroutine that never waits needs no event
+        loop: this runs in the handler's thread.
         """
         running = self._around(function, False, message)
         try:

@@ -24,7 +24,7 @@ from .middleware import MiddlewareChain
 from .runners import CannotRun, Present, Run, ThreadRunner
 
 PresentDetached = Callable[[Message[Any, Any], str], Any]
-"""`Present` for a process, where it is pickled to: whatever needs a connection raises with that text."""
+"""`Present` for a process: picklable. What needs a connection raises with the text given here."""
 
 FOR_READING: Final = (
     "in a process of its own a handler has the message for reading: the verdict is what it returns or raises, and what it is to "
@@ -33,9 +33,10 @@ FOR_READING: Final = (
 
 
 class ProcessRunner:
-    """Plain functions, each call in one of `slots` processes. `timeout` (seconds) kills the process.
+    """Plain functions, each call in one of `slots` processes.
 
-    A thread waits for each process; middleware runs there.
+    A call that takes longer than `timeout` seconds has its process killed. A thread waits for each
+    process; middleware runs there.
     """
 
     cancellable: Final = False
@@ -53,7 +54,7 @@ class ProcessRunner:
         self._alive: set[WorkerProcess] = set()
 
     def show_as(self, present: Present, detached: PresentDetached) -> None:
-        """Have functions get what `detached` makes of a message, and middleware what `present` does."""
+        """Have functions get what `detached` makes of a message, middleware what `present` does."""
         self._threads.show_as(present)
         self._present = detached
 
@@ -67,8 +68,8 @@ class ProcessRunner:
     async def open(self) -> None:
         """Start threads and processes.
 
-        Raises `OptionsError` if a function cannot be pickled, `HandlerProcessDied` if a process does not
-        start, `RuntimeError` if the system has no more threads.
+        Raises `OptionsError` if a function cannot be pickled, `HandlerProcessDied` if a process
+        does not start, `RuntimeError` if the system has no more threads.
         """
         for function in self._functions:
             _require_picklable(self._name, function)

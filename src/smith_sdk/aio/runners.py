@@ -1,4 +1,7 @@
-"""Ways to run a function for a message: in the event loop or in a thread. `process_runner` has the third."""
+"""Ways to run a function for a message: in the event loop or in a thread.
+
+`process_runner` has the third.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class CannotRun(Exception):
 
 
 class Runner(Protocol):
-    """One way to run handlers. `bind` them first, `open` before the first run, `close` after the last."""
+    """One way to run handlers.
+
+    `bind` them first, `open` before the first run, `close` after the last.
+    """
 
     @property
     def cancellable(self) -> bool:
@@ -81,8 +87,8 @@ class InlineRunner:
 class ThreadRunner:
     """Plain functions, each call in one of `slots` threads.
 
-    Like `asyncio.to_thread`, but the event loop's own pool has few threads, and others use it too. A
-    function that returns an awaitable has it awaited in the event loop.
+    Like `asyncio.to_thread`, but the event loop's own pool has few threads, and others use it too.
+    A function that returns an awaitable has it awaited in the event loop.
     """
 
     cancellable: Final = False

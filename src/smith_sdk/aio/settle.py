@@ -71,7 +71,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """No verdict on the message: it is redelivered after `delay` seconds, without `nak` after its ack wait."""
+    """No verdict: redeliver the message after `delay` seconds, without `nak` after its ack wait."""
 
     NAME: ClassVar[VerdictName] = "release"
 
@@ -98,9 +98,10 @@ def decide(
 ) -> Verdict:
     """The verdict on a message whose `attempt`-th run (from 1) raised `error`, or returned (None).
 
-    `delay` is the policy's backoff before the next attempt, in seconds; its jitter is drawn elsewhere.
-    `cancelled`: the worker cancelled the run, rather than the handler itself. `cancellable`: a
-    cancelled run has ended; a thread goes on. `stopping`: the worker is being stopped.
+    `delay` is the policy's backoff before the next attempt, in seconds; its jitter is drawn
+    elsewhere. `cancelled`: the worker cancelled the run, rather than the handler itself.
+    `cancellable`: a cancelled run has ended; a thread goes on. `stopping`: the worker is being
+    stopped.
     """
     if error is None:
         # If the ack of an isolated attempt got lost, the redelivery would be dead-lettered.
@@ -149,8 +150,8 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
 
     `running`: in flight now. `succeeded`: acknowledged. `retried`: nak'ed for another attempt.
     `dead_lettered`: copied to the dead letters. `unanswered`: released without a verdict and
-    redelivered, because the bus closed, the drain ended, what the handler returned or the dead letter
-    could not be published, or other handlers still ran when it was to run alone.
+    redelivered, because the bus closed, the drain ended, what the handler returned or the dead
+    letter could not be published, or other handlers still ran when it was to run alone.
     """
 
     running: int
@@ -220,9 +221,10 @@ class Settler:
             )
 
     async def publish(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:
-        """Publish what the handler of `message` returned, before the ack. Raises as `bus.publish` does.
+        """Publish what the handler of `message` returned, before the ack.
 
-        A result is deduplicated by its own identity, an envelope by that of `message`.
+        A result is deduplicated by its own identity, an envelope by that of `message`. Raises what
+        `bus.publish` raises.
         """
         if isinstance(outcome, Envelope):
             msg_id = message._output_id(str(outcome.subject))
@@ -232,9 +234,11 @@ class Settler:
             await publish(self._session, envelope.subject, envelope.payload)
 
     async def apply(self, message: Message[Any, Any], verdict: Verdict) -> None:
-        """Carry out `verdict`, then count it. A handler that has answered for itself is not contradicted.
+        """Carry out `verdict`, then count it.
 
-        Raises `SmithError` if that fails, except for a `Release`: `message` is then still outstanding.
+        A message that its handler has acknowledged, nak'ed or terminated is not answered again.
+        Raises `SmithError` if that fails, except for a `Release`: `message` is then still
+        outstanding.
         """
         if isinstance(verdict, Ack):
             if not message._answered:

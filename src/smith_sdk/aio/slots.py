@@ -37,7 +37,8 @@ log: Final = logging.getLogger("smith_sdk.worker")
 DRAIN: Final = 25.0
 """Seconds for handlers to finish when a worker is stopped.
 
-Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass between SIGTERM and SIGKILL.
+Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass between SIGTERM and
+SIGKILL.
 """
 _KILLED: Final = 5.0
 """Seconds for messages to be released whose processes were killed."""
@@ -145,7 +146,7 @@ class Slots:
             finally:
                 self._runner = None
                 try:
-                    # First: what cancelled slots nak would be delivered to a request that still stands.
+                    # First: what cancelled slots nak would be delivered to a standing request.
                     await loop.stop()
                 finally:
                     await _cancel(slots)
@@ -156,7 +157,10 @@ class Slots:
                     self._idle.set()
 
     async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for the handlers that run, at most for the drain timeout. Raises what ended a slot."""
+        """Wait for the handlers that run, at most for the drain timeout.
+
+        Raises what ended a slot.
+        """
         ended, late = await asyncio.wait(slots, timeout=self._drain)
         if late:
             log.warning(
@@ -233,7 +237,10 @@ class Slots:
         return reject_undecodable(error) if self._undecodable is None else await self._undecodable(message, error)
 
     async def _attempt(self, message: Message[Any, Any], number: int) -> Verdict:
-        """Run the handler and publish what it returns. Raises what ends the slot: no message may, also not by `SystemExit`."""
+        """Run the handler and publish what it returns.
+
+        Raises what ends the slot: no message may, also not by `SystemExit`.
+        """
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -261,7 +268,10 @@ class Slots:
         return decide(None, number, self._policy)
 
     async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
-        """Whether the worker cancels this slot. If its handler did, the slot goes on as if it had not."""
+        """Whether the worker cancels this slot.
+
+        If its handler did, the slot goes on as if it had not.
+        """
         while task.cancelling():
             if self._runner is None or self._runner.cancelling():
                 return True

@@ -1,4 +1,7 @@
-"""The worker: runs a handler for every message of a consumer. `slots` has the machinery behind it."""
+"""The worker: runs a handler for every message of a consumer.
+
+`slots` has the machinery behind it.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +30,23 @@ _CONCURRENCY: Final = 8
 
 
 class Worker(Generic[MessageT, SubjectT]):
-    """Runs a handler for the messages of `spec`, at most `concurrency` of them at once, until it is stopped.
+    """Runs a handler for the messages of `spec`, at most `concurrency` of them at once.
 
-    A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns is
-    published before. If it raises (also by `sys.exit()`), the message is redelivered after
-    `retry.backoff`, for up to `retry.max_attempts` attempts (default: the contract's for this consumer),
-    and then dead-lettered. `Reject` dead-letters it at once, `RetryLater` has it redelivered after
-    exactly that delay. A message that was delivered more often, without a verdict, has one isolated
-    attempt, with no other handler beside it in the process, before it is dead-lettered.
 
-    A plain function runs in a thread, or with `processes` in one of that many processes, for work that
-    keeps a processor busy: there its message is for reading, and the verdict is what it returns or
-    raises. `timeout` (seconds) limits each run: an async handler is cancelled, a process is killed.
-    `middleware` runs around every handler. `ack="confirmed"` waits until the server has confirmed each
-    ack. When the worker is stopped, its handlers have `drain_timeout` seconds to finish; the messages of
-    those that have not are redelivered.
+    A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns
+    is published before. If it raises (also by `sys.exit()`), the message is redelivered after
+    `retry.backoff`, for up to `retry.max_attempts` attempts (default: the contract's for this
+    consumer), and then dead-lettered. `Reject` dead-letters it at once, `RetryLater` has it
+    redelivered after exactly that delay. A message that was delivered more often, without a
+    verdict, has one isolated attempt, with no other handler beside it in the process, before it is
+    dead-lettered.
+
+    A plain function runs in a thread, or with `processes` in one of that many processes, for work
+    that keeps a processor busy: there its message is for reading, and the verdict is what it
+    returns or raises. `timeout` (seconds) limits each run: an async handler is cancelled, a process
+    is killed. `middleware` runs around every handler. `ack="confirmed"` waits until the server has
+    confirmed each ack. When the worker is stopped, its handlers have `drain_timeout` seconds to
+    finish; the messages of those that have not are redelivered.
 
     Raises `OptionsError` for options that do not fit together.
     """
@@ -88,16 +93,16 @@ class Worker(Generic[MessageT, SubjectT]):
         )
 
     def _show_as(self, present: Present, detached: PresentDetached) -> None:
-        """Have plain handlers get what `present`, in a process `detached`, makes of a message; refuse async ones.
+        """Have handlers get what `present`, in a process `detached`, makes of a message.
 
-        For the blocking face. `detached` is pickled.
+        For the blocking face: async handlers are refused. `detached` is pickled.
         """
         self._handlers.show_as(present, detached)
 
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker that have no handler of their own type.
+        """Decorator: `function` handles messages that no handler is registered for by their type.
 
         Raises `OptionsError` for a second one, and for one that does not fit the worker's options.
         """
@@ -107,7 +112,8 @@ class Worker(Generic[MessageT, SubjectT]):
     def handler_for(
         self, kind: type[KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
-        """Decorator: the function handles messages with a payload of `kind`: `@worker.handler_for(FsReadV1Intent)`.
+        """Decorator, such as `@worker.handler_for(FsReadV1Intent)`, for messages with such a
+        payload.
 
         A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
         """
@@ -135,23 +141,25 @@ class Worker(Generic[MessageT, SubjectT]):
         return self._slots.stats
 
     async def run(self) -> None:
-        """Work until `stop()`, or until SIGTERM or SIGINT in the main thread; then finish what was started.
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread; then finish what was
+        started.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
-        `PermissionDenied`, `BusClosed`; `OptionsError` without a handler and while it is running already;
-        with `processes` also `HandlerProcessDied` if they do not start, with plain handlers
-        `RuntimeError` if the system has no more threads. If it is cancelled, it cancels its handlers
-        and naks their messages at once.
+        `PermissionDenied`, `BusClosed`; `OptionsError` without a handler and while it is running
+        already; with `processes` also `HandlerProcessDied` if they do not start, with plain
+        handlers `RuntimeError` if the system has no more threads. If it is cancelled, it cancels
+        its handlers and naks their messages at once.
         """
         if not self._handlers:
             raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")
         await self._slots.run()
 
     async def stop(self) -> None:
-        """Pull no more, nak what was not started, and wait for the handlers that run. Safe to repeat.
+        """Pull no more, nak what was not started, and wait for the handlers that run.
 
-        If the worker is not running, its next `run` returns at once: that may be a task that has yet to
-        start. A handler that stops its own worker does not wait, since it would wait for itself.
+        Safe to repeat. If the worker is not running, its next `run` returns at once: that may be a
+        task that has yet to start. A handler that stops its own worker does not wait, since it
+        would wait for itself.
         """
         await self._slots.stop()
 

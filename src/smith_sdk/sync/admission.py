@@ -21,8 +21,8 @@ __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
 
 class Admission(Blocking):
-    """Consumes the raw intents and decides on each: vetted, denied or quarantined, with an audit
-    event.
+    """Consumes raw intents and vets, denies or quarantines each, with an audit event.
+
 
     `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
     thread. The raw message is acknowledged last, so a crash before that repeats the decision, and
@@ -43,8 +43,9 @@ class Admission(Blocking):
         self._adopt(bus._portal, aio)
 
     def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread. Raises what `Worker.run`
-        raises.
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread.
+
+        Raises what `Worker.run` raises.
         """
         self._portal.run(self._aio.run, self._aio.stop)
 

@@ -23,8 +23,8 @@ __all__ = ["Worker", "WorkerStats"]
 
 
 class Worker(Blocking, Generic[MessageT, SubjectT]):
-    """Runs a handler for the messages of `spec`, at most `concurrency` of them at once, until it is
-    stopped.
+    """Runs a handler for the messages of `spec`, at most `concurrency` of them at once.
+
 
     A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns
     is published before. If it raises (also by `sys.exit()`), the message is redelivered after
@@ -81,8 +81,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
     ) -> Callable[[Message[MessageT, SubjectT]], ResultT]:
-        """Decorator: `function` handles the messages of this worker that have no handler of their
-        own type.
+        """Decorator: `function` handles messages that no handler is registered for by their type.
 
         Raises `OptionsError` for a second one, and for one that does not fit the worker's options.
         """
@@ -92,8 +91,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     def handler_for(
         self, kind: type[KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
-        """Decorator: the function handles messages with a payload of `kind`:
-        `@worker.handler_for(FsReadV1Intent)`.
+        """Decorator, such as `@worker.handler_for(FsReadV1Intent)`, for messages with such a
+        payload.
 
         A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
         """
@@ -120,7 +119,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         return found
 
     def run(self) -> None:
-        """Work until `stop()`, or until SIGTERM or SIGINT in the main thread; then finish what was
+        """Work until `stop()`, or SIGTERM or SIGINT in the main thread; then finish what was
         started.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
@@ -132,11 +131,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         self._portal.run(self._aio.run, self._aio.stop)
 
     def stop(self) -> None:
-        """Pull no more, nak what was not started, and wait for the handlers that run. Safe to
-        repeat.
+        """Pull no more, nak what was not started, and wait for the handlers that run.
 
-        If the worker is not running, its next `run` returns at once: that may be a task that has
-        yet to start. A handler that stops its own worker does not wait, since it would wait for
-        itself.
+        Safe to repeat. If the worker is not running, its next `run` returns at once: that may be a
+        task that has yet to start. A handler that stops its own worker does not wait, since it
+        would wait for itself.
         """
         self._portal.call(self._aio.stop)

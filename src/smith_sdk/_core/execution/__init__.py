@@ -1,4 +1,4 @@
-"""Where handlers run: threads, processes, and isolated attempts.
+"""Where handlers run: threads, processes, contexts, isolated attempts, the dispatcher and signals.
 
 Imports `errors` only. Knows neither messages nor a connection.
 """

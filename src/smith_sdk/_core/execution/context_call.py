@@ -11,8 +11,8 @@ from typing import Any
 async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:
     """Await `function(argument)` in a copy of the current context.
 
-    What it sets in context variables ends with the call. It stays part of the current task, which is
-    cheaper than a task for each message: cancelling the task cancels it.
+    What it sets in context variables ends with the call. It stays part of the current task, which
+    is cheaper than a task for each message: cancelling the task cancels it.
     """
     work = function(argument)
     if not isinstance(work, Coroutine):
@@ -26,7 +26,7 @@ async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 class _Remainder:
-    """A coroutine that has been started and awaits `awaited`; each further step runs in its context."""
+    """A coroutine that has been started and awaits `awaited`; its steps run in its context."""
 
     __slots__ = ("_awaited", "_run", "_work")
 

@@ -1,7 +1,8 @@
-"""The turns of a process: many handlers at a time, or one that is alone.
+"""The isolation lock of a process: any number of handlers run beside each other, or one runs alone.
 
-For a message that may kill its process, whichever of the process's workers has it: they may be on several event loops in several
-threads, so what is shared is behind a lock, and who waits is woken through its own loop.
+For a message that may kill its process, whichever worker has it. The workers of a process may be on
+several event loops in several threads: the state is behind a lock, and a waiter is woken through
+its own loop.
 """
 
 from __future__ import annotations
@@ -15,30 +16,33 @@ from typing import Final
 
 
 class IsolationLock:
-    """Who wants to be alone goes first: no other turn begins until it had its own, or gave up."""
+    """A lock that is held by many callers, or by one alone.
+
+    A caller that waits to hold it alone goes first: until it has, or has given up, no other begins.
+    """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """As in a new process."""
+        """Forget all holders and waiters, as in a new process."""
         self._lock = threading.Lock()
         self._running = 0
-        self._lonely = 0
-        """Those that want to be alone, and the one that is."""
+        self._isolated = 0
+        """Callers that wait to hold it alone, and the one that does."""
         self._alone = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
     def begin(self) -> bool:
-        """Take a turn beside others, for `end`; False where `wait` is needed for that."""
+        """Hold it beside others until `end`; False if the caller has to `wait` for that."""
         with self._lock:
-            if self._lonely:
+            if self._isolated:
                 return False
             self._running += 1
             return True
 
     async def wait(self) -> None:
-        """Take a turn beside others, for `end`, as soon as nobody is alone or wants to be."""
+        """Hold it beside others until `end`, once no caller holds it alone or waits to."""
         await self._until(self._begin)
 
     def end(self) -> None:
@@ -48,15 +52,18 @@ class IsolationLock:
                 self._wake()
 
     async def begin_alone(self, within: float) -> bool:
-        """Take a turn with none beside it, for `end_alone`; False where the others have not ended in `within` seconds."""
+        """Hold it alone until `end_alone`.
+
+        False if the other holders have not ended within `within` seconds.
+        """
         with self._lock:
-            self._lonely += 1
+            self._isolated += 1
         try:
             async with asyncio.timeout(within):
                 await self._until(self._begin_alone)
         except BaseException as error:
             with self._lock:
-                self._lonely -= 1
+                self._isolated -= 1
                 self._wake()
             if isinstance(error, TimeoutError):
                 return False
@@ -66,13 +73,13 @@ class IsolationLock:
     def end_alone(self) -> None:
         with self._lock:
             self._alone = False
-            self._lonely -= 1
+            self._isolated -= 1
             self._wake()
 
     # ---- under the lock
 
     def _begin(self) -> bool:
-        if self._lonely:
+        if self._isolated:
             return False
         self._running += 1
         return True
@@ -86,10 +93,10 @@ class IsolationLock:
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
-            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+            with contextlib.suppress(RuntimeError):  # that loop is closed, and its waiters with it
                 loop.call_soon_threadsafe(_resolve, future)
 
-    # ----
+    # ---- waiting
 
     async def _until(self, begin: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
@@ -108,6 +115,6 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 ISOLATION: Final = IsolationLock()
-"""Those of this process."""
+"""The one of this process."""
 
 os.register_at_fork(after_in_child=ISOLATION.reset)

@@ -1,7 +1,9 @@
-"""Processes that run a function for whoever waits in a thread: one call at a time each, and killed when they take too long.
+"""Processes that run a function, one call at a time, and are killed if that takes too long.
 
-A child is started by "spawn", so the function, what it is called with and what it returns are pickled, and the child imports what they
-need. It ends when its end of the pipe does, so it outlives its parent by one call at the most.
+
+A process is started by "spawn": the function, its argument and its result are pickled, and the
+process imports what they need. It ends when its pipe is closed, so it outlives its parent by at
+most one call.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from typing import Any, Final
 from ...errors import HandlerProcessDied, HandlerTimeout
 
 _START: Final = 60.0
-"""Seconds that a child has to import what it needs."""
+"""Seconds for a process to import what it needs."""
 
 
 class WorkerProcess:
-    """One process for `function`. `ready` once before the first `call`; `kill` at the end, from any thread."""
+    """One process for `function`.
+
+    Call `ready` before the first `call`, and `kill` at the end, from any thread.
+    """
 
     def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
         context = multiprocessing.get_context("spawn")
@@ -32,14 +37,18 @@ class WorkerProcess:
         theirs.close()
 
     def ready(self) -> None:
-        """Wait until it can work. Raises `HandlerProcessDied`."""
+        """Wait until it can take a call. Raises `HandlerProcessDied`."""
         try:
             self._answer(_START, "import its handler")
         except HandlerTimeout as error:
             raise HandlerProcessDied(str(error)) from None
 
     def call(self, argument: Any, timeout: float | None) -> Any:
-        """What the function returns or raises in the child. Raises `HandlerTimeout`, and then it is killed, or `HandlerProcessDied`."""
+        """What `function(argument)` returns or raises there.
+
+        Raises `HandlerTimeout` after `timeout` seconds, when the process is killed, or
+        `HandlerProcessDied`.
+        """
         try:
             self._pipe.send(argument)
         except OSError:
@@ -65,36 +74,36 @@ class WorkerProcess:
         self._process.join(1.0)
         code = self._process.exitcode
         how = signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
-        return HandlerProcessDied(f"{self._process.name} (pid {self._process.pid}) ended by {how} where it was to {what}")
+        return HandlerProcessDied(f"{self._process.name} (pid {self._process.pid}) ended by {how} when it had to {what}")
 
     @property
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
     def kill(self) -> None:
-        """End it at once. Safe to repeat."""
+        """Kill it. Safe to repeat."""
         self._process.kill()
         self._process.join(5.0)
 
 
 def _serve(pipe: Connection, function: Callable[[Any], Any]) -> None:
-    """The life of a child."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to the parent as well, which drains
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+    """The main function of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to the parent as well, which drains
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended
         pipe.send(None)
         while True:
             argument = pipe.recv()
             try:
                 data = pickle.dumps((True, function(argument), ""))
-            except Exception as error:  # what ends a process, ends this one
+            except Exception as error:  # SystemExit and the like end this process
                 data = pickle.dumps((False, _portable(error), "".join(traceback.format_exception(error)).rstrip()))
             pipe.send_bytes(data)
 
 
 def _portable(error: Exception) -> Exception | tuple[str, str]:
-    """`error`, or its name and words where it cannot be pickled."""
+    """`error`, or its class name and text if it does not survive pickling."""
     try:
         again = pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its class makes of it
+    except Exception:  # raised by methods of its class
         again = None
     return error if type(again) is type(error) else (type(error).__name__, str(error))

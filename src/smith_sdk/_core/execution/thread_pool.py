@@ -1,7 +1,8 @@
-"""ThreadPool for work that would hold up an event loop, quicker than an executor: what several have done wakes the loop once.
+"""Threads for functions that would block an event loop.
 
-They are daemons, so work that never ends does not keep the process; and they take work for as long as the loop runs, also after the main
-thread has ended.
+A `ThreadPool` is cheaper than an executor: results of several threads wake the loop once. The
+threads are daemons, so a function that never returns does not keep the process; and they take work
+for as long as the loop runs, also after the main thread has ended.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ T = TypeVar("T")
 
 
 async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Like `asyncio.to_thread`, but also where Python's own pool takes no more work: once the main thread has ended.
+    """Like `asyncio.to_thread`, but works after the main thread has ended.
 
-    Where no thread can be started any more either, as in Python 3.12 by then, the loop waits for `function`.
+    Python's own pool takes no work then. If no thread can be started either, as in Python 3.12 by
+    then, `function` blocks the loop.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -39,7 +41,7 @@ async def run_in_thread(function: Callable[..., T], *arguments: Any) -> T:
             outcome = function(*arguments), None
         except BaseException as error:
             outcome = None, error
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiters with it
             loop.call_soon_threadsafe(settle, *outcome)
 
     try:
@@ -53,27 +55,28 @@ _Work = tuple[asyncio.Future[Any], Callable[..., Any], Callable[..., Any], tuple
 
 
 class ThreadPool:
-    """`count` threads for one event loop. `close` lets them end with what they do.
+    """`count` threads for one event loop. After `close` they end with the calls they run.
 
-    One at a time is roused to look for work, and rouses the next when it leaves some: short work is done by a thread that is awake
-    anyway, while others have their turn as soon as it waits. Python's own queues may switch threads for every piece.
-
-    All are started at once: where the system has no more, that shows now, and Python 3.12 starts none once the main thread has ended.
-    Raises `RuntimeError` where they cannot be.
+    All are started at once, so that it shows now if the system has no more; and Python 3.12 starts
+    none after the main thread has ended. Raises `RuntimeError` if one cannot be started.
     """
+
+    # One thread at a time is woken to look for work, and wakes the next if it leaves some: short
+    # calls are made by a thread that is awake anyway, while the others take over as soon as it
+    # waits. Python's own queues may switch threads for every call.
 
     def __init__(self, name: str, count: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._work: deque[_Work] = deque()
         self._idle: list[threading.Lock] = []
-        """One for each thread that waits, until it is released."""
-        self._looking = False
-        """Whether a thread was roused that has not looked yet."""
+        """One for each thread that waits for its release."""
+        self._waking = False
+        """Whether a thread was woken that has not looked for work yet."""
         self._closed = False
         self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
-        self._told = False
-        """Whether the loop is going to look at what is done."""
+        self._notified = False
+        """Whether the loop is going to collect results."""
         try:
             for number in range(count):
                 threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True).start()
@@ -82,11 +85,14 @@ class ThreadPool:
             raise
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What `function(*arguments)` returns or raises in a thread, in a copy of this context. Cancelled, it goes on all the same."""
+        """What `function(*arguments)` returns or raises in a thread, in a copy of this context.
+
+        Cancelling this does not stop the function.
+        """
         future = self._loop.create_future()
         with self._lock:
             self._work.append((future, contextvars.copy_context().run, function, arguments))
-            self._rouse()
+            self._wake()
         return cast("T", await future)
 
     def close(self) -> None:
@@ -95,56 +101,59 @@ class ThreadPool:
             while self._idle:
                 self._idle.pop().release()
 
-    def _rouse(self) -> None:
-        """Have a thread look for work as soon as the lock is free, which is held here. Those at work look when they are done."""
-        if self._idle and not self._looking:
+    def _wake(self) -> None:
+        """Have an idle thread look for work once the lock, which is held here, is free.
+
+        Busy threads look by themselves when their call has ended.
+        """
+        if self._idle and not self._waking:
             self._idle.pop().release()
-            self._looking = True
+            self._waking = True
 
     # ---- in a thread
 
     def _serve(self) -> None:
-        roused = False
+        woken = False
         pause = threading.Lock()
         pause.acquire()
         while True:
             work = None
             with self._lock:
-                if roused:
-                    self._looking = roused = False
+                if woken:
+                    self._waking = woken = False
                 if self._work:
                     work = self._work.popleft()
                     if self._work:
-                        self._rouse()
+                        self._wake()
                 elif self._closed:
                     return
                 else:
                     self._idle.append(pause)
             if work is None:
                 pause.acquire()
-                roused = True
+                woken = True
                 continue
             future, run, function, arguments = work
             result: Any = None
             failure: BaseException | None = None
             try:
                 result = run(function, *arguments)
-            except StopIteration as error:  # which no future can hold
+            except StopIteration as error:  # a future cannot hold it
                 failure = RuntimeError("the handler raised StopIteration")
                 failure.__cause__ = error
             except BaseException as error:
                 failure = error
             self._done.append((future, result, failure))
-            if not self._told:  # after the append: whoever clears it looks at all that was appended before
-                self._told = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            if not self._notified:  # read after the append: `_deliver` clears it before it collects
+                self._notified = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiters with it
                     self._loop.call_soon_threadsafe(self._deliver)
-            del work, future, run, function, arguments, result, failure  # nothing of it is kept alive while the thread waits
+            del work, future, run, function, arguments, result, failure  # an idle thread keeps none of it alive
 
     # ---- in the loop
 
     def _deliver(self) -> None:
-        self._told = False
+        self._notified = False
         while self._done:
             future, result, failure = self._done.popleft()
             if future.done():
