@@ -16,16 +16,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from buses import Account, read_intent
+from buses import Account, declaring, read_intent
 from chaos.proxy import Proxy
 from letters import to_dead_letters
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
 from smith_sdk.aio import WorkerStats
+from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.errors import ConsumerNotFound, OptionsError
 from smith_sdk.protocol import FsReadV1Intent
-from smith_sdk.topology import CONTRACT
 
 FAST = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
 vetted = subjects.intents.vetted
@@ -361,7 +361,8 @@ async def holds(bus: AsyncSmithBus, least: int) -> bool:
     return (await bus.consumer(spec).info()).num_ack_pending >= least
 
 
-async def test_prefetched_messages_are_naked_when_the_pace_breaks_off(account: Account) -> None:
+async def test_prefetched_messages_are_naked_when_the_pace_breaks_off(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the loop looks at its pace twice in a heartbeat
     async with account.applied() as bus:
         release, started, most = asyncio.Event(), 0, 0
 
@@ -419,10 +420,7 @@ async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot(a
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_handler_that_takes_several_ack_waits_is_not_run_twice(plain: bool, account: Account) -> None:
     quick = msgspec.structs.replace(spec, ack_wait=0.5)
-    contract = msgspec.structs.replace(
-        CONTRACT, consumers=tuple(quick if one.name == spec.name else one for one in CONTRACT.consumers)
-    )
-    async with account.applied(contract=contract) as bus:
+    async with account.applied(contract=declaring(quick)) as bus:
         runs: list[tuple[str, int]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
@@ -557,8 +555,9 @@ async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_st
 
 
 async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way(account: Account) -> None:
-    async with account.applied() as bus:
-        worker = Worker(bus, spec, ack="confirmed", concurrency=3)
+    quick = msgspec.structs.replace(spec, ack_wait=1.0)
+    async with account.applied(contract=declaring(quick)) as bus:
+        worker = Worker(bus, quick, ack="confirmed", concurrency=3)
         deleted = asyncio.Event()
 
         @worker.handler
