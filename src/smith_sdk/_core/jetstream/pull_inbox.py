@@ -82,7 +82,7 @@ class PullInbox:
     def is_void(self, reply: str) -> bool:
         """Whether a status on `reply` is for a pull that is void."""
         token = reply.rpartition(".")[2]
-        return not token.isdecimal() or int(token) < self._first_valid
+        return token.isdecimal() and int(token) < self._first_valid
 
     async def close(self, *, outstanding: bool, connected: bool, keep_for: float = 0.0) -> None:
         """Withdraw the pulls, if any are `outstanding`.
