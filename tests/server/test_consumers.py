@@ -1,4 +1,4 @@
-"""Consumers: what is known of them, and that they are paused, resumed, reset and shared by groups while somebody reads."""
+"""Consumers: their info; paused, resumed, reset and shared by groups while they are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ results = consumers.http_results
 
 
 async def put(bus: Any, count: int) -> list[str]:
-    """Into the work queue of raw intents."""
+    """Publish intents into the work queue of raw intents; return their ids."""
     intents = [read_intent() for _ in range(count)]
     await bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
     return [intent.id for intent in intents]
@@ -33,10 +33,10 @@ async def has_pending(consumer: Any, count: int) -> bool:
     return bool((await consumer.info()).num_pending == count)
 
 
-# ---- what is known
+# ---- info
 
 
-async def test_info_tells_when_it_was_last_active(face: Face) -> None:
+async def test_info_has_when_it_was_last_active(face: Face) -> None:
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         before = await consumer.info()
@@ -58,7 +58,7 @@ async def test_info_tells_when_it_was_last_active(face: Face) -> None:
 # ---- a confirmed acknowledgement
 
 
-async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) -> None:
+async def test_an_unconfirmed_ack_ends_at_its_timeout(face: Face) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await put(bus, 1)
         (message,) = await bus.consumer(admission).fetch(1)
@@ -69,7 +69,10 @@ async def test_an_ack_that_nobody_confirms_ends_when_its_time_is_up(face: Face) 
 
 
 async def test_an_ack_is_sent_again_until_it_is_confirmed(account: Account) -> None:
-    """A consumer that is made anew stands for one whose leader changes: nobody listens, then the ack is lost, then it counts."""
+    """A consumer that is created again stands for one whose leader changes.
+
+    First no server subscribes to the ack, then the ack is lost, then it counts.
+    """
     async with account.applied() as bus:
         consumer = bus.consumer(admission)
         await put(bus, 1)
@@ -103,7 +106,7 @@ async def test_a_paused_consumer_delivers_nothing_until_it_is_resumed(face: Face
         assert (await consumer.resume()).paused_until is None  # safe to repeat
 
 
-async def test_a_pause_ends_by_itself_and_a_later_one_counts(face: Face) -> None:
+async def test_a_pause_ends_by_itself_and_a_later_one_replaces_it(face: Face) -> None:
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         await put(bus, 1)
@@ -114,14 +117,14 @@ async def test_a_pause_ends_by_itself_and_a_later_one_counts(face: Face) -> None
         assert (await consumer.info()).paused_until is None
 
 
-async def test_a_pause_is_no_drift(face: Face) -> None:
+async def test_a_pause_is_not_drift(face: Face) -> None:
     async with face.applied() as bus:
         await bus.consumer(admission).pause(3600)
         await bus.streams.verify("dev")
 
 
-async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves pulls that wait at the next one after a pause
+async def test_a_reader_waits_through_a_pause_and_goes_on(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves waiting pulls at the next one after a pause
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         first, second = await put(bus, 1), []
@@ -143,7 +146,7 @@ async def test_who_reads_waits_through_a_pause_and_goes_on(face: Face, monkeypat
 
 
 async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves pulls that wait at the next one after a pause
+    monkeypatch.setattr(consumer_module, "HEARTBEAT", 0.5)  # the server serves waiting pulls at the next one after a pause
     async with face.applied() as bus, working(face, bus, admission) as handled:
         first = await put(bus, 3)
         await eventually_async(lambda: sorted(handled) == sorted(first))
@@ -157,7 +160,7 @@ async def test_a_worker_waits_through_a_pause_and_goes_on(face: Face, monkeypatc
 
 @asynccontextmanager
 async def working(face: Face, bus: Any, spec: Any, **options: Any) -> AsyncIterator[list[str]]:
-    """A worker, and the ids of what it has handled."""
+    """Run a worker; yield the ids of the messages it has handled."""
     worker = face.worker(bus, spec, **options)
     handled: list[str] = []
 
@@ -176,7 +179,7 @@ async def working(face: Face, bus: Any, spec: Any, **options: Any) -> AsyncItera
 # ---- reset
 
 
-async def test_a_reset_delivers_again_what_is_not_acknowledged(face: Face) -> None:
+async def test_a_reset_redelivers_what_is_not_acknowledged(face: Face) -> None:
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         ids = await put(bus, 5)
@@ -198,12 +201,12 @@ async def test_a_reset_to_a_sequence(face: Face) -> None:
         assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == ids[4:]
         assert (await consumer.reset(seq=2)).num_pending == 5
         assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == ids[1:]
-        assert (await consumer.reset(7)).num_pending == 0  # the next one that will come
+        assert (await consumer.reset(7)).num_pending == 0  # the sequence of the next message
         later = await put(bus, 1)
         assert [one.payload.id for one in await consumer.fetch(6, timeout=0.5)] == later
 
 
-async def test_who_reads_goes_on_through_a_reset(face: Face) -> None:
+async def test_a_reader_goes_on_through_a_reset(face: Face) -> None:
     async with face.applied() as bus:
         consumer = bus.consumer(admission)
         ids = await put(bus, 20)
@@ -242,7 +245,7 @@ async def test_a_worker_goes_on_through_a_reset_and_settles_everything(face: Fac
         assert set(handled) == set(ids)
 
 
-async def test_a_reset_that_cannot_be(face: Face) -> None:
+async def test_resets_and_pauses_that_are_refused(face: Face) -> None:
     new = replace(admission, name="new", stream="ATOMS_RESULTS", filters=("smith.results.*",), deliver_policy="new")
     gone = replace(new, name="gone")
     async with face.applied(contract=replace(CONTRACT, consumers=(*CONTRACT.consumers, new, gone))) as bus:
@@ -271,8 +274,8 @@ async def test_a_reset_that_cannot_be(face: Face) -> None:
             await consumer.pause(1e300)
 
 
-async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the levels were further up: the tests have the servers of one release."""
+async def test_a_server_that_is_too_old_is_refused_by_its_api_level(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the required levels raised: the tests have servers of one release."""
     monkeypatch.setattr(consumer_module, "RESET_LEVEL", 98)
     monkeypatch.setattr(consumer_module, "PAUSE_LEVEL", 99)
     async with face.applied() as bus:
@@ -285,10 +288,10 @@ async def test_a_server_that_is_too_old_is_told_by_its_level(face: Face, monkeyp
             await consumer.resume()
 
 
-# ---- what one pull may ask for
+# ---- limits of one pull
 
 
-async def test_a_consumer_that_bounds_its_pulls_delivers_all_the_same(face: Face) -> None:
+async def test_a_consumer_that_limits_its_pulls_delivers_everything(face: Face) -> None:
     bounded = replace(admission, max_batch=2, max_expires=0.3, max_bytes=4096)
     declared = replace(CONTRACT, consumers=tuple(bounded if one is admission else one for one in CONTRACT.consumers))
     async with face.applied(contract=declared) as bus:

@@ -1,4 +1,7 @@
-"""How workers of one consumer share its work, each on a connection of its own: nobody holds what another could start on."""
+"""How workers of one consumer share its work: none holds what another could start.
+
+Each has a connection of its own.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from support import eventually_async
 from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
 from smith_sdk.aio.consumer import ConsumerInfo
 
-spec = replace(consumers.admission, ack_wait=2.0)  # of a work queue: what is acknowledged is gone
+spec = replace(consumers.admission, ack_wait=2.0)  # of a work queue: an ack deletes the message
 HERE = declaring(spec)
-START = 30.0  # seconds in which a process starts, also where others keep the machine busy
+START = 30.0  # seconds in which a process starts, on a busy machine too
 
 
 @contextlib.asynccontextmanager
@@ -43,7 +46,7 @@ async def at_work(account: Account, bus: AsyncSmithBus, handler: Any, **options:
 
 
 class Held:
-    """A handler that takes as long as it is told to: it ends when it gets leave, one message for each."""
+    """A handler that takes as long as the test wants: each release ends one message."""
 
     def __init__(self) -> None:
         self.started = 0
@@ -83,7 +86,7 @@ async def left(bus: AsyncSmithBus, count: int) -> bool:
     return await stored(bus) == count
 
 
-async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Account) -> None:
+async def test_a_pull_requests_no_more_than_there_are_free_slots(account: Account) -> None:
     async with account.applied(contract=HERE) as bus:
         asked: list[int] = []
         pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
@@ -97,7 +100,7 @@ async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Accoun
             await put(bus, 40)
             await eventually_async(lambda: handler.started == 8)
             assert await unanswered(bus, 8)
-            assert await waits(bus, 0)  # no slot is free, and nobody asks for more
+            assert await waits(bus, 0)  # no slot is free, and no worker requests more
             handler.let_go(2)
             await eventually_async(lambda: handler.started == 10)
             assert sum(asked) == 10
@@ -106,7 +109,7 @@ async def test_a_pull_asks_for_no_more_than_there_are_free_slots(account: Accoun
             await eventually_async(lambda: left(bus, 0))
 
 
-async def test_what_is_unanswered_never_exceeds_slots_and_prefetch(account: Account) -> None:
+async def test_messages_without_a_verdict_never_exceed_slots_and_prefetch(account: Account) -> None:
     async with account.applied(contract=HERE) as bus:
         small = replace(spec, prefetch=5)
         slots, most, asked = 4, 0, 0
@@ -115,7 +118,7 @@ async def test_what_is_unanswered_never_exceeds_slots_and_prefetch(account: Acco
             pass
 
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(3):  # confirmed: an ack that is still on its way counts as none
+            for _ in range(3):  # confirmed: an ack in flight does not count
                 await stack.enter_async_context(at_work(account, bus, handle, spec=small, concurrency=slots, ack="confirmed"))
             publishing = asyncio.ensure_future(put(bus, 2_000))
             while not publishing.done() or await stored(bus):
@@ -175,7 +178,7 @@ async def test_a_worker_that_joins_is_busy_at_once(account: Account) -> None:
         async with at_work(account, bus, first, concurrency=2), at_work(account, bus, first, concurrency=2):
             await eventually_async(lambda: first.started == 4)
             async with at_work(account, bus, second, concurrency=3):
-                await eventually_async(lambda: second.started == 3)  # and none of the others has ended anything
+                await eventually_async(lambda: second.started == 3)  # and no handler of the others has ended
                 assert first.started == 4
                 assert await unanswered(bus, 7)
                 for handler in (first, second):
@@ -202,7 +205,7 @@ DYING = """
 """
 
 
-async def test_what_a_killed_worker_held_comes_back_after_the_ack_wait_and_nothing_is_lost(account: Account) -> None:
+async def test_messages_of_a_killed_worker_are_redelivered_after_the_ack_wait_and_none_is_lost(account: Account) -> None:
     async with account.applied(contract=HERE) as bus:
         await put(bus, 30)
         command = [sys.executable, "-c", textwrap.dedent(DYING), account.url]

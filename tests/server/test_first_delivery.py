@@ -1,4 +1,7 @@
-"""The first delivery counts: whatever ends a pull, no message that the server sent for it is left to the consumer's ack wait."""
+"""The first delivery counts: no message that the server sent is left to the ack wait.
+
+Whatever ends its pull, it is handed out or nak'ed.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,11 @@ async def pulling(bus: AsyncSmithBus) -> bool:
 
 
 def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
-    """Intents are published and sent to the pull that stands, while this thread's event loop is held (to `until`, at least)."""
+    """Have intents published and sent to the outstanding pull while this thread's event loop is
+    blocked.
+
+    It is blocked until `until` at least.
+    """
 
     def publish() -> None:
         with SmithBus(url) as bus:
@@ -70,12 +77,13 @@ async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -
                 ages.append(time.time() - message.metadata.timestamp / 1e9)
                 await message.ack_sync()
         await filling
-        # The server may count a delivery for a pull that ends just then; it notices by itself, and sends the message to the next.
+        # The server may count a delivery for a pull that ends at that moment; it notices by itself,
+        # and sends the message to the next one.
         assert sorted(seen) == list(range(1, 601))
         assert max(ages) < SOON
 
 
-async def test_a_fetch_keeps_alive_what_it_holds(account: Account) -> None:
+async def test_a_fetch_keeps_its_messages_in_progress(account: Account) -> None:
     quick = replace(spec, ack_wait=1.0)
     async with account.applied(contract=declaring(quick)) as bus:
         await put(bus)
@@ -85,7 +93,7 @@ async def test_a_fetch_keeps_alive_what_it_holds(account: Account) -> None:
         await message.ack_sync()
 
 
-async def test_a_cancelled_fetch_gives_back_what_it_holds(account: Account) -> None:
+async def test_a_cancelled_fetch_releases_its_messages(account: Account) -> None:
     async with account.applied() as bus:
         await put(bus)
         fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=30))
@@ -100,7 +108,7 @@ async def held(bus: AsyncSmithBus, count: int) -> bool:
     return (await bus.consumer(spec).info()).num_ack_pending == count
 
 
-async def test_stopping_an_iteration_gives_back_what_is_on_its_way(account: Account) -> None:
+async def test_stopping_an_iteration_releases_messages_in_flight(account: Account) -> None:
     async with account.applied() as bus:
         async with bus.consumer(spec).messages() as messages:
             await eventually_async(lambda: pulling(bus))
@@ -109,7 +117,7 @@ async def test_stopping_an_iteration_gives_back_what_is_on_its_way(account: Acco
         assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
 
 
-async def test_stopping_a_worker_gives_back_what_is_on_its_way(account: Account) -> None:
+async def test_stopping_a_worker_releases_messages_in_flight(account: Account) -> None:
     async with account.applied() as bus:
         seen: list[Any] = []
         worker = Worker(bus, spec)
@@ -123,7 +131,7 @@ async def test_stopping_a_worker_gives_back_what_is_on_its_way(account: Account)
         assert len(await bus.consumer(spec).fetch(1, timeout=SOON)) == 1
 
 
-async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanwhile(account: Account) -> None:
+async def test_a_loop_blocked_past_its_heartbeats_keeps_what_arrived_meanwhile(account: Account) -> None:
     async with account.applied() as bus:
         heartbeat = 0.2
         loop = pull(bus, heartbeat=heartbeat)
@@ -136,8 +144,8 @@ async def test_a_loop_that_was_held_past_its_heartbeats_keeps_what_arrived_meanw
         await loop.stop()
 
 
-async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_to_take(account: Account) -> None:
-    """One turn finds both: what came meanwhile, and that it is time to see whether something waits for a slot."""
+async def test_a_late_loop_releases_nothing_that_free_slots_are_about_to_take(account: Account) -> None:
+    """One turn of the event loop has both: new messages, and the watchdog's round."""
     async with account.applied() as bus:
         first: list[int] = []
 
@@ -155,12 +163,12 @@ async def test_a_loop_that_is_late_gives_back_nothing_that_free_slots_are_about_
         assert first == [1] * 8
 
 
-async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for(account: Account) -> None:
-    """One turn finds both: that it is time to see whether something waits for a slot, and that what is in the slots has ended."""
+async def test_a_late_loop_releases_nothing_that_slots_become_free_for(account: Account) -> None:
+    """One turn of the event loop has both: the watchdog's round, and the end of all handlers."""
     async with account.applied() as bus:
         await put(bus, 20)
         loop = pull(bus, lookahead=10, heartbeat=1.0)
-        loop._pacer.limit, loop._pacer._measured_at = 20, math.inf  # as after a quick pace
+        loop._pacer.limit, loop._pacer._measured_at = 20, math.inf  # as after a fast pace
         await loop.start()
         began = time.monotonic()
         await eventually_async(lambda: len(loop._buffer) == 20)
@@ -175,7 +183,7 @@ async def test_a_loop_that_is_late_gives_back_nothing_that_slots_become_free_for
 
         slots = [asyncio.ensure_future(slot()) for _ in range(10)]
         await eventually_async(lambda: loop._handed_out == 10)
-        eventually(lambda: time.monotonic() > began + 0.8)  # the look is due at 0.5
+        eventually(lambda: time.monotonic() > began + 0.8)  # the watchdog's round is due at 0.5
         await eventually_async(lambda: len(replies) == 20, SOON)
         assert {reply.split(".")[4] for reply in replies} == {"1"}
         await loop.stop()
@@ -191,7 +199,7 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
     return PullLoop(*names, nothing_known, PullOptions(capacity=10, **options))
 
 
-async def test_who_is_cancelled_when_its_message_comes_leaves_it_to_the_next(account: Account) -> None:
+async def test_a_reader_cancelled_when_its_message_arrives_leaves_it_to_the_next(account: Account) -> None:
     async with account.applied() as bus:
         loop = pull(bus)
         first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
@@ -213,7 +221,9 @@ def paused(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("stop", [PullLoop.stop, PullLoop.withdraw], ids=["stop", "withdraw"])
-async def test_a_server_that_does_not_answer_holds_nobody_up(stop: Callable[[PullLoop], Any], make_server: Any) -> None:
+async def test_a_server_that_does_not_answer_holds_up_neither_stop_nor_withdraw(
+    stop: Callable[[PullLoop], Any], make_server: Any
+) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")

@@ -1,4 +1,5 @@
-"""The pull loop pauses, resumes and changes its capacity while it runs, on a real server and across broken links."""
+"""The pull loop pauses, resumes and changes its capacity while it runs, on a real server and across
+broken links."""
 
 from __future__ import annotations
 

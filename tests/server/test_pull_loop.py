@@ -1,4 +1,7 @@
-"""The pull loop: memory is bounded by bytes as well, and whatever ends a pull says so to who reads. On both faces and a real server."""
+"""The pull loop: bytes are bounded too, and its reader learns what ended a pull.
+
+On both faces and a real server.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ async def nothing_known() -> None:
 
 
 def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: Any) -> PullLoop:
-    """A loop that notices silence soon."""
+    """A loop that soon notices silence."""
     session = bus._session
     names = (session.connection, session.requests, spec.stream, spec.name, diagnose)
     return PullLoop(*names, PullOptions(**{"capacity": 10, "expires": 5, "heartbeat": 0.1, **options}))
@@ -53,10 +56,10 @@ def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: A
 
 @pytest.mark.parametrize(
     ("max_bytes", "most"),
-    [(100 * 1024, 2), (MIB + MIB // 2, 3), (10 * MIB, 11)],  # what fits, one more that was handed out, one more asked for alone
+    [(100 * 1024, 2), (MIB + MIB // 2, 3), (10 * MIB, 11)],  # what fits, one handed out, one requested alone
     ids=["100 KiB", "1.5 MiB", "10 MiB"],
 )
-async def test_no_more_bytes_are_held_than_max_bytes_and_every_message_comes(face: Face, max_bytes: int, most: int) -> None:
+async def test_no_more_than_max_bytes_are_held_and_every_message_is_delivered(face: Face, max_bytes: int, most: int) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await put_bytes(other, *[MIB] * 24)
         seen, held = [], []
@@ -70,7 +73,7 @@ async def test_no_more_bytes_are_held_than_max_bytes_and_every_message_comes(fac
         assert 1 <= max(held) <= most
 
 
-async def test_a_message_larger_than_max_bytes_comes_between_small_ones(face: Face) -> None:
+async def test_a_message_larger_than_max_bytes_is_delivered_between_small_ones(face: Face) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         sizes = [10, 2000, 200_000, 10, 300_000, 300_000, 10, 50_000, 10]
         await put_bytes(other, *sizes)
@@ -83,8 +86,8 @@ async def test_a_message_larger_than_max_bytes_comes_between_small_ones(face: Fa
         assert seen == [(size, 1) for size in sizes]
 
 
-async def test_a_budget_that_is_used_up_to_the_last_byte_ends_nothing(account: Account) -> None:
-    """The server ends such a request without a word: only that its heartbeats stay away tells of it."""
+async def test_max_bytes_that_are_used_up_to_the_last_byte_end_nothing(account: Account) -> None:
+    """The server ends such a pull without a status: only its missing heartbeats show it."""
     async with account.applied() as bus:
         await put_bytes(bus, *[1000] * 90)
         silences = 0
@@ -108,7 +111,7 @@ async def test_max_bytes_is_a_number_of_bytes(face: Face) -> None:
             bus.consumer(spec).messages(max_bytes=0)
 
 
-# ---- whatever ends a pull says so
+# ---- what ends a pull ends its reader
 
 
 async def iterate(face: Face, bus: Any) -> None:
@@ -211,15 +214,15 @@ async def test_no_permission_to_pull(face: Face, read: Any, make_server: Any) ->
             assert error.subject == next_subject
 
 
-# ---- whoever leaves gives back
+# ---- a reader that leaves naks what it holds
 
 
-async def test_what_an_iteration_held_that_was_left_by_break_comes_to_the_next(face: Face) -> None:
+async def test_an_iteration_left_by_break_releases_its_messages_to_the_next(face: Face) -> None:
     async with face.applied() as bus:
         intents = [read_intent(str(number)) for number in range(20)]
         await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents])
         seen = []
-        for _ in intents:  # the first of them asks for all 20, ahead of need
+        for _ in intents:  # the first one requests all 20, ahead of need
             async with asyncio.timeout(spec.ack_wait / 2):  # nothing was left to the ack wait
                 async for message in bus.consumer(spec).messages():
                     seen.append(message.payload.id)
@@ -228,7 +231,7 @@ async def test_what_an_iteration_held_that_was_left_by_break_comes_to_the_next(f
         assert sorted(seen) == sorted(intent.id for intent in intents)
 
 
-async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_then(face: Face) -> None:
+async def test_an_iteration_left_by_break_releases_its_messages_when_the_bus_closes_then(face: Face) -> None:
     async with face.applied(), AsyncSmithBus(face.url) as other:
         intents = [read_intent(str(number)) for number in range(20)]
         await other.publish_many([raw.of(intent).envelope(intent) for intent in intents])
@@ -239,7 +242,7 @@ async def test_what_was_left_by_break_is_given_back_when_the_bus_closes_just_the
         assert len(await other.consumer(spec).fetch(19, timeout=spec.ack_wait / 2)) == 19
 
 
-async def test_what_a_fetch_had_when_the_bus_was_closed_is_given_back(face: Face) -> None:
+async def test_a_fetch_releases_its_messages_when_the_bus_is_closed(face: Face) -> None:
     async with face.applied(), AsyncSmithBus(face.url) as other:
         intent = read_intent()
         await other.publish(raw.of(intent), intent)
@@ -265,10 +268,10 @@ async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
             async for message in messages:
                 seen.append(message.payload.id)
                 await message.ack()
-                await asyncio.sleep(0)  # at work: others take theirs meanwhile
+                await asyncio.sleep(0)  # in progress: the other tasks take theirs meanwhile
 
         reading = [asyncio.ensure_future(read()) for _ in range(4)]
-        for at in range(0, len(intents), 4):  # one for each of those who wait
+        for at in range(0, len(intents), 4):  # one for each waiting task
             await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents[at : at + 4]])
             await eventually_async(lambda at=at: len(seen) == at + 4)
         await messages.stop()
@@ -276,10 +279,10 @@ async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
         assert sorted(seen) == sorted(intent.id for intent in intents)
 
 
-# ---- what asking again helps
+# ---- losses that asking again mends
 
 
-async def test_a_server_that_is_shut_down_and_comes_back(face: Face, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_is_shut_down_and_started_again(face: Face, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "smith_sdk.consume")
     with EmbeddedServer(tmp_path) as server:
         async with AsyncSmithBus(server.url) as owner:
@@ -353,8 +356,8 @@ async def waits_at(bus: AsyncSmithBus, reader: Any) -> bool:
     return (await bus.consumer(reader).info()).num_waiting > 0
 
 
-async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place(account: Account) -> None:
-    """The server drops such a request without a word."""
+async def test_a_pull_beyond_max_waiting_is_made_again_until_there_is_room(account: Account) -> None:
+    """The server drops such a pull without a status."""
     async with account.applied() as bus:
         admin = bus._session.api
         config = {**(await admin.consumer_info(spec.stream, spec.name))["config"], "max_waiting": 1}
@@ -373,8 +376,8 @@ async def test_a_pull_beyond_max_waiting_is_asked_again_until_there_is_a_place(a
         await second.stop()
 
 
-async def test_it_asks_again_while_the_question_why_nobody_answers_is_open(account: Account) -> None:
-    """The server that has the consumer is down, say, and the API does not answer either."""
+async def test_it_asks_again_while_the_cause_is_still_being_looked_for(account: Account) -> None:
+    """For example: the server that leads the consumer is down, and the API does not answer either."""
 
     async def no_answer() -> None:
         await asyncio.Event().wait()
@@ -390,7 +393,7 @@ async def test_it_asks_again_while_the_question_why_nobody_answers_is_open(accou
         await loop.stop()
 
 
-async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCaptureFixture, account: Account) -> None:
+async def test_a_short_fetch_does_not_take_a_delay_for_a_lost_pull(caplog: pytest.LogCaptureFixture, account: Account) -> None:
     caplog.set_level(logging.WARNING, "smith_sdk.consume")
     async with account.applied() as bus:
         for timeout in (0.001, 0.01, 0.1):
@@ -398,8 +401,8 @@ async def test_a_short_fetch_takes_no_pause_for_a_lost_pull(caplog: pytest.LogCa
     assert caplog.text == ""
 
 
-async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_again(account: Account) -> None:
-    """While the loop leaves its inbox it asks for nothing; nobody else would, once it has another."""
+async def test_slots_that_become_free_during_a_release_are_filled_again(account: Account) -> None:
+    """While the loop withdraws its inbox it requests nothing: it must do so once it has the next."""
     async with account.applied() as bus:
         await put_bytes(bus, *[1] * 9)
         loop = pull(bus, lookahead=10, refill="each")
@@ -407,13 +410,13 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
         try:
             async with asyncio.timeout(5):
                 first = [await loop.next() for _ in range(9)]
-                giving_back = asyncio.ensure_future(loop._renew(release=True))
+                releasing = asyncio.ensure_future(loop._renew(release=True))
                 await eventually_async(lambda: not loop._inbox.is_open, interval=0)
                 for message in first:
                     assert message is not None
                     await bus._session.connection.publish(message.reply, ACK)
                 loop.done(9)
-                await giving_back
+                await releasing
                 await bus._session.publish(str(raw.of(read_intent())), b"x", stream=spec.stream, msg_id="late")
                 late = await loop.next()
                 assert late is not None
@@ -427,7 +430,7 @@ async def test_slots_that_become_free_while_the_rest_is_given_back_are_filled_ag
 
 @contextlib.asynccontextmanager
 async def behind_proxy(make_server: Any, **options: Any) -> AsyncIterator[tuple[Proxy, AsyncSmithBus, AsyncSmithBus]]:
-    """A proxy, the bus on it, and another bus that goes past it."""
+    """A proxy, a bus that connects through it, and one that does not."""
     server = make_server()
     with Proxy(server.url) as proxy:
         async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, **options) as bus:
@@ -456,9 +459,7 @@ async def take(loop: PullLoop, count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("ping_interval", [0.2, 1.2], ids=["noticed by pings", "noticed by missing heartbeats first"])
-async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the_next(
-    ping_interval: float, make_server: Any
-) -> None:
+async def test_pulls_of_a_link_that_died_in_silence_are_answered_on_the_next(ping_interval: float, make_server: Any) -> None:
     async with behind_proxy(make_server, ping_interval=ping_interval) as (proxy, bus, other):
         loop = await started(bus)
         proxy.bury()
@@ -470,7 +471,7 @@ async def test_what_was_asked_for_on_a_link_that_died_in_silence_is_taken_on_the
         await loop.stop()
 
 
-async def test_nothing_is_kept_where_the_server_has_noticed(make_server: Any) -> None:
+async def test_no_inbox_is_kept_if_the_server_has_noticed_the_loss(make_server: Any) -> None:
     async with behind_proxy(make_server) as (proxy, bus, _):
         loop = await started(bus)
         inbox = loop._inbox.subject
@@ -481,7 +482,7 @@ async def test_nothing_is_kept_where_the_server_has_noticed(make_server: Any) ->
         await loop.stop()
 
 
-async def test_what_is_kept_is_left_when_its_pulls_have_expired(make_server: Any) -> None:
+async def test_a_kept_inbox_is_given_up_when_its_pulls_have_expired(make_server: Any) -> None:
     async with behind_proxy(make_server, ping_interval=0.2) as (proxy, bus, other):
         before = len(bus._session.connection._subscriptions)
         loop = await started(bus, expires=1)
@@ -494,7 +495,7 @@ async def test_what_is_kept_is_left_when_its_pulls_have_expired(make_server: Any
         await loop.stop()
 
 
-async def test_what_came_for_the_dead_link_is_given_back_by_who_stops(make_server: Any) -> None:
+async def test_messages_for_a_dead_link_are_released_by_a_stop(make_server: Any) -> None:
     async with behind_proxy(make_server, ping_interval=0.2) as (proxy, bus, other):
         before = len(bus._session.connection._subscriptions)
         loop = await started(bus)

@@ -1,4 +1,5 @@
-"""Ack subjects are read in each of their forms; the payloads that answer a delivery are what the server reads."""
+"""Ack subjects are read in each of their forms; the payloads that answer a delivery are what the
+server reads."""
 
 from __future__ import annotations
 

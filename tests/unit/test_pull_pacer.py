@@ -1,4 +1,5 @@
-"""How much is requested, and when: the look-ahead follows throughput and latency, and the budget of bytes is kept."""
+"""How much is requested, and when: the look-ahead follows throughput and latency, and the budget of
+bytes is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from smith_sdk._core.jetstream.pull_pacer import SLOW_ANSWER, ByteBudget, PullPa
 
 
 def at_pace(handled: int, *, latency: float = 0.0, elapsed: float = 1.0, lookahead: int = 50) -> PullPacer:
-    """A pacer for 8 slots that has handled so many messages in `elapsed` seconds, after pulls of this latency."""
+    """A pacer for 8 slots that has handled so many messages in `elapsed` seconds, after pulls of
+    this latency."""
     pacer = PullPacer(8, lookahead=lookahead)
     for number in range(100):
         pacer.requested(1, number)

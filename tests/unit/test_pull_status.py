@@ -1,4 +1,7 @@
-"""What each status of the server means for a pull. The header blocks are the server's own (nats-server 2.15)."""
+"""What each status of the server means for a pull.
+
+The header blocks are the server's own (nats-server 2.15).
+"""
 
 from __future__ import annotations
 
