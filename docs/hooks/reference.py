@@ -118,7 +118,7 @@ def _package_page(package: str) -> str:
     for name in public_names(package):
         struct = _class(package, name) if package == PAYLOADS else None
         if struct is None:
-            body += _entry(f"{package}.{name}")
+            body += _entry(_where(package, name))
         else:
             body += [*_entry(f"{package}.{name}", members=[]), *_fields(struct)]
     if package == FIXTURES:
@@ -126,6 +126,11 @@ def _package_page(package: str) -> str:
         for identifier in fixtures(package):
             body += _entry(identifier, level=3)
     return "\n".join([*head, *body])
+
+
+def _where(package: str, name: str) -> str:
+    """The full name of a public name; a module beside it that has the same name would be taken for it."""
+    return f"{package}.{name}.{name}" if _file(f"{package}.{name}").exists() else f"{package}.{name}"
 
 
 def _entry(identifier: str, *, level: int = 2, members: list[str] | None = None) -> list[str]:
@@ -141,9 +146,8 @@ def _facade(package: str) -> list[str]:
     rows = []
     for name in public_names(package):
         home = homes[name]
-        target = f"{home}.{name}" if home != f"{package}.subjects" else home
-        page = f"{home}.md" if home in PACKAGES else f"{package}.aio.md"
-        link = f"[`{home}`]({page})" if name in ("subjects",) else f"[`{target}`][{target}]"
+        target = f"{home if home in PACKAGES else package}.{name}"
+        link = f"[`{home}`]({home}.md)" if home == f"{package}.{name}" else f"[`{target}`][{target}]"
         rows.append(f"| `{name}` | {link} |")
     return ["| name | documented as |", "|---|---|", *rows, "", *_entries_of_private_homes(package, homes)]
 
@@ -153,7 +157,7 @@ def _entries_of_private_homes(package: str, homes: dict[str, str]) -> list[str]:
     body: list[str] = []
     for name, home in homes.items():
         if home not in PACKAGES and name in public_names(package):
-            body += _entry(f"{home}.{name}")
+            body += _entry(f"{package}.{name}")
     return body
 
 
