@@ -178,14 +178,13 @@ def test_trap_3_errors_that_are_ignored_even_though_an_unused_ignore_would_not_s
     assert " 0 of " in found[1]["says"]
 
 
-def test_trap_3_a_hook_that_runs_mypy_elsewhere(repo: Path, doctor: Doctor) -> None:
+def plant_hooks(repo: Path) -> None:
+    """Trap 3 in pre-commit: two hooks run mypy in environments of their own, the one of line 8 without the SDK."""
     hook = "- repo: https://example.org/mirrors-mypy\n  hooks:\n  - id: mypy\n"
     (repo / ".pre-commit-config.yaml").write_text(
         f"repos:\n{hook}    additional_dependencies: [smith_sdk==0.1]\n- repo: https://example.org/other\n  hooks: []\n"
         f"{hook}    # additional_dependencies: [smith-sdk]\n- repo: local\n  smith-sdk: x\n"
     )
-    status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn pre-commit .pre-commit-config.yaml:8"])
 
 
 # ---- trap 4: functions without annotations
@@ -268,6 +267,17 @@ def test_generated_for_another_runtime(repo: Path, doctor: Doctor) -> None:
     assert "generated for runtime ABI 99, the smith-sdk that is installed has 1" in found[0]["says"]
 
 
+def test_warnings_of_one_run(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)  # the extra is not installed: nothing can be compared
+    (repo / "src" / "acme_bus" / "py.typed").unlink()
+    plant_hooks(repo)
+    status, found = doctor()
+    assert (status, brief(found)) == (
+        0,
+        ["warn generated package", "warn py.typed", "warn pre-commit .pre-commit-config.yaml:8"],
+    )
+
+
 def test_drift(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     (repo / "src" / "acme_bus" / "topology.py").write_text("this is no Python")
     (repo / "src" / "acme_bus" / "protocol" / "_kind.py").unlink()
@@ -275,18 +285,6 @@ def test_drift(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> N
     assert (status, brief(found)) == (1, ["fail generated package"])
     assert "changed: topology.py; missing: protocol/_kind.py" in found[0]["says"]
     assert found[0]["fix"] == f"smith-codegen subjects.toml {Path('src/acme_bus')}"
-
-
-def test_without_the_extra_it_says_that_nothing_was_compared(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn generated package"])
-
-
-def test_a_package_that_does_not_say_that_it_has_types(repo: Path, doctor: Doctor) -> None:
-    (repo / "src" / "acme_bus" / "py.typed").unlink()
-    status, found = doctor()
-    assert (status, brief(found)) == (0, ["warn py.typed"])
 
 
 def test_nothing_generated(repo: Path, doctor: Doctor) -> None:

@@ -134,7 +134,7 @@ class Judged:
 
 def edited(room: Path, edits: tuple[Edit, ...]) -> None:
     """Put a copy of the SDK with `edits` into `room`."""
-    shutil.copytree(SDK, room / "copy" / "smith_sdk", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SDK, room / "copy" / "smith_sdk")
     for file, old, new in edits:
         path = room / "copy" / "smith_sdk" / file
         before = path.read_text()
@@ -163,9 +163,15 @@ def judge(room: Path, edits: tuple[Edit, ...] = ()) -> Judged:
     return Judged(found)
 
 
+RENAMED = "6: a type variable that says nothing"
+EDITS = {name: edits for name, (edits, _) in HOLES.items()} | {
+    RENAMED: tuple((f"{face}/bus.py", r"\bMessageT\b", "M") for face in ("aio", "sync"))
+}
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Judged]]:
-    """What is judged with the hole of that name reopened; "" is the SDK as it is. Two at a time, each with the cache of the latter."""
+    """The judgement with the edits of that name; "" is the SDK as it is. Two runs at a time, each with the cache of the latter."""
     top = tmp_path_factory.mktemp("traps")
     (top / "as-it-is").mkdir()
     as_it_is = judge(top / "as-it-is")
@@ -176,7 +182,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         return judge(room, edits)
 
     with ThreadPoolExecutor(2) as pool:
-        running = {name: pool.submit(reopened, number, edits) for number, (name, (edits, _)) in enumerate(HOLES.items())}
+        running = {name: pool.submit(reopened, number, edits) for number, (name, edits) in enumerate(EDITS.items())}
         yield lambda name: running[name].result() if name else as_it_is
 
 
@@ -194,12 +200,11 @@ def test_a_reopened_hole_is_seen(judged: Callable[[str], Judged], hole: str) -> 
 
 
 @pytest.mark.timeout(180)
-def test_an_error_names_the_type_variable(judged: Callable[[str], Judged], tmp_path: Path) -> None:
+def test_an_error_names_the_type_variable(judged: Callable[[str], Judged]) -> None:
     """Trap 6: mypy says "Cannot infer value of type parameter", so its name must say what does not fit."""
     names = type_parameters(judged(""))
     assert names == {"MessageT"}
-    renamed = tuple((f"{face}/bus.py", r"\bMessageT\b", "M") for face in ("aio", "sync"))
-    assert type_parameters(judge(tmp_path, renamed)) != names
+    assert type_parameters(judged(RENAMED)) != names
 
 
 def type_parameters(judged: Judged) -> set[str]:

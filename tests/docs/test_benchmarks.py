@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +21,17 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
 
 
-def test_a_part_runs_alone_and_its_figures_are_written(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
+@pytest.fixture(scope="module")
+def two_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """Two parts alone: what was printed, and the figures."""
+    file = tmp_path_factory.mktemp("figures") / "figures.json"
     done = run("--quick", "--only", "subject", "--only", "publish_many", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())
+    return done.stdout, json.loads(file.read_text())
+
+
+def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dict[str, Any]]) -> None:
+    printed, figures = two_parts
     assert figures["quick"] is True
     assert figures.keys() >= MACHINE
     for operation in ("construct_and_render", "fstring", "parse", "split"):
@@ -34,8 +41,8 @@ def test_a_part_runs_alone_and_its_figures_are_written(tmp_path: Path) -> None:
         assert figures[f"publish_many.{peer}.cpu_us"] > 0
     assert {"publish_many.async.ratio", "publish_many.blocking.ratio", "publish_many.blocking.ratio_to_async"} <= figures.keys()
     assert not [name for name in figures if name.startswith(("consume.", "latency.", "memory.", "uvloop.", "mypy."))]
-    assert "Throughput" in done.stdout
-    assert "Typed subjects" in done.stdout
+    assert "Throughput" in printed
+    assert "Typed subjects" in printed
 
 
 def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
@@ -53,12 +60,10 @@ def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("natsio") is not None, reason="natsio is installed here")
-def test_a_peer_that_is_not_installed_is_named_and_left_out(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    done = run("--quick", "--only", "submit", "--json", str(file))
-    assert done.returncode == 0, done.stderr
-    assert "natsio is not installed" in done.stdout
-    assert not [name for name in json.loads(file.read_text()) if "natsio" in name]
+def test_a_peer_that_is_not_installed_is_named_and_left_out(two_parts: tuple[str, dict[str, Any]]) -> None:
+    printed, figures = two_parts
+    assert "natsio is not installed" in printed
+    assert not [name for name in figures if "natsio" in name]
 
 
 def test_a_part_that_does_not_exist_is_refused_with_those_that_do() -> None:

@@ -8,28 +8,37 @@ directory of their own, so that no configuration of this repository helps or hid
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
 
 import pytest
 from checkers import FILES, HERE, MYPY, PYRIGHT, Found, false_alarms, let_through, marked, read_mypy, read_pyright
 
 CHECKERS = {
-    "mypy --strict": [*MYPY, "--cache-dir=.strict", "--strict"],
-    "mypy": [*MYPY, "--cache-dir=.default"],
+    "mypy --strict": [*MYPY, "--strict"],
+    "mypy": MYPY,
     "pyright": PYRIGHT,
 }
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
-    """What each checker says."""
+def findings(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str], str]) -> dict[str, Found]:
+    """The errors of each checker."""
     room = tmp_path_factory.mktemp("typing")
     for name in FILES:
         shutil.copy(HERE / name, room)
     (room / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "standard", "pythonVersion": "3.11"}))
     running = {
-        name: subprocess.Popen([*command, *FILES], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        name: subprocess.Popen(
+            [*command, *FILES],
+            cwd=room,
+            env={**os.environ, "MYPY_CACHE_DIR": mypy_cache("strict" if "strict" in name else "default")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for name, command in CHECKERS.items()
     }
     found = {}
