@@ -1,7 +1,8 @@
-"""What people and CI run. `nox -s demo` and `nox -s tests` need nothing but Python; `nox --list` shows the rest.
+"""The sessions that people and CI run; `nox --list` shows them.
 
-Environments are kept between runs and brought up to date by each; `nox -R` leaves them as they are, `nox -r` is the default.
-What goes to stdout is the commands' own output; nox talks on stderr.
+`nox -s demo` and `nox -s tests` need nothing but Python. Environments are kept between runs and
+brought up to date by each; `nox -R` leaves them as they are. stdout is the commands' own output;
+nox logs on stderr.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def codegen(session: nox.Session) -> None:
-    """Generate what comes from subjects.toml; with `-- --check`, fail where the committed files differ."""
+    """Generate code from subjects.toml; with `-- --check`, fail if a committed file differs."""
     session.install("-e", f".[{EXTRAS}]")
     session.run("smith-codegen", "subjects.toml", "src/smith_sdk", *session.posargs)
     session.run("python", "-m", "smith_codegen.faces", "src/smith_sdk", *session.posargs)
@@ -70,25 +71,25 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """pytest against the built wheel, on the Python that runs nox: `nox -s tests -- [pytest's arguments]`."""
+    """pytest against the built wheel, on this Python: `nox -s tests -- [arguments of pytest]`."""
     run_tests(session, *SIDE_BY_SIDE)
 
 
 @nox.session(python=PYTHONS)
 def tests_all(session: nox.Session) -> None:
-    """The same on every installed Python of those supported."""
+    """The same on every supported Python that is installed."""
     run_tests(session, *SIDE_BY_SIDE)
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Servers killed, links cut and deaf, leaders lost, workers dead, all under load; minutes. `-- -k leaders` picks some."""
+    """Servers, links, leaders and workers killed under load, minutes; `-- -k leaders` picks some."""
     run_tests(session, "tests/chaos", "-m", "", "-k", "not small", "-n", "auto", "--dist", "loadfile")
 
 
 @nox.session
 def tests_latest(session: nox.Session) -> None:
-    """Connection, window and pull tests against the newest nats-py that installs, pre-releases included."""
+    """Connection, window and pull tests against the newest nats-py, pre-releases included."""
     wheel = install_wheel(session)
     session.install("--upgrade", "--pre", "nats-py")
     session.run("python", "-c", "from importlib.metadata import version; print('nats-py', version('nats-py'))")
@@ -97,7 +98,7 @@ def tests_latest(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The tests with their branch coverage, processes included; `-- tests/unit` measures a part, without the gate."""
+    """The tests with branch coverage, processes included; `-- tests/unit`: a part, without gate."""
     wheel = install_wheel(session, "coverage")
     folder = Path(session.create_tmp()) / "coverage"
     shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +113,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def mutate(session: nox.Session) -> None:
-    """Random mutations of the SDK that its tests should notice: `nox -s mutate -- --sample 30 --seed 1`."""
+    """Random mutations of the SDK, each against its tests: `nox -s mutate -- --sample 30`."""
     session.install("-e", f".[{EXTRAS}]", *group("test"), *group("typing"))
     session.run("python", "tools/mutate.py", *session.posargs)
 
@@ -126,13 +127,13 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks, as tables, on the Python that runs nox; `-- --json FILE` writes the same figures as one flat JSON object."""
+    """The benchmarks, as tables; `-- --json FILE` also writes the figures as one JSON object."""
     run_benchmarks(session)
 
 
 @nox.session(python=PYTHONS)
 def bench_all(session: nox.Session) -> None:
-    """The same on another Python: `nox -s bench_all -p 3.13` is beside natsio, too, which wants 3.13."""
+    """The same on another Python: natsio, one of the peers, needs `nox -s bench_all -p 3.13`."""
     run_benchmarks(session)
 
 

@@ -1,4 +1,4 @@
-"""What type checkers say about the files of `tests/typing`, and whether it is what the marks in them ask for."""
+"""Errors of type checkers in the files of `tests/typing`, compared with the marks in these."""
 
 from __future__ import annotations
 

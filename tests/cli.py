@@ -26,7 +26,8 @@ _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Smith:
-    """`smith(...)` runs a command line in this process: `status`, `out` and `err` say how it ended."""
+    """`smith(...)` runs a command line in this process: `status`, `out` and `err` say how it
+    ended."""
 
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
@@ -56,7 +57,8 @@ def contract_module(name: str, contract: Contract) -> Iterator[str]:
 
 
 def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = None, timeout: float = 30) -> tuple[int, str]:
-    """Run `smith` on a terminal of 200 columns, type `answer` at its first question; its exit status, and all that was shown."""
+    """Run `smith` on a terminal of 200 columns, type `answer` at its first question; its exit
+    status, and all that was shown."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", "COLUMNS": "200", **(env or {})}
@@ -88,7 +90,8 @@ def on_terminal(*arguments: str, answer: str = "", env: dict[str, str] | None = 
 
 
 def apply_declared(url: str, contract: Contract, messages: int = 0) -> None:
-    """Bring the server to what `contract` declares, with messages in its first stream, half of them on each of two subjects."""
+    """Bring the server to what `contract` declares, with messages in its first stream, half of them
+    on each of two subjects."""
 
     async def fill() -> None:
         async with AsyncSmithBus(url, contract=contract) as bus:

@@ -1,4 +1,5 @@
-"""One real nats-server for the whole run, others on demand; `async def` tests; no mock of anything."""
+"""One real nats-server for the whole run, others on demand; `async def` tests; no mock of
+anything."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_configure() -> None:
-    # What a shell starts in the background ignores these, and hands that on to every process that a test starts.
+    # What a shell starts in the background ignores these, and hands that on to every process that a
+    # test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -46,16 +48,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 @pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
-    """URL of a server that all tests share: keep to names of your own, and leave no stream behind."""
+    """URL of a server that all tests share: keep to names of your own, and leave no stream
+    behind."""
     with EmbeddedServer() as server:
         yield server.url
 
 
 @pytest.fixture(scope="session")
 def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """`mypy_cache(name)`: a cache of mypy. Runs with the same options share one, so that mypy reads the SDK once.
+    """`mypy_cache(name)`: a cache of mypy. Runs with the same options share one, so that mypy reads
+    the SDK once.
 
-    mypy writes the entries of a cache anew for other options, so each set of options has its own name.
+    mypy writes the entries of a cache anew for other options, so each set of options has its own
+    name.
     """
     top = tmp_path_factory.mktemp("mypy-caches")
     return lambda name: str(top / name)
@@ -63,7 +68,8 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
 
 @pytest.fixture
 def account(request: pytest.FixtureRequest) -> Account:
-    """An account of the test's own on the shared server. Whatever needs no server of its own runs there."""
+    """An account of the test's own on the shared server. Whatever needs no server of its own runs
+    there."""
 
     def url() -> str:
         server: NatsServer = request.getfixturevalue("nats_server")
@@ -80,7 +86,8 @@ def face(request: pytest.FixtureRequest, account: Account) -> Face:
 
 @pytest.fixture
 def make_server() -> Iterator[Callable[..., EmbeddedServer]]:
-    """Starts servers of a test's own: `make_server(...)` takes what `EmbeddedServer` takes. Stopped at the end of the test."""
+    """Starts servers of a test's own: `make_server(...)` takes what `EmbeddedServer` takes. Stopped
+    at the end of the test."""
     servers: list[EmbeddedServer] = []
 
     def make(*args: Any, **options: Any) -> EmbeddedServer:

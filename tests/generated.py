@@ -14,7 +14,8 @@ from smith_codegen.cli import main
 
 @contextmanager
 def generated(spec: Path, package: str, top: Path) -> Iterator[ModuleType]:
-    """`package`, generated from `spec` below `top`, with its protocol, subjects and topology imported."""
+    """`package`, generated from `spec` below `top`, with its protocol, subjects and topology
+    imported."""
     out = top / package
     assert main([str(spec), str(out)]) == 0
     (out / "__init__.py").write_text("")

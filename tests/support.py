@@ -1,4 +1,5 @@
-"""What several test modules need: waiting with a deadline, looking at processes, talking to a server without any client."""
+"""What several test modules need: waiting with a deadline, looking at processes, talking to a
+server without any client."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ T = TypeVar("T")
 
 
 def eventually(fn: Callable[[], T], timeout: float = 10, *, interval: float = 0.01) -> T:
-    """The first true value of `fn()`; AssertionError after `timeout` seconds. An AssertionError in `fn` is a "not yet"."""
+    """The first true value of `fn()`; AssertionError after `timeout` seconds. An AssertionError in
+    `fn` is a "not yet"."""
     deadline = time.monotonic() + timeout
     while True:
         problem: AssertionError | None = None
@@ -82,7 +84,8 @@ def nats_info(url: str, timeout: float = 2.0) -> str:
 
 
 def halt(pid: int | None, timeout: float = 5.0) -> None:
-    """Stop a process with SIGSTOP, and wait until all of it has stopped: the signal alone may take a moment."""
+    """Stop a process with SIGSTOP, and wait until all of it has stopped: the signal alone may take
+    a moment."""
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     tasks = Path(f"/proc/{pid}/task")

@@ -1,4 +1,5 @@
-"""Mutate the SDK at random, one place at a time, and list the mutations that its tests do not notice.
+"""Mutate the SDK at random, one place at a time, and list the mutations that its tests do not
+notice.
 
 `python tools/mutate.py --sample 30 --seed 1` runs each mutation against the tests of its module
 (`TESTS`), in a copy of `src/smith_sdk`. It exits with 0 unless it cannot run: a survivor is a
@@ -170,7 +171,8 @@ def tests_of(file: Path) -> list[str]:
 
 
 def survives(mutation: Mutation, workers: int, limit: float) -> str:
-    """How the tests ended: "killed", "survived" or "timeout"; "cannot run" where pytest found no test."""
+    """How the tests ended: "killed", "survived" or "timeout"; "cannot run" where pytest found no
+    test."""
     with tempfile.TemporaryDirectory(prefix="smith-mutate-") as top:
         copy = Path(top) / "smith_sdk"
         shutil.copytree(SDK, copy, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,7 +1,9 @@
 # ruff: noqa: E501 - one case on one line
-"""What breaks between two versions of a spec: exactly that is reported, under the key where it was changed, and nothing else.
+"""What breaks between two versions of a spec: exactly that is reported, under the key where it was
+changed, and nothing else.
 
-A case replaces text of `acme.toml`, and says what is reported from the old text to the new one, and from the new to the old.
+A case replaces text of `acme.toml`, and says what is reported from the old text to the new one, and
+from the new to the old.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ COLLECTOR = f'[consumers.collector]\nstream = "DONE"\n{REST}'
 
 
 class Case(NamedTuple):
-    """`edits` are (text, instead of it) pairs; `there` and `back` what is reported one way and the other, as "kind key". What `first`
-    says is edited in both texts."""
+    """`edits` are (text, instead of it) pairs; `there` and `back` what is reported one way and the
+    other, as "kind key". What `first` says is edited in both texts."""
 
     edits: list[tuple[str, str]]
     there: list[str] = []  # noqa: RUF012 - never changed
@@ -331,12 +333,14 @@ def test_the_order_of_what_is_reported_does_not_depend_on_the_order_of_the_spec(
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with acme.toml and other/subjects.toml at the tag v1, of which the working tree has removed and changed something."""
+    """A repository with acme.toml and other/subjects.toml at the tag v1, of which the working tree
+    has removed and changed something."""
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))  # the tests may run inside of a checkout
+    # the tests may run inside of a checkout
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     here = tmp_path / "repository"
     (here / "other").mkdir(parents=True)
     (here / "acme.toml").write_text(ACME)

@@ -1,5 +1,5 @@
-"""A repository of someone else, from nothing: the wheel in an environment of its own, a spec that extends Smith's, and all that
-smith-codegen has for it. The repository's files stand in `repo/`."""
+"""A repository of someone else, from nothing: the wheel in an environment of its own, a spec that
+extends Smith's, and all that smith-codegen has for it. The repository's files stand in `repo/`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Repo:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment into which only the wheel with its extras, and mypy, were installed."""
+    """The programs of an environment into which only the wheel with its extras, and mypy, were
+    installed."""
     top = tmp_path_factory.mktemp("environment")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wheel = os.environ.get("SMITH_TEST_WHEEL")
@@ -133,7 +134,8 @@ def test_breaking_finds_what_was_planted_and_nothing_else(repo: Repo) -> None:
     replace(spec, '"mash", "boil", "ferment"', '"mash", "boil", "bottle"')  # one removed, one added
     replace(spec, 'litres = { type = "int", min = 1, max = 10000 }', 'litres = { type = "int", min = 1, max = 20000 }')
     replace(spec, '"progress" = {', '"how_far" = {')
-    replace(spec, 'error = "ExecutionError?"', 'error = "ExecutionError?"\nnote = "str?"')  # compatible
+    # compatible
+    replace(spec, 'error = "ExecutionError?"', 'error = "ExecutionError?"\nnote = "str?"')
     status, said = repo.codegen("breaking", "git:HEAD", "subjects.toml", "--json")
     assert status == 1, said
     changes = json.loads("\n".join(said))["changes"]

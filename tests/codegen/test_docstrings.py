@@ -50,7 +50,8 @@ def test_lines_are_wrapped_and_words_stay(text: str) -> None:
     source = f'class A:\n    """{text}"""\n\n    x: int\n    """{text}"""\n'
     found = docstrings.wrap(source)
     assert texts(found) == texts(source)
-    assert longest(found) <= docstrings.WIDTH or "x" * 98 in text  # a word that is too long stays whole
+    # a word that is too long stays whole
+    assert longest(found) <= docstrings.WIDTH or "x" * 98 in text
     assert docstrings.wrap(found) == found
 
 

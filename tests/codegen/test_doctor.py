@@ -1,4 +1,4 @@
-"""The doctor, in repositories in which one thing at a time is planted: it finds that, and nothing else. mypy is the real one."""
+"""The doctor finds each planted fault of a repository, and nothing else. mypy is the real one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(mypy_cache: Callable[[str], str]) -> Callable[[str], str]:
-    """A cache of mypy by options. The doctor's question about imports has the same options in all of them, and one cache."""
+    """A cache of mypy for each set of options; the run for imports has the same ones in all."""
 
     def find(options: str) -> str:
         folder = Path(mypy_cache(options))
@@ -60,7 +60,7 @@ def cache(mypy_cache: Callable[[str], str]) -> Callable[[str], str]:
 
 @pytest.fixture
 def repo(made: Path, cache: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to plant something in, as the current directory; nobody's home has a say."""
+    """A copy of it to plant faults in, as the current directory; no home directory counts."""
     top = tmp_path / "repo"
     shutil.copytree(made, top)
     monkeypatch.chdir(top)
@@ -179,7 +179,7 @@ def test_trap_3_errors_that_are_ignored_even_though_an_unused_ignore_would_not_s
 
 
 def plant_hooks(repo: Path) -> None:
-    """Trap 3 in pre-commit: two hooks run mypy in environments of their own, the one of line 8 without the SDK."""
+    """Trap 3: two hooks run mypy in environments of their own, that of line 8 without the SDK."""
     hook = "- repo: https://example.org/mirrors-mypy\n  hooks:\n  - id: mypy\n"
     (repo / ".pre-commit-config.yaml").write_text(
         f"repos:\n{hook}    additional_dependencies: [smith_sdk==0.1]\n- repo: https://example.org/other\n  hooks: []\n"
@@ -268,7 +268,8 @@ def test_generated_for_another_runtime(repo: Path, doctor: Doctor) -> None:
 
 
 def test_warnings_of_one_run(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)  # the extra is not installed: nothing can be compared
+    # the extra is not installed: nothing can be compared
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     (repo / "src" / "acme_bus" / "py.typed").unlink()
     plant_hooks(repo)
     status, found = doctor()

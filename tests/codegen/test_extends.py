@@ -1,5 +1,6 @@
 # ruff: noqa: E501 - one case on one line
-"""A spec that extends Smith's: it uses what is there, emits only its own, and may not change a thing for Smith's own users."""
+"""A spec that extends Smith's: it uses what is there, emits only its own, and may not change a
+thing for Smith's own users."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 # ruff: noqa: E501 - one case on one line
-"""`smith-codegen lint` finds subjects as text, says what to use instead, and leaves everything else alone."""
+"""`smith-codegen lint` finds subjects as text, says what to use instead, and leaves everything else
+alone."""
 
 from __future__ import annotations
 
@@ -313,7 +314,8 @@ def subject_texts(draw: st.DrawFn) -> str:
 @given(subject_texts())
 def test_any_subject_is_found_as_a_literal_and_its_silenced_twin_is_not(text: str) -> None:
     assert str(subjects.parse(text)) == text
-    assume(text.rpartition(".")[2] not in ("db", "js", "md", "py", "rst", "sh", "so", "txt"))  # would be a file's name on line 3
+    # would be a file's name on line 3
+    assume(text.rpartition(".")[2] not in ("db", "js", "md", "py", "rst", "sh", "so", "txt"))
     call, other = f"nc.publish({text!r}, data)", f"x = [{text!r}]"
     code = f"{call}\n{call}  # smith: raw-subject\n{other}\n{other}  # smith: raw-subject\n"
     assert [(one.line, one.subject) for one in lint(code)] == [(1, text), (3, text)]

@@ -1,7 +1,9 @@
-"""What people get wrong most often in a spec, side by side with what they are told: `golden/mistakes.txt`.
+"""What people get wrong most often in a spec, side by side with what they are told:
+`golden/mistakes.txt`.
 
-Read that file as a user would: does each message say where, what and what to do next? After a change of words, write it anew with
-`UPDATE_GOLDEN=1 pytest tests/codegen/test_mistakes.py`, and review the difference.
+Read that file as a user would: does each message say where, what and what to do next? After a
+change of words, write it anew with `UPDATE_GOLDEN=1 pytest tests/codegen/test_mistakes.py`, and
+review the difference.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What is generated: the same every time, checked against what stands there, put into place whole, and right."""
+"""What is generated: the same every time, checked against what stands there, put into place whole,
+and right."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ def test_what_is_committed_is_what_the_spec_says(capsys: pytest.CaptureFixture[s
 
 
 def test_the_same_bytes_in_another_process_with_another_hash_seed_and_directory(tmp_path: Path) -> None:
-    (tmp_path / "ruff.toml").write_text("line-length = 40\n")  # a user's configuration does not matter
+    # a user's configuration does not matter
+    (tmp_path / "ruff.toml").write_text("line-length = 40\n")
     script = "import sys, json, smith_codegen.compile as c; json.dump(c.compile_spec(open(sys.argv[1]).read()), sys.stdout)"
     found = [
         subprocess.run(
@@ -236,7 +238,8 @@ def test_payloads(acme: ModuleType) -> None:
 def test_subjects(acme: ModuleType) -> None:
     protocol, subjects = acme.protocol, acme.subjects
     order = protocol.SellV1Order.new(place="here", params=protocol.SellV1Params())
-    with pytest.raises(AttributeError):  # the payload's id is not called order_id, so this token is not read from it
+    # the payload's id is not called order_id, so this token is not read from it
+    with pytest.raises(AttributeError):
         _ = order.order_id
     placed = subjects.orders.placed.of(order, order_id=order.id)
     assert str(placed) == f"acme.orders.sell.v1.{order.id}"

@@ -1,7 +1,9 @@
-"""The reference's topology, ported to the letter, is refused for each of its faults, and for nothing else.
+"""The reference's topology, ported to the letter, is refused for each of its faults, and for
+nothing else.
 
-`reference.toml` is the port. Each fault below has the errors that it gives and a mend, as text to replace; a mend takes away the errors
-of its own fault and no other. A pattern that cannot be read hides what is wrong with the wire, so the faults come in two stages.
+`reference.toml` is the port. Each fault below has the errors that it gives and a mend, as text to
+replace; a mend takes away the errors of its own fault and no other. A pattern that cannot be read
+hides what is wrong with the wire, so the faults come in two stages.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ SMITH = spec.read((HERE.parents[1] / "subjects.toml").read_text())
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Something that is wrong with the port: what mends it, as text to replace, and the words of its errors by key."""
+    """Something that is wrong with the port: what mends it, as text to replace, and the words of
+    its errors by key."""
 
     mend: dict[str, str]
     errors: dict[str, str]

@@ -1,5 +1,6 @@
 # ruff: noqa: E501 - one case on one line
-"""Every key of streams, consumers and profiles: from the spec to a real server and back; what contradicts itself is refused by key and line."""
+"""Every key of streams, consumers and profiles: from the spec to a real server and back; what
+contradicts itself is refused by key and line."""
 
 from __future__ import annotations
 

@@ -1,21 +1,22 @@
-"""The eleven traps of the typing design, each with a test that fails when the trap is reopened; this file is their index.
+"""The eleven traps of the typing design, each with a test that fails when the trap is reopened;
+this file is their index.
 
-| trap | where it is tested |
-|---|---|
-| 1 covariant `Subject`, `Cap` | here: `test_a_reopened_hole_is_seen` |
-| 2 visible `__getattr__`, aliased `TYPE_CHECKING` | here: `test_a_reopened_hole_is_seen` |
-| 3 a consumer's mypy that checks nothing | `tests/codegen/test_doctor.py` |
-| 4 unannotated functions | `tests/codegen/test_doctor.py` |
-| 5 `Any` and `cast` go past every checker | `tests/server/test_refusals.py`; here, without the check at run time |
-| 6 errors that name nothing | here: `test_an_error_names_the_type_variable`, `test_a_reopened_hole_is_seen` |
-| 7 filters as varargs, a generic root | here: `test_a_reopened_hole_is_seen` |
-| 8 hand-made subjects, tokenless subjects | here: `test_a_reopened_hole_is_seen` |
-| 9 decoding by tag | here: `test_a_payload_is_decoded_by_its_subject`, and the types of filters in `test_a_reopened_hole_is_seen` |
-| 10 signatures over what was encoded again | `tests/unit/test_signing.py`, `tests/server/test_signing.py` |
-| 11 generated code that Python does not take | here: `test_nothing_is_written_that_python_does_not_take` |
+1. covariant `Subject`, `Cap`: `test_a_reopened_hole_is_seen`
+2. visible `__getattr__`, aliased `TYPE_CHECKING`: `test_a_reopened_hole_is_seen`
+3. a consumer's mypy that checks nothing: `tests/codegen/test_doctor.py`
+4. unannotated functions: `tests/codegen/test_doctor.py`
+5. `Any` and `cast` pass every checker: `tests/server/test_refusals.py`; here, without the check at
+   run time
+6. errors that name nothing: `test_an_error_names_the_type_variable`, `test_a_reopened_hole_is_seen`
+7. filters as varargs, a generic root: `test_a_reopened_hole_is_seen`
+8. hand-made subjects, tokenless subjects: `test_a_reopened_hole_is_seen`
+9. decoding by tag: `test_a_payload_is_decoded_by_its_subject`; the types of filters in
+   `test_a_reopened_hole_is_seen`
+10. signatures over re-encoded bytes: `tests/unit/test_signing.py`, `tests/server/test_signing.py`
+11. generated code that Python refuses: `test_nothing_is_written_that_python_does_not_take`
 
-A hole in the types is reopened by changing the text of a copy of the SDK; then `mypy --strict` must judge some line of `tests/typing`
-otherwise than its marks do, so that the tests there would fail.
+A hole in the types is reopened by changing the text of a copy of the SDK; then `mypy --strict` must
+judge some line of `tests/typing` otherwise than its marks do, so that the tests there would fail.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
         'S = TypeVar("S", bound=AnySubject)',
     ),
     "8: hand-made subjects": ((("contract/subjects.py", GUARD, ""),), "carry(StreamSubject[FsReadV1Intent](), read)"),
-    "8: no __init__ where there is no token": (
+    "8: no __init__ of a tokenless subject": (
         (("subjects/_gitlab.py", r"        def __init__\(self\) -> None: \.\.\.\n", "        pass\n"),),
         "subjects.gitlab.event_mr()",
     ),
@@ -171,7 +172,10 @@ EDITS = {name: edits for name, (edits, _) in HOLES.items()} | {
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Judged]]:
-    """The judgement with the edits of that name; "" is the SDK as it is. Two runs at a time, each with the cache of the latter."""
+    """The findings with the edits of that name; "" is the SDK as it is.
+
+    Two runs at a time, each starting from the cache of the latter.
+    """
     top = tmp_path_factory.mktemp("traps")
     (top / "as-it-is").mkdir()
     as_it_is = judge(top / "as-it-is")
@@ -201,14 +205,16 @@ def test_a_reopened_hole_is_seen(judged: Callable[[str], Judged], hole: str) -> 
 
 @pytest.mark.timeout(180)
 def test_an_error_names_the_type_variable(judged: Callable[[str], Judged]) -> None:
-    """Trap 6: mypy says "Cannot infer value of type parameter", so its name must say what does not fit."""
+    """Trap 6: mypy says "Cannot infer value of type parameter", so its name must say what does not
+    fit."""
     names = type_parameters(judged(""))
     assert names == {"MessageT"}
     assert type_parameters(judged(RENAMED)) != names
 
 
 def type_parameters(judged: Judged) -> set[str]:
-    """The type parameters that errors about a wrong payload of `publish`, `submit` and `emit` name."""
+    """The type parameters that errors about a wrong payload of `publish`, `submit` and `emit`
+    name."""
     messages = (message for messages in judged.found.values() for message in messages)
     cannot = (re.search(r'infer value of type parameter "(\w+)" of "(publish|submit|emit)" of "\w*Bus"', one) for one in messages)
     return {match[1] for match in cannot if match}
@@ -249,10 +255,11 @@ def fetch_on_the_subject_of_reads() -> Message[Any, Any]:
 
 
 def test_a_payload_is_decoded_by_its_subject(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A payload on the wrong subject is no payload, even if its own tag says what it is."""
+    """A payload on the wrong subject is refused, even if its own tag is right."""
     with pytest.raises(PayloadDecodeError):
         _ = fetch_on_the_subject_of_reads().payload
-    monkeypatch.setattr(raw, "message_type", Intent)  # the trap: the union of the filter, told apart by tag
+    # the trap: the union of the filter, told apart by tag
+    monkeypatch.setattr(raw, "message_type", Intent)
     assert isinstance(fetch_on_the_subject_of_reads().payload, HttpFetchV1Intent)
 
 

@@ -1,7 +1,9 @@
-"""What the payloads are on the wire: field by field, as the other services of the platform have agreed on it.
+"""What the payloads are on the wire: field by field, as the other services of the platform have
+agreed on it.
 
-`FIELDS` is that agreement, written by hand; `golden/payloads.json` has for each payload a document with every field and one with no more
-than it needs. Neither is generated: a change of subjects.toml that changes the wire fails here.
+`FIELDS` is that agreement, written by hand; `golden/payloads.json` has for each payload a document
+with every field and one with no more than it needs. Neither is generated: a change of subjects.toml
+that changes the wire fails here.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ FIELDS = {
     ),
     "PlatformEvent": "event: str, timestamp_ns: int, data: any",
 }
-"""Of each payload its fields: `name: type`, `name?: type` where it may be absent or null, `= value` what it is where it is absent."""
+"""Of each payload its fields: `name: type`, `name?: type` where it may be absent or null, `= value`
+what it is where it is absent."""
 
 CAPABILITIES = {
     "FsReadV1Intent": "fs.read.v1",
@@ -267,7 +270,7 @@ def test_null_is_for_what_is_optional_only(name: str, subtests: pytest.Subtests)
 
 
 def with_unknown_fields(kind: str, value: Any) -> Any:
-    """A value of a type of `FIELDS` with something unknown in every object that is no map."""
+    """A value of a type of `FIELDS` with an unknown field in every object that is not a map."""
     if kind.startswith("list of "):
         return [with_unknown_fields(kind.removeprefix("list of "), item) for item in value]
     if kind not in FIELDS:

@@ -1,16 +1,18 @@
-"""Reads the code blocks of a Markdown page into steps. `page_runner.py` carries them out, `type_check` shows them to mypy.
+"""Reads the code blocks of a Markdown page into steps. `page_runner.py` carries them out,
+`type_check` shows them to mypy.
 
-Every block is checked in some way. A comment directly above a block says how, where it is not the usual one:
+Every block is checked in some way. A comment directly above a block says how, where it is not the
+usual one:
 
     ```python                              is run and must end by itself; each block starts anew
     <!-- continues -->                     it goes on where the Python block before it ended
-    <!-- runs until SIGTERM -->            it has to be ready, gets SIGTERM, and must then exit with 0
+    <!-- runs until SIGTERM -->            once ready it gets SIGTERM, and must then exit with 0
     <!-- fails type checking: TEXT -->     mypy must refuse it and say TEXT; it is not run
-    <!-- file: NAME -->                    any block: it is written to NAME; a module is imported as well
+    <!-- file: NAME -->                    any block: written to NAME; a module is imported as well
     ```sh                                  every line is run, and must exit with 0
     <!-- exit status N -->                 the last line must exit with N
     <!-- runs until SIGTERM -->            as above, for each line
-    ```text, with <!-- output -->          what the block before it printed; "..." stands for anything
+    ```text, with <!-- output -->          the output of the block before it; "..." is any text
 
 There is no comment that skips a block, and a comment that is none of these is an error.
 """
@@ -45,7 +47,8 @@ class MarkdownError(AssertionError):
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced code block: the words after its fence, what is inside, its line, and the comment directly above."""
+    """One fenced code block: the words after its fence, what is inside, its line, and the comment
+    directly above."""
 
     info: str
     code: str
@@ -126,7 +129,8 @@ def code_blocks(markdown: str) -> list[Block]:
 
 
 def checked_blocks(markdown: str) -> list[Block]:
-    """Every block. Raises `MarkdownError` for one that would not be checked, or not in the way that it says."""
+    """Every block. Raises `MarkdownError` for one that would not be checked, or not in the way that
+    it says."""
     blocks = code_blocks(markdown)
     python: Block | None = None
     before: Block | None = None
@@ -184,7 +188,8 @@ def nox_sessions(command: str) -> list[str]:
 def matches(expected: str, printed: str) -> bool:
     """Whether `printed` is what a page says.
 
-    "..." stands for anything within a line, and alone on a line for any number of lines. The number of spaces does not count.
+    "..." stands for anything within a line, and alone on a line for any number of lines. The number
+    of spaces does not count.
     """
     pattern = "".join(
         r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(re.escape("..."), ".*?") + r"\n"
@@ -198,7 +203,8 @@ def _squeezed(text: str) -> list[str]:
 
 
 def programs(blocks: list[Block]) -> list[tuple[Block, str]]:
-    """The Python of a page, program by program: the block that each begins with, and its text with what continues it."""
+    """The Python of a page, program by program: the block that each begins with, and its text with
+    what continues it."""
     found: list[tuple[Block, str]] = []
     for block in blocks:
         if block.continues:
@@ -229,7 +235,8 @@ def steps(blocks: list[Block]) -> list[dict[str, Any]]:
 
 
 def write_programs(page: str, blocks: list[Block], directory: Path) -> dict[Path, Block]:
-    """Write a page's Python for a type checker; which file has which block. A file keeps its name: others import it."""
+    """Write a page's Python for a type checker; which file has which block. A file keeps its name:
+    others import it."""
     written: dict[Path, Block] = {}
     for first, text in programs(blocks):
         file = directory / (first.file or f"{page}_line_{first.line}.py")
@@ -241,7 +248,8 @@ def write_programs(page: str, blocks: list[Block], directory: Path) -> dict[Path
 
 
 def type_check(files: list[Path], directory: Path) -> Outcome:
-    """`mypy --strict` over the files, without the project's own configuration, against the installed packages."""
+    """`mypy --strict` over the files, without the project's own configuration, against the
+    installed packages."""
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", *map(str, files)],
         cwd=directory,

@@ -1,8 +1,10 @@
-"""Carries out the steps of one page, in order, in one process and against one server: `python page_runner.py STEPS.json`.
+"""Carries out the steps of one page, in order, in one process and against one server: `python
+page_runner.py STEPS.json`.
 
-It works in the current directory. The first step that fails ends it: what went wrong is printed, and the exit status is 1.
-What a reader would start by its name runs here too where that is the same thing: `smith` and `smith-codegen` are called as
-their entry points call them. Programs that run until SIGTERM, pytest and git are processes of their own.
+It works in the current directory. The first step that fails ends it: what went wrong is printed,
+and the exit status is 1. What a reader would start by its name runs here too where that is the same
+thing: `smith` and `smith-codegen` are called as their entry points call them. Programs that run
+until SIGTERM, pytest and git are processes of their own.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Failed(Exception):
 
 
 class Page:
-    """The state of a page between its steps: what was printed last, and the names of the program that may be continued."""
+    """The state of a page between its steps: what was printed last, and the names of the program
+    that may be continued."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -113,7 +116,8 @@ class Page:
                 return self.pip(given)
             case "export":
                 name, _, value = given[1].partition("=")
-                os.environ[name] = self.url if value == "nats://127.0.0.1:4222" else value  # the page's server has another port
+                # the page's server has another port
+                os.environ[name] = self.url if value == "nats://127.0.0.1:4222" else value
                 return 0, ""
             case "git" | "mkdir" | "touch" | "sed" | "pytest" | "python":
                 return self.process(self.program(given))
@@ -148,7 +152,8 @@ class Page:
 
     def until_sigterm(self, command: list[str]) -> str:
         def is_ready(printed: str) -> bool:
-            return "export SMITH_NATS_URL=" in printed or a_pull_waits(self.url)  # `smith dev`, or a worker
+            # `smith dev`, or a worker
+            return "export SMITH_NATS_URL=" in printed or a_pull_waits(self.url)
 
         return run_until_sigterm(command, is_ready=is_ready, timeout=DEADLINE)
 
@@ -171,10 +176,11 @@ class Page:
 
 
 def run_until_sigterm(command: list[str], *, is_ready: Callable[[str], bool], timeout: float) -> str:
-    """Run a program until `is_ready(what it printed)`, send SIGTERM, wait for its end; what it printed.
+    """Run a program until `is_ready(what it printed)`, send SIGTERM, wait for its end; what it
+    printed.
 
-    `timeout` is in seconds, for each of the two. Raises `Failed` where it ends before, is not ready in time, does not end,
-    or ends with another status than 0.
+    `timeout` is in seconds, for each of the two. Raises `Failed` where it ends before, is not ready
+    in time, does not end, or ends with another status than 0.
     """
     with tempfile.TemporaryFile("w+") as output:
 

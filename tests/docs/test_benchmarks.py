@@ -1,4 +1,5 @@
-"""benchmarks/run.py runs, says what it left out and writes the figures that the README takes from it."""
+"""benchmarks/run.py runs, says what it left out and writes the figures that the README takes from
+it."""
 
 from __future__ import annotations
 

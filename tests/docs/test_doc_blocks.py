@@ -1,4 +1,5 @@
-"""The runner of the documentation's blocks, on Markdown of its own: it runs what it should and lets nothing pass by."""
+"""The runner of the documentation's blocks, on Markdown of its own: it runs what it should and lets
+nothing pass by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""README.md and the pages of docs/ are true: every block does what the page says, and every link leads somewhere."""
+"""README.md and the pages of docs/ are true: every block does what the page says, and every link
+leads somewhere."""
 
 from __future__ import annotations
 

@@ -46,7 +46,8 @@ def test_every_public_package_has_a_page() -> None:
     for old, new in REFERENCE.FORMER.items():
         assert import_module(old).__all__ == import_module(new).__all__
         assert f"`{old}`" in PAGES["reference/index.md"]
-    assert REFERENCE.COMMANDS in PAGES  # that of smith_sdk.cli, whose one public name is the command itself
+    # that of smith_sdk.cli, whose one public name is the command itself
+    assert REFERENCE.COMMANDS in PAGES
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name not in ("smith_sdk", "smith_sdk.subjects")])

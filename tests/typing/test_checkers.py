@@ -1,8 +1,10 @@
-"""Wrong code fails at the marked line in mypy (strict and default) and pyright, and right code passes.
+"""Wrong code fails at the marked line in mypy (strict and default) and pyright, and right code
+passes.
 
-Files called `wrong_*.py` hold lines that end in `# error`: each must be refused, and no other line of any file. `# error in pyright` (or
-`mypy`) is a known limit of the other one, pinned so that it is seen when it goes. All files go through each checker in one run, in a
-directory of their own, so that no configuration of this repository helps or hides.
+Files called `wrong_*.py` hold lines that end in `# error`: each must be refused, and no other line
+of any file. `# error in pyright` (or `mypy`) is a known limit of the other one, pinned so that it
+is seen when it goes. All files go through each checker in one run, in a directory of their own, so
+that no configuration of this repository helps or hides.
 """
 
 from __future__ import annotations

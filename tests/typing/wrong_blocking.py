@@ -1,6 +1,7 @@
 # ruff: noqa: B018, F401, F841
 # fmt: off
-"""Wrong uses of the blocking face. Each line that ends in the marker must be refused by every checker, and no other."""
+"""Wrong uses of the blocking face. Each line that ends in the marker must be refused by every
+checker, and no other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 # ruff: noqa: B018, E731, F841
 # fmt: off
-"""Wrong uses behind a user's own code: helpers, containers, wrappers, callbacks. Each line that ends in the marker must be refused by
-every checker, and no other. Where the marker names a checker, the other one infers too little to see it; the bus refuses it when it runs.
+"""Wrong uses behind a user's own code: helpers, containers, wrappers, callbacks. Each line that
+ends in the marker must be refused by every checker, and no other. Where the marker names a checker,
+the other one infers too little to see it; the bus refuses it when it runs.
 """
 
 from __future__ import annotations

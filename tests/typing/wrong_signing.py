@@ -1,6 +1,7 @@
 # ruff: noqa: F841
 # fmt: off
-"""Wrong uses of signatures. Each line that ends in the marker must be refused by every checker, and no other."""
+"""Wrong uses of signatures. Each line that ends in the marker must be refused by every checker, and
+no other."""
 
 from __future__ import annotations
 

@@ -57,7 +57,8 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "__init__": ("errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
 }
 
-# Libraries, and the only rooms that may import them; a library that is not listed is imported nowhere.
+# Libraries, and the only rooms that may import them; a library that is not listed is imported
+# nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "msgspec": ("contract", "protocol", "signing", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol"),
@@ -78,7 +79,8 @@ KNOWN_ARROWS: Final = {
 
 @cache
 def modules(home: str) -> dict[str, Path]:
-    """Every module of a package, by its dotted name within it; a folder goes by its own name, the package by ""."""
+    """Every module of a package, by its dotted name within it; a folder goes by its own name, the
+    package by ""."""
     found = {}
     for path in HOMES[home].rglob("*.py"):
         parts = path.relative_to(HOMES[home]).with_suffix("").parts
@@ -87,7 +89,8 @@ def modules(home: str) -> dict[str, Path]:
 
 
 def imported(home: str, module: str) -> Iterator[str]:
-    """The absolute names that `module` imports: a module where the name is one, otherwise the module that has the name."""
+    """The absolute names that `module` imports: a module where the name is one, otherwise the
+    module that has the name."""
     path = modules(home)[module]
     package = [home, *module.split(".")] if module else [home]
     if path.name != "__init__.py":

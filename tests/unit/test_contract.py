@@ -1,4 +1,5 @@
-"""The contract layer itself: tokens, filters, profiles, what is no subject, values for new payloads."""
+"""The contract layer itself: tokens, filters, profiles, what is no subject, values for new
+payloads."""
 
 from __future__ import annotations
 

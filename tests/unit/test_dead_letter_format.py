@@ -1,4 +1,5 @@
-"""The format of dead letters: whatever a message and its failure say, the headers are legal, bounded, and read back."""
+"""The format of dead letters: whatever a message and its failure say, the headers are legal,
+bounded, and read back."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BY = Reporter(host="h1", worker="w1", now=NOW)
 
 texts = st.text(max_size=40)
-anything = st.text(st.characters(codec=None, exclude_categories=[]), max_size=40)  # lone surrogates as well
+# lone surrogates as well
+anything = st.text(st.characters(codec=None, exclude_categories=[]), max_size=40)
 times = st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1)).map(lambda one: one.replace(tzinfo=UTC))
 tokens = st.from_regex(r"[A-Za-z0-9_-]{1,10}", fullmatch=True)
 names = st.one_of(

@@ -1,6 +1,8 @@
-"""The private names of nats-py that `_core/connection/link.py` uses: each must exist, and mean what it did.
+"""The private names of nats-py that `_core/connection/link.py` uses: each must exist, and mean what
+it did.
 
-When one of these tests fails on a new nats-py, its message names the version and the place to look at.
+When one of these tests fails on a new nats-py, its message names the version and the place to look
+at.
 """
 
 from __future__ import annotations

@@ -189,7 +189,8 @@ def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.parametrize("key", ["url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key"])
 def test_a_context_key_that_is_not_a_string_is_refused(clean: pytest.MonkeyPatch, tmp_path: Path, key: str) -> None:
-    """Ignored, a url would mean another server, and a user without its password would be a token."""
+    """Ignored, a url would mean another server, and a user without its password would be a
+    token."""
     write_context(tmp_path, "odd", **{"url": "nats://far:1", key: 12345})
     with pytest.raises(OptionsError, match=rf"context='odd': {key} in .*odd\.json is not a string") as caught:
         find_access(None, None, None, "odd")
@@ -284,7 +285,8 @@ def test_servers_take_turns_after_the_one_in_doubt() -> None:
     pool.connected_to(one, ["three:1", "two:1", "no address"])
     found = pool.round()
     assert [server.url for server in found] == [two.url, three.url, one.url]
-    assert (found[1].user, found[1].tls_name) == ("me", "one")  # what one server accepts, its cluster accepts
+    # what one server accepts, its cluster accepts
+    assert (found[1].user, found[1].tls_name) == ("me", "one")
     assert pool.others(two) == [found[1], one]
     pool.connected_to(two, [])
     assert pool.round() == [one, two]

@@ -1,4 +1,5 @@
-"""The protocol parser: operations whole, in pieces, and with any bytes that a publisher can put into a subject."""
+"""The protocol parser: operations whole, in pieces, and with any bytes that a publisher can put
+into a subject."""
 
 from __future__ import annotations
 

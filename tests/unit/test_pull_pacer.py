@@ -147,7 +147,8 @@ def test_messages_wait_while_no_slot_becomes_free() -> None:
     assert not pacer.is_stuck(4, handed_out=8, buffered=1)  # one has become free
     assert not pacer.is_stuck(5, handed_out=7, buffered=1)  # one is free
     assert not pacer.is_stuck(5, handed_out=8, buffered=0)
-    assert not PullPacer(8).is_stuck(0, handed_out=8, buffered=1)  # its reader has asked for no more than it takes
+    # its reader has asked for no more than it takes
+    assert not PullPacer(8).is_stuck(0, handed_out=8, buffered=1)
 
 
 # ---- bytes

@@ -214,7 +214,8 @@ def test_decide_has_a_verdict_for_everything_and_the_same_one_each_time(
     assert (found.NAME == "ack") == (error is None)
     if isinstance(found, Retry):
         assert found.delay is None or found.delay >= 0
-        assert found.failed <= policy.allows(found.cause, attempt)  # a failure is retried only as the policy allows
+        # a failure is retried only as the policy allows
+        assert found.failed <= policy.allows(found.cause, attempt)
     if isinstance(found, Release):
         assert isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit))
     if isinstance(error, Exception) and 0 < policy.max_attempts <= attempt:

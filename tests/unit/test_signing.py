@@ -1,4 +1,5 @@
-"""Canonical JSON and signatures: exact bytes, whatever is received, and every way not to be signed."""
+"""Canonical JSON and signatures: exact bytes, whatever is received, and every way not to be
+signed."""
 
 from __future__ import annotations
 
@@ -167,7 +168,8 @@ seeded = st.integers(0, 2**32).map(random.Random)
 
 
 def scrawl(value: Any, chance: random.Random) -> str:
-    """`value` as JSON in some other order, with white space and escapes that nobody needs. Numbers as `json.dumps` writes them."""
+    """`value` as JSON in some other order, with white space and escapes that nobody needs. Numbers
+    as `json.dumps` writes them."""
 
     def space() -> str:
         return "".join(chance.choices(" \t\r\n", k=chance.randrange(3)))
@@ -445,7 +447,8 @@ def test_malformed(field: str, change: Callable[[str], Any]) -> None:
 
 @pytest.mark.parametrize("field", ["signer", "signature_b64"])
 def test_one_text_per_value(field: str) -> None:
-    """The last character before the padding has bits to spare; a decoder that drops them takes several texts for the same bytes."""
+    """The last character before the padding has bits to spare; a decoder that drops them takes
+    several texts for the same bytes."""
     message = json.loads(RECEIVED)
     text = message[field].rstrip("=")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"

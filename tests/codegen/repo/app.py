@@ -1,4 +1,5 @@
-"""Publishes a batch, brews it, and says so on one of Smith's own subjects, all on a private server."""
+"""Publishes a batch, brews it, and says so on one of Smith's own subjects, all on a private
+server."""
 
 from __future__ import annotations
 
