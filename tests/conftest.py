@@ -12,12 +12,24 @@ from typing import Any
 
 import pytest
 from buses import Account, Face
+from hypothesis import HealthCheck, settings
 
 import smith_sdk
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.testing import NatsServer
 
 pytest_plugins = ["smith_sdk.testing"]
+
+# By default hypothesis draws the same examples each time where `CI` is set, and others anywhere else.
+settings.register_profile(
+    "everywhere",
+    parent=settings.get_profile("default"),
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("everywhere")
 
 
 def pytest_report_header() -> str:
