@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Face, declaring, read_intent
 from msgspec.structs import replace
 from support import eventually_async
 
@@ -314,6 +314,21 @@ async def test_a_consumer_that_limits_its_pulls_delivers_everything(face: Face) 
         await eventually_async(lambda: delivered(bus, bounded))
         ids += await put(bus, 2)
         assert {message.payload.id for message in await asyncio.wait_for(fetching, 10)} == set(ids)
+
+
+async def test_a_message_larger_than_max_bytes_is_delivered_from_a_consumer_that_limits_its_pulls(account: Account) -> None:
+    bounded = replace(admission, max_batch=2)
+    async with account.applied(contract=declaring(bounded)) as bus:
+        for number, size in enumerate((10, 20_000, 30)):
+            subject = str(subjects.intents.raw.of(read_intent()))
+            await bus._session.publish(subject, bytes(size), stream=bounded.stream, msg_id=str(number))
+        async with bus.consumer(bounded).messages(prefetch=10, max_bytes=2_000) as messages:
+            seen = []
+            for _ in range(3):
+                message = await asyncio.wait_for(anext(messages), 5)
+                await message.ack()
+                seen.append(len(message.raw))
+        assert seen == [10, 20_000, 30]
 
 
 async def delivered(bus: Any, which: Any) -> bool:

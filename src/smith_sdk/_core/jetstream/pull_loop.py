@@ -297,16 +297,14 @@ class PullLoop(Listener):
         }
         if options.group is not None:
             request |= options.group.request()
-        pulls = _MAX_PULLS
+        batch = options.max_batch or count
+        count = min(count, batch * (_MAX_PULLS if self._budget is None else 1))
         if self._budget is not None:
             count, limit = (0, None) if self._requested else self._budget.allow(count, self._held_bytes())
             if not count:
                 return
             if limit is not None:
                 request["max_bytes"] = limit
-            pulls = 1
-        batch = options.max_batch or count
-        count = min(count, batch * pulls)
         if self._requested == 0:
             self._heard_at = now
         if pacer.lookahead:
