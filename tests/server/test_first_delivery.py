@@ -22,7 +22,8 @@ from nats.aio.msg import Msg
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
-from smith_sdk._core.jetstream.pull_loop import PullLoop, PullOptions
+from smith_sdk._core.jetstream.pull_loop import PullLoop
+from smith_sdk._core.jetstream.pull_options import PullOptions
 
 raw = subjects.intents.raw
 spec = consumers.admission

@@ -14,7 +14,8 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
-from smith_sdk._core.jetstream.pull_loop import PullLoop, PullOptions
+from smith_sdk._core.jetstream.pull_loop import PullLoop
+from smith_sdk._core.jetstream.pull_options import PullOptions
 from smith_sdk.errors import OptionsError
 
 spec = consumers.admission

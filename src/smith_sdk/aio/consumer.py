@@ -14,7 +14,8 @@ import msgspec
 from .._core.connection.connection import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.interest import filters_of
-from .._core.jetstream.pull_loop import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullLoop, PullOptions
+from .._core.jetstream.pull_loop import PullLoop
+from .._core.jetstream.pull_options import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullOptions
 from .._core.jetstream.pull_pacer import Refill
 from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json

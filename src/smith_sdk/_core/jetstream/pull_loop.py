@@ -12,7 +12,6 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -22,25 +21,23 @@ from ...errors import (
     ConnectionLost,
     ConsumerNotFound,
     JetStreamError,
-    OptionsError,
     PermissionDenied,
     SmithError,
     StreamNotFound,
 )
-from ...options import Backoff, positive_int, to_seconds
+from ...options import Backoff, positive_int
 from ..connection.connection import Connection, Listener, RawMessage
 from ..connection.request_reply import RequestReply
 from .api import API, NANOS
 from .api_errors import APPLY
 from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
 from .pull_inbox import PullInbox
-from .pull_pacer import SLOW_ANSWER, ByteBudget, PullPacer, Refill
+from .pull_options import PullOptions
+from .pull_pacer import SLOW_ANSWER, ByteBudget, PullPacer
 from .pull_status import PullStatus, StatusKind, classify
 
 log: Final = logging.getLogger("smith_sdk.consume")
 
-EXPIRES: Final = 30.0
-HEARTBEAT: Final = 5.0
 _MIN_SILENCE: Final = 1.0
 """Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
 heartbeats of a short fetch."""
@@ -49,64 +46,11 @@ _MAX_PULLS: Final = 16
 (512 unless declared) together."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
-MAX_BYTES: Final = 64 * 1024 * 1024
-"""Bytes that an iteration may hold ahead of its reader unless told otherwise."""
-
 Diagnose = Callable[[], Awaitable[SmithError | None]]
 """Called when no server answers a pull.
 
 Returns the error that says why none ever will, or None if asking again may help.
 """
-
-
-class PriorityGroup:
-    """A reader's place in a priority group.
-
-    `pin` is the id that the server gave it (policy "pinned_client"), empty without one.
-    """
-
-    def __init__(self, group: str) -> None:
-        self._group = group
-        self.pin = ""
-
-    def request(self) -> dict[str, str]:
-        """The fields of a pull. Without the pin, the server takes it for another reader's."""
-        return {"group": self._group, "id": self.pin} if self.pin else {"group": self._group}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullOptions:
-    """How a pull loop pulls. Raises `OptionsError` for values that no pull could have."""
-
-    capacity: int
-    """Messages that may be requested, buffered and handed out together."""
-    max_bytes: int | None = None
-    """Bytes that may be requested and buffered together, headers included."""
-    lookahead: int = 0
-    """Messages beyond `capacity`; see `PullPacer`."""
-    refill: Refill = "half"
-    refill_dry: Refill | None = None
-    """`refill` while nothing is requested; None: the same."""
-    ack_wait: float = 30.0
-    """Seconds. Buffered messages are kept in progress within it."""
-    expires: float = EXPIRES
-    """Seconds that a pull lives."""
-    heartbeat: float = HEARTBEAT
-    """Seconds: at most half of `expires`, or the server refuses the pull."""
-    max_batch: int | None = None
-    """Messages of one pull, if the consumer bounds them."""
-    group: PriorityGroup | None = None
-
-    def __post_init__(self) -> None:
-        positive_int("PullOptions.capacity", self.capacity)
-        positive_int("PullOptions.lookahead", self.lookahead, least=0)
-        for name in ("max_bytes", "max_batch"):
-            if (value := getattr(self, name)) is not None:
-                positive_int(f"PullOptions.{name}", value)
-        for name in ("ack_wait", "expires", "heartbeat"):
-            to_seconds(f"PullOptions.{name}", getattr(self, name))
-        if self.heartbeat > self.expires / 2:
-            raise OptionsError(f"PullOptions.heartbeat={self.heartbeat!r}: at most half of expires={self.expires!r} is possible")
 
 
 class PullLoop(Listener):
@@ -171,6 +115,7 @@ class PullLoop(Listener):
             "requested": self._requested,
             "buffered": len(self._buffer) + len(self.ahead),
             "handed_out": self._handed_out,
+            "former_inboxes": self._inbox.former,
             "paused": self._paused,
         }
 
@@ -235,8 +180,8 @@ class PullLoop(Listener):
 
         When it returns, nothing more arrives, except what the server still sends for pulls that
         were made on a dead link. What was delivered stays buffered, in progress, for `next` and
-        `take`: a nak would cost each an attempt. While there is no link, the next one withdraws the
-        pulls.
+        `take`: a nak would cost each an attempt. Only what waits for a slot beyond the capacity is
+        nak'ed in time, as always. While there is no link, the next one withdraws the pulls.
         """
         self._paused = True
         if self._connected:

@@ -10,8 +10,7 @@ from collections import deque
 from typing import Final, Literal
 
 Refill = Literal["half", "each", "never"]
-"""When to request the rest of the capacity: once half of it is used up, for each free slot, never.
-"""
+"""When to request the rest of the capacity: with half of it free, for each free slot, never."""
 
 SLOW_ANSWER: Final = 0.05
 """Seconds: the longest pull latency that the look-ahead is made for."""
@@ -23,10 +22,9 @@ class PullPacer:
     """Bounds what is requested, buffered and handed out to `limit`, which is `capacity` or more.
 
     `lookahead` lets the loop request up to that many messages beyond `capacity`, limited to recent
-    throughput x 2 x pull latency: only what will have been started by the time an answer takes
-    twice. A reader that empties its slots faster than pulls fill them is not held up, however far
-    away the server is (2.2 times the throughput at 8 slots); a slow one holds no more than it has
-    slots.
+    throughput x 2 x pull latency. A reader that empties its slots faster than pulls fill them is
+    not held up, however far away the server is (2.2 times the throughput at 8 slots), and a slow
+    one holds no more than it has slots.
     """
 
     __slots__ = (

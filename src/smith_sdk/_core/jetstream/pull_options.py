@@ -1,0 +1,67 @@
+"""How a pull loop pulls: its options, and a reader's place in a priority group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ...errors import OptionsError
+from ...options import positive_int, to_seconds
+from .pull_pacer import Refill
+
+EXPIRES: Final = 30.0
+"""Seconds that a pull lives unless told otherwise."""
+HEARTBEAT: Final = 5.0
+"""Seconds between two idle heartbeats; two missing ones are a loss."""
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Bytes that an iteration may hold ahead of its reader unless told otherwise."""
+
+
+class PriorityGroup:
+    """A reader's place in a priority group.
+
+    `pin` is the id that the server gave it (policy "pinned_client"), empty without one.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+        self.pin = ""
+
+    def request(self) -> dict[str, str]:
+        """The fields of a pull. Without the pin, the server takes it for another reader's."""
+        return {"group": self._group, "id": self.pin} if self.pin else {"group": self._group}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PullOptions:
+    """How a pull loop pulls. Raises `OptionsError` for values that no pull could have."""
+
+    capacity: int
+    """Messages that may be requested, buffered and handed out together."""
+    max_bytes: int | None = None
+    """Bytes that may be requested and buffered together, headers included."""
+    lookahead: int = 0
+    """Messages beyond `capacity`; see `PullPacer`."""
+    refill: Refill = "half"
+    refill_dry: Refill | None = None
+    """`refill` while nothing is requested; None: the same."""
+    ack_wait: float = 30.0
+    """Seconds. Buffered messages are kept in progress within it."""
+    expires: float = EXPIRES
+    """Seconds that a pull lives."""
+    heartbeat: float = HEARTBEAT
+    """Seconds: at most half of `expires`, or the server refuses the pull."""
+    max_batch: int | None = None
+    """Messages of one pull, if the consumer bounds them."""
+    group: PriorityGroup | None = None
+
+    def __post_init__(self) -> None:
+        positive_int("PullOptions.capacity", self.capacity)
+        positive_int("PullOptions.lookahead", self.lookahead, least=0)
+        for name in ("max_bytes", "max_batch"):
+            if (value := getattr(self, name)) is not None:
+                positive_int(f"PullOptions.{name}", value)
+        for name in ("ack_wait", "expires", "heartbeat"):
+            to_seconds(f"PullOptions.{name}", getattr(self, name))
+        if self.heartbeat > self.expires / 2:
+            raise OptionsError(f"PullOptions.heartbeat={self.heartbeat!r}: at most half of expires={self.expires!r} is possible")
