@@ -158,7 +158,7 @@ async def test_a_pause_without_a_link_withdraws_on_the_next(make_server: Any) ->
             await eventually_async(lambda: not loop._connected)
             await loop.pause()
             proxy.restore()
-            await eventually_async(lambda: loop._connected and not loop._inbox.is_open)
+            await eventually_async(lambda: loop._connected and not (loop._inbox.is_open or loop._inbox.lock.locked()))
             await put(other, 1, 2)
             await asyncio.sleep(0.3)
             assert (await waiting(other), await unanswered(other)) == (0, 0)
