@@ -1,21 +1,26 @@
-"""Ed25519 signatures (RFC 8032) over canonical JSON: `sign` an intent, `verify` what was received. Pure functions, for both faces.
+"""Ed25519 signatures (RFC 8032) over canonical JSON: `sign` an intent, `verify` a received message.
 
-A signature covers every field of the message but `signature_b64`, also those that this SDK does not know. So it is verified over the
-bytes as received (`message.raw`) and never over a payload encoded again: decoding drops unknown fields, encoding adds nulls. Whoever
-passes a signed message on passes those bytes on, as `Admission` does with what it allows; what a policy transformed is another
-message, and its old signature does not fit it.
+Both are pure functions, the same for both faces. A signature covers every field of the message but
+`signature_b64`, also fields that this SDK does not know. It is therefore verified over the bytes as
+received (`message.raw`), never over a payload that was encoded again: decoding drops unknown
+fields, encoding adds nulls. A program that passes a signed message on passes on those bytes, as
+`Admission` does with an intent that it allows. An intent that a policy transformed is another
+message; the old signature does not match it.
 
     >>> import msgspec
     >>> from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
     >>> from smith_sdk.signing import sign, verify
-    >>> seed = bytes(range(32))  # in earnest: 32 secret random bytes, or an Ed25519PrivateKey
-    >>> intent = sign(FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/etc/hostname")), seed)
+    >>> seed = bytes(range(32))  # in production: 32 secret random bytes, or an Ed25519PrivateKey
+    >>> params = FsReadV1Params(path="/etc/hostname")
+    >>> intent = sign(FsReadV1Intent.new(domain="default", params=params), seed)
     >>> intent.signer
     'A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg='
-    >>> verify(msgspec.json.encode(intent), trusted={intent.signer})  # an executor: verify(message.raw, trusted=...)
+    >>> received = msgspec.json.encode(intent)  # an executor has message.raw
+    >>> verify(received, trusted={intent.signer})
     'A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg='
 
-A valid signature says who wrote the message, not when: expiry is admission's, and a repeated message is told by its id.
+A valid signature proves who wrote the message, not when. Admission checks whether it has expired,
+and a repeated message is recognised by its id.
 """
 
 from __future__ import annotations
@@ -38,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["canonical_json", "sign", "verify"]
 
 MAX_DEPTH: Final = 127
-"""How many objects and arrays may stand in each other: as many as serde_json reads, so that no reader is left behind."""
+"""Levels of nested objects and arrays: the recursion limit of serde_json (128), exclusive, so that
+readers in Rust can read what is signed here."""
 
 _SIGNATURE: Final = "signature_b64"
 _SIGNER: Final = "signer"
@@ -47,26 +53,29 @@ _SIGNATURE_BYTES: Final = 64
 
 
 def canonical_json(data: bytes, *, without: Collection[str] = ()) -> bytes:
-    """The one form of a JSON object that signatures are made over, from its bytes in any form.
+    """The canonical form (bytes) of the JSON object in `data`: what signatures are made over.
 
-    Keys are sorted by code point at every level, there is no white space, and strings are UTF-8 with only those characters escaped
-    that must be: quote, backslash, and controls as `\\b \\t \\n \\f \\r` or `\\u001f`. Numbers stay as they are written, so none loses
-    digits; nulls and unknown fields stay. `without` names keys of the outermost object to leave out.
+    Keys are sorted by code point at every level, and there is no white space. Strings are UTF-8;
+    only the characters that must be are escaped: quote, backslash, and controls as
+    `\\b \\t \\n \\f \\r` or `\\u001f`. Numbers stay as written, so that none loses digits. Nulls
+    and unknown fields stay. `without` has keys of the outermost object to leave out.
 
-    Raises `SignatureError` (reason "not_canonical") for what two readers could take for two different things, or cannot read: a key
-    that stands twice in one object, NaN and Infinity, half of a surrogate pair, a byte order mark, more than 127 levels, what is no
-    UTF-8, no JSON or no object.
+    Raises `SignatureError` with reason "not_canonical" for JSON that two readers could understand
+    differently, or not at all: a repeated key in one object, NaN and Infinity, half of a surrogate
+    pair, a byte order mark, more than 127 levels; and for bytes that are not UTF-8, not JSON or not
+    an object.
     """
     return _canonical(_parse(data), without)
 
 
 def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
-    """A copy of `intent` with the public key of `key` as `signer` and the signature over the rest as `signature_b64`.
+    """A signed copy of `intent`, with the public key as `signer`, and with `signature_b64`.
 
-    `key` is an `Ed25519PrivateKey` of the cryptography package, or its seed of 32 bytes. An older signature is replaced. Sign last:
-    a copy with any other field changed needs a new signature.
+    `key` is an `Ed25519PrivateKey` of the cryptography package, or its seed of 32 bytes. An older
+    signature is replaced. Sign last: a copy with any other field changed needs a new signature.
 
-    Raises `OptionsError` for a key that is neither, `SignatureError` for metadata that has no canonical JSON, `SigningNotInstalled`.
+    Raises `OptionsError` for any other key, `SignatureError` if the intent's metadata has no
+    canonical JSON, and `SigningNotInstalled`.
     """
     private = _private_key(key)
     signer = base64.b64encode(private.public_key().public_bytes_raw()).decode()
@@ -76,26 +85,27 @@ def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
 
 
 def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
-    """Who signed `data`, the bytes of a message as received: the base64 public key, as it stands in the message's `signer`.
+    """Check the signature of `data`, the bytes of a message as received, and return its signer.
 
-    `trusted` holds the public keys to accept, in the same form; a set is best. None accepts every key, and then it is the caller who
-    decides about the one returned. It works on every JSON object that has `signer` and `signature_b64`.
+    The signer is a public key in base64 (str), as in the message. `trusted` has the keys to accept,
+    in the same form, best in a set. With None every key is accepted, and the caller decides about
+    the one returned. `data` may be any JSON object with `signer` and `signature_b64`.
 
-    Raises `SignatureError`, whose `reason` says what is the matter, `OptionsError` for a `trusted` that is one str,
-    `SigningNotInstalled`.
+    Raises `SignatureError`, whose `reason` says what is wrong, `OptionsError` if `trusted` is one
+    str, and `SigningNotInstalled`.
     """
     if isinstance(trusted, str):
-        raise OptionsError("verify(trusted=...) takes a set of public keys, not one str: put it into braces, trusted={key}")
+        raise OptionsError("verify(trusted=...) takes a set of public keys, not one str: write trusted={key}")
     found = _parse(data)
     signer, public = _decoded(found, _SIGNER, _KEY_BYTES)
     _, signature = _decoded(found, _SIGNATURE, _SIGNATURE_BYTES)
     if trusted is not None and signer not in trusted:
-        _refuse("untrusted", f"the signer {signer} is none of the {len(trusted)} trusted keys (base64, compared as text)")
+        _refuse("untrusted", f"the signer {signer} is not one of the {len(trusted)} trusted keys (base64, compared as text)")
     if not _fits(public, signature, _canonical(found, {_SIGNATURE})):
         _refuse(
             "wrong",
-            f"the signature is not that of {signer} over this message: it was changed after it was signed, encoded again instead of "
-            f"passed on as received, or signed with another key",
+            f"the signature of {signer} does not match this message: the message was changed after it was signed, encoded "
+            f"again instead of passed on as received, or signed with another key",
         )
     return signer
 
@@ -105,7 +115,7 @@ def _refuse(reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_
 
 
 def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
-    """The base64 text of `field`, and the `size` bytes that it stands for. One text per value: spare bits must be zero."""
+    """The base64 text of `field`, and its `size` bytes."""
     text = found.get(field)
     if text is None or text == "":
         _refuse("unsigned", f"the message is not signed: its {field} is {'absent' if text is None else 'empty'}")
@@ -113,8 +123,9 @@ def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
         raw = base64.b64decode(text, validate=True) if type(text) is str else b""
     except ValueError:
         raw = b""
+    # The text is compared, too: a decoder ignores spare bits of the last character.
     if len(raw) != size or base64.b64encode(raw).decode() != text:
-        _refuse("malformed", f"the message's {field} is no base64 of {size} bytes")
+        _refuse("malformed", f"the message's {field} is not base64 of {size} bytes")
     return text, raw
 
 
@@ -122,13 +133,13 @@ def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
 
 
 class _Number(str):
-    """A number, as it is written."""
+    """A number, as written."""
 
     __slots__ = ()
 
 
 def _parse(data: bytes) -> dict[str, Any]:
-    """The object that `data` is, its numbers as `_Number`."""
+    """The JSON object in `data`, with numbers as `_Number`."""
     try:
         found = _decoder.decode(data.decode())
     except UnicodeDecodeError as error:
@@ -139,7 +150,7 @@ def _parse(data: bytes) -> dict[str, Any]:
     except RecursionError:
         _refuse_depth()
     if not isinstance(found, dict):
-        _refuse("not_canonical", "no canonical JSON: the outermost value is no object")
+        _refuse("not_canonical", "no canonical JSON: the outermost value is not an object")
     return found
 
 
@@ -147,17 +158,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            _refuse("not_canonical", f"no canonical JSON: the key {key[:60]!r} stands twice in one object")
+            _refuse("not_canonical", f"no canonical JSON: the key {key[:60]!r} is repeated in one object")
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    _refuse("not_canonical", f"no canonical JSON: {name} is no number of JSON")
+    _refuse("not_canonical", f"no canonical JSON: {name} is not a JSON number")
 
 
 def _refuse_depth() -> NoReturn:
-    _refuse("not_canonical", f"no canonical JSON: more than {MAX_DEPTH} objects and arrays in each other")
+    _refuse("not_canonical", f"no canonical JSON: more than {MAX_DEPTH} levels of objects and arrays")
 
 
 _decoder: Final = json.JSONDecoder(
@@ -168,7 +179,7 @@ _plain: Final = json.JSONEncoder(ensure_ascii=False).encode  # for str, True, Fa
 
 def _canonical(found: dict[str, Any], without: Collection[str]) -> bytes:
     try:
-        # What is left out is written as well: it has to be canonical like the rest.
+        # Written before it is left out, since it must be canonical, too.
         members = {key: f"{_plain(key)}:{_written(found[key], MAX_DEPTH - 1)}".encode() for key in sorted(found)}
     except UnicodeEncodeError:
         _refuse("not_canonical", "no canonical JSON: half of a surrogate pair in a string")
@@ -189,7 +200,7 @@ def _written(value: object, levels: int) -> str:
     return f"{{{','.join([f'{_plain(key)}:{_written(value[key], levels - 1)}' for key in sorted(value)])}}}"
 
 
-# ---- cryptography, which is an extra
+# ---- cryptography (the extra `signing`)
 
 
 @contextlib.contextmanager
@@ -197,9 +208,7 @@ def _installed() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError:
-        raise SigningNotInstalled(
-            "the cryptography package is not installed; `pip install 'smith-sdk[signing]'` brings it"
-        ) from None
+        raise SigningNotInstalled("the cryptography package is not installed: `pip install 'smith-sdk[signing]'`") from None
 
 
 def _private_key(key: Ed25519PrivateKey | bytes) -> Ed25519PrivateKey:

@@ -316,9 +316,9 @@ def test_what_a_worker_can_do_nothing_with_is_refused_before_it_has_a_message(fa
     spec: Any = consumers.executor_fs_read
     wrong: Any
     for wrong in (theirs, None, "nats://user:secret@127.0.0.1"):
-        with pytest.raises(OptionsError, match=r"^a \w+ is given: .* for an? (Async)?SmithBus import from smith_sdk"):
+        with pytest.raises(OptionsError, match=r"^(a \w+ is given|got a \w+): .* for an? (Async)?SmithBus import"):
             home.Worker(wrong, spec)
-        with pytest.raises(OptionsError, match=r"^a \w+ is given: .* for an? (Async)?SmithBus import from smith_sdk"):
+        with pytest.raises(OptionsError, match=r"^(a \w+ is given|got a \w+): .* for an? (Async)?SmithBus import"):
             home.Admission(wrong, policy=lambda one: Allow(), executor_id="x")
     for wrong in ("executor-fs-read", consumers, None):
         with pytest.raises(OptionsError, match="as a contract declares it"):
@@ -329,7 +329,7 @@ def test_what_a_worker_can_do_nothing_with_is_refused_before_it_has_a_message(fa
         with pytest.raises(OptionsError, match=next(iter(options))):
             home.Worker(ours, spec, **cast("Any", options))
     for wrong in (None, "read", 5):
-        with pytest.raises(OptionsError, match="no handler"):
+        with pytest.raises(OptionsError, match="is not a handler"):
             home.Worker(ours, spec).handler(wrong)
         with pytest.raises(OptionsError, match="policy"):
             home.Admission(ours, policy=wrong, executor_id="x")

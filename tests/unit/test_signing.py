@@ -1,5 +1,4 @@
-"""Canonical JSON and signatures: exact bytes, whatever is received, and every way not to be
-signed."""
+"""Canonical JSON and signatures: exact bytes, hostile input, and each reason of a refusal."""
 
 from __future__ import annotations
 
@@ -89,12 +88,12 @@ def nested(levels: int) -> bytes:
 
 
 HOSTILE = {
-    b'{"a":1,"a":1}': "the key 'a' stands twice",
-    rb'{"a":1,"\u0061":2}': "the key 'a' stands twice",
-    b'{"b":[{"a":{"c":1,"d":1,"c":null}}]}': "the key 'c' stands twice",
-    b'{"a":NaN}': "NaN is no number of JSON",
-    b'{"a":[Infinity]}': "Infinity is no number",
-    b'{"a":-Infinity}': "-Infinity is no number",
+    b'{"a":1,"a":1}': "the key 'a' is repeated",
+    rb'{"a":1,"\u0061":2}': "the key 'a' is repeated",
+    b'{"b":[{"a":{"c":1,"d":1,"c":null}}]}': "the key 'c' is repeated",
+    b'{"a":NaN}': "NaN is not a JSON number",
+    b'{"a":[Infinity]}': "Infinity is not a JSON number",
+    b'{"a":-Infinity}': "-Infinity is not a JSON number",
     rb'{"a":"\ud800"}': "surrogate",
     rb'{"\udc00":1}': "surrogate",
     rb'{"a":["\ude00\ud83d"]}': "surrogate",
@@ -112,13 +111,13 @@ HOSTILE = {
     b"{'a':1}": "no canonical JSON",
     b'{"a":"\n"}': "no canonical JSON",
     '{"a":\uff11}'.encode(): "no canonical JSON",
-    b"[]": "the outermost value is no object",
-    b'"a"': "the outermost value is no object",
-    b"1": "the outermost value is no object",
-    b"null": "the outermost value is no object",
-    nested(128): "more than 127 objects and arrays in each other",
-    nested(200_000): "more than 127 objects and arrays in each other",
-    b'{"a":' * 200_000: "more than 127 objects and arrays in each other",
+    b"[]": "the outermost value is not an object",
+    b'"a"': "the outermost value is not an object",
+    b"1": "the outermost value is not an object",
+    b"null": "the outermost value is not an object",
+    nested(128): "more than 127 levels",
+    nested(200_000): "more than 127 levels",
+    b'{"a":' * 200_000: "more than 127 levels",
 }
 
 
@@ -150,7 +149,7 @@ def test_a_stack_that_is_nearly_full_is_no_other_error() -> None:
         try:
             outcomes.append(below(sys.getrecursionlimit() - used, free) == nested(127))
         except SignatureError as error:
-            outcomes.append("127 objects" in str(error) and error.reason)
+            outcomes.append("127 levels" in str(error) and error.reason)
     assert set(outcomes) == {"not_canonical", True}
 
 
@@ -168,8 +167,10 @@ seeded = st.integers(0, 2**32).map(random.Random)
 
 
 def scrawl(value: Any, chance: random.Random) -> str:
-    """`value` as JSON in some other order, with white space and escapes that nobody needs. Numbers
-    as `json.dumps` writes them."""
+    """`value` as JSON in another order, with needless white space and escapes.
+
+    Numbers are as `json.dumps` writes them.
+    """
 
     def space() -> str:
         return "".join(chance.choices(" \t\r\n", k=chance.randrange(3)))
@@ -442,13 +443,12 @@ def test_malformed(field: str, change: Callable[[str], Any]) -> None:
     message = json.loads(RECEIVED)
     reason, said = refusal(json.dumps({**message, field: change(message[field])}).encode())
     assert reason == "malformed"
-    assert f"{field} is no base64 of {32 if field == 'signer' else 64} bytes" in said
+    assert f"{field} is not base64 of {32 if field == 'signer' else 64} bytes" in said
 
 
 @pytest.mark.parametrize("field", ["signer", "signature_b64"])
 def test_one_text_per_value(field: str) -> None:
-    """The last character before the padding has bits to spare; a decoder that drops them takes
-    several texts for the same bytes."""
+    """The last character before the padding has spare bits, which decoders ignore."""
     message = json.loads(RECEIVED)
     text = message[field].rstrip("=")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
