@@ -93,15 +93,15 @@ def test_a_pause_of_no_length(smith: Smith, how_long: str, status: int) -> None:
 def test_reset(smith: Smith, url: str) -> None:
     assert delivered(url, 3) == [1, 3, 5]
     assert smith("consumers", "reset", "reader").status == 1
-    assert smith.out == "consumer reader of ORDERS would get again: 3 messages delivered and not acknowledged\n"
-    assert "--yes" in smith.err
+    assert smith.out == "to be delivered again to consumer reader of ORDERS: 3 messages not acknowledged\n"
+    assert smith.err == "smith: Aborted: this redelivers messages, and standard input is not a terminal. Pass --yes to confirm.\n"
     assert smith("consumers", "reset", "reader", "--seq", "3").status == 1
-    assert smith.out == "consumer reader of ORDERS would get again: all from 3 on\n"
+    assert smith.out == "to be delivered again to consumer reader of ORDERS: all messages from sequence 3 on\n"
     assert smith("consumers", "reset", "reader", "--json").status == 1
     assert smith.out == ""
-    assert reader(smith)["num_ack_pending"] == 3, "nothing was done"
+    assert reader(smith)["num_ack_pending"] == 3, "nothing was changed"
     assert smith("consumers", "reset", "reader", "--seq", "3", "--yes").status == 0
-    assert smith.out == "consumer reader of ORDERS is reset: 2 messages to deliver\n"
+    assert smith.out == "reset consumer reader of ORDERS: 2 messages to deliver\n"
     assert eventually(lambda: reader(smith)["num_ack_pending"] == 0)
     assert delivered(url, 2) == [3, 5]
     assert smith("consumers", "reset", "reader", "--yes", "--json").json["name"] == "reader"

@@ -199,22 +199,22 @@ def test_purge(smith: Smith, url: str) -> None:
         (("--subject", "t.orders.b", "--keep", "1"), 4),
     ):
         assert smith("streams", "purge", "ORDERS", *options, "--dry-run").status == 0
-        assert smith.out == f"{count} messages of stream ORDERS would go\n"
+        assert smith.out == f"{count} messages of stream ORDERS would be deleted\n"
         assert smith("streams", "purge", "ORDERS", *options, "--dry-run", "--json").status == 0
         assert smith.json == {"stream": "ORDERS", "messages": count, "dry_run": True}
         assert smith("streams", "purge", "ORDERS", *options).status == 1
         assert "--yes" in smith.err
-        assert smith.out == f"{count} messages of stream ORDERS would go\n"
+        assert smith.out == f"{count} messages of stream ORDERS would be deleted\n"
         assert smith("streams", "purge", "ORDERS", *options, "--json").status == 1
         assert smith.out == ""
     assert streams_of(url) == {"ORDERS": 10}
     assert smith("streams", "purge", "ORDERS", "--subject", "t.orders.b", "--keep", "1", "--yes", "--json").status == 0
     assert smith.json == {"stream": "ORDERS", "messages": 4, "dry_run": False}
     assert streams_of(url) == {"ORDERS": 6}
-    assert smith("streams", "purge", "ORDERS", "--keep", "1", "--yes").out == "5 messages of stream ORDERS removed\n"
+    assert smith("streams", "purge", "ORDERS", "--keep", "1", "--yes").out == "deleted 5 messages of stream ORDERS\n"
     assert smith("streams", "purge", "ORDERS", "--keep", "1").status == 0, "nothing goes, and nothing is asked"
     assert streams_of(url) == {"ORDERS": 1}
-    assert smith("streams", "purge", "ORDERS", "--dry-run").out == "1 message of stream ORDERS would go\n"
+    assert smith("streams", "purge", "ORDERS", "--dry-run").out == "1 message of stream ORDERS would be deleted\n"
     assert smith("streams", "purge", "NONE", "--yes").status == 1
     assert smith("streams", "purge", "ORDERS", "--keep", "1", "--before-seq", "1", "--yes").status == 1
 
@@ -240,7 +240,7 @@ def test_a_person_is_asked_before_something_goes(shop: str) -> None:
     assert (status, "LEFTOVER" in streams_of(shop)) == (1, True)
     assert "\x1b[31m-\x1b[0m stream LEFTOVER" in shown
     assert "\x1b[33mwarning:\x1b[0m stream LEFTOVER is deleted with its 3 messages" in shown
-    assert "nothing was done" in shown
+    assert "Aborted: nothing was changed." in shown
     status, shown = on_terminal(*prune, answer="\x04")
     assert (status, "LEFTOVER" in streams_of(shop), "Traceback" in shown) == (1, True, False)
     status, shown = on_terminal(*prune, answer="y\n", env={"NO_COLOR": "1"})
@@ -264,10 +264,10 @@ def test_a_purge_asks_and_how_full_a_stream_is_has_its_colour(tmp_path: Path, ur
     assert "\x1b[31m100.0% of max_msgs\x1b[0m" in on_terminal("streams", "ls")[1]
     status, shown = on_terminal("streams", "purge", "ORDERS", "--keep", "1", answer="n\n")
     assert (status, streams_of(url)) == (1, {"ORDERS": 4})
-    assert "3 messages of stream ORDERS would go" in shown
+    assert "3 messages of stream ORDERS would be deleted" in shown
     status, shown = on_terminal("streams", "purge", "ORDERS", "--keep", "1", answer="y\n")
     assert (status, streams_of(url)) == (0, {"ORDERS": 1})
-    assert "3 messages of stream ORDERS removed" in shown
+    assert "deleted 3 messages of stream ORDERS" in shown
 
 
 # ---- which contract
@@ -281,10 +281,10 @@ def test_a_contract_is_named_by_package_or_by_module_and_name(shop: str, capsys:
     assert "SDLC_RAW" in in_a_process("streams", "ls")
     for name, said in (
         ("no_such_bus", "no module no_such_bus"),
-        ("json:CONTRACT", "no contract there"),
-        ("json:loads", "no contract there"),
-        (":CONTRACT", "no contract there"),
-        (".topology:CONTRACT", "no contract there"),
+        ("json:CONTRACT", "is not a contract"),
+        ("json:loads", "is not a contract"),
+        (":CONTRACT", "is not a contract"),
+        (".topology:CONTRACT", "is not a contract"),
     ):
         assert smith("streams", "plan", "--contract", name).status == 1
         assert said in smith.err

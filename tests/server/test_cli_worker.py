@@ -217,7 +217,7 @@ def test_a_signal_finishes_what_was_started_and_exits_with_0(
     run = start(source)
     eventually(lambda: len(run.said("start")) == 2, LONG)
     run.process.send_signal(number)
-    eventually(lambda: run.logged(f"{number.name}: finishing what was started"))
+    eventually(lambda: run.logged(f"{number.name}: finishing the messages in flight"))
     let_go(tmp_path)
     assert run.status() == 0
     finished_what_it_started(bus, run, 50)
@@ -282,7 +282,7 @@ def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp
 
 @pytest.mark.parametrize(
     ("source", "says"),
-    [(BLOCKING, "1 handlers have not ended within 0.5 s"), (IN_POOL, "still running: asyncio_.*the process ends without")],
+    [(BLOCKING, "1 handlers have not ended within 0.5 s"), (IN_POOL, "still running: asyncio_.*exiting without")],
     ids=["plain handler", "pool"],
 )
 def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(
@@ -311,18 +311,18 @@ def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, sta
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("jobs", "'jobs' names no worker: MODULE:OBJECT does"),
-        ("jobs:", "names no worker"),
-        (".jobs:worker", "names no worker"),
+        ("jobs", "'jobs' is not a valid target: pass MODULE:OBJECT"),
+        ("jobs:", "is not a valid target"),
+        (".jobs:worker", "is not a valid target"),
         ("nobody.jobs:worker", "no module nobody.jobs in "),
-        ("jobs:nothing", "module jobs has no nothing; the workers at its top level: worker, private"),
-        ("jobs:handle", "jobs:handle has a function where a Worker is needed"),
-        ("jobs:mixed", "jobs:mixed has a str where a Worker is needed"),
+        ("jobs:nothing", "module jobs has no attribute nothing; workers at its top level: worker, private"),
+        ("jobs:handle", "jobs:handle is a function, not a Worker"),
+        ("jobs:mixed", "jobs:mixed contains a str, not a Worker"),
         ("jobs:empty", "jobs:empty is empty"),
         ("jobs:silent", "has no handler"),
         ("jobs:private --processes 2", "a bus of jobs:private is embedded()"),
-        ("jobs:nothing --processes 2", "module jobs has no nothing"),
-        ("nobody:worker --reload", "no files of a module nobody in "),
+        ("jobs:nothing --processes 2", "module jobs has no attribute nothing"),
+        ("nobody:worker --reload", "no module nobody with files in "),
     ],
 )
 def test_what_is_no_worker_is_refused_with_the_reason(
@@ -383,7 +383,7 @@ def test_all_finish_what_they_started_when_the_parent_gets_sigterm(
     run = start(source, "--processes", "2")
     eventually(lambda: len(run.said("start")) == 4, LONG)
     run.process.terminate()
-    eventually(lambda: run.count("finishing what was started") == 2)
+    eventually(lambda: run.count("finishing the messages in flight") == 2)
     let_go(tmp_path)
     assert run.status() == 0
     finished_what_it_started(bus, run, 50)
@@ -394,7 +394,7 @@ def test_no_process_outlives_a_parent_that_is_killed(bus: SmithBus, start: Start
     run = start(ASYNC, "--processes", "2")
     eventually(lambda: len(run.said("start")) == 4, LONG)
     run.process.kill()
-    eventually(lambda: run.count("finishing what was started") == 2)
+    eventually(lambda: run.count("finishing the messages in flight") == 2)
     let_go(tmp_path)
     assert run.status() == -signal.SIGKILL
     eventually(lambda: not any(is_alive(pid) for pid in run.pids()))  # their output ends a moment before they do
@@ -428,9 +428,9 @@ def test_reload_starts_anew_with_what_has_changed_and_drains_first(
     put(bus, "a")
     eventually(lambda: run.said("start"), LONG)
     words.write_text("WORD = 'new'\n")  # as long as before, and perhaps in the same second
-    eventually(lambda: run.logged(r"words\.py has changed: starting anew"))
+    eventually(lambda: run.logged(r"words\.py has changed: restarting"))
     let_go(tmp_path)
-    eventually(lambda: run.count("at work") == 2, LONG)  # until then the old one may still read
+    eventually(lambda: run.count("running ") == 2, LONG)  # until then the old one may still read
     put(bus, "b")
     eventually(lambda: run.said("new"), LONG)
     assert [words[1] for words in run.said("old")] == ["a"]

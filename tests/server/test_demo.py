@@ -117,4 +117,4 @@ def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
     demo = start_demo(tmp_path / "missing")
     out, err = demo.communicate(timeout=20)
     assert (demo.returncode, out) == (2, "")
-    assert "missing is no directory" in err
+    assert "missing is not a directory" in err

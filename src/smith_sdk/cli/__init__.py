@@ -1,4 +1,8 @@
-"""The command line `smith`: a thin layer over the faces. Its libraries come with the `cli` extra."""
+"""The command line `smith`: a thin layer over the faces.
+
+May import `errors`, `options`, the contract, `embedded`, `aio` and `sync`. Its libraries, cyclopts
+and rich, come with the `cli` extra.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The commands of `smith`, those about one kind of thing in a module of its own.
+"""The commands of `smith`; groups of commands have a module each.
 
-Results go to stdout, words about progress, questions and errors to stderr; whatever has a result takes `--json`.
+Results go to stdout; progress, questions and errors to stderr. Every command with a result takes
+`--json`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ app.command(worker)
 
 
 def run(argv: list[str]) -> int:
-    """Run one command line; its exit status. Errors of the SDK are one line on stderr, not a traceback."""
+    """Run one command line and return its exit status; an SDK error is one line on stderr."""
     try:
         status = app(argv, exit_on_error=False, print_error=True)
     except cyclopts.CycloptsError:
@@ -55,20 +56,20 @@ def demo(
     workers: Annotated[int, Parameter(help="Executor processes.", validator=cyclopts.validators.Number(gte=1, lte=64))] = 2,
     json: Json = False,
 ) -> int:
-    """Read every file under PATH through the whole bus, on an embedded server, and check each result.
+    """Read every file under PATH through the bus, on an embedded server, and check each result.
 
-    Exit status 1 when anything was lost or differs from reading the file directly.
+    Exit status 1 if a result is lost or differs from the file.
     """
     root = path.resolve()
     if not root.is_dir():
-        print(f"smith: {path} is no directory", file=sys.stderr)
+        print(f"smith: {path} is not a directory", file=sys.stderr)
         return 2
     report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr))
     if json:
         show_json(report)
     else:
         rows = [[name.replace("_", " "), value] for name, value in msgspec.structs.asdict(report).items()]
-        show_table(["what", "how many"], rows)
+        show_table(["measure", "value"], rows)
     return 1 if report.lost or report.differing else 0
 
 
@@ -76,18 +77,21 @@ def demo(
 def dev(
     *, store_dir: Path | None = None, port: int | None = None, contract: ContractName = None, profile: Profile = "dev"
 ) -> int:
-    """A private nats-server with the declared streams, until Ctrl-C or SIGTERM. STORE_DIR keeps what is stored."""
+    """Run a private nats-server with the declared streams until Ctrl-C or SIGTERM.
+
+    Messages are kept in STORE_DIR if it is given.
+    """
     declared, stop = load_contract(contract), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared) as bus:
         bus.streams.apply(profile=profile)
         print(f"export SMITH_NATS_URL={server.url}", flush=True)
-        print(f"the {profile} streams are applied; Ctrl-C stops the server", file=sys.stderr, flush=True)
+        print(f"applied the streams of profile {profile}; press Ctrl-C to stop the server", file=sys.stderr, flush=True)
         while server.running and not stop.wait(0.5):
             pass
         if not stop.is_set():
-            raise ServerError("nats-server ended by itself")
+            raise ServerError("nats-server exited unexpectedly")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`smith consumers`: the declared consumers on a server; pausing them, and letting them read again."""
+"""`smith consumers`: show, pause, resume and reset the declared consumers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..errors import OptionsError
 from .options import HERE, Where
 from .output import Json, Yes, confirm, messages, say, show_facts, show_json, show_table, shown
 
-consumers = App(name="consumers", help="Consumers as the server has them.")
+consumers = App(name="consumers", help="Show, pause, resume and reset consumers.")
 
-HowLong = Annotated[timedelta, Parameter(name="--for", help="How long, from now on: 10m, 1h30m, 45s.")]
+HowLong = Annotated[timedelta, Parameter(name="--for", help="Duration from now on, such as 45s, 10m or 1h30m.")]
 
 _FACTS: Final = {
     "consumer": "name",
@@ -32,7 +32,7 @@ _FACTS: Final = {
 
 @consumers.command
 def ls(stream: str | None = None, /, *, where: Where = HERE, json: Json = False) -> None:
-    """The consumers of the contract's streams, or of STREAM: how far behind each is, and when it last did something."""
+    """List the consumers of the contract, or of STREAM, with their counts of messages."""
     with where.bus() as bus:
         infos = bus.streams.info() if stream is None else [bus.streams.get(stream)]
     found = [consumer for info in infos for consumer in info.consumers]
@@ -44,7 +44,7 @@ def ls(stream: str | None = None, /, *, where: Where = HERE, json: Json = False)
 
 @consumers.command
 def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
-    """One consumer of the contract."""
+    """Show one consumer of the contract."""
     with where.bus() as bus:
         found = bus.consumer(_declared(where.declared, name)).info()
     if json:
@@ -55,18 +55,18 @@ def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
 
 @consumers.command
 def pause(name: str, /, *, for_: HowLong, where: Where = HERE, json: Json = False) -> None:
-    """Have the server deliver nothing to a consumer for a while; who reads from it waits."""
+    """Stop delivery to a consumer for a while. Its readers wait."""
     with where.bus() as bus:
         found = bus.consumer(_declared(where.declared, name)).pause(for_)
-    _tell_pause(found, json)
+    _show_pause(found, json)
 
 
 @consumers.command
 def resume(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
-    """End a pause, if there is one."""
+    """Resume delivery to a consumer. Does nothing if it is not paused."""
     with where.bus() as bus:
         found = bus.consumer(_declared(where.declared, name)).resume()
-    _tell_pause(found, json)
+    _show_pause(found, json)
 
 
 @consumers.command
@@ -74,24 +74,29 @@ def reset(
     name: str,
     /,
     *,
-    seq: Annotated[int | None, Parameter(help="All from this sequence of the stream on.")] = None,
+    seq: Annotated[int | None, Parameter(help="Deliver everything from this sequence of the stream on.")] = None,
     where: Where = HERE,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Deliver to a consumer again, as if for the first time, what it has not acknowledged, or all from --seq on. Asks first."""
+    """Deliver messages to a consumer again, as if for the first time. Asks for confirmation.
+
+    Those that it has not acknowledged, or all from --seq on.
+    """
     with where.bus() as bus:
         consumer = bus.consumer(_declared(where.declared, name))
         if not yes:
             now = consumer.info()
-            again = f"{messages(now.num_ack_pending)} delivered and not acknowledged" if seq is None else f"all from {seq:,} on"
-            say(f"consumer {name} of {now.stream} would get again: {again}", json=json)
-            confirm("Reset it?")
+            which = (
+                f"{messages(now.num_ack_pending)} not acknowledged" if seq is None else f"all messages from sequence {seq:,} on"
+            )
+            say(f"to be delivered again to consumer {name} of {now.stream}: {which}", json=json)
+            confirm("Reset the consumer?", "this redelivers messages")
         found = consumer.reset(seq)
     if json:
         show_json(found)
     else:
-        print(f"consumer {name} of {found.stream} is reset: {messages(found.num_pending)} to deliver")
+        print(f"reset consumer {name} of {found.stream}: {messages(found.num_pending)} to deliver")
 
 
 def show_consumers(found: Iterable[ConsumerInfo]) -> None:
@@ -111,7 +116,7 @@ def _declared(contract: Contract, name: str) -> ConsumerSpec[Any, Any]:
     raise OptionsError(f"consumer {name!r} is not declared in contract {contract.name!r}, which has {names}")
 
 
-def _tell_pause(found: ConsumerInfo, json: bool) -> None:
+def _show_pause(found: ConsumerInfo, json: bool) -> None:
     if json:
         show_json(found)
     else:

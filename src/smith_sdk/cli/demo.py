@@ -1,7 +1,7 @@
-"""The main job, whole and on real input: every file under a directory is read through the bus, and each result is checked.
+"""`smith demo`: reads every file under a directory through the bus, and checks each result.
 
-Publisher, admission and collector live in this process, executors in their own. Every intent has exactly one ending: a result
-(executed or denied) or a dead letter. What has none is lost.
+Publisher, admission and collector run in this process, executors in processes of their own. Every
+intent ends with a result (executed or denied) or a dead letter; one that does not is lost.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import subjects
-from .._core.jetstream.publish_request import PubAck
 from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
 from .executor import read_file
 
 IN_FLIGHT: Final = 256
-"""Intents published and without an ending: bounds latency, and what the queues must hold."""
+"""Maximum intents in flight: bounds latency, and what the queues must hold."""
 STALLED: Final = 120.0
-"""Seconds without a single ending after which the rest counts as lost; well above the 30 s ack wait that a killed executor costs."""
+"""Seconds without any intent ending after which the rest counts as lost; well above the ack wait of
+30 s.
+"""
 _REPORT_EVERY: Final = 0.2
 _STOP_GRACE: Final = 15.0
 
@@ -40,7 +41,7 @@ _read_intent: Final = msgspec.json.Decoder(FsReadV1Intent).decode
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of every intent. `failed` counts intents whose execution failed; those end as dead letters."""
+    """How many intents ended how. `failed`: the execution failed; they end as dead letters."""
 
     published: int
     admitted: int
@@ -59,7 +60,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def files_under(root: Path) -> Iterator[str]:
-    """Every regular file and every link to none or one, in order; links to directories are not followed."""
+    """Every regular file, link to one and dangling link, in order.
+
+    Links to directories are not followed.
+    """
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
@@ -71,7 +75,7 @@ def files_under(root: Path) -> Iterator[str]:
 
 
 class _Policy:
-    """Denies dotfiles and whatever is not really below `root`; remembers whom it let in."""
+    """Denies dotfiles, and paths that are or lead outside `root`; remembers admitted ids."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
@@ -79,7 +83,7 @@ class _Policy:
 
     async def __call__(self, intent: Intent) -> Decision:
         if not isinstance(intent, FsReadV1Intent):
-            return Deny(f"only fs.read.v1 here, not {intent.capability}")
+            return Deny(f"the demo admits only fs.read.v1, not {intent.capability}")
         path = intent.params.path
         if not self._contains(path):
             return Deny(f"{path} is outside {self._root}")
@@ -95,7 +99,7 @@ class _Policy:
 
 
 class _Ledger:
-    """Every intent by its id, until it has its ending."""
+    """The intents in flight, by id, and how many ended how."""
 
     def __init__(self) -> None:
         self.room = asyncio.Semaphore(IN_FLIGHT)
@@ -111,7 +115,7 @@ class _Ledger:
         self.published += 1
 
     def end(self, intent_id: str) -> str | None:
-        """The path of an intent that ends now; None where it had its ending before."""
+        """The path of an intent that ends now; None if it has ended before."""
         entry = self.open.pop(intent_id, None)
         if entry is None:
             return None
@@ -174,7 +178,7 @@ async def run_demo(root: Path, *, workers: int, progress: TextIO) -> Report:
 
 
 def _is_text(path: str) -> bool:
-    """Whether JSON can carry the path: a name that is no UTF-8 cannot be published, and is reported as skipped."""
+    """Whether the path is valid UTF-8: others cannot be published, and are reported as skipped."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -183,9 +187,10 @@ def _is_text(path: str) -> bool:
 
 
 async def _until_finished(ledger: _Ledger, publishing: asyncio.Task[None], jobs: list[asyncio.Task[None]]) -> None:
-    """Return when every intent has its ending, or none had one for too long.
+    """Return when every intent has ended, or none has for too long.
 
-    Raises what a job failed with, and `KeyboardInterrupt` when one ended: admission takes Ctrl-C and SIGTERM as its end.
+    Raises what a job failed with, and `KeyboardInterrupt` if one has ended: admission ends on
+    Ctrl-C and SIGTERM.
     """
     while not ledger.finished.is_set() and time.monotonic() - ledger.last_ending < STALLED:
         with contextlib.suppress(TimeoutError):
@@ -200,7 +205,7 @@ async def _until_finished(ledger: _Ledger, publishing: asyncio.Task[None], jobs:
 
 
 async def _publish(bus: AsyncSmithBus, ledger: _Ledger, paths: list[str]) -> None:
-    acks: set[asyncio.Task[PubAck]] = set()
+    acks: set[asyncio.Task[object]] = set()
     for path in paths:
         await ledger.room.acquire()
         intent = FsReadV1Intent.new(domain="demo", params=FsReadV1Params(path=path))
@@ -238,7 +243,7 @@ async def _compare(ledger: _Ledger, path: str, result: IntentResult) -> None:
         there = error
     if result.output != there:
         ledger.differing += 1
-        print(f"smith demo: {path}: the executor read {result.output}, directly it is {there}", file=sys.stderr)
+        print(f"smith demo: {path}: the executor read {result.output}, but the file has {there}", file=sys.stderr)
 
 
 async def _collect_dead_letters(messages: Subscription[bytes, subjects.dlq], ledger: _Ledger) -> None:
@@ -253,18 +258,18 @@ async def _collect_dead_letters(messages: Subscription[bytes, subjects.dlq], led
             except OSError:
                 continue
             ledger.differing += 1
-            print(f"smith demo: {path} is a dead letter, and yet it can be read", file=sys.stderr)
+            print(f"smith demo: {path} is a dead letter, but the file can be read", file=sys.stderr)
 
 
 async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """A progress bar on a terminal, else a line now and then."""
 
-    def words() -> str:
+    def summary() -> str:
         return f"{len(ledger.latencies)}/{total} intents ended, {ledger.denied} denied, {ledger.dead_lettered} dead letters"
 
     if not stream.isatty():
         while True:
-            print(f"smith demo: {words()}", file=stream, flush=True)
+            print(f"smith demo: {summary()}", file=stream, flush=True)
             await asyncio.sleep(_REPORT_EVERY * 5)
     columns = (TextColumn("reading files through the bus"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(file=stream), transient=True) as bar:
@@ -300,7 +305,7 @@ class _Executors:
                 await asyncio.sleep(min(5.0, 0.1 * 2**self.restarted))
 
     async def stop(self) -> None:
-        """SIGTERM, so that they finish what they hold; SIGKILL for what takes too long."""
+        """SIGTERM, so that they finish what is in flight; SIGKILL after some time."""
         self._stopping = True
         waiting = []
         for process in tuple(self._processes):

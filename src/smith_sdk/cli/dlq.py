@@ -1,4 +1,4 @@
-"""`smith dlq`: dead letters: looking at them, replaying, discarding, and finding what went wrong on the way there."""
+"""`smith dlq`: show, replay, discard and audit dead letters."""
 
 from __future__ import annotations
 
@@ -18,33 +18,30 @@ from ..sync import DeadLetter
 from .options import HERE, Where
 from .output import Json, Yes, confirm, console, plain, say, show_facts, show_json, show_table
 
-dlq = App(name="dlq", help="Dead letters.")
+dlq = App(name="dlq", help="Show, replay, discard and audit dead letters.")
 
-Moment = Annotated[
-    datetime | timedelta | None,
-    Parameter(
-        help="When they were put there: a time such as 2026-01-31T12:00 (local, or with its zone), or how long ago: 2h, 1d."
-    ),
-]
-DryRun = Annotated[bool, Parameter(negative="", help="Only say what would be done.")]
+_HOW: Final = "such as 2026-01-31T12:00 (local, or with a zone), or 2h or 1d ago."
+Since = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored at this time or later, {_HOW}")]
+Until = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored before this time, {_HOW}")]
+DryRun = Annotated[bool, Parameter(negative="", help="Only print what would be done.")]
 
-_TOLD_EVERY: Final = 5.0
-"""Seconds between two lines of progress where nobody looks at a terminal."""
+_PROGRESS_EVERY: Final = 5.0
+"""Seconds between two lines of progress on a standard error that is not a terminal."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Which:
-    """The letters that a command is about."""
+    """The filters that choose letters."""
 
-    stream: Annotated[str | None, Parameter(help="Of this stream.")] = None
-    consumer: Annotated[str | None, Parameter(help="Of this consumer.")] = None
-    error: Annotated[str | None, Parameter(help="With this type of error, such as ValueError.")] = None
-    since: Moment = None
-    until: Moment = None
+    stream: Annotated[str | None, Parameter(help="Only letters of this stream.")] = None
+    consumer: Annotated[str | None, Parameter(help="Only letters of this consumer.")] = None
+    error: Annotated[str | None, Parameter(help="Only letters with this type of error, such as ValueError.")] = None
+    since: Since = None
+    until: Until = None
 
     def filters(self) -> dict[str, Any]:
-        """As the bus takes them."""
+        """As arguments of `bus.dead_letters`."""
         return {
             "stream": self.stream,
             "consumer": self.consumer,
@@ -54,31 +51,34 @@ class Which:
         }
 
     def chosen(self, ids: tuple[str, ...], everything: bool) -> dict[str, Any]:
-        """Arguments for what changes something: ids, filters, or `--all` in so many words. Raises `OptionsError`."""
+        """Arguments for replay and discard.
+
+        Raises `OptionsError` unless either ids, or filters, or `--all` are given.
+        """
         filters = self.filters()
         if not (ids or everything or any(one is not None for one in filters.values())):
-            raise OptionsError("say which: ids, --stream, --consumer, --error, --since, --until, or --all")
+            raise OptionsError("no dead letters chosen: pass ids, --stream, --consumer, --error, --since, --until, or --all")
         if everything and (ids or any(one is not None for one in filters.values())):
-            raise OptionsError("--all goes with no other choice")
+            raise OptionsError("--all excludes ids and filters: pass one or the other")
         if everything:
             filters["until"] = datetime.now(UTC)
         return {"ids": ids or None, **filters}
 
 
 ANY = Which()
-All = Annotated[bool, Parameter(name="--all", negative="", help="All that are there now.")]
+All = Annotated[bool, Parameter(name="--all", negative="", help="All letters that are there now.")]
 
 
 @dlq.command
 def ls(
     *,
     which: Which = ANY,
-    after: Annotated[int, Parameter(help="Those behind this position, as --json shows it.", validator=Number(gte=0))] = 0,
-    limit: Annotated[int, Parameter(help="At most so many.", validator=Number(gte=1))] = 1000,
+    after: Annotated[int, Parameter(help="Only letters behind this position (see --json).", validator=Number(gte=0))] = 0,
+    limit: Annotated[int, Parameter(help="Maximum number of letters.", validator=Number(gte=1))] = 1000,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """The oldest dead letters."""
+    """List the oldest dead letters."""
     with where.bus() as bus:
         found = bus.dead_letters.list(**which.filters(), after=after, limit=limit)
     if json:
@@ -89,12 +89,12 @@ def ls(
         [[d.id, d.time, d.subject, d.attempts, d.replays or None, f"{d.error_type}: {d.error}"] for d in found],
     )
     if len(found) == limit:
-        say(f"there may be more: --after {found[-1].position}", json=True)
+        say(f"there may be more: pass --after {found[-1].position}", json=True)
 
 
 @dlq.command
 def show(id: str, /, *, where: Where = HERE, json: Json = False) -> None:
-    """One dead letter, whole. ID is {stream}.{consumer}.{seq}."""
+    """Show one dead letter in full. ID is {stream}.{consumer}.{seq}."""
     with where.bus() as bus:
         found = bus.dead_letters.get(id)
     if json:
@@ -107,7 +107,7 @@ def _show(letter: DeadLetter) -> None:
     facts: dict[str, Any] = {
         "id": letter.id,
         "subject": letter.subject,
-        "put there": letter.time,
+        "dead-lettered": letter.time,
         "attempts": letter.attempts,
         "stored": letter.stored,
         "first delivered": letter.first_delivered,
@@ -134,17 +134,19 @@ def replay(
     *ids: str,
     which: Which = ANY,
     all_: All = False,
-    rate: Annotated[float | None, Parameter(help="At most so many a second.", validator=Number(gt=0))] = None,
+    rate: Annotated[float | None, Parameter(help="Maximum letters a second.", validator=Number(gt=0))] = None,
     in_doubt: Annotated[
-        Literal["keep", "replay"], Parameter(help="What to do with those that an earlier replay died over, and perhaps replayed.")
+        Literal["keep", "replay"], Parameter(help="What to do with letters that an interrupted replay may have replayed.")
     ] = "keep",
     dry_run: DryRun = False,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Publish letters to their original subjects once more, and remove them: those with IDS, or those chosen.
+    """Publish letters to their original subjects again, and remove them.
 
-    Each is replayed once: when it is cut off, say it again. Exit status 1 when any failed or is in doubt.
+    Replays those with IDS, or those that the options choose.
+    An interrupted replay can be run again; each letter is replayed at most once. Exit status 1 if a
+    letter failed or is in doubt.
     """
     chosen = which.chosen(ids, all_)
     with where.bus() as bus, _Progress() as progress:
@@ -157,16 +159,15 @@ def replay(
         print(f"{_letters(report.planned)} would be replayed")
     else:
         done = report.replayed + report.finished
-        print(
-            f"replayed {_letters(done)}" + f", {report.finished} of them by an earlier replay or another" * bool(report.finished)
-        )
+        print(f"replayed {_letters(done)}" + f", {report.finished:,} of them by another replay" * bool(report.finished))
     if report.gone:
-        say(f"{_letters(report.gone)} went before", json=True)
+        say(f"{_letters(report.gone)} not found: replayed or discarded before", json=True)
     for failure in report.failed:
         say(f"{failure.id}: {failure.error}", json=True)
     for id in report.in_doubt:
         say(
-            f"{id} is in doubt: an earlier replay died over it; look at what it did, then discard it or say --in-doubt replay",
+            f"{id} is in doubt: an interrupted replay may have published it. "
+            f"Check, then discard it or replay it with --in-doubt replay",
             json=True,
         )
     return 1 if report.failed or report.in_doubt else 0
@@ -182,7 +183,7 @@ def discard(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Remove letters for good: those with IDS, or those chosen. Asks first."""
+    """Delete letters: those with IDS, or those that the options choose. Asks for confirmation."""
     chosen = which.chosen(ids, all_)
     found: tuple[str, ...] = ()
     with where.bus() as bus, _Progress() as progress:
@@ -190,7 +191,7 @@ def discard(
             found = bus.dead_letters.discard(**chosen, dry_run=True)
         if not dry_run:
             if not yes:
-                confirm(f"Discard {_letters(len(found))} for good?")
+                confirm(f"Delete {_letters(len(found))}?")
             found = bus.dead_letters.discard(**chosen, progress=lambda _: progress.step("discarded"))
     if json:
         show_json(found)
@@ -201,45 +202,48 @@ def discard(
 @dlq.command
 def audit(
     *,
-    repair: Annotated[bool, Parameter(negative="", help="Mend what can be mended.")] = False,
+    repair: Annotated[bool, Parameter(negative="", help="Repair what can be repaired.")] = False,
     where: Where = HERE,
     json: Json = False,
 ) -> int:
-    """Find messages in limbo between their consumer and the dead letters. Exit status 1 when any are left so."""
+    """Find messages that are stuck between a consumer and the dead letters.
+
+    Exit status 1 if any are left.
+    """
     with where.bus() as bus:
         found = bus.dead_letters.audit(repair=repair)
     if json:
         show_json(found)
     elif found:
         rows = [[one.kind, one.stream, one.consumer, one.seq, one.words, "repaired" if one.repaired else None] for one in found]
-        show_table(["finding", "stream", "consumer", "seq", "what", ""], rows)
+        show_table(["finding", "stream", "consumer", "seq", "description", ""], rows)
     else:
         print("nothing found")
     return 0 if all(one.repaired for one in found) else 1
 
 
 class _Progress:
-    """How far a long command is, on stderr: a line that moves on a terminal, else a line now and then."""
+    """Progress on stderr: a live line on a terminal, else a line every 5 s."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._live = Live(console=console(stderr=True), transient=True, get_renderable=self._text, refresh_per_second=4)
 
     def __enter__(self) -> _Progress:
         return self
 
     def step(self, outcome: str) -> None:
-        """One more. Called in the event loop: returns at once."""
+        """Count one more letter. Called in the event loop: returns at once."""
         self._counts[outcome] = self._counts.get(outcome, 0) + 1
         if self._live.console.is_terminal:
             if not self._live.is_started:
                 self._live.start()
-        elif (now := time.monotonic()) - self._told >= _TOLD_EVERY:
-            self._told = now
-            print(self._words(), file=sys.stderr, flush=True)
+        elif (now := time.monotonic()) - self._printed >= _PROGRESS_EVERY:
+            self._printed = now
+            print(self._summary(), file=sys.stderr, flush=True)
 
-    def _words(self) -> str:
+    def _summary(self) -> str:
         total, seconds = sum(tuple(self._counts.values())), max(time.monotonic() - self._began, 0.001)
         others = "".join(
             f", {count:,} {name.replace('_', ' ')}" for name, count in tuple(self._counts.items()) if name not in _DONE
@@ -247,7 +251,7 @@ class _Progress:
         return f"{total:,} letters, {total / seconds:,.0f}/s{others}"
 
     def _text(self) -> Text:
-        return Text(self._words())
+        return Text(self._summary())
 
     def __exit__(self, *_: object) -> None:
         if self._live.is_started:
@@ -258,7 +262,7 @@ _DONE: Final = frozenset(("replayed", "planned", "discarded"))
 
 
 def _moment(value: datetime | timedelta | None) -> datetime | None:
-    """A time without a zone is local; a span is that long ago."""
+    """A time without a zone is local; a duration is that long ago."""
     if value is None:
         return None
     return datetime.now(UTC) - value if isinstance(value, timedelta) else value.astimezone()

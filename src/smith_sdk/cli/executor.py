@@ -1,6 +1,6 @@
-"""The demo's executor, a process of its own: reads the files that fs.read.v1 intents name. `python -m smith_sdk.cli.executor`.
+"""The demo's executor, a process of its own: reads the files that fs.read.v1 intents name.
 
-It ends when its standard input does, so it never outlives the demo, however that ended.
+It ends when its standard input ends, so it never outlives the demo.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..topology import consumers
 
 CHUNK = 1024 * 1024
 FAST_RETRIES = Backoff(initial=0.05, max=0.5)
-"""For a demo: nobody wants to watch a real backoff."""
+"""Short, so that the demo does not wait for a real backoff."""
 
 
 def read_file(path: str) -> dict[str, object]:
-    """Size and SHA-256 of what `path` holds; raises `OSError`, and `Reject` for what is no regular file."""
+    """Size and SHA-256 of a file; raises `OSError`, and `Reject` if it is not a regular file."""
     with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Reject(f"{path} is no regular file")
+            raise Reject(f"{path} is not a regular file")
         digest, size = hashlib.sha256(), 0
         while chunk := file.read(CHUNK):
             digest.update(chunk)

@@ -1,4 +1,4 @@
-"""The options that commands share: which server, and which contract."""
+"""The options that commands share: the server and the contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ContractName = Annotated[
     Parameter(
         name="--contract",
         env_var="SMITH_CONTRACT",
-        help="A contract other than Smith's own: the package that was generated for it, or MODULE:NAME.",
+        help="A contract other than Smith's own: its generated package, or MODULE:NAME.",
     ),
 ]
 Profile = Annotated[str, Parameter(help="The profile of the topology, such as prod (three replicas) or dev (fits one machine).")]
@@ -26,18 +26,20 @@ Profile = Annotated[str, Parameter(help="The profile of the topology, such as pr
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """The server that a command asks, and the contract that it goes by."""
+    """The server and the contract of a command."""
 
-    url: Annotated[str | None, Parameter(help="The server; default: SMITH_NATS_URL, NATS_URL, nats://127.0.0.1:4222.")] = None
+    url: Annotated[
+        str | None, Parameter(help="The server's URL. Default: SMITH_NATS_URL, NATS_URL, or nats://127.0.0.1:4222.")
+    ] = None
     contract: ContractName = None
 
     @property
     def declared(self) -> Contract:
-        """The contract itself. Raises `OptionsError`."""
+        """The contract. Raises `OptionsError`."""
         return load_contract(self.contract)
 
     def bus(self) -> SmithBus:
-        """A bus there; the caller opens and closes it."""
+        """A bus, to be opened and closed by the caller."""
         return SmithBus(self.url, contract=self.declared)
 
 
@@ -45,7 +47,10 @@ HERE = Where()
 
 
 def load_contract(name: str | None) -> Contract:
-    """The contract called `name`, such as "acme_bus" or "acme_bus.topology:CONTRACT"; Smith's own for None. Raises `OptionsError`."""
+    """The contract `name`, such as "acme_bus" or "acme_bus.topology:CONTRACT"; None: Smith's own.
+
+    Raises `OptionsError`.
+    """
     where, colon, attribute = (name or "smith_sdk").partition(":")
     if not colon:
         where, attribute = f"{where}.topology", "CONTRACT"
@@ -53,12 +58,12 @@ def load_contract(name: str | None) -> Contract:
         found = getattr(import_module(where), attribute, None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{where}.".startswith(f"{error.name}."):
-            raise  # something that the module itself needs
+            raise  # a module that this one imports
         raise OptionsError(
-            f"--contract {name}: no module {where}; install its package, or put its directory on PYTHONPATH"
+            f"--contract {name}: no module {where}: install its package, or put its directory on PYTHONPATH"
         ) from None
     except (ValueError, TypeError):  # an empty or a relative name
         found = None
     if not isinstance(found, Contract):
-        raise OptionsError(f"--contract {name}: no contract there; name a generated package, or MODULE:NAME of its CONTRACT")
+        raise OptionsError(f"--contract {name} is not a contract: name a generated package, or MODULE:NAME of its CONTRACT")
     return found

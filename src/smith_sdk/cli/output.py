@@ -1,6 +1,7 @@
-"""What commands print: JSON for programs, tables and coloured lines for people, and the question before something goes.
+"""What commands print: JSON for programs, tables and coloured lines for people, and questions.
 
-Colour only on a terminal, and not with NO_COLOR; what a server says never reaches a terminal as control characters.
+Colour only on a terminal, and not with NO_COLOR. Control characters in texts from the server are
+escaped.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from rich.text import Text
 from ..errors import OptionsError
 from ..options import format_size
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="One JSON value instead of words.")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask before something goes for good.")]
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as one JSON value.")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask for confirmation.")]
 
 
 class Size(int):
@@ -28,7 +29,7 @@ class Size(int):
 
 
 class Percent(float):
-    """Shown as "12.5%", with what it is a part of."""
+    """Shown as "12.5%", or as "12.5% of max_msgs"."""
 
     def __new__(cls, value: float, of: str = "") -> Self:
         """`value`, 100 being all of `of`."""
@@ -50,7 +51,7 @@ def show_json(value: Any) -> None:
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table, a line for each row, however long; columns of numbers stand to the right, None is an empty cell."""
+    """Print a table, a line for each row, however long; None is an empty cell."""
     listed = list(rows)
     lines = [[Text(heading, "bold") for heading in headings], *([_text(cell) for cell in row] for row in listed)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
@@ -65,36 +66,38 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
-    """Print names and values of one thing, a line each."""
+    """Print names and values, a line each."""
     width, out = max(map(len, facts)), console()
     for name, value in facts.items():
         out.print(Text.assemble((name, "bold"), " " * (width - len(name)), "  ", _text(value)), soft_wrap=True)
 
 
 def say(text: str, *, json: bool) -> None:
-    """Print a line for people: beside JSON on stderr."""
+    """Print a line for people: on stdout, or with `json` on stderr."""
     print(plain(text), file=sys.stderr if json else sys.stdout, flush=True)
 
 
 def plain(text: str) -> str:
-    """`text` with control characters written out: whoever wrote it must not steer the terminal that shows it."""
+    """`text` with control characters escaped."""
+    # Its author must not control the terminal that shows it.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def confirm(question: str) -> None:
-    """Return when a person at the terminal agrees; raises `OptionsError` where that person does not, and where there is none."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise OptionsError("nothing was done: something would go for good, and nobody is there to ask; --yes does it")
+def confirm(question: str, effect: str = "this deletes data") -> None:
+    """Return if the user agrees. Raises `OptionsError` if not, or if there is no terminal."""
+    for stream, name in ((sys.stdin, "standard input"), (sys.stderr, "standard error")):
+        if not stream.isatty():
+            raise OptionsError(f"Aborted: {effect}, and {name} is not a terminal. Pass --yes to confirm.")
     try:
         agreed = Confirm.ask(Text(question), console=console(stderr=True), default=False)
     except EOFError:
         agreed = False
     if not agreed:
-        raise OptionsError("nothing was done")
+        raise OptionsError("Aborted: nothing was changed.")
 
 
 def shown(value: Any) -> str:
-    """A value for people: sizes and numbers readable, times in UTC to the second."""
+    """A value for people: sizes and numbers formatted, times in UTC to the second."""
     if value is None:
         return ""
     if isinstance(value, Size):
@@ -109,7 +112,7 @@ def shown(value: Any) -> str:
 
 
 def _text(value: Any) -> Text:
-    """A cell: what is nearly full stands out."""
+    """A cell, in yellow from 80 percent and in red from 95."""
     style = "" if not isinstance(value, Percent) or value < 80 else "yellow" if value < 95 else "red"
     return Text(shown(value), style)
 

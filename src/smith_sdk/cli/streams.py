@@ -1,4 +1,4 @@
-"""`smith streams`: the declared streams and consumers, compared with a server and brought there."""
+"""`smith streams`: plan, apply and verify the declared streams; show and purge them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .consumers import show_consumers
 from .options import HERE, Profile, Where
 from .output import Json, Percent, Size, Yes, confirm, console, messages, plain, say, show_facts, show_json, show_table, shown
 
-streams = App(name="streams", help="Streams and consumers as the contract declares them.")
+streams = App(name="streams", help="Plan, apply and verify the declared streams and consumers; show and purge streams.")
 
-Prune = Annotated[bool, Parameter(negative="", help="Also delete streams and durable consumers that nobody declares.")]
+Prune = Annotated[bool, Parameter(negative="", help="Also delete streams and durable consumers that are not declared.")]
 
 _COLOURS: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta", "?": "cyan"}
 _LOSSES: Final = frozenset(("shrinks", "drops"))
-"""Cautions of stored messages that go."""
+"""Warnings about stored messages that are deleted."""
 
 
 @streams.command
 def plan(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, json: Json = False) -> int:
-    """What `apply` would do. Exit status 0: nothing; 2: something."""
+    """Show what `apply` would do. Exit status 0: nothing, 2: something."""
     with where.bus() as bus:
         found = bus.streams.plan(profile, prune=prune)
     if json:
@@ -40,17 +40,18 @@ def plan(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False
 def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, yes: Yes = False, json: Json = False) -> None:
     """Create and update streams and consumers until they are as declared.
 
-    Deletes none of them, unless --prune says so. Asks first when a stream, a consumer or stored messages would go.
+    Deletes none of them without --prune. Asks for confirmation before it deletes a stream, a
+    consumer or stored messages.
     """
     with where.bus() as bus:
         found = bus.streams.plan(profile, prune=prune)
-        asks = _loses(found) and not yes
+        asks = _deletes_data(found) and not yes
         if asks or not json:
             _show_plan(found, stderr=json)
         if asks:
-            confirm("Go on?")
-        if prune or _loses(found):
-            bus.streams.apply(found, prune=prune)  # what was shown, and nothing else
+            confirm("Apply this plan?")
+        if prune or _deletes_data(found):
+            bus.streams.apply(found, prune=prune)  # exactly what was shown
         else:
             found = bus.streams.apply(profile=profile)
     if json:
@@ -61,7 +62,7 @@ def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = Fals
 
 @streams.command
 def verify(*, where: Where = HERE, profile: Profile = "prod", json: Json = False) -> None:
-    """Fail with status 1, listing the differences, unless the server is as declared."""
+    """Exit with status 1 and the differences unless the server is as declared."""
     with where.bus() as bus:
         try:
             bus.streams.verify(profile)
@@ -77,7 +78,7 @@ def verify(*, where: Where = HERE, profile: Profile = "prod", json: Json = False
 
 @streams.command
 def ls(*, where: Where = HERE, json: Json = False) -> None:
-    """The contract's streams as the server has them: what they hold, how full the fullest of their limits is, who reads them."""
+    """List the contract's streams: messages, size, most used limit, consumers and lag."""
     with where.bus() as bus:
         found = bus.streams.info()
     if json:
@@ -88,7 +89,7 @@ def ls(*, where: Where = HERE, json: Json = False) -> None:
 
 @streams.command
 def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
-    """One stream: what it holds, how full it is, and its consumers."""
+    """Show one stream: what it holds, how much of its limits is used, and its consumers."""
     with where.bus() as bus:
         found = bus.streams.get(name)
     if json:
@@ -114,44 +115,47 @@ def purge(
     /,
     *,
     where: Where = HERE,
-    subject: Annotated[str | None, Parameter(help="Only messages on it; wildcards allowed.")] = None,
+    subject: Annotated[str | None, Parameter(help="Only messages on this subject; wildcards allowed.")] = None,
     before_seq: Annotated[int | None, Parameter(help="Only messages below this sequence.")] = None,
-    keep: Annotated[int | None, Parameter(help="All but the newest so many.")] = None,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only say how many would go.")] = False,
+    keep: Annotated[int | None, Parameter(help="Keep this many of the newest messages.")] = None,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only print how many messages would be deleted.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Remove messages from one stream for good: all, or those that the options say. Asks first."""
+    """Delete messages from one stream: all, or those that the options select.
+
+    Asks for confirmation.
+    """
     with where.bus() as bus:
-        remove = partial(bus.streams.purge, name, subject=subject, before_seq=before_seq, keep=keep)
-        count = remove(dry_run=dry_run or not yes)
+        purge = partial(bus.streams.purge, name, subject=subject, before_seq=before_seq, keep=keep)
+        count = purge(dry_run=dry_run or not yes)
         if dry_run or not yes:
-            say(f"{messages(count)} of stream {name} would go", json=json)
+            say(f"{messages(count)} of stream {name} would be deleted", json=json)
         if count and not dry_run and not yes:
-            confirm("Remove them?")
-            count = remove()
+            confirm("Delete them?")
+            count = purge()
     if json:
         show_json({"stream": name, "messages": count, "dry_run": dry_run})
     elif not dry_run:
-        print(f"{messages(count)} of stream {name} removed")
+        print(f"deleted {messages(count)} of stream {name}")
 
 
 def _row(info: StreamInfo) -> list[Any]:
-    """A stream in a table: of its limits, that which is used most."""
+    """A table row: of the limits, the one that is used most."""
     full = max((Percent(used, limit) for limit, used in info.utilisation.items()), default=None)
     pending = sum(one.num_pending for one in info.consumers)
     return [info.name, info.messages, Size(info.bytes), full, info.last_time, len(info.consumers), pending]
 
 
-def _loses(plan: Plan) -> bool:
-    """Whether carrying it out deletes something; one with an impossible step is not carried out."""
+def _deletes_data(plan: Plan) -> bool:
+    """Whether applying it deletes something. A plan with an impossible step is not applied."""
     if any(step.kind == "impossible" for step in plan.steps):
         return False
     return any(step.kind == "delete" for step in plan.steps) or any(caution.kind in _LOSSES for caution in plan.cautions)
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    """A plan for programs: its steps are what is otherwise than declared."""
+    """A plan for programs: its steps are where the server differs from the contract."""
     return {
         "profile": plan.profile,
         "prune": plan.prune,
