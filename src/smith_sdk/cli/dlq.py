@@ -20,7 +20,7 @@ from .output import Json, Yes, confirm, console, plain, say, show_facts, show_js
 
 dlq = App(name="dlq", help="Show, replay, discard and audit dead letters.")
 
-_HOW: Final = "such as 2026-01-31T12:00 (local, or with a zone), or 2h or 1d ago."
+_HOW: Final = "such as 2026-01-31T12:00 (local, or with a zone); or how long ago, such as 2h or 1d."
 Since = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored at this time or later, {_HOW}")]
 Until = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored before this time, {_HOW}")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only print what would be done.")]
