@@ -1,7 +1,8 @@
 """smith-sdk: the typed Python SDK for the Smith bus.
 
-`SmithBus` and what `smith_sdk.sync` holds is the blocking face; `AsyncSmithBus` and the other classes here are the async one. Each name
-is imported when it is first used: a script pays for what it needs.
+`AsyncSmithBus` and the other classes here are the async face. The blocking face is `SmithBus`, with
+the same classes in `smith_sdk.sync`. Each name is imported when it is first used, so that a script
+loads only what it needs.
 """
 
 from typing import TYPE_CHECKING
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
     from .sync import SmithBus
     from .topology import consumers
 else:
-    # Checkers must not see this: a module `__getattr__` would turn every misspelt name into Any.
+    # Hidden from type checkers: a module `__getattr__` would make every misspelt name an Any.
     from .contract import lazy_names as _lazy_names
 
     __getattr__, __dir__ = _lazy_names(

@@ -1,7 +1,9 @@
-"""The async face, written by hand. The blocking face in `smith_sdk.sync` is generated from the signatures here.
+"""The async face, written by hand.
 
-What the generator reads: an `async def` becomes a blocking call, one that returns an `asyncio.Future` a pipelined one, a `def` that
-returns `Awaitable[None]` is handed over without waiting, a class with `_batch` becomes an iterator.
+May import `_core`, `contract`, generated code, `errors` and `options`; not `sync`, which is generated
+from the signatures here: an `async def` becomes a blocking call, one that returns an
+`asyncio.Future` a pipelined call, a `def` that returns `Awaitable[None]` a call that is not waited
+for, a class with `_batch` an iterator.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform

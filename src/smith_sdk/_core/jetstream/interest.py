@@ -28,7 +28,7 @@ _STALE: Final = 0.25
 _MAX_KNOWN: Final = 10_000
 """Subjects of a stream for which the match is remembered."""
 _RETRY_PAUSE: Final = 0.1
-"""Seconds between two questions where the first was not answered."""
+"""Seconds until the consumers are requested again, after a request without a reply."""
 
 
 class InterestCache:
@@ -43,7 +43,7 @@ class InterestCache:
         self._streams.clear()
 
     def knows(self, stream: str, subject: str) -> bool:
-        """Whether a consumer of `stream` is known to match `subject`: what most publishes need."""
+        """Whether a consumer of `stream` is known to match `subject`. False may mean unknown."""
         interest = self._streams.get(stream)
         return interest is not None and interest.age <= _FRESH and subject in interest.known
 
@@ -79,7 +79,7 @@ class InterestCache:
                     interest.known.add(subject)
                 return
         raise NoInterest(
-            f"no consumer of interest stream {stream} takes {subject}: it would acknowledge the message and drop it; {APPLY}",
+            f"no consumer of interest stream {stream} matches {subject}: it would acknowledge the message and drop it; {APPLY}",
             stream=stream,
             subject=subject,
             msg_id=request.msg_id,
@@ -92,13 +92,13 @@ class InterestCache:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         interest.waiting.add(waiter)
         if interest.request is None:
-            interest.request = asyncio.ensure_future(self._ask(stream, interest))
+            interest.request = asyncio.ensure_future(self._fetch(stream, interest))
         try:
             await waiter
         finally:
             interest.waiting.discard(waiter)
 
-    async def _ask(self, stream: str, interest: _StreamInterest) -> None:
+    async def _fetch(self, stream: str, interest: _StreamInterest) -> None:
         try:
             while interest.waiting:  # each until its own deadline
                 try:

@@ -16,13 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ...contract import Contract, covers
-from ...errors import (
-    BusClosed,
-    ConsumerNotFound,
-    JetStreamDisabled,
-    SmithError,
-    StreamNotFound,
-)
+from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, SmithError, StreamNotFound
 from ..connection.connection import Connection, Listener, State
 from ..connection.request_reply import RequestReply
 from ..connection.state import wrong_loop_error
