@@ -30,13 +30,13 @@ async def stored(bus: Any) -> int:
 
 
 @pytest.mark.parametrize("retry", [True, False])
-async def test_what_was_under_way_when_the_link_went_is_sent_again_unless_told_not_to(
+async def test_messages_in_flight_on_a_lost_link_are_sent_again_unless_retry_is_off(
     face: Face, tmp_path: Path, retry: bool
 ) -> None:
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus:
             await bus.streams.apply(profile="dev")
-            halt(server.pid)  # it takes the bytes and does nothing with them
+            halt(server.pid)  # it reads nothing more
             intents = [read_intent() for _ in range(3)]
             futures = [await bus.submit(raw.of(intent), intent, timeout=30, retry=retry) for intent in intents]
             server.kill()
@@ -122,7 +122,7 @@ async def test_bytes_bound_the_window_as_messages_do(account: Account) -> None:
         assert (len(acks), most) == (20, 3)
 
 
-async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
+async def test_waiting_for_room_keeps_to_the_deadline_and_blocks_no_others(
     make_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = make_server()
@@ -133,7 +133,7 @@ async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
         small = [read_intent() for _ in range(2)]
         halt(server.pid)
         try:
-            under_way = [await bus.submit(raw.of(one), one, timeout=20) for one in (*large[:2], *small)]
+            in_flight = [await bus.submit(raw.of(one), one, timeout=20) for one in (*large[:2], *small)]
             waiting = [asyncio.ensure_future(bus.submit(raw.of(one), one, timeout=1)) for one in large[2:]]
             await eventually_async(lambda: len(window._waiters) == 2)
             turns = 0
@@ -155,10 +155,10 @@ async def test_who_waits_for_room_keeps_to_the_deadline_and_holds_nobody_up(
             assert turns <= len(waiting)  # each may have let others go on by leaving
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        assert [ack.duplicate for ack in await asyncio.wait_for(asyncio.gather(*under_way), 20)] == [False] * 4
+        assert [ack.duplicate for ack in await asyncio.wait_for(asyncio.gather(*in_flight), 20)] == [False] * 4
 
 
-async def test_what_is_too_large_for_the_server_that_it_waited_for(face: Face, make_server: Any) -> None:
+async def test_a_message_too_large_for_the_server_that_it_waited_for(face: Face, make_server: Any) -> None:
     server = make_server(max_payload=4096)
     with Proxy(server.url) as proxy:
         proxy.cut()
@@ -172,7 +172,7 @@ async def test_what_is_too_large_for_the_server_that_it_waited_for(face: Face, m
             assert caught.value.msg_id.endswith(large.id)
 
 
-async def test_nobody_overtakes_who_waits_for_room(account: Account) -> None:
+async def test_no_caller_overtakes_those_that_wait_for_room(account: Account) -> None:
     async with AsyncSmithBus(account.url) as bus:
         await bus.streams.apply(profile="dev")
         intent = read_intent()  # the same over and over: all but one are duplicates, and the stream does not fill up
@@ -190,7 +190,7 @@ async def test_nobody_overtakes_who_waits_for_room(account: Account) -> None:
         assert rounds - 1 <= min(counts) <= max(counts) <= rounds + 2
 
 
-async def test_the_small_go_on_where_the_large_before_them_gives_up(make_server: Any) -> None:
+async def test_smaller_messages_go_on_if_a_larger_one_before_them_gives_up(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url, max_pending_bytes=1_000_000) as bus:
         await bus.streams.apply(profile="dev")
@@ -209,9 +209,9 @@ async def test_the_small_go_on_where_the_large_before_them_gives_up(make_server:
         assert not (await asyncio.wait_for(behind.result(), 20)).duplicate
 
 
-@pytest.mark.parametrize("subject", [raw, subjects.intents.vetted], ids=["for_room", "for_who_takes_it"])
-async def test_a_crowd_that_waits_is_cancelled_at_once_in_whatever_order(make_server: Any, subject: Any) -> None:
-    """A task group cancels in none. Where each had to be looked for among the others, the loop stood for many seconds."""
+@pytest.mark.parametrize("subject", [raw, subjects.intents.vetted], ids=["for_room", "for_interest"])
+async def test_thousands_of_waiters_are_cancelled_at_once_in_any_order(make_server: Any, subject: Any) -> None:
+    """Linear search for each of them once blocked the loop for many seconds."""
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")
@@ -228,8 +228,8 @@ async def test_a_crowd_that_waits_is_cancelled_at_once_in_whatever_order(make_se
         os.kill(server.pid, signal.SIGCONT)
 
 
-async def test_who_is_destroyed_while_it_waits_for_room_leaves_the_queue(make_server: Any) -> None:
-    """As all are that wait when an event loop ends: what that raises goes to stderr, for each of them."""
+async def test_a_coroutine_destroyed_while_it_waits_for_room_leaves_the_queue(make_server: Any) -> None:
+    """As at the end of an event loop, where each exception would be printed to stderr."""
     server = make_server()
     async with AsyncSmithBus(server.url, max_pending_messages=1) as bus:
         await bus.streams.apply(profile="dev")
@@ -247,7 +247,7 @@ async def test_who_is_destroyed_while_it_waits_for_room_leaves_the_queue(make_se
         assert not (await asyncio.wait_for(await asyncio.wait_for(behind, 20), 20)).duplicate
 
 
-async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: Any) -> None:
+async def test_waiting_for_the_socket_can_be_cancelled_at_once(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")
@@ -260,9 +260,9 @@ async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: An
 
         halt(server.pid)
         try:
-            under_way: list[asyncio.Task[None]] = []
+            in_flight: list[asyncio.Task[None]] = []
             while link._pending_data_size < link._max_pending_size:
-                under_way.append(asyncio.create_task(publish()))
+                in_flight.append(asyncio.create_task(publish()))
                 await asyncio.sleep(0)
             began = time.monotonic()
             with pytest.raises(TimeoutError):
@@ -276,10 +276,10 @@ async def test_who_waits_for_the_socket_can_be_cancelled_at_once(make_server: An
             assert time.monotonic() - began < 0.45
         finally:
             os.kill(server.pid, signal.SIGCONT)
-        await asyncio.wait_for(asyncio.gather(*under_way), 20)
+        await asyncio.wait_for(asyncio.gather(*in_flight), 20)
 
 
-async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(account: Account) -> None:
+async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(account: Account) -> None:
     with Proxy(account.url) as proxy:
         async with AsyncSmithBus(account.url) as other, AsyncSmithBus(proxy.url) as bus:
             await other.streams.apply(profile="dev")
@@ -301,7 +301,7 @@ async def test_what_may_be_sent_once_is_sent_once_also_over_a_slow_link(account:
             await sub.unsubscribe()
 
 
-async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it(account: Account) -> None:
+async def test_a_lone_message_is_sent_at_once_and_others_are_sent_together(account: Account) -> None:
     async with account.applied() as bus:
         link = bus._session.connection.link
         assert link is not None
@@ -314,7 +314,7 @@ async def test_what_goes_alone_goes_at_once_and_what_has_company_goes_with_it(ac
         assert [ack.seq for ack in await asyncio.wait_for(asyncio.gather(*futures), 10)] == [1, 2, 3]
 
 
-async def test_what_goes_alone_waits_where_the_socket_has_no_room(make_server: Any) -> None:
+async def test_a_lone_message_waits_if_the_socket_has_no_room(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         await bus.streams.apply(profile="dev")

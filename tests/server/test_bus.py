@@ -48,7 +48,7 @@ async def test_a_published_message_is_stored_once_by_its_own_id(face: Face) -> N
 @pytest.mark.parametrize(
     "options", [{"msg_id": UUID(int=7)}, {"msg_id": ""}, {"headers": [("A", "b")]}, {"headers": {"A": 1}}], ids=str
 )
-async def test_what_is_no_id_or_no_headers(face: Face, options: Any) -> None:
+async def test_an_invalid_id_or_header(face: Face, options: Any) -> None:
     async with face.applied() as bus:
         intent = read_intent()
         with pytest.raises(OptionsError, match=next(iter(options))[:6]):
@@ -86,7 +86,7 @@ async def test_submit_pipelines_and_each_future_has_its_own_ack(face: Face) -> N
         assert [ack.seq for ack in acks] == list(range(1, 501))
 
 
-async def test_the_window_bounds_what_is_under_way(face: Face) -> None:
+async def test_the_window_bounds_messages_in_flight(face: Face) -> None:
     async with face.bus(face.url, max_pending_messages=8) as bus:
         await bus.streams.apply(profile="dev")
         intents = [read_intent() for _ in range(200)]
@@ -126,7 +126,7 @@ async def test_publish_many_of_nothing(face: Face) -> None:
                 await bus.publish_many([], timeout=timeout)
 
 
-async def test_publish_many_of_what_is_no_envelope(face: Face) -> None:
+async def test_publish_many_of_other_objects_than_envelopes(face: Face) -> None:
     async with face.applied() as bus:
         intent = read_intent()
         with pytest.raises(PublishManyError, match="publish_many takes what") as caught:
@@ -163,7 +163,7 @@ async def test_a_header_cannot_become_two(face: Face) -> None:
 # ---- core NATS
 
 
-async def test_emit_reaches_who_listens(face: Face) -> None:
+async def test_emit_reaches_subscribers(face: Face) -> None:
     async with face.applied() as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
         entry = log_entry("one")
         await bus.emit(subjects.logs.errors.of(entry), entry)
@@ -277,7 +277,7 @@ async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
 
 
 @pytest.mark.parametrize("delay", [1e12, timedelta.max], ids=["a time in milliseconds", "for ever"])
-async def test_a_delay_beyond_what_the_server_can_count_is_none_that_ends_at_once(face: Face, delay: float | timedelta) -> None:
+async def test_a_delay_beyond_the_servers_range_does_not_end_at_once(face: Face, delay: float | timedelta) -> None:
     async with face.applied() as bus:
         await fill(bus, 1)
         reader = bus.consumer(consumers.admission)
@@ -299,7 +299,7 @@ async def test_term_ends_a_message_for_good(face: Face) -> None:
     async with face.applied() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
-        await message.term("no good: \udcff")  # as in the name of a file that is no UTF-8
+        await message.term("no good: \udcff")  # as in the name of a file that is not UTF-8
         await eventually_async(lambda: acknowledged(bus))
         assert await bus.consumer(consumers.admission).fetch(1, timeout=0.2) == []
 
@@ -317,7 +317,7 @@ async def test_ack_sync_returns_when_the_server_knows(face: Face) -> None:
             await message.ack()
 
 
-async def test_a_verdict_that_could_not_be_sent_is_none(account: Account) -> None:
+async def test_a_verdict_that_could_not_be_sent_does_not_count(account: Account) -> None:
     async with account.applied() as bus:
         await fill(bus, 1)
         (message,) = await bus.consumer(consumers.admission).fetch(1)
@@ -341,7 +341,7 @@ async def test_fetch_returns_at_n_at_the_timeout_or_empty(face: Face) -> None:
             await consumer.fetch(0)
 
 
-async def test_fetch_leaves_what_it_did_not_return_to_others(face: Face) -> None:
+async def test_fetch_leaves_messages_that_it_did_not_return_to_others(face: Face) -> None:
     async with face.applied() as bus:
         consumer = bus.consumer(consumers.admission)
         for _ in range(5):
@@ -351,14 +351,14 @@ async def test_fetch_leaves_what_it_did_not_return_to_others(face: Face) -> None
         assert [message.metadata.num_delivered for message in found] == [1] * 20
 
 
-async def test_stop_gives_back_what_was_not_handed_out(face: Face) -> None:
+async def test_stop_releases_messages_that_were_not_returned(face: Face) -> None:
     async with face.applied() as bus:
         await fill(bus, 100)
         consumer = bus.consumer(consumers.admission)
         async with consumer.messages(prefetch=100) as messages:
             await (await anext(messages)).ack()
             await eventually_async(lambda: asyncio.wait_for(all_delivered(consumer), 2))
-        # Long before the ack wait of 5 s the other 99 are there again, for whoever asks next.
+        # Long before the ack wait of 5 s the other 99 are redelivered to the next reader.
         began = time.monotonic()
         again = await consumer.fetch(99, timeout=4)
         assert len(again) == 99
@@ -370,7 +370,7 @@ async def all_delivered(consumer: Any) -> bool:
     return bool((await consumer.info()).num_pending == 0)
 
 
-async def test_what_waits_in_the_buffer_is_kept_alive_past_the_ack_wait(face: Face) -> None:
+async def test_buffered_messages_are_extended_past_the_ack_wait(face: Face) -> None:
     quick = replace(consumers.admission, ack_wait=1.0)
     async with face.applied(contract=declaring(quick)) as bus:
         await fill(bus, 20)
@@ -411,7 +411,7 @@ async def test_execute_returns_the_result(face: Face) -> None:
         assert await bus.execute(intent, timeout=10) == result
 
 
-async def test_execute_says_when_no_result_came(face: Face) -> None:
+async def test_execute_raises_if_no_result_arrives(face: Face) -> None:
     async with face.applied() as bus:
         intent = read_intent()
         began = time.monotonic()
@@ -422,7 +422,7 @@ async def test_execute_says_when_no_result_came(face: Face) -> None:
         assert (caught.value.intent_id, caught.value.timeout) == (intent.id, 0.3)
 
 
-async def test_execute_says_that_the_bus_was_closed(face: Face) -> None:
+async def test_execute_raises_if_the_bus_is_closed(face: Face) -> None:
     async with face.applied() as bus:
         executing = asyncio.ensure_future(bus.execute(read_intent(), timeout=30))
         await eventually_async(lambda: stored(bus, "SDLC_RAW"))
@@ -440,7 +440,7 @@ async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Fac
             await eventually_async(lambda: stored(other, "SDLC_RAW"))
             server.kill()
             server.start()
-            # Whether it is heard live or read from the stream depends on who is back first; both must do.
+            # Whether it is received live or read from the stream depends on which side reconnects first.
             result = result_of(intent, output="after")
             await other.publish(subjects.results.of(result), result, timeout=20)
             assert (await executing).output == "after"
@@ -453,7 +453,7 @@ async def stored(bus: Any, stream: str) -> int:
 # ---- opening and closing
 
 
-async def test_a_bus_that_is_not_open_says_so(face: Face) -> None:
+async def test_a_bus_that_is_not_open_raises(face: Face) -> None:
     bus = face.bus("nats://127.0.0.1:1")
     intent = read_intent()
     with pytest.raises(BusClosed, match="connect"):
@@ -463,7 +463,7 @@ async def test_a_bus_that_is_not_open_says_so(face: Face) -> None:
     await bus.close()
 
 
-async def test_a_closed_bus_flushed_what_was_submitted(face: Face) -> None:
+async def test_closing_flushes_submitted_messages(face: Face) -> None:
     async with face.bus(face.url) as bus:
         await bus.streams.apply(profile="dev")
         futures = []
@@ -491,7 +491,7 @@ async def test_a_bus_can_be_opened_again(face: Face, make_server: Any) -> None:
             assert len(await bus.consumer(consumers.admission).fetch(1)) == 1
 
 
-async def test_an_embedded_bus_keeps_what_is_stored_in_a_given_directory(face: Face, tmp_path: Path) -> None:
+async def test_an_embedded_bus_keeps_its_streams_in_a_given_directory(face: Face, tmp_path: Path) -> None:
     async with face.embedded(tmp_path) as bus:
         intents = await fill(bus, 3)
     async with face.embedded(tmp_path) as bus:

@@ -112,7 +112,7 @@ REFUSED: Final[dict[int, tuple[type[JetStreamError], list[Callable[[JetStreamApi
 
 
 @pytest.mark.parametrize("err_code", REFUSED)
-async def test_what_the_server_refuses(err_code: int, account: Account) -> None:
+async def test_each_refusal_of_a_stream_or_consumer(err_code: int, account: Account) -> None:
     kind, (*before, last), advice = REFUSED[err_code]
     async with session_of(account.url) as session:
         for call in before:
@@ -134,7 +134,7 @@ async def test_a_config_that_contradicts_itself_is_not_a_refused_change(account:
         assert (type(refused.value), refused.value.err_code) == (TopologyRefused, 10052)
 
 
-async def test_what_an_account_has_no_room_for(make_server: Make) -> None:
+async def test_limits_of_an_account(make_server: Make) -> None:
     server = make_server(config=SMALL)
     async with session_of(sign_in(server, "small")) as session:
         for err_code, call, advice in (
@@ -200,7 +200,7 @@ async def test_jetstream_is_off_for_the_account_or_the_server(make_server: Make)
         (10070, WrongSequence, {}, {"Nats-Expected-Last-Msg-Id": "other"}),
     ],
 )
-async def test_what_a_stream_refuses_to_store(
+async def test_each_refusal_to_store_a_message(
     err_code: int, kind: type[JetStreamError], config: Json, headers: dict[str, str], account: Account
 ) -> None:
     async with session_of(account.url) as session:
@@ -213,7 +213,7 @@ async def test_what_a_stream_refuses_to_store(
         assert (await session.api.stream_info("S"))["state"]["messages"] == 1
 
 
-async def test_a_publish_that_goes_to_another_stream_is_told(account: Account) -> None:
+async def test_a_publish_that_another_stream_stores_raises(account: Account) -> None:
     async with session_of(account.url) as session:
         await creating("OTHER", subjects=["smith.intents.raw.>"])(session.api)
         subject = str(subjects.intents.raw.of(read_intent()))

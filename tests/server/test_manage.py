@@ -30,7 +30,7 @@ async def max_age(url: str) -> float:
         return found / 10**9
 
 
-def test_what_fails_leaves_nothing_open(face: Face) -> None:
+def test_a_failure_leaves_nothing_open(face: Face) -> None:
     url = face.url
 
     async def verify() -> None:
@@ -66,7 +66,7 @@ async def test_verify_passes_once_it_is_as_declared(face: Face) -> None:
         assert found.name == "ORDERS"
 
 
-async def test_apply_makes_what_is_declared_under_the_profile(face: Face) -> None:
+async def test_apply_creates_the_streams_under_the_profile(face: Face) -> None:
     url = face.url
     async with face.bus(url, contract=HALVED, manage="apply", profile="half"):
         assert await max_age(url) == 50
@@ -99,7 +99,7 @@ async def test_two_that_apply_at_once_both_connect(account: Account) -> None:
         ({"manage": "apply", "connect_mode": "wait"}, 'connect_mode="wait"'),
     ],
 )
-def test_what_cannot_work_is_refused_before_anything_runs(face: Face, options: Any, says: str) -> None:
+def test_invalid_options_are_refused_before_anything_runs(face: Face, options: Any, says: str) -> None:
     with pytest.raises(OptionsError, match=says):
         face.bus("nats://127.0.0.1:1", contract=DECLARED, **options)
 
@@ -108,7 +108,7 @@ def test_what_cannot_work_is_refused_before_anything_runs(face: Face, options: A
 
 
 @pytest.mark.parametrize(("declared", "age"), [(replace(HALVED, profiles=HALVED.profiles[::-1]), 50), (DECLARED, 100)])
-async def test_embedded_applies_the_first_profile_where_there_is_no_dev(face: Face, declared: Contract, age: float) -> None:
+async def test_embedded_applies_the_first_profile_if_there_is_no_dev(face: Face, declared: Contract, age: float) -> None:
     async with face.embedded(contract=declared) as bus:
         assert await max_age(bus.url) == age
 
@@ -121,17 +121,17 @@ async def test_embedded_applies_dev_where_there_is_one(face: Face) -> None:
         assert await max_age(bus.url) == 100
 
 
-async def test_embedded_applies_nothing_when_it_is_told_so(face: Face) -> None:
+async def test_embedded_applies_nothing_with_manage_off(face: Face) -> None:
     async with face.embedded(contract=replace(DECLARED, profiles=()), manage="off") as bus:
         assert await bus.streams.info() == []
 
 
-def test_embedded_without_any_profile_says_so(face: Face) -> None:
+def test_embedded_without_any_profile_raises(face: Face) -> None:
     with pytest.raises(OptionsError, match="no profile 'dev' in contract 'smith'; it has none"):
         face.embedded(contract=replace(DECLARED, profiles=()))
 
 
-async def test_embedded_verifies_what_its_directory_keeps(face: Face, tmp_path: Any) -> None:
+async def test_embedded_verifies_the_streams_in_its_directory(face: Face, tmp_path: Any) -> None:
     with pytest.raises(TopologyDrift):
         await face.embedded(tmp_path, contract=DECLARED, manage="verify").connect()
     async with face.embedded(tmp_path, contract=DECLARED):

@@ -36,7 +36,7 @@ async def test_connecting_twice_at_once_makes_one_link(make_server: Any) -> None
 
 
 async def test_closing_ends_connecting(face: Face, make_server: Any) -> None:
-    """It was closed, and then connected all the same; the blocking face waited for as long as connecting may take."""
+    """Once it connected after it was closed, and the blocking face waited for `connect_timeout`."""
     server = make_server()
     halt(server.pid)
     bus = face.bus(server.url, connect_timeout=20)
@@ -54,7 +54,7 @@ async def test_closing_ends_connecting(face: Face, make_server: Any) -> None:
     await bus.close()
 
 
-async def test_connecting_that_is_cancelled_is_cancelled_and_not_told_to_be_closed(make_server: Any) -> None:
+async def test_cancelling_connect_raises_cancelled_error_and_not_bus_closed(make_server: Any) -> None:
     server = make_server()
     halt(server.pid)
     bus = AsyncSmithBus(server.url, connect_timeout=20)
@@ -118,8 +118,8 @@ async def test_closing_that_is_cancelled_cuts_the_link(make_server: Any) -> None
 # ---- in another event loop
 
 
-def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connected_anew() -> None:
-    """As in two calls of asyncio.run: what waited there would never be woken, not even by its timeout."""
+def test_in_another_loop_every_call_raises_and_the_bus_may_be_closed_and_connected_again() -> None:
+    """As in two calls of asyncio.run: a waiter of the first loop is never woken, not even by a timeout."""
     with EmbeddedServer() as server:
         bus = AsyncSmithBus(server.url)
         intent, entry = read_intent(), log_entry()
@@ -144,7 +144,7 @@ def test_in_another_loop_every_call_says_so_and_the_bus_may_be_closed_and_connec
             with pytest.raises(BusClosed, match=r"already connected.*close\(\) first"):
                 await bus.connect()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # the socket is asyncio's, which says that nobody closed it
+                warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, about the socket
                 await asyncio.wait_for(bus.close(timeout=3), 5)
                 gc.collect()
             assert bus.state == "closed"

@@ -1,4 +1,4 @@
-"""What the server or a lost link denies, and which call is told so: never another, and never by a timeout."""
+"""Permissions and lost links: the call that is affected raises, at once, and no other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTERVAL = 0.4
 # ---- permissions
 
 
-async def test_a_forbidden_subject_is_told_to_the_call_that_uses_it(face: Face, make_server: Any) -> None:
+async def test_a_forbidden_subject_raises_in_the_call_that_uses_it(face: Face, make_server: Any) -> None:
     server = make_server(
         config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
         ' publish: { deny: ["smith.intents.raw.>", "$JS.API.CONSUMER.INFO.>"] }, subscribe: { deny: "smith.logs.>" } } } ] }'
@@ -42,11 +42,11 @@ async def test_a_forbidden_subject_is_told_to_the_call_that_uses_it(face: Face, 
                 await call()
             assert caught.value.subject == subject
             assert time.monotonic() - began < 2
-        await bus.publish(subjects.events.health.of(event), event)  # the connection goes on
+        await bus.publish(subjects.events.health.of(event), event)  # the connection is still up
         assert state(bus) == "connected"
 
 
-async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_reply(face: Face, make_server: Any) -> None:
+async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(face: Face, make_server: Any) -> None:
     """The commonest mistake in permissions: the error comes when the bus connects, and each later call would run into its timeout."""
     server = make_server(
         config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
@@ -76,7 +76,7 @@ async def test_a_forbidden_inbox_is_told_to_every_call_that_would_wait_for_a_rep
                     await call()
                 assert caught.value.subject.startswith("_INBOX.")
                 assert time.monotonic() - began < 2
-            await bus.emit(subjects.logs.errors.of(entry), entry)  # which waits for no reply
+            await bus.emit(subjects.logs.errors.of(entry), entry)  # it waits for no reply
             assert state(bus) == "connected"
             before = inner.connection.link
             await asyncio.to_thread(server.kill)
@@ -129,7 +129,7 @@ async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) ->
             await asyncio.wait_for(asking, 5)
 
 
-async def test_who_is_told_the_same_again_and_again_is_told_it_anew(face: Face, make_server: Any) -> None:
+async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server: Any) -> None:
     """One exception that is raised for every call keeps the frames of all, and what their variables hold."""
     server = make_server(config='authorization { user: "me", password: "right-one" }')
     bus = face.bus(server.url, auth=Auth(user="me", password="wrong-one"), connect_mode="wait")
@@ -153,7 +153,7 @@ async def test_who_is_told_the_same_again_and_again_is_told_it_anew(face: Face, 
     await bus.close()
 
 
-async def test_all_that_wait_when_the_connection_ends_are_told_each_on_its_own(make_server: Any) -> None:
+async def test_each_waiter_has_an_exception_of_its_own_when_the_connection_ends(make_server: Any) -> None:
     async with AsyncSmithBus(make_server().url) as bus:
         inboxes = [bus._connection.new_inbox() for _ in range(2)]
         for one in inboxes:

@@ -1,4 +1,4 @@
-"""Bad input: each kind has its own error, at once, and says what to do."""
+"""Invalid input: each kind has its own error, raised at once, with what to do next."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ async def test_a_payload_over_the_streams_limit(face: Face) -> None:
             await bus.publish(raw.of(big), big)
 
 
-# ---- no server, no answer, no entry
+# ---- no server, no reply, no credentials
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_no_server_at_the_url(face: Face, free_port: int) -> None:
     assert caught.value.url == f"nats://127.0.0.1:{free_port}"
 
 
-async def test_a_server_that_accepts_and_says_nothing(face: Face, silent_port: int) -> None:
+async def test_a_server_that_accepts_and_sends_nothing(face: Face, silent_port: int) -> None:
     began = time.monotonic()
     with pytest.raises(ConnectError, match=str(silent_port)):
         await face.bus(f"nats://127.0.0.1:{silent_port}", connect_timeout=0.5).connect()
@@ -143,7 +143,7 @@ async def test_a_wrong_password_fails_at_once(face: Face, make_server: Any, capl
         assert bus.url == server.url
 
 
-# ---- the server has not what the contract declares
+# ---- the server lacks what the contract declares
 
 
 async def test_jetstream_is_off(face: Face, make_server: Any) -> None:
@@ -186,7 +186,7 @@ async def test_a_consumer_is_missing(face: Face) -> None:
             assert caught.value.consumer == "admission"
 
 
-async def test_nobody_is_interested(face: Face) -> None:
+async def test_an_interest_stream_without_a_matching_consumer(face: Face) -> None:
     readers = tuple(one for one in CONTRACT.consumers if one.name != "executor-fs-read")
     async with AsyncSmithBus(face.url, contract=msgspec.structs.replace(CONTRACT, consumers=readers)) as other:
         await other.streams.apply(profile="dev")
@@ -195,11 +195,11 @@ async def test_nobody_is_interested(face: Face) -> None:
         with pytest.raises(NoInterest, match=r"fs\.read\.v1") as caught:
             await bus.publish(vetted.of(intent), intent)
         assert caught.value.stream == "ATOMS_VETTED"
-        await bus.streams.apply(profile="dev")  # now there is one, and the same publish goes through
+        await bus.streams.apply(profile="dev")  # now there is one, and the same publish succeeds
         assert not (await bus.publish(vetted.of(intent), intent)).duplicate
 
 
-async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(account: Account) -> None:
+async def test_interest_is_requested_once_for_all_that_publish_at_once(account: Account) -> None:
     heard: list[str] = []
 
     async def hear(message: Msg) -> None:
@@ -232,7 +232,7 @@ async def test_who_is_interested_is_asked_once_for_all_that_publish_at_once(acco
             await ear.close()
 
 
-async def test_a_full_queue_refuses_and_keeps_what_it_has(face: Face, make_server: Any) -> None:
+async def test_a_full_queue_refuses_and_keeps_its_messages(face: Face, make_server: Any) -> None:
     server = make_server()
     small = tuple(msgspec.structs.replace(one, max_msgs=3) if one.name == "SDLC_RAW" else one for one in CONTRACT.streams)
     async with face.bus(server.url, contract=msgspec.structs.replace(CONTRACT, streams=small)) as bus:
@@ -251,10 +251,10 @@ async def test_a_full_queue_refuses_and_keeps_what_it_has(face: Face, make_serve
         assert not (await bus.publish(raw.of(intents[3]), intents[3])).duplicate
 
 
-# ---- what comes in, what goes out
+# ---- payloads
 
 
-async def test_what_does_not_decode_says_so_and_the_iteration_goes_on(face: Face) -> None:
+async def test_an_undecodable_message_raises_and_the_iteration_goes_on(face: Face) -> None:
     async with face.applied() as bus:
         session = (bus if face.is_async else bus.inner._aio)._session
         good = read_intent()
@@ -277,7 +277,7 @@ async def test_what_does_not_decode_says_so_and_the_iteration_goes_on(face: Face
             assert (await anext(messages)).payload == good
 
 
-async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face) -> None:
+async def test_type_errors_are_refused_at_run_time_as_well(face: Face) -> None:
     async with face.applied() as bus:
         intent, entry = read_intent(), log_entry()
         result = result_of(intent)
@@ -296,7 +296,7 @@ async def test_what_got_past_the_type_checker_is_refused_at_run_time(face: Face)
 
 
 @pytest.mark.parametrize("output", [Path("/x"), "\udcff", {(1, 2): 3}], ids=["no JSON", "no UTF-8", "no key"])
-async def test_what_json_cannot_say_is_no_payload_and_stops_no_other(face: Face, output: Any) -> None:
+async def test_a_payload_that_json_cannot_represent_is_refused_and_others_are_published(face: Face, output: Any) -> None:
     async with face.applied() as bus:
         bad, good = (result_of(read_intent(), output=one) for one in (output, "fine"))
         subject = subjects.results.of(bad)
@@ -308,8 +308,8 @@ async def test_what_json_cannot_say_is_no_payload_and_stops_no_other(face: Face,
         assert [type(one) for one in several.value.outcomes] == [PayloadMismatch, PubAck]
 
 
-def test_what_a_worker_can_do_nothing_with_is_refused_before_it_has_a_message(face: Face) -> None:
-    """A mistake in how it is made would otherwise fail each message, and bury it."""
+def test_invalid_arguments_of_a_worker_are_refused_before_it_has_a_message(face: Face) -> None:
+    """Otherwise each message would fail, and be dead-lettered."""
     home = aio if face.is_async else sync
     theirs: Any = (SmithBus if face.is_async else AsyncSmithBus)()
     ours: Any = (AsyncSmithBus if face.is_async else SmithBus)()

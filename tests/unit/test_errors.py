@@ -1,4 +1,4 @@
-"""The error tree: what its drawing says is what it is, and every name is exported."""
+"""The error tree: it is as drawn in the docstring, and every name is exported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_error_is_exported_and_documented() -> None:
 
 
 def test_every_error_comes_whole_out_of_another_process() -> None:
-    """A pool of processes waits for ever for what it cannot unpickle."""
+    """A process pool waits for ever for a result that it cannot unpickle."""
     made: list[Exception] = [RetryLater(2.5)]
     for name in errors.__all__:
         cls = getattr(errors, name)

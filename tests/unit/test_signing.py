@@ -37,7 +37,7 @@ READ = FsReadV1Intent.new(
 
 
 def signed_by_another_service(fields: dict[str, Any], write: Callable[[Any], str] = json.dumps) -> bytes:
-    """JSON that no encoder of ours would write, signed as the contract says."""
+    """JSON that no encoder of this SDK would write, signed as the contract requires."""
     whole = {**fields, "signer": SIGNER}
     signature = KEY.sign(canonical_json(write(whole).encode(), without=["signature_b64"]))
     return write({**whole, "signature_b64": base64.b64encode(signature).decode()}).encode()
@@ -122,7 +122,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE, ids=lambda data: repr(data[:40]))
-def test_what_has_no_canonical_form(data: bytes) -> None:
+def test_input_without_a_canonical_form(data: bytes) -> None:
     with pytest.raises(SignatureError, match=HOSTILE[data]) as caught:
         canonical_json(data)
     assert caught.value.reason == "not_canonical"
@@ -137,7 +137,7 @@ def test_levels_are_counted() -> None:
     assert canonical_json(flat) == flat
 
 
-def test_a_stack_that_is_nearly_full_is_no_other_error() -> None:
+def test_a_nearly_full_stack_raises_no_other_error() -> None:
     def below(frames: int, free: int) -> bytes:
         return canonical_json(nested(127)) if frames <= free else below(frames - 1, free)
 
@@ -307,7 +307,7 @@ def test_metadata_without_canonical_json_is_not_signed(metadata: Any) -> None:
 @pytest.mark.parametrize("cls", INTENT_CLASSES.values(), ids=lambda cls: cls.__name__)
 @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
-def test_what_was_signed_verifies_after_encoding(cls: Any, data: st.DataObject) -> None:
+def test_a_signed_intent_verifies_after_encoding(cls: Any, data: st.DataObject) -> None:
     signed = sign(data.draw(values(msgspec.inspect.type_info(cls))), KEY)
     assert type(signed) is cls
     received = codec.encode(signed)
@@ -466,7 +466,7 @@ def test_a_signature_has_no_twin() -> None:
     assert refusal(json.dumps({**message, "signature_b64": base64.b64encode(twin).decode()}).encode())[0] == "wrong"
 
 
-def test_who_is_trusted() -> None:
+def test_trusted_keys() -> None:
     stranger = sign(READ, STRANGER).signer
     assert verify(RECEIVED, trusted={stranger, SIGNER}) == verify(RECEIVED, trusted=(SIGNER,)) == SIGNER
     for trusted in (set(), {stranger}, {SIGNER + "\n"}, [stranger]):
@@ -495,7 +495,7 @@ def test_whatever_comes_is_verified_or_an_error_of_ours(data: bytes) -> None:
 # ---- the extra
 
 
-def test_without_cryptography_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_cryptography_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
     calls: list[Callable[[], Any]] = [lambda: sign(READ, SEED), lambda: verify(RECEIVED)]
     for call in calls:
