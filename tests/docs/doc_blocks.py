@@ -20,6 +20,7 @@ There is no comment that skips a block, and a comment that is none of these is a
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 import subprocess
@@ -247,12 +248,15 @@ def write_programs(page: str, blocks: list[Block], directory: Path) -> dict[Path
     return written
 
 
-def type_check(files: list[Path], directory: Path) -> Outcome:
-    """`mypy --strict` over the files, without the project's own configuration, against the
-    installed packages."""
+def type_check(files: list[Path], directory: Path, cache: str) -> Outcome:
+    """`mypy --strict` over the files, without the project's own configuration.
+
+    It sees the installed packages. Runs with the same options may share a `cache` folder.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary", *map(str, files)],
         cwd=directory,
+        env={**os.environ, "MYPY_CACHE_DIR": cache},
         capture_output=True,
         text=True,
         timeout=120,

@@ -31,7 +31,7 @@ from typing import Any
 from doc_blocks import matches, nox_sessions, words
 
 ROOT = Path(__file__).parents[2]
-DEADLINE = 20.0
+DEADLINE = 40.0
 """Seconds for one command, and for each half of one that runs until SIGTERM."""
 _GIT = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.com", "-c", "init.defaultBranch=main"]
 _PROFILED = ("plan", "apply", "verify")

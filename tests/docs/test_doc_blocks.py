@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from doc_blocks import (
@@ -239,20 +239,16 @@ time.sleep(60)
 # ---- types
 
 
-def checked(directory: Path, *blocks: tuple[str, str, str]) -> Any:
-    written = write_programs("page", checked_blocks(of(*blocks)), directory)
-    return type_check(list(written), directory)
-
-
-def test_type_checking_tells_good_from_bad_and_knows_what_continues(tmp_path: Path) -> None:
-    outcome = checked(
-        tmp_path,
+def test_type_checking_tells_good_from_bad_and_knows_what_continues(tmp_path: Path, mypy_cache: Callable[[str], str]) -> None:
+    markdown = of(
         ("", "python", "number: int = 3"),
         ("continues", "python", "print(number + 1)"),
         ("", "python", 'number: int = "three"'),
         ("file: planted_module.py", "python", "WORD = 'planted'"),
         ("", "python", "from planted_module import WORD\n\nprint(WORD + 1)"),
     )
+    written = write_programs("page", checked_blocks(markdown), tmp_path)
+    outcome = type_check(list(written), tmp_path, mypy_cache("strict"))
     assert outcome.status == 1
     assert "page_line_10.py:1: error: Incompatible types in assignment" in outcome.output
     assert 'page_line_18.py:3: error: Unsupported operand types for + ("str" and "int")' in outcome.output
