@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -64,6 +64,10 @@ def _across(found: Any) -> Any:
     if isinstance(found, concurrent.futures.Future):
         return asyncio.wrap_future(found)
     return found
+
+
+Call = Callable[[], Awaitable[object]]
+"""A call of a bus that a test makes later."""
 
 
 class Account:

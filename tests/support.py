@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -55,6 +55,11 @@ async def eventually_async(fn: Callable[[], Any], timeout: float = 10, *, interv
         if time.monotonic() >= deadline:
             raise AssertionError(f"still not so after {timeout:g} s: {problem or inspect.getsource(fn).strip()}")
         await asyncio.sleep(interval)
+
+
+def has_length(found: Sized, count: int) -> Callable[[], bool]:
+    """For `eventually` in a loop, whose variable a lambda would share with the next round."""
+    return lambda: len(found) == count
 
 
 def is_alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -74,7 +75,7 @@ async def test_each_is_replayed_once_by_replays_that_are_killed(
         for kill in range(1, KILLS + 1):
             with replayer(server.url, rate) as process:
                 try:
-                    await eventually_async(lambda more=letters * kill // (KILLS + 1): through(bus, process, more), DEADLINE)
+                    await eventually_async(partial(through, bus, process, letters * kill // (KILLS + 1)), DEADLINE)
                 finally:
                     process.kill()
                 assert process.wait(10) == -signal.SIGKILL

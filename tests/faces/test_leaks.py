@@ -47,10 +47,10 @@ async def use(face: Face, bus: Any) -> None:
     worker = face.worker(bus, consumers.admission, concurrency=2)
     handled: list[str] = []
 
-    @worker.handler
     def handle(message: Any) -> None:
         handled.append(message.payload.id)
 
+    worker.handler(handle)
     running = asyncio.ensure_future(worker.run())
     await eventually_async(lambda: len(handled) >= 10)
     await worker.stop()

@@ -17,7 +17,7 @@ from buses import Account, Face, declaring, read_intent
 from support import eventually_async
 
 from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
-from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent
+from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent
 
 raw = subjects.intents.raw
 
@@ -56,9 +56,11 @@ async def decided(bus: AsyncSmithBus) -> bool:
     return all(one.messages == 0 for one in await bus.streams.info() if one.name == "SDLC_RAW")
 
 
-async def events(bus: AsyncSmithBus) -> list[tuple[str, str, str, str]]:
+async def events(bus: AsyncSmithBus) -> list[tuple[str | None, str, str, str]]:
     found = [message.payload for message in await bus.consumer(consumers.audit_collector).fetch(50, timeout=0.3)]
-    return [(one.intent_id, one.result_status, one.policy_decisions[0].decision, one.executor_id) for one in found]
+    audited = [one for one in found if isinstance(one, AuditEvent)]
+    assert audited == found
+    return [(one.intent_id, one.result_status, one.policy_decisions[0].decision, one.executor_id) for one in audited]
 
 
 async def test_an_allowed_intent_is_passed_on_byte_for_byte(account: Account) -> None:
@@ -129,7 +131,12 @@ async def test_an_expired_intent_is_denied_and_the_policy_never_asked(account: A
         asked: list[Intent] = []
         intent = read_intent(created_at_ns=1, ttl_ms=10)
         await bus.publish(raw.of(intent), intent)
-        async with admitting(bus, lambda intent: asked.append(intent) or Allow()):
+
+        def policy(intent: Intent) -> Allow:
+            asked.append(intent)
+            return Allow()
+
+        async with admitting(bus, policy):
             await eventually_async(lambda: decided(bus))
         (message,) = await first(bus, consumers.http_results)
         assert (message.payload.status, message.payload.error.code) == ("denied", "INTENT_EXPIRED")

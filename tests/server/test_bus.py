@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 from buses import Account, Face, declaring, health, log_entry, read_intent
 from msgspec.structs import replace
-from support import eventually_async
+from support import eventually_async, has_length
 
-from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
+from smith_sdk import AsyncSmithBus, PubAck, consumers, result_of, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
     BusClosed,
@@ -113,6 +113,8 @@ async def test_publish_many_tries_all_and_tells_of_each(face: Face, make_server:
         with pytest.raises(PublishManyError, match="1 of 3") as caught:
             await bus.publish_many(envelopes)
         first, second, third = caught.value.outcomes
+        assert isinstance(first, PubAck)
+        assert isinstance(third, PubAck)
         assert (first.seq, third.seq) == (1, 2)
         assert isinstance(second, PayloadTooLarge)
         assert caught.value.failures == [second]
@@ -133,6 +135,7 @@ async def test_publish_many_of_other_objects_than_envelopes(face: Face) -> None:
             await bus.publish_many([intent, raw.of(intent).envelope(intent)])
         refused, ack = caught.value.outcomes
         assert isinstance(refused, SubjectMismatch)
+        assert isinstance(ack, PubAck)
         assert ack.seq == 1
 
 
@@ -205,7 +208,7 @@ async def test_several_tasks_read_one_subscription_to_its_end(face: Face) -> Non
             await asyncio.sleep(0)  # all wait
             entry = log_entry(str(number))
             await bus.emit(subjects.logs.errors.of(entry), entry)
-            await eventually_async(lambda number=number: len(seen) == number + 1)
+            await eventually_async(has_length(seen, number + 1))
         await messages.stop()
         await asyncio.wait_for(asyncio.gather(*reading), 5)
         assert seen == list("012345")
@@ -447,7 +450,8 @@ async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Fac
 
 
 async def stored(bus: Any, stream: str) -> int:
-    return next(info.messages for info in await bus.streams.info() if info.name == stream)
+    found: int = next(info.messages for info in await bus.streams.info() if info.name == stream)
+    return found
 
 
 # ---- opening and closing

@@ -13,11 +13,12 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Account, Face, declaring, health, log_entry, read_intent, request, state
+from buses import Account, Call, Face, declaring, health, log_entry, read_intent, request, state
 from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
 from msgspec.structs import replace
@@ -140,12 +141,16 @@ async def test_callbacks_are_called_in_the_order_of_the_wire_whatever_they_belon
         assert came == sent
 
 
+def keep(received: list[bytes], message: RawMessage) -> None:
+    received.append(message.data)
+
+
 async def test_every_subscription_to_a_subject_receives_every_message(nats_url: str) -> None:
     async with AsyncSmithBus(nats_url) as one, AsyncSmithBus(nats_url) as other:
         received: list[list[bytes]] = [[] for _ in range(4)]
         subject = one._session.connection.new_inbox()
         for number, bus in enumerate((one, one, other, other)):
-            await bus._session.connection.subscribe(subject, lambda message, number=number: received[number].append(message.data))
+            await bus._session.connection.subscribe(subject, partial(keep, received[number]))
         await request(one)
         await request(other)
         sent = [str(number).encode() for number in range(100)]
@@ -248,7 +253,8 @@ async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
 async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> None:
     """To the server a vertical tab is a letter; to who divides by it, what follows is the number of another subscription."""
     async with AsyncSmithBus(nats_url) as bus:
-        seen, elsewhere = [], []
+        seen: list[str] = []
+        elsewhere: list[RawMessage] = []
         connection = bus._session.connection
         others = [await connection.subscribe(connection.new_inbox(), elsewhere.append) for _ in range(3)]
         events = await connection.subscribe("smith.events.>", lambda message: seen.append(message.subject))
@@ -601,11 +607,12 @@ async def test_refused_credentials_end_the_waiting(face: Face, make_server: Any)
     await bus.connect()
     intent = read_intent()
     await eventually_async(lambda: state(bus) == "closed")
-    for call in (
+    calls: tuple[Call, ...] = (
         lambda: bus.publish(raw.of(intent), intent),
         lambda: bus.consumer(consumers.admission).info(),
         lambda: bus.emit(subjects.logs.errors.of(log_entry()), log_entry()),
-    ):
+    )
+    for call in calls:
         with pytest.raises(AuthenticationError, match=server.url):
             await call()
     await bus.close()

@@ -164,10 +164,10 @@ async def working(face: Face, bus: Any, spec: Any, **options: Any) -> AsyncItera
     worker = face.worker(bus, spec, **options)
     handled: list[str] = []
 
-    @worker.handler
     def handle(message: Any) -> None:
         handled.append(message.payload.id)
 
+    worker.handler(handle)
     running = asyncio.ensure_future(worker.run())
     try:
         yield handled

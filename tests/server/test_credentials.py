@@ -13,6 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -259,6 +260,10 @@ class Authority:
         return self._write(f"{name}.pem", made.public_bytes(form[0])), self._write(f"{name}.key", key.private_bytes(*form))
 
 
+def is_connected(bus: Any) -> bool:
+    return bool(bus.state == "connected")
+
+
 async def test_tls(face: Face, make_server: Any, tmp_path: Path, no_environment: pytest.MonkeyPatch) -> None:
     ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
     cert, key = ours.certificate("server")
@@ -268,7 +273,7 @@ async def test_tls(face: Face, make_server: Any, tmp_path: Path, no_environment:
             inner = bus if face.is_async else bus.inner
             server.kill()
             server.start()
-            await eventually_async(lambda inner=inner: inner.state == "connected")  # and TLS again
+            await eventually_async(partial(is_connected, inner))  # and TLS again
     async with face.bus(server.url, tls=TLSFiles(ca=ours.ca).context()):
         pass
     await refused(face.bus(server.url, tls=TLSFiles(ca=theirs.ca)), ConnectError, "CERTIFICATE_VERIFY_FAILED")

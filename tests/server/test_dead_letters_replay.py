@@ -30,7 +30,8 @@ from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound, TopologyRe
 from smith_sdk.protocol import FsReadV1Intent
 
 spec = consumers.executor_fs_read
-NOW = {"until": datetime(2100, 1, 1, tzinfo=UTC)}
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+"""All that is there is older."""
 
 
 @asynccontextmanager
@@ -145,8 +146,8 @@ async def test_a_choice_has_to_be_made(account: Account) -> None:
             letters.replay("S.c.1", stream="S"),
             letters.discard(["S.c.1", "nonsense"]),
             letters.replay("S.c.*"),
-            letters.replay(**NOW, rate=0),
-            letters.replay(**NOW, in_doubt="maybe"),  # type: ignore[arg-type]
+            letters.replay(until=LATER, rate=0),
+            letters.replay(until=LATER, in_doubt="maybe"),  # type: ignore[arg-type]
         ):
             with pytest.raises(OptionsError):
                 await call
@@ -155,7 +156,7 @@ async def test_a_choice_has_to_be_made(account: Account) -> None:
 async def test_no_more_than_the_rate(account: Account) -> None:
     async with with_letters(account, 20) as bus:
         began = time.monotonic()
-        assert (await bus.dead_letters.replay(**NOW, rate=40)).replayed == 20
+        assert (await bus.dead_letters.replay(until=LATER, rate=40)).replayed == 20
         assert 19 / 40 <= time.monotonic() - began < 5
 
 
@@ -189,7 +190,7 @@ async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay(acc
 
 async def test_two_at_once_replay_each_once(account: Account) -> None:
     async with with_letters(account, 600) as bus, AsyncSmithBus(account.url, contract=contract()) as other:
-        reports = await asyncio.gather(*(one.dead_letters.replay(**NOW) for one in (bus, other)))
+        reports = await asyncio.gather(*(one.dead_letters.replay(until=LATER) for one in (bus, other)))
         assert sorted(await replayed(bus)) == list(range(1, 601))
         assert sum(report.replayed for report in reports) == 600
         assert all(not report.failed and not report.in_doubt for report in reports)
@@ -204,7 +205,7 @@ async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed(accou
             nonlocal done
             done += 1
 
-        replaying = asyncio.ensure_future(bus.dead_letters.replay(**NOW, progress=count))
+        replaying = asyncio.ensure_future(bus.dead_letters.replay(until=LATER, progress=count))
         await eventually_async(lambda: done >= 100, interval=0.001)
         replaying.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -212,7 +213,7 @@ async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed(accou
         left = await bus.dead_letters.count()
         assert done == len(await held(bus)) == 400 - left
         assert left > 0
-        assert (await bus.dead_letters.replay(**NOW)).replayed == left
+        assert (await bus.dead_letters.replay(until=LATER)).replayed == left
         assert sorted(await replayed(bus)) == list(range(1, 401))
 
 
@@ -254,7 +255,7 @@ async def test_one_that_is_killed_is_resumed(account: Account) -> None:
     async with with_letters(account, 3000) as bus:
         for more_than in (100, 900, 1800):
             await kill_in_the_middle(account, bus, more_than)
-        report = await bus.dead_letters.replay(**NOW)
+        report = await bus.dead_letters.replay(until=LATER)
         assert 0 < report.replayed + report.finished < 1200 + IN_FLIGHT  # some were stored, and not yet removed
         assert (report.failed, report.in_doubt) == ((), ())
         assert sorted(await replayed(bus)) == list(range(1, 3001))
@@ -263,7 +264,7 @@ async def test_one_that_is_killed_is_resumed(account: Account) -> None:
 
 async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_out(account: Account) -> None:
     async with with_letters(account, 40) as bus:
-        replaying = asyncio.ensure_future(bus.dead_letters.replay(**NOW, rate=20))
+        replaying = asyncio.ensure_future(bus.dead_letters.replay(until=LATER, rate=20))
         await eventually_async(lambda: held(bus))
         assert len(await bus.dead_letters.discard([f"{STREAM}.reader.{number}" for number in range(31, 41)])) == 10
         assert (await bus.dead_letters.replay([f"{STREAM}.reader.{number}" for number in range(21, 31)])).replayed == 10
@@ -278,7 +279,7 @@ async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: p
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
         await (dying.claim() if step == "claimed" else dying.publish(monkeypatch))
-        report = await bus.dead_letters.replay(**NOW)
+        report = await bus.dead_letters.replay(until=LATER)
         assert (report.replayed, report.finished) == ((1, 0) if step == "claimed" else (0, 1))
         assert await replayed(bus) == [1]
         assert await bus.dead_letters.count() == 0
@@ -296,7 +297,7 @@ async def test_a_replay_that_died_long_ago_is_taken_up_where_the_stream_still_ha
         await put_letters(bus, original(2))
         assert (await bus.dead_letters.replay(f"{STREAM}.reader.2")).replayed == 1  # others were stored since
         await forgotten(bus, 0.5)
-        report = await bus.dead_letters.replay(**NOW)
+        report = await bus.dead_letters.replay(until=LATER)
         assert (report.replayed, report.finished, report.in_doubt) == ((1, 0, ()) if step == "claimed" else (0, 1, ()))
         assert sorted(await replayed(bus)) == [0, 0, 1, 2]  # and two probes
         assert await bus.dead_letters.count() == 0
@@ -326,20 +327,20 @@ async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch:
         await forgotten(bus, 0.5)
         await bus._session.api.call(f"STREAM.PURGE.{STREAM}")
         for _ in range(2):
-            report = await bus.dead_letters.replay(**NOW)
+            report = await bus.dead_letters.replay(until=LATER)
             assert (report.replayed, report.finished, report.in_doubt) == (0, 0, (letter.id,))
         assert await held(bus) == []
         assert await bus.dead_letters.count() == 1
-        assert (await bus.dead_letters.replay(**NOW, in_doubt="replay")).replayed == 1
+        assert (await bus.dead_letters.replay(until=LATER, in_doubt="replay")).replayed == 1
         assert await replayed(bus) == [1]
         assert await bus.dead_letters.count() == 0
 
 
 async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(account: Account) -> None:
     async with with_letters(account, 1) as bus:
-        assert (await bus.dead_letters.replay(**NOW)).replayed == 1
+        assert (await bus.dead_letters.replay(until=LATER)).replayed == 1
         await put_letters(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
-        assert (await bus.dead_letters.replay(**NOW)).replayed == 1
+        assert (await bus.dead_letters.replay(until=LATER)).replayed == 1
         assert await replayed(bus) == [1, 77]
 
 
@@ -351,21 +352,21 @@ async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost(account: Accoun
         await bus._session.api.stream_delete(STREAM)
         for dry_run in (True, False):
             with pytest.raises(StreamNotFound, match=STREAM):
-                await bus.dead_letters.replay(**NOW, dry_run=dry_run)
+                await bus.dead_letters.replay(until=LATER, dry_run=dry_run)
         assert await bus.dead_letters.count() == 3
         await bus.streams.apply(profile="dev")
-        assert (await bus.dead_letters.replay(**NOW)).replayed == 3
+        assert (await bus.dead_letters.replay(until=LATER)).replayed == 3
 
 
 async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room(account: Account) -> None:
     async with with_letters(account, 10, max_msgs=4, discard="new") as bus:
         with pytest.raises(QueueFull):
-            await bus.dead_letters.replay(**NOW)
+            await bus.dead_letters.replay(until=LATER)
         assert await bus.dead_letters.count() == 6
         first = await replayed(bus)
         await bus._session.api.call(f"STREAM.PURGE.{STREAM}")
         with pytest.raises(QueueFull):
-            await bus.dead_letters.replay(**NOW)
+            await bus.dead_letters.replay(until=LATER)
         second = await replayed(bus)
         assert len({*first, *second}) == 8
 
@@ -377,7 +378,7 @@ async def test_what_its_stream_refuses_is_reported_and_stays(account: Account) -
         await put_letters(
             bus, original(5, subject="has space"), original(6, stream="ATOMS_VETTED", subject="smith.intents.vetted.x.y")
         )
-        report = await bus.dead_letters.replay(**NOW)
+        report = await bus.dead_letters.replay(until=LATER)
         assert report.replayed == 2
         errors = {int(one.id.rpartition(".")[2]): one.error for one in report.failed}
         assert sorted(errors) == [3, 4, 5, 6]
@@ -395,7 +396,7 @@ async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account)
     )
     async with account.applied(contract=kept) as bus:
         await put_letters(bus, original(1))
-        for call in (bus.dead_letters.replay(**NOW), bus.dead_letters.discard(**NOW)):
+        for call in (bus.dead_letters.replay(until=LATER), bus.dead_letters.discard(until=LATER)):
             with pytest.raises(TopologyRefused, match="deny_delete"):
                 await call
         assert await held(bus) == []

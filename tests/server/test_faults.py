@@ -25,7 +25,8 @@ raw = subjects.intents.raw
 
 
 async def stored(bus: Any, stream: str) -> int:
-    return next(info.messages for info in await bus.streams.info() if info.name == stream)
+    found: int = next(info.messages for info in await bus.streams.info() if info.name == stream)
+    return found
 
 
 async def test_a_kill_in_the_middle_of_publish_many_loses_nothing_and_doubles_nothing(face: Face, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ async def test_a_server_that_never_comes_back_leaves_publishes_unconfirmed(face:
     with pytest.raises(PublishUnconfirmed, match="same id") as caught:
         await bus.publish(raw.of(late), late, timeout=0.7)
     assert time.monotonic() - began < 2
-    assert caught.value.msg_id.endswith(late.id)
+    assert str(caught.value.msg_id).endswith(late.id)
     future = await bus.submit(raw.of(late), late, timeout=60)
     began = time.monotonic()
     await bus.close(timeout=1)

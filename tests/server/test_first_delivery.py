@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from buses import Account, declaring, read_intent
 from msgspec.structs import replace
-from nats.aio.msg import Msg
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
+from smith_sdk._core.connection.connection import RawMessage
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
 
@@ -70,7 +70,9 @@ async def test_a_fetch_returns_what_arrives_at_its_deadline(account: Account) ->
 
 async def test_short_fetches_beside_a_publisher_miss_nothing(account: Account) -> None:
     async with account.applied() as bus, AsyncSmithBus(account.url) as other:
-        consumer, seen, ages = bus.consumer(spec), [], []
+        consumer = bus.consumer(spec)
+        seen: list[int] = []
+        ages: list[float] = []
         filling = asyncio.ensure_future(put(other, 600))
         while len(seen) < 600:
             for message in await consumer.fetch(50, timeout=0.004):
@@ -205,7 +207,7 @@ async def test_a_reader_cancelled_when_its_message_arrives_leaves_it_to_the_next
         loop = pull(bus)
         first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
         await eventually_async(lambda: len(loop._waiters) == 2)
-        message = Msg(_client=None, subject="s", reply="$JS.ACK.x", data=b"")  # type: ignore[arg-type]
+        message = RawMessage("s", "$JS.ACK.x", b"", None)
         loop._on_message(message)
         first.cancel()
         assert await asyncio.wait_for(second, SOON) is message

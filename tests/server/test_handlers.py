@@ -73,13 +73,14 @@ async def put(bus: Any, *paths: str) -> list[FsReadV1Intent]:
 
 
 def stats(worker: Any) -> WorkerStats:
-    return worker.stats if isinstance(worker, Worker) else worker.inner.stats  # type: ignore[no-any-return]
+    found: WorkerStats = worker.stats if isinstance(worker, Worker) else worker.inner.stats
+    return found
 
 
 async def settled(bus: Any, which: Any = spec) -> bool:
     info = await bus.consumer(which).info()
     stored = {one.name: one.messages for one in await bus.streams.info()}
-    return stored[which.stream] == info.num_pending == info.num_ack_pending == 0
+    return bool(stored[which.stream] == info.num_pending == info.num_ack_pending == 0)
 
 
 # ---- handlers by type

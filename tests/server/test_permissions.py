@@ -7,13 +7,15 @@ import os
 import re
 import time
 import traceback
+from functools import partial
 from typing import Any
 
 import pytest
-from buses import Face, health, log_entry, read_intent, request, state
+from buses import Call, Face, health, log_entry, read_intent, request, state
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Auth, consumers, result_of, subjects
+from smith_sdk._core.connection.connection import Connection
 from smith_sdk.errors import AuthenticationError, BusClosed, ConnectionLost, PermissionDenied, ResultTimeout
 
 raw = subjects.intents.raw
@@ -32,11 +34,12 @@ async def test_a_forbidden_subject_raises_in_the_call_that_uses_it(face: Face, m
         await other.streams.apply(profile="dev")
     async with face.bus(server.url, auth=Auth(user="some", password="x")) as bus:
         intent, event = read_intent(), health()
-        for call, subject in (
+        calls: tuple[tuple[Call, str], ...] = (
             (lambda: bus.publish(raw.of(intent), intent), str(raw.of(intent))),
             (lambda: bus.consumer(consumers.admission).info(), "$JS.API.CONSUMER.INFO.SDLC_RAW.admission"),
             (lambda: anext(bus.subscribe(subjects.logs.errors.filter())), "smith.logs.errors.*"),
-        ):
+        )
+        for call, subject in calls:
             began = time.monotonic()
             with pytest.raises(PermissionDenied, match=re.escape(subject)) as caught:
                 await call()
@@ -44,6 +47,10 @@ async def test_a_forbidden_subject_raises_in_the_call_that_uses_it(face: Face, m
             assert time.monotonic() - began < 2
         await bus.publish(subjects.events.health.of(event), event)  # the connection is still up
         assert state(bus) == "connected"
+
+
+def has_another_link(connection: Connection, before: object) -> bool:
+    return connection.link not in (None, before)
 
 
 async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(face: Face, make_server: Any) -> None:
@@ -59,7 +66,7 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
         intent, entry = read_intent(), log_entry()
         for _ in range(2):
             await eventually_async(lambda: None not in (inner.window._subscription.refusal, inner.requests._subscription.refusal))
-            for call in (
+            calls: tuple[Call, ...] = (
                 lambda: bus.publish(raw.of(intent), intent),
                 lambda: bus.execute(intent, timeout=20),
                 lambda: bus.consumer(consumers.admission).info(),
@@ -68,7 +75,8 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
                 lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
                 lambda: bus.streams.plan(),
                 lambda: bus.dead_letters.list(),
-            ):
+            )
+            for call in calls:
                 began = time.monotonic()
                 with pytest.raises(
                     PermissionDenied, match=r"subscription to _INBOX\..*: allow its user to subscribe to _INBOX\.>"
@@ -81,7 +89,7 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
             before = inner.connection.link
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
-            await eventually_async(lambda before=before: inner.connection.link not in (None, before))
+            await eventually_async(partial(has_another_link, inner.connection, before))
     async with AsyncSmithBus(server.url, auth=Auth(user="all", password="x")) as other:
         assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
 
@@ -108,7 +116,7 @@ async def test_a_result_that_may_not_be_asked_for_is_still_heard_and_missed_with
 
         async def heard() -> bool:
             await other.publish(subjects.results.of(result), result, msg_id=os.urandom(8).hex())
-            return executing.done()
+            return bool(executing.done())
 
         await eventually_async(heard, interval=0.1)
         assert executing.result().output == {"n": 1}
@@ -136,12 +144,13 @@ async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server:
     await bus.connect()
     await eventually_async(lambda: state(bus) == "closed")
     intent, entry = read_intent(), log_entry()
-    for call in (
+    calls: tuple[Call, ...] = (
         lambda: bus.publish(raw.of(intent), intent),
         lambda: bus.emit(subjects.logs.errors.of(entry), entry),
         lambda: bus.consumer(consumers.admission).info(),
         lambda: anext(bus.subscribe(subjects.logs.errors.filter())),
-    ):
+    )
+    for call in calls:
         told: list[AuthenticationError] = []
         for _ in range(3):
             with pytest.raises(AuthenticationError) as caught:
@@ -161,6 +170,7 @@ async def test_each_waiter_has_an_exception_of_its_own_when_the_connection_ends(
         asking = [asyncio.ensure_future(bus._session.requests.request(one, timeout=20)) for one in inboxes]
         await request(bus)
         bus._connection._status.notify(lambda listener: listener.on_close(BusClosed("over")))
-        one, other = await asyncio.gather(*asking, return_exceptions=True)
-        assert (type(one), type(other)) == (BusClosed, BusClosed)
-        assert one is not other
+        first, second = await asyncio.gather(*asking, return_exceptions=True)
+        assert isinstance(first, BusClosed)
+        assert isinstance(second, BusClosed)
+        assert first is not second

@@ -17,7 +17,7 @@ from buses import Account, Face, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
-from support import eventually_async
+from support import eventually_async, has_length
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
@@ -63,7 +63,8 @@ def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: A
 async def test_no_more_than_max_bytes_are_held_and_every_message_is_delivered(face: Face, max_bytes: int, most: int) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await put_bytes(other, *[MIB] * 24)
-        seen, held = [], []
+        seen: list[int] = []
+        held: list[int] = []
         async with bus.consumer(spec).messages(prefetch=100, max_bytes=max_bytes) as messages:
             while len(seen) < 24:
                 message = await asyncio.wait_for(anext(messages), 10)
@@ -274,7 +275,7 @@ async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
         reading = [asyncio.ensure_future(read()) for _ in range(4)]
         for at in range(0, len(intents), 4):  # one for each waiting task
             await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents[at : at + 4]])
-            await eventually_async(lambda at=at: len(seen) == at + 4)
+            await eventually_async(has_length(seen, at + 4))
         await messages.stop()
         await asyncio.wait_for(asyncio.gather(*reading), 5)
         assert sorted(seen) == sorted(intent.id for intent in intents)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import nats
 import pytest
-from buses import Account, Face, health, log_entry, read_intent
+from buses import Account, Call, Face, health, log_entry, read_intent
 from nats.aio.msg import Msg
 from support import eventually_async
 
@@ -180,7 +180,11 @@ async def test_a_consumer_is_missing(face: Face) -> None:
         with pytest.raises(OptionsError, match="admission"):
             other.consumer(consumers.admission)
     async with face.bus(face.url) as bus:
-        for read in (lambda: bus.consumer(consumers.admission).fetch(1), lambda: bus.consumer(consumers.admission).info()):
+        reads: tuple[Call, ...] = (
+            lambda: bus.consumer(consumers.admission).fetch(1),
+            lambda: bus.consumer(consumers.admission).info(),
+        )
+        for read in reads:
             with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
                 await read()
             assert caught.value.consumer == "admission"

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from buses import Crossing, Face, health, log_entry, read_intent
 
-from smith_sdk import Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects
+from smith_sdk import Message, Reject, RetryLater, RetryPolicy, Worker, consumers, result_of, subjects, sync
 from smith_sdk.errors import BusClosed, ConsumerNotFound, DeadlineExceeded, OptionsError, PayloadDecodeError, SubjectMismatch
-from smith_sdk.protocol import FsReadV1Intent
+from smith_sdk.protocol import Domain, FsReadV1Intent, LogService, Service
 from smith_sdk.testing import NatsServer, Retry, WorkerReport, published, run_worker_once
 
 vetted = subjects.intents.vetted
@@ -46,8 +46,10 @@ def bus(face: Face, request: pytest.FixtureRequest) -> Any:
 
 async def run_once(worker: Any, **options: Any) -> WorkerReport:
     if isinstance(worker, Crossing):
-        return await asyncio.to_thread(run_worker_once, worker.inner, **options)
-    return await run_worker_once(worker, **options)
+        blocking: sync.Worker[Any, Any] = worker.inner
+        return await asyncio.to_thread(lambda: run_worker_once(blocking, **options))
+    on_the_loop: Worker[Any, Any] = worker
+    return await run_worker_once(on_the_loop, **options)
 
 
 async def stored(bus: Any, what: Any) -> Any:
@@ -69,7 +71,6 @@ async def test_a_run_tells_what_became_of_each_message(face: Face, bus: Any, ins
     async with bus:
         worker = face.worker(bus, consumers.executor_fs_read)
 
-        @worker.handler
         def handle(message: Message[FsReadV1Intent]) -> Any:
             path, attempt = path_of(message), message.metadata.num_delivered
             if path == "reject":
@@ -80,6 +81,7 @@ async def test_a_run_tells_what_became_of_each_message(face: Face, bus: Any, ins
                 raise RetryLater(600)
             return result_of(message.payload, output=path)
 
+        worker.handler(handle)
         began = time.monotonic()
         await put(bus, "first", "third", "never", "reject", "later")
         report = await run_once(worker)
@@ -110,11 +112,11 @@ async def test_what_comes_again_too_late_is_left(face: Face, bus: Any) -> None:
     async with bus:
         worker = face.worker(bus, consumers.executor_fs_read)
 
-        @worker.handler
         def handle(message: Message[FsReadV1Intent]) -> None:
             if message.metadata.num_delivered == 1:
                 raise RetryLater(0.3 if path_of(message) == "soon" else 600)
 
+        worker.handler(handle)
         await put(bus, "soon", "late")
         began = time.monotonic()
         report = await run_once(worker, timeout=5)
@@ -190,10 +192,10 @@ async def test_a_thread_that_hangs_does_not_keep_the_run_beyond_its_deadline(fac
     async with bus:
         worker = face.worker(bus, consumers.executor_fs_read, concurrency=1)
 
-        @worker.handler
         def handle(message: Message[FsReadV1Intent]) -> None:
             release.wait(30)
 
+        worker.handler(handle)
         await put(bus, "x")
         began = time.monotonic()
         try:
@@ -242,9 +244,9 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
         await bus.publish(vetted.of(third), third, headers={"Trace-Id": "t3"})
         raw = read_intent("4")
         await bus.publish(subjects.intents.raw.of(raw), raw)
-        await bus.publish(subjects.events.health(service="web"), health())
+        await bus.publish(subjects.events.health(service=Service("web")), health())
 
-        assert [one.payload for one in await stored(bus, vetted.filter(domain="default"))] == [first, second]
+        assert [one.payload for one in await stored(bus, vetted.filter(domain=Domain("default")))] == [first, second]
         (found,) = await stored(bus, vetted.of(third))
         assert (found.payload, found.subject, found.headers["Trace-Id"]) == (third, vetted.of(third), "t3")
         assert (found.stream, found.seq) == ("ATOMS_VETTED", 3)
@@ -252,7 +254,7 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
         assert [one.payload for one in both] == [first, second, third, raw]
         assert await stored(bus, subjects.results.filter()) == []
         with pytest.raises(OptionsError, match=r"no stream stores smith\.logs\.web\.info: subscribe"):
-            await stored(bus, subjects.logs.service(log_service="web", level="info"))
+            await stored(bus, subjects.logs.service(log_service=LogService("web"), level="info"))
         for no_subject in ("smith.>", subjects.results):
             with pytest.raises(SubjectMismatch, match="not a subject of contract"):
                 await stored(bus, no_subject)
@@ -282,7 +284,7 @@ def test_the_server_shows_no_password(nats_server: NatsServer) -> None:
 
 def test_what_nobody_keeps_is_heard(smith_bus: Any) -> None:
     with smith_bus.subscribe(subjects.logs.service.filter()) as told:
-        smith_bus.emit(subjects.logs.service(log_service="web", level="info"), log_entry())
+        smith_bus.emit(subjects.logs.service(log_service=LogService("web"), level="info"), log_entry())
         assert next(iter(told)).payload.message == "hello"
 
 

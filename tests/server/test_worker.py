@@ -651,10 +651,12 @@ async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signa
         await put(bus, *map(str, range(10)))
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-c", textwrap.dedent(source), account.url]
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = await asyncio.to_thread(subprocess.Popen, command, env=environment, **pipes)
+        pipe = subprocess.PIPE
+        process = await asyncio.to_thread(lambda: subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True))
+        assert process.stdout is not None
+        out = process.stdout
         lines: list[str] = []
-        reader = threading.Thread(target=lambda: lines.extend(iter(process.stdout.readline, "")), daemon=True)  # type: ignore
+        reader = threading.Thread(target=lambda: lines.extend(iter(out.readline, "")), daemon=True)
         reader.start()
         try:
             await asyncio.to_thread(eventually, lambda: lines.count("start\n") == 2)
@@ -666,7 +668,7 @@ async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signa
         await asyncio.to_thread(reader.join)
         assert process.stderr is not None
         errors = process.stderr.read()
-        process.stdout.close()  # type: ignore[union-attr]
+        process.stdout.close()
         process.stderr.close()
         assert (status, errors) == (0, "")
         assert lines.count("start\n") == lines.count("end\n") == 2
