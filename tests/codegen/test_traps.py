@@ -235,7 +235,7 @@ def test_without_the_check_at_run_time_the_test_of_it_fails(old: str, new: str, 
     edited(tmp_path, (("aio/publisher.py", old, new),))
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "copy")}
     env.pop("SMITH_TEST_WHEEL", None)
-    test = TESTS / "server" / "test_refusals.py::test_what_got_past_the_type_checker_is_refused_at_run_time"
+    test = TESTS / "server" / "test_refusals.py::test_type_errors_are_refused_at_run_time_as_well"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(test)]
     done = subprocess.run(command, cwd=TESTS.parent, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
@@ -311,7 +311,7 @@ ELSEWHERE = {
     "3: imports not followed": ("codegen/test_doctor.py", "test_trap_3_imports_that_are_not_followed"),
     "3: imports not found": ("codegen/test_doctor.py", "test_trap_3_the_sdk_is_not_found_and_mypy_must_not_say_so"),
     "4: unannotated functions": ("codegen/test_doctor.py", "test_trap_4_functions_without_annotations"),
-    "5: checked at run time": ("server/test_refusals.py", "test_what_got_past_the_type_checker_is_refused_at_run_time"),
+    "5: checked at run time": ("server/test_refusals.py", "test_type_errors_are_refused_at_run_time_as_well"),
     "10: unknown fields": ("unit/test_signing.py", "test_a_message_with_an_unknown_field_must_not_be_decoded_and_encoded_again"),
     "10: absent fields": ("unit/test_signing.py", "test_a_message_with_absent_fields_must_not_be_decoded_and_encoded_again"),
     "10: passed on": ("server/test_signing.py", "test_what_is_passed_on_verifies_and_what_is_encoded_again_does_not"),

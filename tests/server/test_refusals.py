@@ -320,9 +320,9 @@ def test_invalid_arguments_of_a_worker_are_refused_before_it_has_a_message(face:
     spec: Any = consumers.executor_fs_read
     wrong: Any
     for wrong in (theirs, None, "nats://user:secret@127.0.0.1"):
-        with pytest.raises(OptionsError, match=r"^(a \w+ is given|got a \w+): .* for an? (Async)?SmithBus import"):
+        with pytest.raises(OptionsError, match=r"for an? (Async)?SmithBus,? import"):
             home.Worker(wrong, spec)
-        with pytest.raises(OptionsError, match=r"^(a \w+ is given|got a \w+): .* for an? (Async)?SmithBus import"):
+        with pytest.raises(OptionsError, match=r"for an? (Async)?SmithBus,? import"):
             home.Admission(wrong, policy=lambda one: Allow(), executor_id="x")
     for wrong in ("executor-fs-read", consumers, None):
         with pytest.raises(OptionsError, match="as a contract declares it"):
