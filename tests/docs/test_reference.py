@@ -59,6 +59,21 @@ def test_every_public_name_has_one_entry_and_no_other_has(package: str) -> None:
     assert Counter(entry.rpartition(".")[2] for entry in found) == Counter(set(names))
 
 
+def test_the_tree_of_errors_has_every_error_at_its_place() -> None:
+    page = PAGES["reference/smith_sdk.errors.md"]
+    tree = page[page.index("```text") : page.index("```\n", page.index("```text") + 3)]
+    above: list[str] = []
+    found: dict[str, str] = {}
+    for indent, name in re.findall(r"^((?:[│├└─ ]{4})*)(\w+)", tree, re.MULTILINE):
+        del above[len(indent) // 4 :]
+        if above:
+            found[name] = above[-1]
+        above.append(name)
+    errors = import_module("smith_sdk.errors")
+    kinds = [getattr(errors, name) for name in errors.__all__ if issubclass(getattr(errors, name), errors.SmithError)]
+    assert found == {kind.__name__: kind.__mro__[1].__name__ for kind in kinds if kind is not errors.SmithError}
+
+
 def test_every_field_of_a_payload_is_in_its_table() -> None:
     protocol = import_module("smith_sdk.protocol")
     for part in PAGES["reference/smith_sdk.protocol.md"].split("\n::: smith_sdk.protocol.")[1:]:
