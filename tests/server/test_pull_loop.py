@@ -511,12 +511,12 @@ async def test_messages_for_a_dead_link_are_released_by_a_stop(make_server: Any)
         assert len(again) == 20
 
 
-async def test_whether_anybody_is_subscribed(account: Account) -> None:
+async def test_whether_a_subject_has_a_subscriber(account: Account) -> None:
     async with account.applied() as bus:
         replies, connection = bus._session.requests, bus._session.connection
         inbox = connection.new_inbox()
-        assert not await replies.is_heard(inbox, timeout=5)
+        assert not await replies.has_subscriber(inbox, timeout=5)
         subscription = await connection.subscribe(inbox, lambda message: None)
-        assert await replies.is_heard(inbox, timeout=5)
+        assert await replies.has_subscriber(inbox, timeout=5)
         await subscription.unsubscribe()
-        assert not await replies.is_heard(inbox, timeout=5)
+        assert not await replies.has_subscriber(inbox, timeout=5)

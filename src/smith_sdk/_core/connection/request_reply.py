@@ -103,7 +103,7 @@ class RequestReply(Listener):
         """Return once the server has processed all earlier publishes: an echo to our own inbox."""
         await self.request(self._prefix + "barrier", timeout=timeout)
 
-    async def is_heard(self, subject: str, *, timeout: float) -> bool:
+    async def has_subscriber(self, subject: str, *, timeout: float) -> bool:
         """Whether `subject` has a subscriber, found out by an empty message to it.
 
         Also a `barrier`.

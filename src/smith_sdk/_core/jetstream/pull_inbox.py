@@ -129,7 +129,7 @@ class PullInbox:
             for inbox in inboxes:
                 await inbox.withdraw()
             probe = inboxes[-1].subject.removesuffix("*") + "0"
-            return not await self._requests.is_heard(probe, timeout=_CONFIRMED)
+            return not await self._requests.has_subscriber(probe, timeout=_CONFIRMED)
         except (BusError, DeadlineExceeded) as error:
             log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, str(error))
             return False

@@ -368,11 +368,11 @@ class PullLoop(Listener):
     # ---- what ends it
 
     def _refusal(self, status: PullStatus) -> JetStreamError:
-        words = f"refused a pull: {status.code} {status.description}"
+        problem = f"refused a pull: {status.code} {status.description}"
         if status.kind is StatusKind.PUSH_BASED:
-            words = f"delivers to a subject (push), so it cannot be pulled from: delete it, then {APPLY}"
+            problem = f"delivers to a subject (push), so it cannot be pulled from: delete it, then {APPLY}"
         return JetStreamError(
-            f"consumer {self.consumer} of stream {self.stream} {words}",
+            f"consumer {self.consumer} of stream {self.stream} {problem}",
             code=status.code,
             stream=self.stream,
             consumer=self.consumer,
