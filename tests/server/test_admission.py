@@ -213,6 +213,22 @@ async def test_a_stopped_admission_no_longer_waits_for_room(account: Account) ->
         await eventually_async(lambda: asyncio.all_tasks() <= before, 3)
 
 
+async def test_undecodable_bytes_without_room_are_retried_after_a_stop(account: Account) -> None:
+    async with account.applied() as bus:
+        admin, stream = bus._session.api, "SDLC_QUARANTINE_BACKPRESSURE"
+        await admin.stream_update((await admin.stream_info(stream))["config"] | {"max_bytes": 10, "discard": "new"})
+        await put_raw(bus, b"{")
+        async with admitting(bus, lambda intent: Allow()):
+            await eventually_async(lambda: in_flight(bus))
+        assert not await decided(bus)
+        (message,) = await bus.consumer(consumers.admission).fetch(1)
+        assert (message.raw, message.metadata.num_delivered) == (b"{", 2)
+
+
+async def in_flight(bus: AsyncSmithBus) -> bool:
+    return (await bus.consumer(consumers.admission).info()).num_ack_pending == 1
+
+
 async def test_intents_are_dead_lettered_if_the_policy_fails_or_returns_nonsense(account: Account) -> None:
     async with account.applied() as bus:
 

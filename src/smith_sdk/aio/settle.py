@@ -193,8 +193,11 @@ class Settler:
         self._confirm = confirm
         """Whether every ack waits for the server's confirmation."""
         self._tally = Tally()
-        self._outstanding: dict[Message[Any, Any], float] = {}
-        """Messages that are delivered and not settled, and when each was delivered."""
+        self._count = self._tally.settled
+        self._outstanding: set[Message[Any, Any]] = set()
+        """Messages that are delivered and not settled."""
+        self._since: dict[Message[Any, Any], float] = {}
+        """When those of them were delivered whose delivery was observed."""
 
     @property
     def stats(self) -> WorkerStats:
@@ -207,8 +210,9 @@ class Settler:
 
     def begin(self, message: Message[Any, Any]) -> None:
         """`message` is delivered."""
-        self._outstanding[message] = monotonic()
-        if self._events:
+        self._outstanding.add(message)
+        if self._events.observers:
+            self._since[message] = monotonic()
             place = message.metadata
             self._events.delivered(
                 Delivered(
@@ -281,11 +285,12 @@ class Settler:
             self._settled(message, verdict)
 
     def _settled(self, message: Message[Any, Any], verdict: Verdict) -> None:
-        began = self._outstanding.pop(message, None)
-        if began is None:  # each delivery counts once
+        try:
+            self._outstanding.remove(message)
+        except KeyError:  # each delivery counts once
             return
-        self._tally.settled(verdict.NAME)
-        if self._events:
+        self._count(verdict.NAME)
+        if self._since and (since := self._since.pop(message, None)) is not None:
             place = message.metadata
             self._events.settled(
                 Settled(
@@ -295,7 +300,7 @@ class Settler:
                     seq=place.stream_seq,
                     attempt=place.num_delivered,
                     verdict=verdict.NAME,
-                    seconds=monotonic() - began,
+                    seconds=monotonic() - since,
                     error=verdict.cause,
                 )
             )

@@ -87,6 +87,7 @@ class Slots:
         self._concurrency = concurrency
         self._drain = drain
         self._undecodable = undecodable
+        self._first_success = decide(None, 1, policy)
         self._settler = Settler(session, spec.name, policy, confirm=confirm)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
@@ -265,7 +266,7 @@ class Slots:
             if isinstance(verdict, Release):
                 raise
             return verdict
-        return decide(None, number, self._policy)
+        return self._first_success if number == 1 else decide(None, number, self._policy)
 
     async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
         """Whether the worker cancels this slot.

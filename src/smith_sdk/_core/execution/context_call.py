@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 
@@ -15,7 +16,7 @@ async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:
     is cheaper than a task for each message: cancelling the task cancels it.
     """
     work = function(argument)
-    if not isinstance(work, Coroutine):
+    if type(work) is not CoroutineType and not isinstance(work, Coroutine):  # the second asks an ABC: slow
         return await work
     run = contextvars.copy_context().run
     try:
