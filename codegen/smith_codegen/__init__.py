@@ -1,10 +1,17 @@
-"""The generator: a spec of subjects (`subjects.toml`) in, typed Python out. It imports nothing of `smith_sdk`.
+"""The generator: from a spec of subjects (`subjects.toml`) to typed Python.
 
-spec.py, locate.py    TOML -> strict structs, each key with its line
-checks.py, wire_checks.py    what can be wrong with a spec
-placeholders.py, patterns.py, fieldtypes.py, names.py    the small languages of a spec, and how its names become Python's
-resolve.py -> model.py    what the spec means, with every Python name decided
-render.py, trie.py, templates/    the model as source: formatted, compiled, the same every time
-publish.py    comparing with what stands there, and putting it into place
-compile.py, cli.py    all of it in a row, and the command
+Imports nothing of `smith_sdk`.
+
+spec.py, locate.py                   TOML -> strict structs, each key with its line
+checks.py, wire_checks.py,
+topology_checks.py, extension.py     errors in a spec; spec_warnings.py: warnings
+placeholders.py, patterns.py,
+fieldtypes.py, units.py, names.py    the notations of a spec, and its names in Python
+resolve.py -> model.py               the meaning of a spec, with every Python name decided
+render.py, docstrings.py, trie.py,
+templates/                           the model as source: formatted, compiled, deterministic
+publish.py                           comparing and writing the output directory
+compile.py, cli.py                   the whole pipeline, and the command
+breaking/, doctor/, lint/            the subcommands
+faces.py                             the blocking face of the SDK itself
 """

@@ -1,7 +1,7 @@
-"""What can be wrong with a spec whose form is right. Nothing is generated from a spec that any of this finds fault with.
+"""Checks of a well-formed spec. Nothing is generated from a spec with an error.
 
-First the names and what they refer to (here); then, since it makes no sense before, what goes over the wire (`wire_checks.py`), and
-last what would change under those who use the specs that this one extends (`extension.py`).
+First names and references (here), then what needs valid names: patterns, streams and consumers
+(`wire_checks.py`), and last the effects on specs that this one extends (`extension.py`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SUBJECT_MEMBERS: Final = frozenset(
         "tokens",
     )
 )
-"""Names that generated subject classes and their modules use themselves."""
+"""Names that generated subject classes and their modules use."""
 
 _PAYLOAD_MEMBERS: Final = frozenset(
     (
@@ -62,7 +62,7 @@ _PAYLOAD_MEMBERS: Final = frozenset(
         "str",
     )
 ).union(GENERATORS.values())
-"""Names that generated payload classes use themselves: a field called `str` would hide the type."""
+"""Names that generated payload classes use: a field called `str` would hide the type."""
 
 _FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
 
@@ -84,7 +84,7 @@ _IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable"
 
 
 def check(spec: Spec, out: Path | None = None) -> None:
-    """Raise `SpecErrors` with everything that is wrong, in so far as one fault does not hide another."""
+    """Raise `SpecErrors` with all errors of the first group of checks that finds any."""
     errors: list[SpecError] = []
     for room in (_names, wire_checks.check, extension.check):
         errors += room(spec)
@@ -113,9 +113,13 @@ def _names(spec: Spec) -> Iterator[SpecError]:
 
 def _head(spec: Spec) -> Iterator[SpecError]:
     if not all(LITERAL.fullmatch(piece) for piece in spec.spec.root.split(".")):
-        yield spec.error(("spec", "root"), f"{spec.spec.root!r} is no subject", "write the tokens that every subject begins with")
+        yield spec.error(
+            ("spec", "root"), f"{spec.spec.root!r} is not a valid subject", "write the tokens that every subject begins with"
+        )
     if not all(map(_is_name, spec.spec.package.split("."))):
-        yield spec.error(("spec", "package"), f"{spec.spec.package!r} is no package", "write an import name, such as acme.bus")
+        yield spec.error(
+            ("spec", "package"), f"{spec.spec.package!r} is not a valid package name", "write an import name, such as acme.bus"
+        )
     if spec.spec.version < 1:
         yield spec.error(("spec", "version"), "is less than 1", "count from 1")
 
@@ -145,48 +149,50 @@ def _token(spec: Spec, name: str, decl: TokenDecl) -> Iterator[SpecError]:
 def _open(spec: Spec, key: Key, decl: TokenDecl) -> Iterator[SpecError]:
     assert decl.newtype is not None
     if not _is_class_name(decl.newtype):
-        yield spec.error((*key, "newtype"), f"{decl.newtype!r} is no class name", "write it like IntentId")
+        yield spec.error((*key, "newtype"), f"{decl.newtype!r} is not a valid class name", "write it like IntentId")
     if decl.format is not None and (decl.base != "int" or not _FORMAT.fullmatch(decl.format)):
-        yield spec.error((*key, "format"), f"{decl.format!r} writes no int", 'write "02x" or "03d", and base = "int"')
+        yield spec.error((*key, "format"), f"{decl.format!r} is not an int format", 'write "02x" or "03d", and base = "int"')
     if decl.base == "int":
         if decl.exclude:
             yield spec.error((*key, "exclude"), "is for tokens that are str", "use min and max")
         if decl.min is not None and decl.max is not None and decl.min > decl.max:
-            yield spec.error((*key, "min"), "is greater than max", "exchange them")
+            yield spec.error((*key, "min"), "is greater than max", "swap them")
     for bound in ("min", "max"):
         if decl.base == "str" and getattr(decl, bound) is not None:
             yield spec.error((*key, bound), 'is for tokens with base = "int"', "remove it, or add the base")
     for index, value in enumerate(decl.exclude):
         if not LITERAL.fullmatch(value):
-            yield spec.error((*key, "exclude", str(index)), f"{value!r} is no token", "write one token")
+            yield spec.error((*key, "exclude", str(index)), f"{value!r} is not a valid token", "write one token")
 
 
 def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: TokenDecl) -> Iterator[SpecError]:
     if decl.exclude or decl.min is not None or decl.max is not None or decl.base != "str" or decl.format is not None:
-        yield spec.error(key, "has an enum and yet exclude, min, max, base or format", "these are for open tokens")
+        yield spec.error(key, "has an enum together with exclude, min, max, base or format", "these are for open tokens")
     if not values:
         yield spec.error((*key, "enum"), "has no value", "name the values")
         return
     if not _is_class_name(names.camel(name)):
-        yield spec.error(key, f"{name!r} makes no name of a type", "begin it with a letter")
+        yield spec.error(key, f"{name!r} does not make a valid type name", "begin it with a letter")
     width = len(values[0].split("."))
     for index, value in enumerate(values):
         where = (*key, "enum", str(index))
         if not all(LITERAL.fullmatch(piece) for piece in value.split(".")):
-            yield spec.error(where, f"{value!r} is no token", "write tokens, joined by dots")
+            yield spec.error(where, f"{value!r} is not a valid token", "write tokens, joined by dots")
         elif len(value.split(".")) != width:
             problem = f"{value!r} and {values[0]!r} span different numbers of tokens, {len(value.split('.'))} and {width}"
             yield spec.error(where, problem, "a dot ends a token: write every value with as many dots")
         if values.index(value) != index:
-            yield spec.error(where, f"{value!r} stands there twice", "name each value once")
+            yield spec.error(where, f"{value!r} occurs twice", "name each value once")
     if name in spec.selectors:
         constants = [names.snake(value) for value in values]
         for index, constant in enumerate(constants):
             where = (*key, "enum", str(index))
             if constants.index(constant) != index and values.index(values[index]) == index:
-                yield spec.error(where, f"another value is called {constant} in Python too", "choose values that differ in more")
+                yield spec.error(where, f"another value is also {constant} in Python", "choose values that differ in more")
             elif not _is_name(constant):
-                yield spec.error(where, f"{values[index]!r} makes no Python name", "begin it with a letter, and avoid keywords")
+                yield spec.error(
+                    where, f"{values[index]!r} does not make a valid Python name", "begin it with a letter, and avoid keywords"
+                )
 
 
 # ---- [messages]
@@ -195,11 +201,11 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
 def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     key = ("messages", name)
     if not _is_class_name(name):
-        yield spec.error(key, f"{name!r} is no class name", "write it like IntentResult")
+        yield spec.error(key, f"{name!r} is not a valid class name", "write it like IntentResult")
     taken = frozenset((decl.by, "params")) if decl.by else frozenset()
     yield from _fields(spec, (*key, "fields"), decl.fields, taken)
     if decl.id is not None and (decl.id not in decl.fields or not _is_str(spec, decl.fields[decl.id])):
-        yield spec.error((*key, "id"), f"{decl.id!r} is no field that is a str", "name the field that identifies the message")
+        yield spec.error((*key, "id"), f"{decl.id!r} is not a field of type str", "name the field that identifies the message")
     if decl.by is None:
         if decl.params:
             yield spec.error((*key, "params"), "is for families", "add `by`, or move the fields to `fields`")
@@ -207,7 +213,7 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     token = spec.tokens.get(decl.by)
     if token is None or token.enum is None:
         yield spec.error(
-            (*key, "by"), f"{decl.by!r} is no closed set", _mend(decl.by, spec.tokens, "name a token that has an enum")
+            (*key, "by"), f"{decl.by!r} is not a closed set", _suggest(decl.by, spec.tokens, "name a token that has an enum")
         )
         return
     if spec.selectors[decl.by] != name:
@@ -219,7 +225,7 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
             yield spec.error((*key, "params"), f"{value!r}, a value of {decl.by}, has no params", fix)
     for value, fields in decl.params.items():
         if value not in token.enum:
-            yield spec.error((*key, "params", value), f"is no value of {decl.by}", "remove it, or add the value to the token")
+            yield spec.error((*key, "params", value), f"is not a value of {decl.by}", "remove it, or add the value to the token")
         yield from _fields(spec, (*key, "params", value), fields, frozenset())
 
 
@@ -232,14 +238,14 @@ def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset
         try:
             kind = fieldtypes.parse(decl.type)
         except ValueError as error:
-            yield spec.error(where, str(error), "mend the type")
+            yield spec.error(where, str(error), "fix the type")
             continue
         bad = [ref for ref in kind.names() if ref not in known or ref in selectors]
         for ref in bad:
             if ref in selectors:
-                yield spec.error(where, f"{ref} selects a payload and is no type of a field", "use str")
+                yield spec.error(where, f"{ref} selects a payload and cannot be a field type", "use str")
             else:
-                fix = _mend(ref, [*known, *fieldtypes.SCALARS], "declare it in [messages] or [tokens]")
+                fix = _suggest(ref, [*known, *fieldtypes.SCALARS], "declare it in [messages] or [tokens]")
                 yield spec.error(where, f"unknown type {ref!r}", fix)
         if not bad:
             yield from _values(spec, where, kind, decl)
@@ -258,11 +264,11 @@ def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -
         if not kind.accepts(value, lambda ref: _base(spec, ref)):
             fix = f"write {_example(spec, kind)}"
             fix += f", or have it made: {', '.join(map(repr, GENERATORS))}" if which == "new" else ""
-            yield spec.error((*key, which), f"{value!r} is no {decl.type}", fix)
+            yield spec.error((*key, which), f"{value!r} is not a valid {decl.type}", fix)
 
 
 def _example(spec: Spec, kind: fieldtypes.FieldType) -> str:
-    """What a value of this type looks like in TOML."""
+    """An example of a value of this type in TOML."""
     base = _base(spec, kind.name) if kind.kind == "ref" else kind.kind
     if base == "enum":
         return f"one of {', '.join(kind.values)}"
@@ -286,7 +292,7 @@ def _is_str(spec: Spec, decl: FieldDecl) -> bool:
 
 
 def _types(spec: Spec) -> Iterator[SpecError]:
-    """Two classes or types of one name."""
+    """Classes or types with the same name."""
     made: list[tuple[str, Key]] = []
     for name, token in spec.tokens.items():
         made.append((names.type_name(name, token.newtype), ("tokens", name)))
@@ -299,9 +305,9 @@ def _types(spec: Spec) -> Iterator[SpecError]:
     typevars = {f"{one}{family}T" for family in spec.selectors.values() for one in ("", "One")}
     for name, key in made:
         if count[name] > 1:
-            yield spec.error(key, f"makes a second type called {name}", "rename one of them")
+            yield spec.error(key, f"is a second type called {name}", "rename one of them")
         elif name in _IMPORTED or name in typevars:
-            yield spec.error(key, f"{name} is a name that generated code uses itself", "choose another")
+            yield spec.error(key, f"{name} is reserved for generated code", "choose another")
 
 
 # ---- [subjects]: names
@@ -314,20 +320,20 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
         key = ("subjects", name)
         parts = name.split(".")
         if len(parts) > 2:
-            yield spec.error(key, "stands deeper than namespace.name", "write namespace.name or name")
+            yield spec.error(key, "has more than two parts", "write namespace.name or name")
         for part in parts:
             yield from _python_name(spec, key, part, frozenset())
         if len(parts) == 1 and name in spaces:
-            yield spec.error(key, f"{name} is a namespace too", f'call it "{name}.something"')
+            yield spec.error(key, f"{name} is also a namespace", f'call it "{name}.something"')
         if parts[0] in spec.selectors:
             yield spec.error(key, f"{parts[0]} is the module of that token's constants", "choose another name")
         if parts[0] in ("parse", "root"):
-            yield spec.error(key, f"{parts[0]} is a name that generated code uses itself", "choose another")
+            yield spec.error(key, f"{parts[0]} is reserved for generated code", "choose another")
         cls = names.camel(name)
         if cls in classes:
-            yield spec.error(key, f"its class would be called {cls}, as that of {classes[cls]} is", "rename one of them")
+            yield spec.error(key, f"its class would be {cls}, which is that of {classes[cls]}", "rename one of them")
         elif cls in _IMPORTED or cls in spec.messages or cls in {token.newtype for token in spec.tokens.values()}:
-            yield spec.error(key, f"its class would be called {cls}, as a type is", "rename one of them")
+            yield spec.error(key, f"its class would be {cls}, which is the name of a type", "rename one of them")
         classes.setdefault(cls, name)
     for cls, name in classes.items():
         if cls.removesuffix("Msg") in classes and cls.endswith("Msg"):
@@ -341,7 +347,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
     for name, subject in spec.subjects.items():
         key = ("subjects", name)
         if subject.message != "bytes" and subject.message not in spec.messages:
-            fix = _mend(subject.message, spec.messages, "declare it in [messages], or write bytes")
+            fix = _suggest(subject.message, spec.messages, "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
         if subject.stream is not None and subject.stream not in spec.streams:
             yield spec.error(
@@ -370,9 +376,9 @@ def _references(spec: Spec) -> Iterator[SpecError]:
                 yield spec.error((*key, "publishes", str(index)), f"unknown subject {published!r}", fix)
         attribute = names.snake(name)
         if not _is_name(attribute):
-            yield spec.error(key, f"{name!r} makes no Python name", "begin it with a letter, and avoid keywords")
+            yield spec.error(key, f"{name!r} does not make a valid Python name", "begin it with a letter, and avoid keywords")
         elif attribute in attributes:
-            yield spec.error(key, f"would be consumers.{attribute}, as {attributes[attribute]} is", "rename one of them")
+            yield spec.error(key, f"becomes consumers.{attribute}, as {attributes[attribute]} does", "rename one of them")
         attributes.setdefault(attribute, name)
 
 
@@ -390,17 +396,19 @@ def _is_class_name(name: str) -> bool:
 def _python_name(spec: Spec, key: Key, name: str, taken: frozenset[str]) -> Iterator[SpecError]:
     if not _is_name(name) or name != name.lower():
         yield spec.error(
-            key, f"{name!r} is no name for Python", "use lower case, digits and '_', like intent_id, and no keyword of Python"
+            key,
+            f"{name!r} is not a valid Python name",
+            "use lower case, digits and '_', such as intent_id, and avoid Python keywords",
         )
     elif name in taken:
-        yield spec.error(key, f"{name!r} is a name that generated code uses itself", "choose another")
+        yield spec.error(key, f"{name!r} is reserved for generated code", "choose another")
 
 
-def _mend(name: str, known: Iterable[str], otherwise: str) -> str:
-    """What to do about an unknown name."""
+def _suggest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The fix for an unknown name."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]}? If not, {otherwise}" if close else otherwise
 
 
 def _declare(section: str, name: str, known: Iterable[str]) -> str:
-    return _mend(name, known, f"declare it in [{section}]")
+    return _suggest(name, known, f"declare it in [{section}]")

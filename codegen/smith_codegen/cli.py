@@ -1,4 +1,7 @@
-"""The command line: `smith-codegen SPEC OUT [--check]`, and the commands beside it. Each is a module with `arguments` and `run`."""
+"""The command line: `smith-codegen SPEC OUT [--check]`, and its subcommands.
+
+Each subcommand is a module with `arguments` and `run`.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ from . import generate
 from .errors import SpecErrors
 
 COMMANDS: Final = {"breaking": "breaking", "doctor": "doctor", "hash": "hash_command", "lint": "lint"}
-"""What may stand in the place of SPEC, and the module that does it; a file of such a name is written `./hash`."""
+"""Subcommands, and the module of each; a spec file with such a name is written `./hash`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command. 0: done, and nothing found; 1: something was found (drift, say); 2: what it was given is at fault."""
+    """Run the command. 0: success; 1: something was found, such as drift; 2: invalid input."""
     given = list(sys.argv[1:] if argv is None else argv)
     name = given[0] if given and given[0] in COMMANDS else ""
     command = import_module(f".{COMMANDS[name]}", __package__) if name else generate

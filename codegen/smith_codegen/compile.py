@@ -14,9 +14,10 @@ def compile_spec(text: str, file: str = "subjects.toml", *, out: Path | None = N
 
 
 def emit(spec: Spec, *, out: Path | None = None) -> dict[str, str]:
-    """Every generated file of a spec: path inside the output directory -> text. Raises `SpecErrors`.
+    """Render every generated file of a spec: path inside the output directory -> text.
 
-    With `out`, the directory they are meant for, its name is checked against the spec's `package`.
+    Raises `SpecErrors`. With `out`, the directory for the files, its name is checked against the
+    spec's `package`.
     """
     checks.check(spec, out)
     return render.render(resolve.build(spec))

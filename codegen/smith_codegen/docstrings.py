@@ -16,7 +16,7 @@ _ITEM: Final = re.compile(r"[-*+>|]|\d+\.\s")
 
 
 def wrap(source: str, width: int = WIDTH) -> str:
-    """`source`, as ruff formats it, with no docstring line longer than `width` where a space allows it."""
+    """Wrap the docstrings of `source`, formatted by ruff, at `width`. Long words stay whole."""
     lines = source.split("\n")
     for first, last in sorted(_docstrings(ast.parse(source)), reverse=True):
         block = lines[first : last + 1]
@@ -26,7 +26,7 @@ def wrap(source: str, width: int = WIDTH) -> str:
 
 
 def _docstrings(tree: ast.AST) -> Iterator[tuple[int, int]]:
-    """First and last line, from 0, of each string that is a statement: docstrings, also those of fields."""
+    """First and last line, from 0, of each string statement: docstrings, and those of fields."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno - 1, (node.end_lineno or node.lineno) - 1
@@ -49,7 +49,7 @@ def _wrapped(block: list[str], width: int) -> list[str]:
 
 
 def _filled(paragraph: str, room: int) -> str:
-    """The paragraph within `room`; lists and indented lines keep their own lines, and only the long ones are wrapped."""
+    """Wrap the paragraph at `room`. In lists and indented text only long lines are wrapped."""
     lines = paragraph.split("\n")
     if all(len(line) <= room for line in lines):
         return paragraph

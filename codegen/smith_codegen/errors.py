@@ -1,4 +1,4 @@
-"""What is wrong with a spec, said so that it can be mended: the TOML key, the line, the problem and the fix."""
+"""Errors in a spec: the TOML key, the line, the problem and the fix."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def dotted(path: Iterable[str]) -> str:
 
 
 class SpecError(Exception):
-    """One thing that is wrong. `key` is the full TOML key, `line` counts from 1 (0: the file as a whole), `fix` is what to do.
+    """One error. `key` is the full TOML key, `line` counts from 1 (0: the whole file).
 
-    `own` is False where the key stands in a spec that the one at hand extends.
+    `own` is False if the key belongs to a spec that this one extends.
     """
 
     def __init__(self, problem: str, *, fix: str, key: str = "", line: int = 0, file: str = "", own: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""What a spec may not do to the specs that it extends: their types are generated already, and their users rely on them."""
+"""Checks of a spec against those it extends, whose types are generated and in use already."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from .spec import Spec
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
-    """Own subjects that inherited filters or consumers would receive, and own streams that capture inherited subjects."""
+    """Own subjects that inherited filters or consumers would receive; own streams that capture
+    inherited subjects.
+    """
     if not spec.homes:
         return
     every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}

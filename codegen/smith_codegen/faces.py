@@ -1,16 +1,19 @@
-"""The blocking face, generated from the signatures of the async one: `python -m smith_codegen.faces src/smith_sdk [--check]`.
+"""The blocking face, generated from the signatures of the async one.
 
-Every public class of `aio/` that waits for anything gets a twin in `sync/` of the same name (`AsyncSmithBus` becomes `SmithBus`), with
-the same methods, parameters and annotations, each one line over the portal. What a signature says decides the line:
+Run `python -m smith_codegen.faces src/smith_sdk [--check]`. Every public class of `aio/` that has
+an async method gets a counterpart in `sync/` of the same name (`AsyncSmithBus` becomes `SmithBus`),
+with the same methods, parameters and annotations, each one line over the portal. The signature
+decides the line:
 
     async def f(...) -> T                  a call that waits
-    async def f(...) -> asyncio.Future[T]  handed over; returns a concurrent.futures.Future[T]
-    def f(...) -> Awaitable[None]          checked here, handed over, not waited for
-    async def run() beside stop()          a call during which signals stop it
-    a class with `_batch`                  an iterator that crosses once a batch; its stop() may come after the bus was closed
-    everything else                        the async object's own, wrapped where it has a twin
+    async def f(...) -> asyncio.Future[T]  queued; returns a concurrent.futures.Future[T]
+    def f(...) -> Awaitable[None]          arguments checked in the caller, queued, not waited for
+    async def run() beside stop()          a call during which SIGTERM and SIGINT call stop()
+    a class with `_batch`                  an iterator by batches, with stop() after close()
+    anything else                          the async method, its result wrapped if needed
 
-Public names without a twin (data, functions) are the same objects on both faces. This is a tool of the SDK's own repository.
+Other public names (data, functions) are the same objects on both faces. This is a tool of the SDK's
+own repository.
 """
 
 from __future__ import annotations
@@ -111,7 +114,7 @@ def _head(annotation: ast.expr | None) -> str:
 
 
 class _Face:
-    """What is being written; `twins` are all classes that have one, by their async names."""
+    """The blocking face to write; `twins` are the async names of all classes that get one."""
 
     def __init__(self, modules: list[_Module]) -> None:
         self.modules = modules
@@ -183,7 +186,9 @@ class _Face:
         return [f'{" " * indent}"""{text}"""']
 
     def constructor(self, cls: ast.ClassDef, methods: dict[str, Method]) -> list[str]:
-        """A public constructor where one can be called; properties for the public attributes that it sets."""
+        """A public constructor if callers may use one; properties for the public attributes it
+        sets.
+        """
         init = methods["__init__"]
         lines: list[str] = []
         parameters = [*init.args.args[1:], *init.args.kwonlyargs]
@@ -268,7 +273,7 @@ class _Face:
         return self.rename(ast.unparse(method.args))
 
     def passed(self, method: Method) -> str:
-        """The parameters as arguments; an object of the blocking face goes as the async one behind it."""
+        """The parameters as arguments; a blocking object is passed as its async one."""
 
         def value(parameter: ast.arg) -> str:
             if _head(parameter.annotation) in self.twins:
@@ -300,12 +305,12 @@ def _pruned(files: dict[str, str]) -> dict[str, str]:
         ]  # named one by one: a folder would be searched, and ignored files passed over
         done = subprocess.run([*command, *paths], capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
-            raise RuntimeError(f"ruff does not take what was generated:\n{done.stdout}{done.stderr}")
+            raise RuntimeError(f"ruff rejects the generated code:\n{done.stdout}{done.stderr}")
         return {name: Path(scratch, name).read_text(encoding="utf-8") for name in files}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command. 0: done, or nothing differs; 1: `--check` found drift; 2: files in the way."""
+    """Run the command. 0: done or up to date; 1: `--check` found drift; 2: foreign files."""
     parser = argparse.ArgumentParser(prog="python -m smith_codegen.faces", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("package", type=Path, help="the SDK's package, src/smith_sdk")
     parser.add_argument("--check", action="store_true", help="write nothing; show what differs, and fail if anything does")
@@ -321,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in paths:
             print(f"{word}: {given.package / path}")
     if given.check and drift:
-        print("sync/ is not what aio/ says: run python -m smith_codegen.faces src/smith_sdk", file=sys.stderr)
+        print("sync/ is not up to date with aio/: run python -m smith_codegen.faces src/smith_sdk", file=sys.stderr)
         return 1
     return 0
 

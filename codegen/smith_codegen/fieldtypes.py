@@ -1,4 +1,4 @@
-"""The types of payload fields: `str`, `int?`, `list[map[T]]`, `enum:a|b`, names of tokens and messages."""
+"""The types of payload fields: `str`, `int?`, `list[map[T]]`, `enum:a|b`, tokens, messages."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ class FieldType(msgspec.Struct, frozen=True):
         return self.item.python()
 
     def accepts(self, value: Any, base_of: Callable[[str], str | None]) -> bool:
-        """Whether `value`, from TOML, can stand for this type. `base_of` gives the scalar under a token's type, None for others."""
+        """Whether `value`, from TOML, is valid for this type.
+
+        `base_of` returns the scalar of a token's type, None for others.
+        """
         kind = base_of(self.name) if self.kind == "ref" else self.kind
         if kind == "any":
             return True
@@ -61,7 +64,7 @@ class FieldType(msgspec.Struct, frozen=True):
 
 
 def parse(text: str) -> FieldType:
-    """Read a field type; raises `ValueError` that says what is wrong."""
+    """Read a field type. Raises `ValueError`."""
     text = text.strip()
     if text.endswith("?"):
         inner = parse(text[:-1])
@@ -79,5 +82,7 @@ def parse(text: str) -> FieldType:
     if text in SCALARS:
         return FieldType(text)
     if not re.fullmatch(r"[A-Za-z_]\w*", text):
-        raise ValueError(f"{text!r} is no field type: {', '.join(SCALARS)}, list[T], map[T], enum:a|b, a name; T? may be absent")
+        raise ValueError(
+            f"{text!r} is not a field type: {', '.join(SCALARS)}, list[T], map[T], enum:a|b, a name; T? may be absent"
+        )
     return FieldType("ref", name=text)

@@ -15,18 +15,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """0: done, or nothing differs; 1: `--check` found drift; 2: the extra is missing, or files of others are in the way."""
+    """0: done or up to date; 1: `--check` found drift; 2: extra not installed, or foreign files."""
     missing = [name for name in ("jinja2", "ruff") if importlib.util.find_spec(name) is None]
     if missing:
         print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
         return 2
-    from . import cautions, sources
+    from . import sources, spec_warnings
     from .compile import emit
     from .publish import ForeignFiles, compare, publish
 
     spec = sources.load(given.spec)
     files = emit(spec, out=given.out)
-    for warning in cautions.warnings(spec):
+    for warning in spec_warnings.find(spec):
         print(f"warning: {warning}", file=sys.stderr)
     try:
         drift = compare(files, given.out) if given.check else publish(files, given.out)
@@ -39,6 +39,6 @@ def run(given: argparse.Namespace) -> int:
         for path in paths:
             print(f"{word}: {given.out / path}")
     if given.check and drift:
-        print(f"{given.out} is not what {given.spec} says: run smith-codegen {given.spec} {given.out}", file=sys.stderr)
+        print(f"{given.out} is not up to date with {given.spec}: run smith-codegen {given.spec} {given.out}", file=sys.stderr)
         return 1
     return 0

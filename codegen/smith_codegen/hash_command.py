@@ -1,4 +1,4 @@
-"""Print the hash of a spec: SHA-256 of its canonical form, in which docs and the way of writing do not count."""
+"""Print the hash of a spec: SHA-256 of its canonical form, without docs and formatting."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""On which line of a TOML file each key stands; `tomllib` does not say.
+"""The line of each key in a TOML file, which `tomllib` does not report.
 
-The text has been parsed by `tomllib` before, so it is well-formed: this only walks it, and decodes no value but the keys.
+`tomllib` has parsed the text before, so it is well-formed: this walks it, and decodes only keys.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ Path = tuple[str, ...]
 
 
 def lines(text: str) -> Mapping[Path, int]:
-    """The line, from 1, of every key and array item in `text`. A path's array items are named by their index: `("a", "0")`."""
+    """The line, from 1, of every key and array item in `text`; an item's key is its index ("0")."""
     return _Walk(text).run()
 
 
 def line_of(known: Mapping[Path, int], path: Path) -> int:
-    """The line of `path`, or of the nearest table around it that is written down; 0 where there is none."""
+    """The line of `path`, or of the nearest enclosing table in the text; 0 if there is none."""
     while path:
         if path in known:
             return known[path]

@@ -1,4 +1,4 @@
-"""The resolved model: what the spec means, with every Python name decided. Templates read this and nothing else."""
+"""The resolved model: the spec with every Python name decided. Templates use nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .topology_spec import ConsumerDecl
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A token and its Python type. A closed set that selects a family's payload is a `cap`.
 
-    `home`, here and below, is the package that the declaration is inherited from; "" for the spec's own.
+    `home`, here and below, is the package that declares it, if inherited; "" for the spec's own.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A payload class. `tag` is the capability of a family's member, `cap` the constant that stands for it."""
+    """A payload class. `tag` is the capability of a family's member, `cap` its constant."""
 
     name: str
     home: str
@@ -89,7 +89,10 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
-    """A subject's class. `message` is a payload class, "bytes" or a family's name; `also` are the classes its widest filter meets."""
+    """A subject's class. `message` is a payload class, "bytes" or a family's name.
+
+    `also` are the other classes that its widest filter receives.
+    """
 
     name: str
     home: str
@@ -120,7 +123,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def places(self) -> dict[str, tuple[int, int]]:
-        """Where each token stands on the wire: first position and the one after the last."""
+        """The wire positions of each token: the first, and the one after the last."""
         found, at = {}, 0
         for part in self.parts:
             width = 1 if isinstance(part, str) else part.width
@@ -154,7 +157,7 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that the spec means. What is inherited is referred to, and not emitted again."""
+    """The whole spec. Inherited declarations are referred to, and not emitted again."""
 
     spec: Spec
     tokens: tuple[Token, ...]

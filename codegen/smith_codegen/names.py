@@ -1,4 +1,4 @@
-"""How names of the spec become names in Python."""
+"""Names of the spec as names in Python."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The algebra of subjects: which subjects a pattern stands for, and whether two patterns meet.
+"""The algebra of subjects: which subjects a pattern matches, and whether two patterns overlap.
 
-A pattern is a tuple of positions, one for each wire token: a `str` that must be there, an `Open` that takes any token (but for some),
-or `TAIL`, NATS's `>`. A pattern with closed sets is a list of such tuples, one for each combination of values: `alternatives`.
+A pattern is a tuple of positions, one for each wire token: a `str` for a literal, an `Open` for any
+token (with exceptions), or `TAIL`, NATS's `>`. A pattern with closed sets is a list of such tuples,
+one for each combination of values: `alternatives`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ class Tail(msgspec.Struct, frozen=True):
 
 TAIL: Final = Tail()
 LITERAL: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
-"""What a spec may write as a token: what every NATS client and every shell takes. (Values that come at run time may be any token.)"""
+"""A valid token in a spec, restricted to what every client and shell accepts.
+
+Token values at run time may be any NATS token.
+"""
 
 Position = str | Open | Tail
 Positions = tuple[Position, ...]
@@ -47,7 +51,10 @@ def text(path: Positions) -> str:
 
 
 def alternatives(parts: Iterable[str | Open | Sequence[str]]) -> list[Positions]:
-    """Every combination: a `str` is a literal, a sequence of `str` is a closed set whose values may span several wire tokens."""
+    """Every combination of values.
+
+    A `str` is a literal, a sequence of `str` a closed set whose values may span several tokens.
+    """
     choices: list[list[Positions]] = []
     for part in parts:
         if isinstance(part, str | Open):
@@ -87,7 +94,7 @@ def meet(a: Positions, b: Positions) -> Positions:
 
 
 def covers(a: Positions, b: Positions) -> bool:
-    """Whether every subject that `b` matches is matched by `a` too. `a` is a pattern of NATS, so its wildcards take any token."""
+    """Whether `a` matches every subject that `b` matches. The wildcards of `a` match any token."""
     for index, token in enumerate(a):
         if isinstance(token, Tail):
             return len(b) > index

@@ -57,9 +57,9 @@ def filtered(spec: Spec, table: dict[str, str]) -> str:
 
 
 def feeding(spec: Spec, stream: str, *, transformed: bool = False) -> frozenset[str]:
-    """The streams whose messages come into `stream`: itself, and those of the spec that it mirrors or takes from.
+    """The streams whose messages reach `stream`: itself, and its mirror or sources in the spec.
 
-    Without `transformed` only where they keep their subjects on the way.
+    With `transformed` also through subject transforms, after which the subjects are other ones.
     """
     found = {stream}
     waiting = [stream]

@@ -1,4 +1,4 @@
-"""Bringing the output directory to what was rendered, or saying how it differs."""
+"""Compare the output directory with the rendered files, and write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .render import HEADER, ROOMS
 
 
 class ForeignFiles(Exception):
-    """Files that nobody generated stand where only generated ones may; nothing was written."""
+    """Files that were not generated are in the way; nothing was written."""
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         super().__init__(f"not generated, and in the way of generated files: {', '.join(paths)} (move them elsewhere)")
@@ -23,7 +23,7 @@ class ForeignFiles(Exception):
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """How a directory differs from what the spec says: paths inside it, and one unified diff of them all."""
+    """How a directory differs from the generated files: paths inside it, and one unified diff."""
 
     changed: tuple[str, ...]
     missing: tuple[str, ...]
@@ -35,7 +35,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS) -> Drift:
-    """What `publish` would have to do in the `rooms` of `out`, where only generated files may stand."""
+    """The changes that `publish` would make in the `rooms` of `out`, for generated files only."""
     there = dict(_there(out, rooms))
     changed = tuple(name for name in files if name in there and there[name] != files[name])
     missing = tuple(name for name in files if name not in there)
@@ -47,16 +47,16 @@ def compare(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS) -
             there.get(name, "").splitlines(keepends=True),
             files.get(name, "").splitlines(keepends=True),
             f"{name} (as it is)" if name in there else "/dev/null",
-            f"{name} (as the spec says)" if name in files else "/dev/null",
+            f"{name} (as generated)" if name in files else "/dev/null",
         )
     )
     return Drift(changed=changed, missing=missing, extra=extra, diff=diff)
 
 
 def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, header: str = HEADER) -> Drift:
-    """Make `out` hold exactly `files` where they belong; returns what was different.
+    """Make `out` contain exactly `files`; returns what was different.
 
-    Everything is written aside first and then moved into place, file by file: no reader ever sees half of one.
+    Files are written to a temporary directory and then renamed: no reader sees half of one.
     """
     drift = compare(files, out, rooms)
     if not drift:
@@ -83,7 +83,7 @@ def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, h
 
 
 def _there(out: Path, rooms: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Every file that stands in `rooms`, compiled ones aside."""
+    """Every file in `rooms`, without bytecode."""
     for room in rooms:
         top = out / room
         for path in [top] if top.is_file() else sorted(top.rglob("*")):

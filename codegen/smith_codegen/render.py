@@ -1,7 +1,7 @@
-"""The model as Python source: templates filled in, imports worked out, formatted, compiled.
+"""The model as Python source: templates filled in, imports added, formatted, compiled.
 
-The same spec gives the same bytes, whoever runs it and wherever: nothing here looks at the clock, the environment or a user's
-configuration.
+Deterministic: the same spec gives the same bytes. Nothing here reads the clock, the environment or
+a user's configuration.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class _Output:
         self.caps = tuple(token for token in model.tokens if token.kind == "cap" and not token.home)
 
     def emit(self, path: str, template: str, sources: _Sources, typed: _Sources | None = None, **values: Any) -> None:
-        """Fill in `template`; it imports what it uses of `sources`, and of `typed` where only types need it."""
+        """Fill in `template`, with imports of the names it uses; those of `typed` are for checkers
+        only.
+        """
         body = self.jinja.get_template(template).render(model=self.model, classes=_classes, **values)
         self.files[path] = _with_imports(body, sources, typed or {})
 
@@ -96,7 +98,9 @@ class _Output:
         self.emit("protocol/__init__.py", "protocol.py.j2", {}, names=names)
 
     def tokens(self, home: str) -> list[Token]:
-        """Tokens whose type stands in `protocol/_tokens.py` of a package; "" is the one that is generated."""
+        """Tokens with a type in `protocol/_tokens.py` of package `home`; "" is the generated
+        one.
+        """
         return [token for token in self.model.tokens if token.kind != "cap" and token.home == home]
 
     def messages(self, home: str) -> list[str]:
@@ -106,7 +110,9 @@ class _Output:
         return sorted(found + [name for family in families for name in (family.name, family.by.type_name)])
 
     def payloads(self, protocol: str) -> dict[str, list[str]]:
-        """Where the names of tokens and payloads are imported from; `protocol` is the relative name of the package's own."""
+        """Modules of token and payload names; `protocol` is the relative name of the own
+        package's.
+        """
         found: dict[str, list[str]] = {}
         for home in ("", *self.model.homes):
             at = f"{home}.protocol" if home else protocol
@@ -124,7 +130,7 @@ class _Output:
         return found
 
     def classes(self, subjects: str) -> dict[str, list[str]]:
-        """Where the classes of subjects are imported from; `subjects` is the relative name of the package's own."""
+        """Modules of the subject classes; `subjects` is the relative name of the own package's."""
         found: dict[str, list[str]] = {}
         for subject in self.model.subjects:
             at = f"{subject.home}.subjects.{subject.module}" if subject.home else f"{subjects}.{subject.module}"
@@ -213,7 +219,7 @@ def _base(home: str) -> str:
 
 
 def _refused(token: Token, value: str) -> str:
-    """The condition under which `value` (Python source) is no such token."""
+    """The condition, as Python source, that `value` is not a valid value of the token."""
     if token.kind == "open":
         excluded = f" or {value} in {tuple(token.exclude)!r}" if token.exclude else ""
         return f"not is_token({value}){excluded}"
@@ -228,7 +234,7 @@ def _values(token: Token) -> str:
 
 
 def _allowed(token: Token) -> str:
-    """The rest of the call that says what is allowed."""
+    """The last argument of a `refuse_token` call: the valid values."""
     if token.kind == "int":
         bounds = [f"{word} {bound}" for word, bound in (("from", token.min), ("to", token.max)) if bound is not None]
         return f", {' '.join(['a whole number', *bounds])!r}"
@@ -258,7 +264,7 @@ def _isort(names: Iterable[str]) -> list[str]:
 
 
 def _with_imports(body: str, sources: _Sources, typed: _Sources) -> str:
-    """Put the imports of the names that `body` really uses where it says `#imports`."""
+    """Replace `#imports` in `body` by the imports of the names that it uses."""
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     for_types = _imports(used, typed)
     if for_types:
@@ -291,7 +297,7 @@ def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
         command += ["--line-length", "130", "--target-version", "py311"]
         done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
-            raise RuntimeError(f"ruff cannot format what was generated:\n{done.stderr}")
+            raise RuntimeError(f"ruff cannot format the generated code:\n{done.stderr}")
         found = {name: docstrings.wrap(Path(scratch, name).read_text(encoding="utf-8")) for name in sorted(files)}
     for name, text in found.items():
         compile(text, name, "exec", dont_inherit=True)

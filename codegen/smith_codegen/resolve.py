@@ -15,7 +15,7 @@ from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
 GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
-"""What a field's `new` may name, and the function of smith_sdk.contract that it stands for."""
+"""Values that a field's `new` may name, and their functions in smith_sdk.contract."""
 
 _CLASSES: Final[dict[type[Strict], str]] = {
     ConsumerLimitsDecl: "ConsumerLimits",
@@ -25,7 +25,7 @@ _CLASSES: Final[dict[type[Strict], str]] = {
     RepublishDecl: "Republish",
     TransformDecl: "SubjectTransform",
 }
-"""The tables inside of streams and profiles, and the classes of smith_sdk.contract that they become."""
+"""Tables inside streams and profiles, and the classes of smith_sdk.contract for them."""
 
 
 def build(spec: Spec) -> Model:
@@ -82,7 +82,7 @@ def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], m
     by = tokens[decl.by]
     members = []
     for constant, value in by.constants:
-        params = _message(home, names.params(value), f"What {value} needs to know.", None, decl.params[value], tokens)
+        params = _message(home, names.params(value), f"The parameters of {value}.", None, decl.params[value], tokens)
         fields = {**decl.fields, "params": FieldDecl(type=params.name)}
         member = msgspec.structs.replace(
             _message(home, names.member(value, name), f"{decl.doc.removesuffix('.')}: {value}.", decl.id, fields, tokens),
@@ -131,7 +131,7 @@ def _field(name: str, decl: FieldDecl, newtypes: dict[str, Token]) -> Field:
 
 
 def _for_new(name: str, kind: FieldType, decl: FieldDecl, newtypes: dict[str, Token]) -> tuple[str, str, str]:
-    """Annotation, default and value of a field's parameter in `.new()`; a NewType is given as its base."""
+    """Annotation, default and value of a parameter of `.new()`; a NewType is given as its base."""
     token = newtypes.get(kind.name) if kind.kind == "ref" else None
     plain = kind if token is None else FieldType("int" if token.kind == "int" else "str", optional=kind.optional)
     annotation = plain.python()
@@ -180,7 +180,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
 
 
 def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[str, ...]:
-    """Tokens that the payload has under the same name and of the same type (a family's selector is its tag)."""
+    """Tokens that the payload has too, by name and type; a family's selector is its tag."""
     message = spec.messages.get(decl.message)
     if message is None:
         return ()
@@ -211,7 +211,9 @@ def _profile(spec: Spec, name: str) -> Declared:
 
 
 def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """The keys of a table that say something, as Python source, but for those that stand `apart`."""
+    """The keys of a table that differ from their default, as Python source, without those
+    `apart`.
+    """
     for field in msgspec.structs.fields(decl):
         value = getattr(decl, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
@@ -220,7 +222,7 @@ def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, 
 
 
 def _source(key: str, value: Any) -> str:
-    """The value of a key as Python source: units read, tables as the classes of `smith_sdk.contract`."""
+    """The value of a key as Python source: units converted, tables as classes."""
     unit = units.reader(key)
     if unit is not None:
         return repr(unit[0](value))

@@ -1,4 +1,4 @@
-"""Where specs come from: a file, or the canonical spec in a package that is installed. What a spec extends is found and merged here."""
+"""Loading specs from a file, or from an installed package, and merging those they extend."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ _declared: Final = ("tokens", "messages", "subjects", "streams", "consumers", "p
 
 
 def load(path: Path) -> Spec:
-    """The spec in a file, with what it extends; raises `SpecErrors` for what has the wrong form, `OSError` where it cannot be read."""
+    """The spec in a file, merged with those it extends. Raises `SpecErrors` and `OSError`."""
     return parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def parse(text: str, file: str) -> Spec:
-    """The spec in a text that came from `file`, with what it extends: TOML, or JSON where the name of the file says so."""
+    """The spec in `text` from `file`, merged with those it extends: TOML, or JSON for `*.json`."""
     read = spec.read_canonical if file.endswith(".json") else spec.read
     return extend(read(text, file))
 
 
 def load_package(name: str) -> Spec:
-    """The spec of an installed package, with what it extends; raises `SpecErrors` where there is none. The package is not imported."""
+    """The spec of an installed package, merged with those it extends. Raises `SpecErrors`.
+
+    The package is not imported.
+    """
     path = _directory(name) / CANONICAL
     if not path.is_file():
         fix = "install it where smith-codegen runs, or generate it with the smith-codegen of this version"
@@ -40,7 +43,7 @@ def load_package(name: str) -> Spec:
 
 
 def _directory(name: str) -> Path:
-    """Where a package stands, its parents found but not imported."""
+    """The directory of a package; its parents are found without importing them."""
     top, *rest = name.split(".")
     found = importlib.util.find_spec(top)
     at = top
@@ -52,19 +55,21 @@ def _directory(name: str) -> Path:
         found = next((one for finder in sys.meta_path if (one := finder.find_spec(at, places)) is not None), None)
     if found is None or not found.submodule_search_locations:
         fix = "install it where smith-codegen runs" if found is None else "name a package"
-        problem = f"package {name} is not installed" if found is None else f"{name} is a module, no package"
+        problem = f"package {name} is not installed" if found is None else f"{name} is a module, not a package"
         raise SpecErrors([SpecError(problem, fix=fix)])
     return Path(next(iter(found.submodule_search_locations)))
 
 
 def extend(own: Spec) -> Spec:
-    """`own` merged with the specs of the packages that it extends; raises `SpecErrors` where these are missing or names clash."""
+    """`own` merged with the specs it extends. Raises `SpecErrors` for missing packages and
+    clashes.
+    """
     errors: list[SpecError] = []
     bases: list[Spec] = []
     for index, package in enumerate(own.spec.extends):
         key = ("spec", "extends", str(index))
         if package in (own.spec.package, *own.spec.extends[:index]):
-            errors.append(own.error(key, f"{package} stands there already", "name each other package once"))
+            errors.append(own.error(key, f"{package} is listed already", "name each other package once"))
             continue
         try:
             bases.append(load_package(package))

@@ -1,7 +1,7 @@
 """The spec as written: TOML read into strict structs.
 
-Only form is judged here: unknown keys, wrong types, durations, sizes and field types that cannot be read. Whether the names mean
-anything is `model.py`'s and `checks.py`'s to say.
+Only the form is checked here: unknown keys, wrong types, invalid durations, sizes and field types.
+`checks.py` checks what the names refer to.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ Raw = Mapping[str, Any]
 
 
 class SpecDecl(Strict, frozen=True):
-    """`[spec]`. `package` is the import name of the package that the generated code becomes part of, `extends` are packages whose
-    specs this one builds on."""
+    """`[spec]`. `package` is the import name of the package of the generated code.
+
+    `extends` are packages whose specs this one builds on.
+    """
 
     name: str
     version: int
@@ -37,7 +39,7 @@ class SpecDecl(Strict, frozen=True):
 
 
 class TokenDecl(Strict, frozen=True):
-    """One of `[tokens]`: an open token (`newtype`) or a closed set (`enum`). `format` writes an int: `02x`, `03d`."""
+    """One of `[tokens]`: open (`newtype`) or a closed set (`enum`). `format` of an int: `02x`."""
 
     newtype: str | None = None
     enum: tuple[str, ...] | None = None
@@ -49,7 +51,9 @@ class TokenDecl(Strict, frozen=True):
 
 
 class FieldDecl(Strict, frozen=True):
-    """A field of a payload: `"T"`, or a table. `default` holds on the wire and in the constructor, `new` in `.new()`."""
+    """A field of a payload: `"T"` or a table. `default` is for wire and constructor, `new` for
+    `.new()`.
+    """
 
     type: str
     default: Any = msgspec.UNSET
@@ -59,7 +63,7 @@ class FieldDecl(Strict, frozen=True):
 
 
 class MessageDecl(Strict, frozen=True):
-    """`[messages.X]`: a payload, or (with `by`) a family of one payload per value of a token, each with its own params."""
+    """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token."""
 
     id: str | None = None
     by: str | None = None
@@ -77,10 +81,10 @@ class SubjectDecl(Strict, frozen=True):
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole file, with what it inherits from the specs that it extends.
+    """A spec, merged with those it extends.
 
-    `homes` names the package of each inherited declaration, by section and name; what is not in it is the spec's own. `inherited` are
-    the `[spec]` tables of those packages.
+    `homes` is the package of each inherited declaration, by section and name; a declaration that is
+    not in it is the spec's own. `inherited` are the `[spec]` tables of those packages.
     """
 
     spec: SpecDecl
@@ -102,11 +106,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
 
     def is_own(self, path: Path) -> bool:
-        """Whether what stands at `path`, or around it, is declared in this very spec."""
+        """Whether the declaration at or around `path` is the spec's own, not inherited."""
         return path[:2] not in self.homes
 
     def home(self, path: Path) -> str:
-        """The package that declares what stands at `path`, or around it."""
+        """The package of the declaration at or around `path`."""
         return self.homes.get(path[:2], self.spec.package)
 
     @property
@@ -121,9 +125,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def canonical(self) -> str:
-        """The spec's own declarations as JSON: docs and defaults left out, keys sorted, durations in seconds, sizes in bytes.
+        """The spec's own declarations as JSON, which `read_canonical` reads.
 
-        However a spec is written, what means the same has the same canonical form. It can be read back: `read_canonical`.
+        Specs with the same meaning have the same canonical form: docs and defaults are left out,
+        keys sorted, durations in seconds, sizes in bytes.
         """
         found: dict[str, Any] = {"//": "generated from subjects.toml by smith-codegen; do not edit"}
         for section in _sections:
@@ -173,7 +178,7 @@ def read(text: str, file: str = "subjects.toml") -> Spec:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+)", str(error))
         raise SpecErrors(
-            [SpecError(f"no TOML: {error}", fix="mend the syntax", line=int(at[1]) if at else 0, file=file)]
+            [SpecError(f"invalid TOML: {error}", fix="fix the syntax", line=int(at[1]) if at else 0, file=file)]
         ) from None
     return _Reader(raw, file, locate.lines(text)).read()
 
@@ -183,9 +188,9 @@ def read_canonical(text: str, file: str) -> Spec:
     try:
         raw = json.loads(text)
     except ValueError as error:
-        raise SpecErrors([SpecError(f"no JSON: {error}", fix="generate the package again", file=file)]) from None
+        raise SpecErrors([SpecError(f"invalid JSON: {error}", fix="regenerate the package", file=file)]) from None
     if not isinstance(raw, dict):
-        raise SpecErrors([SpecError("is no canonical spec", fix="generate the package again", file=file)])
+        raise SpecErrors([SpecError("is not a canonical spec", fix="regenerate the package", file=file)])
     return _Reader({key: value for key, value in raw.items() if key != "//"}, file, {}).read()
 
 
@@ -319,7 +324,7 @@ def _type_at(kind: Any, path: Path) -> Any:
 
 
 def _struct_in(kind: Any) -> Any:
-    """The table that a type is, may be, or holds; None where there is none."""
+    """The struct that a type is, may be, or contains; None if there is none."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return kind
     return next((found for inner in get_args(kind) if (found := _struct_in(inner)) is not None), None)

@@ -1,7 +1,7 @@
-"""What can be wrong with one stream, consumer or profile by itself: keys that contradict each other, values that can never work.
+"""Checks of one stream, consumer or profile by itself: contradictory keys, impossible values.
 
-Each was tried on nats-server 2.15. What it refuses is refused here, with the key and its line; and so is what it takes and then changes
-on its own, because no plan would ever be empty.
+Each was tried on nats-server 2.15. A spec is refused here, with the key and its line, if the server
+refuses it, or accepts and then changes it: a plan would then never be empty.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PULL: Final = 30.0
 _SHORTEST: Final = 0.1
 
 _LEAST: Final = {"max_age": _SHORTEST, "duplicate_window": _SHORTEST, "subject_delete_marker_ttl": 1.0, "max_expires": _PULL}
-"""The shortest durations, in seconds: the server's, and of `max_expires` the one that the SDK's own pulls need."""
+"""Minimum durations in seconds: the server's; for `max_expires`, the SDK's own pulls."""
 _COUNTS: Final = (
     "max_ack_pending",
     "max_batch",
@@ -54,14 +54,14 @@ _START: Final = {"by_start_sequence": "opt_start_seq", "by_start_time": "opt_sta
 
 
 def is_pattern(subject: str) -> bool:
-    """Whether a stream can capture it: tokens, '*' for any one, '>' at the end."""
+    """Whether a stream can capture `subject`: tokens, '*' for any one, '>' at the end."""
     pieces = subject.split(".")
     ok = all(piece == "*" or _STREAM_TOKEN.fullmatch(piece) for piece in pieces[:-1])
     return ok and (pieces[-1] in ("*", ">") or _STREAM_TOKEN.fullmatch(pieces[-1]) is not None)
 
 
 def references(spec: Spec, declare: Callable[[str, str, Iterable[str]], str]) -> Iterator[SpecError]:
-    """Names of streams that are none; `declare` says what to do about one."""
+    """Unknown names of streams; `declare` makes the fix for one."""
     for name, decl in spec.streams.items():
         for key, origin in _origins(("streams", name), decl):
             if origin.external is None and origin.name not in spec.streams:
@@ -86,40 +86,40 @@ def _limits(spec: Spec, key: Path, decl: Any) -> Iterator[SpecError]:
         if value is None:
             continue
         if seconds(value) <= 0:
-            fix = "give the time that a handler may take" if which == "ack_wait" else "leave it out to have the server's own"
+            fix = "give the time that a handler may take" if which == "ack_wait" else "leave it out for the server's default"
             yield spec.error((*key, which), "is zero", fix)
         elif seconds(value) < _LEAST.get(which, 0):
-            who = "the SDK's pulls wait" if which == "max_expires" else "the server takes"
-            yield spec.error((*key, which), f"is shorter than the {_LEAST[which]:g} s that {who}", "lengthen it, or leave it out")
+            what = "the time that the SDK's pulls wait" if which == "max_expires" else "the server's minimum"
+            yield spec.error((*key, which), f"is shorter than {_LEAST[which]:g} s, {what}", "lengthen it, or leave it out")
 
 
 # ---- [streams]
 
 
 def stream(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
-    """What is wrong with the keys of one stream."""
+    """Errors in the keys of one stream."""
     key = ("streams", name)
 
     def wrong(which: str, problem: str, fix: str) -> SpecError:
         return spec.error((*key, *which.split(".")), problem, fix)
 
     if not decl.subjects and not decl.origins:
-        yield wrong("subjects", "is empty", "name what the stream captures")
+        yield wrong("subjects", "is empty", "list the subjects that the stream captures")
     for index, subject in enumerate(decl.subjects):
         if not is_pattern(subject):
             fix = "use tokens, '*' for any one, and '>' at the end for any more"
-            yield wrong(f"subjects.{index}", f"{subject!r} is no pattern of NATS", fix)
+            yield wrong(f"subjects.{index}", f"{subject!r} is not a valid NATS pattern", fix)
     yield from _limits(spec, key, decl)
     if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
         yield wrong("duplicate_window", "is longer than max_age, which the server refuses", "shorten it")
     if decl.discard_new_per_subject and (decl.discard != "new" or decl.max_msgs_per_subject is None):
         fix = 'add discard = "new" and max_msgs_per_subject'
-        yield wrong("discard_new_per_subject", 'goes with discard = "new" and max_msgs_per_subject only', fix)
+        yield wrong("discard_new_per_subject", 'requires discard = "new" and max_msgs_per_subject', fix)
     yield from _counter(decl, wrong)
     yield from _purging(decl, wrong)
     if decl.persist_mode == "async" and (decl.storage != "file" or decl.allow_atomic):
         fix = "remove it, or use file storage without allow_atomic"
-        yield wrong("persist_mode", "async is neither for memory storage nor for atomic batches", fix)
+        yield wrong("persist_mode", "async is allowed neither with memory storage nor with atomic batches", fix)
     if decl.placement is not None and not (decl.placement.cluster or decl.placement.tags):
         yield wrong("placement", "names neither a cluster nor tags", "name one of them")
     if decl.consumer_limits is not None:
@@ -128,7 +128,7 @@ def stream(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
     yield from _republished(spec, key, decl)
     for which, transform in (("republish", decl.republish), ("subject_transform", decl.subject_transform)):
         if transform is not None and not is_pattern(transform.src):
-            yield spec.error((*key, which, "src"), f"{transform.src!r} is no pattern of NATS", "use tokens, '*' and '>'")
+            yield spec.error((*key, which, "src"), f"{transform.src!r} is not a valid NATS pattern", "use tokens, '*' and '>'")
     yield from _origin_checks(spec, name, decl)
 
 
@@ -146,20 +146,20 @@ def _counter(decl: StreamDecl, wrong: _Wrong) -> Iterator[SpecError]:
     }
     for what, there in against.items():
         if there:
-            yield wrong("allow_msg_counter", f"does not go with {what}", "remove one of the two")
+            yield wrong("allow_msg_counter", f"cannot be combined with {what}", "remove one of the two")
 
 
 def _purging(decl: StreamDecl, wrong: _Wrong) -> Iterator[SpecError]:
-    """Keys that need the right to purge: the server refuses, or grants it unasked."""
+    """Keys that need the right to purge: the server refuses them, or grants it by itself."""
     if decl.deny_purge and decl.allow_rollup_hdrs:
         yield wrong("allow_rollup_hdrs", "a roll-up purges, and deny_purge forbids it", "remove one of the two")
     for which in ("subject_delete_marker_ttl", "allow_msg_schedules"):
         if not getattr(decl, which):
             continue
         if decl.deny_purge:
-            yield wrong(which, "the server drops deny_purge where this is set", "remove one of the two")
+            yield wrong(which, "the server drops deny_purge if this is set", "remove one of the two")
         if decl.allow_rollup_hdrs is False:
-            yield wrong(which, "the server sets allow_rollup_hdrs where this is set", "remove allow_rollup_hdrs = false")
+            yield wrong(which, "the server sets allow_rollup_hdrs if this is set", "remove allow_rollup_hdrs = false")
     if decl.subject_delete_marker_ttl and decl.allow_msg_ttl is False:
         yield wrong("subject_delete_marker_ttl", "the server sets allow_msg_ttl with it", "remove allow_msg_ttl = false")
 
@@ -170,15 +170,15 @@ def _republished(spec: Spec, key: Path, decl: StreamDecl) -> Iterator[SpecError]
     dest = _MAPPED.sub("*", decl.republish.dest)
     where = (*key, "republish", "dest")
     if not is_pattern(dest):
-        yield spec.error(where, f"{decl.republish.dest!r} is no subject", "use tokens, '>' and {{wildcard(1)}}")
+        yield spec.error(where, f"{decl.republish.dest!r} is not a valid subject", "use tokens, '>' and {{wildcard(1)}}")
     elif patterns.any_overlap([patterns.positions(dest)], [patterns.positions(one) for one in decl.subjects if is_pattern(one)]):
-        yield spec.error(where, "comes back into the same stream", "send it to subjects that the stream does not capture")
+        yield spec.error(where, "is captured by the same stream", "send it to subjects that the stream does not capture")
 
 
 def _metadata(spec: Spec, key: Path, metadata: dict[str, str]) -> Iterator[SpecError]:
     for name in metadata:
         if name.startswith("_nats."):
-            yield spec.error((*key, "metadata", name), "is the server's own", "choose another name")
+            yield spec.error((*key, "metadata", name), "is reserved for the server", "choose another name")
 
 
 def _origins(key: Path, decl: StreamDecl) -> Iterator[tuple[Path, OriginDecl]]:
@@ -197,33 +197,33 @@ def _origin_checks(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecErro
             yield spec.error((*key, "sources"), "a mirror has no other sources (10031)", "list it among the sources")
         for which in _NO_MIRROR:
             if getattr(decl, which):
-                yield spec.error((*key, which), "is nothing for a mirror, which the server refuses", "remove it")
+                yield spec.error((*key, which), "is refused by the server for a mirror", "remove it")
     if decl.sources and decl.allow_msg_schedules:
         fix = "schedule in the stream that is taken from"
-        yield spec.error((*key, "allow_msg_schedules"), "does not go with sources (10187)", fix)
+        yield spec.error((*key, "allow_msg_schedules"), "cannot be combined with sources (10187)", fix)
     for where, origin in _origins(key, decl):
         if origin.external is None and name in feeding(spec, origin.name, transformed=True):
-            yield spec.error((*where, "name"), "comes back to this very stream", "a stream cannot feed itself")
+            yield spec.error((*where, "name"), "leads back to this stream", "a stream cannot feed itself")
         if origin.filter_subject is not None and origin.subject_transforms:
             fix = "give the filter as the src of a transform"
-            yield spec.error((*where, "filter_subject"), "does not go with subject_transforms (10144)", fix)
+            yield spec.error((*where, "filter_subject"), "cannot be combined with subject_transforms (10144)", fix)
         if origin.opt_start_seq is not None and origin.opt_start_time is not None:
-            yield spec.error((*where, "opt_start_seq"), "does not go with opt_start_time", "remove one of the two")
+            yield spec.error((*where, "opt_start_seq"), "cannot be combined with opt_start_time", "remove one of the two")
         if origin.filter_subject is not None and not is_pattern(origin.filter_subject):
             yield spec.error(
-                (*where, "filter_subject"), f"{origin.filter_subject!r} is no pattern of NATS", "use tokens, '*', '>'"
+                (*where, "filter_subject"), f"{origin.filter_subject!r} is not a valid NATS pattern", "use tokens, '*', '>'"
             )
         yield from _limits(spec, where, origin)
     for (_, one), (index, other) in combinations(enumerate(decl.sources), 2):
         if one == other:
-            yield spec.error((*key, "sources", str(index)), f"{other.name} stands there already (10140)", "keep one of them")
+            yield spec.error((*key, "sources", str(index)), f"{other.name} is listed already (10140)", "keep one of them")
 
 
 # ---- [consumers]
 
 
 def consumer(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
-    """What is wrong with the keys of one consumer."""
+    """Errors in the keys of one consumer."""
     key = ("consumers", name)
 
     def wrong(which: str, problem: str, fix: str) -> SpecError:
@@ -231,22 +231,20 @@ def consumer(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
 
     yield from _limits(spec, key, decl)
     if decl.max_attempts != -1 and decl.max_attempts < 1:
-        yield wrong("max_attempts", f"{decl.max_attempts} attempts", "at least 1, or -1 for no end")
+        yield wrong("max_attempts", f"{decl.max_attempts} attempts", "at least 1, or -1 for no limit")
     if decl.max_batch is not None and 1 <= decl.max_batch < decl.prefetch:
         yield wrong("max_batch", f"is less than prefetch = {decl.prefetch}: the server refuses such a pull", "raise it")
     for policy, needed in _START.items():
         if (decl.deliver_policy == policy) != (getattr(decl, needed) is not None):
-            yield wrong(
-                needed, f'goes with deliver_policy = "{policy}", and neither without the other (10094)', "add or remove it"
-            )
+            yield wrong(needed, f'goes with deliver_policy = "{policy}", and the other way round (10094)', "add or remove it")
     if decl.deliver_policy == "last_per_subject" and not decl.chosen and not spec.streams[decl.stream].subjects:
         yield wrong("deliver_policy", "last_per_subject needs a filter (10094)", "add one")
     if decl.deliver_policy != "all" and spec.streams[decl.stream].retention == "workqueue":
         yield wrong("deliver_policy", "a work queue delivers all (10101)", "remove it")
     if decl.replicas is not None and not 1 <= decl.replicas <= 5:
-        yield wrong("replicas", f"{decl.replicas} replicas", "the server takes 1 to 5")
+        yield wrong("replicas", f"{decl.replicas} replicas", "the server accepts 1 to 5")
     if decl.sample_freq is not None and not _SAMPLE.fullmatch(decl.sample_freq):
-        yield wrong("sample_freq", f"{decl.sample_freq!r} is no share of the acks (10095)", 'write "50%"')
+        yield wrong("sample_freq", f"{decl.sample_freq!r} is not a valid percentage of acks (10095)", 'write "50%"')
     yield from _priority(decl, wrong)
     yield from _metadata(spec, key, decl.metadata)
     limits = spec.streams[decl.stream].consumer_limits
@@ -267,7 +265,7 @@ def _priority(decl: ConsumerDecl, wrong: _Wrong) -> Iterator[SpecError]:
     for index, group in enumerate(decl.priority_groups):
         if not _GROUP.fullmatch(group):
             fix = "use 1 to 16 letters, digits, '-', '_', '/' and '='"
-            yield wrong(f"priority_groups.{index}", f"{group!r} is no name of a group (10162)", fix)
+            yield wrong(f"priority_groups.{index}", f"{group!r} is not a valid group name (10162)", fix)
     if decl.priority_timeout is not None and decl.priority_policy != "pinned_client":
         yield wrong("priority_timeout", 'is for priority_policy = "pinned_client"', "remove it")
 
@@ -284,28 +282,28 @@ def crowded(spec: Spec) -> Iterator[SpecError]:
 
 
 def profile(spec: Spec, name: str, decl: ProfileDecl) -> Iterator[SpecError]:
-    """What is wrong with one profile."""
+    """Errors in one profile."""
     key = ("profiles", name)
     if decl.fit is not None and size(decl.fit) < 1:
         yield spec.error((*key, "fit"), "is less than 1", "leave it out to keep the sizes")
     if not 1 <= decl.replicas <= 5:
-        yield spec.error((*key, "replicas"), f"{decl.replicas} replicas", "the server takes 1 to 5")
+        yield spec.error((*key, "replicas"), f"{decl.replicas} replicas", "the server accepts 1 to 5")
     if not 0 < decl.ages < float("inf"):
-        yield spec.error((*key, "ages"), f"{decl.ages:g} is no factor", "write 0.1 for a tenth of every max_age")
+        yield spec.error((*key, "ages"), f"{decl.ages:g} is not a valid factor", "write 0.1 for a tenth of every max_age")
     given = 0
     for stream_name, override in decl.streams.items():
         yield from _override(spec, (*key, "streams", stream_name), override, spec.streams[stream_name])
         given += 0 if override.max_bytes is None else size(override.max_bytes)
     if decl.fit is not None and given >= size(decl.fit) >= 1:
-        problem = f"is used up by what streams say for themselves, {given} bytes"
+        problem = f"is used up by the overrides of single streams, {given} bytes"
         yield spec.error((*key, "fit"), problem, "raise it, or lower these")
 
 
 def _override(spec: Spec, key: Path, decl: OverrideDecl, of: StreamDecl) -> Iterator[SpecError]:
     yield from _limits(spec, key, decl)
     if decl.replicas is not None and not 1 <= decl.replicas <= 5:
-        yield spec.error((*key, "replicas"), f"{decl.replicas} replicas", "the server takes 1 to 5")
+        yield spec.error((*key, "replicas"), f"{decl.replicas} replicas", "the server accepts 1 to 5")
     if decl.storage == "memory" and of.persist_mode == "async":
-        yield spec.error((*key, "storage"), 'memory does not go with persist_mode = "async"', "leave it on file")
+        yield spec.error((*key, "storage"), 'memory cannot be combined with persist_mode = "async"', "leave it on file")
     if decl.placement is not None and not (decl.placement.cluster or decl.placement.tags):
         yield spec.error((*key, "placement"), "names neither a cluster nor tags", "name one of them")

@@ -1,7 +1,7 @@
-"""What a spec says about streams, consumers and profiles: strict structs, whose keys have the names of nats-server's own JSON.
+"""Streams, consumers and profiles in a spec: strict structs with nats-server's own key names.
 
-Each key that the server can have, and that can be declared, is here; which need what of each other is the business of
-`topology_checks.py`, and what becomes of each at run time that of `smith_sdk/_core/topology/config_keys.py`.
+Each key that the server has and a spec may declare is here. `topology_checks.py` has their
+dependencies, `smith_sdk/_core/topology/config_keys.py` their use at run time.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TransformDecl(Strict, frozen=True):
 
 
 class RepublishDecl(Strict, frozen=True):
-    """What is stored on `src` is sent to `dest` too, or only its headers."""
+    """A message stored on `src` is also published to `dest`, or only its headers."""
 
     src: str
     dest: str
@@ -47,7 +47,7 @@ class ExternalDecl(Strict, frozen=True):
 
 
 class OriginDecl(Strict, frozen=True):
-    """A stream that is mirrored or taken from: one of the spec, unless it is `external`."""
+    """The stream of a mirror or source: one of the spec, unless it is `external`."""
 
     name: str
     filter_subject: str | None = None
@@ -65,8 +65,10 @@ class ConsumerLimitsDecl(Strict, frozen=True):
 
 
 class StreamDecl(Strict, frozen=True):
-    """`[streams.X]`. `external`: it captures subjects of others, such as the server's advisories. A mirror has no subjects of its own,
-    a stream with `sources` need not have any."""
+    """`[streams.X]`. `external`: its subjects belong to others, such as the server's advisories.
+
+    A mirror has no subjects of its own; a stream with `sources` need not have any.
+    """
 
     subjects: tuple[str, ...] = ()
     external: bool = False
@@ -104,13 +106,16 @@ class StreamDecl(Strict, frozen=True):
 
     @property
     def origins(self) -> tuple[OriginDecl, ...]:
-        """The streams that its messages come from, beside those that are published to it."""
+        """The streams of its mirror or sources."""
         return self.sources if self.mirror is None else (self.mirror, *self.sources)
 
 
 class ConsumerDecl(Strict, frozen=True):
-    """`[consumers.x]`. `filter` is a subject's name and values for its tokens, `filters` are several; without either the consumer takes
-    the whole stream. `publishes` names the subjects that its handlers publish to. `replicas`: fewer than its stream has."""
+    """`[consumers.x]`. `filter` is a subject's name and values for its tokens, `filters` several.
+
+    Without either the consumer receives the whole stream. `publishes` names the subjects that its
+    handlers publish to. `replicas`: fewer than its stream's.
+    """
 
     stream: str
     ack_wait: str
@@ -139,18 +144,18 @@ class ConsumerDecl(Strict, frozen=True):
 
     @property
     def chosen(self) -> tuple[dict[str, str], ...]:
-        """Its filters; none where it takes the whole stream."""
+        """Its filters; empty if it receives the whole stream."""
         return self.filters if self.filter is None else (self.filter, *self.filters)
 
     @property
     def filter_keys(self) -> tuple[tuple[str, ...], ...]:
-        """Where each of them stands."""
+        """The keys of each of `chosen`."""
         many = tuple(("filters", str(index)) for index in range(len(self.filters)))
         return many if self.filter is None else (("filter",), *many)
 
 
 class OverrideDecl(Strict, frozen=True):
-    """`[profiles.x.streams.X]`: what this profile says otherwise about one stream."""
+    """`[profiles.x.streams.X]`: the keys of one stream that this profile overrides."""
 
     replicas: int | None = None
     storage: Literal["file", "memory"] | None = None
@@ -165,8 +170,10 @@ class OverrideDecl(Strict, frozen=True):
 
 
 class ProfileDecl(Strict, frozen=True):
-    """`[profiles.x]`: `fit` scales the sizes of all streams down to that sum, `ages` multiplies their ages; `streams` says more about
-    single ones."""
+    """`[profiles.x]`: `fit` scales all sizes down to that sum, `ages` multiplies all ages.
+
+    `streams` overrides keys of single streams.
+    """
 
     replicas: int = 1
     fit: str | int | None = None

@@ -1,8 +1,9 @@
-"""The parse trie: a path of wire tokens leads to the one subject class that it can be.
+"""The parse trie: a path of wire tokens leads to the only subject class that it can be.
 
-A node is a dict of token -> node; `"*"` stands for any token and is merged into its literal siblings, so a walk never goes back;
-None is the end. A closed set is walked as wildcards, its class refuses what is not in it: that error says what is allowed. Only where
-two patterns differ in nothing but their closed sets are the values written out.
+A node is a dict of token -> node. `"*"` is any token; it is merged into its literal siblings, so
+that a walk never backtracks. None is the end. A closed set is walked as wildcards, since the error
+of its class names the valid values; the values are written out only where two patterns differ in
+nothing but their closed sets.
 """
 
 from __future__ import annotations

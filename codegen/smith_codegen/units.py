@@ -1,4 +1,4 @@
-"""Units in a spec: durations as "90s", sizes as "10MiB", times as RFC 3339. A key of such a name has its unit wherever it stands."""
+"""Units in a spec: durations as "90s", sizes as "10MiB", times as RFC 3339, by name of the key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seconds(text: str) -> float:
     """`"90s"`, `"6h"`, `"365d"` in seconds; raises `ValueError`."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
     if not match:
-        raise ValueError(f"{text!r} is no duration")
+        raise ValueError(f"{text!r} is not a duration")
     return float(match[1]) * _seconds[match[2]]
 
 
@@ -39,7 +39,7 @@ def size(value: str | int) -> int:
         return value
     match = re.fullmatch(r"(\d+)(B|KiB|MiB|GiB|TiB)", value)
     if not match:
-        raise ValueError(f"{value!r} is no size")
+        raise ValueError(f"{value!r} is not a size")
     return int(match[1]) * _bytes[match[2]]
 
 
@@ -50,12 +50,12 @@ def moment(text: str) -> str:
     except ValueError:
         found = None
     if found is None or found.tzinfo is None:
-        raise ValueError(f"{text!r} is no time with its zone")
+        raise ValueError(f"{text!r} is not a time with a zone")
     return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def reader(name: str) -> tuple[Callable[[Any], Any], str] | None:
-    """What reads the value of a key called `name`, and how to write one; None where the key has no unit."""
+    """The function that reads a key called `name`, and an example; None if the key has no unit."""
     if name in DURATIONS:
         return seconds, 'write a number and ms, s, m, h or d: "90s"'
     if name in SIZES:

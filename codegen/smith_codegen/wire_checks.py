@@ -1,5 +1,7 @@
-"""What can be wrong with what goes over the wire: patterns that meet, streams that capture too little or too much, consumers that
-take each other's work. The server would refuse some of it much later, and keep quiet about the rest.
+"""Checks across the spec: patterns that overlap, streams that capture too little or too much,
+consumers that receive each other's messages.
+
+The server would refuse some of these much later, and silently accept the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from .topology_spec import ConsumerDecl
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
-    """All of it; the names in `spec` are known to be good."""
+    """All checks; the names in `spec` are known to be valid."""
     malformed = [*_patterns(spec), *_streams(spec)]
     if malformed:
         yield from malformed
@@ -55,10 +57,10 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
         if decl.dead_letters:
             if pieces[-3:] != ["{stream}", "{consumer}", "{seq}"] or len(seen) != 3 or decl.stream is None:
                 yield spec.error(
-                    key, "is no pattern for dead letters", "end it with {stream}.{consumer}.{seq}, and give it a stream"
+                    key, "is not a valid dead-letter pattern", "end it with {stream}.{consumer}.{seq}, and give it a stream"
                 )
             if dead:
-                yield spec.error((*key[:2], "dead_letters"), f"{dead[0]} is for dead letters already", "one subject is")
+                yield spec.error((*key[:2], "dead_letters"), f"{dead[0]} is the dead-letter subject already", "declare only one")
             dead.append(name)
 
 
@@ -66,17 +68,17 @@ def _pieces(spec: Spec, key: tuple[str, ...], pieces: list[str]) -> Iterator[Spe
     for index, piece in enumerate(pieces):
         if PLACEHOLDER.fullmatch(piece):
             if piece in pieces[:index]:
-                yield spec.error(key, f"{piece} stands there twice", "use two tokens of different names")
+                yield spec.error(key, f"{piece} occurs twice", "use two tokens with different names")
         elif "{" in piece or "}" in piece:
             fix = (
                 "a placeholder is a whole token, with a dot on each side; for a part that may be absent declare a second subject"
             )
             yield spec.error(key, f"{piece!r} mixes a placeholder with text", fix)
         elif piece in ("*", ">"):
-            fix = "write a placeholder, such as {intent_id}, for what differs from message to message, and declare it in [tokens]"
-            yield spec.error(key, f"{piece!r} is a wildcard, and a subject has none", fix)
+            fix = "write a placeholder, such as {intent_id}, for the token that varies, and declare it in [tokens]"
+            yield spec.error(key, f"{piece!r} is a wildcard, which a subject cannot contain", fix)
         elif not LITERAL.fullmatch(piece):
-            yield spec.error(key, f"{piece!r} is no token", "between two dots, use letters, digits, '_' and '-'")
+            yield spec.error(key, f"{piece!r} is not a valid token", "between two dots, use letters, digits, '_' and '-'")
 
 
 def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
@@ -91,8 +93,10 @@ def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
         for other, alternatives in every.items():
             if other != name and spec.subjects[other].message != decl.message and patterns.any_overlap(own, alternatives):
                 message = spec.subjects[other].message
-                problem = f"whoever subscribes to all of it, {widest(spec, decl)}, receives {message} of {other} too"
-                yield spec.error(("subjects", name, "pattern"), problem, f"begin it with literal tokens that {other} has not")
+                problem = f"its widest filter, {widest(spec, decl)}, also receives {message} of {other}"
+                yield spec.error(
+                    ("subjects", name, "pattern"), problem, f"begin it with literal tokens that {other} does not have"
+                )
 
 
 # ---- streams
@@ -102,7 +106,7 @@ def _streams(spec: Spec) -> Iterator[SpecError]:
     for name, decl in spec.streams.items():
         key = ("streams", name)
         if not LITERAL.fullmatch(name):
-            yield spec.error(key, f"{name!r} is no name of a stream", "use letters, digits, '_' and '-'")
+            yield spec.error(key, f"{name!r} is not a valid stream name", "use letters, digits, '_' and '-'")
         yield from topology_checks.stream(spec, name, decl)
 
 
@@ -122,15 +126,15 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
                 yield spec.error(key, f"has no stream, but {_with_subjects(spec, stream)} captures it", fix)
             elif stream != decl.stream:
                 fix = f'one stream keeps a message: narrow streams.{stream}.subjects, or write stream = "{stream}" here'
-                yield spec.error(key, f"{_with_subjects(spec, stream)} captures {decl.pattern} too", fix)
+                yield spec.error(key, f"{_with_subjects(spec, stream)} also captures {decl.pattern}", fix)
             elif missed:
                 problem = f"captures only part of {decl.pattern}, not {patterns.text(missed[0])}"
                 yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _write(spec, decl))
     named = {decl.stream for decl in spec.subjects.values()}
     for stream, declared in spec.streams.items():
-        alone = not declared.subjects and declared.origins  # a mirror, or a collection of what others capture
+        alone = not declared.subjects and declared.origins  # a mirror, or a stream that only has sources
         if stream not in capturing and stream not in named and not declared.external and not alone:
-            fix = "remove it, give it a subject, or say external = true if the subjects are of others"
+            fix = "remove it, give it a subject, or set external = true if its subjects belong to other specs"
             yield spec.error(("streams", stream), "captures no subject of this spec", fix)
         elif stream in capturing and declared.external:
             yield spec.error(("streams", stream, "external"), "captures subjects of this spec", "remove external")
@@ -148,13 +152,13 @@ def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterato
     for one, other in combinations(streams, 2):
         both = next((patterns.meet(a, b) for a in streams[one] for b in streams[other] if patterns.overlap(a, b)), None)
         if both is not None:
-            problem = f"{patterns.text(both)} is captured by {one} too, which the server refuses (10065)"
+            problem = f"{patterns.text(both)} is also captured by {one}, which the server refuses (10065)"
             yield spec.error(("streams", other, "subjects"), problem, "one stream keeps a message: narrow one of the two")
     for name, paths in streams.items():
         for (_, a), (index, b) in combinations(enumerate(paths), 2):
             if patterns.overlap(a, b):
                 key = ("streams", name, "subjects", str(index))
-                problem = f"{patterns.text(patterns.meet(a, b))} is captured by another subject of the same stream too"
+                problem = f"{patterns.text(patterns.meet(a, b))} is also captured by another subject of the same stream"
                 yield spec.error(key, problem, "keep the wider one")
 
 
@@ -169,13 +173,13 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
         errors = [*topology_checks.consumer(spec, name, decl), *_filters(spec, name, decl)]
         yield from errors
         if not LITERAL.fullmatch(name):
-            yield spec.error(key, f"{name!r} is no name of a consumer", "use letters, digits, '_' and '-'")
+            yield spec.error(key, f"{name!r} is not a valid consumer name", "use letters, digits, '_' and '-'")
         if spec.streams[decl.stream].external:
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
         elif not any(one.stream in feeding(spec, decl.stream) for one in spec.subjects.values()):
-            problem = f"no subject of this spec comes into {decl.stream}: its messages have no type"
+            problem = f"no subject of this spec reaches {decl.stream}: its messages have no type"
             yield spec.error(
                 (*key, "stream"), problem, "consume a stream whose messages keep the subjects that they were published to"
             )
@@ -188,27 +192,27 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
         if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
             continue
         if not (spec.consumers[one].chosen and spec.consumers[other].chosen) or patterns.any_overlap(usable[one], usable[other]):
-            problem = f"takes messages of {stream} that {one} takes too, which the server refuses on a work queue (10099, 10100)"
-            fix = "give each a filter that the other does not meet; to share the work, run more workers on one consumer"
+            problem = f"its filter overlaps that of {one} on {stream}, which the server refuses on a work queue (10099, 10100)"
+            fix = "give each a filter that does not overlap the other; to share the work, run more workers on one consumer"
             yield spec.error(("consumers", other), problem, fix)
     for stream, stream_decl in spec.streams.items():
         if stream_decl.retention == "interest" and stream not in in_doubt:
-            asked = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
-            yield from _nobody_asks(spec, stream, asked, every)
+            received = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
+            yield from _unreceived(spec, stream, received, every)
 
 
-def _nobody_asks(spec: Spec, stream: str, asked: list[Positions], every: dict[str, list[Positions]]) -> Iterator[SpecError]:
-    """An interest stream drops at once, and acknowledges, what no consumer asks for."""
+def _unreceived(spec: Spec, stream: str, received: list[Positions], every: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    """An interest stream acknowledges, and drops, messages that no consumer receives."""
     dropped = {
         patterns.text(path): name
         for name, decl in spec.subjects.items()
         for path in every[name]
-        if decl.stream == stream and not any(patterns.covers(one, path) for one in asked)
+        if decl.stream == stream and not any(patterns.covers(one, path) for one in received)
     }
     if dropped:
         key = ("streams", stream, "retention")
-        problem = f"interest keeps nothing that no consumer asks for, and none asks for {', '.join(dropped)}"
-        fix = 'declare consumers that take these, or write retention = "limits"'
+        problem = f"interest retention drops messages that no consumer receives, and none receives {', '.join(dropped)}"
+        fix = 'declare consumers for these, or write retention = "limits"'
         own = spec.is_own(key)
         yield spec.error(key if own else ("subjects", next(iter(dropped.values())), "stream"), problem, fix)
 
@@ -221,30 +225,30 @@ def _filters(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
     ]
     yield from wrong
     if decl.filter is not None and decl.filters:
-        yield spec.error(("consumers", name, "filters"), "stands beside filter", "list that one among the filters")
+        yield spec.error(("consumers", name, "filters"), "is given together with filter", "move that one into filters")
     elif not wrong:
         for one, other in combinations(range(len(decl.filters)), 2):
             pair = [[patterns.positions(filtered(spec, decl.filters[index]))] for index in (one, other)]
             if patterns.any_overlap(*pair):
-                problem = f"meets filter {one}, which the server refuses (10138)"
+                problem = f"overlaps filter {one}, which the server refuses (10138)"
                 yield spec.error(("consumers", name, "filters", str(other)), problem, "keep the wider one")
 
 
 def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[str, str]) -> Iterator[SpecError]:
     subject = spec.subjects[table["subject"]]
     if subject.stream not in feeding(spec, decl.stream):
-        problem = f"{table['subject']} goes to {subject.stream or 'no stream'}, not to {decl.stream}"
+        problem = f"{table['subject']} is stored in {subject.stream or 'no stream'}, not in {decl.stream}"
         yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
     has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
     for token, value in table.items():
         if token == "subject":
             continue
         if token not in has:
-            yield spec.error((*key, token), f"is no token of {subject.pattern}", f"it has {', '.join(has) or 'none'}")
+            yield spec.error((*key, token), f"is not a token of {subject.pattern}", f"it has {', '.join(has) or 'none'}")
             continue
         values = spec.tokens[token].enum
         if values is not None and value not in values:
-            yield spec.error((*key, token), f"{value!r} is no value of {token}", f"write one of {', '.join(values)}")
+            yield spec.error((*key, token), f"{value!r} is not a value of {token}", f"write one of {', '.join(values)}")
         elif values is None and not _admits(spec, token, value):
             yield spec.error((*key, token), f"{value!r} cannot be {token}", "give one token that it allows")
 
@@ -259,7 +263,7 @@ def _admits(spec: Spec, token: str, value: str) -> bool:
 
 
 def _int(text: str, format_spec: str) -> int | None:
-    """The int that is written `text` in this format, None where none is."""
+    """The int that `text` is in this format; None if it is not."""
     try:
         number = int(text, 16 if format_spec.endswith("x") else 10)
     except ValueError:

@@ -395,9 +395,9 @@ def test_paths_are_those_of_the_shell(repository: Path, monkeypatch: pytest.Monk
         ("git:v2", "git:v2:acme.toml: no revision 'v2' (git log shows"),
         ("git:v1:gone.toml", "git:v1:gone.toml: no file gone.toml at v1 (say where it was: git:v1:PATH)"),
         ("git:v1:other", "no file other at v1"),
-        ("git:", "'' is no revision (write git:REV"),
-        ("git:--help", "'--help' is no revision"),
-        ("git:v1:../acme.toml", "no repository of git at"),
+        ("git:", "'' is not a valid revision (write git:REV"),
+        ("git:--help", "'--help' is not a valid revision"),
+        ("git:v1:../acme.toml", "no git repository at"),
         ("gone.toml", "gone.toml"),
     ],
 )

@@ -308,7 +308,7 @@ def test_the_package_is_found_only_among_the_files_that_mypy_is_given(repo: Path
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("no-such-mypy", "cannot be run"), ("echo", "is no mypy"), ("echo mypy 1.17.1", "is too old"), ("false", "is no mypy")],
+    [("no-such-mypy", "cannot be run"), ("echo", "is not mypy"), ("echo mypy 1.17.1", "is too old"), ("false", "is not mypy")],
 )
 def test_no_mypy_or_one_that_is_too_old(doctor: Doctor, command: str, says: str) -> None:
     status, found = doctor("--mypy", command)

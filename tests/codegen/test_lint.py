@@ -194,7 +194,7 @@ def test_what_is_said_names_the_subject_the_problem_and_the_imports() -> None:
         ", with from smith_sdk import subjects; from smith_sdk.protocol import StreamName, ConsumerName, StreamSeq"
     )
     (one,) = lint('nc.publish("smith.result.abc")')
-    assert one.problem == "is no subject of the spec; the closest is smith.results.{intent_id}"
+    assert one.problem == "is not a subject of the spec; the closest is smith.results.{intent_id}"
     (one,) = lint('nc.publish("smith.results.*")')
     assert one.problem == "is a wildcard or a prefix, which cannot be published to"
     (one,) = lint('nc.subscribe("smith.results.*")')
@@ -422,10 +422,10 @@ def test_nothing_found(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"x = 1\ny = (\n", "bad.py:2: no Python: '(' was never closed"),
-        (b"x = 1\n\ny = '\xff'\n", "bad.py:3: no Python: not utf-8 (invalid start byte)"),
-        (b"# coding: klingon\n", "bad.py:1: no Python: unknown encoding: klingon"),
-        (b"x = 1\nx = '\0'\n", "no Python: "),
+        (b"x = 1\ny = (\n", "bad.py:2: invalid Python: '(' was never closed"),
+        (b"x = 1\n\ny = '\xff'\n", "bad.py:3: invalid Python: not utf-8 (invalid start byte)"),
+        (b"# coding: klingon\n", "bad.py:1: invalid Python: unknown encoding: klingon"),
+        (b"x = 1\nx = '\0'\n", "invalid Python: "),
         (b"x = " + b"-" * 100_000 + b"1\n", "bad.py:1: "),
     ],
     ids=["syntax", "bytes", "encoding", "null", "deep"],
@@ -445,7 +445,7 @@ def test_operands_that_cannot_be_read(repo: Path, capsys: pytest.CaptureFixture[
     for operand, problem in (
         ("missing.py", "missing.py: no such file or directory\n"),
         ("app/dangling.py", "app/dangling.py: no such file or directory\n"),
-        ("pipe", "pipe: is no file\n"),
+        ("pipe", "pipe: is not a file\n"),
     ):
         assert main(["lint", operand]) == 2
         assert capsys.readouterr() == ("", problem)
@@ -455,7 +455,7 @@ def test_encodings_are_those_of_python(repo: Path) -> None:
     text = "# -*- coding: latin-1 -*-\nx = 'é', 'smith.orchestrator.audit'\n"
     assert [(one.line, one.column) for one in find(text.encode("latin-1"), "a.py", SMITH)] == [(2, 10)]
     assert [one.line for one in find(b"\xef\xbb\xbfx = 'smith.orchestrator.audit'\n", "a.py", SMITH)] == [1]
-    with pytest.raises(NotPython, match=r"^a\.py:2: no Python: not utf-8"):
+    with pytest.raises(NotPython, match=r"^a\.py:2: invalid Python: not utf-8"):
         find(text.partition("\n")[2].encode() + "'é'".encode("latin-1"), "a.py", SMITH)
 
 

@@ -91,7 +91,7 @@ FAULTS = {
         mend={
             'stream = "SDLC_RAW"\nfilter = { subject = "intents.raw"': 'stream = "ATOMS_VETTED"\nfilter = { subject = "intents.vetted"'
         },
-        errors={"consumers.fs-reader": "takes messages of SDLC_RAW that admission takes too"},
+        errors={"consumers.fs-reader": "its filter overlaps that of admission on SDLC_RAW"},
     ),
 }
 

@@ -121,14 +121,14 @@ CASES = {
     "unknown key of a source": ("{ name = \"ORDERS\", opt_start_seq = 5 },", "{ name = \"ORDERS\", start = 5 }, # !", "streams.EVERYTHING.sources.0.start", "unknown key"),
     "unknown key of an override": ('max_msgs = 50\n', 'max_msg = 50 # !\n', "profiles.dev.streams.PRICES.max_msg", "did you mean `max_msgs`"),
     "no such compression": ('compression = "s2"\nallow_direct', 'compression = "zstd" # !\nallow_direct', "streams.ORDERS.compression", "one of none, s2"),
-    "no duration inside": ('inactive_threshold = "30d" }', 'inactive_threshold = "month" } # !', "streams.ORDERS.consumer_limits.inactive_threshold", "no duration"),
+    "no duration inside": ('inactive_threshold = "30d" }', 'inactive_threshold = "month" } # !', "streams.ORDERS.consumer_limits.inactive_threshold", "not a duration"),
     "no time": ('pause_until = "2035-01-01T00:00:00Z"', 'pause_until = "2035-01-01T00:00:00" # !', "consumers.buyer.pause_until", "RFC 3339"),
     "no time in a source": ('opt_start_time = "2025-01-01T01:00:00+01:00" }', 'opt_start_time = "soon" } # !', "streams.COPY.mirror.opt_start_time", "RFC 3339"),
     "per subject without discard new": ('discard = "new"\ndiscard_new_per_subject = true', "discard_new_per_subject = true # !", "streams.ORDERS.discard_new_per_subject", 'discard = "new"'),
     "per subject without a number": ("max_msgs_per_subject = 10\n", "", "streams.ORDERS.discard_new_per_subject", "max_msgs_per_subject"),
     "a mirror with subjects": ("[streams.COPY]", '[streams.COPY]\nsubjects = ["shop.copy"] # !', "streams.COPY.subjects", "10034"),
     "a mirror with sources": ("[streams.COPY]", '[streams.COPY]\nsources = [{ name = "PRICES" }] # !', "streams.COPY.sources", "10031"),
-    "a mirror with batches": ("[streams.COPY]", "[streams.COPY]\nallow_atomic = true # !", "streams.COPY.allow_atomic", "nothing for a mirror"),
+    "a mirror with batches": ("[streams.COPY]", "[streams.COPY]\nallow_atomic = true # !", "streams.COPY.allow_atomic", "refused by the server for a mirror"),
     "a source that is none": ('{ name = "PRICES", subject_t', '{ name = "PRICE", subject_t', "streams.EVERYTHING.sources.1.name", "did you mean PRICES"),
     "a stream that feeds itself": ("[streams.COUNTS]", '[streams.COUNTS]\nsources = [{ name = "EVERYTHING" }, { name = "COUNTS" }] # !', "streams.COUNTS.sources.1.name", "feed itself"),
     "a source twice": ('{ name = "FAR", ', '{ name = "ORDERS", opt_start_seq = 5 }, # !\n    { name = "FAR", ', "streams.EVERYTHING.sources.2", "10140"),
@@ -139,13 +139,13 @@ CASES = {
     "async in memory": ('persist_mode = "async"', 'persist_mode = "async" # !\nstorage = "memory"', "streams.PRICES.persist_mode", "file storage"),
     "roll-ups without purge": ("deny_delete = true\n", "deny_delete = true\nallow_rollup_hdrs = true # !\n", "streams.PRICES.allow_rollup_hdrs", "deny_purge"),
     "schedules without purge": ("allow_msg_schedules = true", "allow_msg_schedules = true # !\ndeny_purge = true", "streams.LATE.allow_msg_schedules", "drops deny_purge"),
-    "markers that are too short": ('subject_delete_marker_ttl = "1h"', 'subject_delete_marker_ttl = "500ms" # !', "streams.ORDERS.subject_delete_marker_ttl", "shorter than the 1 s"),
+    "markers that are too short": ('subject_delete_marker_ttl = "1h"', 'subject_delete_marker_ttl = "500ms" # !', "streams.ORDERS.subject_delete_marker_ttl", "shorter than 1 s"),
     "markers without ttl": ("allow_msg_ttl = true\nsubject_delete_marker_ttl = \"1h\"", 'allow_msg_ttl = false\nsubject_delete_marker_ttl = "1h" # !', "streams.ORDERS.subject_delete_marker_ttl", "allow_msg_ttl"),
-    "an age that is too short": ('max_age = "7d"', 'max_age = "50ms" # !', "streams.ORDERS.max_age", "shorter than the 0.1 s"),
+    "an age that is too short": ('max_age = "7d"', 'max_age = "50ms" # !', "streams.ORDERS.max_age", "shorter than 0.1 s"),
     "no number": ("max_consumers = 10", "max_consumers = 0 # !", "streams.ORDERS.max_consumers", "less than 1"),
     "republished into itself": ('dest = "live.orders.{{wildcard(1)}}", headers_only = true }', 'dest = "shop.orders.x" } # !', "streams.ORDERS.republish.dest", "same stream"),
-    "republished to nonsense": ('dest = "live.orders.{{wildcard(1)}}", headers_only = true }', 'dest = "live orders" } # !', "streams.ORDERS.republish.dest", "no subject"),
-    "the server's metadata": ('metadata = { owner = "sales", tier = "1" }', 'metadata = { "_nats.level" = "9" } # !', 'streams.ORDERS.metadata."_nats.level"', "server's own"),
+    "republished to nonsense": ('dest = "live.orders.{{wildcard(1)}}", headers_only = true }', 'dest = "live orders" } # !', "streams.ORDERS.republish.dest", "not a valid subject"),
+    "the server's metadata": ('metadata = { owner = "sales", tier = "1" }', 'metadata = { "_nats.level" = "9" } # !', 'streams.ORDERS.metadata."_nats.level"', "reserved for the server"),
     "an empty placement": ('placement = { tags = ["ssd"] }', "placement = {} # !", "streams.ORDERS.placement", "neither"),
     "nothing captured": ("[streams.COUNTS]", '[streams.NONE] # !\n[streams.COUNTS]', "streams.NONE.subjects", "is empty"),
     "a batch below the prefetch": ("max_batch = 100", "max_batch = 9 # !", "consumers.buyer.max_batch", "prefetch"),
@@ -164,8 +164,8 @@ CASES = {
     "messages without a type": ('stream = "COPY"', 'stream = "LATE2" # !', "consumers.copier.stream", "unknown stream"),
     "two filters that meet": ('order_id = "b" }', 'order_id = "a" } # !', "consumers.picker.filters.1", "10138"),
     "a filter of nothing": ('{ subject = "orders", order_id = "b" }', '{ subject = "order", order_id = "b" } # !', "consumers.picker.filters.1", "unknown subject"),
-    "a filter of another stream": ('{ subject = "orders", order_id = "b" }', '{ subject = "late", order_id = "b" } # !', "consumers.picker.filters.1.subject", "goes to LATE"),
-    "both forms of filters": ('filter = { subject = "orders" }', 'filter = { subject = "orders" }\nfilters = [{ subject = "orders" }] # !', "consumers.buyer.filters", "beside filter"),
+    "a filter of another stream": ('{ subject = "orders", order_id = "b" }', '{ subject = "late", order_id = "b" } # !', "consumers.picker.filters.1.subject", "is stored in LATE"),
+    "both forms of filters": ('filter = { subject = "orders" }', 'filter = { subject = "orders" }\nfilters = [{ subject = "orders" }] # !', "consumers.buyer.filters", "together with filter"),
     "no factor": ("ages = 0.5", "ages = 0 # !", "profiles.dev.ages", "factor"),
     "an override of nothing": ("[profiles.dev.streams.COUNTS]", "[profiles.dev.streams.COUNT] # !", "profiles.dev.streams.COUNT", "unknown stream"),
     "a budget that is used up": ('fit = "90MiB"', 'fit = "10MiB" # !', "profiles.dev.fit", "used up"),
@@ -199,7 +199,7 @@ def test_a_stream_with_too_few_places_for_its_consumers() -> None:
 def test_a_consumer_of_what_has_no_type_is_refused() -> None:
     elsewhere = 'mirror = { name = "FAR", external = { api = "$JS.far.API" } }'
     text = re.sub(r"^mirror = .*$", elsewhere, SHOP, flags=re.MULTILINE)
-    with pytest.raises(SpecErrors, match="no subject of this spec comes into COPY"):
+    with pytest.raises(SpecErrors, match="no subject of this spec reaches COPY"):
         compile_spec(text)
 
 

@@ -1,7 +1,7 @@
-"""Say what breaks between two versions of a spec: on the wire, for older consumers, in Python source.
+"""Report what breaks between two versions of a spec: on the wire, for older consumers, in source.
 
-OLD and NEW are files, or git:REV[:PATH]: the file at that revision, PATH being that of the other operand, or subjects.toml.
-What a spec extends is read from the packages that are installed now, also for a revision.
+OLD and NEW are files, or git:REV[:PATH]: the file at that revision. PATH defaults to that of the
+other operand, or to subjects.toml.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """0: nothing breaks on the wire; 1: something does; 2: the specs cannot be read, or are wrong themselves."""
+    """0: nothing breaks on the wire; 1: something does; 2: a spec is unreadable or invalid."""
     old, new = history.load(given.old, given.new), history.load(given.new, given.old)
     for spec in (old, new):
         checks.check(spec)

@@ -1,10 +1,12 @@
-"""What breaks between two versions of a spec: the rules, as pure functions of two specs that `checks.py` found nothing wrong with.
+"""Rules for breaking changes between two versions of a spec, as pure functions of valid specs.
 
-wire: programs of the two versions misunderstand each other, or miss each other's messages. consumer: programs of the old version meet
-what they do not know. source: the wire is the same, but Python code written for the old version fails. Additions are no change.
+wire: programs of the two versions misunderstand each other or miss each other's messages. consumer:
+programs of the old version receive values they do not know. source: the wire is the same, but
+Python code written for the old version fails. Additions are not changes.
 
-What is compared is the meaning: each change is reported once, where it was made, and not again wherever it is used. So tokens,
-messages, streams and subjects that have only got another name are found first (`renames.py`).
+Meanings are compared: each change is reported once, where it was made, and not again wherever it is
+used. So tokens, messages and streams are compared by what they are on the wire, whatever they are
+called.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _ALLOWED: Final = (
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One thing that breaks. `key` is the TOML key in the old spec, or in the new one for what is new."""
+    """One breaking change. `key` is the TOML key in the old spec, or in the new one for an
+    addition.
+    """
 
     kind: Kind
     key: str
@@ -46,7 +50,10 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def compare(old: Spec, new: Spec) -> list[Change]:
-    """Everything in `new` that breaks programs made for `old`: first wire, then consumer, then source, each in the order of keys."""
+    """All changes in `new` that break programs made for `old`.
+
+    Sorted by kind (wire, consumer, source), then by key.
+    """
     moved = _rerooted(old, new)
     found = [*_head(old, new, moved is not None), *_Comparison(moved or old, new).changes()]
     return sorted(found, key=lambda change: (KINDS.index(change.kind), change.key, change.problem))
@@ -68,7 +75,7 @@ def _head(old: Spec, new: Spec, moved: bool) -> Iterator[Change]:
 
 
 def _rerooted(old: Spec, new: Spec) -> Spec | None:
-    """`old` under the root of `new`, if that is what happened to its subjects: one change, and not one for each of them."""
+    """`old` with the root of `new`, if all its subjects moved there: then that is one change."""
 
     def move(pattern: str) -> str:
         plain = pattern.removeprefix(f"{old.spec.root}.")
@@ -103,7 +110,7 @@ def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) 
 
 
 def _absent(decl: FieldDecl) -> str | None:
-    """What a field is when it is not there, as JSON; None where it is required."""
+    """The value of an absent field, as JSON; None if it is required."""
     kind = fieldtypes.parse(decl.type)
     if decl.default is msgspec.UNSET:
         return "null" if kind.optional else None
@@ -111,12 +118,12 @@ def _absent(decl: FieldDecl) -> str | None:
     return msgspec.json.encode(value, order="deterministic").decode()
 
 
-# ---- where the messages of a stream come from, and where they go
+# ---- sources and copies of a stream's messages
 
 
 def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
     if old.mirror is not None and old.mirror != new.mirror:
-        yield _change("wire", (*path, "mirror"), f"is no longer the mirror of {old.mirror.name} that it was")
+        yield _change("wire", (*path, "mirror"), f"no longer mirrors {old.mirror.name}, or not in the same way")
     lost = [origin.name for origin in old.sources if origin not in new.sources]
     if lost:
         yield _change("wire", (*path, "sources"), f"takes from {', '.join(lost)} no longer, or not in the same way")
@@ -154,7 +161,7 @@ class _Comparison:
                 yield _change("source", ("profiles", name), "removed: code that names it no longer runs")
 
     def homes(self) -> Iterator[Change]:
-        """What is declared, and so generated, in another package."""
+        """Declarations that moved to another package."""
         for section in ("tokens", "messages", "subjects", "consumers"):
             for name in getattr(self.old, section):
                 path = (section, name)
@@ -180,7 +187,7 @@ class _Comparison:
 
     def token(self, path: Path, old: TokenDecl, new: TokenDecl) -> Iterator[Change]:
         if (old.enum is None) != (new.enum is None):
-            yield _change("wire", path, "is a closed set now" if old.enum is None else "is no closed set any more")
+            yield _change("wire", path, "is a closed set now" if old.enum is None else "is no longer a closed set")
         elif old.enum is not None and new.enum is not None:
             for kind, problem in changed_values(old.enum, new.enum):
                 yield _change(kind, (*path, "enum"), problem)
@@ -255,7 +262,7 @@ class _Comparison:
         if now is None and was is not None:
             yield _change("wire", key, "dropped: it is required, and older writers may leave it out")
         elif was is None and now is not None:
-            if not any(kind == "consumer" for kind, _ in found):  # made nullable says it already
+            if not any(kind == "consumer" for kind, _ in found):  # reported already as made nullable
                 yield _change("consumer", key, "is new: older readers refuse a message without it")
         elif was != now:
             yield _change("consumer", key, f"is {now}, and was {was}: what is left out means something else")
@@ -286,7 +293,7 @@ class _Comparison:
             yield _change("consumer", (*path, "dead_letters"), "dropped: whoever reads dead letters here gets no more")
 
     def new_subjects(self) -> Iterator[Change]:
-        """New ones that those receive who asked for something else, and cannot read them."""
+        """New subjects that existing filters and consumers receive, and cannot read."""
         fresh = set(self.new.subjects).difference(filter(None, self.renames.subjects.values()))
         known = {self.renames.skeleton(self.old, decl) for decl in self.old.subjects.values()}
         filters: dict[str, tuple[str, ...]] = {
@@ -322,7 +329,9 @@ class _Comparison:
             yield from _flow(path, old, self.new.streams[name])
 
     def left(self, stream: str, pattern: str) -> bool:
-        """Whether `pattern` captured nothing but subjects whose own change says that they have left the stream."""
+        """Whether `pattern` captured only subjects whose own change reports that they left the
+        stream.
+        """
         captured = [patterns.positions(pattern)]
         inside = [
             name
@@ -332,7 +341,7 @@ class _Comparison:
         return bool(inside) and not any(map(self.stays, inside))
 
     def stays(self, subject: str) -> bool:
-        """Whether an old subject is where it was: the same pattern on the wire, in the same stream."""
+        """Whether an old subject is unchanged: the same pattern on the wire, in the same stream."""
         old, now = self.old.subjects[subject], self.renames.subjects[subject]
         if now is None or self.renames.stream(old) != self.new.subjects[now].stream:
             return False
@@ -357,7 +366,7 @@ class _Comparison:
             yield _change("consumer", (*path, "filter"), f"receives {now}, and received {was}")
 
     def straight(self, consumer: ConsumerDecl) -> list[str]:
-        """The subjects of an old consumer's filters that its stream keeps itself, and does not take from another."""
+        """The subjects of an old consumer's filters that its stream itself stores, not a source."""
         subjects = [table["subject"] for table in consumer.chosen]
         return [name for name in subjects if self.old.subjects[name].stream == consumer.stream]
 

@@ -12,12 +12,16 @@ from ..errors import SpecError, SpecErrors
 from ..spec import Spec
 
 TIMEOUT: Final = 60.0
-"""Seconds that git may take for one answer."""
+"""Seconds before a git command times out."""
 
 
 def load(operand: str, other: str = "") -> Spec:
-    """The spec that a command is given: a file, or `git:REV[:PATH]`, that file as it was. Without PATH it is the path of the `other`
-    operand, or subjects.toml. Raises `SpecErrors`, also where git, the revision or the path is missing, and `OSError`."""
+    """Load the spec that a command was given: a file, or `git:REV[:PATH]` for an older version of
+    it.
+
+    PATH defaults to the path of the `other` operand, or to subjects.toml. Raises `SpecErrors`, also
+    if git, the revision or the path is missing, and `OSError`.
+    """
     revision, path = _revision(operand)
     if revision is None:
         return sources.load(Path(path))
@@ -34,16 +38,17 @@ def _revision(operand: str) -> tuple[str | None, str]:
 
 
 def show(revision: str, path: str) -> str:
-    """The text of the file `path` at a revision of the repository that it is in. `path` need not exist now.
+    """The text of the file `path` at a revision of its repository. `path` need not exist now.
 
-    Raises `SpecErrors` where git, the repository, the revision or the file is missing, `UnicodeDecodeError` where it is no UTF-8.
+    Raises `SpecErrors` if git, the repository, the revision or the file is missing, and
+    `UnicodeDecodeError` if the text is not UTF-8.
     """
     whole = Path(path).absolute()
     folder = next(parent for parent in whole.parents if parent.is_dir())
     at = f"git:{revision}:{path}"
     if not revision or revision.startswith("-"):
         fix = "write git:REV or git:REV:PATH, such as git:main"
-        raise SpecErrors([SpecError(f"{revision!r} is no revision", fix=fix, file=at)])
+        raise SpecErrors([SpecError(f"{revision!r} is not a valid revision", fix=fix, file=at)])
 
     def git(*words: str, problem: str, fix: str) -> bytes:
         try:
@@ -60,7 +65,7 @@ def show(revision: str, path: str) -> str:
                 problem = f"{problem}: {done.stderr.decode('utf-8', 'replace').strip()}"
         raise SpecErrors([SpecError(problem, fix=fix, file=at)])
 
-    git("rev-parse", "--git-dir", problem=f"no repository of git at {folder}", fix="run it inside of one, or give a file")
+    git("rev-parse", "--git-dir", problem=f"no git repository at {folder}", fix="run it inside of one, or give a file")
     fix = "git log shows which there are; where a clone is shallow or of one branch, git fetch it first"
     tree = git("rev-parse", "--verify", "--quiet", f"{revision}^{{tree}}", problem=f"no revision {revision!r}", fix=fix)
     inside = f"{tree.decode().strip()}:./{whole.relative_to(folder).as_posix()}"

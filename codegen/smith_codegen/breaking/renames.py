@@ -1,6 +1,4 @@
-"""What of an old spec stands in a new one, if perhaps under another name: told by what it looks like on the wire, where names of Python
-do not show.
-"""
+"""Names of an old spec in a new one, recognized by their form on the wire."""
 
 from __future__ import annotations
 
@@ -20,9 +18,11 @@ Pair = tuple[str, str]
 
 
 class Renames:
-    """Old name -> new name. `tokens`, `messages` and `streams` leave out what is gone; in `subjects` that is None.
+    """Maps old names to new names.
 
-    A subject that stands in both under one name, but changed, is paired with itself, unless another is what it was.
+    `tokens`, `messages` and `streams` leave out removed names; in `subjects` their value is None. A
+    subject with the same name in both specs is paired with itself, unless another one is now what
+    it was.
     """
 
     def __init__(self, old: Spec, new: Spec) -> None:
@@ -39,7 +39,9 @@ class Renames:
     # ---- names
 
     def _tokens(self) -> dict[str, str]:
-        """Those that stand in the place of an old one, in a pattern that is otherwise the same on the wire."""
+        """New tokens in the place of an old one, in a pattern that is otherwise the same on the
+        wire.
+        """
         found: dict[str, str] = {}
         shapes = {self.skeleton(self.new, decl): decl for decl in self.new.subjects.values()}
         for decl in self.old.subjects.values():
@@ -50,7 +52,7 @@ class Renames:
         return found
 
     def _streams(self) -> dict[str, str]:
-        """New ones that capture all of one that is gone."""
+        """New streams that capture everything that a removed one did."""
         fresh = {name: decl.subjects for name, decl in self.new.streams.items() if name not in self.old.streams}
         return {
             name: other
@@ -60,7 +62,7 @@ class Renames:
         }
 
     def _messages(self) -> dict[str, str]:
-        """New ones of the same form; that which the same subject carries comes first."""
+        """New messages of the same form; first the one that the same subject carries."""
         found: dict[str, str] = {}
         fresh = sorted(name for name in self.new.messages if name not in self.old.messages)
         for name in sorted(self.old.messages):
@@ -115,8 +117,11 @@ class Renames:
         return old == new == "bytes" or (old in self.messages and self.messages[old] == new)
 
     def same_form(self, old: str, new: str, assumed: set[Pair] | None = None) -> bool:
-        """Whether two messages look the same on the wire. `assumed` are pairs that are taken for the same, since messages may hold
-        themselves; were one of them not, the whole answer is no."""
+        """Whether two messages look the same on the wire.
+
+        `assumed` are pairs that are taken to be the same, since messages may contain themselves; if
+        one of them is not, the whole answer is False.
+        """
         assumed = set() if assumed is None else assumed
         if (old, new) in assumed:
             return True
@@ -137,7 +142,7 @@ class Renames:
         return same and all(kind == "source" for kind, _ in kinds)
 
     def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[tuple[Kind, str]]:
-        """What breaks where a field of type `old` becomes one of type `new`."""
+        """What breaks if a field of type `old` becomes one of type `new`."""
         if old.optional and not new.optional:
             yield "wire", "cannot be null or absent any more"
         elif new.optional and not old.optional:
@@ -166,14 +171,14 @@ def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[tuple[Kin
     removed, added = [value for value in old if value not in new], [value for value in new if value not in old]
     if removed:
         yield "wire", f"{', '.join(removed)} removed"
-    if added and len(removed) < len(old):  # else it is another set, and there is no more to say
+    if added and len(removed) < len(old):  # otherwise it is another set altogether
         yield "consumer", f"{', '.join(added)} added: older readers do not know it"
 
 
 def replaced(old: Spec, pattern: str, new: Spec, other: str, tokens: dict[str, str]) -> dict[str, str] | None:
-    """Tokens of `pattern` in whose place `other` has one of another name that looks the same; None if the two differ on the wire.
+    """Tokens of `pattern` that `other` has under another name with the same form.
 
-    Tokens that have changed places look the same, but are not.
+    None if the two patterns differ on the wire.
     """
     pieces, others = split(pattern), split(other)
     if len(pieces) != len(others):
@@ -201,7 +206,10 @@ def carried(pattern: str, others: Iterable[str]) -> bool:
 
 
 def _unrolled(path: Positions, longest: int) -> Iterator[Positions]:
-    """`a.>` as `a.*`, `a.*.*` and so on, up to what is longer than any pattern that may cover it: `a.*` and `a.*.>` cover it together."""
+    """`a.>` as `a.*`, `a.*.*` and so on, up to one more token than any pattern that may cover it.
+
+    `a.*` and `a.*.>` cover it together.
+    """
     while path[-1] == TAIL and len(path) <= longest:
         yield (*path[:-1], Open())
         path = (*path[:-1], Open(), TAIL)
@@ -213,7 +221,7 @@ def _tokens(pattern: str) -> list[str]:
 
 
 def _form(spec: Spec, piece: str) -> tuple[object, ...] | None:
-    """What a placeholder looks like on the wire; None for a literal."""
+    """The form of a placeholder on the wire; None for a literal."""
     match = PLACEHOLDER.fullmatch(piece)
     if match is None:
         return None
@@ -233,7 +241,7 @@ def _token_of(spec: Spec, kind: FieldType) -> str | None:
 
 
 def _plain(spec: Spec, kind: FieldType) -> FieldType:
-    """The type of a token as what stands in JSON; every other as it is."""
+    """The JSON type of a token; other types unchanged."""
     token = _token_of(spec, kind)
     if token is None:
         return kind

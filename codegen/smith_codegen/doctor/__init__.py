@@ -1,7 +1,8 @@
-"""Check that type checking in this repository really enforces the contract, and say what to change.
+"""Check that type checking in this repository enforces the contract, and report how to fix it.
 
-Looked at: versions, what mypy finds and how it is configured, whether it refuses wrong lines about the subjects of the spec (the canary),
-and the generated package. Without a spec the canary is about Smith's own subjects. Exit status 1 where a check fails.
+It checks versions, the configuration of mypy and what mypy finds, whether mypy refuses wrong lines
+about the subjects of the spec (the canary), and the generated package. Without a spec the canary is
+about Smith's own subjects. The exit status is 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .mypy_config import Config, Unreadable
 from .mypy_traps import Traps
 
 SPEC: Final = Path("subjects.toml")
-"""The spec of a repository, where none is given."""
+"""The default spec of a repository."""
 
 SDK: Final = "smith_sdk"
 _ROOMS = ("protocol", "subjects", "topology.py")
@@ -47,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """0: nothing failed; 1: something did. Raises `SpecErrors` for what is wrong with the spec."""
+    """0: nothing failed; 1: something did. Raises `SpecErrors` for an invalid spec."""
     path = given.spec or (SPEC if SPEC.is_file() else None)
     spec = sources.load_package(SDK) if path is None else sources.load(path)
     if given.canary:
@@ -78,7 +79,7 @@ def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterato
         found = mypy_config.find(Path(), named)
     except Unreadable as error:
         says = f"{error}; mypy says so and goes on without it"
-        yield Check(name="configuration", status="fail", says=says, fix="mend it", file=str(error.file))
+        yield Check(name="configuration", status="fail", says=says, fix="fix the file", file=str(error.file))
         return
     mypy = Mypy(command=command, config=mypy_config.with_command(found, flags), config_file=named)
     yield from _precommit(Path(".pre-commit-config.yaml"))
@@ -155,7 +156,7 @@ def _places(package: str) -> tuple[Path, Path]:
 
 
 def _generated(path: Path, package: str, out: Path | None) -> Iterator[Check]:
-    """Whether what stands in `out` is what the spec says, for this runtime, and typed for others."""
+    """Whether the package in `out` is up to date with the spec, for this runtime, and typed."""
     if out is None or not out.is_dir():
         where = out or " or ".join(map(str, _places(package)))
         fix = f"smith-codegen {path} {out or _places(package)[0]}, or name the directory: smith-codegen doctor {path} OUT"
@@ -196,13 +197,16 @@ def _drift(path: Path, out: Path, again: str) -> Iterator[Check]:
 
 
 def _constant(file: Path, name: str) -> Any:
-    """The value of a name, or of a keyword in a call, as it is written in a file; None where it is not. Nothing is imported."""
+    """The literal value of a name, or of a keyword in a call, in a file; None if there is none.
+
+    Nothing is imported.
+    """
     if not file.is_file():
         return None
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
     except SyntaxError:
-        return None  # so it is not what was generated, which the comparison with the spec says
+        return None  # so it is not generated code, which the comparison with the spec reports
     for node in ast.walk(tree):
         match node:
             case ast.keyword(arg=found, value=ast.Constant(value=value)) if found == name:
@@ -247,7 +251,7 @@ def _only_beside(config: Config, package: str, top: Path) -> Check:
 
 
 def _precommit(file: Path) -> Iterator[Check]:
-    """The hook mirrors-mypy runs in an environment of its own, which holds what `additional_dependencies` names and nothing else."""
+    """The hook mirrors-mypy runs in an environment with its `additional_dependencies` only."""
     if not file.is_file():
         return
     started = 0

@@ -1,6 +1,7 @@
-"""The canary: a file of wrong lines about the subjects of a spec, each marked with the error that a checker has to give for it.
+"""The canary: wrong lines about the subjects of a spec, each with its expected error.
 
-Every line is refused by mypy 1.18 and later, strict and by default, wherever types are enforced, with one code and no other.
+mypy 1.18 and later refuse every line, with and without --strict, with exactly this code, wherever
+types are enforced.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..spec import Spec
 
 MOST_SUBJECTS: Final = 20
 MOST_CONSUMERS: Final = 10
-"""How many of a spec's own subjects and consumers have lines: what is open is open for all of them."""
+"""Number of subjects and consumers with lines: a hole in type checking affects all of them."""
 
 CODES: Final = (
     "arg-type", "assignment", "attr-defined", "call-arg", "call-overload", "dict-item", "list-item", "misc", "operator", "type-var",
@@ -43,7 +44,7 @@ from {package} import protocol, subjects
 
 
 def text(spec: Spec) -> str:
-    """The canary for a spec, as it may be kept in a repository; raises `SpecErrors` where something is wrong with the spec."""
+    """The canary for a spec, as it may be kept in a repository. Raises `SpecErrors`."""
     checks.check(spec)
     model = resolve.build(spec)
     own = [subject for subject in model.subjects if not subject.home]

@@ -1,4 +1,4 @@
-"""How the doctor says what it found: one check after the other, as text or as JSON."""
+"""The output of the doctor: its checks as text or as JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import msgspec
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. What is not `ok` says what to do about it, and where it is about a file, which and the line."""
+    """The result of one check. Unless `ok`, it has a fix, and the file and line that it is
+    about.
+    """
 
     name: str
     status: Literal["ok", "warn", "fail"]
@@ -36,5 +38,5 @@ def as_text(checks: Sequence[Check]) -> str:
 
 
 def healthy(checks: Sequence[Check]) -> bool:
-    """Whether nothing failed; a warning is no failure."""
+    """Whether no check failed; a warning is not a failure."""
     return all(check.status != "fail" for check in checks)

@@ -1,7 +1,8 @@
-"""Whether mypy enforces the contract in this repository: mypy itself is asked, with the repository's own configuration.
+"""Whether mypy enforces the contract here: mypy is run with the repository's own configuration.
 
-The canary is checked without its `type: ignore` marks, and each wrong line has to be refused with the error that is due. An unused
-mark would not do: under `ignore_errors`, or where `unused-ignore` is disabled, mypy does not report one.
+The canary is checked without its `type: ignore` marks, and each wrong line has to be refused with
+the expected error. An unused mark would not do: under `ignore_errors`, or with `unused-ignore`
+disabled, mypy does not report one.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from .diagnosis import Check
 from .mypy_config import Config, Setting
 
 FLOOR: Final = (1, 18)
-"""The first mypy that was measured to refuse every wrong line. Older ones know no defaults of type variables (1.8), or give less."""
+"""The first mypy measured to refuse every wrong line. 1.8 lacks defaults of type variables."""
 
 MODULE: Final = "smith_canary"
-"""The name under which mypy sees the canary: settings that name no module, or this one, hold for it."""
+"""The module name of the canary for mypy: settings for all modules, or for this one, apply."""
 
 _TIMEOUT = 600.0
 _SHOWN = 5
@@ -58,7 +59,7 @@ class Ran(msgspec.Struct, frozen=True):
 
 
 class Mypy(msgspec.Struct, frozen=True, kw_only=True):
-    """The mypy of this repository: the command, and the configuration that it finds. It runs in the current directory."""
+    """The mypy of this repository: its command and configuration. Runs in the current directory."""
 
     command: tuple[str, ...]
     config: Config
@@ -75,7 +76,7 @@ class Mypy(msgspec.Struct, frozen=True, kw_only=True):
         found = re.match(r"mypy (\d+)\.(\d+)\S*", done.stdout)
         if not found:
             why = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-            return Check(name="mypy", status="fail", says=f"{shown} is no mypy: {why}", fix=f"{install} there, or give --mypy")
+            return Check(name="mypy", status="fail", says=f"{shown} is not mypy: {why}", fix=f"{install} there, or give --mypy")
         if (int(found[1]), int(found[2])) < FLOOR:
             says = f"{found[0]} ({shown}) is too old to enforce the contract"
             return Check(name="mypy", status="fail", says=says, fix=f"{install} there")
@@ -111,10 +112,11 @@ class Mypy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unseen(mypy: Mypy, modules: Sequence[str], paths: Sequence[str] = ()) -> dict[str, str]:
-    """Which modules mypy does not find, or finds without types, and the code of the error: "import-not-found" or "import-untyped".
+    """Modules that mypy does not find, or finds without types, with the code of the error.
 
-    Asked without the repository's configuration, which may hide it, but for what says where mypy looks. `paths` are directories where
-    it is to look as well.
+    The code is "import-not-found" or "import-untyped". mypy runs without the repository's
+    configuration, which may hide the error, except for settings of where to look. `paths` are
+    directories where it looks too.
     """
     flags = ["--config-file=", "--follow-imports=skip"]
     executable = mypy.config.value("python_executable")
@@ -154,7 +156,7 @@ def imports(mypy: Mypy, hidden: dict[str, str]) -> Iterator[Check]:
 
 
 def check(mypy: Mypy, text: str, package: str, paths: Sequence[str] = ()) -> Iterator[Check]:
-    """Trap 3: whether each wrong line of a canary is refused. Trap 4: whether functions without annotations are checked."""
+    """Trap 3: is each wrong line of a canary refused? Trap 4: are unannotated functions checked?"""
     wrong = canary.wrong_lines(text)
     body = canary.bare(text) + _PROBE
     lines = body.splitlines()
@@ -164,7 +166,7 @@ def check(mypy: Mypy, text: str, package: str, paths: Sequence[str] = ()) -> Ite
         chosen = [f"--config-file={mypy.config_file}"] if mypy.config_file else []
         ran = mypy.run(*chosen, str(file), paths=paths)
     if ran.problem:
-        yield Check(name="canary", status="fail", says=f"mypy stopped: {ran.problem}", fix="mend that first")
+        yield Check(name="canary", status="fail", says=f"mypy stopped: {ran.problem}", fix="fix that first")
         return
     given = {error.line for error in ran.errors if Path(error.file).name == file.name}
     passed = [line for line in wrong if line not in given]

@@ -1,6 +1,6 @@
 """mypy's configuration, found and read as mypy does, each setting with its file and line.
 
-What stands on mypy's command line counts as a setting too. Nothing here says whether a setting is good: that is `mypy_traps.py`.
+Options of mypy's command line count as settings too. `mypy_traps.py` judges the settings.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _by_strict = {"check_untyped_defs", "warn_unused_ignores"}
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """One option as written: `value` is a bool, a str or a list of str. `pattern` is "" for the settings of all modules."""
+    """One option as written: a bool, str or list of str. `pattern` is "" for all modules."""
 
     option: str
     value: Any
@@ -49,30 +49,38 @@ class Unreadable(Exception):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings. `file` is None where mypy finds none; `line` is that of the section for all modules, 0 where there is none."""
+    """All settings. `file` is None if mypy finds none; `line` is that of the global section, or
+    0.
+    """
 
     file: Path | None
     line: int
     settings: tuple[Setting, ...]
 
     def of(self, option: str, module: str = "") -> list[Setting]:
-        """The settings of an option that reach a module, the strongest last; without a module those for all modules."""
+        """The settings of an option that apply to a module, strongest last; without one, global
+        ones.
+        """
         found = [setting for setting in self.settings if setting.option == option and _reaches(setting.pattern, module)]
         return sorted(found, key=lambda setting: _strength(setting.pattern))
 
     def strongest(self, option: str, module: str = "") -> Setting | None:
-        """The setting of an option that counts for a module; `strict` counts as one of what it turns on."""
+        """The effective setting of an option for a module; `strict` counts for each that it
+        enables.
+        """
         strict = [setting for setting in self.of("strict") if setting.value] if option in _by_strict else []
         found = strict + self.of(option, module)
         return found[-1] if found else None
 
     def value(self, option: str, module: str = "") -> Any:
-        """What counts for a module; None where nothing is set."""
+        """The effective value for a module; None if it is not set."""
         setting = self.strongest(option, module)
         return None if setting is None else setting.value
 
     def disabled(self, module: str = "") -> dict[str, Setting]:
-        """Error codes that are off for a module, each with the setting that did it. These add up, and enabling is stronger."""
+        """Disabled error codes of a module, with the setting. They add up; enabling takes
+        precedence.
+        """
         found: dict[str, Setting] = {}
         both = self.of("disable_error_code", module) + self.of("enable_error_code", module)
         for setting in sorted(both, key=lambda setting: _strength(setting.pattern)):
@@ -103,7 +111,9 @@ def _is_wildcard(pattern: str) -> bool:
 
 
 def _strength(pattern: str) -> tuple[int, int]:
-    """For all modules, then `a.*` before `a.b.*`, then `a.*.b` in the order of the file, then names."""
+    """Global first, then `a.*` before `a.b.*`, then `a.*.b` in the order of the file, then
+    names.
+    """
     if not pattern:
         return 0, 0
     if _is_wildcard(pattern):
@@ -115,9 +125,9 @@ def _strength(pattern: str) -> tuple[int, int]:
 
 
 def find(start: Path, named: Path | None = None) -> Config:
-    """The configuration that mypy reads when it runs in `start`; `named` is what `--config-file` says.
+    """The configuration that mypy reads when run in `start`; `named` is that of `--config-file`.
 
-    Raises `Unreadable` for the first file that mypy would have to pass over, `OSError` where `named` cannot be read.
+    Raises `Unreadable` for the first file that mypy would skip, `OSError` if `named` is unreadable.
     """
     if named is not None:
         return read(named) or Config(file=named, line=0, settings=())
@@ -136,7 +146,10 @@ def find(start: Path, named: Path | None = None) -> Config:
 
 
 def read(path: Path, called: Path | None = None) -> Config | None:
-    """The settings of one file, `called` so in what is said of it; None where the file is not mypy's. Raises `Unreadable`."""
+    """The settings of one file, called `shown` in messages; None if it has none for mypy.
+
+    Raises `Unreadable`.
+    """
     text = path.read_text(encoding="utf-8")
     file = called or path
     try:
@@ -200,7 +213,7 @@ def _patterns(modules: str | None) -> list[str]:
 
 
 def _normal(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A key and its value as an option and a value of its type; nothing where mypy would not take it either."""
+    """An option and its typed value; nothing for a value that mypy would refuse too."""
     if key in _lists:
         parts = re.split(_lists[key], value) if isinstance(value, str) else value
         yield key, [str(part).strip() for part in parts if str(part).strip()]
@@ -226,7 +239,7 @@ _flags = (
 
 
 def of_command(words: Sequence[str]) -> tuple[Path | None, tuple[Setting, ...]]:
-    """What a command such as `mypy --strict` sets: the file that it names, and settings for all modules."""
+    """The settings of a command such as `mypy --strict`: the file it names, and global settings."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-file", type=Path)
     for flag in _flags:
@@ -247,5 +260,7 @@ def of_command(words: Sequence[str]) -> tuple[Path | None, tuple[Setting, ...]]:
 
 
 def with_command(config: Config, settings: tuple[Setting, ...]) -> Config:
-    """The configuration with what the command line sets, which is stronger than what the file says for all modules."""
+    """The configuration with the command line's settings, which override global ones of the
+    file.
+    """
     return msgspec.structs.replace(config, settings=config.settings + settings)

@@ -1,6 +1,7 @@
-"""Settings of mypy that open the contract, or could: each judged by what it does to which modules, with its file and line.
+"""Settings of mypy that disable the contract, or could: judged by their effect on modules.
 
-Whether the contract is open at the moment is what the canary shows (`enforcement.py`); this says why, and what waits to open it.
+The canary shows whether the contract is enforced now (`enforcement.py`); this says why not, and
+what may disable it later.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ _IMPORT_CODES = ("import", "import-not-found", "import-untyped")
 
 
 class Traps:
-    """What is judged: a configuration, for the modules of the SDK and of a generated package.
+    """`packages` are these modules by package, `hidden` those that mypy does not find.
 
-    `packages` are these modules by their package, `hidden` those that mypy does not find, `python` is the oldest Python of the SDK.
-    `module` is a name that no section is written for: what counts for it counts wherever nothing else is said.
+    `python` is the oldest Python of the SDK. `module` is a name without a section of its own:
+    settings for it apply wherever no other does.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Traps:
         return _trap(setting, "warn", says, fix)
 
     def refusals(self) -> Iterator[Check]:
-        """What is refused in modules that no section names."""
+        """The errors that are shown in modules without a section."""
         config = self.config
         ignoring = config.strongest("ignore_errors", self.module)
         if ignoring is not None and ignoring.value:
@@ -98,7 +99,9 @@ class Traps:
             yield Check(name="configuration", status="warn", says=says, fix=fix, file=file, line=line)
 
     def exemptions(self) -> Iterator[Check]:
-        """Sections that exempt modules of the user's; those for the SDK and for generated code harm nobody."""
+        """Sections that exempt the user's modules; those for the SDK and generated code are
+        harmless.
+        """
         exempt = ((setting, setting.pattern) for setting in self.config.settings if _exempts(setting))
         users = ((one, name) for one, name in exempt if name not in ("", self.module) and not self.is_ours(name))
         for setting, patterns in _by_setting(users):
@@ -128,7 +131,7 @@ def _exempts(setting: Setting) -> bool:
 
 
 def _by_setting(pairs: Iterable[tuple[Setting, str]]) -> Iterator[tuple[Setting, list[str]]]:
-    """Pairs of a setting and a name, the names that belong to one option of one line put together."""
+    """Pairs of a setting and a name; the names of one option on one line are put together."""
     found: dict[tuple[str, int, str], tuple[Setting, list[str]]] = {}
     for setting, name in pairs:
         found.setdefault((setting.file, setting.line, setting.option), (setting, []))[1].append(name)

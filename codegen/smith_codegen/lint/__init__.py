@@ -1,7 +1,8 @@
-"""Find subjects that people's Python writes as text, and say which typed call to use instead.
+"""Find subjects that are written as text in Python code, and name the typed call to use instead.
 
-Files are read whatever their name, directories for *.py; what is hidden, generated or of a virtual environment is passed over.
-The comment `# smith: raw-subject`, on a line of the expression, keeps a subject as it is. Nothing that is read is run.
+Files are read whatever their name, directories for *.py; hidden and generated files and virtual
+environments are skipped. The comment `# smith: raw-subject`, on a line of the expression, allows a
+subject as text. The code is not run.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _files(paths: list[Path], unread: list[str]) -> Iterator[Path]:
         elif path.is_file():
             files = iter([path])
         else:
-            unread.append(f"{path}: {'is no file' if path.exists() else 'no such file or directory'}")
+            unread.append(f"{path}: {'is not a file' if path.exists() else 'no such file or directory'}")
             continue
         for file in files:
             resolved = file.resolve()

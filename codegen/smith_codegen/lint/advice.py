@@ -1,4 +1,4 @@
-"""From the text of a subject, with holes, to the subjects of the spec that it can be, and the typed call to write instead."""
+"""From the text of a subject, with holes, to matching subjects of the spec and the typed call."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _file_suffix = re.compile(
 
 
 class How(Enum):
-    """What is done with a text: nothing that is known, or it is the subject of a call."""
+    """The use of a text: unknown, or the subject of a call."""
 
     LITERAL = auto()
     PUBLISH = auto()
@@ -41,8 +41,11 @@ class How(Enum):
 
 
 class _Match(msgspec.Struct, frozen=True):
-    """A subject that a text can be. `given` has for each token its value, `HOLE` or `*`; `missed` counts the literals of the pattern
-    that the text does not say."""
+    """A subject that a text may be.
+
+    `given` has the value of each token, `HOLE` or `*`; `missed` counts the literals of the pattern
+    that the text leaves open.
+    """
 
     subject: str
     given: dict[str, str]
@@ -50,14 +53,14 @@ class _Match(msgspec.Struct, frozen=True):
 
 
 class Advice(msgspec.Struct, frozen=True):
-    """What to say of one text: what is wrong with it, and what to use, with the imports which that needs."""
+    """The advice for one text: the problem, and what to use, with the imports for it."""
 
     problem: str
     use: str
 
 
 class Advisor:
-    """What a spec has to say of texts that look like its subjects."""
+    """Gives advice on texts that look like subjects of a spec."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
@@ -66,7 +69,9 @@ class Advisor:
         self._packages = {name: spec.home(("subjects", name)) for name in spec.subjects}
 
     def of_text(self, text: str, how: How) -> Advice | None:
-        """What is wrong with `text`, None if nothing: it is no subject under a root of the spec, or not surely one."""
+        """The advice for `text`; None if it is not, or not certainly, a subject under a root of the
+        spec.
+        """
         tokens = _tokens(text)
         after = next((tokens[len(root) :] for root in self._roots if tokens[: len(root)] == root), ())
         if not after or (how is How.LITERAL and not _is_specific(after, text)):
@@ -80,12 +85,14 @@ class Advisor:
         if how is How.LITERAL or not self._parts:
             return None
         close = self._closest(text)
-        problem = f"is no subject of the spec; the closest is {self._spec.subjects[close].pattern}"
+        problem = f"is not a subject of the spec; the closest is {self._spec.subjects[close].pattern}"
         unknown = {part[0]: "*" if wide else HOLE for part in self._parts[close] if not isinstance(part, str)}
         return Advice(problem, self._use([_Match(close, unknown, 0)], how, wide))
 
     def of_typed(self, path: str, source: str, how: How) -> Advice | None:
-        """What to say when the text of `source` is published, an expression made with `path`; None if that is no typed subject."""
+        """The advice for publishing the text of `source`, made with `path`; None if it is not a
+        subject.
+        """
         packages = [package for package in dict.fromkeys(self._packages.values()) if path.startswith(f"{package}.subjects.")]
         if not packages:
             return None
@@ -95,7 +102,10 @@ class Advisor:
         return Advice("is a typed subject made text, so nothing checks the payload", f"{call}({source}, payload)")
 
     def _matches(self, tokens: tuple[str, ...]) -> list[_Match]:
-        """The best first. A text with `>` may be many subjects at once; of any other only the best are what it says."""
+        """All matches, best first. Without `>` in the text, only the best ones.
+
+        With `>` it may be many subjects at once.
+        """
         found = [match for name in self._parts if (match := self._match(name, tokens)) is not None]
         found.sort(key=lambda match: match.missed)
         return found if ">" in tokens else [match for match in found if match.missed == found[0].missed]
@@ -178,7 +188,10 @@ def _width(decl: TokenDecl) -> int:
 
 
 def _tokens(text: str) -> tuple[str, ...]:
-    """Of a text: a token that is not fully known, or that a later formatting will fill, is `HOLE`; an end in "." is a prefix, so `>`."""
+    """The tokens of a text; one that is not fully known, or formatted later, is `HOLE`.
+
+    A final "." makes it a prefix, so `>`.
+    """
     tokens = _placeholder.sub(HOLE, text).split(".")
     if tokens[-1] == "" and len(tokens) > 1:
         tokens[-1] = ">"
@@ -186,7 +199,7 @@ def _tokens(text: str) -> tuple[str, ...]:
 
 
 def _is_specific(after: tuple[str, ...], text: str) -> bool:
-    """Whether what follows the root is enough to tell a subject from the name of a logger, a module or a file."""
+    """Whether the tokens after the root tell a subject from a logger, a module or a file name."""
     if after[0] in (HOLE, ">"):
         return ">" in after and not text.endswith(".")
     return after != ("*",)
@@ -203,7 +216,9 @@ def _problem(how: How, wide: bool) -> str:
 
 
 def _spreads(tokens: tuple[str, ...], width: int) -> Iterator[tuple[str, ...]]:
-    """Every way in which `tokens` stand for `width` wire tokens: a hole and a last `>` may be several."""
+    """Every way to spread `tokens` over `width` wire tokens: a hole and a last `>` may be
+    several.
+    """
     if not tokens:
         if width == 0:
             yield ()
@@ -216,7 +231,7 @@ def _spreads(tokens: tuple[str, ...], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def _fit(spread: tuple[str, ...], parts: list[_Part]) -> tuple[int, dict[str, str]] | None:
-    """How many literals of the pattern are not said, and the value of each token; None where it does not fit."""
+    """The number of literals left open, and the value of each token; None if it does not fit."""
     missed, given, at = 0, {}, 0
     for part in parts:
         if isinstance(part, str):
@@ -249,7 +264,7 @@ def _admits(decl: TokenDecl, found: tuple[str, ...]) -> bool:
 
 
 def _number(decl: TokenDecl, text: str) -> int | None:
-    """The int that is written `text`, None where it is none that the token can have."""
+    """The int written as `text`; None if it is not a valid value of the token."""
     form = decl.format or "d"
     try:
         number = int(text, 16 if form.endswith("x") else 10)

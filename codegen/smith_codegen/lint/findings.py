@@ -1,4 +1,4 @@
-"""What `smith-codegen lint` finds in one file: which expressions are looked at, as what, and which are left alone."""
+"""The findings of `smith-codegen lint` in one file: the expressions to check, and as what."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _naming_call = re.compile(
     "getLogger|get_logger|getChild|import_module|__import__|find_spec|importorskip|patch|setattr|delattr|open|Path|PurePath"
     "|get_tracer|get_meter|start_span|start_as_current_span|set_attribute|create_(counter|up_down_counter|histogram|gauge)"
 )
-"""Calls whose first argument, or `name`, is the dotted name of something else: a logger, a module, a file, a metric."""
+"""Calls whose first argument, or `name`, is another dotted name: a logger, module, file, metric."""
 
 _type_call = re.compile("cast|TypeVar|ParamSpec|ForwardRef")
 _type_maker = re.compile(
@@ -47,7 +47,7 @@ _type_maker = re.compile(
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """One subject as text. Lines and columns count from 1; in `subject`, `{}` stands for what is not known."""
+    """One subject as text. Lines and columns count from 1; `{}` in `subject` is an unknown part."""
 
     file: str
     line: int
@@ -71,10 +71,10 @@ def find(data: bytes, file: str, advisor: Advisor) -> list[Finding]:
         silenced = _silenced(text)
         return sorted(_Search(tree, text.split("\n"), silenced, file, advisor).run())
     except SyntaxError as error:
-        raise NotPython(f"{file}:{error.lineno or 1}: no Python: {error.msg}") from None
+        raise NotPython(f"{file}:{error.lineno or 1}: invalid Python: {error.msg}") from None
     except (ValueError, tokenize.TokenError) as error:
-        raise NotPython(f"{file}:1: no Python: {error}") from None
-    except (RecursionError, MemoryError):  # the latter is how the parser of Python 3.11 says it
+        raise NotPython(f"{file}:1: invalid Python: {error}") from None
+    except (RecursionError, MemoryError):  # the parser of Python 3.11 raises the latter
         raise NotPython(f"{file}:1: is nested too deeply to be read") from None
 
 
@@ -84,10 +84,10 @@ def _decoded(data: bytes, file: str) -> str:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
     except SyntaxError as error:
-        raise NotPython(f"{file}:1: no Python: {error.msg}") from None
+        raise NotPython(f"{file}:1: invalid Python: {error.msg}") from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise NotPython(f"{file}:{line}: no Python: not {error.encoding} ({error.reason})") from None
+        raise NotPython(f"{file}:{line}: invalid Python: not {error.encoding} ({error.reason})") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -112,7 +112,9 @@ class _Search:
         self.done = self.reader.parts
 
     def run(self) -> Iterator[Finding]:
-        """Walk the tree from the outside in: what was read as a part of a larger text is not looked at on its own."""
+        """Walk the tree from the outside in: parts of a larger text are not checked on their
+        own.
+        """
         waiting: list[ast.AST] = [self.tree]
         while waiting:
             node = waiting.pop()
@@ -139,7 +141,7 @@ class _Search:
         self.done.add(id(expr))
 
     def _of_subject(self, expr: ast.expr, how: How, first: int | None) -> Iterator[Finding]:
-        """Findings in the subject argument of a call whose name stands on line `first`."""
+        """Findings in the subject argument of a call whose name is on line `first`."""
         match expr:
             case ast.IfExp(body=body, orelse=orelse):
                 branches = [body, orelse]
@@ -191,7 +193,7 @@ def _argument(call: ast.Call, keyword: str) -> Iterator[ast.expr]:
 
 
 def _within(node: ast.AST) -> Iterable[ast.AST]:
-    """The nodes inside `node` that are code: no docstrings and other strings that do nothing, no types, no `__all__`."""
+    """The nodes inside `node` that are code: without docstrings, annotations and `__all__`."""
     match node:
         case ast.Expr(value=ast.Constant() | ast.JoinedStr()):
             return ()

@@ -1,6 +1,6 @@
-"""Reading the syntax tree of somebody's Python: what an expression is as text, as far as that can be known without running it.
+"""Evaluating text expressions on the syntax tree, without running the code or knowing a spec.
 
-What cannot be known is `HOLE` in the text. Names count where the file binds them once. Nothing here knows a spec.
+An unknown part is `HOLE` in the text. A name counts if the file binds it once.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from typing import Final
 
 HOLE: Final = "\0"
-"""Stands in a text for what only running the program would tell; it may be of any length."""
+"""A part of a text that is known only at run time, of any length."""
 
 _deepest = 8
 _percent = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?)([a-zA-Z%])")
 
 
 class Names:
-    """What the names of a file stand for: `values` of those that it binds exactly once, in whatever scope, and `imports`, each the
-    full dotted path of what was imported under that name and nothing else."""
+    """The meaning of the names of a file.
+
+    `values` are the expressions of names that are bound exactly once, in any scope; `imports` are
+    the full dotted paths of names that are only imported.
+    """
 
     def __init__(self, tree: ast.AST) -> None:
         bound: Counter[str] = Counter()
@@ -49,7 +52,10 @@ class Names:
         self.imports = {name: next(iter(found)) for name, found in paths.items() if len(found) == 1 and not bound[name]}
 
     def path(self, expr: ast.expr) -> str | None:
-        """The dotted path of what `expr` is made with, imports resolved: `pkg.subjects.results.of` for `subjects.results.of(r)`."""
+        """The dotted path at the root of `expr`, imports resolved.
+
+        `pkg.subjects.results.of` for `subjects.results.of(r)`.
+        """
         attributes: list[str] = []
         for _ in range(100):
             match expr:
@@ -85,7 +91,7 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
 
 
 class Reader:
-    """Reads expressions of one file. `parts` are the ids of nodes that were read as a part of the text of a larger expression."""
+    """Reads expressions of one file. `parts`: ids of nodes read as part of a larger expression."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
@@ -93,7 +99,10 @@ class Reader:
         self._within: tuple[str, ...] = ()
 
     def read(self, expr: ast.expr) -> str | None:
-        """The text of `expr`, None where it is none: constants, f-strings, `+`, `%`, `.format`, `".".join`, `str`, names of these."""
+        """The text of `expr`; None if it is not text.
+
+        Text is a constant, an f-string, `+`, `%`, `.format`, `".".join`, `str`, or a name of these.
+        """
         match expr:
             case ast.Constant(value=str(text)):
                 return text.replace(HOLE, " ")
@@ -129,7 +138,7 @@ class Reader:
                 return None
 
     def is_mere_name(self, expr: ast.expr) -> bool:
-        """Whether the text of `expr` is that of a name and nothing more: what is to be said of it is said where it is bound."""
+        """Whether `expr` is only the text of a name: the finding then belongs where it is bound."""
         inner = _rendered(expr)
         return isinstance(expr, ast.Name) or (inner is not None and self.is_mere_name(inner))
 

@@ -1,4 +1,4 @@
-"""What a spec may say, and better would not: warnings, which stop nothing."""
+"""Warnings about a spec: valid, but likely not intended. They do not stop the generator."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from .topology_spec import ConsumerDecl
 from .units import seconds
 
 _SERVER_WINDOW = 120.0
-"""Seconds for which a stream without `duplicate_window` remembers message ids: the default of nats-server."""
+"""Seconds for which a stream without `duplicate_window` remembers ids: nats-server's default."""
 
 
-def warnings(spec: Spec) -> Iterator[SpecError]:
+def find(spec: Spec) -> Iterator[SpecError]:
     """Handlers that may publish the same message again after its stream has forgotten the id."""
+    # Such a message would be stored twice: deduplication is by message id within the window.
     for name, decl in spec.consumers.items():
         if not spec.is_own(("consumers", name)):
             continue
@@ -26,7 +27,7 @@ def warnings(spec: Spec) -> Iterator[SpecError]:
             declared = spec.streams[stream].duplicate_window
             window = _SERVER_WINDOW if declared is None else seconds(declared)
             if _span(decl) > window:
-                again = "without end" if _span(decl) == inf else f"up to {_span(decl):g} s later (ack_wait x max_attempts)"
+                again = "at any later time" if _span(decl) == inf else f"up to {_span(decl):g} s later (ack_wait x max_attempts)"
                 yield spec.error(
                     ("consumers", name, "publishes", str(index)),
                     f"its handler may run again {again}, and {stream} forgets message ids after {window:g} s: "
@@ -36,5 +37,5 @@ def warnings(spec: Spec) -> Iterator[SpecError]:
 
 
 def _span(decl: ConsumerDecl) -> float:
-    """Seconds from the first run of a handler to the last, where each but the last ends without a verdict."""
+    """Seconds from the first attempt to the last, if each attempt but the last times out."""
     return inf if decl.max_attempts < 0 else seconds(decl.ack_wait) * decl.max_attempts
