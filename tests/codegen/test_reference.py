@@ -62,13 +62,13 @@ FAULTS = {
     "vetted intents that no executor asks for are dropped": Fault(
         mend={"[consumers.http-results]": executors("git.clone.v1", "shell.exec.v1") + "[consumers.http-results]"},
         errors={
-            "streams.ATOMS_VETTED.retention": "asks for smith.intents.vetted.git.clone.v1.*, smith.intents.vetted.shell.exec.v1.*"
+            "streams.ATOMS_VETTED.retention": "none receives smith.intents.vetted.git.clone.v1.*, smith.intents.vetted.shell.exec.v1.*"
         },
     ),
     "an audit trail that nobody asks for is not kept for a year": Fault(
         mend={'["smith.audit.>"]\nretention = "interest"': '["smith.audit.>"]\nretention = "limits"'},
         errors={
-            "streams.AUDIT_SECURITY.retention": "asks for smith.audit.execution.*, smith.audit.policy.*, smith.audit.security.*"
+            "streams.AUDIT_SECURITY.retention": "none receives smith.audit.execution.*, smith.audit.policy.*, smith.audit.security.*"
         },
     ),
     "the subjects of before there were stages": Fault(

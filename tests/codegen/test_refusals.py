@@ -30,7 +30,7 @@ BUYER = 'filter = { subject = "orders.placed", kind = "buy.v1" }'
 
 CASES = {
     # form
-    "no TOML": ("[spec]", "[spec # !", "", "no TOML"),
+    "no TOML": ("[spec]", "[spec # !", "", "invalid TOML"),
     "unknown section": ("[spec]", "[other] # !\n[spec]", "other", "unknown key"),
     "unknown key of spec": ('name = "acme"', 'name = "acme"\nnmae = "acme" # !', "spec.nmae", "did you mean `name`?"),
     "unknown key of a token": ('{ newtype = "OrderId" }', '{ newtyp = "OrderId" } # !', "tokens.order_id.newtyp", "unknown key"),

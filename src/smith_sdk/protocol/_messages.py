@@ -14,7 +14,7 @@ from ._tokens import Domain, EventType, ExecutorId, IntentId, Level, RunId, Serv
 
 
 class FsReadV1Params(Payload, frozen=True, kw_only=True):
-    """What fs.read.v1 needs to know."""
+    """The parameters of fs.read.v1."""
 
     path: str
     max_bytes: int | None = None
@@ -75,7 +75,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
 
 
 class FsWriteV1Params(Payload, frozen=True, kw_only=True):
-    """What fs.write.v1 needs to know."""
+    """The parameters of fs.write.v1."""
 
     path: str
     content: str
@@ -137,7 +137,7 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
 
 
 class HttpFetchV1Params(Payload, frozen=True, kw_only=True):
-    """What http.fetch.v1 needs to know."""
+    """The parameters of http.fetch.v1."""
 
     url: str
     method: str | None = None
@@ -200,7 +200,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
 
 
 class GitCloneV1Params(Payload, frozen=True, kw_only=True):
-    """What git.clone.v1 needs to know."""
+    """The parameters of git.clone.v1."""
 
     url: str
     dest: str | None = None
@@ -262,7 +262,7 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
 
 
 class ArchiveReadV1Params(Payload, frozen=True, kw_only=True):
-    """What archive.read.v1 needs to know."""
+    """The parameters of archive.read.v1."""
 
     path: str
     extract_content: bool | None = None
@@ -322,7 +322,7 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
 
 class SqliteQueryV1Params(Payload, frozen=True, kw_only=True):
-    """What sqlite.query.v1 needs to know."""
+    """The parameters of sqlite.query.v1."""
 
     database_path: str
     query: str
@@ -385,7 +385,7 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
 
 class BenchReportV1Params(Payload, frozen=True, kw_only=True):
-    """What bench.report.v1 needs to know."""
+    """The parameters of bench.report.v1."""
 
     benchmark_name: str
     metrics: dict[str, float]
@@ -447,7 +447,7 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
 
 class ShellExecV1Params(Payload, frozen=True, kw_only=True):
-    """What shell.exec.v1 needs to know."""
+    """The parameters of shell.exec.v1."""
 
     command: str
     args: list[str] | None = None
