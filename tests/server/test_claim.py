@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from buses import Account
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from support import eventually_async
@@ -38,8 +39,8 @@ async def there(bus: AsyncSmithBus) -> bytes:
     return (await bus._session.api.last_message(STREAM, KEY)).data
 
 
-async def test_a_subject_is_put_once_and_then_replaced_by_its_sequence() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_subject_is_put_once_and_then_replaced_by_its_sequence(account: Account) -> None:
+    async with account.applied() as bus:
         assert await put(bus, b"a", headers={"By": "me"}) == 1
         assert await put(bus, b"b") == b"a"
         assert await put_if_absent(bus._session, STREAM, f"{KEY}.other", b"") == 2
@@ -51,8 +52,8 @@ async def test_a_subject_is_put_once_and_then_replaced_by_its_sequence() -> None
         assert (await bus._session.api.message(STREAM, 1)).headers["By"] == "me"
 
 
-async def test_of_many_at_once_exactly_one_succeeds() -> None:
-    async with AsyncSmithBus.embedded() as bus, AsyncSmithBus(bus.url) as other:
+async def test_of_many_at_once_exactly_one_succeeds(account: Account) -> None:
+    async with account.applied() as bus, account.applied() as other:
         for turn in range(20):
             last = 0 if not turn else (await bus._session.api.last_message(STREAM, KEY)).seq
             writers = [(one, f"{turn}.{number}".encode()) for number in range(4) for one in (bus, other)]
@@ -61,8 +62,8 @@ async def test_of_many_at_once_exactly_one_succeeds() -> None:
             assert await there(bus) == winner
 
 
-async def test_a_deleted_message_is_absent_again_and_its_sequence_no_longer_matches() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_a_deleted_message_is_absent_again_and_its_sequence_no_longer_matches(account: Account) -> None:
+    async with account.applied() as bus:
         first = await put(bus, b"a")
         await bus._session.api.call(f"STREAM.MSG.DELETE.{STREAM}", {"seq": first}, stream=STREAM)
         assert isinstance(first, int)
@@ -101,15 +102,15 @@ async def is_stored(bus: AsyncSmithBus) -> bool:
     return bool((await bus.streams.get(STREAM)).messages)
 
 
-async def test_writers_with_the_same_id_all_succeed() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_writers_with_the_same_id_all_succeed(account: Account) -> None:
+    async with account.applied() as bus:
         assert await put(bus, b"a", msg_id="one") == 1
         assert await put(bus, b"b", msg_id="one") == 1
         assert await put(bus, b"c", msg_id="two") == b"a"
 
 
-async def test_other_refusals_are_raised() -> None:
-    async with AsyncSmithBus.embedded() as bus:
+async def test_other_refusals_are_raised(account: Account) -> None:
+    async with account.applied() as bus:
         with pytest.raises(WrongSequence) as caught:
             await put(bus, b"", headers={"Nats-Expected-Last-Msg-Id": "none"})
         assert caught.value.err_code == 10070
