@@ -11,7 +11,7 @@ from ...errors import AlreadyExists, ConsumerNotFound, PlanOutdated, StreamNotFo
 from ..jetstream.api import JetStreamApi
 from .config_keys import Json, merged
 from .plan import Change, Plan, differences, unchanged
-from .planner import consumer_or_none, stream_or_none
+from .server_state import consumer_or_none, stream_or_none
 
 _TRIES: Final = 5
 """How often a plan is made again when another client changes the server meanwhile."""

@@ -11,44 +11,41 @@ from ...options import format_duration, format_size
 from ..jetstream.api import JetStreamApi
 from .config_keys import NANOS, Json
 from .plan import Caution, Change
+from .server_state import ServerState
 
 _SHRINKS: Final = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
 
 
-async def cautions(
-    api: JetStreamApi,
-    account: Json,
-    steps: tuple[Change, ...],
-    streams: dict[str, Json | None],
-    consumers: dict[str, dict[str, Json]],
-    undeclared: dict[str, Json],
-) -> tuple[Caution, ...]:
-    """All warnings, in the order of the steps.
-
-    `streams`, `consumers` and `undeclared` are the server's infos, by name.
-    """
+async def cautions(api: JetStreamApi, steps: tuple[Change, ...], state: ServerState) -> tuple[Caution, ...]:
+    """All warnings, in the order of the steps."""
     found: list[Caution] = []
-    declared = {step.stream for step in steps if step.consumer and step.kind not in ("unknown", "delete")}
+    read = {step.stream for step in steps if step.consumer and step.kind not in ("unknown", "delete")}
     for step in steps:
-        info = streams.get(step.stream) or undeclared.get(step.stream)
         if step.kind == "delete":
-            found += _deleted(step, info if step.consumer is None else consumers[step.stream][step.consumer])
+            found += _deleted(step, state)
         elif step.consumer is None and step.kind in ("create", "update", "unchanged"):
-            if step.declared["retention"] == "interest" and step.stream not in declared and not consumers.get(step.stream):
-                text = f"{step.name} keeps only messages that a consumer's filter matches, and it has no consumer: it drops every message"
-                found.append(Caution(kind="no_consumer", stream=step.stream, text=text))
+            if step.stream not in read and not state.consumers.get(step.stream):
+                found += _without_consumer(step)
+            info = state.streams[step.stream]
             if step.kind == "update" and info is not None:
                 found += [caution async for caution in _shrunk(api, step, info)]
-    return (*found, *_storage(account, steps))
+    return (*found, *_storage(state.account, steps))
 
 
-def _deleted(step: Change, info: Json | None) -> list[Caution]:
-    if info is None:
+def _without_consumer(step: Change) -> list[Caution]:
+    if step.declared["retention"] != "interest":
         return []
+    text = f"{step.name} keeps only messages that a consumer's filter matches, and it has no consumer: it drops every message"
+    return [Caution(kind="no_consumer", stream=step.stream, text=text)]
+
+
+def _deleted(step: Change, state: ServerState) -> list[Caution]:
     if step.consumer is None:
+        info = state.undeclared[step.stream]
         count, volume = info["state"]["messages"], info["state"]["bytes"]
         text = f"{step.name} is deleted with its {count:,} messages ({format_size(volume)})"
     else:
+        info = state.consumers[step.stream][step.consumer]
         count, volume = info["num_pending"] + info["num_ack_pending"], None
         text = f"{step.name} is deleted, with {count:,} messages pending"
     if not count:

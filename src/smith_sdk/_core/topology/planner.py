@@ -1,16 +1,17 @@
-"""Makes plans: reads what the server has, and compares. Changes nothing."""
+"""Makes plans: compares what is declared with what the server has. Changes nothing."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 from ...contract import Contract, StreamSpec, covers
-from ...errors import ConsumerNotFound, StreamNotFound, TopologyRefused
+from ...errors import TopologyRefused
 from ..jetstream.api import JetStreamApi, release_name
-from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters
+from .config_keys import EVERY, Json, consumer_json, stream_json
 from .plan import Change, Kind, Plan, differences
 from .plan_warnings import cautions
+from .server_state import ServerState, read_state
+
+Consumers = dict[tuple[str, str], Json]
+"""The declared configs of consumers, by stream and name."""
 
 
 async def make_plan(
@@ -18,65 +19,32 @@ async def make_plan(
 ) -> Plan:
     """Compare `specs`, the contract's streams under `profile`, and its consumers."""
     account = await api.account()
-    wanted = {spec.name: stream_json(spec) for spec in specs}
+    streams = {spec.name: stream_json(spec) for spec in specs}
     replicas = {spec.name: spec.replicas for spec in specs}
     consumers = {(one.stream, one.name): consumer_json(one, replicas.get(one.stream, 1)) for one in contract.consumers}
-    _require_level(account, wanted, consumers)
-    infos = dict(zip(wanted, await asyncio.gather(*(stream_or_none(api, name) for name in wanted)), strict=True))
-    others = await _undeclared_streams(api, contract.roots, wanted)
-    kept = [info for info in others if not (prune and _inside(info["config"], contract.roots))]
-    streams = [_plan_stream(name, declared, infos[name], kept) for name, declared in wanted.items()]
-    streams.sort(key=_widens)
-    there = [name for name, info in infos.items() if info is not None]
-    listed = dict(zip(there, await asyncio.gather(*(consumers_of(api, name) for name in there)), strict=True))
-    found: list[Change] = []
-    for (stream, name), declared in consumers.items():
-        info = listed.get(stream, {}).get(name)
-        if info is None and stream in listed:  # a cluster leaves consumers that have no leader out of a list
-            info = await consumer_or_none(api, stream, name)
-        found.append(_plan_consumer(stream, name, declared, info))
-    undeclared = [
-        Change(kind="delete" if prune else "unknown", stream=stream, consumer=name, seen=info["config"])
-        for stream, every in listed.items()
-        for name, info in every.items()
-        if (stream, name) not in consumers and info["config"].get("durable_name")
-    ]
-    undeclared += [_undeclared_stream(info["config"], prune, contract.roots) for info in others]
-    steps = (*undeclared, *streams, *found)
-    noted = await cautions(api, account, steps, infos, listed, {info["config"]["name"]: info for info in others})
-    return Plan(profile=profile, steps=steps, cautions=noted, prune=prune)
+    _require_level(account, streams, consumers)
+    state = await read_state(api, contract, account, streams)
+    steps = plan_steps(state, streams, consumers, contract.roots, prune=prune)
+    return Plan(profile=profile, steps=steps, cautions=await cautions(api, steps, state), prune=prune)
 
 
-async def stream_or_none(api: JetStreamApi, name: str) -> Json | None:
-    try:
-        return await api.stream_info(name)
-    except StreamNotFound:
-        return None
-
-
-async def consumer_or_none(api: JetStreamApi, stream: str, name: str) -> Json | None:
-    try:
-        info = await api.consumer_info(stream, name)
-    except (StreamNotFound, ConsumerNotFound):
-        return None
-    return {**info, "config": with_filters(info["config"])}
-
-
-async def consumers_of(api: JetStreamApi, stream: str) -> dict[str, Json]:
-    """Every consumer of a stream by name, its filters in one form."""
-    return {info["name"]: {**info, "config": with_filters(info["config"])} for info in await api.consumers(stream)}
+def plan_steps(
+    state: ServerState, streams: dict[str, Json], consumers: Consumers, roots: tuple[str, ...], *, prune: bool
+) -> tuple[Change, ...]:
+    """The steps from `state` to what is declared, in the order in which they can be carried out."""
+    kept = [info for info in state.undeclared.values() if not (prune and _inside(info["config"], roots))]
+    changes = [_plan_stream(name, declared, state.streams[name], kept) for name, declared in streams.items()]
+    changes.sort(key=_widens)
+    return (
+        *_undeclared_consumers(state, consumers, prune),
+        *(_undeclared_stream(info["config"], prune, roots) for info in state.undeclared.values()),
+        *changes,
+        *(_plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()),
+    )
 
 
 def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json]) -> Change:
-    overlaps = {
-        info["config"]["name"]: subject
-        for info in others
-        for subject in info["config"].get("subjects") or ()
-        if any(overlap(subject, own) for own in declared.get("subjects", ()))
-    }
-    why = "; ".join(f"stream {other} captures {subject} already" for other, subject in overlaps.items())
-    if why:
-        why += ": the server stores a message in one stream only, so narrow or delete that stream yourself"
+    why = _overlaps(declared, others)
     if info is None:
         return Change(kind="impossible" if why else "create", stream=name, why=why, declared=declared)
     age, window = declared.get("max_age", 0), info["config"].get("duplicate_window", 0)
@@ -87,12 +55,38 @@ def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json
     return Change(kind=kind, stream=name, differences=found, why=why * bool(found), declared=declared, seen=info["config"])
 
 
+def _overlaps(declared: Json, others: list[Json]) -> str:
+    """Which undeclared streams capture subjects of a declared one, and what to do; empty if none
+    does.
+    """
+    found = {
+        info["config"]["name"]: subject
+        for info in others
+        for subject in info["config"].get("subjects") or ()
+        if any(overlap(subject, own) for own in declared.get("subjects", ()))
+    }
+    if not found:
+        return ""
+    which = "; ".join(f"stream {other} captures {subject} already" for other, subject in found.items())
+    return f"{which}: the server stores a message in one stream only, so narrow or delete that stream yourself"
+
+
 def _plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> Change:
     if info is None:
         return Change(kind="create", stream=stream, consumer=name, declared=declared)
     found = differences(info["config"], declared, consumer=True)
     kind: Kind = "unchanged" if not found else "impossible" if any(one.why for one in found) else "update"
     return Change(kind=kind, stream=stream, consumer=name, differences=found, declared=declared, seen=info["config"])
+
+
+def _undeclared_consumers(state: ServerState, consumers: Consumers, prune: bool) -> list[Change]:
+    """The durable consumers of declared streams that are not declared."""
+    return [
+        Change(kind="delete" if prune else "unknown", stream=stream, consumer=name, seen=info["config"])
+        for stream, infos in state.consumers.items()
+        for name, info in infos.items()
+        if (stream, name) not in consumers and info["config"].get("durable_name")
+    ]
 
 
 def _undeclared_stream(config: Json, prune: bool, roots: tuple[str, ...]) -> Change:
@@ -108,17 +102,6 @@ def _widens(step: Change) -> bool:
     """Whether a stream captures more subjects than before: then others release them first."""
     there = (step.seen or {}).get("subjects") or ()
     return not all(any(covers(old, subject) for old in there) for subject in step.declared.get("subjects", ()))
-
-
-async def _undeclared_streams(api: JetStreamApi, roots: tuple[str, ...], declared: dict[str, Any]) -> list[Json]:
-    """Streams that capture subjects under `roots` and are not declared."""
-    found: dict[str, Json] = {}
-    for root in roots:
-        for subject in (root, f"{root}.>"):
-            for info in await api.streams(subject):
-                if info["config"]["name"] not in declared:
-                    found[info["config"]["name"]] = info
-    return list(found.values())
 
 
 def _inside(config: Json, roots: tuple[str, ...]) -> bool:
@@ -138,7 +121,7 @@ def overlap(one: str, other: str) -> bool:
     return len(mine) == len(theirs)
 
 
-def _require_level(account: Json, streams: dict[str, Json], consumers: dict[tuple[str, str], Json]) -> None:
+def _require_level(account: Json, streams: dict[str, Json], consumers: Consumers) -> None:
     level = account.get("api", {}).get("level", 0)
     every = [(name, None, config) for name, config in streams.items()]
     for stream, consumer, config in [*every, *((stream, name, config) for (stream, name), config in consumers.items())]:
