@@ -1,6 +1,7 @@
 """Both faces under one test body, and the payloads that tests send.
 
-The test is written for the async face; on the blocking face every call crosses over in a thread of its own, as a user's would.
+The test is written for the async face; on the blocking face every call runs in a thread of its own,
+as a user's call would.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ Call = Callable[[], Awaitable[object]]
 class Account:
     """The account that one test has to itself, on the server that all tests of a process share.
 
-    It is made when it is first asked for. What a test does to a whole server (kill, stop, reconfigure or fill it) needs
-    `make_server` instead, which takes five times as long.
+    It is created at its first use. What a test does to a whole server (kill, stop, reconfigure or
+    fill it) needs `make_server` instead, which takes five times as long.
     """
 
     def __init__(self, url: Callable[[], str]) -> None:
@@ -86,7 +87,8 @@ class Account:
         return self._url()
 
     def applied(self, *, contract: Contract = CONTRACT) -> AsyncSmithBus:
-        """A bus of the async face, not yet connected; connecting applies the streams, as `embedded()` does."""
+        """A bus of the async face, not yet connected; connecting applies the streams, as
+        `embedded()` does."""
         return AsyncSmithBus(self.url, contract=contract, manage="apply", profile=_profile(contract))
 
 
@@ -105,7 +107,8 @@ def _profile(contract: Contract) -> str:
 class Face:
     """One of the two faces: makes its buses, workers and admissions.
 
-    What it makes is `Any`: an object of the async face, or one of the blocking face in a `Crossing`.
+    What it makes is `Any`: an object of the async face, or a `Crossing` around one of the blocking
+    face.
     """
 
     def __init__(self, name: str, account: Account) -> None:

@@ -20,7 +20,7 @@ from smith_sdk.testing import NatsServer
 
 pytest_plugins = ["smith_sdk.testing"]
 
-# By default hypothesis draws the same examples each time where `CI` is set, and others anywhere else.
+# By default hypothesis derandomizes its examples if `CI` is set, and only then.
 settings.register_profile(
     "everywhere",
     parent=settings.get_profile("default"),

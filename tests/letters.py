@@ -1,4 +1,5 @@
-"""Dead letters for tests: a contract with room and short times, letters put there at will, and what a stream holds."""
+"""Dead letters for tests: a contract with room and short times, letters put there at will, and
+what a stream holds."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ READER: Final = replace(consumers.executor_fs_read, ack_wait=1.0)
 
 
 def contract(**events: Any) -> Contract:
-    """Smith's own, with other settings for SYSTEM_EVENTS, where letters may be replayed without anybody who reads them."""
+    """Smith's own, with other settings for SYSTEM_EVENTS, where letters may be replayed without
+    anybody who reads them."""
     streams = tuple(
         replace(one, **{"max_msgs": 200_000, "max_bytes": None, **events}) if one.name == STREAM else one
         for one in CONTRACT.streams

@@ -1,4 +1,5 @@
-"""Every key of a stream and of a consumer: what a spec declares, and what is planted on a server instead."""
+"""Every key of a stream and of a consumer: what a spec declares, and what is planted on a server
+instead."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ def differences(plan: Plan) -> dict[str, tuple[Any, Any]]:
 # ---- every key, declared, planted otherwise, found, and mended
 
 Case = tuple[Json, Json, Json]
-"""What the spec declares beside the base, what the server has instead, and what the plan says that it has."""
+"""What the spec declares beside the base, what the server has, and how the plan shows that."""
 
 STREAM_CASES: Final[dict[str, Case]] = {
     "subjects": ({"subjects": ("t.orders.>", "t.more")}, {"subjects": ["t.orders.>"]}, {"subjects": ["t.orders.>"]}),

@@ -1,6 +1,7 @@
-"""Three nats-servers on loopback that form a cluster with JetStream; each is an `EmbeddedServer`, with its guard.
+"""Three nats-servers on loopback that form a cluster with JetStream; each is an `EmbeddedServer`,
+with its guard.
 
-What the nodes think of each other is asked at their monitoring ports, so no client stands in the way.
+What the nodes know of each other is read from their monitoring ports, without any client.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Node:
 
 
 class Cluster:
-    """`with Cluster(tmp_path) as cluster:` has three nodes that know each other, with a leader, when the block begins."""
+    """`with Cluster(tmp_path) as cluster:` has three nodes that know each other, with a leader,
+    when the block begins."""
 
     def __init__(self, directory: Path, *, size: int = 3) -> None:
         self._holders = [hold_port() for _ in range(3 * size)]
@@ -61,7 +63,7 @@ class Cluster:
             others = ", ".join(f'"nats://{HOST}:{port}"' for port in routes if port != routes[number])
             config = (
                 f'server_name: n{number}\nhttp: "{HOST}:{monitors[number]}"\n'
-                # Clients know the addresses that they were given: those of proxies, where there are any.
+                # Clients know the addresses that they were given, such as those of proxies.
                 f'cluster {{ name: chaos, listen: "{HOST}:{routes[number]}", routes: [{others}], no_advertise: true }}'
             )
             server = EmbeddedServer(directory / f"n{number}", port=clients[number], config=config, start_timeout=START)
@@ -95,7 +97,8 @@ class Cluster:
         node.server.kill()
 
     def restart(self, node: Node) -> None:
-        """Start it again on its store, and wait until it answers; `wait_healthy` waits for the rest."""
+        """Start it again on its store, and wait until it answers; `wait_healthy` waits for the
+        rest."""
         node.server.start()
 
     def leader_of(self, stream: str | None, timeout: float = 10.0) -> Node:
@@ -111,7 +114,8 @@ class Cluster:
         raise AssertionError(f"no node leads {stream or 'the cluster'} after {timeout:g} s: {self.nodes}")
 
     def wait_healthy(self, timeout: float = 30.0) -> float:
-        """Wait until every node runs, every group has a leader, and all its members are current. Returns the seconds it took."""
+        """Wait until every node runs, every group has a leader, and all its members are current.
+        Returns the seconds it took."""
         began = time.monotonic()
         while True:
             trouble = self.trouble()

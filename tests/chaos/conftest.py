@@ -12,7 +12,7 @@ TOLD = "chaos"
 
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Adds a line to the section "chaos" of pytest's summary, whichever process the test runs in."""
+    """Adds a line to the section "chaos" of pytest's summary, from any worker process."""
     return partial(record_property, TOLD)
 
 

@@ -1,19 +1,25 @@
-"""Executors that kill themselves: `python -m chaos.executor FACE RETENTION PROCESSES LEDGER ROUNDS URL`.
+"""Executors that kill themselves: `python -m chaos.executor FACE RETENTION PROCESSES LEDGER ROUNDS
+URL`.
 
-Each life is a forked process that runs a `Worker` and dies by SIGKILL at a named step, every step once a round; the last lives have no
-step and go on until standard input ends. What was sent before the step has the time to reach the server. The steps:
+Each life is a forked process that runs a `Worker` and dies by SIGKILL at a named step, every step
+once a round; the last lives have no step and go on until standard input ends. What was sent before
+the step has time to reach the server. The steps:
 
 - `received`: a message is in the process
-- `before_handler`; `in_handler`: its work is done, nothing is said; `after_handler`: its result is about to be published
-- `before_copy`: a dead letter is about to be; `after_copy`: it is stored, and the original is about to be terminated
+- `before_handler`; `in_handler`: its work is done and nothing is published; `after_handler`: its
+  result is about to be published
+- `before_copy`: a dead letter is about to be; `after_copy`: it is stored, and the original is about
+  to be terminated
 - `before_ack`: the result is stored; `after_ack`
 
-Messages of the kind "raises" raise whenever they are run, those of the kind "kills" kill the process that their handler is in: a life
-that is not to die there dies of them, unless handlers have processes of their own. The ledger has a line `died LIFE CAUSE` for each life,
-and `begins` and `ends` for each run, with the life and the number of the delivery.
+Messages of the kind "raises" raise whenever they are run, those of the kind "kills" kill the
+process that their handler is in: a life that is not to die at a step dies of them, unless handlers
+run in processes of their own. The ledger has a line `died LIFE CAUSE` for each life, and `begins`
+and `ends` for each run, with the life and the number of the delivery.
 
-A life is spared while a message has its last run, alone: nobody could tell the fate of the process from that message's doing.
-The process that forks the lives has imported all that they need, so a life is short; it never connects, and has no threads.
+A life is spared while a message has its last run, alone: nobody could tell the fate of the process
+from that message's doing. The process that forks the lives has imported all that they need, so a
+life is short; it never connects, and has no threads.
 """
 
 from __future__ import annotations
@@ -93,7 +99,7 @@ class Death:
             os.kill(self.victim, signal.SIGKILL)
 
     def watch_the_wire(self) -> None:
-        """The steps that no handler sees are seen where the bytes come and go, whoever sends them there."""
+        """The steps that no handler sees are recognized where bytes are sent and received."""
         feed_data, write = asyncio.StreamReader.feed_data, asyncio.StreamWriter.write
 
         def received(reader: asyncio.StreamReader, data: bytes) -> None:
@@ -109,9 +115,11 @@ class Death:
         asyncio.StreamWriter.write = written  # type: ignore[method-assign, assignment]
 
     def _on_writing(self, data: bytes, write: Callable[[bytes], object]) -> None:
-        """What stands before the step in the same `data` reaches the server, nothing behind it does.
+        """What stands before the step in the same `data` reaches the server, nothing behind it
+        does.
 
-        Who was alone until its last run ended badly is not spared on its way to the dead letters: it has nothing left to lose.
+        A process whose isolated attempt has failed is no longer spared: the message is on its way
+        to the dead letters.
         """
         alone = ISOLATION._alone
         self._tried.update(_TRIAL.findall(data))

@@ -1,9 +1,12 @@
-"""The ledger: what was sent, confirmed and consumed, written down where no fault of this harness reaches it.
+"""The ledger: what was sent, confirmed and consumed, written where no fault of this harness reaches
+it.
 
-Every process writes files of its own, one line at a time, straight to the kernel: a line stands when its process is killed the moment
-after. A publisher writes an id before it sends it, and again when the stream has confirmed it; a consumer writes it before it acks it.
+Every process writes files of its own, one line at a time, straight to the kernel: a line is there
+even if its process is killed the moment after. A publisher writes an id before it sends it, and
+again when the stream has confirmed it; a consumer writes it before it acks it.
 
-A key is "KIND:PUBLISHER-NUMBER": the kind is the stream ("raw", "results"), the numbers of a publisher go up.
+A key is "KIND:PUBLISHER-NUMBER": the kind is the stream ("raw", "results"), the numbers of a
+publisher go up.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class Count:
     stored_twice: list[str] = field(default_factory=list)
     """One id at two places of the stream."""
     forgotten: list[str] = field(default_factory=list)
-    """The same, where a restarted server may have it so: it remembers the ids of what it still stores, and a work queue removes."""
+    """The same, allowing for a restarted server: it remembers only the ids of what it still
+    stores, and a work queue removes."""
     confirmed_at: dict[str, int] = field(default_factory=dict)
     """Key of each confirmed message -> its sequence."""
 
@@ -68,7 +72,8 @@ class Count:
 
 
 class Ledger:
-    """The directory of the files: `NAME.sent`, `NAME.confirmed`, `NAME.failed` of publishers, `NAME.consumed` of readers."""
+    """The directory of the files: `NAME.sent`, `NAME.confirmed`, `NAME.failed` of publishers,
+    `NAME.consumed` of readers."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -100,7 +105,8 @@ class Ledger:
         readers: Iterable[str],
         forgets: Callable[[str], bool] = lambda key: False,
     ) -> Count:
-        """Compare the pages. `expects(reader, key)` says whether a reader is to have consumed a key once it was confirmed.
+        """Compare the pages. `expects(reader, key)` returns whether a reader must have consumed a
+        key that was confirmed.
 
         `forgets(key)` says whether its stream may have forgotten the id when its message was gone.
         """

@@ -1,7 +1,8 @@
 """Load on both faces: a publisher and a consumer of each, in processes of their own, on one ledger.
 
-The test makes faults meanwhile, and has `recovered` wait until everybody is at work again: a message that was sent after the fault has
-been confirmed, and consumed by whoever is to have it. `settle` ends the load and counts; it says what is lost, and where it stands.
+The test makes faults meanwhile, and has `recovered` wait until every role works again: a message
+that was sent after the fault has been confirmed, and consumed by its readers. `settle` ends the
+load and counts; it reports what is lost, and where it stands.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ TESTS: Final = Path(__file__).parent.parent
 RECOVERY: Final = 30.0
 """Seconds that everybody may take to be at work again when nothing stands in the way any more."""
 DRAINING: Final = 45.0
-"""Seconds until all that was published is consumed and acked: a few ack waits, and what had piled up."""
+"""Seconds until all that was published is consumed and acked: a few ack waits, and what had
+piled up."""
 END: Final = 30.0
 POLL: Final = 0.02
 SHOWN: Final = 10
@@ -98,7 +100,8 @@ class Process:
 
 
 class Load:
-    """`with Load(tmp_path, urls=proxy.url, direct=server.url) as load:` is under way on both faces when the block begins."""
+    """`with Load(tmp_path, urls=proxy.url, direct=server.url) as load:` runs on both
+    faces when the block begins."""
 
     def __init__(
         self, directory: Path, *, urls: Sequence[str], direct: Sequence[str], profile: str = "single", rate: float = 1000.0
@@ -158,7 +161,8 @@ class Load:
     # ---- under way
 
     def _standing(self) -> dict[tuple[str, str, str], int]:
-        """How far everybody got with each publisher's messages: (name of the page, kind of the page, publisher) -> number."""
+        """How far each reader got with each publisher's messages: (name of the page, kind of the
+        page, publisher) -> number."""
         found = {}
         for face, process in self.publishers.items():
             found[process.name, "confirmed", process.name] = self.ledger.last(process.name, "confirmed", process.name)
@@ -167,7 +171,8 @@ class Load:
         return found
 
     def recovered(self, timeout: float = RECOVERY) -> float:
-        """Wait until what is sent from now on is confirmed and consumed by all who are to have it. Returns the seconds it took."""
+        """Wait until what is sent from now on is confirmed and consumed by all its readers.
+        Returns the seconds it took."""
         began = time.monotonic()
         sent = {process.name: self.ledger.last(process.name, "sent", process.name) for process in self.publishers.values()}
         behind: list[str] = []
@@ -195,7 +200,8 @@ class Load:
     # ---- the end
 
     def settle(self, *, restarted: bool = False) -> Count:
-        """End the load, wait until all is consumed and acked, and count. Raises AssertionError unless the count is clean.
+        """End the load, wait until all is consumed and acked, and count. Raises AssertionError
+        unless the count is clean.
 
         `restarted`: servers were, and remember no ids of what the work queue has removed.
         """
@@ -230,7 +236,8 @@ class Load:
         return ""
 
     def _explain(self, bus: SmithBus, count: Count) -> str:
-        """Where each lost message stands: stored or not, acked or not; and the pages of what is stored twice or invented."""
+        """Where each lost message stands: stored or not, acked or not; and the pages of what is
+        stored twice or invented."""
         lines = []
         for reader, keys in count.lost.items():
             kind, face = reader.split("-")
@@ -265,6 +272,6 @@ def _readers() -> list[ConsumerSpec[Any, Any]]:
 
 
 def _expects(reader: str, key: str) -> bool:
-    """Every face reads the results of all, and the raw intents of the publishers on the same face."""
+    """Every face reads all results, and the raw intents of the publishers on the same face."""
     kind, face = reader.split("-")
     return key.startswith("results:") if kind == "results" else key.startswith(f"raw:{face}")

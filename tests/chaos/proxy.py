@@ -1,7 +1,8 @@
-"""A TCP proxy in front of a nats-server, which makes what goes wrong between a client and its server.
+"""A TCP proxy in front of a nats-server, which makes the faults of a network between the two.
 
-It runs in a thread with an event loop of its own, so that what it torments cannot starve it and both faces can use it. A link holds at
-most one read of `CHUNK` bytes in each direction, and its sockets little more; the rest stays with the sender, whose buffers fill up.
+It runs in a thread with an event loop of its own, so that the code under test cannot starve it and
+both faces can use it. A link holds at most one read of `CHUNK` bytes in each direction, and its
+sockets little more; the rest stays with the sender, whose buffers fill up.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Hearing = Literal["open", "deaf", "stalled"]
 
 
 def hold_port() -> socket.socket:
-    """A socket that keeps a free port of loopback from being given to anybody by chance; a server may still listen on it."""
+    """A socket that reserves a free port of loopback; a server may still listen on it."""
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     holder.bind((HOST, 0))
@@ -62,7 +63,8 @@ class Link:
 
 
 class Proxy:
-    """`with Proxy(server.url) as proxy:` and clients connect to `proxy.url`. Its methods are for any thread, and take effect at once."""
+    """`with Proxy(server.url) as proxy:` and clients connect to `proxy.url`. Its methods are
+    thread-safe, and take effect at once."""
 
     def __init__(self, target: str) -> None:
         self._target = port_of(target)
@@ -120,7 +122,8 @@ class Proxy:
     # ---- faults
 
     def cut(self, *, reset: bool = True) -> int:
-        """Close every link, by RST or by FIN, and refuse new ones until `restore`. Returns how many were closed."""
+        """Close every link, by RST or by FIN, and refuse new ones until `restore`. Returns how
+        many were closed."""
 
         async def cut() -> int:
             self._refuse()
@@ -135,15 +138,18 @@ class Proxy:
         self._call(self._listen())
 
     def deafen(self, direction: Direction = "both") -> None:
-        """Take bytes and drop them; links stay open, and new ones are taken and as deaf: a silently dead network."""
+        """Accept bytes and drop them; links stay open, and new ones are accepted and as deaf: a
+        network that died in silence."""
         self._at_once(lambda: self._set(direction, "deaf"))
 
     def stall(self, direction: Direction = "both") -> None:
-        """Read no more: nothing is lost, and the sender's socket fills up. `hear` lets everything through."""
+        """Read no more: nothing is lost, and the sender's socket fills up. `hear` lets
+        everything through."""
         self._at_once(lambda: self._set(direction, "stalled"))
 
     def bury(self) -> int:
-        """Every link of now is deaf for good, as behind a router that forgot it; new ones are not. Returns how many."""
+        """Every present link is deaf for good, as behind a router that forgot it; new ones are
+        not. Returns how many."""
 
         async def bury() -> int:
             buried = [link for link in self._links if not link.is_dead]
@@ -154,7 +160,8 @@ class Proxy:
         return self._call(bury())
 
     def hear(self) -> None:
-        """End `deafen` and `stall`. A link that lost bytes is reset: as a stream of TCP it cannot go on."""
+        """End `deafen` and `stall`. A link that lost bytes is reset: as a stream of TCP it
+        cannot go on."""
 
         def hear() -> None:
             self._set("both", "open")

@@ -1,7 +1,9 @@
-"""A publisher or a consumer, a process of its own on one of the faces: `python -m chaos.role ROLE FACE NAME LEDGER RATE URL...`.
+"""A publisher or a consumer, a process of its own on one of the faces: `python -m chaos.role ROLE
+FACE NAME LEDGER RATE URL...`.
 
-It ends when its standard input does, so it never outlives the test, however that ended. Every wait has a deadline, after which it ends
-with the reason; SIGUSR1 has it say where each of its threads stands.
+It ends when its standard input does, so it never outlives the test, however that ended. Every wait
+has a deadline, after which it ends with the reason; SIGUSR1 has it say where each of its threads
+stands.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class Role:
 
 
 class Publisher(Role):
-    """Sends a result and an intent in turn, pipelined, about `rate` messages a second, faster where it has to catch up."""
+    """Sends a result and an intent in turn, pipelined, about `rate` messages a second, faster
+    where it has to catch up."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

@@ -1,6 +1,8 @@
-"""A burst of publishes into a link that has just broken: it goes out when the link is back, and where it is not, closing still closes.
+"""A burst of publishes into a link that has just broken: it is sent when the link is back; if the
+link does not come back, closing still ends in time.
 
-The burst is larger than every buffer on the way, nats-py's own of 2 MiB included, and begins before anybody can have noticed.
+The burst is larger than every buffer on the way, nats-py's own of 2 MiB included, and begins before
+either side can have noticed.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ async def pulls(bus: AsyncSmithBus, count: int) -> bool:
 
 
 async def test_what_is_published_after_a_link_has_died_in_silence_comes_at_once(face: Face, make_server: Any) -> None:
-    """The server has not noticed: for as long as the pull of before stands, it sends every other message down the dead link."""
+    """The server has not noticed: while the pull of the dead link stands, it sends every other
+    message there."""
     server = make_server()
     with Proxy(server.url) as proxy:
         async with face.bus(proxy.url, ping_interval=0.2) as bus, AsyncSmithBus(server.url) as other:

@@ -1,4 +1,5 @@
-"""The cluster is one: it replicates, elects, and comes back; and a publish outlives a leader, or a majority, that is gone for a while."""
+"""The test cluster replicates, elects and recovers; a publish survives the loss of a leader, or
+of a majority for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Very many dead letters: listed page by page, replayed by processes that are killed in the middle, each replayed exactly once."""
+"""Many dead letters, listed page by page and replayed exactly once each by processes that are
+killed midway."""
 
 from __future__ import annotations
 

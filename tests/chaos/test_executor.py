@@ -1,7 +1,9 @@
-"""Executors killed at every step, beside poison of every kind: nothing is lost, nothing is left over, and no letter is one too many.
+"""Executors killed at every step, beside poison messages of every kind: nothing is lost, left over,
+or dead-lettered without reason.
 
-Each scenario is one face on one kind of stream, with a server of its own; all of them run side by side. The good messages among them have
-a result each and no letter, the poison has one letter each and no result. Whatever the process died of, nothing else.
+Each scenario is one face on one kind of stream, with a server of its own; all of them run side by
+side. The good messages among them have a result each and no letter, the poison has one letter each
+and no result. Whatever the process died of, nothing else.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ RETENTIONS: tuple[Retention, ...] = ("workqueue", "interest", "limits")
 
 @dataclass
 class Scenario:
-    """One face on one kind of stream: `rounds` deaths at every step; with `processes`, handlers have so many of their own."""
+    """One face on one kind of stream: `rounds` deaths at every step; with `processes`, handlers
+    have so many of their own."""
 
     face: str
     retention: Retention
@@ -177,7 +180,8 @@ class Scenario:
         return self.check_runs(good)
 
     def check_runs(self, good: set[str]) -> str:
-        """What ran again is what a death left without a verdict, and each killer's last run was one with nothing beside it."""
+        """Only messages that a death left without a verdict ran again, and each poison message's
+        last run was isolated."""
         begun = [words for _, words in self.ledger.lines("begins")]
         ended = {tuple(words) for _, words in self.ledger.lines("ends")}
         runs = Counter(id for id, _, _ in begun)

@@ -1,4 +1,5 @@
-"""The load and its count: a loss is seen and explained, and nothing is left behind of a test that dies."""
+"""The load and its count: a loss is reported and explained, and a killed test leaves no process
+behind."""
 
 from __future__ import annotations
 

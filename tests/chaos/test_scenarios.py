@@ -1,7 +1,8 @@
-"""Whatever happens on the way, nothing that was confirmed is lost: both faces under load, faults one after the other, then the count.
+"""Nothing that was confirmed is lost: both faces under load, faults one after the other, then the
+count.
 
-Both faces share a scenario and its faults, each with a publisher and a consumer of its own. The small size runs with the other tests,
-the full one (marker `chaos`) with `nox -s chaos`.
+Both faces share a scenario and its faults, each with a publisher and a consumer of its own. The
+small size runs with the other tests, the full one (marker `chaos`) with `nox -s chaos`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ NOTICED: Final = 27.0  # 25 s until a silently dead link is noticed, and a momen
 
 
 def sizes(small: int, full: int, *, seconds: float) -> pytest.MarkDecorator:
-    """How many faults: `small` of them in the ordinary tests, `full` in `nox -s chaos`, which may take so many seconds."""
+    """How many faults: `small` of them in the ordinary tests, `full` in `nox -s chaos`, which
+    may take so many seconds."""
     marks = [pytest.mark.chaos, pytest.mark.timeout(seconds)]
     return pytest.mark.parametrize("faults", [pytest.param(small, id="small"), pytest.param(full, id="full", marks=marks)])
 
@@ -150,7 +152,8 @@ def test_leaders_are_killed(faults: int, tmp_path: Path, tell: Tell) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_everything_at_once(tmp_path: Path, tell: Tell, chance: random.Random) -> None:
-    """Drawn at random, one fault often before the last is over; but never two nodes down, where a cluster of three has to stop."""
+    """Drawn at random, one fault often before the last is over; but never two nodes down, where
+    a cluster of three has to stop."""
     with Cluster(tmp_path) as cluster, contextlib.ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(url)) for url in cluster.urls]
         urls = [proxy.url for proxy in proxies]

@@ -1,7 +1,9 @@
-"""What the scenarios run on: Smith's subjects and payloads, on a few of its streams, with consumers for each face.
+"""What the scenarios run on: Smith's subjects and payloads, on a few of its streams, with consumers
+for each face.
 
-Each face reads all results through a durable consumer of its own (limits retention), and the raw intents of its own capability (work
-queue). `ack_wait` is short: what a fault leaves unanswered comes again soon.
+Each face reads all results through a durable consumer of its own (limits retention), and the raw
+intents of its own capability (work queue). `ack_wait` is short: what a fault leaves unanswered
+comes again soon.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processes of their own for what ends a process, interrupts it or splits it: a script, what it prints, and how it ends."""
+"""Child processes for tests of exits, signals and forks: a script, its output and its status."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ FORKED = "ignore:This process:DeprecationWarning"
 
 
 class WorkerProcess:
-    """Runs `body` after the preamble, with every warning shown; killed at the end of the `with` block."""
+    """Runs `body` after the preamble, with every warning shown; killed at the end of the `with`
+    block."""
 
     def __init__(self, folder: Path, body: str, *arguments: object) -> None:
         self._out, self._err = folder / "out", folder / "err"
@@ -111,7 +112,8 @@ class WorkerProcess:
             raise AssertionError(f"it has not ended within {timeout:g} s:\n{self.out}\n{self.err}") from None
 
     def ends_well(self, timeout: float = 20, *, unacknowledged: bool = False) -> list[str]:
-        """Wait for its end, which must be without an error and without a word on stderr; what it printed.
+        """Wait for its end, which must be without an error and with nothing on stderr; returns its
+        output.
 
         `unacknowledged`: it may log there that it closed with unacknowledged messages.
         """

@@ -27,7 +27,8 @@ def url(account: Account) -> str:
 
 @pytest.fixture
 def deaf() -> Iterator[EmbeddedServer]:
-    """A server with the streams, which the test or its child may stop with SIGSTOP: it takes bytes, and says nothing any more."""
+    """A server with the streams, which the test or its child may stop with SIGSTOP: it accepts
+    bytes, and answers nothing."""
     with EmbeddedServer() as server:
         with SmithBus(server.url) as bus:
             bus.streams.apply(profile="dev")

@@ -16,7 +16,8 @@ from support import eventually
 
 
 def open_now() -> Counter[str]:
-    """ThreadPool, file descriptors (sockets, selectors, files), and futures and tasks that are not done."""
+    """Threads, file descriptors (sockets, selectors, files), and futures and tasks that are not
+    done."""
     found: Counter[str] = Counter()
     for thread in threading.enumerate():
         found[f"thread {re.sub('[0-9]+', '#', thread.name)}"] += 1
@@ -35,7 +36,8 @@ def open_now() -> Counter[str]:
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """Around the whole life of a bus: what it opened is gone when the block ends, or a moment after."""
+    """Around the whole life of a bus: what it opened is closed when the block ends, or a moment
+    later."""
     before = open_now()
     yield
 
@@ -48,7 +50,8 @@ def nothing_left() -> Iterator[None]:
 
 
 def of_bus(bus: Any) -> Counter[str]:
-    """What an open bus, of either face, has under way: subscriptions (nats-py's and ours), publishes, replies, parts, listeners."""
+    """What an open bus of either face has in flight: subscriptions (nats-py's and ours),
+    publishes, replies, parts, listeners."""
     aio = getattr(bus, "inner", bus)
     aio = getattr(aio, "_aio", aio)
     session = aio._session

@@ -1,4 +1,5 @@
-"""The end of the process, however it comes: what can be flushed is, what cannot be is told, and nothing hangs."""
+"""The end of the process: what can be flushed is flushed, what cannot be is reported, and
+nothing hangs."""
 
 from __future__ import annotations
 
@@ -292,7 +293,8 @@ def test_a_bus_that_nobody_can_reach_any_more_says_so_flushes_and_ends(url: str,
 
 
 def test_a_loop_that_ends_with_an_open_bus_begins_nothing_more_for_it(url: str, run: Run) -> None:
-    """The iteration was freed after asyncio.run had cancelled all tasks: what then began to stop it was destroyed half-way."""
+    """The iteration was freed after asyncio.run had cancelled all tasks: the task that then
+    stopped it was destroyed midway."""
     body = """
         import asyncio, gc, warnings
         from smith_sdk import AsyncSmithBus

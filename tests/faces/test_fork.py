@@ -1,4 +1,5 @@
-"""What a forked child may do with its parent's bus (nothing), and what it cannot do to it (anything)."""
+"""What a forked child may do with its parent's bus (nothing), and what it cannot do to it
+(anything)."""
 
 from __future__ import annotations
 

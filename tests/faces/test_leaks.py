@@ -1,4 +1,4 @@
-"""Nothing of ours is left: by a bus that was closed, however that came about, nor by a call on one that is open."""
+"""A closed bus leaves nothing open, however it was closed; neither does a call on an open one."""
 
 from __future__ import annotations
 

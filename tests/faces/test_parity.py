@@ -1,4 +1,5 @@
-"""The two faces say the same: every public name, parameter and annotation, by reflection; and what is on disk is what is generated."""
+"""The two faces have the same public names, parameters and annotations; and the files on disk
+are those that are generated."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def members(cls: type) -> dict[str, Any]:
-    """Public methods and properties that the class itself defines, and the protocols that make it a context or an iterator."""
+    """Public methods and properties that the class itself defines, and the protocols that make
+    it a context or an iterator."""
     found: dict[str, Any] = {}
     for owner in reversed(cls.__mro__):
         if owner.__module__.startswith("smith_sdk.") and not owner.__module__.startswith("smith_sdk.contract."):

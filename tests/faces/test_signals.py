@@ -1,4 +1,5 @@
-"""Ctrl-C and other signals, wherever they may arrive: the call ends, what it did is cancelled, the bus goes on."""
+"""Ctrl-C and other signals, wherever they arrive: the call ends, its work is cancelled, the bus
+goes on."""
 
 from __future__ import annotations
 

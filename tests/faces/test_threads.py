@@ -1,4 +1,5 @@
-"""Many threads, several buses, handlers that call back, and closing in the middle of it all: nothing is lost, nobody waits for ever."""
+"""Many threads, several buses, handlers that call back, and closing in the middle of it all:
+nothing is lost, no thread waits for ever."""
 
 from __future__ import annotations
 
@@ -255,7 +256,8 @@ def test_iterations_end_without_an_error_when_the_bus_is_closed(url: str, again:
 
 @pytest.mark.parametrize("begun", [True, False])
 def test_what_a_closed_bus_has_stopped_may_be_stopped_again(url: str, begun: bool) -> None:
-    """As at the end of its own `with` block, which another thread, or a handler of signals, has overtaken."""
+    """As at the end of its own `with` block, which another thread, or a handler of signals, has
+    overtaken."""
     bus = SmithBus(url)
     bus.connect()
     changes, dead = bus.states(), bus.dead_letters.watch()

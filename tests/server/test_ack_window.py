@@ -1,4 +1,5 @@
-"""The ack window on a server that stops, dies and comes back: what is sent again and what is not, and how much waits meanwhile."""
+"""The ack window on a server that stops, dies and comes back: what is sent again, what is not,
+and how much is buffered meanwhile."""
 
 from __future__ import annotations
 

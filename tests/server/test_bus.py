@@ -182,7 +182,7 @@ async def test_emit_reaches_subscribers(face: Face) -> None:
 
 async def test_joined_and_overlapping_filters_bring_each_message_once(face: Face) -> None:
     async with face.applied() as bus:
-        # logs.service matches smith.logs.*.*, logs.errors smith.logs.errors.*: the same message twice over.
+        # logs.service matches smith.logs.*.*, logs.errors smith.logs.errors.*: a message twice.
         both = subjects.logs.service.filter() | subjects.logs.errors.filter() | subjects.results.filter()
         async with bus.subscribe(both) as messages:
             result = result_of(read_intent())
@@ -443,7 +443,7 @@ async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Fac
             await eventually_async(lambda: stored(other, "SDLC_RAW"))
             server.kill()
             server.start()
-            # Whether it is received live or read from the stream depends on which side reconnects first.
+            # Received live or read from the stream, depending on which side reconnects first.
             result = result_of(intent, output="after")
             await other.publish(subjects.results.of(result), result, timeout=20)
             assert (await executing).output == "after"

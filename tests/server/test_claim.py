@@ -1,4 +1,5 @@
-"""Conditional writes on a real server: exactly one of several writers succeeds, whatever happens to messages and acknowledgements."""
+"""Conditional writes on a real server: exactly one of several writers succeeds, whatever happens
+to messages and acknowledgements."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ async def test_a_deleted_message_is_absent_again_and_its_sequence_no_longer_matc
 
 
 async def test_a_writer_whose_acknowledgement_is_lost_does_not_lose_against_itself() -> None:
-    """The stream holds the message, the writer's link dies before it learns that, and the message is sent again."""
+    """The stream holds the message, the writer's link dies before it learns that, and the
+    message is sent again."""
     async with AsyncSmithBus.embedded() as server:
         with Proxy(server.url) as proxy:
             async with AsyncSmithBus(proxy.url) as bus:
@@ -120,7 +122,8 @@ async def test_other_refusals_are_raised(account: Account) -> None:
 
 
 async def test_in_a_cluster_exactly_one_succeeds_and_the_others_are_told_so(tmp_path: Path) -> None:
-    """There the leader refuses a write beside another one in flight with an error of its own (10164), whichever of them will win."""
+    """There the leader refuses a write beside another one in flight with an error of its own
+    (10164), whichever of them will win."""
     with Cluster(tmp_path) as cluster:
         async with AsyncSmithBus(cluster.urls) as bus, AsyncSmithBus(cluster.urls) as other:
             config = {"name": "KEYS", "subjects": ["keys.>"], "num_replicas": 3}

@@ -1,4 +1,5 @@
-"""`smith streams` on a real server: what it says, its exit statuses, and that nothing goes unasked."""
+"""`smith streams` on a real server: its output, its exit statuses, and that nothing is deleted
+without a question."""
 
 from __future__ import annotations
 
@@ -224,7 +225,8 @@ def test_purge(smith: Smith, url: str) -> None:
 
 @pytest.fixture
 def shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A contract of another package than Smith's, for `smith` in a process of its own too. It extends Smith's, whose streams are there."""
+    """A contract of another package than Smith's, for `smith` in a process of its own too. It
+    extends Smith's, whose streams are there."""
     spec = Path(__file__).parents[1] / "codegen" / "brew.toml"
     with generated(spec, "brew_bus", tmp_path) as package, SmithBus(url, contract=package.topology.CONTRACT) as bus:
         bus.streams.apply(profile="dev")

@@ -160,7 +160,8 @@ def bus(smith_bus: SmithBus) -> SmithBus:
 
 @pytest.fixture
 def start(account: Account, bus: SmithBus, tmp_path: Path) -> Iterator[Start]:
-    """`start(source, *arguments)`: the source is the module `jobs`, the arguments are for it unless they name another."""
+    """`start(source, *arguments)`: the source is the module `jobs`, the arguments are for its
+    worker unless they name another."""
     runs: list[Run] = []
 
     def make(source: str, *arguments: str, name: str = "worker", url: str = "", command: list[str] = SMITH) -> Run:

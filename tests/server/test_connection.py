@@ -1,4 +1,5 @@
-"""The connection on real servers and real faults: states, dead and stuck links, several servers, lame ducks, waiting, closing."""
+"""The connection on real servers and real faults: states, dead and stuck links, several servers,
+lame ducks, waiting, closing."""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ async def test_who_stops_listening_hears_no_more(nats_url: str) -> None:
 
 
 async def test_callbacks_are_called_in_the_order_of_the_wire_whatever_they_belong_to(nats_url: str) -> None:
-    """nats-py has a queue for each subscription, which would let one overtake another, and the answer to a barrier both."""
+    """nats-py has a queue for each subscription, so one could overtake another, and the answer
+    to a barrier both."""
     async with AsyncSmithBus(nats_url) as bus:
         connection, came = bus._session.connection, list[str]()
         inboxes = [connection.new_inbox() for _ in range(3)]
@@ -251,7 +253,8 @@ async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
 
 
 async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> None:
-    """To the server a vertical tab is a letter; to who divides by it, what follows is the number of another subscription."""
+    """To the server a vertical tab is an ordinary character; a parser that splits at it reads
+    the number of another subscription."""
     async with AsyncSmithBus(nats_url) as bus:
         seen: list[str] = []
         elsewhere: list[RawMessage] = []
@@ -415,7 +418,7 @@ async def test_nodes_that_join_the_cluster_later_are_found(make_server: Any, por
 
 
 async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The resolver answers with an address where nobody answers, and one that does; each has its share of the time."""
+    """The resolver returns a dead address and a live one; each has its share of the timeout."""
     server = make_server()
     there = port_of(server.url)
     loop = asyncio.get_running_loop()
@@ -715,7 +718,7 @@ def test_the_blocking_face_of_the_options() -> None:
 
 
 async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
-    """Cancelled in the very moment in which its connection is refused, nats-py would go on trying for ever."""
+    """Cancelled as its connection is refused, nats-py would go on trying for ever."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
         url = f"nats://127.0.0.1:{nobody.getsockname()[1]}"
@@ -736,7 +739,8 @@ async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
 
 
 def test_connecting_that_is_given_up_at_the_end_of_its_loop_leaves_no_socket() -> None:
-    """Cancelled in the very moment in which its socket is open, nats-py would go on waiting for the server's first word."""
+    """Cancelled at the moment when its socket opens, nats-py would go on waiting for the
+    server's INFO."""
 
     async def give_up_after(steps: int, url: str) -> None:
         connecting = asyncio.ensure_future(AsyncSmithBus(url).connect())

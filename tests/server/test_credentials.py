@@ -1,4 +1,5 @@
-"""Signing in on real servers: user and password, token, NKey, creds file, TLS and mTLS, from wherever they come; shown nowhere."""
+"""Signing in on real servers: user and password, token, NKey, creds file, TLS and mTLS, from
+every source; never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Replaying and discarding dead letters: once each, whatever cuts it off and whoever else is at it."""
+"""Replaying and discarding dead letters: once each, however it is interrupted and whatever else
+replays at the time."""
 
 from __future__ import annotations
 
@@ -403,7 +404,8 @@ async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account)
 
 
 async def test_what_is_gone_already_may_be_removed_wherever_it_stood(account: Account) -> None:
-    """As where two replays meet: the server has one error for a hole in the stream, and another for what is before or behind it."""
+    """As when two replays meet: the server has one error for a gap in the stream, and another
+    for sequences outside it."""
     async with account.applied() as bus:
         session, store, dlq = bus._session, DeadLetterStore(bus._session), "SMITH_DLQ"
         for number in range(1, 6):

@@ -1,4 +1,4 @@
-"""`smith demo` as people run it: a process, on real files; and again with an executor killed in the middle."""
+"""`smith demo` as users run it, on real files; and again with an executor killed midway."""
 
 from __future__ import annotations
 

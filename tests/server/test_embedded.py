@@ -1,4 +1,5 @@
-"""The embedded server, with real processes: it starts, keeps what it should, and never outlives its owner."""
+"""The embedded server, with real processes: it starts, keeps its store, and never outlives its
+owner."""
 
 from __future__ import annotations
 
@@ -393,7 +394,8 @@ def test_there_is_no_url_before_there_is_a_port() -> None:
 
 
 class Owner:
-    """A Python process of its own that starts an embedded server, tells us about it, and then runs `code`."""
+    """A Python process that starts an embedded server, prints its address and pids, and then
+    runs `code`."""
 
     def __init__(self, code: str, store: Path | None = None) -> None:
         self._temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # some of these deaths leave one behind

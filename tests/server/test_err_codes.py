@@ -1,4 +1,5 @@
-"""Every err_code that the SDK tells apart, provoked on a real server: its own type, the facts as attributes, and what to do next."""
+"""Every err_code that has an error type of its own, provoked on a real server: type, attributes
+and advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Servers that are killed: every publish ends in exactly one way, what was confirmed is there, and reading goes on."""
+"""Servers that are killed: every publish ends in exactly one way, what was confirmed is there,
+and reading goes on."""
 
 from __future__ import annotations
 
@@ -296,7 +297,8 @@ async def test_asking_who_is_interested_takes_no_longer_than_the_publish_may(fac
 def test_what_is_published_just_when_the_link_is_cut_arrives(
     new_loop: Callable[[], asyncio.AbstractEventLoop], account: Account
 ) -> None:
-    """Between the end of a socket and the turn in which nats-py hears of it; uvloop's socket takes no more then."""
+    """Between the end of a socket and the iteration in which nats-py notices; uvloop's socket
+    accepts no more data then."""
 
     async def main() -> None:
         async with account.applied() as bus:

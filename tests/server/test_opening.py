@@ -1,4 +1,5 @@
-"""Connecting and closing at once, twice, too early, and in another event loop than the bus belongs to."""
+"""Connecting and closing at once, twice, too early, and in another event loop than the bus
+belongs to."""
 
 from __future__ import annotations
 
@@ -119,7 +120,8 @@ async def test_closing_that_is_cancelled_cuts_the_link(make_server: Any) -> None
 
 
 def test_in_another_loop_every_call_raises_and_the_bus_may_be_closed_and_connected_again() -> None:
-    """As in two calls of asyncio.run: a waiter of the first loop is never woken, not even by a timeout."""
+    """As in two calls of asyncio.run: a waiter of the first loop is never woken, not even by a
+    timeout."""
     with EmbeddedServer() as server:
         bus = AsyncSmithBus(server.url)
         intent, entry = read_intent(), log_entry()

@@ -54,7 +54,8 @@ def has_another_link(connection: Connection, before: object) -> bool:
 
 
 async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(face: Face, make_server: Any) -> None:
-    """The commonest mistake in permissions: the error comes when the bus connects, and each later call would run into its timeout."""
+    """The most common mistake in permissions: the error comes when the bus connects, and each
+    later call would run into its timeout."""
     server = make_server(
         config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
         ' subscribe: { deny: "_INBOX.>" } } } ] }'
@@ -95,7 +96,8 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
 
 
 async def test_a_result_that_may_not_be_asked_for_is_still_heard_and_missed_with_the_reason(face: Face, make_server: Any) -> None:
-    """After a duplicate publish the stream is asked for the result; the timeout blamed the executor alone."""
+    """After a duplicate publish the stream is asked for the result; the timeout blamed the
+    executor alone."""
     server = make_server(
         config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
         ' publish: { deny: "$JS.API.STREAM.MSG.GET.>" } } } ] }'
@@ -138,7 +140,8 @@ async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) ->
 
 
 async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server: Any) -> None:
-    """One exception that is raised for every call keeps the frames of all, and what their variables hold."""
+    """One exception that is raised for every call keeps the frames of all, and what their
+    variables hold."""
     server = make_server(config='authorization { user: "me", password: "right-one" }')
     bus = face.bus(server.url, auth=Auth(user="me", password="wrong-one"), connect_mode="wait")
     await bus.connect()

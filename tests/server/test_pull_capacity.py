@@ -184,7 +184,7 @@ async def test_a_resume_without_a_link_requests_on_the_next(make_server: Any) ->
 
 
 async def test_what_a_dead_link_is_still_sent_arrives_while_paused(make_server: Any) -> None:
-    """The server has not noticed that the link is dead, and answers the pulls that were made there."""
+    """The server has not noticed that the link is dead, and answers the pulls of that link."""
     server = make_server()
     with Proxy(server.url) as proxy:
         async with AsyncSmithBus(server.url) as other, AsyncSmithBus(proxy.url, ping_interval=0.3) as bus:

@@ -379,7 +379,7 @@ async def test_a_pull_beyond_max_waiting_is_made_again_until_there_is_room(accou
 
 
 async def test_it_asks_again_while_the_cause_is_still_being_looked_for(account: Account) -> None:
-    """For example: the server that leads the consumer is down, and the API does not answer either."""
+    """For example, the consumer's leader is down, and the API does not answer either."""
 
     async def no_answer() -> None:
         await asyncio.Event().wait()
@@ -404,7 +404,7 @@ async def test_a_short_fetch_does_not_take_a_delay_for_a_lost_pull(caplog: pytes
 
 
 async def test_slots_that_become_free_during_a_release_are_filled_again(account: Account) -> None:
-    """While the loop withdraws its inbox it requests nothing: it must do so once it has the next."""
+    """A loop requests nothing while it withdraws its inbox: it must do so with the next."""
     async with account.applied() as bus:
         await put_bytes(bus, *[1] * 9)
         loop = pull(bus, lookahead=10, refill="each")

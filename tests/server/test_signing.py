@@ -1,4 +1,5 @@
-"""Signed intents through a real server: the bytes that admission passes on still verify, on both faces."""
+"""Signed intents through a real server: the bytes that admission passes on still verify, on both
+faces."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ async def test_a_signed_intent_verifies_at_its_executor(face: Face) -> None:
 
 
 async def signed_elsewhere(bus: AsyncSmithBus) -> bytes:
-    """An intent of another service on the raw stream: a field of its own, optional ones left out, numbers and white space its own."""
+    """An intent of another service on the raw stream: a field of its own, optional ones left
+    out, numbers and white space its own."""
     fields = json.loads(codec.encode(read_intent()))
     fields |= {"signer": SIGNER, "priority": {"level": 7}, "params": {"path": "/etc/hostname"}, "metadata": {"rate": "RATE"}}
 

@@ -1,4 +1,5 @@
-"""plan, apply and verify on a real server: every key that can be declared, differences planted by hand, and what must not happen."""
+"""plan, apply and verify on a real server: every key that can be declared, drift planted by
+hand, and what must not happen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The pytest plugin for users: what its fixtures give and keep apart, under every way to run `async def` tests, and its helpers."""
+"""The pytest plugin for users: what its fixtures provide and isolate, with every way to run
+`async def` tests, and its helpers."""
 
 from __future__ import annotations
 
