@@ -1,7 +1,7 @@
 """The command line `smith`: a thin layer over the faces.
 
-May import `errors`, `options`, the contract, `embedded`, `aio` and `sync`. Its libraries, cyclopts
-and rich, come with the `cli` extra.
+May import `errors`, `options`, the contract, `embedded`, `aio` and `sync`, and `_core.blocking` to
+run workers of the async face. Its libraries, cyclopts and rich, come with the `cli` extra.
 """
 
 from __future__ import annotations

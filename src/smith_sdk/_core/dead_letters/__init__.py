@@ -1,4 +1,4 @@
 """Dead letters as bytes: their format, and selecting, replaying and auditing them.
 
-Imports `contract`, `errors` and `_core.jetstream`.
+Imports `contract`, `errors`, `_core.connection` and `_core.jetstream`.
 """
