@@ -72,7 +72,7 @@ def test_consumed_again_is_a_duplicate_and_from_another_place_stored_twice(ledge
     assert not ledger.check(everything, ["r"], lambda key: key != "raw:p-5").is_clean
 
 
-def test_how_far_somebody_got(ledger: Ledger) -> None:
+def test_the_progress_of_a_reader(ledger: Ledger) -> None:
     ledger.page("r", "consumed").write("raw:p-200", 1)
     ledger.page("r", "consumed").write("raw:q-300", 1)
     ledger.page("r", "consumed").write("raw:p-150", 1)

@@ -18,7 +18,7 @@ from support import eventually, is_alive
 from smith_sdk.embedded import EmbeddedServer
 
 
-def test_without_a_fault_nothing_comes_twice_and_nobody_asks_again(tmp_path: Path) -> None:
+def test_without_a_fault_nothing_is_delivered_or_requested_twice(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         for _ in range(5):
             load.recovered()
@@ -31,7 +31,7 @@ def test_without_a_fault_nothing_comes_twice_and_nobody_asks_again(tmp_path: Pat
     ] == []
 
 
-def test_what_is_lost_is_named_and_told_where_it_stands(tmp_path: Path) -> None:
+def test_a_lost_message_is_reported_with_its_place(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         load.consumers["blocking"].end()
         page = load.ledger.directory / "results-blocking.consumed"
@@ -43,7 +43,7 @@ def test_what_is_lost_is_named_and_told_where_it_stands(tmp_path: Path) -> None:
             load.settle()
 
 
-def test_what_is_left_in_a_stream_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_left_in_a_stream_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "DRAINING", 0.5)
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         load.consumers["async"].end()
@@ -51,14 +51,14 @@ def test_what_is_left_in_a_stream_is_told(tmp_path: Path, monkeypatch: pytest.Mo
             load.settle()
 
 
-def test_an_error_that_no_fault_explains_is_told(tmp_path: Path) -> None:
+def test_an_error_that_no_fault_explains_is_reported(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         load.ledger.page("async0", "failed").write("raw:async0-1", "KeyError", "'what?'")
         with pytest.raises(AssertionError, match=r"async0.failed: raw:async0-1 KeyError 'what\?'"):
             load.settle()
 
 
-def test_an_end_that_nobody_asked_for_is_told(tmp_path: Path) -> None:
+def test_a_role_that_ends_by_itself_is_reported(tmp_path: Path) -> None:
     with EmbeddedServer() as server, Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
         victim = load.consumers["async"]
         victim.kill()

@@ -145,7 +145,7 @@ def test_deaf_in_one_direction(proxy: Proxy, echo: Echo) -> None:
         assert read(client, 1) == b"x"
 
 
-def test_a_buried_link_is_deaf_for_good_and_new_ones_live(proxy: Proxy, echo: Echo) -> None:
+def test_a_buried_link_stays_deaf_and_new_ones_live(proxy: Proxy, echo: Echo) -> None:
     with client_of(proxy) as client:
         eventually(lambda: proxy.links == 1)
         assert proxy.bury() == 1

@@ -36,7 +36,7 @@ def test_a_process_that_forgets_to_close_still_sends_and_ends(url: str, run: Run
 
 
 @pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
-def test_a_process_that_cannot_flush_says_how_much_is_lost_and_ends(deaf: EmbeddedServer, run: Run, how: str) -> None:
+def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedServer, run: Run, how: str) -> None:
     body = """
         buses = [SmithBus(url, max_pending_messages=10) for _ in range(3)]
         for bus in buses:
@@ -269,7 +269,7 @@ def test_an_embedded_server_ends_with_its_process(run: Run, end: str) -> None:
     eventually(lambda: not is_alive(int(child.out[0])))
 
 
-def test_a_bus_that_nobody_can_reach_any_more_says_so_flushes_and_ends(url: str, run: Run) -> None:
+def test_an_unreachable_bus_warns_flushes_and_ends(url: str, run: Run) -> None:
     body = """
         import gc, warnings
         def forget():
@@ -313,7 +313,7 @@ def test_a_loop_that_ends_with_an_open_bus_begins_nothing_more_for_it(url: str, 
     assert run(body, url).ends_well() == ["end"]
 
 
-def test_a_bus_that_is_forgotten_but_for_its_messages_goes_on(url: str, run: Run) -> None:
+def test_a_bus_referenced_only_by_its_messages_goes_on(url: str, run: Run) -> None:
     body = """
         import gc
         def read():

@@ -10,7 +10,7 @@ from faces.children import WorkerProcess
 Run = Callable[..., WorkerProcess]
 
 
-def test_a_forked_child_is_told_at_once_and_the_parent_goes_on(url: str, run: Run) -> None:
+def test_calls_in_a_forked_child_raise_at_once_and_the_parent_goes_on(url: str, run: Run) -> None:
     body = """
         with SmithBus(url) as bus:
             messages = bus.consumer(consumers.admission).messages()

@@ -132,7 +132,7 @@ def test_iterations_that_are_left_by_break_leave_nothing_on_an_open_bus(url: str
 
 
 @pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
-def test_a_bus_whose_server_is_gone_leaves_nothing_when_it_is_closed(face: Face, how: str) -> None:
+def test_closing_a_bus_whose_server_is_down_leaves_nothing(face: Face, how: str) -> None:
     async def life(server: EmbeddedServer) -> None:
         event = health()
         subject = subjects.events.health.of(event)

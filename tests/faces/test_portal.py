@@ -39,7 +39,7 @@ def test_inside_a_running_loop_it_names_the_async_face(url: str) -> None:
         assert bus.publish(SUBJECT, EVENT).stream == "SYSTEM_EVENTS"
 
 
-def test_before_connect_and_after_close_every_call_says_what_to_do(url: str) -> None:
+def test_before_connect_and_after_close_every_call_raises_with_advice(url: str) -> None:
     bus = SmithBus(url)
     for _ in range(2):
         for call in (
@@ -105,7 +105,7 @@ def test_an_error_that_was_raised_and_dropped_is_freed_at_once(url: str) -> None
             gc.enable()
 
 
-def test_where_no_thread_can_be_had_it_says_so_and_leaves_nothing(url: str, run: Run) -> None:
+def test_if_no_thread_can_be_started_connect_raises_and_leaves_nothing(url: str, run: Run) -> None:
     body = """
         bus = SmithBus(url)
         threading.stack_size(2**46)  # more than the system has for one

@@ -130,7 +130,7 @@ def test_a_second_ctrl_c_does_not_wait_for_what_the_first_one_cancelled(url: str
     child.expect("interrupted", PROMPT)
 
 
-def test_what_an_interrupted_iteration_had_fetched_comes_when_it_goes_on(url: str, run: Run) -> None:
+def test_messages_of_an_interrupted_iteration_come_when_it_continues(url: str, run: Run) -> None:
     body = """
         with SmithBus(url) as bus:
             messages = bus.consumer(consumers.admission).messages()

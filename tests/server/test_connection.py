@@ -64,7 +64,7 @@ def port() -> Iterator[int]:
 # ---- states
 
 
-async def test_the_states_are_told_as_they_change(face: Face, make_server: Any) -> None:
+async def test_changes_of_state_are_reported_in_order(face: Face, make_server: Any) -> None:
     server = make_server()
     bus = face.bus(server.url)
     assert state(bus) == "closed"
@@ -113,7 +113,7 @@ async def test_the_states_end_where_connecting_ends_in_vain(face: Face, port: in
     assert "no NATS server at" in told[1].reason
 
 
-async def test_who_stops_listening_hears_no_more(nats_url: str) -> None:
+async def test_a_stopped_listener_receives_no_more_states(nats_url: str) -> None:
     bus = AsyncSmithBus(nats_url)
     changes = bus.states()
     waiting = asyncio.ensure_future(follow(changes))
@@ -163,7 +163,7 @@ async def test_every_subscription_to_a_subject_receives_every_message(nats_url: 
         assert received == [sent] * 4
 
 
-async def test_a_callback_that_fails_is_told_and_stops_nobody(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_callback_that_fails_is_logged_and_stops_no_other(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
     async with AsyncSmithBus(nats_url) as bus:
         connection, came = bus._session.connection, list[bytes]()
 
@@ -303,7 +303,7 @@ async def test_a_link_on_which_nonsense_comes_is_replaced(port: int, caplog: pyt
         await eventually_async(lambda: ended == links)
 
 
-async def test_a_peer_that_hangs_up_at_once_is_no_server_and_is_not_run_down(port: int) -> None:
+async def test_a_peer_that_hangs_up_at_once_is_refused_and_not_hammered(port: int) -> None:
     links = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -341,7 +341,7 @@ async def test_the_first_server_that_answers_is_taken(make_server: Any, port: in
         assert "no answer within" in str(caught.value)
 
 
-async def test_credentials_are_refused_when_nobody_takes_them(make_server: Any, port: int) -> None:
+async def test_refused_credentials_are_reported_if_no_server_accepts_them(make_server: Any, port: int) -> None:
     strict = make_server(config='authorization { user: "me", password: "right-one" }', jetstream=False)
     open_to_all, dead = make_server(jetstream=False), f"nats://127.0.0.1:{port}"
     wrong = Auth(user="me", password="wrong-one")
@@ -484,7 +484,7 @@ async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) 
         assert "lame duck" in told[0].reason
 
 
-async def test_a_move_loses_nothing_that_is_under_way(tmp_path: Path) -> None:
+async def test_a_move_loses_nothing_in_flight(tmp_path: Path) -> None:
     with Cluster(tmp_path) as cluster:
         async with AsyncSmithBus(cluster.urls) as other:
             await other.streams.apply(profile="dev")
@@ -653,7 +653,7 @@ async def pulled(bus: Any) -> bool:
 
 
 @pytest.mark.parametrize("fault", ["deafen", "stall", "kill", "cut"])
-async def test_closing_keeps_to_its_timeout_and_says_what_was_not_sent(
+async def test_closing_keeps_to_its_timeout_and_logs_what_was_not_sent(
     face: Face, make_server: Any, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_server()

@@ -204,7 +204,7 @@ async def test_a_creds_file_and_its_renewal(face: Face, make_server: Any, tmp_pa
         await refused(face.bus(server.url, auth=Auth(creds=creds), connect_mode=mode), OptionsError, "user.creds.*No such file")
 
 
-async def test_without_cryptography_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_cryptography_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
     seed = tmp_path / "user.nk"
     seed.write_text(NKey("U").seed)

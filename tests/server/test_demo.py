@@ -113,7 +113,7 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(tmp_path: Path) -> None:
     eventually(lambda: not any(is_alive(pid) for pid in executors))
 
 
-def test_a_path_that_is_no_directory(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_directory(tmp_path: Path) -> None:
     demo = start_demo(tmp_path / "missing")
     out, err = demo.communicate(timeout=20)
     assert (demo.returncode, out) == (2, "")

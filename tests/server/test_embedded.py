@@ -354,9 +354,7 @@ def test_a_store_that_cannot_be_made(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path / "file" / "store").start()
 
 
-def test_without_a_temporary_directory_it_says_so_and_can_be_started_later(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_a_temporary_directory_start_raises_and_works_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     server = EmbeddedServer()
     with pytest.raises(ServerStartError, match=r"cannot be started: .*gone/.*TMPDIR"):
@@ -624,7 +622,7 @@ def test_a_forked_child_cannot_start_or_kill_the_parents_server_but_may_have_its
         assert owner.said() == "5 True"
 
 
-def test_a_forked_child_says_nothing_at_its_exit() -> None:
+def test_a_forked_child_prints_nothing_at_its_exit() -> None:
     """No ResourceWarning for a process or a socket that was never the child's."""
     code = """
         import warnings

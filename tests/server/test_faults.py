@@ -62,7 +62,7 @@ async def reached(bus: AsyncSmithBus, count: int) -> bool:
     return await stored(bus, "SDLC_RAW") >= count
 
 
-async def test_iterating_goes_on_after_a_restart(face: Face, tmp_path: Path) -> None:
+async def test_an_iteration_continues_after_a_restart(face: Face, tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus:
             await bus.streams.apply(profile="dev")
@@ -82,7 +82,7 @@ async def test_iterating_goes_on_after_a_restart(face: Face, tmp_path: Path) -> 
             assert seen == {second.id}
 
 
-async def test_a_subscription_hears_again_after_a_restart(face: Face, tmp_path: Path) -> None:
+async def test_a_subscription_receives_again_after_a_restart(face: Face, tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus, bus.subscribe(subjects.events.health.filter()) as messages:
             await bus.streams.apply(profile="dev")
@@ -156,7 +156,7 @@ async def test_a_subscription_that_was_given_up_leaves_nothing_and_may_be_begun_
             assert (await asyncio.wait_for(anext(events), 5)).payload == event
 
 
-async def test_who_waits_for_another_to_subscribe_does_so_itself_where_the_other_gives_up(make_server: Any) -> None:
+async def test_a_task_that_waits_for_another_to_subscribe_does_so_if_that_is_cancelled(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url) as bus:
         events = bus.subscribe(subjects.events.health.filter())
@@ -175,7 +175,7 @@ async def test_who_waits_for_another_to_subscribe_does_so_itself_where_the_other
         assert (await asyncio.wait_for(second, 5)).payload == event
 
 
-async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> None:
+async def test_waiting_for_room_in_a_full_window_ends(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url, max_pending_messages=4) as bus:
         await bus.streams.apply(profile="dev")
@@ -192,7 +192,7 @@ async def test_a_full_window_is_no_place_to_wait_for_ever(make_server: Any) -> N
                 await future
 
 
-async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_server: Any) -> None:
+async def test_a_publisher_cancelled_as_room_comes_is_cancelled_alone(make_server: Any) -> None:
     server = make_server()
     async with AsyncSmithBus(server.url, max_pending_messages=1) as bus:
         await bus.streams.apply(profile="dev")
@@ -212,7 +212,7 @@ async def test_who_gives_up_as_room_comes_is_cancelled_and_nothing_else(make_ser
         await bus.close(timeout=1)
 
 
-async def test_execute_waits_for_a_silent_link_as_long_as_it_was_told_to(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_execute_waits_for_a_silent_link_until_its_timeout(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("smith_sdk.aio.subscription._SUBSCRIBE_TIMEOUT", 0.05)
     with EmbeddedServer() as server, Proxy(server.url) as proxy:
         async with face.bus(proxy.url, manage="apply", profile="dev") as bus:
@@ -242,7 +242,7 @@ async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
             assert (caught.value.stream, caught.value.consumer) == ("SDLC_RAW", "admission")
 
 
-async def test_closing_ends_who_waits(face: Face) -> None:
+async def test_closing_ends_all_waiters(face: Face) -> None:
     async with face.applied() as bus:
         waiting = asyncio.ensure_future(anext(bus.consumer(consumers.admission).messages(), "ended"))
         hearing = asyncio.ensure_future(anext(bus.subscribe(subjects.results.filter()), "ended"))
@@ -274,7 +274,7 @@ async def test_a_restarted_server_knows_the_ids_of_what_it_still_stores(make_ser
         assert not (await bus.publish(raw.of(done), done)).duplicate
 
 
-async def test_asking_who_is_interested_takes_no_longer_than_the_publish_may(face: Face, tmp_path: Path) -> None:
+async def test_checking_interest_takes_no_longer_than_the_publish_timeout(face: Face, tmp_path: Path) -> None:
     with EmbeddedServer(tmp_path) as server:
         async with face.bus(server.url) as bus:
             await bus.streams.apply(profile="dev")
@@ -319,7 +319,7 @@ def test_what_is_published_just_when_the_link_is_cut_arrives(
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_what_breaks_while_it_is_written_is_told_to_nobody_who_publishes(
+def test_a_link_that_breaks_during_a_write_raises_in_no_publisher(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
     """Also not to who publishes between that and the turn in which the link counts as lost."""

@@ -176,7 +176,7 @@ def test_a_closed_bus_is_closed_in_every_loop() -> None:
         asyncio.run(second())
 
 
-async def test_a_loop_that_goes_on_keeps_its_bus(nats_url: str) -> None:
+async def test_a_running_loop_keeps_its_bus(nats_url: str) -> None:
     async with AsyncSmithBus(nats_url) as bus:
         with pytest.raises(BusClosed, match="in another event loop"):
             await asyncio.to_thread(lambda: asyncio.run(bus.close()))

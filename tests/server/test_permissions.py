@@ -95,7 +95,9 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
         assert [one.messages for one in await other.streams.info() if one.name == "SDLC_RAW"] == [0]
 
 
-async def test_a_result_that_may_not_be_asked_for_is_still_heard_and_missed_with_the_reason(face: Face, make_server: Any) -> None:
+async def test_a_result_that_may_not_be_requested_is_still_received_and_its_absence_explained(
+    face: Face, make_server: Any
+) -> None:
     """After a duplicate publish the stream is asked for the result; the timeout blamed the
     executor alone."""
     server = make_server(

@@ -160,7 +160,7 @@ async def test_a_purge_beyond_the_end_leaves_the_numbering_alone(face: Face) -> 
         assert (await bus.streams.get("ORDERS")).last_seq == 4
 
 
-async def test_an_append_only_stream_is_not_purged_and_says_why(face: Face) -> None:
+async def test_purging_an_append_only_stream_raises_with_the_reason(face: Face) -> None:
     async with face.applied(contract=contract(replace(ORDERS, deny_purge=True))) as bus:
         await put(face.url, 3)
         for dry_run in (True, False):

@@ -68,7 +68,7 @@ def path_of(message: Any) -> str:
     return str(message.payload.params.path)
 
 
-async def test_a_run_tells_what_became_of_each_message(face: Face, bus: Any, instant_retries: list[Retry]) -> None:
+async def test_a_run_reports_the_verdict_of_each_message(face: Face, bus: Any, instant_retries: list[Retry]) -> None:
     async with bus:
         worker = face.worker(bus, consumers.executor_fs_read)
 
@@ -109,7 +109,7 @@ async def test_a_worker_can_be_run_again_and_again(face: Face, bus: Any) -> None
             assert (await run_once(worker)).succeeded == count
 
 
-async def test_what_comes_again_too_late_is_left(face: Face, bus: Any) -> None:
+async def test_messages_redelivered_too_late_are_left(face: Face, bus: Any) -> None:
     async with bus:
         worker = face.worker(bus, consumers.executor_fs_read)
 
@@ -156,7 +156,7 @@ async def test_what_is_published_by_the_handler_to_its_own_consumer_is_handled_t
         assert (await run_once(worker)).succeeded == 21
 
 
-async def test_a_message_that_the_handler_ends_itself_is_told_apart(async_smith_bus: Any) -> None:
+async def test_a_message_that_its_handler_terminates_is_counted_apart(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
         worker = Worker(bus, consumers.executor_fs_read)
 
@@ -261,7 +261,7 @@ async def test_published_is_typed_and_in_order(face: Face, bus: Any) -> None:
                 await stored(bus, no_subject)
 
 
-async def test_published_shows_bytes_that_are_no_payload(async_smith_bus: Any) -> None:
+async def test_published_shows_bytes_that_are_not_a_payload(async_smith_bus: Any) -> None:
     async with async_smith_bus as bus:
         intent = read_intent()
         where = str(vetted.of(intent))
@@ -272,7 +272,7 @@ async def test_published_shows_bytes_that_are_no_payload(async_smith_bus: Any) -
             found.payload  # noqa: B018
 
 
-async def test_before_it_is_connected_the_bus_says_how(async_smith_bus: Any) -> None:
+async def test_before_it_is_connected_the_bus_raises_with_advice(async_smith_bus: Any) -> None:
     with pytest.raises(BusClosed, match="use it in a `with` block"):
         await published(async_smith_bus, subjects.results.filter())
 
@@ -283,7 +283,7 @@ def test_the_server_shows_no_password(nats_server: NatsServer) -> None:
     assert password not in repr(nats_server)
 
 
-def test_what_nobody_keeps_is_heard(smith_bus: Any) -> None:
+def test_a_subscription_receives_what_no_stream_keeps(smith_bus: Any) -> None:
     with smith_bus.subscribe(subjects.logs.service.filter()) as told:
         smith_bus.emit(subjects.logs.service(log_service=LogService("web"), level="info"), log_entry())
         assert next(iter(told)).payload.message == "hello"
@@ -525,7 +525,7 @@ def test_an_async_fixture_may_connect_it(tmp_path: Path) -> None:
     assert status == 0, output
 
 
-def test_where_nothing_runs_async_tests_it_says_what_is_missing(tmp_path: Path) -> None:
+def test_without_a_plugin_for_async_tests_the_missing_one_is_named(tmp_path: Path) -> None:
     for arguments in ((), ASYNCIO, ANYIO):
         status, output = run_pytest(tmp_path, PLAIN.format(mark="", more=""), *arguments)
         assert status == 1
