@@ -25,7 +25,7 @@ raw = subjects.intents.raw
 
 BURST = 200
 SIZE = 60_000
-CLOSE = 1.0
+CLOSE = 0.5
 SLACK = 2.0  # a second more at the worst is what close() says; a machine with much to do gets another
 FAULTS: dict[str, Callable[[Proxy], object]] = {
     "cut": Proxy.cut,

@@ -59,6 +59,8 @@ def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedSe
 @pytest.mark.parametrize("state", ["there", "SIGSTOP", "SIGKILL"])
 def test_daemon_threads_that_go_on_do_not_keep_the_process(deaf: EmbeddedServer, run: Run, state: str) -> None:
     body = """
+        from smith_sdk._core.blocking import loop_thread
+        loop_thread._EXIT_GRACE = 0.5
         bus = SmithBus(url, max_pending_messages=10)
         bus.connect()
         def forever(work):
