@@ -273,6 +273,7 @@ def main(file: str) -> int:
     from smith_sdk.embedded import EmbeddedServer
 
     sys.path.insert(0, os.getcwd())  # as for a script in this directory
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("the page took too long"))
     with EmbeddedServer() as server:
         os.environ["SMITH_NATS_URL"] = server.url
         with SmithBus(server.url, manage="apply", profile="dev"):
