@@ -12,6 +12,7 @@ import argparse
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -171,8 +172,7 @@ def tests_of(file: Path) -> list[str]:
 
 
 def survives(mutation: Mutation, workers: int, limit: float) -> str:
-    """How the tests ended: "killed", "survived" or "timeout"; "cannot run" where pytest found no
-    test."""
+    """How the tests ended: "killed", with the test; "survived", "timeout", "cannot run"."""
     with tempfile.TemporaryDirectory(prefix="smith-mutate-") as top:
         copy = Path(top) / "smith_sdk"
         shutil.copytree(SDK, copy, ignore=shutil.ignore_patterns("__pycache__"))
@@ -184,7 +184,10 @@ def survives(mutation: Mutation, workers: int, limit: float) -> str:
             done = subprocess.run([*command, *tests_of(mutation.file)], cwd=ROOT, env=env, capture_output=True, timeout=limit)
         except subprocess.TimeoutExpired:
             return "timeout"
-    return {0: "survived", 4: "cannot run", 5: "cannot run"}.get(done.returncode, "killed")
+    if done.returncode in (0, 4, 5):  # pytest: passed, wrong usage, no tests
+        return "cannot run" if done.returncode else "survived"
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout.decode(errors="replace"), re.MULTILINE)
+    return f"killed by {failed[1]}" if failed else "killed"
 
 
 def main() -> int:
@@ -206,9 +209,9 @@ def main() -> int:
     for number, mutation in enumerate(sample, 1):
         started = time.monotonic()
         end = survives(mutation, chosen.workers, chosen.limit)
-        ends.setdefault(end, []).append(mutation)
+        ends.setdefault(end.partition(" by ")[0], []).append(mutation)
         took = time.monotonic() - started
-        print(f"{number:3} {end:9} {took:5.0f} s  {mutation.file.relative_to(SDK)}:{mutation.line}", flush=True)
+        print(f"{number:3} {took:4.0f} s  {mutation.file.relative_to(SDK)}:{mutation.line}: {end}", flush=True)
     print(", ".join(f"{len(mutations)} {end}" for end, mutations in sorted(ends.items())))
     for end in ("survived", "cannot run"):
         for mutation in ends.get(end, []):
