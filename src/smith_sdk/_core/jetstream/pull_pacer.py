@@ -46,8 +46,8 @@ class PullPacer:
 
     def __init__(self, capacity: int, *, lookahead: int = 0, refill: Refill = "half", refill_dry: Refill | None = None) -> None:
         self.lookahead = lookahead
-        self._refill = refill
-        self._refill_dry = refill if refill_dry is None else refill_dry
+        self._refill: Refill = refill
+        self._refill_dry: Refill = refill if refill_dry is None else refill_dry
         """`refill` while nothing is requested."""
         self.handled = 0
         """Messages that need no slot any more, since the beginning."""
