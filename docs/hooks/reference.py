@@ -1,4 +1,5 @@
-"""The reference pages, made when the site is built: one for each public package, and one for the commands.
+"""The reference pages, made when the site is built: one for each public package, and one for the
+commands.
 
 A page lists every name of its package's `__all__`; mkdocstrings fills in signatures and docstrings.
 The names are read from the source, so nothing of the SDK is imported for them.
@@ -41,7 +42,8 @@ COMMANDS: Final = "reference/commands.md"
 CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "hash")
 
 PAYLOADS: Final = "smith_sdk.protocol"
-"""Here the fields of a class stand in a table: there are many, and most have no more to say than their type."""
+"""Here the fields of a class stand in a table: there are many, and most have no more to say than
+their type."""
 
 FIXTURES: Final = "smith_sdk.testing"
 """Here the pytest fixtures are public too, although a fixture is not in `__all__`."""
@@ -71,7 +73,8 @@ def public_names(module: str) -> list[str]:
 
 
 def fixtures(module: str) -> list[str]:
-    """The public pytest fixtures of `module`, read from its source and that of the modules beside it."""
+    """The public pytest fixtures of `module`, read from its source and that of the modules beside
+    it."""
     found: list[str] = []
     for file in _files_of(module):
         for node in ast.parse(file.read_text()).body:
@@ -129,7 +132,8 @@ def _package_page(package: str) -> str:
 
 
 def _where(package: str, name: str) -> str:
-    """The full name of a public name; a module beside it that has the same name would be taken for it."""
+    """The full name of a public name; a module beside it that has the same name would be taken for
+    it."""
     return f"{package}.{name}.{name}" if _file(f"{package}.{name}").exists() else f"{package}.{name}"
 
 
@@ -162,7 +166,8 @@ def _entries_of_private_homes(package: str, homes: dict[str, str]) -> list[str]:
 
 
 def _imports(package: str) -> dict[str, str]:
-    """For each name that the `TYPE_CHECKING` block of `package` imports, the module that it comes from."""
+    """For each name that the `TYPE_CHECKING` block of `package` imports, the module that it comes
+    from."""
     homes: dict[str, str] = {}
     for node in ast.walk(_tree(package)):
         if isinstance(node, ast.ImportFrom) and node.level == 1:
@@ -204,7 +209,8 @@ def _subject_row(package: str, name: str) -> list[str]:
 
 
 def _class(package: str, name: str) -> ast.ClassDef | None:
-    """The class that `package` imports as `name` from a private module beside it; None for anything else."""
+    """The class that `package` imports as `name` from a private module beside it; None for anything
+    else."""
     base = package if _file(package).name == "__init__.py" else package.rpartition(".")[0]
     for node in ast.walk(_tree(package)):
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module and node.module.startswith("_"):

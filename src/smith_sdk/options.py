@@ -54,7 +54,8 @@ def format_duration(seconds: float) -> str:
 
 
 def format_size(count: int) -> str:
-    """Bytes as a spec writes them: "10MiB"; with one decimal if it is not a whole number of a unit."""
+    """Bytes as a spec writes them: "10MiB"; with one decimal if it is not a whole number of a
+    unit."""
     for unit, length in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count >= length:
             return f"{count // length}{unit}" if count % length == 0 else f"{count / length:.1f}{unit}"
@@ -91,7 +92,8 @@ class Backoff:
 
     def delay(self, attempt: int) -> float:
         """Seconds (float) to wait after attempt number `attempt`, from 1, has failed."""
-        initial, most = cast("float", self.initial), cast("float", self.max)  # `__post_init__` made them seconds
+        # `__post_init__` made them seconds
+        initial, most = cast("float", self.initial), cast("float", self.max)
         try:
             whole_delay = min(most, initial * self.multiplier ** (max(attempt, 1) - 1))
         except OverflowError:
@@ -178,14 +180,16 @@ class TLSFiles:
             raise OptionsError("TLSFiles: cert and key go together")
 
     def context(self) -> ssl.SSLContext:
-        """An `ssl.SSLContext` with these files. Raises `OptionsError` naming a file it cannot read."""
+        """An `ssl.SSLContext` with these files. Raises `OptionsError` naming a file it cannot
+        read."""
         try:
             made = ssl.create_default_context(cafile=self.ca)
         except OSError as error:  # also ssl.SSLError, a subclass
             raise OptionsError(f"TLSFiles: ca={os.fspath(self.ca or '')}: {error.strerror}") from None
         if self.cert is not None and self.key is not None:
             try:
-                made.load_cert_chain(self.cert, self.key, password="")  # otherwise OpenSSL asks for one at the terminal
+                # otherwise OpenSSL asks for one at the terminal
+                made.load_cert_chain(self.cert, self.key, password="")
             except OSError as error:
                 files = f"cert={os.fspath(self.cert)}, key={os.fspath(self.key)}"
                 raise OptionsError(f"TLSFiles: {files}: {error.strerror or error}") from None
@@ -199,7 +203,8 @@ def server_urls(url: str | Sequence[str]) -> list[str]:
     """
     given: Any = url  # callers without a type checker may pass anything
     urls = given.split(",") if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
-    if not all(isinstance(one, str) for one in urls):  # the value is not shown: it may have a password
+    # the value is not shown: it may have a password
+    if not all(isinstance(one, str) for one in urls):
         raise OptionsError("url: must be a str, or a sequence of str")
     if isinstance(url, str):
         urls = [one.strip() for one in urls]

@@ -1,4 +1,5 @@
-"""The marker of an isolated attempt: one process at a time has it, and only its owner removes it."""
+"""The marker of an isolated attempt: one process at a time has it, and only its owner removes
+it."""
 
 from __future__ import annotations
 

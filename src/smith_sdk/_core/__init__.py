@@ -1,1 +1,2 @@
-"""The machinery below both faces. It knows NATS and asyncio; it knows no name of Smith's contract."""
+"""The machinery below both faces. It knows NATS and asyncio; it knows no name of Smith's
+contract."""

@@ -56,8 +56,8 @@ Manage = Literal["off", "verify", "apply"]
 class AsyncSmithBus:
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
-    Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in seconds,
-    or a `timedelta`.
+    Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in
+    seconds, or a `timedelta`.
 
     - `url`: one server as a str, several as a str with commas or as a sequence of str.
     - `contract`: None for Smith's own.
@@ -151,7 +151,8 @@ class AsyncSmithBus:
         if manage not in ("off", "verify", "apply"):
             raise OptionsError(f'manage={manage!r}: must be "off", "verify" or "apply"')
         if manage != "off":
-            self._streams._declared(profile)  # raises for an unknown profile now, not when the bus connects
+            # raises for an unknown profile now, not when the bus connects
+            self._streams._declared(profile)
         self._manage = manage
         self._profile = profile
         self._dead_letters = DeadLetters(self._session)
@@ -181,7 +182,8 @@ class AsyncSmithBus:
         profiles = [one.name for one in (CONTRACT if contract is None else contract).profiles]
         if profile is None:
             profile = profiles[0] if profiles and _EMBEDDED_PROFILE not in profiles else _EMBEDDED_PROFILE
-        self._assemble(Connection(()), contract, manage, profile)  # the environment is not read: it is about other servers
+        # the environment is not read: it is about other servers
+        self._assemble(Connection(()), contract, manage, profile)
         self._server = EmbeddedServer(store_dir)
         return self
 

@@ -64,9 +64,9 @@ def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[S
     """The stored messages of a subject or filter, oldest first; awaited on the async face.
 
     Streams with work-queue or interest retention delete a message once it is acknowledged: of
-    those, this returns the messages that are still to be processed. Raises `OptionsError` if no stream
-    stores `what` (subscribe before it is published), and `SubjectMismatch` if `what` is neither a
-    subject of the contract nor a filter.
+    those, this returns the messages that are still to be processed. Raises `OptionsError` if no
+    stream stores `what` (subscribe before it is published), and `SubjectMismatch` if `what` is
+    neither a subject of the contract nor a filter.
     """
     from .._core.blocking.faces import Blocking
 

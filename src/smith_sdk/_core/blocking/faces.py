@@ -33,7 +33,8 @@ class Blocking:
 
     @classmethod
     def _detached(cls, aio: Any, why: str) -> Self:
-        """`aio` without an event loop behind it: a call that needs one raises `NotAcknowledgeable(why)`."""
+        """`aio` without an event loop behind it: a call that needs one raises
+        `NotAcknowledgeable(why)`."""
         return cls._wrap(_NoPortal(why), aio)
 
     def _adopt(self, portal: Portal | None, aio: Any) -> None:

@@ -1,4 +1,5 @@
-"""The connection: publishes and subscribes on the link that is up, and holds messages without one."""
+"""The connection: publishes and subscribes on the link that is up, and holds messages without
+one."""
 
 from __future__ import annotations
 

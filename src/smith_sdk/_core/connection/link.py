@@ -249,7 +249,8 @@ class Link(Client):
         return ping
 
     def watch(self) -> None:
-        """Once connected: a task of nats-py that ends, for whatever reason, is the end of the link."""
+        """Once connected: a task of nats-py that ends, for whatever reason, is the end of the
+        link."""
 
         def ended(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()

@@ -75,7 +75,8 @@ class Reconnector:
         self.link: Link | None = None
         """The link in use."""
         self.is_leaving = False
-        """Whether `link` is about to be replaced: messages that can wait are held for the next one."""
+        """Whether `link` is about to be replaced: messages that can wait are held for the next
+        one."""
         self.error: SmithError | None = None
         """Why the connection is closed for good."""
         self.connect_timeout = connect_timeout
@@ -160,7 +161,8 @@ class Reconnector:
     # ---- keeping a link
 
     async def _run(self, link: Link | None) -> None:
-        """Keep a link until the connection is closed, or until the servers refuse the credentials."""
+        """Keep a link until the connection is closed, or until the servers refuse the
+        credentials."""
         try:
             while self.error is None:
                 if link is None:
@@ -356,7 +358,8 @@ class Reconnector:
         link.end("moving to another server")
 
     async def _find_successor(self, link: Link) -> Link | None:
-        """A link to another server than `link`'s; None where there is none, or `link` ended first."""
+        """A link to another server than `link`'s; None where there is none, or `link` ended
+        first."""
         attempt = 0
         while others := self.servers.others(link.server):
             try:

@@ -138,7 +138,8 @@ class ServerPool:
                 self._discovered.append(replace(server, host=one.host, port=one.port, tls_name=named))
 
     def round(self) -> list[Server]:
-        """All of them once, starting after the last one connected to, which is the one that failed."""
+        """All of them once, starting after the last one connected to, which is the one that
+        failed."""
         servers = self._configured + self._discovered
         places = [at for at, one in enumerate(servers) if self.last is not None and one.url == self.last.url]
         first = places[0] + 1 if places else 0

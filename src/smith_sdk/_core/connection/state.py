@@ -30,12 +30,14 @@ class Listener:
         """A link is up: subscriptions are in force, nothing else is restored."""
 
     def on_move(self) -> None:
-        """The link was replaced while it still worked; subscriptions are in force on the new one."""
+        """The link was replaced while it still worked; subscriptions are in force on the new
+        one."""
         self.on_disconnect()
         self.on_reconnect()
 
     def on_refused(self, subject: str) -> None:
-        """The server's permissions forbid publishing to `subject`, which nats-py has in lower case."""
+        """The server's permissions forbid publishing to `subject`, which nats-py has in lower
+        case."""
 
     def on_close(self, error: SmithError) -> None:
         """The connection is closed for good; `error` says why."""

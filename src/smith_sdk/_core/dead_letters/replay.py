@@ -1,8 +1,8 @@
 """Replaying dead letters: each is published to its original subject at most once.
 
-That holds for concurrent and for interrupted replays. A replay claims the letter, reads it again, publishes
-the message and removes the letter, in this order; each step is on the server before the next
-begins. A later replay continues from whatever step an interrupted one reached.
+That holds for concurrent and for interrupted replays. A replay claims the letter, reads it again,
+publishes the message and removes the letter, in this order; each step is on the server before the
+next begins. A later replay continues from whatever step an interrupted one reached.
 """
 
 # Two streams are written to, and no server writes to both at once. The steps in detail:
@@ -57,7 +57,8 @@ from .task_pool import TaskPool
 CLAIM: Final = "replay"
 _LAST_SEQ: Final = "Smith-Replay-After"
 _SHARE: Final = 0.25
-"""Of the duplicate window: the bound of a claim's age, and of a publish, that is explained above."""
+"""Of the duplicate window: the bound of a claim's age, and of a publish, that is explained
+above."""
 _LEAST: Final = 0.5
 _SUBJECT: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _CLAIMS: Final = 8
@@ -219,7 +220,8 @@ class Replay:
                 letter = await self._store.at(ref.position)
             except MessageNotFound:
                 return Replayed(id=ref.id, outcome="gone")
-            if time.monotonic() - began > target.share:  # another replay may already judge the claim as old: claim again
+            # another replay may already judge the claim as old: claim again
+            if time.monotonic() - began > target.share:
                 await self._withdraw(claim)
                 expected = 0
                 continue
@@ -254,7 +256,8 @@ class Replay:
             await self._store.at(ref.position)
         except MessageNotFound:
             return Replayed(id=ref.id, outcome="gone")
-        if claim.data != ref.key.encode():  # of another letter: the stream was deleted and created again since
+        # of another letter: the stream was deleted and created again since
+        if claim.data != ref.key.encode():
             return claim.seq
         target = await read_target(self._session, ref.id.split(".")[0])
         claimed = datetime.fromisoformat(claim.time)

@@ -1,4 +1,5 @@
 """JetStream over one connection: the API, the ack window, the pull loop, reading streams.
 
-Imports `contract`, `errors`, `options`, `_core.events` and `_core.connection`. Moves bytes; knows no payload types.
+Imports `contract`, `errors`, `options`, `_core.events` and `_core.connection`. Moves bytes; knows
+no payload types.
 """
