@@ -31,8 +31,8 @@ __all__ = ["SmithBus"]
 class SmithBus(BlockingBus):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
-    Use it in an `with` block, or call `connect()` and `close()`. Every duration is in seconds,
-    or a `timedelta`.
+    Use it in an `with` block, or call `connect()` and `close()`. Every duration is in
+    seconds, or a `timedelta`.
 
     - `url`: one server as a str, several as a str with commas or as a sequence of str.
     - `contract`: None for Smith's own.
