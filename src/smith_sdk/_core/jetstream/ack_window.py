@@ -75,6 +75,8 @@ class AckWindow(Listener):
     stream, how long after its first sending a message may be sent again; other streams: never.
     """
 
+    # One inbox subscription and one timer serve all: a message costs a dict entry and a future.
+
     def __init__(
         self,
         connection: Connection,
