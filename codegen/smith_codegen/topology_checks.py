@@ -110,18 +110,10 @@ def stream(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
             fix = "use tokens, '*' for any one, and '>' at the end for any more"
             yield wrong(f"subjects.{index}", f"{subject!r} is not a valid NATS pattern", fix)
     yield from _limits(spec, key, decl)
-    if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
-        yield wrong("duplicate_window", "is longer than max_age, which the server refuses", "shorten it")
-    if decl.discard_new_per_subject and (decl.discard != "new" or decl.max_msgs_per_subject is None):
-        fix = 'add discard = "new" and max_msgs_per_subject'
-        yield wrong("discard_new_per_subject", 'requires discard = "new" and max_msgs_per_subject', fix)
+    yield from _retention(decl, wrong)
     yield from _counter(decl, wrong)
     yield from _purging(decl, wrong)
-    if decl.persist_mode == "async" and (decl.storage != "file" or decl.allow_atomic):
-        fix = "remove it, or use file storage without allow_atomic"
-        yield wrong("persist_mode", "async is allowed neither with memory storage nor with atomic batches", fix)
-    if decl.placement is not None and not (decl.placement.cluster or decl.placement.tags):
-        yield wrong("placement", "names neither a cluster nor tags", "name one of them")
+    yield from _placed(spec, key, decl)
     if decl.consumer_limits is not None:
         yield from _limits(spec, (*key, "consumer_limits"), decl.consumer_limits)
     yield from _metadata(spec, key, decl.metadata)
@@ -133,6 +125,23 @@ def stream(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
 
 
 _Wrong = Callable[[str, str, str], SpecError]
+
+
+def _retention(decl: StreamDecl, wrong: _Wrong) -> Iterator[SpecError]:
+    """Keys about how messages are kept that depend on each other."""
+    if decl.max_age and decl.duplicate_window and seconds(decl.duplicate_window) > seconds(decl.max_age):
+        yield wrong("duplicate_window", "is longer than max_age, which the server refuses", "shorten it")
+    if decl.discard_new_per_subject and (decl.discard != "new" or decl.max_msgs_per_subject is None):
+        fix = 'add discard = "new" and max_msgs_per_subject'
+        yield wrong("discard_new_per_subject", 'requires discard = "new" and max_msgs_per_subject', fix)
+    if decl.persist_mode == "async" and (decl.storage != "file" or decl.allow_atomic):
+        fix = "remove it, or use file storage without allow_atomic"
+        yield wrong("persist_mode", "async is allowed neither with memory storage nor with atomic batches", fix)
+
+
+def _placed(spec: Spec, key: Path, decl: StreamDecl | OverrideDecl) -> Iterator[SpecError]:
+    if decl.placement is not None and not (decl.placement.cluster or decl.placement.tags):
+        yield spec.error((*key, "placement"), "names neither a cluster nor tags", "name one of them")
 
 
 def _counter(decl: StreamDecl, wrong: _Wrong) -> Iterator[SpecError]:
@@ -188,32 +197,42 @@ def _origins(key: Path, decl: StreamDecl) -> Iterator[tuple[Path, OriginDecl]]:
         yield (*key, "sources", str(index)), origin
 
 
+def _mirror(spec: Spec, key: Path, decl: StreamDecl) -> Iterator[SpecError]:
+    if decl.mirror is None:
+        return
+    if decl.subjects:
+        yield spec.error((*key, "subjects"), "a mirror has no subjects of its own (10034)", "remove them, or use sources")
+    if decl.sources:
+        yield spec.error((*key, "sources"), "a mirror has no other sources (10031)", "list it among the sources")
+    for which in _NO_MIRROR:
+        if getattr(decl, which):
+            yield spec.error((*key, which), "is refused by the server for a mirror", "remove it")
+
+
+def _origin(spec: Spec, where: Path, name: str, origin: OriginDecl) -> Iterator[SpecError]:
+    """Errors in one mirror or source of the stream `name`."""
+    if origin.external is None and name in feeding(spec, origin.name, transformed=True):
+        yield spec.error((*where, "name"), "leads back to this stream", "a stream cannot feed itself")
+    if origin.filter_subject is not None and origin.subject_transforms:
+        fix = "give the filter as the src of a transform"
+        yield spec.error((*where, "filter_subject"), "cannot be combined with subject_transforms (10144)", fix)
+    if origin.opt_start_seq is not None and origin.opt_start_time is not None:
+        yield spec.error((*where, "opt_start_seq"), "cannot be combined with opt_start_time", "remove one of the two")
+    if origin.filter_subject is not None and not is_pattern(origin.filter_subject):
+        yield spec.error(
+            (*where, "filter_subject"), f"{origin.filter_subject!r} is not a valid NATS pattern", "use tokens, '*', '>'"
+        )
+    yield from _limits(spec, where, origin)
+
+
 def _origin_checks(spec: Spec, name: str, decl: StreamDecl) -> Iterator[SpecError]:
     key = ("streams", name)
-    if decl.mirror is not None:
-        if decl.subjects:
-            yield spec.error((*key, "subjects"), "a mirror has no subjects of its own (10034)", "remove them, or use sources")
-        if decl.sources:
-            yield spec.error((*key, "sources"), "a mirror has no other sources (10031)", "list it among the sources")
-        for which in _NO_MIRROR:
-            if getattr(decl, which):
-                yield spec.error((*key, which), "is refused by the server for a mirror", "remove it")
+    yield from _mirror(spec, key, decl)
     if decl.sources and decl.allow_msg_schedules:
         fix = "schedule in the stream that is taken from"
         yield spec.error((*key, "allow_msg_schedules"), "cannot be combined with sources (10187)", fix)
     for where, origin in _origins(key, decl):
-        if origin.external is None and name in feeding(spec, origin.name, transformed=True):
-            yield spec.error((*where, "name"), "leads back to this stream", "a stream cannot feed itself")
-        if origin.filter_subject is not None and origin.subject_transforms:
-            fix = "give the filter as the src of a transform"
-            yield spec.error((*where, "filter_subject"), "cannot be combined with subject_transforms (10144)", fix)
-        if origin.opt_start_seq is not None and origin.opt_start_time is not None:
-            yield spec.error((*where, "opt_start_seq"), "cannot be combined with opt_start_time", "remove one of the two")
-        if origin.filter_subject is not None and not is_pattern(origin.filter_subject):
-            yield spec.error(
-                (*where, "filter_subject"), f"{origin.filter_subject!r} is not a valid NATS pattern", "use tokens, '*', '>'"
-            )
-        yield from _limits(spec, where, origin)
+        yield from _origin(spec, where, name, origin)
     for (_, one), (index, other) in combinations(enumerate(decl.sources), 2):
         if one == other:
             yield spec.error((*key, "sources", str(index)), f"{other.name} is listed already (10140)", "keep one of them")
@@ -234,6 +253,18 @@ def consumer(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
         yield wrong("max_attempts", f"{decl.max_attempts} attempts", "at least 1, or -1 for no limit")
     if decl.max_batch is not None and 1 <= decl.max_batch < decl.prefetch:
         yield wrong("max_batch", f"is less than prefetch = {decl.prefetch}: the server refuses such a pull", "raise it")
+    yield from _delivery(spec, decl, wrong)
+    if decl.replicas is not None and not 1 <= decl.replicas <= 5:
+        yield wrong("replicas", f"{decl.replicas} replicas", "the server accepts 1 to 5")
+    if decl.sample_freq is not None and not _SAMPLE.fullmatch(decl.sample_freq):
+        yield wrong("sample_freq", f"{decl.sample_freq!r} is not a valid percentage of acks (10095)", 'write "50%"')
+    yield from _priority(decl, wrong)
+    yield from _metadata(spec, key, decl.metadata)
+    yield from _within_limits(spec, decl, wrong)
+
+
+def _delivery(spec: Spec, decl: ConsumerDecl, wrong: _Wrong) -> Iterator[SpecError]:
+    """Delivery policies that lack what they need, or do not suit the stream."""
     for policy, needed in _START.items():
         if (decl.deliver_policy == policy) != (getattr(decl, needed) is not None):
             yield wrong(needed, f'goes with deliver_policy = "{policy}", and the other way round (10094)', "add or remove it")
@@ -241,12 +272,10 @@ def consumer(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
         yield wrong("deliver_policy", "last_per_subject needs a filter (10094)", "add one")
     if decl.deliver_policy != "all" and spec.streams[decl.stream].retention == "workqueue":
         yield wrong("deliver_policy", "a work queue delivers all (10101)", "remove it")
-    if decl.replicas is not None and not 1 <= decl.replicas <= 5:
-        yield wrong("replicas", f"{decl.replicas} replicas", "the server accepts 1 to 5")
-    if decl.sample_freq is not None and not _SAMPLE.fullmatch(decl.sample_freq):
-        yield wrong("sample_freq", f"{decl.sample_freq!r} is not a valid percentage of acks (10095)", 'write "50%"')
-    yield from _priority(decl, wrong)
-    yield from _metadata(spec, key, decl.metadata)
+
+
+def _within_limits(spec: Spec, decl: ConsumerDecl, wrong: _Wrong) -> Iterator[SpecError]:
+    """Keys that exceed the stream's limits for its consumers."""
     limits = spec.streams[decl.stream].consumer_limits
     if limits is not None and limits.max_ack_pending is not None and decl.max_ack_pending > limits.max_ack_pending:
         yield wrong("max_ack_pending", f"is more than {decl.stream} allows, {limits.max_ack_pending} (10121)", "lower it")
@@ -305,5 +334,4 @@ def _override(spec: Spec, key: Path, decl: OverrideDecl, of: StreamDecl) -> Iter
         yield spec.error((*key, "replicas"), f"{decl.replicas} replicas", "the server accepts 1 to 5")
     if decl.storage == "memory" and of.persist_mode == "async":
         yield spec.error((*key, "storage"), 'memory cannot be combined with persist_mode = "async"', "leave it on file")
-    if decl.placement is not None and not (decl.placement.cluster or decl.placement.tags):
-        yield spec.error((*key, "placement"), "names neither a cluster nor tags", "name one of them")
+    yield from _placed(spec, key, decl)

@@ -113,23 +113,14 @@ def _streams(spec: Spec) -> Iterator[SpecError]:
 def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
     capturing: set[str] = set()
     for name, decl in spec.subjects.items():
-        key = ("subjects", name, "stream" if decl.stream else "pattern")
         for stream, captured in streams.items():
-            if not patterns.any_overlap(captured, every[name]):
-                if stream == decl.stream:
-                    yield spec.error(key, f"{_with_subjects(spec, stream)} captures none of {decl.pattern}", _write(spec, decl))
-                continue
-            capturing.add(stream)
-            missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
-            if decl.stream is None:
-                fix = f'add stream = "{stream}", or narrow streams.{stream}.subjects'
-                yield spec.error(key, f"has no stream, but {_with_subjects(spec, stream)} captures it", fix)
-            elif stream != decl.stream:
-                fix = f'one stream keeps a message: narrow streams.{stream}.subjects, or write stream = "{stream}" here'
-                yield spec.error(key, f"{_with_subjects(spec, stream)} also captures {decl.pattern}", fix)
-            elif missed:
-                problem = f"captures only part of {decl.pattern}, not {patterns.text(missed[0])}"
-                yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _write(spec, decl))
+            if patterns.any_overlap(captured, every[name]):
+                capturing.add(stream)
+                missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
+                yield from _captured_by(spec, name, decl, stream, missed)
+            elif stream == decl.stream:
+                problem = f"{_with_subjects(spec, stream)} captures none of {decl.pattern}"
+                yield spec.error(("subjects", name, "stream"), problem, _write(spec, decl))
     named = {decl.stream for decl in spec.subjects.values()}
     for stream, declared in spec.streams.items():
         alone = not declared.subjects and declared.origins  # a mirror, or a stream that only has sources
@@ -138,6 +129,20 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
             yield spec.error(("streams", stream), "captures no subject of this spec", fix)
         elif stream in capturing and declared.external:
             yield spec.error(("streams", stream, "external"), "captures subjects of this spec", "remove external")
+
+
+def _captured_by(spec: Spec, name: str, decl: SubjectDecl, stream: str, missed: list[Positions]) -> Iterator[SpecError]:
+    """Errors of a subject that `stream` captures, but for the `missed` part of its pattern."""
+    key = ("subjects", name, "stream" if decl.stream else "pattern")
+    if decl.stream is None:
+        fix = f'add stream = "{stream}", or narrow streams.{stream}.subjects'
+        yield spec.error(key, f"has no stream, but {_with_subjects(spec, stream)} captures it", fix)
+    elif stream != decl.stream:
+        fix = f'one stream keeps a message: narrow streams.{stream}.subjects, or write stream = "{stream}" here'
+        yield spec.error(key, f"{_with_subjects(spec, stream)} also captures {decl.pattern}", fix)
+    elif missed:
+        problem = f"captures only part of {decl.pattern}, not {patterns.text(missed[0])}"
+        yield spec.error(key, f"{_with_subjects(spec, stream)} {problem}", _write(spec, decl))
 
 
 def _with_subjects(spec: Spec, stream: str) -> str:
@@ -187,6 +192,15 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             in_doubt.add(decl.stream)
         else:
             usable[name] = [patterns.positions(one) for one in taken(spec, decl)]
+    yield from _competing(spec, usable)
+    for stream, stream_decl in spec.streams.items():
+        if stream_decl.retention == "interest" and stream not in in_doubt:
+            received = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
+            yield from _unreceived(spec, stream, received, every)
+
+
+def _competing(spec: Spec, usable: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    """Consumers of a work queue whose filters overlap."""
     for one, other in combinations(usable, 2):
         stream = spec.consumers[one].stream
         if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
@@ -195,10 +209,6 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             problem = f"its filter overlaps that of {one} on {stream}, which the server refuses on a work queue (10099, 10100)"
             fix = "give each a filter that does not overlap the other; to share the work, run more workers on one consumer"
             yield spec.error(("consumers", other), problem, fix)
-    for stream, stream_decl in spec.streams.items():
-        if stream_decl.retention == "interest" and stream not in in_doubt:
-            received = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
-            yield from _unreceived(spec, stream, received, every)
 
 
 def _unreceived(spec: Spec, stream: str, received: list[Positions], every: dict[str, list[Positions]]) -> Iterator[SpecError]:

@@ -32,22 +32,9 @@ class Names:
         paths: dict[str, set[str]] = defaultdict(set)
         for node in ast.walk(tree):
             bound.update(_bound_by(node))
-            match node:
-                case ast.Assign(targets=targets, value=value):
-                    values.update((target.id, value) for target in targets if isinstance(target, ast.Name))
-                case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                    values[name] = value
-                case ast.NamedExpr(target=ast.Name(id=name), value=value):
-                    values[name] = value
-                case ast.Import(names=aliases):
-                    for alias in aliases:
-                        top = alias.name.partition(".")[0]
-                        paths[alias.asname or top].add(alias.name if alias.asname else top)
-                case ast.ImportFrom(module=module, names=aliases, level=level):
-                    for alias in aliases:
-                        paths[alias.asname or alias.name].add(f"{'.' * level}{module or ''}.{alias.name}")
-                case _:
-                    pass
+            values.update(_assigned_by(node))
+            for name, path in _imported_by(node):
+                paths[name].add(path)
         self.values = {name: value for name, value in values.items() if bound[name] == 1 and name not in paths}
         self.imports = {name: next(iter(found)) for name, found in paths.items() if len(found) == 1 and not bound[name]}
 
@@ -71,6 +58,33 @@ class Names:
                 case _:
                     return None
         return None
+
+
+def _assigned_by(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Each name that `node` itself assigns to, and the expression."""
+    match node:
+        case ast.Assign(targets=targets, value=value):
+            yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
+        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+            yield name, value
+        case ast.NamedExpr(target=ast.Name(id=name), value=value):
+            yield name, value
+        case _:
+            pass
+
+
+def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """Each name that `node` itself imports, and its full dotted path."""
+    match node:
+        case ast.Import(names=aliases):
+            for alias in aliases:
+                top = alias.name.partition(".")[0]
+                yield alias.asname or top, alias.name if alias.asname else top
+        case ast.ImportFrom(module=module, names=aliases, level=level):
+            for alias in aliases:
+                yield alias.asname or alias.name, f"{'.' * level}{module or ''}.{alias.name}"
+        case _:
+            pass
 
 
 def _bound_by(node: ast.AST) -> Iterator[str]:
@@ -111,13 +125,24 @@ class Reader:
             case ast.FormattedValue(value=value, format_spec=spec, conversion=conversion):
                 return self._known(value) if spec is None and conversion in (-1, ord("s")) else HOLE
             case ast.BinOp(op=ast.Add()):
-                found = [self.read(self._part(operand)) for operand in self._operands(expr)]
-                return (
-                    None if all(text is None for text in found) else "".join([HOLE if text is None else text for text in found])
-                )
+                return self._sum([self.read(self._part(operand)) for operand in self._operands(expr)])
             case ast.BinOp(left=left, op=ast.Mod(), right=right):
                 form = self.read(self._part(left))
                 return None if form is None else self._after_percent(form, right)
+            case ast.Call():
+                return self._call(expr)
+            case ast.Name(id=name) if name in self.names.values and name not in self._within and len(self._within) < _deepest:
+                outer, self._within = self._within, (*self._within, name)
+                try:
+                    return self.read(self.names.values[name])
+                finally:
+                    self._within = outer
+            case _:
+                return None
+
+    def _call(self, call: ast.Call) -> str | None:
+        """The text of `.format`, `"".join` and `str`."""
+        match call:
             case ast.Call(func=ast.Attribute(value=value, attr="format"), args=args, keywords=keywords):
                 form = self.read(self._part(value))
                 return None if form is None else self._formatted(form, args, {key.arg: key.value for key in keywords})
@@ -128,14 +153,13 @@ class Reader:
                 return str(separator).join([self._known(self._part(element)) for element in elements])
             case ast.Call(func=ast.Name(id="str"), args=[inner], keywords=[]):
                 return self.read(self._part(inner))
-            case ast.Name(id=name) if name in self.names.values and name not in self._within and len(self._within) < _deepest:
-                outer, self._within = self._within, (*self._within, name)
-                try:
-                    return self.read(self.names.values[name])
-                finally:
-                    self._within = outer
             case _:
                 return None
+
+    @staticmethod
+    def _sum(texts: list[str | None]) -> str | None:
+        """The operands of `+` joined; None if none of them is text."""
+        return None if all(text is None for text in texts) else "".join([HOLE if text is None else text for text in texts])
 
     def is_mere_name(self, expr: ast.expr) -> bool:
         """Whether `expr` is only the text of a name: the finding then belongs where it is bound."""
