@@ -218,8 +218,8 @@ def test_the_problem_says_what_became_of_what() -> None:
     }
     assert problems == {
         "tokens.level.enum": "high removed",
-        "subjects.finished.pattern": "is acme.did.{order_id}, and was acme.done.{order_id}",
-        "tokens.number.max": "is 98, and was 99: values that were good are refused",
+        "subjects.finished.pattern": "is acme.did.{order_id} instead of acme.done.{order_id}",
+        "tokens.number.max": "is 98 instead of 99: values that were valid are refused",
         "messages.Step": "is now called Part",
     }
 

@@ -70,7 +70,7 @@ def _head(old: Spec, new: Spec, moved: bool) -> Iterator[Change]:
     if moved:
         yield _change("wire", ("spec", "root"), f"every subject begins with {new.spec.root}, no longer with {old.spec.root}")
     if old.spec.package != new.spec.package:
-        problem = f"what was imported from {old.spec.package} is imported from {new.spec.package}"
+        problem = f"is now {new.spec.package} instead of {old.spec.package}: imports fail"
         yield _change("source", ("spec", "package"), problem)
 
 
@@ -104,8 +104,8 @@ def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) 
         if was == now:
             continue
         narrower = now is not None and (was is None or now * sign > was * sign)
-        problem = f"is {'no limit' if now is None else now}, and was {'no limit' if was is None else was}: "
-        problem += "values that were good are refused" if narrower else "older readers refuse the new values"
+        problem = f"is {'no limit' if now is None else now} instead of {'no limit' if was is None else was}: "
+        problem += "values that were valid are refused" if narrower else "older readers refuse the new values"
         yield _change("wire" if narrower else "consumer", (*path, which), problem)
 
 
@@ -126,9 +126,9 @@ def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
         yield _change("wire", (*path, "mirror"), f"no longer mirrors {old.mirror.name}, or not in the same way")
     lost = [origin.name for origin in old.sources if origin not in new.sources]
     if lost:
-        yield _change("wire", (*path, "sources"), f"takes from {', '.join(lost)} no longer, or not in the same way")
+        yield _change("wire", (*path, "sources"), f"no longer takes from {', '.join(lost)}, or not in the same way")
     if old.republish is not None and old.republish != new.republish:
-        yield _change("wire", (*path, "republish"), f"{old.republish.dest} is no longer sent, or not the same")
+        yield _change("wire", (*path, "republish"), f"{old.republish.dest} is no longer sent, or has changed")
     if old.subject_transform != new.subject_transform:
         yield _change("wire", (*path, "subject_transform"), "messages are stored under other subjects")
     for key in _ALLOWED:
@@ -183,11 +183,11 @@ class _Comparison:
                 yield _change("source", path, f"is now called {now}")
             family = self.new.selectors.get(now)
             if family is not None and name not in self.old.selectors and family not in self.old.messages:
-                yield _change("source", path, f"selects the payload of {family} now: its values are constants, no plain strings")
+                yield _change("source", path, f"now selects the payload of {family}: its values are constants, not plain strings")
 
     def token(self, path: Path, old: TokenDecl, new: TokenDecl) -> Iterator[Change]:
         if (old.enum is None) != (new.enum is None):
-            yield _change("wire", path, "is a closed set now" if old.enum is None else "is no longer a closed set")
+            yield _change("wire", path, "is now a closed set" if old.enum is None else "is no longer a closed set")
         elif old.enum is not None and new.enum is not None:
             for kind, problem in changed_values(old.enum, new.enum):
                 yield _change(kind, (*path, "enum"), problem)
@@ -195,16 +195,16 @@ class _Comparison:
             if old.newtype != new.newtype:
                 yield _change("source", (*path, "newtype"), f"{old.newtype} is now called {new.newtype}")
             if old.base != new.base:
-                yield _change("wire", (*path, "base"), f"is {new.base}, and was {old.base}")
+                yield _change("wire", (*path, "base"), f"is {new.base} instead of {old.base}")
                 return
             if (old.format or "d") != (new.format or "d"):
-                yield _change("wire", (*path, "format"), f"is written {new.format or 'd'}, and was {old.format or 'd'}")
+                yield _change("wire", (*path, "format"), f"is written {new.format or 'd'} instead of {old.format or 'd'}")
             yield from _bounds(path, old, new)
             excluded = (*path, "exclude")
             added = [value for value in new.exclude if value not in old.exclude]
             dropped = [value for value in old.exclude if value not in new.exclude]
             if added:
-                yield _change("wire", excluded, f"{', '.join(added)} excluded, and was not: values that were good are refused")
+                yield _change("wire", excluded, f"{', '.join(added)} excluded instead of not: values that were valid are refused")
             if dropped:
                 yield _change("consumer", excluded, f"{', '.join(dropped)} no longer excluded: older readers refuse it")
 
@@ -220,11 +220,11 @@ class _Comparison:
             return
         new = self.new.messages[name]
         if old.id != new.id:
-            problem = f"is {new.id or 'none'}, and was {old.id or 'none'}: duplicates are told by something else"
+            problem = f"is {new.id or 'none'} instead of {old.id or 'none'}: duplicates are recognized by another field"
             yield _change("wire", (*path, "id"), problem)
         if old.by != new.by:
             was, tag = (f"a family by {by}" if by else "one payload" for by in (old.by, new.by))
-            yield _change("wire", (*path, "by"), f"is {tag}, and was {was}")
+            yield _change("wire", (*path, "by"), f"is {tag} instead of {was}")
         if (old.by is None) != (new.by is None):
             return
         yield from self.fields((*path, "fields"), old.fields, new.fields)
@@ -235,7 +235,7 @@ class _Comparison:
     def fields(self, path: Path, old: dict[str, FieldDecl], new: dict[str, FieldDecl]) -> Iterator[Change]:
         for name, decl in new.items():
             if name not in old and _absent(decl) is None:
-                yield _change("wire", (*path, name), "is new and required: older writers do not give it")
+                yield _change("wire", (*path, name), "is new and required: older writers omit it")
         no_new = all(decl.new is msgspec.UNSET for decl in new.values())
         for name, decl in old.items():
             if name not in new:
@@ -244,7 +244,7 @@ class _Comparison:
             yield from self.field((*path, name), decl, new[name])
             if decl.new is not msgspec.UNSET and new[name].new is msgspec.UNSET:
                 if no_new:
-                    yield _change("source", (*path, name, "new"), "dropped, and it was the last: there is no .new() any more")
+                    yield _change("source", (*path, name, "new"), "dropped, and it was the last: .new() no longer exists")
                 elif _absent(new[name]) is None:
                     yield _change("source", (*path, name, "new"), f"dropped: .new() needs {name}")
 
@@ -265,7 +265,7 @@ class _Comparison:
             if not any(kind == "consumer" for kind, _ in found):  # reported already as made nullable
                 yield _change("consumer", key, "is new: older readers refuse a message without it")
         elif was != now:
-            yield _change("consumer", key, f"is {now}, and was {was}: what is left out means something else")
+            yield _change("consumer", key, f"is {now} instead of {was}: an omitted value has another meaning")
 
     # ---- [subjects]
 
@@ -279,18 +279,18 @@ class _Comparison:
             yield _change("source", path, f"is now called {now}")
         others = replaced(self.old, old.pattern, self.new, new.pattern, self.renames.tokens)
         if others is None:
-            yield _change("wire", (*path, "pattern"), f"is {new.pattern}, and was {old.pattern}")
+            yield _change("wire", (*path, "pattern"), f"is {new.pattern} instead of {old.pattern}")
         elif others:
             called = ", ".join(f"{{{one}}} is now called {{{other}}}" for one, other in others.items())
             yield _change("source", (*path, "pattern"), called)
         if not self.renames.same_message(old.message, new.message):
             kind: Kind = "source" if self.renames.same_form(old.message, new.message) else "wire"
-            yield _change(kind, (*path, "message"), f"carries {new.message}, and carried {old.message}")
+            yield _change(kind, (*path, "message"), f"carries {new.message} instead of {old.message}")
         if self.renames.stream(old) != new.stream:
-            where, was = (f"kept by {stream}" if stream else "core NATS" for stream in (new.stream, old.stream))
-            yield _change("wire", (*path, "stream"), f"is {where}, and was {was}")
+            where, was = (f"stored in {stream}" if stream else "core NATS" for stream in (new.stream, old.stream))
+            yield _change("wire", (*path, "stream"), f"is {where} instead of {was}")
         if old.dead_letters and not new.dead_letters:
-            yield _change("consumer", (*path, "dead_letters"), "dropped: whoever reads dead letters here gets no more")
+            yield _change("consumer", (*path, "dead_letters"), "dropped: no more dead letters are published here")
 
     def new_subjects(self) -> Iterator[Change]:
         """New subjects that existing filters and consumers receive, and cannot read."""
@@ -321,11 +321,11 @@ class _Comparison:
                 yield _change("wire", path, "removed")
                 continue
             if now != name:
-                yield _change("wire", path, f"is now called {now}: what it holds stays behind")
+                yield _change("wire", path, f"is now called {now}: its messages stay in the old stream")
                 continue
             lost = [one for one in old.subjects if not carried(one, self.new.streams[name].subjects) and not self.left(name, one)]
             if lost:
-                yield _change("wire", (*path, "subjects"), f"captures {', '.join(lost)} no longer, or not all of it")
+                yield _change("wire", (*path, "subjects"), f"no longer captures {', '.join(lost)}, or only part of it")
             yield from _flow(path, old, self.new.streams[name])
 
     def left(self, stream: str, pattern: str) -> bool:
@@ -350,20 +350,20 @@ class _Comparison:
     def consumer(self, name: str, old: ConsumerDecl) -> Iterator[Change]:
         path, new = ("consumers", name), self.new.consumers.get(name)
         if new is None:
-            yield _change("source", path, f"removed: code that says consumers.{names.snake(name)} no longer runs")
+            yield _change("source", path, f"removed: code that uses consumers.{names.snake(name)} no longer runs")
             return
         stream: str | None = self.renames.streams.get(old.stream, old.stream)
         moved = {self.new.subjects[now].stream for now in map(self.renames.subjects.get, self.straight(old)) if now}
         if moved:
             stream = moved.pop() if len(moved) == 1 else None
         if stream != new.stream:
-            yield _change("consumer", (*path, "stream"), f"consumes {new.stream}, and consumed {old.stream}")
+            yield _change("consumer", (*path, "stream"), f"consumes {new.stream} instead of {old.stream}")
             return
         if sorted(map(self.renamed, old.chosen)) == sorted(sorted(table.items()) for table in new.chosen):
             return  # whatever else it receives now is a change of the subject, or of the stream
         now, was = (", ".join(sorted(taken(spec, decl))) for spec, decl in ((self.new, new), (self.old, old)))
         if now != was:
-            yield _change("consumer", (*path, "filter"), f"receives {now}, and received {was}")
+            yield _change("consumer", (*path, "filter"), f"receives {now} instead of {was}")
 
     def straight(self, consumer: ConsumerDecl) -> list[str]:
         """The subjects of an old consumer's filters that its stream itself stores, not a source."""

@@ -144,15 +144,15 @@ class Renames:
     def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[tuple[Kind, str]]:
         """What breaks if a field of type `old` becomes one of type `new`."""
         if old.optional and not new.optional:
-            yield "wire", "cannot be null or absent any more"
+            yield "wire", "can no longer be null or absent"
         elif new.optional and not old.optional:
-            yield "consumer", "may be null or absent now: older readers refuse that"
+            yield "consumer", "may now be null or absent: older readers refuse that"
         was, now = _token_of(self.old, old), _token_of(self.new, new)
         if was is not None and now is not None and self.tokens.get(was) == now:
             return  # whatever has changed is a change of the token
         a, b = _plain(self.old, old), _plain(self.new, new)
         if a.kind != b.kind:
-            yield "wire", f"is {_word(new)}, and was {_word(old)}"
+            yield "wire", f"is {_word(new)} instead of {_word(old)}"
         elif a.item is not None and b.item is not None:
             yield from self.types(a.item, b.item, assumed)
         elif a.kind == "enum":
@@ -160,9 +160,9 @@ class Renames:
         elif a.kind == "ref":
             if not self.same_message(a.name, b.name):
                 same = self.same_form(a.name, b.name, assumed)
-                yield "source" if same else "wire", f"is {_word(new)}, and was {_word(old)}"
+                yield "source" if same else "wire", f"is {_word(new)} instead of {_word(old)}"
         elif old.name != new.name and (was is None or was in self.tokens):
-            yield "source", f"is {_word(new)}, and was {_word(old)}: the same on the wire"
+            yield "source", f"is {_word(new)} instead of {_word(old)}: the same on the wire"
 
 
 def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[tuple[Kind, str]]:

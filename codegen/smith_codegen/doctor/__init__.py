@@ -78,7 +78,7 @@ def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterato
     try:
         found = mypy_config.find(Path(), named)
     except Unreadable as error:
-        says = f"{error}; mypy says so and goes on without it"
+        says = f"{error}; mypy reports it and ignores the file"
         yield Check(name="configuration", status="fail", says=says, fix="fix the file", file=str(error.file))
         return
     mypy = Mypy(command=command, config=mypy_config.with_command(found, flags), config_file=named)
@@ -160,21 +160,21 @@ def _generated(path: Path, package: str, out: Path | None) -> Iterator[Check]:
     if out is None or not out.is_dir():
         where = out or " or ".join(map(str, _places(package)))
         fix = f"smith-codegen {path} {out or _places(package)[0]}, or name the directory: smith-codegen doctor {path} OUT"
-        yield Check(name="generated package", status="fail", says=f"{where} is not there", fix=fix)
+        yield Check(name="generated package", status="fail", says=f"{where} does not exist", fix=fix)
         return
     again = f"smith-codegen {path} {out}"
     made, has = _constant(out / "topology.py", "abi"), _constant(_sdk() / "contract" / "registry.py", "RUNTIME_ABI")
     if made is not None and made != has:
-        says = f"{out} was generated for runtime ABI {made}, the smith-sdk that is installed has {has}"
+        says = f"{out} was generated for runtime ABI {made}, but the installed smith-sdk has {has}"
         yield Check(name="runtime ABI", status="fail", says=says, fix=f"{again}, with the smith-codegen of this version")
     else:
         yield Check(name="runtime ABI", status="ok", says=str(has))
         yield from _drift(path, out, again)
     folders = [out, *out.absolute().parents[: package.count(".")]]
     if any((folder / "py.typed").is_file() for folder in folders):
-        yield Check(name="py.typed", status="ok", says=f"{package} says that it has types")
+        yield Check(name="py.typed", status="ok", says=f"{package} declares its types")
     else:
-        says = f"{out} holds no py.typed: where {package} is installed, its users get Any or an error"
+        says = f"{out} has no py.typed: where {package} is installed, its users get Any or an error"
         yield Check(name="py.typed", status="warn", says=says, fix=f"put an empty file py.typed into {folders[-1]}")
 
 
@@ -191,9 +191,9 @@ def _drift(path: Path, out: Path, again: str) -> Iterator[Check]:
     parts = (("changed", drift.changed), ("missing", drift.missing), ("extra", drift.extra))
     if drift:
         says = "; ".join(f"{word}: {', '.join(names)}" for word, names in parts if names)
-        yield Check(name="generated package", status="fail", says=f"{out} is not what {path} says: {says}", fix=again)
+        yield Check(name="generated package", status="fail", says=f"{out} is not up to date with {path}: {says}", fix=again)
     else:
-        yield Check(name="generated package", status="ok", says=f"{out} is what {path} says")
+        yield Check(name="generated package", status="ok", says=f"{out} is up to date with {path}")
 
 
 def _constant(file: Path, name: str) -> Any:

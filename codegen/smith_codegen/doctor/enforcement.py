@@ -174,8 +174,8 @@ def check(mypy: Mypy, text: str, package: str, paths: Sequence[str] = ()) -> Ite
     if passed:
         shown = "".join(f"\n        {lines[line - 1].strip()}" for line in passed[:_SHOWN])
         more = f"\n        and {len(passed) - _SHOWN} more" if len(passed) > _SHOWN else ""
-        fix = "the checks of imports and configuration say why"
-        yield Check(name="canary", status="fail", says=f"{says}; it lets pass:{shown}{more}", fix=fix)
+        fix = "see the checks of imports and configuration"
+        yield Check(name="canary", status="fail", says=f"{says}; it accepts:{shown}{more}", fix=fix)
     else:
         yield Check(name="canary", status="ok", says=says)
     yield from _unannotated(mypy.config, given, range(len(text.splitlines()) + 1, len(lines) + 1))
@@ -186,7 +186,7 @@ def _unannotated(config: Config, given: set[int], probes: range) -> Iterator[Che
     if control not in given:
         return  # nothing is refused anywhere: that is not about annotations
     if given.isdisjoint((probes[-2], probes[-1])):
-        says = "mypy skips functions without annotations: whatever is wrong in one of them passes"
+        says = "mypy skips functions without annotations: errors in them are not reported"
         cause = config.strongest("check_untyped_defs")
         fix = "set check_untyped_defs = true, or strict = true" if config.file else "write a mypy.ini: [mypy], strict = true"
         file, line = (cause.file, cause.line) if cause else (str(config.file or ""), config.line)

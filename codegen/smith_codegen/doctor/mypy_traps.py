@@ -40,7 +40,7 @@ class Traps:
         if found:
             return found
         where = f"{self.config.file}: nothing in it" if self.config.file else "mypy finds none, and nothing by default"
-        return [Check(name="configuration", status="ok", says=f"{where} opens the contract")]
+        return [Check(name="configuration", status="ok", says=f"{where} disables the contract")]
 
     def imports(self) -> Iterator[Check]:
         """How modules are imported: these settings count for the module that is imported."""
@@ -59,14 +59,14 @@ class Traps:
             yield self.silenced(setting, self.modules)
         for setting, names in self.reached("follow_untyped_imports"):
             if setting.value:
-                says = f"nothing says so when {self.called(names)} has no py.typed, and its users get Any where you see types"
+                says = f"nothing reports that {self.called(names)} has no py.typed: its users get Any where you see types"
                 yield _trap(setting, "warn", says, "set it only for packages that have no types")
 
     def silenced(self, setting: Setting, names: Sequence[str]) -> Check:
         fix = "set it only for packages that have no types"
         if gone := self.hidden.intersection(names):
-            return _trap(setting, "fail", f"mypy does not find {self.called(gone)} and must not say so: all of it is Any", fix)
-        says = f"on the day that mypy does not find {self.called(names)}, nothing says so, and all of it is Any"
+            return _trap(setting, "fail", f"mypy does not find {self.called(gone)} and does not report it: all of it is Any", fix)
+        says = f"if mypy stops finding {self.called(names)}, nothing reports it, and all of it is Any"
         return _trap(setting, "warn", says, fix)
 
     def refusals(self) -> Iterator[Check]:
@@ -77,14 +77,14 @@ class Traps:
             yield _trap(ignoring, "fail", "no error is shown at all", "remove it")
         codes = config.disabled(self.module).items()
         for setting, off in _by_setting((setting, code) for code, setting in codes if code in CODES):
-            says = f"wrong uses of the contract are refused as {', '.join(off)}"
+            says = f"mypy reports wrong uses of the contract as {', '.join(off)}"
             yield _trap(setting, "fail", says, "enable these codes again")
         version = config.strongest("python_version")
         if version is not None and re.fullmatch(r"\d+\.\d+", version.value):
             major, minor = map(int, version.value.split("."))
             if (major, minor) < self.python:
                 floor = ".".join(map(str, self.python))
-                says = f"smith-sdk needs Python {floor}: what older ones do not have in their library is Any for mypy"
+                says = f"smith-sdk needs Python {floor}: names that an older standard library lacks are Any for mypy"
                 yield _trap(version, "fail", says, f'set it to "{floor}" or newer')
         optional = config.strongest("strict_optional", self.module)
         if optional is not None and not optional.value:
@@ -92,7 +92,7 @@ class Traps:
         unused = config.strongest("warn_unused_ignores", self.module)
         if unused is None or not unused.value:
             says = (
-                "without warn_unused_ignores nothing tells of a `type: ignore` that is no longer needed, in a canary or elsewhere"
+                "without warn_unused_ignores nothing reports a `type: ignore` that is no longer needed, in a canary or elsewhere"
             )
             file, line = (unused.file, unused.line) if unused else (str(config.file or ""), config.line)
             fix = "set warn_unused_ignores = true, or strict = true"
@@ -105,7 +105,7 @@ class Traps:
         exempt = ((setting, setting.pattern) for setting in self.config.settings if _exempts(setting))
         users = ((one, name) for one, name in exempt if name not in ("", self.module) and not self.is_ours(name))
         for setting, patterns in _by_setting(users):
-            says = f"in {', '.join(patterns)} wrong uses of the contract pass"
+            says = f"wrong uses of the contract in {', '.join(patterns)} are accepted"
             yield _trap(setting, "warn", says, "narrow it to modules that use no subject")
 
     def is_ours(self, pattern: str) -> bool:
