@@ -74,7 +74,7 @@ FAULTS = {
     "the subjects of before there were stages": Fault(
         mend={'"intents.by_capability" = { pattern = "smith.intents.{capability}.{domain}", message = "Intent" }\n': ""},
         errors={
-            'subjects."intents.by_capability".pattern': "smith.intents.*.*.*.*, receives QuarantinedIntent of intents.quarantine"
+            'subjects."intents.by_capability".pattern': "smith.intents.*.*.*.*, also receives QuarantinedIntent of intents.quarantine"
         },
     ),
     "logs of a service that is called errors or performance": Fault(

@@ -115,7 +115,7 @@ CASES = {
     "family without its token": (PLACED, PLACED.replace(".{kind}", "") + " # !", 'subjects."orders.placed".pattern', "add {kind}"),
     "two patterns, one subject": (TICK, TICK + '\n"boom" = { pattern = "acme.{place}", message = "bytes" } # !', "subjects.boom.pattern", "a message on acme.tick could be this subject or tick"),
     "excluded too little": (LEVEL, LEVEL.replace("{place}", "{order_id}") + '\n"x.y" = { pattern = "acme.notes.x.{order_id}", message = "Done" } # !', 'subjects."x.y".pattern', "acme.notes.x.low could be this subject or notes.level"),
-    "filter that receives another message": (LEVEL, LEVEL.replace('"Done"', '"Step"') + " # !", 'subjects."notes.level".pattern', "receives Done of notes.all"),
+    "filter that receives another message": (LEVEL, LEVEL.replace('"Done"', '"Step"') + " # !", 'subjects."notes.level".pattern', "also receives Done of notes.all"),
     "no pattern for dead letters": (TICK, TICK[:-2] + ", dead_letters = true } # !", "subjects.tick.pattern", "not a valid dead-letter pattern"),
     # streams
     "stream captures none": (DONE, DONE.replace("acme.done", "acme.do") + " # !", "subjects.finished.stream", "captures none of"),
