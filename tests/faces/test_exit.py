@@ -43,7 +43,7 @@ def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedSe
             bus.connect()
         halt(rest[0]) if rest[1] == "SIGSTOP" else os.kill(int(rest[0]), signal.SIGKILL)
         for bus in buses:
-            for _ in range(50):  # ten in the window, one that waits for room, the rest in the lane
+            for _ in range(50):  # ten in the window, one that waits for room, the rest in the queue
                 bus.submit(subject, event)
         say(time.monotonic())
     """

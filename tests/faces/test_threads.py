@@ -222,7 +222,7 @@ def test_closing_ends_what_other_threads_wait_for(deaf: EmbeddedServer, run: Run
         bus = SmithBus(url, max_pending_messages=10)
         bus.connect()
         halt(rest[0])
-        unanswered = bus.submit(subject, event, timeout=60)  # first: once their lane is full it would wait like the thread below
+        unanswered = bus.submit(subject, event, timeout=60)  # first: once their queue is full it would wait like the thread below
         waiting("publish", lambda: bus.publish(subject, event, timeout=60))
         waiting("submit", lambda: [bus.submit(subject, event, timeout=60) for _ in range(20000)])
         waiting("fetch", lambda: bus.consumer(consumers.admission).fetch(1, timeout=60))
