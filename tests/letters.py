@@ -50,7 +50,7 @@ def original(number: int, **otherwise: Any) -> Original:
 
 
 async def put_letters(bus: Any, *originals: Original, **death: Any) -> None:
-    """Put letters there, in this order, without anything that they are letters of."""
+    """Store letters in this order, without their originals."""
     reason = Death(**{"error_type": "ValueError", "error": "no good", **death})
     for one in originals:
         await DeadLetterStore(bus._session).put(one, reason)
@@ -62,7 +62,7 @@ async def put_many_letters(bus: Any, count: int) -> None:
 
 
 async def to_dead_letters(bus: Any, message: Message[Any, Any], error_type: str, error: str, **death: Any) -> None:
-    """Do with a delivered message what a worker does with one that has failed for good."""
+    """Dead-letter a delivered message, as a worker does."""
     await dead_letter(bus._session, message, Death(error_type=error_type, error=error, **death))
 
 

@@ -44,7 +44,7 @@ def differences(plan: Plan) -> dict[str, tuple[Any, Any]]:
     return {one.key: (one.current, one.declared) for step in plan.changes for one in step.differences}
 
 
-# ---- every key, declared, planted otherwise, found, and mended
+# ---- every key: declared, planted with another value, found, and applied
 
 Case = tuple[Json, Json, Json]
 """What the spec declares beside the base, what the server has, and how the plan shows that."""

@@ -89,7 +89,7 @@ def test_replay(smith: Smith, url: str) -> None:
     assert ids(smith) == ["GONE.reader.8"]
 
 
-def test_what_fails_is_said(smith: Smith, url: str) -> None:
+def test_failures_are_reported(smith: Smith, url: str) -> None:
     on(url, lambda bus: put_letters(bus, original(9, data=b"x" * 70_000)))
     done = smith("dlq", "replay", f"{STREAM}.reader.9", f"{STREAM}.reader.1")
     assert (done.status, done.out) == (1, "replayed 1 dead letter\n")
@@ -108,7 +108,7 @@ def test_discard(smith: Smith) -> None:
     assert ids(smith) == []
 
 
-def test_a_person_is_asked_and_sees_how_far_it_is(url: str) -> None:
+def test_a_terminal_shows_questions_and_progress(url: str) -> None:
     status, shown = on_terminal("dlq", "discard", "--error", "KeyError", answer="n\n")
     assert status == 1
     assert "Delete 1 dead letter?" in shown
@@ -122,14 +122,14 @@ def test_a_person_is_asked_and_sees_how_far_it_is(url: str) -> None:
 def test_audit(smith: Smith, url: str) -> None:
     assert smith("dlq", "audit").out == "nothing found\n"
 
-    async def leave_a_note(bus: AsyncSmithBus) -> None:
+    async def leave_a_marker(bus: AsyncSmithBus) -> None:
         intent = read_intent("/x")
         await bus.publish(subjects.intents.vetted.of(intent), intent)
         (message,) = await bus.consumer(READER).fetch(1)
         await mark(bus, message)
         await message.ack_sync()
 
-    on(url, leave_a_note)
+    on(url, leave_a_marker)
     where = ("--contract", "letters_of_test:CONTRACT")
     assert smith("dlq", "audit", *where).status == 1
     assert "trial" in smith.out
@@ -138,7 +138,7 @@ def test_audit(smith: Smith, url: str) -> None:
     assert smith("dlq", "audit", *where).status == 0
 
 
-def test_a_replay_that_was_killed_is_said_again(url: str) -> None:
+def test_a_killed_replay_can_be_run_again(url: str) -> None:
     command = [sys.executable, "-m", "smith_sdk.cli", "dlq", "replay", "--stream", STREAM, "--json"]
     with subprocess.Popen([*command, "--rate", "1"], stdout=subprocess.PIPE, env={**os.environ, "SMITH_NATS_URL": url}) as slow:
         try:

@@ -43,7 +43,7 @@ def smith(capsys: pytest.CaptureFixture[str], url: str, monkeypatch: pytest.Monk
 
 
 def make_stream(url: str, name: str, subject: str, messages: int = 0, **otherwise: Any) -> None:
-    """A stream that somebody made by hand, with messages on `subject`."""
+    """A stream that was made by hand, with messages on `subject`."""
 
     async def make() -> None:
         async with bus_of(url, DECLARED) as (bus, admin):
@@ -96,7 +96,7 @@ def test_plan_apply_verify(smith: Smith, url: str) -> None:
     assert smith("streams", "apply", "--json").json["steps"] == []
 
 
-def test_what_nobody_declares_is_shown_and_pruned_only_when_told(smith: Smith, url: str) -> None:
+def test_undeclared_streams_are_shown_and_pruned_only_on_request(smith: Smith, url: str) -> None:
     smith("streams", "apply")
     make_stream(url, "LEFTOVER", "t.left.>", 3)
     assert smith("streams", "plan").status == 0
@@ -122,7 +122,7 @@ def test_what_nobody_declares_is_shown_and_pruned_only_when_told(smith: Smith, u
     assert streams_of(url) == {"ORDERS": 0}
 
 
-def test_an_update_that_lets_messages_go_asks_as_well(capsys: pytest.CaptureFixture[str], url: str) -> None:
+def test_an_update_that_deletes_messages_asks_as_well(capsys: pytest.CaptureFixture[str], url: str) -> None:
     make_stream(url, "ORDERS", "t.orders.>", 5)
     smaller = contract(replace(ORDERS, max_msgs=2), profile=Profile(name="prod"))
     with contract_module("smaller_bus", smaller) as name:
@@ -134,7 +134,7 @@ def test_an_update_that_lets_messages_go_asks_as_well(capsys: pytest.CaptureFixt
         assert streams_of(url) == {"ORDERS": 2}
 
 
-def test_what_is_impossible_is_said_and_nothing_asked(smith: Smith, url: str) -> None:
+def test_an_impossible_plan_is_refused_without_a_question(smith: Smith, url: str) -> None:
     make_stream(url, "ORDERS", "t.orders.>", storage="memory")
     make_stream(url, "LEFTOVER", "t.left.>", 3)
     assert smith("streams", "plan").status == 2
@@ -144,7 +144,7 @@ def test_what_is_impossible_is_said_and_nothing_asked(smith: Smith, url: str) ->
     assert streams_of(url) == {"ORDERS": 0, "LEFTOVER": 3}
 
 
-def test_text_of_the_server_steers_no_terminal(smith: Smith, url: str) -> None:
+def test_control_characters_from_the_server_are_escaped(smith: Smith, url: str) -> None:
     make_stream(url, "ORDERS", "t.orders.>", description="\x1b]0;owned\x07[red]x")
     spec = replace(ORDERS, description="ours")
     with contract_module("described_bus", contract(spec, profile=Profile(name="prod"))) as name:
@@ -213,7 +213,7 @@ def test_purge(smith: Smith, url: str) -> None:
     assert smith.json == {"stream": "ORDERS", "messages": 4, "dry_run": False}
     assert streams_of(url) == {"ORDERS": 6}
     assert smith("streams", "purge", "ORDERS", "--keep", "1", "--yes").out == "deleted 5 messages of stream ORDERS\n"
-    assert smith("streams", "purge", "ORDERS", "--keep", "1").status == 0, "nothing goes, and nothing is asked"
+    assert smith("streams", "purge", "ORDERS", "--keep", "1").status == 0, "there is nothing to delete, so it does not ask"
     assert streams_of(url) == {"ORDERS": 1}
     assert smith("streams", "purge", "ORDERS", "--dry-run").out == "1 message of stream ORDERS would be deleted\n"
     assert smith("streams", "purge", "NONE", "--yes").status == 1
@@ -235,7 +235,7 @@ def shop(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
-def test_a_person_is_asked_before_something_goes(shop: str) -> None:
+def test_a_terminal_asks_before_anything_is_deleted(shop: str) -> None:
     make_stream(shop, "LEFTOVER", "brew.left.>", 3)
     prune = ("streams", "apply", "--profile", "dev", "--prune")
     status, shown = on_terminal(*prune, answer="n\n")

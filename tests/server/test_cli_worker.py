@@ -175,7 +175,7 @@ def start(account: Account, bus: SmithBus, tmp_path: Path) -> Iterator[Start]:
 
 
 def write(file: Path, source: str) -> None:
-    """In one go: nobody is to read half of it."""
+    """Atomically: no process is to read half of it."""
     file.parent.mkdir(exist_ok=True)
     new = file.with_suffix(".new")
     new.write_text(textwrap.dedent(HEAD) + textwrap.dedent(source))
@@ -189,7 +189,7 @@ def put(bus: SmithBus, *paths: str) -> None:
 
 
 def unfinished(bus: SmithBus) -> tuple[int, int]:
-    """Messages in the stream, and those of them that somebody holds."""
+    """Messages in the stream, and those of them that are in flight."""
     info = bus.consumer(consumers.executor_fs_read).info()
     return bus.streams.get("ATOMS_VETTED").messages, info.num_ack_pending
 
@@ -211,7 +211,7 @@ def finished_what_it_started(bus: SmithBus, run: Run, count: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
-def test_a_signal_finishes_what_was_started_and_exits_with_0(
+def test_a_signal_finishes_the_messages_in_flight_and_exits_with_0(
     bus: SmithBus, start: Start, tmp_path: Path, source: str, number: signal.Signals
 ) -> None:
     put(bus, *map(str, range(50)))
@@ -286,7 +286,7 @@ def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp
     [(BLOCKING, "1 handlers have not ended within 0.5 s"), (IN_POOL, "still running: asyncio_.*exiting without")],
     ids=["plain handler", "pool"],
 )
-def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(
+def test_a_thread_that_outlasts_the_drain_does_not_delay_the_exit(
     bus: SmithBus, start: Start, tmp_path: Path, source: str, says: str
 ) -> None:
     (tmp_path / "short.go").touch()
@@ -299,7 +299,7 @@ def test_a_thread_that_outlasts_the_drain_does_not_hold_up_the_end(
     assert bus.streams.get("ATOMS_VETTED").messages == 1
 
 
-def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, start: Start) -> None:
+def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, start: Start) -> None:
     source = ASYNC.replace("concurrency=2", "drain_timeout=0.2").replace("await asyncio.sleep", "time.sleep")
     put(bus, "a")
     run = start(source, command=IMPATIENT)
@@ -326,7 +326,7 @@ def test_a_held_up_event_loop_does_not_hold_up_the_end_either(bus: SmithBus, sta
         ("nobody:worker --reload", "no module nobody with files in "),
     ],
 )
-def test_what_is_no_worker_is_refused_with_the_reason(
+def test_an_invalid_target_is_refused_with_the_reason(
     account: Account, bus: SmithBus, tmp_path: Path, target: str, says: str
 ) -> None:
     more = """
@@ -343,7 +343,7 @@ def test_what_is_no_worker_is_refused_with_the_reason(
         run.end()
 
 
-def test_what_the_module_itself_lacks_is_told_with_its_traceback(start: Start) -> None:
+def test_an_import_error_of_the_module_is_logged_with_its_traceback(start: Start) -> None:
     run = start("import not_installed_anywhere")
     assert run.status() == 1
     assert run.logged("No module named 'not_installed_anywhere'")
@@ -377,9 +377,7 @@ def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithB
 
 
 @pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
-def test_all_finish_what_they_started_when_the_parent_gets_sigterm(
-    bus: SmithBus, start: Start, tmp_path: Path, source: str
-) -> None:
+def test_all_processes_finish_when_the_parent_gets_sigterm(bus: SmithBus, start: Start, tmp_path: Path, source: str) -> None:
     put(bus, *map(str, range(50)))
     run = start(source, "--processes", "2")
     eventually(lambda: len(run.said("start")) == 4, LONG)
@@ -402,7 +400,7 @@ def test_no_process_outlives_a_parent_that_is_killed(bus: SmithBus, start: Start
     finished_what_it_started(bus, run, 50)
 
 
-def test_it_gives_up_what_dies_over_and_over_and_says_why(start: Start) -> None:
+def test_processes_that_keep_dying_are_given_up_with_the_reason(start: Start) -> None:
     run = start('say("loaded", os.getpid())\nos._exit(7)\n', "--processes", "3")
     assert run.status(40) == 1
     assert len(run.said("loaded")) == 5  # one goes ahead, the others wait for it
@@ -413,7 +411,7 @@ def test_it_gives_up_what_dies_over_and_over_and_says_why(start: Start) -> None:
 
 
 @pytest.mark.parametrize("where", ["beside", "package"])
-def test_reload_starts_anew_with_what_has_changed_and_drains_first(
+def test_reload_drains_and_restarts_when_a_file_changes(
     account: Account, bus: SmithBus, tmp_path: Path, where: str, request: pytest.FixtureRequest
 ) -> None:
     words = tmp_path / ("words.py" if where == "beside" else "pack/deep/words.py")

@@ -41,7 +41,7 @@ def failure(depth: int) -> ValueError:
 # ---- the copy
 
 
-async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -> None:
+async def test_a_copy_has_every_fact_about_the_original(account: Account) -> None:
     async with account.applied() as bus:
         intent = read_intent("/x")
         before = datetime.now(UTC)
@@ -73,7 +73,7 @@ async def test_a_copy_says_all_that_is_known_of_the_original(account: Account) -
         assert await bus.dead_letters.get(letter.id) == letter
 
 
-async def test_what_is_not_known_is_not_made_up(account: Account) -> None:
+async def test_unknown_facts_stay_empty(account: Account) -> None:
     async with account.applied() as bus:
         await put_letters(bus, original(1, attempts=3, headers={}))
         await put_letters(bus, original(2, attempts=3), first_delivered=datetime(2026, 1, 1, tzinfo=UTC), worker=None)
@@ -98,7 +98,7 @@ async def test_a_traceback_is_cut_to_8_kib_and_keeps_its_end(account: Account) -
         assert "the end" in broad.traceback
 
 
-async def test_no_header_of_the_original_is_obeyed_or_in_the_way(account: Account) -> None:
+async def test_the_server_obeys_no_header_of_the_original(account: Account) -> None:
     async with account.applied() as bus:
         await put_letters(bus, original(1))
         orders = {"Nats-Rollup": "all", "nats-ttl": "1s", "Nats-Expected-Last-Sequence": "99", "Smith-Dead-Error": "forged"}
@@ -111,7 +111,7 @@ async def test_no_header_of_the_original_is_obeyed_or_in_the_way(account: Accoun
         assert second.dropped_headers == 1
 
 
-async def test_headers_that_have_no_room_are_dropped_and_counted(account: Account) -> None:
+async def test_headers_that_do_not_fit_are_dropped_and_counted(account: Account) -> None:
     async with account.applied() as bus:
         many = {f"H{number}": "x" * 1000 for number in range(62)}  # as many as a server takes
         await put_letters(bus, original(1, headers=many), cause=failure(2), error="e" * 5000, error_type="T" * 5000)
@@ -122,7 +122,7 @@ async def test_headers_that_have_no_room_are_dropped_and_counted(account: Accoun
         assert letter.traceback
 
 
-async def test_a_payload_that_leaves_no_room_for_more_is_copied_without(account: Account) -> None:
+async def test_a_payload_that_leaves_no_room_is_copied_without_headers(account: Account) -> None:
     async with account.applied() as bus:
         data = os.urandom(4 * 1024 * 1024 - 1500)
         await put_letters(bus, original(1, data=data, headers={"A": "x" * 2000}), cause=failure(2))
@@ -133,7 +133,7 @@ async def test_a_payload_that_leaves_no_room_for_more_is_copied_without(account:
             await put_letters(bus, original(2, data=data + b"x" * 1500))
 
 
-async def test_a_copy_is_made_once_but_another_message_of_the_same_number_has_its_own(account: Account) -> None:
+async def test_a_message_is_copied_once_and_another_with_its_sequence_has_its_own_copy(account: Account) -> None:
     async with account.applied() as bus:
         of_old = original(1)
         await put_letters(bus, of_old, error="first")
@@ -188,7 +188,7 @@ async def test_pages_and_filters(face: Face, account: Account) -> None:
         assert one.payload == b'{"number":1}'
 
 
-async def test_what_can_never_be_is_refused(account: Account) -> None:
+async def test_invalid_filters_and_ids_are_refused(account: Account) -> None:
     async with account.applied() as bus:
         letters = bus.dead_letters
         wrong: list[Any] = [
@@ -213,7 +213,7 @@ async def test_what_can_never_be_is_refused(account: Account) -> None:
                 await call
 
 
-async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+async def test_large_letters_are_read_whole(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     async with account.applied() as bus:
         payloads = [os.urandom(3 * 1024 * 1024) for _ in range(4)]
         await put_letters(bus, *(original(number, data=data) for number, data in enumerate(payloads, 1)))
@@ -222,7 +222,7 @@ async def test_large_letters_come_whole(monkeypatch: pytest.MonkeyPatch, account
         assert [letter.payload for letter in await bus.dead_letters.list()] == payloads
 
 
-async def test_a_reading_goes_on_when_its_server_was_gone(
+async def test_reading_continues_after_the_server_has_restarted(
     make_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server: EmbeddedServer = make_server(tmp_path)
@@ -233,7 +233,7 @@ async def test_a_reading_goes_on_when_its_server_was_gone(
         really = admin.call
 
         async def call(verb: str, *args: Any, **options: Any) -> dict[str, Any]:
-            """Have the server go away between the making of a page and its stream_reader."""
+            """Restart the server after the consumer of a page was created, before it is read."""
             nonlocal bounced
             answer = await really(verb, *args, **options)
             if verb.startswith("CONSUMER.CREATE") and bounced < 2:

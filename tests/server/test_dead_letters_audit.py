@@ -1,4 +1,4 @@
-"""The backstop: what went wrong between a message and its dead letter is found, and mended."""
+"""The audit: messages that are stuck before they are dead-lettered are found and repaired."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def unanswered(bus: AsyncSmithBus) -> int:
 
 
 async def give_up(bus: AsyncSmithBus) -> None:
-    """Have the server give up what is there: somebody changed the consumer by hand."""
+    """Have the server give up the messages, on a consumer that was changed by hand."""
     admin = bus._session.api
     config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
     await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 1, "ack_wait": 100_000_000}, "update")
     assert await bus.consumer(READER).fetch(1, timeout=1)
 
     async def told() -> bool:
-        await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while somebody asks
+        await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while a pull waits
         return bool(await held(bus, "SMITH_ADVISORIES"))
 
     await eventually_async(told)
@@ -81,7 +81,7 @@ async def _none_unanswered(bus: AsyncSmithBus) -> bool:
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
-async def test_what_the_server_gave_up_is_found_and_dead_lettered_once(retention: str, face: Face, account: Account) -> None:
+async def test_messages_that_the_server_gave_up_are_dead_lettered_once(retention: str, face: Face, account: Account) -> None:
     declared = retained(retention)
     async with account.applied(contract=declared) as server, face.bus(account.url, contract=declared) as bus:
         await put(server)
@@ -100,10 +100,10 @@ async def test_what_the_server_gave_up_is_found_and_dead_lettered_once(retention
         assert (await server.streams.get("ATOMS_VETTED")).messages == (1 if retention == "limits" else 0)
         assert await bus.dead_letters.audit(repair=True) == ()
         assert len(await bus.dead_letters.discard(letter.id)) == 1
-        assert await bus.dead_letters.audit(repair=True) == ()  # dealt with is dealt with
+        assert await bus.dead_letters.audit(repair=True) == ()  # a discarded letter is not made again
 
 
-async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+async def test_a_repair_without_a_confirmation_times_out(monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     monkeypatch.setattr(audit_module, "API_TIMEOUT", 0.5)
     async with account.applied(contract=retained("limits")) as bus:
         await put(bus)
@@ -115,7 +115,7 @@ async def test_a_repair_that_nobody_confirms_ends_when_its_time_is_up(monkeypatc
 
 
 @pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
-async def test_what_was_copied_and_never_ended_is_ended(retention: str, account: Account) -> None:
+async def test_messages_that_were_copied_and_not_terminated_are_terminated(retention: str, account: Account) -> None:
     async with account.applied(contract=retained(retention)) as bus:
         await put(bus, 3)
         ended, copied, open_one = await bus.consumer(READER).fetch(3)
@@ -132,7 +132,7 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str, account:
             attempts=1,
         )
         await DeadLetterStore(bus._session).put(half, Death(error_type="E", error="its worker died here"))
-        assert await bus.dead_letters.audit() == ()  # a worker may be just about to end it
+        assert await bus.dead_letters.audit() == ()  # a worker may be about to terminate it
 
         async def found() -> Any:
             return [one for one in await bus.dead_letters.audit() if one.kind == "copied"]
@@ -140,13 +140,13 @@ async def test_what_was_copied_and_never_ended_is_ended(retention: str, account:
         assert facts(tuple(await eventually_async(found))) == [("copied", NAME, 2, False)]
         assert await unanswered(bus) == 2
         assert ("copied", NAME, 2, True) in facts(await bus.dead_letters.audit(repair=True))
-        assert await unanswered(bus) == 1  # the open one, which is nobody's business
+        assert await unanswered(bus) == 1  # the open one, which is left alone
         assert await found() == []
         assert await bus.dead_letters.count() == 2
         assert not open_one._answered
 
 
-async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_more(account: Account) -> None:
+async def test_left_over_attempt_markers_are_removed(account: Account) -> None:
     async with account.applied(contract=contract()) as bus:
         await put(bus, 2)
         over, still = await bus.consumer(READER).fetch(2)
@@ -162,7 +162,7 @@ async def test_notes_of_a_last_run_are_removed_when_they_count_for_nothing_any_m
         assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 2, True)]
 
 
-async def test_messages_that_nobody_asks_for_are_told_of(account: Account) -> None:
+async def test_messages_without_a_worker_are_reported(account: Account) -> None:
     async with account.applied(contract=contract()) as bus:
         await put(bus)
         (message,) = await bus.consumer(READER).fetch(1)
@@ -177,7 +177,7 @@ async def test_messages_that_nobody_asks_for_are_told_of(account: Account) -> No
         assert "start a worker" in finding.words
 
 
-async def test_an_audit_goes_without_what_is_not_on_the_server(account: Account) -> None:
+async def test_an_audit_skips_streams_and_consumers_that_do_not_exist(account: Account) -> None:
     async with account.applied(contract=contract()) as bus:
         await put_letters(bus, original(1))
         await bus._session.api.consumer_delete("ATOMS_VETTED", NAME)
@@ -186,7 +186,7 @@ async def test_an_audit_goes_without_what_is_not_on_the_server(account: Account)
 
 
 @pytest.mark.parametrize("repair", [True, False])
-async def test_a_watch_tells_of_what_the_server_gives_up(face: Face, repair: bool, account: Account) -> None:
+async def test_a_watch_reports_what_the_server_gives_up(face: Face, repair: bool, account: Account) -> None:
     async with account.applied(contract=contract()) as server, face.bus(account.url, contract=contract()) as bus:
         watch = await bus.dead_letters.watch(repair=repair) if not face.is_async else bus.dead_letters.watch(repair=repair)
         telling = asyncio.ensure_future(watch.__anext__())

@@ -44,7 +44,7 @@ async def with_letters(account: Account, count: int, **events: Any) -> AsyncIter
 
 
 class Step:
-    """A replay of one letter that goes as far as it is told, and there is cut off."""
+    """A replay of one letter that is interrupted after a given step."""
 
     def __init__(self, bus: AsyncSmithBus, letter: DeadLetter) -> None:
         self._replay = Replay(DeadLetterStore(bus._session), force=False, progress=None)
@@ -74,7 +74,7 @@ class Step:
 # ---- what is replayed
 
 
-async def test_a_letter_goes_back_as_it_was_and_carries_its_trail_when_it_fails_again(face: Face, account: Account) -> None:
+async def test_a_replayed_message_is_unchanged_and_carries_its_trail(face: Face, account: Account) -> None:
     async with account.applied() as server, face.bus(account.url) as bus:
         intent = read_intent("/x")
         seen: list[Message[FsReadV1Intent]] = []
@@ -154,14 +154,14 @@ async def test_a_choice_has_to_be_made(account: Account) -> None:
                 await call
 
 
-async def test_no_more_than_the_rate(account: Account) -> None:
+async def test_the_rate_is_not_exceeded(account: Account) -> None:
     async with with_letters(account, 20) as bus:
         began = time.monotonic()
         assert (await bus.dead_letters.replay(until=LATER, rate=40)).replayed == 20
         assert 19 / 40 <= time.monotonic() - began < 5
 
 
-async def test_what_fails_again_meanwhile_is_not_replayed_by_the_same_replay(account: Account) -> None:
+async def test_a_message_that_fails_again_is_not_replayed_twice_by_one_replay(account: Account) -> None:
     async with account.applied() as bus:
         worker = Worker(bus, spec, retry=RetryPolicy(max_attempts=1))
 
@@ -198,7 +198,7 @@ async def test_two_at_once_replay_each_once(account: Account) -> None:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_one_that_is_cancelled_finishes_what_it_began_and_is_resumed(account: Account) -> None:
+async def test_a_cancelled_replay_finishes_what_it_began_and_can_be_run_again(account: Account) -> None:
     async with with_letters(account, 400) as bus:
         done = 0
 
@@ -252,7 +252,7 @@ async def kill_in_the_middle(account: Account, bus: AsyncSmithBus, more_than: in
         assert process.wait(10) == -signal.SIGKILL
 
 
-async def test_one_that_is_killed_is_resumed(account: Account) -> None:
+async def test_a_killed_replay_can_be_run_again_three_times(account: Account) -> None:
     async with with_letters(account, 3000) as bus:
         for more_than in (100, 900, 1800):
             await kill_in_the_middle(account, bus, more_than)
@@ -263,7 +263,7 @@ async def test_one_that_is_killed_is_resumed(account: Account) -> None:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_out(account: Account) -> None:
+async def test_letters_that_were_removed_since_the_page_was_read_are_left_out(account: Account) -> None:
     async with with_letters(account, 40) as bus:
         replaying = asyncio.ensure_future(bus.dead_letters.replay(until=LATER, rate=20))
         await eventually_async(lambda: held(bus))
@@ -275,7 +275,7 @@ async def test_what_was_discarded_or_replayed_since_the_page_was_read_is_left_ou
 
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
-async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
+async def test_a_recently_interrupted_replay_is_continued(step: str, monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
     async with with_letters(account, 1) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
@@ -287,10 +287,10 @@ async def test_a_replay_that_died_just_now_is_taken_up(step: str, monkeypatch: p
 
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
-async def test_a_replay_that_died_long_ago_is_taken_up_where_the_stream_still_has_all(
+async def test_a_replay_interrupted_long_ago_is_continued_if_the_stream_lost_nothing(
     step: str, monkeypatch: pytest.MonkeyPatch, account: Account
 ) -> None:
-    """Long ago: the stream remembers the message's id no more, and would store it a second time."""
+    """The stream no longer remembers the message's id, and would store it a second time."""
     async with with_letters(account, 1, duplicate_window=0.5) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
@@ -319,8 +319,10 @@ async def forgotten(bus: AsyncSmithBus, window: float) -> None:
 
 
 @pytest.mark.parametrize("step", ["claimed", "published"])
-async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch: pytest.MonkeyPatch, account: Account) -> None:
-    """A stream that was worked on since: what is not there may have been there."""
+async def test_a_letter_is_in_doubt_if_its_outcome_cannot_be_known(
+    step: str, monkeypatch: pytest.MonkeyPatch, account: Account
+) -> None:
+    """Messages were removed from the stream since: a message that is not there may have been stored."""
     async with with_letters(account, 1, duplicate_window=0.5) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
@@ -337,10 +339,10 @@ async def test_where_nobody_can_know_it_is_left_in_doubt(step: str, monkeypatch:
         assert await bus.dead_letters.count() == 0
 
 
-async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(account: Account) -> None:
+async def test_a_claim_from_before_the_stream_was_created_again_is_ignored(account: Account) -> None:
     async with with_letters(account, 1) as bus:
         assert (await bus.dead_letters.replay(until=LATER)).replayed == 1
-        await put_letters(bus, original(1, data=b'{"number":77}'))  # the stream was made anew, and counts from 1
+        await put_letters(bus, original(1, data=b'{"number":77}'))  # the stream was created again, and counts from 1
         assert (await bus.dead_letters.replay(until=LATER)).replayed == 1
         assert await replayed(bus) == [1, 77]
 
@@ -348,7 +350,7 @@ async def test_the_note_of_another_message_of_that_number_stands_in_nobodys_way(
 # ---- what goes wrong
 
 
-async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost(account: Account) -> None:
+async def test_a_deleted_stream_is_reported_and_nothing_is_lost(account: Account) -> None:
     async with with_letters(account, 3) as bus:
         await bus._session.api.stream_delete(STREAM)
         for dry_run in (True, False):
@@ -359,7 +361,7 @@ async def test_a_stream_that_is_gone_is_said_and_nothing_is_lost(account: Accoun
         assert (await bus.dead_letters.replay(until=LATER)).replayed == 3
 
 
-async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room(account: Account) -> None:
+async def test_a_full_stream_ends_the_replay_which_can_be_run_again(account: Account) -> None:
     async with with_letters(account, 10, max_msgs=4, discard="new") as bus:
         with pytest.raises(QueueFull):
             await bus.dead_letters.replay(until=LATER)
@@ -372,7 +374,7 @@ async def test_a_full_stream_ends_the_replay_which_goes_on_when_there_is_room(ac
         assert len({*first, *second}) == 8
 
 
-async def test_what_its_stream_refuses_is_reported_and_stays(account: Account) -> None:
+async def test_letters_that_their_stream_refuses_are_reported_and_stay(account: Account) -> None:
     async with with_letters(account, 2) as bus:
         await put_letters(bus, original(3, data=b"x" * 70_000))  # over the stream's limit of a message
         await put_letters(bus, original(4, subject="smith.intents.raw.fs.read.v1"))  # of another stream
@@ -387,7 +389,9 @@ async def test_what_its_stream_refuses_is_reported_and_stays(account: Account) -
         assert await bus.dead_letters.count() == 4
         assert sorted(await replayed(bus)) == [1, 2]
         notes = [one.subject for one in await held(bus, "SMITH_DLQ", "smith.dlq.*.*.*.replay")]
-        assert sorted(notes) == [f"smith.dlq.{STREAM}.reader.{number}.replay" for number in (1, 2)]  # claims were given back
+        assert sorted(notes) == [
+            f"smith.dlq.{STREAM}.reader.{number}.replay" for number in (1, 2)
+        ]  # the other claims were withdrawn
 
 
 async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account) -> None:
@@ -403,7 +407,7 @@ async def test_letters_that_cannot_be_removed_are_not_replayed(account: Account)
         assert await held(bus) == []
 
 
-async def test_what_is_gone_already_may_be_removed_wherever_it_stood(account: Account) -> None:
+async def test_a_deleted_message_may_be_removed_again_wherever_it_was(account: Account) -> None:
     """As when two replays meet: the server has one error for a gap in the stream, and another
     for sequences outside it."""
     async with account.applied() as bus:

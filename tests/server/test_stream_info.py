@@ -1,4 +1,4 @@
-"""What streams hold, told by info() and removed by purge(): on both faces and a real server."""
+"""What streams hold, read by info() and deleted by purge(), on both faces and a real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def remove(url: str, *seqs: int) -> None:
 # ---- info
 
 
-async def test_info_tells_what_is_stored_and_how_much_of_each_limit_that_is(face: Face) -> None:
+async def test_info_reports_what_is_stored_and_how_much_of_each_limit_is_used(face: Face) -> None:
     limits = {"max_msgs": 40, "max_bytes": 10_000, "max_age": 3600.0, "max_consumers": 4}
     declared = contract(replace(ORDERS, **limits), StreamSpec(name="FREE", subjects=("t.free.>",)), readers=(READER,))
     async with face.applied(contract=declared) as bus:
@@ -81,7 +81,7 @@ async def test_the_use_of_max_age_is_the_age_of_the_oldest_message(face: Face) -
         assert timedelta(seconds=0.3) < datetime.now(UTC) - began < timedelta(seconds=5)
 
 
-async def test_what_is_not_there_is_left_out_of_info_and_an_error_for_get(face: Face) -> None:
+async def test_a_missing_stream_is_left_out_of_info_and_an_error_for_get(face: Face) -> None:
     async with face.bus(face.url, contract=contract()) as bus:
         assert await bus.streams.info() == []
         with pytest.raises(StreamNotFound, match="smith streams apply"):
@@ -181,7 +181,7 @@ async def test_purging_an_append_only_stream_raises_with_the_reason(face: Face) 
         ({"subject": "t.a b"}, "and no space"),
     ],
 )
-async def test_a_purge_that_makes_no_sense_removes_nothing(face: Face, options: dict[str, Any], says: str) -> None:
+async def test_an_invalid_purge_deletes_nothing(face: Face, options: dict[str, Any], says: str) -> None:
     async with face.applied(contract=contract()) as bus:
         await put(face.url, 2)
         with pytest.raises(OptionsError, match=says):

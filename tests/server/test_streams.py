@@ -92,7 +92,7 @@ async def test_a_planted_difference_of_a_consumer(nats_server: EmbeddedServer, c
 
 
 @pytest.mark.parametrize("key", FIXED_STREAM)
-async def test_what_a_stream_cannot_change_is_said_and_not_tried(nats_server: EmbeddedServer, key: str) -> None:
+async def test_a_key_that_a_stream_cannot_change_is_reported_and_not_tried(nats_server: EmbeddedServer, key: str) -> None:
     fields, otherwise = FIXED_STREAM[key]
     spec = replace(ORDERS, **fields)
     async with bus_of(nats_server.url, contract(spec)) as (bus, admin):
@@ -113,7 +113,7 @@ async def test_what_a_stream_cannot_change_is_said_and_not_tried(nats_server: Em
 
 
 @pytest.mark.parametrize("key", FIXED_CONSUMER)
-async def test_what_a_consumer_cannot_change_is_said_and_not_tried(nats_server: EmbeddedServer, key: str) -> None:
+async def test_a_key_that_a_consumer_cannot_change_is_reported_and_not_tried(nats_server: EmbeddedServer, key: str) -> None:
     fields, otherwise = FIXED_CONSUMER[key]
     reader = replace(READER, **fields)
     async with bus_of(nats_server.url, contract(readers=(reader,))) as (bus, admin):
@@ -168,7 +168,7 @@ async def test_an_update_of_a_consumer_keeps_what_is_not_declared(nats_server: E
         assert with_filters((await admin.consumer_info("ORDERS", "reader"))["config"]) == {**before, "max_ack_pending": 77}
 
 
-async def test_what_the_server_adds_is_no_drift(account: Account) -> None:
+async def test_keys_that_the_server_adds_are_not_drift(account: Account) -> None:
     declared = contract(ORDERS, StreamSpec(name="COPY", sources=(Origin(name="ORDERS"),)), readers=(READER,))
     async with bus_of(account.url, declared) as (bus, admin):
         assert [step.kind for step in (await bus.streams.apply(profile="one")).steps] == ["create"] * 3
@@ -192,13 +192,13 @@ async def test_a_plan_is_carried_out_exactly_or_not_at_all(account: Account) -> 
         assert outdated.value.stream == "ORDERS"
         to_update = await bus.streams.plan("one")
         config = (await admin.stream_info("ORDERS"))["config"]
-        await admin.stream_update({**config, "max_bytes": 2**20})  # a key that nobody declares
+        await admin.stream_update({**config, "max_bytes": 2**20})  # an undeclared key
         with pytest.raises(PlanOutdated):
             await bus.streams.apply(to_update)
         assert (await admin.stream_info("ORDERS"))["config"]["max_msgs"] == 10
         fresh = await bus.streams.plan("one")
         await bus.streams.apply(fresh)
-        await bus.streams.apply(fresh)  # what is as declared by now is not done again
+        await bus.streams.apply(fresh)  # steps that are done already are skipped
         await bus.streams.apply(to_create)
         found = (await admin.stream_info("ORDERS"))["config"]
         assert (found["max_msgs"], found["max_bytes"]) == (5, 2**20)
@@ -225,7 +225,7 @@ async def test_two_at_once_end_in_the_declared_state(account: Account) -> None:
                 await admin.stream_delete(name)
 
 
-async def test_what_nobody_declares_is_shown_and_only_pruned_on_request(account: Account) -> None:
+async def test_undeclared_streams_and_consumers_are_only_pruned_on_request(account: Account) -> None:
     async with bus_of(account.url, contract()) as (bus, admin):
         await bus.streams.apply(profile="one")
         await admin.stream_create({"name": "OLD", "subjects": ["t.old.>"]})
@@ -292,7 +292,7 @@ async def test_subjects_move_from_one_stream_to_another(account: Account) -> Non
         assert (refused.value.stream, refused.value.err_code) == ("B", 10065)
 
 
-async def test_streams_that_let_subjects_go_are_done_first(account: Account) -> None:
+async def test_streams_that_release_subjects_are_changed_first(account: Account) -> None:
     async with bus_of(account.url, contract(StreamSpec(name="A", subjects=("t.a", "t.b")))) as (bus, _):
         await bus.streams.apply(profile="one")
     after = contract(StreamSpec(name="NEW", subjects=("t.a",)), StreamSpec(name="A", subjects=("t.b",)))
@@ -301,7 +301,7 @@ async def test_streams_that_let_subjects_go_are_done_first(account: Account) -> 
         assert str(await bus.streams.plan("one")) == "nothing to do"
 
 
-async def test_cautions_count_what_would_go(account: Account) -> None:
+async def test_warnings_count_what_would_be_deleted(account: Account) -> None:
     async with bus_of(account.url, contract()) as (bus, _):
         await bus.streams.apply(profile="one")
         for number in range(10):

@@ -1,4 +1,5 @@
-"""Dead letters as bytes: their format, and selecting, replaying and auditing them.
+"""Dead letters: their format, where they are stored, choosing, replaying and auditing them.
 
-Imports `contract`, `errors`, `_core.connection` and `_core.jetstream`.
+Also the marker of an isolated attempt, which is stored beside them. May import `errors`, `options`,
+the contract, `_core.connection` and `_core.jetstream`; nothing here knows messages of a face.
 """

@@ -1,4 +1,4 @@
-"""Declared streams and consumers against the server's: the plan, its warnings, and applying it.
+"""Declared streams and consumers: what the server has, the plan, its warnings, and carrying it out.
 
-Imports `contract`, `errors`, `options` and `_core.jetstream`.
+May import `errors`, `options`, the contract and `_core.jetstream`.
 """
