@@ -322,7 +322,7 @@ async def forgotten(bus: AsyncSmithBus, window: float) -> None:
 async def test_a_letter_is_in_doubt_if_its_outcome_cannot_be_known(
     step: str, monkeypatch: pytest.MonkeyPatch, account: Account
 ) -> None:
-    """Messages were removed from the stream since: a message that is not there may have been stored."""
+    """Messages were removed from the stream since, perhaps the replayed one."""
     async with with_letters(account, 1, duplicate_window=0.5) as bus:
         (letter,) = await bus.dead_letters.list()
         dying = Step(bus, letter)
