@@ -45,8 +45,6 @@ _SUBJECT_MEMBERS: Final = frozenset(
 
 _PAYLOAD_MEMBERS: Final = frozenset(
     (
-        "ID_FIELD",
-        "SELECTOR",
         "bool",
         "bytes",
         "classmethod",
