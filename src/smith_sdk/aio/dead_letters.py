@@ -174,7 +174,7 @@ class DeadLetters:
     ) -> tuple[str, ...]:
         """Delete letters: those with `ids`, or the chosen ones that are there now.
 
-        Returns the ids of those that were deleted, or with `dry_run` would be.         Letters that
+        Returns the ids of those that were deleted, or with `dry_run` would be. Letters that
         do not exist (any more) are left out. `progress` is called in the event loop with each id.
         Raises `TopologyRefused` if the letters' stream has deny_delete, `StreamNotFound`,
         `OptionsError`.

@@ -67,7 +67,7 @@ class Streams(Blocking):
     ) -> int:
         """Delete messages from one of the contract's streams, and return their number.
 
-        Deletes all of them, or those that the options select:         `subject` (wildcards allowed)
+        Deletes all of them, or those that the options select. `subject` (wildcards allowed)
         selects the messages on it, `before_seq` those below that sequence, `keep` all but the
         newest `keep` ones. With `dry_run` nothing is deleted, and the number is exact as long as no
         client publishes or acknowledges meanwhile; with both `subject` and `before_seq` it reads

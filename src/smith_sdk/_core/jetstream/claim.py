@@ -61,10 +61,10 @@ async def compare_and_set(
 ) -> int | Taken:
     """Store `data` on `subject` of `stream` if the last message there has sequence `expected`.
 
-    0 expects none.     Returns the sequence at which it is stored, or `Taken`. A message on the
-    subject with the same message id is this one: a lost acknowledgement does not make a writer lose
-    against itself. `msg_id` is made up unless it is given; given, it must name the data, so that
-    writers with the same id may all succeed.
+    An `expected` of 0 means that there is none. Returns the sequence at which it is stored, or
+    `Taken`. A message on the subject with the same message id is this one: a lost acknowledgement
+    does not make a writer lose against itself. `msg_id` is made up unless it is given; given, it
+    must name the data, so that writers with the same id may all succeed.
 
     `timeout` in seconds (None: the bus's publish timeout). Raises what publishing raises; after
     `PublishUnconfirmed` with `may_be_stored` only a look at the subject tells whether this write
