@@ -2,7 +2,7 @@
 notice.
 
 `python tools/mutate.py --sample 30 --seed 1` runs each mutation against the tests of its module
-(`TESTS`), in a copy of `src/smith_sdk`. It exits with 0 unless it cannot run: a survivor is a
+(`TESTS`), on a copy of `src/smith_sdk`. It exits with 0 unless it cannot run: a survivor is a
 question, not a failure. Some mutations change nothing that anybody can observe.
 """
 
@@ -29,34 +29,38 @@ GENERATED = ("protocol/*", "subjects/*", "sync/*", "topology.py")
 
 TESTS: dict[str, str] = {
     "contract/*": "unit/test_contract.py unit/test_subjects.py codegen/test_wire.py codegen/test_topology.py",
-    "signing.py": "unit/test_signing.py server/test_signing.py",
-    "errors.py": "unit/test_errors.py server/test_err_codes.py",
-    "options.py": "unit/test_options.py",
+    "signing.py": "server/test_signing.py",
+    "errors.py": "server/test_err_codes.py",
     "_core/codec.py": "codegen/test_wire.py unit/test_signing.py",
-    "_core/events.py": "server/test_events.py server/test_worker.py",
+    "_core/events.py": "server/test_worker_events.py server/test_worker.py",
     "_core/connection/*": "unit/test_parser.py unit/test_headers.py unit/test_options.py server/test_connection.py "
     "server/test_credentials.py server/test_faults.py server/test_bus.py",
-    "_core/jetstream/ack_window.py": "server/test_ack_window.py server/test_bus.py",
-    "_core/jetstream/pull_*": "server/test_pull_loop.py server/test_consumers.py server/test_first_delivery.py",
-    "_core/jetstream/*": "server/test_bus.py server/test_consumers.py server/test_stream_info.py server/test_err_codes.py "
-    "server/test_pull_loop.py",
-    "_core/topology/*": "server/test_streams.py server/test_manage.py server/test_permissions.py server/test_stream_info.py",
-    "_core/dead_letters/*": "server/test_dead_letters.py server/test_dead_letters_replay.py server/test_dead_letters_audit.py "
-    "server/test_isolated_attempts.py",
-    "_core/execution/*": "unit/test_thread_pool.py server/test_handlers.py server/test_isolated_attempts.py",
+    "_core/jetstream/ack_window.py": "server/test_bus.py",
+    "_core/jetstream/pull_*": "unit/test_pull_pacer.py unit/test_pull_status.py server/test_pull_loop.py "
+    "server/test_pull_capacity.py server/test_consumers.py server/test_first_delivery.py",
+    "_core/jetstream/*": "unit/test_delivery.py server/test_claim.py server/test_bus.py server/test_consumers.py "
+    "server/test_stream_info.py server/test_err_codes.py server/test_pull_loop.py",
+    "_core/topology/*": "unit/test_planner.py server/test_streams.py server/test_manage.py server/test_permissions.py "
+    "server/test_stream_info.py",
+    "_core/dead_letters/*": "unit/test_dead_letter_format.py unit/test_dead_letter_selection.py server/test_dead_letters.py "
+    "server/test_dead_letters_replay.py server/test_dead_letters_audit.py server/test_isolated_attempts.py",
+    "_core/execution/*": "unit/test_runners.py server/test_handlers.py server/test_isolated_attempts.py",
     "_core/blocking/*": "faces",
-    "aio/worker.py": "server/test_worker.py server/test_handlers.py server/test_isolated_attempts.py",
     "aio/admission.py": "server/test_admission.py",
-    "aio/dead_letters.py": "server/test_dead_letters.py server/test_dead_letters_replay.py server/test_dead_letters_audit.py",
-    "aio/streams.py": "server/test_streams.py server/test_stream_info.py server/test_manage.py",
-    "aio/*": "server/test_bus.py server/test_consumers.py server/test_worker.py server/test_handlers.py server/test_opening.py",
+    "aio/dead_letters.py": "server/test_dead_letters_replay.py server/test_dead_letters_audit.py",
+    "aio/streams.py": "server/test_stream_info.py server/test_manage.py",
+    "aio/*": "unit/test_settle.py unit/test_runners.py server/test_bus.py server/test_consumers.py server/test_worker.py "
+    "server/test_handlers.py server/test_opening.py server/test_isolated_attempts.py",
     "embedded/*": "server/test_embedded.py",
     "testing/*": "server/test_testing_plugin.py",
     "cli/*": "server/test_cli.py server/test_cli_streams.py server/test_cli_consumers.py server/test_cli_dlq.py "
     "server/test_cli_worker.py server/test_demo.py",
     "*": "unit server/test_bus.py",
 }
-"""The tests of each module, below tests/: the first pattern that fits counts."""
+"""The tests of each module, below tests/: the first pattern that fits counts.
+
+Files named after the module, as unit/test_MODULE.py, come before these.
+"""
 
 COMPARISONS = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not"}
 COMPARISONS |= {ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in"}
@@ -167,8 +171,9 @@ def modules() -> Iterator[Path]:
 
 def tests_of(file: Path) -> list[str]:
     name = str(file.relative_to(SDK))
-    chosen = next(tests for pattern, tests in TESTS.items() if fnmatch(name, pattern))
-    return [str(ROOT / "tests" / test) for test in chosen.split() if (ROOT / "tests" / test).exists()]
+    chosen = next(tests for pattern, tests in TESTS.items() if fnmatch(name, pattern)).split()
+    own = [f"{folder}/test_{file.stem}.py" for folder in ("unit", "server")]
+    return [str(ROOT / "tests" / test) for test in dict.fromkeys([*own, *chosen]) if (ROOT / "tests" / test).exists()]
 
 
 def survives(mutation: Mutation, workers: int, limit: float) -> str:
