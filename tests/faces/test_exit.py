@@ -49,7 +49,7 @@ def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedSe
     """
     child = run(body, deaf.url, deaf.pid, how)
     status = child.status()
-    assert time.monotonic() - float(child.out[0]) < 4
+    assert time.monotonic() - float(child.out[0]) < 5.5  # 2 s for all three, and not 2 s for each
     assert status == 0
     assert child.err.count("RuntimeWarning") == 1
     assert "150 unflushed messages" in child.err
