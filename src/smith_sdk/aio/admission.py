@@ -234,7 +234,7 @@ async def _both(*work: Coroutine[Any, Any, None]) -> None:
 class _Gate:
     """What the slots run for each raw intent: `admit`, with a way to run the policy."""
 
-    cancellable: Final = True  # a decision is a coroutine, also if the thread of its policy goes on
+    cancellable: bool = True  # a decision is a coroutine, also if the thread of its policy goes on
 
     def __init__(
         self, policy: Callable[[Intent], Any], admit: Callable[[Message[Any, Any], Run], Awaitable[None]], slots: int

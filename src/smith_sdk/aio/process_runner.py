@@ -39,7 +39,7 @@ class ProcessRunner:
     process; middleware runs there.
     """
 
-    cancellable: Final = False
+    cancellable: bool = False
 
     def __init__(self, name: str, contract: Contract, slots: int, chain: MiddlewareChain, timeout: float | None) -> None:
         self._name = name

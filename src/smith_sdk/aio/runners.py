@@ -9,7 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from .._core.execution.context_call import call_in_context
 from .._core.execution.thread_pool import ThreadPool
@@ -54,7 +54,7 @@ class Runner(Protocol):
 class InlineRunner:
     """Coroutine functions, in the event loop. `timeout` (seconds) cancels a run."""
 
-    cancellable: Final = True
+    cancellable: bool = True
 
     def __init__(self, chain: MiddlewareChain, timeout: float | None) -> None:
         self._chain = chain
@@ -91,7 +91,7 @@ class ThreadRunner:
     A function that returns an awaitable has it awaited in the event loop.
     """
 
-    cancellable: Final = False
+    cancellable: bool = False
 
     def __init__(self, name: str, slots: int, chain: MiddlewareChain | None = None) -> None:
         self._name = f"smith-{name}"
