@@ -61,7 +61,7 @@ FORKED = "ignore:This process:DeprecationWarning"
 """What Python 3.12 and later say of a fork beside threads."""
 
 
-class WorkerProcess:
+class ChildProcess:
     """Runs `body` after the preamble, with every warning shown; killed at the end of the `with`
     block."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from buses import Account
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 from support import is_alive
 
 from smith_sdk import SmithBus
@@ -38,13 +38,13 @@ def deaf() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+def run(tmp_path: Path) -> Iterator[Callable[..., ChildProcess]]:
     """`run(body, *arguments)` starts a child, which does not outlive the test."""
     with ExitStack() as children:
 
-        def start(body: str, *arguments: object) -> WorkerProcess:
+        def start(body: str, *arguments: object) -> ChildProcess:
             folder = tmp_path / f"child-{len(list(tmp_path.iterdir()))}"
             folder.mkdir()
-            return children.enter_context(WorkerProcess(folder, body, *arguments))
+            return children.enter_context(ChildProcess(folder, body, *arguments))
 
         yield start

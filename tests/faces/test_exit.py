@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 from support import eventually, is_alive
 
 from smith_sdk import SmithBus
 from smith_sdk.embedded import EmbeddedServer
 
-Run = Callable[..., WorkerProcess]
+Run = Callable[..., ChildProcess]
 
 
 def stored(url: str) -> int:
@@ -313,6 +313,31 @@ def test_a_loop_that_ends_with_an_open_bus_begins_nothing_more_for_it(url: str, 
         say("end")
     """
     assert run(body, url).ends_well() == ["end"]
+
+
+def test_closing_in_a_loop_that_has_cancelled_all_tasks_does_not_wait(url: str, run: Run) -> None:
+    """asyncio.run cancels every task at an interrupt, those that keep the link among them."""
+    body = """
+        import asyncio
+        from smith_sdk import AsyncSmithBus
+
+        async def interrupt():
+            raise KeyboardInterrupt
+
+        async def main():
+            async with AsyncSmithBus(url) as bus:
+                await bus.submit(subject, event)
+                await asyncio.gather(asyncio.create_task(interrupt()), asyncio.sleep(60))
+
+        began = time.monotonic()
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            say(time.monotonic() - began)
+    """
+    child = run(body, url)
+    assert child.status(10) == 0, child.err
+    assert float(child.out[0]) < 3
 
 
 def test_a_bus_referenced_only_by_its_messages_goes_on(url: str, run: Run) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 
-Run = Callable[..., WorkerProcess]
+Run = Callable[..., ChildProcess]
 
 
 def test_calls_in_a_forked_child_raise_at_once_and_the_parent_goes_on(url: str, run: Run) -> None:

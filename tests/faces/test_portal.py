@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 from buses import health
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.errors import BlockingCallError, BusClosed, OptionsError
 
-Run = Callable[..., WorkerProcess]
+Run = Callable[..., ChildProcess]
 
 EVENT = health()
 SUBJECT = subjects.events.health.of(EVENT)

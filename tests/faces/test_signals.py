@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from buses import read_intent
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
 
-Run = Callable[..., WorkerProcess]
+Run = Callable[..., ChildProcess]
 
 PROMPT = 3.0
 

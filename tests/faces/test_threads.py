@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from buses import health, read_intent
-from faces.children import WorkerProcess
+from faces.children import ChildProcess
 from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BlockingCallError, BusClosed
 
-Run = Callable[..., WorkerProcess]
+Run = Callable[..., ChildProcess]
 
 
 def test_eight_threads_on_one_bus_lose_nothing(url: str, run: Run) -> None:

@@ -162,6 +162,9 @@ class Session:
             self._loop_ended()
             return
         self.is_open = False
+        if not self.connection.is_kept:
+            # asyncio.run has cancelled all tasks, the link's own among them: nothing would arrive.
+            timeout = min(timeout, _MIN_CLOSE)
         deadline = time.monotonic() + timeout
 
         def left() -> float:
