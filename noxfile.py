@@ -84,7 +84,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Servers, links, leaders and workers killed under load; minutes. `-- -k leaders`: some."""
-    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", "-n", "auto", "--dist", "loadfile")
+    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", "-n", "auto", "--dist", "worksteal")
 
 
 @nox.session

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
-from smith_sdk._core.connection.connection import RawMessage
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.jetstream import api
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, subjects
-from smith_sdk._core.connection.connection import RawMessage
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
 

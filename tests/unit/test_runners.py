@@ -17,7 +17,7 @@ from handling import in_a_process, path_of
 from support import eventually_async, is_alive
 
 from smith_sdk import AsyncSmithBus, Message, Middleware, Reject, subjects
-from smith_sdk._core.connection.connection import RawMessage
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk.aio.handlers import Handlers
 from smith_sdk.aio.middleware import MiddlewareChain
 from smith_sdk.aio.process_runner import ProcessRunner

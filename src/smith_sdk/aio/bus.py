@@ -11,8 +11,10 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
-from .._core.connection.connection import PING_INTERVAL, Connection, State
+from .._core.connection.connection import Connection
 from .._core.connection.credentials import find_access
+from .._core.connection.reconnect import PING_INTERVAL
+from .._core.connection.state import State
 from .._core.execution.thread_pool import run_in_thread
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session

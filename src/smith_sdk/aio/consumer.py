@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Self
 
 import msgspec
 
-from .._core.connection.connection import RawMessage
+from .._core.connection.parser import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.interest import filters_of
 from .._core.jetstream.pull_loop import PullLoop

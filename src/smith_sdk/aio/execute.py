@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from .. import subjects
 from .._core import codec
-from .._core.connection.connection import Listener
+from .._core.connection.state import Listener
 from .._core.jetstream.session import Session
 from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
 from ..errors import (

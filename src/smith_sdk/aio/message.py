@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Final, cast
 
 from .._core import codec
-from .._core.connection.connection import RawMessage
+from .._core.connection.parser import RawMessage
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session

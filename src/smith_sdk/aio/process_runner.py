@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .._core.connection.connection import RawMessage
+from .._core.connection.parser import RawMessage
 from .._core.execution.process_pool import WorkerProcess
 from ..contract import Contract
 from ..errors import HandlerProcessDied, NotAcknowledgeable, OptionsError

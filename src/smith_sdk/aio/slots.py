@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from .._core.connection.connection import RawMessage
+from .._core.connection.parser import RawMessage
 from .._core.execution.dispatcher import Dispatcher, Fifo
 from .._core.execution.isolation import ISOLATION
 from .._core.execution.stop_signals import stop_on_signals

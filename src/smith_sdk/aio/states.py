@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Self
 
-from .._core.connection.connection import Connection, Listener, State
+from .._core.connection.connection import Connection
+from .._core.connection.state import Listener, State
 from .._core.jetstream.session import Session
 from ..errors import BusClosed, SmithError
 

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from .._core.blocking.faces import BlockingBus
-from .._core.connection.connection import PING_INTERVAL, State
+from .._core.connection.reconnect import PING_INTERVAL
+from .._core.connection.state import State
 from .._core.jetstream.publish_request import PubAck
 from ..aio import bus as _async
 from ..aio.bus import _CLOSE_TIMEOUT, _MAX_BYTES, _MAX_MESSAGES, _PUBLISH_TIMEOUT, M, Manage, S

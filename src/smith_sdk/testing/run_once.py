@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     import asyncio
 
-    from .._core.connection.connection import RawMessage
+    from .._core.connection.parser import RawMessage
     from .._core.jetstream.session import Session
     from ..aio import Worker as AsyncWorker
     from ..sync import Worker

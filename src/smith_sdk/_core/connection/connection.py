@@ -21,8 +21,6 @@ from .server_pool import Server
 from .state import Listener, State, log
 from .tasks import ignore_outcome
 
-__all__ = ["PING_INTERVAL", "Connection", "Listener", "RawMessage", "State", "Subscription"]
-
 _MAX_HELD: Final = 2 * 1024 * 1024
 """Bytes of payloads that are held while there is no link."""
 _MAX_PAYLOAD: Final = 64 * 1024 * 1024

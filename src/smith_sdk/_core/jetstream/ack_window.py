@@ -21,9 +21,10 @@ import msgspec
 
 from ...errors import BusClosed, ConnectionLost, PayloadTooLarge, PermissionDenied, PublishUnconfirmed, SmithError
 from ...options import Backoff
-from ..connection.connection import Connection, Listener, RawMessage, Subscription
+from ..connection.connection import Connection, Subscription
 from ..connection.headers import write as write_headers
-from ..connection.state import wrong_loop_error
+from ..connection.parser import RawMessage
+from ..connection.state import Listener, wrong_loop_error
 from .api_errors import IN_PROCESS, ApiError, error_for, payload_too_large, publish_error, unconfirmed, wrong_stream
 from .publish_request import PubAck, PublishRequest
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from ...errors import ChangeRefused, DeadlineExceeded, TopologyRefused
-from ..connection.connection import RawMessage
 from ..connection.headers import read as read_headers
+from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
 from .api_errors import NOT_YET, ApiError, api_error, disabled
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ...errors import BusError, DeadlineExceeded, SmithError
-from ..connection.connection import Connection, RawMessage, Subscription
+from ..connection.connection import Connection, Subscription
+from ..connection.parser import RawMessage
 from ..connection.request_reply import RequestReply
 
 log: Final = logging.getLogger("smith_sdk.consume")

@@ -26,8 +26,10 @@ from ...errors import (
     StreamNotFound,
 )
 from ...options import Backoff, positive_int
-from ..connection.connection import Connection, Listener, RawMessage
+from ..connection.connection import Connection
+from ..connection.parser import RawMessage
 from ..connection.request_reply import RequestReply
+from ..connection.state import Listener
 from .api import API, NANOS
 from .api_errors import APPLY
 from .delivery import ACK_PREFIX, IN_PROGRESS, NAK

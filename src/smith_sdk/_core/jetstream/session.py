@@ -17,9 +17,9 @@ import msgspec
 
 from ...contract import Contract, covers
 from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, SmithError, StreamNotFound
-from ..connection.connection import Connection, Listener, State
+from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
-from ..connection.state import wrong_loop_error
+from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
 from .ack_window import AckWindow
 from .api import JetStreamApi

@@ -16,8 +16,9 @@ from uuid import uuid4
 import msgspec
 
 from ...errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStreamError, PermissionDenied, SmithError
-from ..connection.connection import Listener, RawMessage
+from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT
+from ..connection.state import Listener
 from .api import API, NANOS
 from .delivery import parse
 from .pull_status import StatusKind, classify
