@@ -17,7 +17,7 @@ import pytest
 REPO: Final = Path(__file__).parents[2]
 HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO / "codegen" / "smith_codegen"}
 
-CONTRACT: Final = ("contract", "protocol", "subjects", "topology", "subjects.__init__")
+CONTRACT: Final = ("contract", "protocol", "subjects", "topology")
 CORE: Final = ("_core.events", "_core.connection", "_core.jetstream", "_core.topology", "_core.dead_letters")
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
@@ -29,7 +29,6 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
     "topology": ("contract", "protocol", "subjects"),
-    "subjects.__init__": ("contract", "subjects", "topology"),  # the facade: `parse` is the contract's
     "_core": (),
     "_core.codec": ("errors",),
     "_core.events": (),
@@ -105,8 +104,8 @@ def graph(home: str) -> dict[str, frozenset[str]]:
 
 def room(module: str) -> str:
     """The rule that `module` stands under: its own, or that of the nearest folder."""
-    if module == "" or f"{module}.__init__" in RULES:
-        return f"{module}.__init__".removeprefix(".")
+    if module == "":
+        return "__init__"
     while module not in RULES:
         module, dot, _ = module.rpartition(".")
         assert dot, "a module without a rule"
@@ -149,7 +148,7 @@ def test_every_folder_and_every_module_at_the_top_has_a_rule() -> None:
 
 
 def test_every_rule_belongs_to_a_room() -> None:
-    rooms = {module or "__init__" for module in modules("smith_sdk")} | {"subjects.__init__"}
+    rooms = {module or "__init__" for module in modules("smith_sdk")}
     assert set(RULES) <= rooms
 
 

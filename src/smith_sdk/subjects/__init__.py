@@ -24,7 +24,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from ..topology import CONTRACT as _CONTRACT
+    from smith_sdk.contract import AnySubject as _AnySubject
+
     from . import ai_sdlc as ai_sdlc
     from . import audit as audit
     from . import benchmark as benchmark
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from ._root import Results as results
     from ._root import ResultsMsg as ResultsMsg
 
-    parse = _CONTRACT.parse
+    def parse(subject: str) -> _AnySubject:
+        """The typed subject for `subject`; raises `UnknownSubject`, `InvalidToken`."""
+        ...
+
 else:
     # Checkers must not see this: a module `__getattr__` would turn every misspelt name into Any.
     from smith_sdk.contract import lazy_names as _lazy_names
