@@ -20,9 +20,9 @@ nox.options.error_on_missing_interpreters = False
 nox.options.sessions = ["lint", "typing", "tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-# Most tests wait for servers and processes, so there is one more at a time than there are cores.
+# Most tests wait for servers and processes, so there are two at a time for each core.
 # `-- -n 0` is one after the other.
-SIDE_BY_SIDE = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+SIDE_BY_SIDE = ("-n", str(2 * (os.cpu_count() or 1)), "--dist", "worksteal")
 NEWEST = (  # what meets nats-py's internals
     "tests/unit/test_nats_py_names.py",
     "tests/server/test_connection.py",
