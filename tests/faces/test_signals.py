@@ -19,7 +19,7 @@ from smith_sdk.embedded import EmbeddedServer
 
 Run = Callable[..., ChildProcess]
 
-PROMPT = 3.0
+PROMPT = 5.0  # seconds; the calls that are interrupted would wait 10 and more
 
 WAITING = {
     "iterating": "for message in bus.consumer(consumers.executor_git_clone).messages(): pass",
