@@ -204,7 +204,8 @@ class Session:
         """
         # A plain function that returns the window's coroutine: another around it costs every
         # message.
-        return observed(self.events, request, self._submit(request)) if self.events else self._submit(request)
+        submitted = self._submit(request)
+        return observed(self.events, request, submitted) if self.events.observers else submitted
 
     def _submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
