@@ -7,6 +7,9 @@ loads only what it needs.
 
 from typing import TYPE_CHECKING
 
+__version__ = "0.1.0"
+"""The release, as PyPI has it. Its only home: the build reads it from here."""
+
 __all__ = [
     "Admission",
     "Allow",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,11 @@ def test_checkers_and_python_see_the_same_names() -> None:
     for name, module in seen.items():
         there = import_module(module, "smith_sdk") if module != "." else smith_sdk
         assert getattr(smith_sdk, name) is getattr(there, name)
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    assert smith_sdk.__version__ == metadata.version("smith-sdk")
+    assert any(url.startswith("Homepage, https://") for url in metadata.metadata("smith-sdk").get_all("Project-URL") or [])
 
 
 def test_a_misspelt_name_is_an_error() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import resource
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -30,6 +30,11 @@ from ..errors import (
 from ..protocol import AuditRef, ExecutionError, Intent, IntentResult, RunnerMetadata
 from .subscription import Subscription
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 __all__ = ["result_of"]
 
 
@@ -44,12 +49,10 @@ def result_of(
     """A result of `intent` that was executed in this process and has just finished.
 
     `output` is any value that JSON has. `started_at_ns` is nanoseconds since 1970 (None: now). Pid,
-    processor time and peak memory are this process's own, by `getrusage`. `audit_ref.hash` is the
-    SHA-256 of the intent's JSON.
+    processor time and peak memory are this process's own, by `getrusage` (on Windows, which has
+    none, the peak is 0). `audit_ref.hash` is the SHA-256 of the intent's JSON.
     """
     now = now_ns()
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    peak_kib = used.ru_maxrss // 1024 if sys.platform == "darwin" else used.ru_maxrss
     return IntentResult(
         intent_id=intent.id,
         status=status,
@@ -57,9 +60,16 @@ def result_of(
         error=error,
         started_at_ns=now if started_at_ns is None else started_at_ns,
         finished_at_ns=now,
-        runner_meta=RunnerMetadata(pid=os.getpid(), cpu_ms=int((used.ru_utime + used.ru_stime) * 1000), max_rss_kb=peak_kib),
+        runner_meta=RunnerMetadata(pid=os.getpid(), cpu_ms=int(time.process_time() * 1000), max_rss_kb=_peak_kib()),
         audit_ref=AuditRef(id=new_uuid7(), timestamp=now, hash=hashlib.sha256(codec.encode(intent)).hexdigest()),
     )
+
+
+def _peak_kib() -> int:
+    if resource is None:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // 1024 if sys.platform == "darwin" else peak  # macOS counts bytes, Linux KiB
 
 
 def outcome_envelope(outcome: Payload) -> Envelope:

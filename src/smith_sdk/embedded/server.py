@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -27,6 +26,11 @@ from types import TracebackType
 from typing import Self
 
 from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where `start` raises
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["EmbeddedServer", "find_nats_server"]
 
@@ -171,14 +175,16 @@ def _after_fork_in_child() -> None:
 
 
 atexit.register(_stop_all)
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class EmbeddedServer:
     """A private nats-server on loopback, owned by this process.
 
     It stops with its owner: at `stop()`, at the end of a `with` block, at the interpreter's exit,
-    and also if the owner is killed. A forked child may connect to it, but does not own it.
+    and also if the owner is killed. A forked child may connect to it, but does not own it. On
+    Windows `start` raises.
 
     `store_dir` keeps JetStream's data across runs; without it they are in a temporary directory
     that `stop()` removes. `port`: by default a free one is chosen, and kept for the object's life.
@@ -259,8 +265,13 @@ class EmbeddedServer:
         """Start the server and wait until it answers; does nothing if it runs already.
 
         Raises `ServerNotInstalled`, or `ServerStartError` with the last 20 lines of the server's
-        log; `ServerError` in a forked child.
+        log; `ServerError` in a forked child, and on Windows.
         """
+        if fcntl is None:
+            raise ServerError(
+                "the embedded nats-server needs a POSIX system (it locks its store and runs under a guard process): "
+                "start nats-server yourself, and pass its URL"
+            )
         with self._lock:
             self._refuse_in_child("start")
             if self.running:

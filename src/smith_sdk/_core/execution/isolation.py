@@ -117,4 +117,5 @@ def _resolve(future: asyncio.Future[None]) -> None:
 ISOLATION: Final = IsolationLock()
 """The one of this process."""
 
-os.register_at_fork(after_in_child=ISOLATION.reset)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=ISOLATION.reset)
