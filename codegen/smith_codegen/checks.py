@@ -58,9 +58,11 @@ _PAYLOAD_MEMBERS: Final = frozenset(
         "property",
         "self",
         "str",
+        "to_dict",
     )
 ).union(GENERATORS.values())
-"""Names that generated payload classes use: a field called `str` would hide the type."""
+"""Names that generated payload classes use: a field called `str` would hide the type, one called
+`to_dict` the method."""
 
 _FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
 

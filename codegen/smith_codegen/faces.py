@@ -265,8 +265,8 @@ class _Face:
             return [f"        {call}"]
         if _head(annotation) in self.twins:
             return [f"        return {returns}._wrap(self._portal, {call})"]
-        if isinstance(annotation, ast.Subscript) and _head(annotation) == "list" and _head(annotation.slice) in self.twins:
-            return [f"        return [{ast.unparse(annotation.slice)}._wrap(self._portal, one) for one in {call}]"]
+        if isinstance(annotation, ast.Subscript) and _head(annotation) == "Rows" and _head(annotation.slice) in self.twins:
+            return [f"        return Rows({ast.unparse(annotation.slice)}._wrap(self._portal, one) for one in {call})"]
         return [f"        found: {returns} = {call}", "        return found"]
 
     def signature(self, method: Method) -> str:

@@ -27,6 +27,7 @@ PACKAGES: Final = {
     "smith_sdk.aio": "The async face: the same names as [`smith_sdk.sync`](smith_sdk.sync.md), for code in an event loop.",
     "smith_sdk.sync": "The blocking face: the same names as [`smith_sdk.aio`](smith_sdk.aio.md), for code without an event loop.",
     "smith_sdk.errors": "Every error that the SDK raises, in one tree under `SmithError`.",
+    "smith_sdk.display": "What results and lists of them can do: a table in a notebook, plain data for pandas and JSON.",
     "smith_sdk.options": "The options that buses and workers take. They are frozen, keyword-only and checked when they are made.",
     "smith_sdk.signing": "Ed25519 signatures over canonical JSON. Needs the extra `signing`.",
     "smith_sdk.embedded": "A private nats-server for tests, demos and programs on one machine. Needs the extra `server`.",

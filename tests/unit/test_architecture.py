@@ -25,7 +25,8 @@ CORE: Final = ("_core.events", "_core.connection", "_core.jetstream", "_core.top
 RULES: Final[dict[str, tuple[str, ...]]] = {
     "errors": (),
     "options": ("errors",),
-    "contract": ("errors",),
+    "display": (),
+    "contract": ("errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
     "topology": ("contract", "protocol", "subjects"),
@@ -36,13 +37,13 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.execution": ("errors",),
     "_core.connection": ("errors", "options", "_core.events", "_core.execution"),
     "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.connection"),
-    "_core.topology": ("errors", "options", "contract", "_core.jetstream"),
-    "_core.dead_letters": ("errors", "contract", "_core.connection", "_core.jetstream"),
+    "_core.topology": ("errors", "options", "contract", "display", "_core.jetstream"),
+    "_core.dead_letters": ("errors", "contract", "display", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec"),
     "embedded": ("errors",),
     "server": ("embedded",),
-    "aio": ("errors", "options", *CONTRACT, "_core.codec", "_core.execution", *CORE, "embedded"),
-    "sync": ("errors", "options", *CONTRACT, "_core.blocking", *CORE, "aio"),
+    "aio": ("errors", "options", "display", *CONTRACT, "_core.codec", "_core.execution", *CORE, "embedded"),
+    "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", *CORE, "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
     "cli": ("errors", "options", *CONTRACT, "_core.blocking", "embedded", "aio", "sync"),
@@ -52,7 +53,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 # Libraries, and the only rooms that may import them; a library that is not listed is imported
 # nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
-    "msgspec": ("contract", "protocol", "signing", "_core", "aio", "cli"),
+    "msgspec": ("display", "contract", "protocol", "signing", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol"),
     "nats": ("_core.connection.link",),
     "cryptography": ("signing", "_core.connection.credentials"),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from smith_sdk._core.connection.headers import NAME, write
 from smith_sdk._core.dead_letters import format as letter_format
 from smith_sdk._core.dead_letters.format import MAX_HEADERS, DeadLetter, Death, Original, Reporter
+from smith_sdk._core.jetstream.api import from_nanos
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BY = Reporter(host="h1", worker="w1", now=NOW)
@@ -80,7 +81,7 @@ def test_what_is_written_is_legal_and_reads_back(one: Original, why: Death) -> N
     letter = read_back(one, headers)
     assert (letter.id, letter.subject, letter.attempts, letter.payload) == (one.id, one.subject, one.attempts, one.data)
     assert (letter.stream, letter.consumer, letter.seq) == (one.stream, one.consumer, one.seq)
-    assert letter.stored == letter_format.from_nanos(one.stored)
+    assert letter.stored == from_nanos(one.stored)
     assert letter.last_delivered == (why.last_delivered or NOW)
     assert letter.first_delivered == (why.first_delivered or (letter.last_delivered if one.attempts == 1 else None))
     assert (letter.error_type, letter.error) == tuple(map(letter_format.one_line, (why.error_type, why.error)))
@@ -170,7 +171,7 @@ def test_an_identity_is_of_one_message_of_one_stream() -> None:
 @given(times, st.integers(0, 999))
 def test_nanoseconds_are_truncated(moment: datetime, rest: int) -> None:
     nanos = round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000 + rest
-    assert letter_format.from_nanos(nanos) == moment
+    assert from_nanos(nanos) == moment
 
 
 @given(anything)

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
-import msgspec
-
 from .._core.connection.parser import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.interest import filters_of
@@ -20,6 +18,7 @@ from .._core.jetstream.pull_pacer import Refill
 from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json
 from ..contract import ConsumerSpec, M_co, S_co
+from ..display import Record, Rows
 from ..errors import BusClosed, OptionsError, SmithError
 from ..options import positive_int, to_seconds
 from .message import Message
@@ -54,7 +53,7 @@ def require_spec(spec: Any) -> Any:
     return spec
 
 
-class ConsumerInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ConsumerInfo(Record, frozen=True, kw_only=True):
     """A consumer as the server sees it; its counts are messages.
 
     `num_pending`: not yet delivered. `num_ack_pending`: delivered, without a verdict.
@@ -122,7 +121,7 @@ class Consumer(Generic[M_co, S_co]):
         limit = MAX_BYTES if max_bytes is None else positive_int("max_bytes", max_bytes)
         return Messages(self._session, self.spec, capacity, limit, self._group)
 
-    async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
+    async def fetch(self, n: int, timeout: float | timedelta = 5.0) -> Rows[Message[M_co, S_co]]:
         """Up to `n` messages, within `timeout` seconds; perhaps none.
 
         It takes up to a second more if the server does not confirm the end of the pull; what it
@@ -146,7 +145,7 @@ class Consumer(Generic[M_co, S_co]):
                 raise BusClosed(f"the bus was closed during a fetch from {self!r}: what had arrived was nak'ed")
             while len(found) < n and (raw := loop.take()) is not None:
                 found.append(raw)
-            messages: list[Message[M_co, S_co]] = [Message(raw, self._session) for raw in found]
+            messages: Rows[Message[M_co, S_co]] = Rows(Message(raw, self._session) for raw in found)
             found.clear()
         finally:
             self._session.detach(loop)

@@ -8,11 +8,13 @@ from typing import Any, Final, cast
 
 from .._core import codec
 from .._core.connection.parser import RawMessage
+from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
-from ..errors import NotAcknowledgeable, SmithError
+from ..display import fields_table
+from ..errors import ContractError, NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, to_seconds
 from . import publisher
 
@@ -174,6 +176,38 @@ class Message(Received[M_co, S_co]):
             raise NotAcknowledgeable(f"the message on {self._raw.subject} was answered already: one verdict each")
         if not self._raw.reply.startswith(ACK_PREFIX):
             raise NotAcknowledgeable(f"the message on {self._raw.subject} came from core NATS: there is nothing to acknowledge")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.
+
+        `subject`, `payload` (a dict), and for a message of a stream `stream`, `consumer`,
+        `stream_seq`, `num_delivered` and `time` (a `datetime`, UTC). Raises as `payload` does.
+        """
+        payload: Any = self.payload
+        return {**self._facts(), "payload": payload.to_dict()}
+
+    def _facts(self) -> dict[str, Any]:
+        delivery = parse(self._raw.reply)
+        if delivery is None:  # core NATS
+            return {"subject": self._raw.subject}
+        return {
+            "subject": self._raw.subject,
+            "stream": delivery.stream,
+            "consumer": delivery.consumer,
+            "stream_seq": delivery.stream_seq,
+            "num_delivered": delivery.num_delivered,
+            "time": from_nanos(delivery.timestamp),
+        }
+
+    def _shown(self) -> dict[str, object]:
+        try:
+            payload: object = self.payload
+        except ContractError as error:
+            return {**self._facts(), "raw": self.raw, "error": str(error)}
+        return {**self._facts(), "payload": payload}
+
+    def _repr_html_(self) -> str:
+        return fields_table("Message", self._shown())
 
     def __repr__(self) -> str:
         return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 
-import msgspec
-
 from .._core.jetstream.api import NANOS, parse_time
 from .._core.jetstream.api_errors import PURGE_DENIED, api_error
 from .._core.jetstream.session import Session
@@ -20,6 +18,7 @@ from .._core.topology.plan import Caution, Change, Difference, Plan
 from .._core.topology.planner import make_plan
 from .._core.topology.purge_count import count_purged
 from ..contract import StreamSpec
+from ..display import Record, Rows
 from ..errors import OptionsError, StreamNotFound, TopologyDrift
 from ..options import positive_int
 from .consumer import ConsumerInfo, consumer_info
@@ -27,7 +26,7 @@ from .consumer import ConsumerInfo, consumer_info
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
 
-class StreamInfo(msgspec.Struct, frozen=True, kw_only=True):
+class StreamInfo(Record, frozen=True, kw_only=True):
     """A stream as the server has it: the number of `messages` stored, their `bytes`, and its
     consumers.
 
@@ -103,10 +102,10 @@ class Streams:
                 differences=found,
             )
 
-    async def info(self) -> list[StreamInfo]:
+    async def info(self) -> Rows[StreamInfo]:
         """The contract's streams as the server has them; streams that do not exist are left out."""
         found = await asyncio.gather(*(self._get(spec.name) for spec in self._session.contract.streams))
-        return [one for one in found if one is not None]
+        return Rows(one for one in found if one is not None)
 
     async def get(self, stream: str) -> StreamInfo:
         """One of the contract's streams as the server has it.

@@ -7,10 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import ClassVar
 
-import msgspec
+from ..display import Record
 
 
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
+class Payload(Record, frozen=True, kw_only=True):
     """Base of every generated payload.
 
     `ID_FIELD` names the field whose value identifies a payload for deduplication; None if it has

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
@@ -58,4 +58,8 @@ class Received(Generic[M_co, S_co]):
         @property
         def metadata(self) -> Metadata:
             """The position in the stream. Raises `NotAcknowledgeable` for a core NATS message."""
+            raise NotImplementedError
+
+        def to_dict(self) -> dict[str, Any]:
+            """Its facts and its payload as plain data. Raises as `payload` does."""
             raise NotImplementedError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -26,11 +27,6 @@ from types import TracebackType
 from typing import Self
 
 from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
-
-try:
-    import fcntl
-except ImportError:  # Windows, where `start` raises
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["EmbeddedServer", "find_nats_server"]
 
@@ -267,7 +263,7 @@ class EmbeddedServer:
         Raises `ServerNotInstalled`, or `ServerStartError` with the last 20 lines of the server's
         log; `ServerError` in a forked child, and on Windows.
         """
-        if fcntl is None:
+        if importlib.util.find_spec("fcntl") is None:
             raise ServerError(
                 "the embedded nats-server needs a POSIX system (it locks its store and runs under a guard process): "
                 "start nats-server yourself, and pass its URL"
@@ -365,6 +361,8 @@ class EmbeddedServer:
 
         Waits for a server whose owner was killed, but not for a running owner's.
         """
+        import fcntl  # here, since Windows has none: `start` has checked that
+
         try:
             store.mkdir(parents=True, exist_ok=True)
             lock = os.open(store / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -456,6 +454,8 @@ class EmbeddedServer:
 
 def _wait_for_lock(file: Path, timeout: float) -> bool:
     """Wait until the lock is free; False if it is still held after `timeout` seconds."""
+    import fcntl
+
     deadline = time.monotonic() + timeout
     with file.open("rb") as lock:
         while True:

@@ -12,6 +12,7 @@ from ..aio.consumer import (
     ConsumerInfo,
 )
 from ..contract import ConsumerSpec, M_co, S_co
+from ..display import Rows
 from .message import Message
 
 __all__ = ["Consumer", "ConsumerInfo", "Messages"]
@@ -47,7 +48,7 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         """
         return Messages[M_co, S_co]._wrap(self._portal, self._aio.messages(prefetch=prefetch, max_bytes=max_bytes))
 
-    def fetch(self, n: int, timeout: float | timedelta = 5.0) -> list[Message[M_co, S_co]]:
+    def fetch(self, n: int, timeout: float | timedelta = 5.0) -> Rows[Message[M_co, S_co]]:
         """Up to `n` messages, within `timeout` seconds; perhaps none.
 
         It takes up to a second more if the server does not confirm the end of the pull; what it
@@ -56,7 +57,7 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
         `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
-        return [Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout)]
+        return Rows(Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout))
 
     def info(self) -> ConsumerInfo:
         """Its state on the server. Raises `ConsumerNotFound`, `StreamNotFound`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from .._core.blocking.faces import Blocking
 from .._core.jetstream.publish_request import PubAck
@@ -113,4 +114,13 @@ class Message(Blocking, Received[M_co, S_co]):
         window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
         found: PubAck = self._portal.call(self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.
+
+        `subject`, `payload` (a dict), and for a message of a stream `stream`, `consumer`,
+        `stream_seq`, `num_delivered` and `time` (a `datetime`, UTC). Raises as `payload` does.
+        """
+        found: dict[str, Any] = self._aio.to_dict()
         return found

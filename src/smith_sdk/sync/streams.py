@@ -6,6 +6,7 @@ from __future__ import annotations
 from .._core.blocking.faces import Blocking
 from .._core.topology.plan import Caution, Change, Difference, Plan
 from ..aio.streams import StreamInfo
+from ..display import Rows
 
 __all__ = ["Caution", "Change", "Difference", "Plan", "StreamInfo", "Streams"]
 
@@ -43,9 +44,9 @@ class Streams(Blocking):
         """Raise `TopologyDrift`, with every difference, unless the server is as declared."""
         self._portal.call(self._aio.verify, profile)
 
-    def info(self) -> list[StreamInfo]:
+    def info(self) -> Rows[StreamInfo]:
         """The contract's streams as the server has them; streams that do not exist are left out."""
-        found: list[StreamInfo] = self._portal.call(self._aio.info)
+        found: Rows[StreamInfo] = self._portal.call(self._aio.info)
         return found
 
     def get(self, stream: str) -> StreamInfo:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar, cast
 
@@ -45,6 +45,14 @@ class Blocking:
     def __repr__(self) -> str:
         return repr(self._aio)
 
+    def _shown(self) -> Mapping[str, object]:
+        shown: Mapping[str, object] = self._aio._shown()
+        return shown
+
+    def _repr_html_(self) -> str | None:
+        show: Callable[[], str] | None = getattr(self._aio, "_repr_html_", None)
+        return None if show is None else show()
+
 
 class _NoPortal(Portal):
     """Stands in for a portal where there is nothing to call into."""
@@ -77,6 +85,9 @@ class BlockingBus(Blocking):
     @classmethod
     def _made(cls, aio: Any) -> Self:
         return cls._wrap(Portal(), aio)
+
+    def __repr__(self) -> str:
+        return repr(self._aio).replace(type(self._aio).__name__, type(self).__name__, 1)
 
     def _connect(self) -> None:
         aio = self._aio

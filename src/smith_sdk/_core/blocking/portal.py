@@ -13,11 +13,13 @@ import contextlib
 import inspect
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
 from functools import partial
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 from ...errors import BlockingCallError, BusClosed
@@ -26,6 +28,23 @@ from .loop_thread import CANCEL_GRACE, LoopThread
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+
+def _is_cell() -> bool:
+    """Whether a cell of a notebook makes this call, not a task of an event loop.
+
+    A Jupyter kernel runs cells inside its own event loop, and waits for each of them anyway. A
+    task that a cell has started is another matter: blocking it would block its loop.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module == "IPython.core.interactiveshell":
+            return True
+        if module in ("asyncio.events", "asyncio.runners"):  # from here on out, the code that started the loop
+            return False
+        frame = frame.f_back
+    return False
 
 
 class Portal:
@@ -107,7 +126,7 @@ class Portal:
             )
         if thread is not None and threading.current_thread() is thread.thread:
             raise BlockingCallError("the blocking face was called on the thread of its own event loop, which would deadlock")
-        if asyncio._get_running_loop() is not None:
+        if asyncio._get_running_loop() is not None and not _is_cell():
             raise BlockingCallError(
                 "the blocking face was called inside a running event loop, which it would block: use AsyncSmithBus and await there"
             )

@@ -15,8 +15,9 @@ from typing import Final
 
 import msgspec
 
+from ...display import Record
 from ..connection.headers import NAME as HEADER_NAME
-from ..jetstream.api import StoredMessage
+from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import Stored
 
 REPLAY_OF: Final = "Smith-Replay-Of"
@@ -35,7 +36,7 @@ _MAX_NAME: Final = 256
 _NANOS: Final = 1_000_000_000
 
 
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+class DeadLetter(Record, frozen=True, kw_only=True):
     """One dead letter.
 
     `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `subject` its subject,
@@ -263,12 +264,6 @@ def subject_of(headers: dict[str, str]) -> str:
 def id_of(subject: str) -> str:
     """The id of the letter on `subject`: its last three tokens."""
     return ".".join(subject.split(".")[-3:])
-
-
-def from_nanos(nanos: int) -> datetime:
-    """That many nanoseconds since 1970, truncated to microseconds."""
-    whole, rest = divmod(nanos, _NANOS)
-    return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
 
 
 # ---- text

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from ...errors import MessageNotFound, OptionsError
-from ..jetstream.api import StoredMessage
+from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import PAGE, Stored
-from .format import error_type_of, from_nanos, id_of, identity, subject_of
+from .format import error_type_of, id_of, identity, subject_of
 from .store import DeadLetterStore
 
 _TOKEN: Final = r"[^\s.*>\x00-\x1f\x7f]+"

@@ -74,6 +74,12 @@ def parse_time(text: str) -> datetime | None:
     return None if text == NEVER else datetime.fromisoformat(text).astimezone(UTC)
 
 
+def from_nanos(nanos: int) -> datetime:
+    """That many nanoseconds since 1970 as a datetime in UTC, truncated to microseconds."""
+    whole, rest = divmod(nanos, NANOS)
+    return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
+
+
 class JetStreamApi:
     """Calls of the JetStream API. Each takes at most `API_TIMEOUT` seconds.
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ...display import lines_block
 from .config_keys import EVERY, Json, format_value, merged, normal, same
 
 Kind = Literal["create", "update", "delete", "impossible", "unknown", "unchanged"]
@@ -145,6 +146,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return lines_block(self.lines())
 
 
 def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Difference, ...]:

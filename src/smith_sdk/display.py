@@ -1,0 +1,118 @@
+"""How results look in a notebook, and as plain data.
+
+A leaf: it imports nothing of the SDK. Text that came off the wire is escaped, and cut where it is
+long.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
+
+__all__ = ["Record", "Rows"]
+
+RowT = TypeVar("RowT", bound="_Row")
+
+_LONGEST: Final = 500
+"""Characters of one value that a notebook shows."""
+_ROWS: Final = 100
+"""Rows that a notebook shows."""
+_LEFT: Final = ' style="text-align: left"'
+
+
+class _Row(Protocol):
+    """What a table shows: `_shown` has a value for each column."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def _shown(self) -> Mapping[str, object]: ...
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Base of values with named fields: a table in a notebook, and plain data by `to_dict`."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields by name, nested values included, as `pandas.DataFrame` and `json` take them.
+
+        Times stay `datetime`. Bytes become base64 text.
+        """
+        found: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime,))
+        return found
+
+    def _shown(self) -> Mapping[str, object]:
+        return msgspec.structs.asdict(self)
+
+    def _repr_html_(self) -> str:
+        return fields_table(type(self).__name__, self._shown())
+
+
+class Rows(list[RowT]):
+    """A list that a notebook shows as a table, with `to_dicts()` for `pandas.DataFrame`."""
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`."""
+        return [row.to_dict() for row in self]
+
+    def _repr_html_(self) -> str:
+        return rows_table([row._shown() for row in self[:_ROWS]], len(self))
+
+
+def fields_table(title: str, fields: Mapping[str, object]) -> str:
+    """HTML of one value: a row for each field that is neither None nor empty."""
+    rows = "".join(
+        f"<tr><th{_LEFT}>{html.escape(name)}</th><td{_LEFT}>{_cell(value)}</td></tr>"
+        for name, value in fields.items()
+        if not _is_blank(value)
+    )
+    return f"<table><thead><tr><th colspan='2'{_LEFT}>{html.escape(title)}</th></tr></thead><tbody>{rows}</tbody></table>"
+
+
+def rows_table(shown: Sequence[Mapping[str, object]], count: int) -> str:
+    """HTML of the first of `count` values of one kind, without columns that are empty in all."""
+    if not shown:
+        return "<p>none</p>"
+    columns = [name for name in shown[0] if not all(_is_blank(row.get(name)) for row in shown)]
+    head = "".join(f"<th{_LEFT}>{html.escape(name)}</th>" for name in columns)
+    body = "".join("<tr>" + "".join(f"<td{_LEFT}>{_cell(row.get(name))}</td>" for name in columns) + "</tr>" for row in shown)
+    more = f"<p>{count - len(shown):,} more</p>" if count > len(shown) else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+
+
+def lines_block(lines: Iterable[str]) -> str:
+    """HTML of text whose lines and columns matter."""
+    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, (str, bytes, list, tuple, dict)) and not value)
+
+
+def _cell(value: object) -> str:
+    text = _text(value)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
+    escaped = html.escape(text)
+    return f"<pre style='margin: 0'>{escaped}</pre>" if "\n" in text else escaped
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.isoformat(" ", timespec="milliseconds")
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
+        return ", ".join(value)
+    return json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=str), ensure_ascii=False, indent=2)
