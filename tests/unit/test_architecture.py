@@ -45,9 +45,10 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "aio": ("errors", "options", "display", *CONTRACT, "_core.codec", "_core.execution", *CORE, "embedded"),
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", *CORE, "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
-    # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
-    "cli": ("errors", "options", *CONTRACT, "_core.blocking", "embedded", "aio", "sync"),
     "__init__": ("errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
+    # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
+    # The contexts of the nats command are read below the faces, by the bus and by the command line.
+    "cli": ("errors", "options", *CONTRACT, "_core.blocking", "_core.connection", "embedded", "aio", "sync", "__init__"),
 }
 
 # Libraries, and the only rooms that may import them; a library that is not listed is imported

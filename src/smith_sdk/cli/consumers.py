@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from ..aio.consumer import ConsumerInfo
-from ..contract import ConsumerSpec, Contract
 from ..errors import OptionsError
 from .options import HERE, Where
 from .output import Json, Yes, confirm, messages, say, show_facts, show_json, show_table, shown
+from .values import Duration
+
+if TYPE_CHECKING:
+    from ..aio.consumer import ConsumerInfo
+    from ..contract import ConsumerSpec, Contract
 
 consumers = App(name="consumers", help="Show, pause, resume and reset consumers.")
 
-HowLong = Annotated[timedelta, Parameter(name="--for", help="Duration from now on, such as 45s, 10m or 1h30m.")]
+HowLong = Annotated[Duration, Parameter(name="--for", help="Duration from now on, such as 45s, 10m or 1h30m.")]
 
 _FACTS: Final = {
     "consumer": "name",

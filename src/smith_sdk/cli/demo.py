@@ -16,17 +16,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Annotated, Final, TextIO
 
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from .. import subjects
 from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
 from .executor import read_file
+from .output import Json, show_facts, show_json
 
 IN_FLIGHT: Final = 256
 """Maximum intents in flight: bounds latency, and what the queues must hold."""
@@ -57,6 +58,28 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     intents_per_s: float
     p50_ms: float
     p99_ms: float
+
+
+def demo(
+    path: Path = Path(),
+    *,
+    workers: Annotated[int, Parameter(help="Executor processes.", validator=Number(gte=1, lte=64))] = 2,
+    json: Json = False,
+) -> int:
+    """Read every file under PATH through the bus, on an embedded server, and check each result.
+
+    Exit status 1 if a result is lost or differs from the file.
+    """
+    root = path.resolve()
+    if not root.is_dir():
+        print(f"smith: {path} is not a directory", file=sys.stderr)
+        return 2
+    report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr))
+    if json:
+        show_json(report)
+    else:
+        show_facts({name.replace("_", " "): value for name, value in msgspec.structs.asdict(report).items()})
+    return 1 if report.lost or report.differing else 0
 
 
 def files_under(root: Path) -> Iterator[str]:
@@ -271,6 +294,9 @@ async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
         while True:
             print(f"smith demo: {summary()}", file=stream, flush=True)
             await asyncio.sleep(_REPORT_EVERY * 5)
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = (TextColumn("reading files through the bus"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(file=stream), transient=True) as bar:
         task = bar.add_task("", total=total)

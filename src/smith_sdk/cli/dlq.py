@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.live import Live
-from rich.text import Text
 
 from ..errors import OptionsError
-from ..sync import DeadLetter
 from .options import HERE, Where
-from .output import Json, Yes, confirm, console, plain, say, show_facts, show_json, show_table
+from .output import Id, Json, Yes, confirm, plain, say, show_facts, show_json, show_lines, show_table
+from .progress import Progress
+from .values import MOMENT_HELP, Moment
+
+if TYPE_CHECKING:
+    from ..sync import DeadLetter
 
 dlq = App(name="dlq", help="Show, replay, discard and audit dead letters.")
 
-_HOW: Final = "such as 2026-01-31T12:00 (local, or with a zone); or how long ago, such as 2h or 1d."
-Since = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored at this time or later, {_HOW}")]
-Until = Annotated[datetime | timedelta | None, Parameter(help=f"Only letters stored before this time, {_HOW}")]
+Since = Annotated[Moment | None, Parameter(help=f"Only letters stored at this time or later, {MOMENT_HELP}")]
+Until = Annotated[Moment | None, Parameter(help=f"Only letters stored before this time, {MOMENT_HELP}")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only print what would be done.")]
-
-_PROGRESS_EVERY: Final = 5.0
-"""Seconds between two lines of progress on a standard error that is not a terminal."""
 
 
 @Parameter(name="*")
@@ -46,8 +42,8 @@ class Which:
             "stream": self.stream,
             "consumer": self.consumer,
             "error_type": self.error,
-            "since": _moment(self.since),
-            "until": _moment(self.until),
+            "since": self.since,
+            "until": self.until,
         }
 
     def chosen(self, ids: tuple[str, ...], everything: bool) -> dict[str, Any]:
@@ -86,7 +82,7 @@ def ls(
         return
     show_table(
         ["id", "when", "subject", "attempts", "replays", "error"],
-        [[d.id, d.time, d.subject, d.attempts, d.replays or None, f"{d.error_type}: {d.error}"] for d in found],
+        [[Id(d.id), d.time, d.subject, d.attempts, d.replays or None, f"{d.error_type}: {d.error}"] for d in found],
     )
     if len(found) == limit:
         say(f"there may be more: pass --after {found[-1].position}", json=True)
@@ -125,8 +121,7 @@ def _show(letter: DeadLetter) -> None:
     for text in (letter.traceback, letter.payload.decode("utf-8", "backslashreplace")):
         if text:
             print()
-            for line in text.splitlines():
-                print(plain(line))
+            show_lines(text)
 
 
 @dlq.command
@@ -149,7 +144,7 @@ def replay(
     letter failed or is in doubt.
     """
     chosen = which.chosen(ids, all_)
-    with where.bus() as bus, _Progress() as progress:
+    with where.bus() as bus, Progress() as progress:
         report = bus.dead_letters.replay(
             **chosen, rate=rate, in_doubt=in_doubt, dry_run=dry_run, progress=lambda one: progress.step(one.outcome)
         )
@@ -186,7 +181,7 @@ def discard(
     """Delete letters: those with IDS, or those that the options choose. Asks for confirmation."""
     chosen = which.chosen(ids, all_)
     found: tuple[str, ...] = ()
-    with where.bus() as bus, _Progress() as progress:
+    with where.bus() as bus, Progress() as progress:
         if dry_run or not yes:
             found = bus.dead_letters.discard(**chosen, dry_run=True)
         if not dry_run:
@@ -220,52 +215,6 @@ def audit(
     else:
         print("nothing found")
     return 0 if all(one.repaired for one in found) else 1
-
-
-class _Progress:
-    """Progress on stderr: a live line on a terminal, else a line every 5 s."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._began = self._printed = time.monotonic()
-        self._live = Live(console=console(stderr=True), transient=True, get_renderable=self._text, refresh_per_second=4)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def step(self, outcome: str) -> None:
-        """Count one more letter. Called in the event loop: returns at once."""
-        self._counts[outcome] = self._counts.get(outcome, 0) + 1
-        if self._live.console.is_terminal:
-            if not self._live.is_started:
-                self._live.start()
-        elif (now := time.monotonic()) - self._printed >= _PROGRESS_EVERY:
-            self._printed = now
-            print(self._summary(), file=sys.stderr, flush=True)
-
-    def _summary(self) -> str:
-        total, seconds = sum(tuple(self._counts.values())), max(time.monotonic() - self._began, 0.001)
-        others = "".join(
-            f", {count:,} {name.replace('_', ' ')}" for name, count in tuple(self._counts.items()) if name not in _DONE
-        )
-        return f"{total:,} letters, {total / seconds:,.0f}/s{others}"
-
-    def _text(self) -> Text:
-        return Text(self._summary())
-
-    def __exit__(self, *_: object) -> None:
-        if self._live.is_started:
-            self._live.stop()
-
-
-_DONE: Final = frozenset(("replayed", "planned", "discarded"))
-
-
-def _moment(value: datetime | timedelta | None) -> datetime | None:
-    """A time without a zone is local; a duration is that long ago."""
-    if value is None:
-        return None
-    return datetime.now(UTC) - value if isinstance(value, timedelta) else value.astimezone()
 
 
 def _letters(count: int) -> str:

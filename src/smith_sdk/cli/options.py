@@ -1,16 +1,27 @@
-"""The options that commands share: the server and the contract."""
+"""The options that commands share: the server, the credentials and the contract.
+
+Where to connect is the first of --url, SMITH_NATS_URL, NATS_URL, the context that --context or
+NATS_CONTEXT names, the selected context of the nats command, and nats://127.0.0.1:4222.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from ..contract import Contract
-from ..errors import OptionsError
-from ..sync import SmithBus
+from ..errors import AuthenticationError, ConnectError, OptionsError
+from .output import warn
+
+if TYPE_CHECKING:  # both take long to import, and help does not need them
+    from ..aio import AsyncSmithBus
+    from ..contract import Contract
+    from ..sync import SmithBus
 
 ContractName = Annotated[
     str | None,
@@ -22,15 +33,28 @@ ContractName = Annotated[
 ]
 Profile = Annotated[str, Parameter(help="The profile of the topology, such as prod (three replicas) or dev (fits one machine).")]
 
+_URL_VARIABLES: Final = ("SMITH_NATS_URL", "NATS_URL")
+_WRONG_JETSTREAM: Final = frozenset(("jetstream_domain", "jetstream_api_prefix"))
+"""Keys of a context without which commands would act on another JetStream than the one meant."""
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Where:
-    """The server and the contract of a command."""
+    """The server, the credentials and the contract of a command."""
 
     url: Annotated[
-        str | None, Parameter(help="The server's URL. Default: SMITH_NATS_URL, NATS_URL, or nats://127.0.0.1:4222.")
+        str | None,
+        Parameter(help="The server's URL. Default: SMITH_NATS_URL, NATS_URL, the context's, or nats://127.0.0.1:4222."),
     ] = None
+    context: Annotated[
+        str | None, Parameter(help="A context of the nats command. Default: NATS_CONTEXT, or the selected one.")
+    ] = None
+    creds: Annotated[str | None, Parameter(help="A .creds file. Default: NATS_CREDS, or the context's.")] = None
+    nkey: Annotated[str | None, Parameter(help="A file with an NKey seed. Default: NATS_NKEY, or the context's.")] = None
+    tlsca: Annotated[str | None, Parameter(help="Certificates to trust (PEM). Default: NATS_CA, or the context's.")] = None
+    tlscert: Annotated[str | None, Parameter(help="Client certificate (PEM). Default: NATS_CERT, or the context's.")] = None
+    tlskey: Annotated[str | None, Parameter(help="Its private key (PEM). Default: NATS_KEY, or the context's.")] = None
     contract: ContractName = None
 
     @property
@@ -38,12 +62,86 @@ class Where:
         """The contract. Raises `OptionsError`."""
         return load_contract(self.contract)
 
-    def bus(self) -> SmithBus:
-        """A bus, to be opened and closed by the caller."""
-        return SmithBus(self.url, contract=self.declared)
+    @contextmanager
+    def bus(self, **options: Any) -> Iterator[SmithBus]:
+        """A connected bus of the blocking face; `options` are more of its arguments.
+
+        An error about connecting names where the URL is from.
+        """
+        from ..sync import SmithBus
+
+        arguments, source = self.connecting()
+        bus = SmithBus(contract=self.declared, **arguments, **options)
+        try:
+            bus.connect()
+        except (ConnectError, AuthenticationError) as error:
+            raise type(error)(f"{error} ({source})", url=error.url) from None
+        try:
+            yield bus
+        finally:
+            bus.close()
+
+    def async_bus(self, **options: Any) -> AsyncSmithBus:
+        """A bus of the async face, to be opened and closed by the caller."""
+        from ..aio import AsyncSmithBus
+
+        return AsyncSmithBus(contract=self.declared, **self.connecting()[0], **options)
+
+    def connecting(self) -> tuple[dict[str, Any], str]:
+        """The arguments of a bus about the server, and where its URL is from, in words.
+
+        Raises `OptionsError`.
+        """
+        from .._core.connection.contexts import Context, read_context, selected_context
+
+        variable = next((name for name in _URL_VARIABLES if os.environ.get(name)), None)
+        given = self.context if self.context is not None else os.environ.get("NATS_CONTEXT") or None
+        # The selected context is about its own server: no other one is sent its credentials.
+        name = given if given is not None or self.url is not None or variable is not None else selected_context()
+        context = Context() if name is None else read_context(name)
+        _warn_of_keys(context)
+        if self.url is not None:
+            source = "from --url"
+        elif variable is not None:
+            source = f"from {variable}"
+            if self.context is not None and context.settings.get("url"):
+                warn(f"{variable} is set, so the url of context {name} is not used; unset it, or pass --url")
+        elif context.settings.get("url"):
+            source = f"from {'the selected ' * (given is None)}context {name}"
+        else:
+            source = "the default; pass --url or --context, or set SMITH_NATS_URL; `smith dev` starts a server"
+        return {"url": self.url, "auth": self._auth(), "tls": self._tls(), "context": context}, source
+
+    def _auth(self) -> Any:
+        from ..options import Auth
+
+        if self.creds is not None and self.nkey is not None:
+            raise OptionsError("--creds and --nkey exclude each other: pass one of them")
+        return None if self.creds is None and self.nkey is None else Auth(creds=self.creds, nkey_seed=self.nkey)
+
+    def _tls(self) -> Any:
+        from ..options import TLSFiles
+
+        if (self.tlscert is None) != (self.tlskey is None):
+            raise OptionsError("--tlscert and --tlskey go together: pass both")
+        if self.tlsca is None and self.tlscert is None:
+            return None
+        return TLSFiles(ca=self.tlsca, cert=self.tlscert, key=self.tlskey)
 
 
 HERE = Where()
+
+
+def _warn_of_keys(context: Any) -> None:
+    """Warn of keys that are not used. Raises `OptionsError` for one without which it is unsafe."""
+    wrong = [key for key in context.unsupported if key in _WRONG_JETSTREAM]
+    if wrong:
+        raise OptionsError(
+            f"context {context.name}: {', '.join(wrong)} in {context.file} is not supported, and without it this would act on "
+            f"another JetStream; pass --url with a server of that domain"
+        )
+    if unused := (*context.unsupported, *context.unknown):
+        warn(f"context {context.name}: {', '.join(unused)} in {context.file} is not supported, and not used")
 
 
 def load_contract(name: str | None) -> Contract:
@@ -51,6 +149,8 @@ def load_contract(name: str | None) -> Contract:
 
     Raises `OptionsError`.
     """
+    from ..contract import Contract
+
     where, colon, attribute = (name or "smith_sdk").partition(":")
     if not colon:
         where, attribute = f"{where}.topology", "CONTRACT"

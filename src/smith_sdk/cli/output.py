@@ -1,27 +1,37 @@
 """What commands print: JSON for programs, tables and coloured lines for people, and questions.
 
-Colour only on a terminal, and not with NO_COLOR. Control characters in texts from the server are
-escaped.
+A terminal gets tables of its width, relative times and colours, unless NO_COLOR or TERM=dumb says
+otherwise. A pipe or a file gets a line for each row, however long, with the time in UTC. Control
+characters in texts from the server are escaped.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Any, Self
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
-import msgspec
 from cyclopts import Parameter
-from rich.console import Console
-from rich.prompt import Confirm
-from rich.text import Text
 
 from ..errors import OptionsError
-from ..options import format_size
+
+if TYPE_CHECKING:  # rich takes longer to import than Python to start
+    from rich.console import Console
+    from rich.text import Text
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as one JSON value.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask for confirmation.")]
+
+_UNBROKEN: Final = 40
+"""Characters of a word that a table does not break. Longer ones are folded, an `Id` never is."""
+_GAP: Final = "  "
+
+
+class Id(str):
+    """A value that people copy, so it stands in one piece however narrow the terminal is."""
+
+    __slots__ = ()
 
 
 class Size(int):
@@ -42,39 +52,108 @@ class Percent(float):
 
 def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr as they are now."""
-    return Console(stderr=stderr, highlight=False)
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
 
 
 def show_json(value: Any) -> None:
     """Print one JSON value."""
+    import msgspec
+
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table, a line for each row, however long; None is an empty cell."""
-    listed = list(rows)
-    lines = [[Text(heading, "bold") for heading in headings], *([_text(cell) for cell in row] for row in listed)]
+    """Print a table; None is an empty cell.
+
+    On a terminal it has the terminal's width, and columns without any value are left out. Rows that
+    do not fit without breaking a word are shown one below the other, as facts. Elsewhere, each row
+    is a line, however long.
+    """
+    listed = [list(row) for row in rows]
+    if sys.stdout.isatty():
+        _show_on_terminal(headings, listed)
+    else:
+        _show_lines(headings, listed)
+
+
+def _show_lines(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.text import Text
+
+    lines = [[Text(heading, "bold") for heading in headings], *([_text(cell) for cell in row] for row in rows)]
     widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
-    numbers = [any(isinstance(row[column], (int, float)) for row in listed) for column in range(len(headings))]
+    numbers = [_is_number(row[column] for row in rows) for column in range(len(headings))]
     out = console()
     for line in lines:
         for cell, width, number in zip(line, widths, numbers, strict=True):
             cell.align("right" if number else "left", width)
-        text = Text("  ").join(line)
+        text = Text(_GAP).join(line)
         text.rstrip()
         out.print(text, soft_wrap=True)
 
 
+def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    from rich.table import Table
+
+    out = console()
+    kept = [at for at in range(len(headings)) if not rows or any(shown(row[at]) for row in rows)]
+    cells = [[_text(row[at], relative=True) for at in kept] for row in rows]
+    least = [_longest_word([headings[at], *(row[at] for row in rows)]) for at in kept]
+    if rows and sum(least) + len(_GAP) * (len(kept) - 1) > out.width:
+        for number, row in enumerate(rows):
+            if number:
+                out.print()
+            _show_facts({headings[at]: row[at] for at in kept if shown(row[at])}, out, relative=True)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
+    for at, width in zip(kept, least, strict=True):
+        number = _is_number(row[at] for row in rows)
+        table.add_column(headings[at], justify="right" if number else "left", overflow="fold", min_width=width)
+    for line in cells:
+        table.add_row(*line)
+    out.print(table)
+
+
 def show_facts(facts: Mapping[str, Any]) -> None:
-    """Print names and values, a line each."""
-    width, out = max(map(len, facts)), console()
+    """Print names and values, a line each; on a terminal, long values are wrapped at spaces."""
+    _show_facts(facts, console(), relative=sys.stdout.isatty(), exact=True)
+
+
+def _show_facts(facts: Mapping[str, Any], out: Console, *, relative: bool, exact: bool = False) -> None:
+    """Times are relative, or with `exact` both exact and relative."""
+    from rich.text import Text
+
+    width = max(map(len, facts))
     for name, value in facts.items():
-        out.print(Text.assemble((name, "bold"), " " * (width - len(name)), "  ", _text(value)), soft_wrap=True)
+        head = Text.assemble((name, "bold"), " " * (width - len(name)), _GAP)
+        text = _text(value, relative=relative and not exact)
+        if relative and exact and isinstance(value, datetime):
+            text.append(f" ({ago(value)})")
+        room = out.width - head.cell_len
+        if not sys.stdout.isatty() or room < 1 or max(map(len, text.plain.split()), default=0) > room:
+            out.print(head + text, soft_wrap=True)  # a terminal that breaks a line copies it whole
+            continue
+        for line in text.wrap(out, room):
+            line.rstrip()
+            out.print(head + line, soft_wrap=True)
+            head = Text(" " * head.cell_len)
+
+
+def show_lines(text: str) -> None:
+    """Print `text` line by line, with control characters escaped."""
+    for line in text.splitlines():
+        print(plain(line))
 
 
 def say(text: str, *, json: bool) -> None:
     """Print a line for people: on stdout, or with `json` on stderr."""
     print(plain(text), file=sys.stderr if json else sys.stdout, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr."""
+    print(f"smith: warning: {plain(text)}", file=sys.stderr, flush=True)
 
 
 def plain(text: str) -> str:
@@ -85,6 +164,9 @@ def plain(text: str) -> str:
 
 def confirm(question: str, effect: str = "this deletes data") -> None:
     """Return if the user agrees. Raises `OptionsError` if not, or if there is no terminal."""
+    from rich.prompt import Confirm
+    from rich.text import Text
+
     for stream, name in ((sys.stdin, "standard input"), (sys.stderr, "standard error")):
         if not stream.isatty():
             raise OptionsError(f"Aborted: {effect}, and {name} is not a terminal. Pass --yes to confirm.")
@@ -96,25 +178,64 @@ def confirm(question: str, effect: str = "this deletes data") -> None:
         raise OptionsError("Aborted: nothing was changed.")
 
 
-def shown(value: Any) -> str:
-    """A value for people: sizes and numbers formatted, times in UTC to the second."""
+def shown(value: Any, *, relative: bool = False) -> str:
+    """A value for people: sizes and numbers formatted, times in UTC to the second.
+
+    With `relative`, times are as `ago` has them.
+    """
     if value is None:
         return ""
     if isinstance(value, Size):
+        from ..options import format_size
+
         return format_size(value)
     if isinstance(value, Percent):
         return f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return ago(value) if relative else f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return plain(str(value))
 
 
-def _text(value: Any) -> Text:
+_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def ago(moment: datetime, now: datetime | None = None) -> str:
+    """ "3 min ago", "in 2 h"; from a month on, the date."""
+    passed = (now or datetime.now(UTC)) - moment
+    if abs(passed) >= timedelta(days=31):
+        return f"{moment.astimezone(UTC):%Y-%m-%d}"
+    seconds = round(abs(passed).total_seconds())
+    if not seconds:
+        return "now"
+    unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)
+    return f"{seconds // size} {unit} ago" if passed > timedelta(0) else f"in {seconds // size} {unit}"
+
+
+def _is_number(column: Iterable[Any]) -> bool:
+    return any(isinstance(value, (int, float)) for value in column)
+
+
+def _longest_word(column: Iterable[Any]) -> int:
+    """The least width of a column: of its longest word, within reason, and of an `Id` in full."""
+    from rich.cells import cell_len
+
+    widest = 0
+    for value in column:
+        text = shown(value, relative=True)
+        whole = isinstance(value, (Id, int, datetime))
+        longest = cell_len(text) if whole else min(_UNBROKEN, max(map(cell_len, text.split()), default=0))
+        widest = max(widest, longest)
+    return widest
+
+
+def _text(value: Any, *, relative: bool = False) -> Text:
     """A cell, in yellow from 80 percent and in red from 95."""
+    from rich.text import Text
+
     style = "" if not isinstance(value, Percent) or value < 80 else "yellow" if value < 95 else "red"
-    return Text(shown(value), style)
+    return Text(shown(value, relative=relative), style)
 
 
 def messages(count: int) -> str:

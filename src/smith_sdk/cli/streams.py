@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
-from rich.text import Text
 
-from ..aio.streams import Plan, StreamInfo
 from ..errors import TopologyDrift
 from .consumers import show_consumers
 from .options import HERE, Profile, Where
 from .output import Json, Percent, Size, Yes, confirm, console, messages, plain, say, show_facts, show_json, show_table, shown
 
 streams = App(name="streams", help="Plan, apply and verify the declared streams and consumers; show and purge streams.")
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from ..aio.streams import Plan, StreamInfo
 
 Prune = Annotated[bool, Parameter(negative="", help="Also delete streams and durable consumers that are not declared.")]
 
@@ -172,6 +175,8 @@ def _show_plan(plan: Plan, *, stderr: bool = False) -> None:
 
 
 def _coloured(lines: Iterable[str]) -> Iterable[Text]:
+    from rich.text import Text
+
     for line in map(plain, lines):
         if line.startswith("warning:"):
             yield Text.assemble(("warning:", "yellow"), line.removeprefix("warning:"))

@@ -8,34 +8,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ...errors import OptionsError, SigningNotInstalled
 from ...options import DEFAULT_URL, Auth, TLSFiles, server_urls
+from .contexts import Context, read_context
 from .server_pool import Server, parse_server
 
 _IN_CREDS: Final = re.compile(r"-+BEGIN ([A-Z0-9 ]+)-+\s+([A-Za-z0-9_.=-]+?)\s+-+END", re.ASCII)
 _SEED: Final = 18 << 3  # the letter S
 _USER: Final = 20 << 3  # the letter U
-_SUPPORTED: Final = ("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key")
-_UNSUPPORTED: Final = (
-    "socks_proxy",
-    "nsc",
-    "user_jwt",
-    "user_seed",
-    "jetstream_domain",
-    "jetstream_api_prefix",
-    "inbox_prefix",
-    "tls_first",
-)
-"""Keys of a context that change the destination or the way there, so none may be ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +36,46 @@ class Access:
 
 
 def find_access(
-    url: str | Sequence[str] | None, auth: Auth | None, tls: ssl.SSLContext | TLSFiles | None, context: str | None
+    url: str | Sequence[str] | None,
+    auth: Auth | None,
+    tls: ssl.SSLContext | TLSFiles | None,
+    context: str | Context | None,
 ) -> Access:
     """The arguments, else the environment, else the context: `url`, `auth` and `tls` each by
     itself.
 
-    URLs that carry users keep them, unless `auth` is given.
+    URLs that carry users keep them, unless `auth` is given. A `Context` was read by the caller, and
+    is used as it is.
 
     Raises `OptionsError`, naming the argument, variable or key.
     """
     _require_types(auth, tls)
     env = os.environ
-    context = context if context is not None else env.get("NATS_CONTEXT") or None
-    settings = {} if context is None else _context(context)
+    if not isinstance(context, Context):
+        context = _read_supported(context if context is not None else env.get("NATS_CONTEXT") or None)
+    settings = context.settings
     found = url if url is not None else _url_of_environment(env) or settings.get("url") or DEFAULT_URL
     servers = tuple(parse_server(one) for one in server_urls(found))
     if auth is None and not any(server.user for server in servers):
-        auth = _auth_of_environment(env) or _auth_of_context(context, settings)
-    tls = tls or _tls_of_environment(env) or _tls_of_context(context, settings)
+        auth = _auth_of_environment(env) or _auth_of_context(context.name, settings)
+    tls = tls or _tls_of_environment(env) or _tls_of_context(context.name, settings)
     return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
+
+
+def _read_supported(name: str | None) -> Context:
+    """The context `name`. Raises `OptionsError` for a key that is not supported.
+
+    Such a key changes the destination or the way there, so a program must not go on without it.
+    """
+    if name is None:
+        return Context()
+    found = read_context(name)
+    if found.unsupported:
+        raise OptionsError(
+            f"context={name!r}: {', '.join(found.unsupported)} in {found.file} is not supported; "
+            f"give url, auth and tls as arguments"
+        )
+    return found
 
 
 def _require_types(auth: object, tls: object) -> None:
@@ -84,7 +93,7 @@ def _tls_of_environment(env: Mapping[str, str]) -> TLSFiles | None:
     return _tls("NATS_CA, NATS_CERT, NATS_KEY", *(env.get(name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY")))
 
 
-def _tls_of_context(context: str | None, settings: Mapping[str, str]) -> TLSFiles | None:
+def _tls_of_context(context: str, settings: Mapping[str, str]) -> TLSFiles | None:
     return _tls(f"context {context}", *(settings.get(name) for name in ("ca", "cert", "key")))
 
 
@@ -94,7 +103,7 @@ def _auth_of_environment(env: Mapping[str, str]) -> Auth | None:
     return _auth("NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY", user, password, token, creds, nkey)
 
 
-def _auth_of_context(context: str | None, settings: Mapping[str, str]) -> Auth | None:
+def _auth_of_context(context: str, settings: Mapping[str, str]) -> Auth | None:
     creds, nkey = (_path(settings.get(name)) for name in ("creds", "nkey"))
     return _auth(f"context {context}", settings.get("user"), settings.get("password"), settings.get("token"), creds, nkey)
 
@@ -123,35 +132,6 @@ def _tls(source: str, ca: str | None, cert: str | None, key: str | None) -> TLSF
 
 def _path(text: str | None) -> str | None:
     return os.path.expanduser(text) if text else None
-
-
-def _context(name: str) -> dict[str, str]:
-    """The settings of a context of the nats command that are not empty."""
-    file = _context_file(name)
-    try:
-        found: Any = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` lists the contexts") from None
-    except (OSError, ValueError) as error:
-        raise OptionsError(f"context={name!r}: {file} cannot be read: {type(error).__name__}") from None
-    if not isinstance(found, dict):
-        raise OptionsError(f"context={name!r}: {file} does not contain a JSON object")
-    not_text = [key for key in _SUPPORTED if not isinstance(found.get(key, ""), str | None)]
-    if not_text:
-        raise OptionsError(f"context={name!r}: {', '.join(not_text)} in {file} is not a string")
-    unsupported = [key for key in _UNSUPPORTED if found.get(key)]
-    if unsupported:
-        raise OptionsError(
-            f"context={name!r}: {', '.join(unsupported)} in {file} is not supported; give url, auth and tls as arguments"
-        )
-    return {key: value for key, value in found.items() if isinstance(value, str) and value}
-
-
-def _context_file(name: str) -> Path:
-    if not name or "/" in name or "\\" in name or ".." in name:
-        raise OptionsError(f"context={name!r}: expected the name of a context, as `nats context ls` lists it")
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(home, "nats", "context", f"{name}.json")
 
 
 # ---- answering the server

@@ -1,0 +1,32 @@
+"""The commands of `smith`, by name: where each is defined, and what it does.
+
+Imports nothing, so that `smith --help` takes hardly longer than Python to start.
+"""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "demo": ("demo:demo", "Read every file under PATH through the bus, on a private server."),
+    "dev": ("dev:dev", "Run a private nats-server with the declared streams."),
+    "streams": ("streams:streams", "Plan, apply and verify the declared streams; show and purge."),
+    "consumers": ("consumers:consumers", "Show, pause, resume and reset consumers."),
+    "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
+    "worker": ("worker:worker", "Run the workers of a module until SIGTERM or Ctrl-C."),
+    "codegen": ("codegen:codegen", "Generate typed subjects and payloads from a spec."),
+}
+"""Name: ("module:attribute" below this package, one line of help)."""
+
+HELP = "\n".join(
+    [
+        "Usage: smith COMMAND",
+        "",
+        "The Smith bus on NATS JetStream.",
+        "",
+        "Commands:",
+        *(f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()),
+        "",
+        "Options:",
+        "  --help, -h  Show this help. `smith COMMAND --help` shows that of a command.",
+        "  --version   Show the version.",
+    ]
+)

@@ -1,0 +1,35 @@
+"""`smith dev`: a private nats-server with the declared streams, until a signal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from ..errors import ServerError
+from .options import ContractName, Profile, load_contract
+
+
+def dev(
+    *, store_dir: Path | None = None, port: int | None = None, contract: ContractName = None, profile: Profile = "dev"
+) -> int:
+    """Run a private nats-server with the declared streams until Ctrl-C or SIGTERM.
+
+    Messages are kept in STORE_DIR if it is given.
+    """
+    from ..embedded import EmbeddedServer
+    from ..sync import SmithBus
+
+    declared, stop = load_contract(contract), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared) as bus:
+        bus.streams.apply(profile=profile)
+        print(f"export SMITH_NATS_URL={server.url}", flush=True)
+        print(f"applied the streams of profile {profile}; press Ctrl-C to stop the server", file=sys.stderr, flush=True)
+        while server.running and not stop.wait(0.5):
+            pass
+        if not stop.is_set():
+            raise ServerError("nats-server exited unexpectedly")
+    return 0
