@@ -7,7 +7,6 @@ long.
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
@@ -65,7 +64,7 @@ class Rows(list[RowT]):
 def fields_table(title: str, fields: Mapping[str, object]) -> str:
     """HTML of one value: a row for each field that is neither None nor empty."""
     rows = "".join(
-        f"<tr><th{_LEFT}>{html.escape(name)}</th><td{_LEFT}>{_cell(value)}</td></tr>"
+        f"<tr><th{_LEFT}>{html.escape(name)}</th><td{_LEFT}>{_nested(value)}</td></tr>"
         for name, value in fields.items()
         if not _is_blank(value)
     )
@@ -92,7 +91,17 @@ def _is_blank(value: object) -> bool:
     return value is None or (isinstance(value, (str, bytes, list, tuple, dict)) and not value)
 
 
+def _nested(value: object) -> str:
+    """A value in a table of its own if it has fields, or is several that have."""
+    if isinstance(value, Record):
+        return fields_table(type(value).__name__, value._shown())
+    if isinstance(value, tuple) and value and all(isinstance(one, Record) for one in value):
+        return rows_table([one._shown() for one in value[:_ROWS]], len(value))
+    return _cell(value)
+
+
 def _cell(value: object) -> str:
+    """A value within one row of a table."""
     text = _text(value)
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}... ({len(text):,} characters)"
@@ -101,18 +110,23 @@ def _cell(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return value.isoformat(" ", timespec="milliseconds")
-    if isinstance(value, bool | str):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
-        return ", ".join(value)
-    return json.dumps(msgspec.to_builtins(value, str_keys=True, enc_hook=str), ensure_ascii=False, indent=2)
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return value.isoformat(" ", timespec="milliseconds")
+        case bool() | str():
+            return str(value)
+        case bytes():
+            return value.decode("utf-8", "replace")
+        case float():
+            return f"{value:.4g}"
+        case list() | tuple():
+            return ", ".join(map(_text, value))
+        case Record():
+            # By its name where it has one, as streams and consumers do.
+            return str(getattr(value, "name", None) or _text(value.to_dict()))
+        case dict():
+            return ", ".join(f"{key}: {_text(one)}" for key, one in value.items())
+        case _:
+            return str(value)
