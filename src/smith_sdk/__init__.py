@@ -5,7 +5,7 @@ the same classes in `smith_sdk.sync`. Each name is imported when it is first use
 loads only what it needs.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as `typing` has it; its import takes half as long as Python's own start
 
 __version__ = "0.1.0"
 """The release, as PyPI has it. Its only home: the build reads it from here."""
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .topology import consumers
 else:
     # Hidden from type checkers: a module `__getattr__` would make every misspelt name an Any.
-    from .contract import lazy_names as _lazy_names
+    from ._lazy_names import lazy_names as _lazy_names
 
     __getattr__, __dir__ = _lazy_names(
         __name__,

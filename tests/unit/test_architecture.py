@@ -23,6 +23,7 @@ CORE: Final = ("_core.events", "_core.connection", "_core.jetstream", "_core.top
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
 # only what its line names, and a line may name only rooms that stand above it.
 RULES: Final[dict[str, tuple[str, ...]]] = {
+    "_lazy_names": (),
     "errors": (),
     "options": ("errors",),
     "display": (),
@@ -45,7 +46,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "aio": ("errors", "options", "display", *CONTRACT, "_core.codec", "_core.execution", *CORE, "embedded"),
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", *CORE, "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
-    "__init__": ("errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
+    "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
     "cli": ("errors", "options", *CONTRACT, "_core.blocking", "_core.connection", "embedded", "aio", "sync", "__init__"),

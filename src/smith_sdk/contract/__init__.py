@@ -1,10 +1,10 @@
 """The base of generated code: subjects, payloads, declared streams and consumers, the contract.
 
-Imports `errors` only. Nothing here knows a Smith name, a server or an event loop. Generated
-packages import from this package, and from nothing else of the SDK.
+Imports `errors` and `_lazy_names` only. Nothing here knows a Smith name, a server or an event loop.
+Generated packages import from this package, and from nothing else of the SDK.
 """
 
-from .lazy_names import lazy_names
+from .._lazy_names import lazy_names
 from .payloads import Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique

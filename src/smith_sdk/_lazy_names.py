@@ -1,11 +1,16 @@
-"""Names of a package that are imported when they are first used."""
+"""Names of a package that are imported when they are first used.
+
+Imports little, so that `import smith_sdk` costs hardly more than Python's own start.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # as `typing` has it, which takes half as long to import as Python to start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -19,6 +24,8 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module, _, attribute = names[name].partition(":")
+        from importlib import import_module
+
         found: Any = import_module(module, package)
         for part in attribute.split(".") if attribute else ():
             found = getattr(found, part)
