@@ -27,7 +27,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "errors": (),
     "options": ("errors",),
     "display": (),
-    "contract": ("errors", "display"),
+    "contract": ("_lazy_names", "errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
     "topology": ("contract", "protocol", "subjects"),
