@@ -29,6 +29,7 @@ NEWEST = (  # what meets nats-py's internals
     "tests/server/test_ack_window.py",
     "tests/server/test_pull_loop.py",
 )
+WALKS = ("tutorial", "howto/notebook", "howto/spec", "howto/streams", "howto/testing", "howto/signing")  # of docs/
 EXTRAS = "server,cli,codegen,signing,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
@@ -126,6 +127,15 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def walk(session: nox.Session) -> None:
+    """Pages of docs/ step by step, each in a new environment with what the page installs."""
+    wheel = build_wheel(session)
+    pages = session.posargs or [f"docs/{page}.md" for page in WALKS]
+    # Outside the repository, whose pytest configuration would hold for a reader's tests, too.
+    session.run("python", "tests/docs/walk.py", str(wheel), *pages, env={"TMPDIR": None})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, as tables; `-- --json FILE` also writes the figures as one JSON object."""
     run_benchmarks(session)
@@ -148,13 +158,18 @@ def run_tests(session: nox.Session, *arguments: str) -> None:
 
 def install_wheel(session: nox.Session, *groups: str) -> Path:
     """Build the wheel and install it with what the tests need."""
+    wheel = build_wheel(session)
+    session.install(f"{wheel}[{EXTRAS}]", *(needed for name in ("test", "typing", *groups) for needed in group(name)))
+    # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    return wheel
+
+
+def build_wheel(session: nox.Session) -> Path:
     wheels = Path(session.create_tmp()) / "wheels"
     shutil.rmtree(wheels, ignore_errors=True)
     session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), ".", silent=True)
     (wheel,) = wheels.glob("*.whl")
-    session.install(f"{wheel}[{EXTRAS}]", *(needed for name in ("test", "typing", *groups) for needed in group(name)))
-    # In an environment of an earlier run, pip takes a wheel of the same version for the same wheel.
-    session.install("--force-reinstall", "--no-deps", str(wheel))
     return wheel.resolve()
 
 
