@@ -7,7 +7,7 @@ decides the line:
 
     async def f(...) -> T                  a call that waits
     async def f(...) -> asyncio.Future[T]  queued; returns a concurrent.futures.Future[T]
-    def f(...) -> Awaitable[None]          arguments checked in the caller, queued, not waited for
+    def f(...) -> Coroutine[Any, Any, None]  arguments checked in the caller, queued, not waited for
     async def run() beside stop()          a call during which SIGTERM and SIGINT call stop()
     a class with `_batch`                  an iterator by batches, with stop() after close()
     anything else                          the async method, its result wrapped if needed
@@ -92,7 +92,11 @@ def _waits(cls: ast.ClassDef) -> bool:
 
 
 def _is_post(method: Method) -> bool:
-    return isinstance(method, ast.FunctionDef) and method.returns is not None and ast.unparse(method.returns) == "Awaitable[None]"
+    return (
+        isinstance(method, ast.FunctionDef)
+        and method.returns is not None
+        and ast.unparse(method.returns) == "Coroutine[Any, Any, None]"
+    )
 
 
 def _item(methods: dict[str, Method]) -> ast.expr:

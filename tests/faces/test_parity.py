@@ -40,7 +40,7 @@ def blocking_form(annotation: Any, *, waits: bool) -> str:
     text = str(annotation).replace("AsyncSmithBus", "SmithBus")
     if text.startswith("asyncio.Future") and waits:
         return text.replace("asyncio.", "concurrent.futures.")
-    return "None" if text == "Awaitable[None]" else text
+    return "None" if text == "Coroutine[Any, Any, None]" else text
 
 
 def shape(function: Any) -> tuple[list[tuple[str, Any, Any, str]], Any]:

@@ -496,7 +496,7 @@ async def test_an_error_in_a_process_is_treated_as_one_in_a_thread(face: Face) -
     async with face.applied() as bus:
         once = RetryPolicy(max_attempts=1)
         async with working(face, bus, in_a_process, processes=1, retry=once):
-            verdicts = ["verdict:ack"] if face.is_async else ["verdict:ack", "verdict:ack_sync"]
+            verdicts = ["verdict:ack", "verdict:ack_sync"]
             await put(bus, "raise:value", "raise:odd", "reject:not mine", "later:0.2", *verdicts, "exit:3", "die:", "ok:")
             await eventually_async(lambda: settled(bus), 60)
         letters = {

@@ -84,6 +84,12 @@ async def receive(bus: AsyncSmithBus) -> None:
         fetched: HttpFetchV1Intent = msg.payload  # error
         msg.subject.intent_id  # error
         await msg.nack(delay="5s")  # error
+        msg.ack()  # error
+        msg.ack_sync()  # error
+        msg.nack(5)  # error
+        msg.term("no use")  # error
+        msg.in_progress()  # error
+        msg.publish(subjects.intents.vetted.of(msg.payload), msg.payload)  # error
 
 
 async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:

@@ -2,8 +2,8 @@
 
 May import `_core`, `contract`, generated code, `errors` and `options`; not `sync`, which is
 generated from the signatures here: an `async def` becomes a blocking call, one that returns an
-`asyncio.Future` a pipelined call, a `def` that returns `Awaitable[None]` a call that is not waited
-for, a class with `_batch` an iterator.
+`asyncio.Future` a pipelined call, a `def` that returns `Coroutine[Any, Any, None]` a call that is
+not waited for, a class with `_batch` an iterator.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform

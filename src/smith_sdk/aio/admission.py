@@ -242,6 +242,7 @@ class _Gate:
         self._threads = None if inspect.iscoroutinefunction(policy) else ThreadRunner(consumers.admission.name, slots)
         decide = policy if self._threads is None else self._threads.bind(policy)
         self._admit = lambda message: admit(message, decide)
+        self._name = f"policy {getattr(policy, '__qualname__', None) or repr(policy)}"
 
     async def open(self) -> None:
         if self._threads is not None:
@@ -253,6 +254,9 @@ class _Gate:
     def close(self) -> None:
         if self._threads is not None:
             self._threads.close()
+
+    def name_of(self, message: Message[Any, Any]) -> str:
+        return self._name
 
     def run(self, message: Message[Any, Any]) -> Awaitable[None]:
         return call_in_context(self._admit, message)

@@ -48,6 +48,7 @@ class Handlers:
         self._used: list[Runner] = []
         self._default: Run | None = None
         self._by_kind: dict[type, Run] = {}
+        self._names: dict[Run, str] = {}
 
     def show_as(self, present: Present, detached: PresentDetached) -> None:
         """Have handlers get what `present`, in a process `detached`, makes of a message.
@@ -73,6 +74,7 @@ class Handlers:
             raise OptionsError(f"the worker of {self._name} has a handler for {kind.__name__} already")
         runner = self._runner(function)
         run = runner.bind(function)
+        self._names[run] = getattr(function, "__qualname__", None) or repr(function)
         if runner not in self._used:
             self._used.append(runner)
         if kind is None:
@@ -122,13 +124,21 @@ class Handlers:
         for runner in self._used:
             runner.close()
 
+    def name_of(self, message: Message[Any, Any]) -> str:
+        """The name of the function that handles `message`, for logs and errors."""
+        run = self._run_for(message)
+        return "no handler" if run is None else self._names[run]
+
+    def _run_for(self, message: Message[Any, Any]) -> Run | None:
+        return self._by_kind.get(type(message.payload), self._default) if self._by_kind else self._default
+
     def run(self, message: Message[Any, Any]) -> Awaitable[Outcome]:
         """Run the handler for `message`.
 
         Raises what it raises, `HandlerTimeout`, `HandlerProcessDied`, `CannotRun`, and `Reject` if
         no handler is for its payload.
         """
-        run = self._by_kind.get(type(message.payload), self._default) if self._by_kind else self._default
+        run = self._run_for(message)
         if run is None:
             raise Reject(f"the worker of {self._name} has no handler for {type(message.payload).__name__}")
         return run(message)

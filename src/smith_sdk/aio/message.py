@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, Final, cast
+from functools import wraps
+from typing import Any, Final, TypeVar, cast
 
 from .._core import codec
 from .._core.connection.parser import RawMessage
@@ -23,6 +25,24 @@ __all__ = ["Message"]
 _UNSET: Final[Any] = object()
 _NOTHING: Final[Mapping[str, str]] = {}
 ACK_TIMEOUT: Final = 5.0
+_VERDICTS: Final = {"ack", "ack_sync", "nack", "term"}
+_IN_THREAD: Final = (
+    "message.{}() in a plain function, which cannot await it: there the message is for reading, the verdict is what the handler "
+    "returns or raises, and what it is to publish is what it returns. Make the handler `async def` to await message.{}()"
+)
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
+
+
+def _noted(method: _FunctionT) -> _FunctionT:
+    """Have the message know of a call that is never awaited; `method` begins with `_started`."""
+    name = method.__name__
+
+    @wraps(method)
+    def call(self: Message[Any, Any], *args: Any, **kwargs: Any) -> Any:
+        self._note(name)
+        return method(self, *args, **kwargs)
+
+    return cast("_FunctionT", call)
 
 
 class Message(Received[M_co, S_co]):
@@ -31,9 +51,22 @@ class Message(Received[M_co, S_co]):
     It is decoded on first access, so an invalid payload never ends an iteration. Each message takes
     one verdict: `ack`, `ack_sync`, `nack` or `term`. A second one raises `NotAcknowledgeable`, as
     does any verdict on a message of core NATS.
+
+    Nothing is sent until the verdict is awaited.
     """
 
-    __slots__ = ("_answered", "_metadata", "_outputs", "_payload", "_raw", "_retry", "_session", "_subject")
+    __slots__ = (
+        "_answered",
+        "_in_thread",
+        "_metadata",
+        "_outputs",
+        "_payload",
+        "_raw",
+        "_retry",
+        "_session",
+        "_subject",
+        "_unstarted",
+    )
 
     def __init__(self, raw: RawMessage, session: Session) -> None:
         self._raw = raw
@@ -42,6 +75,11 @@ class Message(Received[M_co, S_co]):
         self._subject: Any = None
         self._metadata: Metadata | None = None
         self._answered = False
+        """Whether an answer is on its way."""
+        self._unstarted: list[str] | None = None
+        """Calls whose coroutines have not been started: perhaps their `await` was forgotten."""
+        self._in_thread = False
+        """Whether a plain handler of this face has it, in a thread where nothing can be awaited."""
         self._retry: RetryPolicy | None = None
         self._outputs: dict[str, int] | None = None
 
@@ -88,43 +126,47 @@ class Message(Received[M_co, S_co]):
             self._metadata = _metadata(self._raw, self._retry)
         return self._metadata
 
-    def ack(self) -> Awaitable[None]:
+    def ack(self) -> Coroutine[Any, Any, None]:
         """The message is done.
 
         Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
         """
-        return self._verdict(ACK)
+        return self._verdict("ack", ACK)
 
+    @_noted
     async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, confirmed by the server.
 
         Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
         """
+        self._started("ack_sync")
         self._check()
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
 
-    def nack(self, delay: float | timedelta | None = None) -> Awaitable[None]:
+    def nack(self, delay: float | timedelta | None = None) -> Coroutine[Any, Any, None]:
         """Not done: have it redelivered after `delay` seconds (None: at once).
 
         Raises `OptionsError` for a negative delay.
         """
         if delay is None:
-            return self._verdict(NAK)
-        return self._verdict(nak(to_seconds("nack(delay)", delay, zero=True)))
+            return self._verdict("nack", NAK)
+        return self._verdict("nack", nak(to_seconds("nack(delay)", delay, zero=True)))
 
-    def term(self, reason: str = "") -> Awaitable[None]:
+    def term(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Never deliver it again. `reason` appears in the server's advisory.
 
         A work queue deletes a terminated message at once: dead-letter it first.
         """
-        return self._verdict(term(reason))
+        return self._verdict("term", term(reason))
 
-    def in_progress(self) -> Awaitable[None]:
+    def in_progress(self) -> Coroutine[Any, Any, None]:
         """Still in progress: restart the ack wait."""
         self._check()
-        return self._session.connection.publish(self._raw.reply, IN_PROGRESS)
+        self._note("in_progress")
+        return self._extend()
 
+    @_noted
     async def publish(
         self,
         subject: StreamSubject[MessageT],
@@ -142,6 +184,7 @@ class Message(Received[M_co, S_co]):
         in the same order each time, or give each a `msg_id`. It holds for the stream's duplicate
         window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
+        self._started("publish")
         if msg_id is None:
             msg_id = self._output_id(str(subject))
         return await publisher.publish(self._session, subject, payload, msg_id, headers, timeout)
@@ -153,12 +196,22 @@ class Message(Received[M_co, S_co]):
         place = self.metadata
         return f"{where}:{place.stream}.{place.consumer}.{place.stream_seq}.{place.timestamp}.{number}"
 
-    def _verdict(self, answer: bytes) -> Awaitable[None]:
+    def _verdict(self, call: str, answer: bytes) -> Coroutine[Any, Any, None]:
         self._check()
-        self._answered = True
+        self._note(call)
+        if asyncio._get_running_loop() is not None:
+            return self._answer(call, answer)
+        self._answered = True  # a thread, such as the blocking face's caller: it hands the coroutine to the loop
         return self._send(answer)
 
+    async def _answer(self, call: str, answer: bytes) -> None:
+        self._started(call)
+        self._check()
+        await self._send(answer)
+
     async def _send(self, answer: bytes) -> None:
+        """Send a verdict, unchecked."""
+        self._answered = True
         connection, reply = self._session.connection, self._raw.reply
         try:
             try:
@@ -170,6 +223,10 @@ class Message(Received[M_co, S_co]):
         except SmithError:
             self._answered = False  # it was not sent
             raise
+
+    async def _extend(self) -> None:
+        self._started("in_progress")
+        await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
 
     def _check(self) -> None:
         if self._answered:
@@ -208,6 +265,26 @@ class Message(Received[M_co, S_co]):
 
     def _repr_html_(self) -> str:
         return fields_table("Message", self._shown())
+
+    # ---- calls that are never awaited
+
+    def _note(self, call: str) -> None:
+        """`call` was made; its coroutine has not been started."""
+        if asyncio._get_running_loop() is None:
+            if self._in_thread:
+                raise NotAcknowledgeable(_IN_THREAD.format(call, call))
+            return
+        if self._unstarted is None:
+            self._unstarted = []
+        elif call in _VERDICTS and (before := next((one for one in self._unstarted if one in _VERDICTS), None)) is not None:
+            raise NotAcknowledgeable(
+                f"message.{before}() was called on the message on {self._raw.subject} and not awaited: one verdict each"
+            )
+        self._unstarted.append(call)
+
+    def _started(self, call: str) -> None:
+        if self._unstarted and call in self._unstarted:
+            self._unstarted.remove(call)
 
     def __repr__(self) -> str:
         return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"

@@ -145,6 +145,9 @@ class _ReadOnlyMessage(Message[Any, Any]):
     def _check(self) -> None:
         raise NotAcknowledgeable(FOR_READING)
 
+    def _note(self, call: str) -> None:
+        raise NotAcknowledgeable(FOR_READING)
+
 
 def _handle(
     contract: Contract,

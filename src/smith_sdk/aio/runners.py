@@ -111,9 +111,22 @@ class ThreadRunner:
         assert self._pool is not None
         if self._chain:
             function = partial(self._chain.run_plain, function)
-        result = await self._pool.run(function, message if self._present is None else self._present(message))
+        if self._present is None:
+            result = await self._for_reading(function, message)
+        else:
+            result = await self._pool.run(function, self._present(message))
         if inspect.isawaitable(result):
             result = await result
+        return result
+
+    async def _for_reading(self, function: Callable[[Any], Any], message: Any) -> Any:
+        """Call `function` with a message that it cannot answer, for lack of an event loop."""
+        assert self._pool is not None
+        if not isinstance(message, Message):  # the policy of an admission gets the intent
+            return await self._pool.run(function, message)
+        message._in_thread = True  # for good if the call fails or is cancelled: the thread may go on
+        result = await self._pool.run(function, message)
+        message._in_thread = False  # a coroutine that it returns is awaited in the event loop
         return result
 
     async def open(self) -> None:

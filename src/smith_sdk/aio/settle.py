@@ -17,6 +17,7 @@ import msgspec
 
 from .._core.dead_letters.format import Death, error_text, one_line
 from .._core.events import Delivered, Settled, VerdictName
+from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload
 from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, Reject, RetryLater, SmithError
@@ -244,12 +245,13 @@ class Settler:
         Raises `SmithError` if that fails, except for a `Release`: `message` is then still
         outstanding.
         """
+        message._unstarted = None  # a call that was never awaited does not stand in the way of this one
         if isinstance(verdict, Ack):
             if not message._answered:
                 if verdict.confirmed or self._confirm:
                     await message.ack_sync()
                 else:
-                    await message.ack()
+                    await message._send(WIRE_ACK)
         elif isinstance(verdict, Retry):
             if verdict.failed:
                 self._log_failure(message, verdict)

@@ -26,6 +26,7 @@ from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
 from ..options import RetryPolicy
 from .consumer import pull_loop
+from .forgotten import ForgottenCalls
 from .last_run import LastRun
 from .message import Message
 from .middleware import Outcome
@@ -70,6 +71,10 @@ class MessageRunner(Protocol):
         """Run what is for `message`."""
         ...
 
+    def name_of(self, message: Message[Any, Any], /) -> str:
+        """The name of the function that `run` calls, for logs and errors."""
+        ...
+
 
 Undecodable = Callable[[Message[Any, Any], ContractError], Awaitable[Verdict]]
 """The verdict on a message whose payload or subject is invalid."""
@@ -99,6 +104,7 @@ class Slots:
         self._undecodable = undecodable
         self._first_success = decide(None, 1, policy)
         self._settler = Settler(session, spec.name, policy, confirm=confirm)
+        self._forgotten = ForgottenCalls(spec.name)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
         """None while nothing runs."""
@@ -256,6 +262,8 @@ class Slots:
         assert task is not None
         try:
             outcome = await self._handlers.run(message)
+            if message._unstarted:
+                await self._forgotten.check(message, self._handlers.name_of(message))
             if task.cancelling():
                 await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
             if outcome is not None:

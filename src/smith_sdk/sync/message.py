@@ -21,6 +21,8 @@ class Message(Blocking, Received[M_co, S_co]):
     It is decoded on first access, so an invalid payload never ends an iteration. Each message takes
     one verdict: `ack`, `ack_sync`, `nack` or `term`. A second one raises `NotAcknowledgeable`, as
     does any verdict on a message of core NATS.
+
+    Nothing is sent until the verdict is awaited.
     """
 
     __slots__ = ()
