@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -57,9 +59,12 @@ def ids(smith: Smith, *arguments: str) -> list[str]:
 def test_ls_and_show(smith: Smith) -> None:
     assert len(ids(smith)) == 8
     assert ids(smith, "--error", "KeyError") == ["7"]
-    assert ids(smith, "--stream", STREAM, "--limit", "2") == ["1", "2"]
-    assert "--after 2" in smith("dlq", "ls", "--limit", "2").err
+    assert ids(smith, "--stream", STREAM, "--limit", "2") == ["7", "6"]
+    assert "--before 7" in smith("dlq", "ls", "--limit", "2").err
+    assert ids(smith, "--before", "3") == ["2", "1"]
     assert ids(smith, "--after", "6") == ["7", "GONE.reader.8"]
+    assert "--after 2" in smith("dlq", "ls", "--limit", "2", "--after", "0").err
+    assert smith("dlq", "ls", "--after", "1", "--before", "3").status == 1
     assert ids(smith, "--since", "1h", "--until", "2100-01-01") == ids(smith)
     assert ids(smith, "--until", "1h") == []
     assert "KeyError: a\\x1b[31mb" in smith("dlq", "ls").out
@@ -69,6 +74,64 @@ def test_ls_and_show(smith: Smith) -> None:
         assert word in shown
     assert smith("dlq", "show", f"{STREAM}.reader.99").status == 1
     assert smith("dlq", "show", "nonsense").status == 1
+
+
+def test_letters_are_counted_by_error_and_consumer(smith: Smith) -> None:
+    found = smith("dlq", "ls", "--group-by", "error,consumer", "--json").json
+    assert [(one["error"], one["consumer"], one["count"], one["id"]) for one in found] == [
+        ("ValueError", "reader", 7, "GONE.reader.8"),
+        ("KeyError", "reader", 1, f"{STREAM}.reader.7"),
+    ]
+    assert all(one["first"] <= one["last"] for one in found)
+    assert [(one["stream"], one["count"]) for one in smith("dlq", "ls", "--group-by", "stream", "--json").json] == [
+        (STREAM, 7),
+        ("GONE", 1),
+    ]
+    headings, first, second = smith("dlq", "ls", "--group-by", "error", "--stream", STREAM).out.splitlines()
+    assert headings.split() == ["letters", "error", "first", "last", "newest", "id"]
+    assert (first.split()[:2], second.split()[:2]) == (["6", "ValueError"], ["1", "KeyError"])
+    assert smith("dlq", "ls", "--group-by", "colour").status == 1
+    assert '--group-by: "colour" is not one of error, consumer, stream, subject, worker' in smith.err
+    assert smith("dlq", "ls", "--group-by", "error", "--after", "1").status == 1
+    assert smith("dlq", "ls", "--group-by", "error", "--since", "2100-01-01").err == "no dead letters\n"
+
+
+def test_an_empty_list_is_explained(smith: Smith) -> None:
+    assert smith("dlq", "discard", "--all", "--yes").status == 0
+    assert (smith("dlq", "ls").status, len(smith.out.splitlines()), smith.err) == (0, 1, "no dead letters\n")
+    assert "these options" in smith("dlq", "ls", "--error", "KeyError").err
+
+
+def test_what_a_letter_carries_cannot_control_the_terminal(url: str) -> None:
+    hostile = "[red]x[/red] :bomb: \x1b]0;owned\x07\x1b[2J\u202edetrevni"
+    on(url, lambda bus: put_letters(bus, original(9, data=hostile.encode(), headers={"X": "\x1b[31m"}), error=hostile))
+    for columns in ("60", "80", "300"):
+        for command in (("dlq", "ls", "--limit", "1"), ("dlq", "show", f"{STREAM}.reader.9")):
+            status, shown = on_terminal(*command, env={"COLUMNS": columns, "NO_COLOR": "1"})
+            assert status == 0
+            assert set(_ESCAPES.findall(shown)) <= {"\x1b[1m", "\x1b[0m"}, "only our own"
+            assert not {"\x07", "\u202e"} & set(shown)
+            together = "".join(shown.split())
+            assert "[red]x[/red]:bomb:\\x1b]0;owned\\x07" in together
+
+
+def test_an_interrupted_replay_tells_how_many_went(url: str) -> None:
+    command = [sys.executable, "-m", "smith_sdk.cli", "dlq", "replay", "--stream", STREAM, "--rate", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as slow:
+        try:
+            on(url, _until_one_is_through)
+            slow.send_signal(signal.SIGINT)
+            out, err = slow.communicate(timeout=20)
+        finally:
+            slow.kill()
+    assert (slow.returncode, out) == (130, "")
+    (line,) = err.splitlines()
+    found = re.fullmatch(r"interrupted: replayed (\d) dead letters?; the others are still there, and .*", line)
+    assert found is not None, err
+    assert 7 - len(on(url, lambda bus: bus.dead_letters.list(stream=STREAM))) in (int(found[1]), int(found[1]) + 1)
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b.")
 
 
 def test_replay(smith: Smith, url: str) -> None:
@@ -103,7 +166,7 @@ def test_discard(smith: Smith) -> None:
     assert smith("dlq", "discard", "--error", "KeyError", "--dry-run", "--json").json == [f"{STREAM}.reader.7"]
     assert smith("dlq", "discard", "--error", "KeyError", "--yes").out == "discarded 1 dead letter\n"
     assert smith("dlq", "discard", f"{STREAM}.reader.1", f"{STREAM}.reader.7", "--yes").out == "discarded 1 dead letter\n"
-    assert ids(smith) == ["2", "3", "4", "5", "6", "GONE.reader.8"]
+    assert ids(smith) == ["GONE.reader.8", "6", "5", "4", "3", "2"]
     assert smith("dlq", "discard", "--all", "--yes").out == "discarded 6 dead letters\n"
     assert ids(smith) == []
 

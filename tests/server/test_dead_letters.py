@@ -15,6 +15,7 @@ from letters import STREAM, contract, original, put_letters, put_many_letters, t
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk._core.dead_letters import selection
 from smith_sdk._core.jetstream import stream_reader
 from smith_sdk._core.jetstream.claim import put_if_absent
 from smith_sdk.embedded import EmbeddedServer
@@ -187,6 +188,32 @@ async def test_pages_and_filters(face: Face, account: Account) -> None:
         assert (one.consumer, other.stream) == ("other", "ATOMS_VETTED")
         assert one.payload == b'{"number":1}'
 
+        for filters in ({}, {"error_type": "KeyError"}, {"since": middle}, {"until": in_zone}, {"stream": "NONE"}):
+            oldest = await found.list(**filters)
+            assert await found.list(**filters, newest_first=True) == oldest[::-1], filters
+        backwards: list[str] = []
+        before = None
+        while page := await found.list(newest_first=True, before=before, limit=3):
+            backwards += [letter.id for letter in page]
+            before = page[-1].position
+        assert backwards == everything[::-1]
+
+
+async def test_the_newest_are_found_behind_many_others(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "_SPAN", 2)
+    async with account.applied() as bus:
+        await put_letters(bus, original(1), error_type="KeyError")
+        await put_many_letters(bus, 60)
+        await put_letters(bus, original(61, data=b"last"))
+        found = bus.dead_letters
+        (last,) = await found.list(newest_first=True, limit=1)
+        assert last.payload == b"last"
+        (key_error,) = await found.list(newest_first=True, error_type="KeyError")
+        assert key_error.payload == b'{"number":1}'
+        listed = await found.list(newest_first=True, limit=50, before=last.position)
+        assert len(listed) == 50
+        assert [one.position for one in listed] == sorted((one.position for one in listed), reverse=True)
+
 
 async def test_invalid_filters_and_ids_are_refused(account: Account) -> None:
     async with account.applied() as bus:
@@ -198,6 +225,9 @@ async def test_invalid_filters_and_ids_are_refused(account: Account) -> None:
             letters.list(since=datetime(2026, 1, 1)),
             letters.count(until=datetime(2026, 1, 1)),
             letters.list(limit=0),
+            letters.list(before=3),
+            letters.list(newest_first=True, after=3),
+            letters.list(newest_first=True, before=0),
             letters.list(after=-1),
             letters.get("S.c.>"),
             letters.get("S.c.1.trial"),

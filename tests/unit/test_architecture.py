@@ -49,7 +49,18 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
-    "cli": ("errors", "options", *CONTRACT, "_core.blocking", "_core.connection", "embedded", "aio", "sync", "__init__"),
+    "cli": (
+        "errors",
+        "options",
+        *CONTRACT,
+        "_core.blocking",
+        "_core.connection",
+        "signing",
+        "embedded",
+        "aio",
+        "sync",
+        "__init__",
+    ),
 }
 
 # Libraries, and the only rooms that may import them; a library that is not listed is imported

@@ -16,7 +16,7 @@ from .._core.dead_letters import format as letter_format
 from .._core.dead_letters.audit import Audit, Finding
 from .._core.dead_letters.format import DeadLetter, Death, Original
 from .._core.dead_letters.replay import Replay, Replayed, ReplayReport
-from .._core.dead_letters.selection import Filters, Ref, pages, refs, require_choice, valid_id
+from .._core.dead_letters.selection import Filters, Ref, newest, pages, refs, require_choice, valid_id
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.dead_letters.task_pool import TaskPool
 from .._core.jetstream.session import Session
@@ -55,16 +55,24 @@ class DeadLetters:
         until: datetime | None = None,
         after: int = 0,
         limit: int = 1000,
+        newest_first: bool = False,
+        before: int | None = None,
     ) -> tuple[DeadLetter, ...]:
-        """The oldest `limit` of the chosen dead letters, with their payloads.
+        """The oldest `limit` of the chosen dead letters, with their payloads; or the newest.
 
-        For the next page pass the `position` of the last one as `after`; a page with fewer than
-        `limit` is the last. Raises `StreamNotFound`, and `OptionsError` for an invalid filter,
-        `after` or `limit`.
+        For the next page pass the `position` of the last one as `after`, or with `newest_first` as
+        `before`; a page with fewer than `limit` is the last. Raises `StreamNotFound`, and
+        `OptionsError` for an invalid filter, `after`, `before` or `limit`.
         """
         filters = Filters(stream=stream, consumer=consumer, error_type=error_type, since=since, until=until)
         most, behind = positive_int("list(limit)", limit), positive_int("list(after)", after, least=0)
+        if after if newest_first else before is not None:
+            raise OptionsError("list: `before` is for newest_first=True, and `after` for the oldest first")
         by_error = error_type is not None  # then only the payloads of the chosen ones are read
+        if newest_first:
+            end = None if before is None else positive_int("list(before)", before)
+            chosen = await newest(self._store, filters, before=end, limit=most, headers_only=by_error)
+            return tuple((await self._with_payloads(chosen))[::-1] if by_error else map(letter_format.of_page, chosen))
         found: list[DeadLetter] = []
         async with aclosing(pages(self._store, filters, after=behind, limit=most, headers_only=by_error)) as reading:
             async for page in reading:

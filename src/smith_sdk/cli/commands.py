@@ -12,6 +12,8 @@ COMMANDS = {
     "consumers": ("consumers:consumers", "Show, pause, resume and reset consumers."),
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
     "worker": ("worker:worker", "Run the workers of a module until SIGTERM or Ctrl-C."),
+    "execute": ("execute:execute", "Execute one capability and print its output."),
+    "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),
     "codegen": ("codegen:codegen", "Generate typed subjects and payloads from a spec."),
 }
 """Name: ("module:attribute" below this package, one line of help)."""

@@ -103,7 +103,12 @@ def reset(
 
 def show_consumers(found: Iterable[ConsumerInfo]) -> None:
     """Print a table of consumers."""
-    show_table(list(_FACTS), [list(_facts(one).values()) for one in found])
+    show_table(
+        list(_FACTS),
+        [list(_facts(one).values()) for one in found],
+        empty="no consumers of the contract: `smith streams apply` creates those that it declares",
+        sections="stream",
+    )
 
 
 def _facts(info: ConsumerInfo) -> dict[str, Any]:

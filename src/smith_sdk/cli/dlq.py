@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -16,7 +16,7 @@ from .progress import Progress
 from .values import MOMENT_HELP, Moment
 
 if TYPE_CHECKING:
-    from ..sync import DeadLetter
+    from ..sync import DeadLetter, SmithBus
 
 dlq = App(name="dlq", help="Show, replay, discard and audit dead letters.")
 
@@ -62,30 +62,93 @@ class Which:
 
 
 ANY = Which()
+_PAGE: Final = 1000
 All = Annotated[bool, Parameter(name="--all", negative="", help="All letters that are there now.")]
+
+
+Positive = Number(gte=1)
 
 
 @dlq.command
 def ls(
     *,
     which: Which = ANY,
-    after: Annotated[int, Parameter(help="Only letters behind this position (see --json).", validator=Number(gte=0))] = 0,
-    limit: Annotated[int, Parameter(help="Maximum number of letters.", validator=Number(gte=1))] = 1000,
+    group_by: Annotated[
+        str | None, Parameter(help="Count letters by error, consumer, stream, subject or worker; several with commas.")
+    ] = None,
+    limit: Annotated[int, Parameter(help="Maximum number of letters.", validator=Positive)] = 1000,
+    before: Annotated[int | None, Parameter(help="Only letters before this position (see --json).", validator=Positive)] = None,
+    after: Annotated[
+        int | None, Parameter(help="Only letters behind this position, the oldest first.", validator=Number(gte=0))
+    ] = None,
     where: Where = HERE,
     json: Json = False,
 ) -> None:
-    """List the oldest dead letters."""
+    """List dead letters, the newest first; or count them with --group-by."""
+    if group_by is not None:
+        keys = _grouping(group_by)
+        if after is not None or before is not None:
+            raise OptionsError("--group-by counts all letters that the filters choose: leave out --after and --before")
+        with where.bus() as bus:
+            groups = _grouped(bus, which, keys)
+        _show_groups(groups, keys, json)
+        return
+    if after is not None and before is not None:
+        raise OptionsError("--after and --before exclude each other: pass one of them")
     with where.bus() as bus:
-        found = bus.dead_letters.list(**which.filters(), after=after, limit=limit)
+        found = bus.dead_letters.list(**which.filters(), after=after or 0, before=before, limit=limit, newest_first=after is None)
     if json:
         show_json(found)
         return
+    chosen_by_none = which == ANY and not after and before is None
     show_table(
         ["id", "when", "subject", "attempts", "replays", "error"],
         [[Id(d.id), d.time, d.subject, d.attempts, d.replays or None, f"{d.error_type}: {d.error}"] for d in found],
+        empty="no dead letters" if chosen_by_none else "no dead letters that these options choose",
     )
     if len(found) == limit:
-        say(f"there may be more: pass --after {found[-1].position}", json=True)
+        say(f"there may be more: pass {'--before' if after is None else '--after'} {found[-1].position}", json=True)
+
+
+_GROUPS: Final = {"error": "error_type", "consumer": "consumer", "stream": "stream", "subject": "subject", "worker": "worker"}
+"""What letters are counted by, and the field of a letter that has it."""
+
+
+def _grouping(names: str) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for key in keys:
+        if key not in _GROUPS:
+            raise OptionsError(
+                f'--group-by: "{key}" is not one of {", ".join(_GROUPS)}; pass one or several, such as error,consumer'
+            )
+    return keys
+
+
+def _grouped(bus: SmithBus, which: Which, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A count for each group, the largest first, with the times and one id."""
+    groups: dict[tuple[str, ...], dict[str, Any]] = {}
+    position = 0
+    while True:
+        page = bus.dead_letters.list(**which.filters(), after=position, limit=_PAGE)
+        for letter in page:
+            values = tuple(getattr(letter, _GROUPS[key]) for key in keys)
+            group = groups.setdefault(values, {**dict(zip(keys, values, strict=True)), "count": 0, "first": letter.time})
+            group["count"] += 1
+            group |= {"last": letter.time, "id": letter.id}
+        if len(page) < _PAGE:
+            return sorted(groups.values(), key=lambda group: -group["count"])
+        position = page[-1].position
+
+
+def _show_groups(groups: list[dict[str, Any]], keys: tuple[str, ...], json: bool) -> None:
+    if json:
+        show_json(groups)
+    else:
+        show_table(
+            ["letters", *keys, "first", "last", "newest id"],
+            [[one["count"], *(one[key] for key in keys), one["first"], one["last"], Id(one["id"])] for one in groups],
+            empty="no dead letters",
+        )
 
 
 @dlq.command
@@ -145,9 +208,18 @@ def replay(
     """
     chosen = which.chosen(ids, all_)
     with where.bus() as bus, Progress() as progress:
-        report = bus.dead_letters.replay(
-            **chosen, rate=rate, in_doubt=in_doubt, dry_run=dry_run, progress=lambda one: progress.step(one.outcome)
-        )
+        try:
+            report = bus.dead_letters.replay(
+                **chosen, rate=rate, in_doubt=in_doubt, dry_run=dry_run, progress=lambda one: progress.step(one.outcome)
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            say(
+                f"interrupted: replayed {_letters(progress.count('replayed', 'finished'))}; the others are still there, "
+                f"and the same command goes on with them",
+                json=True,
+            )
+            raise
     if json:
         show_json(report)
     elif dry_run:

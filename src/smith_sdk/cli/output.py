@@ -18,13 +18,14 @@ from ..errors import OptionsError
 
 if TYPE_CHECKING:  # rich takes longer to import than Python to start
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the result as one JSON value.")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask for confirmation.")]
 
-_UNBROKEN: Final = 40
-"""Characters of a word that a table does not break. Longer ones are folded, an `Id` never is."""
+_NARROW: Final = 30
+"""Characters below which a column of text is not squeezed: it stands below its row instead."""
 _GAP: Final = "  "
 
 
@@ -64,18 +65,21 @@ def show_json(value: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; None is an empty cell.
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", sections: str | None = None) -> None:
+    """Print a table; None is an empty cell. `empty` is what stderr gets if there are no rows.
 
-    On a terminal it has the terminal's width, and columns without any value are left out. Rows that
-    do not fit without breaking a word are shown one below the other, as facts. Elsewhere, each row
-    is a line, however long.
+    On a terminal it has the terminal's width: columns without any value are left out, and where
+    there is no room the longest ones stand below their row. The column `sections` then stands
+    above the rows that it is the same for. Elsewhere, each row is a line, however long, with all
+    columns.
     """
     listed = [list(row) for row in rows]
-    if sys.stdout.isatty():
-        _show_on_terminal(headings, listed)
-    else:
+    if not sys.stdout.isatty():
         _show_lines(headings, listed)
+    elif listed or not empty:
+        _show_on_terminal(headings, listed, sections)
+    if empty and not listed:
+        print(plain(empty), file=sys.stderr, flush=True)
 
 
 def _show_lines(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -93,40 +97,87 @@ def _show_lines(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         out.print(text, soft_wrap=True)
 
 
-def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]], sections: str | None) -> None:
+    out = console()
+    columns = [[heading, *(row[at] for row in rows)] for at, heading in enumerate(headings)]
+    kept = [at for at in range(len(headings)) if not rows or any(shown(row[at], relative=True) for row in rows)]
+    least = {at: _least_width(columns[at]) for at in kept}
+    if _fit(least, kept, out.width):
+        out.print(_table(headings, rows, kept, least))
+    else:
+        full = {at: max(map(_width, columns[at])) for at in kept}
+        section = headings.index(sections) if sections is not None else None
+        _show_stacked(headings, rows, kept, full, out, section)
+
+
+def _fit(widths: Mapping[int, int], columns: Sequence[int], room: int) -> bool:
+    return sum(widths[at] for at in columns) + len(_GAP) * (len(columns) - 1) <= room
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], columns: Sequence[int], least: Mapping[int, int]) -> Table:
     from rich.table import Table
 
-    out = console()
-    kept = [at for at in range(len(headings)) if not rows or any(shown(row[at]) for row in rows)]
-    cells = [[_text(row[at], relative=True) for at in kept] for row in rows]
-    least = [_longest_word([headings[at], *(row[at] for row in rows)]) for at in kept]
-    if rows and sum(least) + len(_GAP) * (len(kept) - 1) > out.width:
-        for number, row in enumerate(rows):
-            if number:
-                out.print()
-            _show_facts({headings[at]: row[at] for at in kept if shown(row[at])}, out, relative=True)
-        return
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
-    for at, width in zip(kept, least, strict=True):
+    for at in columns:
         number = _is_number(row[at] for row in rows)
-        table.add_column(headings[at], justify="right" if number else "left", overflow="fold", min_width=width)
-    for line in cells:
-        table.add_row(*line)
-    out.print(table)
+        table.add_column(headings[at], justify="right" if number else "left", overflow="fold", min_width=least[at])
+    for row in rows:
+        table.add_row(*(_text(row[at], relative=True) for at in columns))
+    return table
+
+
+def _show_stacked(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    kept: Sequence[int],
+    widths: Mapping[int, int],
+    out: Console,
+    section: int | None,
+) -> None:
+    """Each row is a line of what fits, and below it the longest of its cells, a line each."""
+    from rich.text import Text
+
+    kept = [at for at in kept if at != section]
+    beside, indent = list(kept), "" if section is None else _GAP
+    while len(beside) > 1 and not _fit(widths, beside, out.width - len(indent)):
+        beside.remove(max(beside[1:], key=lambda at: (widths[at], at)))
+    numbers = {at for at in beside if _is_number(row[at] for row in rows)}
+
+    def line(cells: Iterable[Text]) -> None:
+        for cell, at in zip(listed := list(cells), beside, strict=True):
+            cell.align("right" if at in numbers else "left", widths[at])
+        text = Text(indent) + Text(_GAP).join(listed)
+        text.rstrip()
+        out.print(text, soft_wrap=True)
+
+    line(Text(headings[at], "bold") for at in beside)
+    before: Any = None
+    for row in rows:
+        if section is not None and row[section] != before:
+            before = row[section]
+            out.print(_text(before), soft_wrap=True)
+        line(_text(row[at], relative=True) for at in beside)
+        below = {headings[at]: row[at] for at in kept if at not in beside and shown(row[at], relative=True)}
+        _show_facts(below, out, relative=True, indent=indent + _GAP * 2)
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
-    """Print names and values, a line each; on a terminal, long values are wrapped at spaces."""
-    _show_facts(facts, console(), relative=sys.stdout.isatty(), exact=True)
+    """Print names and values, a line each.
+
+    On a terminal, empty ones are left out, and long values are wrapped at spaces.
+    """
+    terminal = sys.stdout.isatty()
+    kept = {name: value for name, value in facts.items() if not terminal or shown(value)}
+    _show_facts(kept, console(), relative=terminal, exact=True)
 
 
-def _show_facts(facts: Mapping[str, Any], out: Console, *, relative: bool, exact: bool = False) -> None:
+def _show_facts(facts: Mapping[str, Any], out: Console, *, relative: bool, exact: bool = False, indent: str = "") -> None:
     """Times are relative, or with `exact` both exact and relative."""
     from rich.text import Text
 
-    width = max(map(len, facts))
+    width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        head = Text.assemble((name, "bold"), " " * (width - len(name)), _GAP)
+        head = Text.assemble(indent, (name, "bold"), " " * (width - len(name)), _GAP)
         text = _text(value, relative=relative and not exact)
         if relative and exact and isinstance(value, datetime):
             text.append(f" ({ago(value)})")
@@ -181,7 +232,8 @@ def confirm(question: str, effect: str = "this deletes data") -> None:
 def shown(value: Any, *, relative: bool = False) -> str:
     """A value for people: sizes and numbers formatted, times in UTC to the second.
 
-    With `relative`, times are as `ago` has them.
+    With `relative`, as in tables on a terminal, times are as `ago` has them, and nothing stands for
+    less than 0.05 percent.
     """
     if value is None:
         return ""
@@ -190,7 +242,7 @@ def shown(value: Any, *, relative: bool = False) -> str:
 
         return format_size(value)
     if isinstance(value, Percent):
-        return f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
+        return "" if relative and value < 0.05 else f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):
@@ -217,16 +269,20 @@ def _is_number(column: Iterable[Any]) -> bool:
     return any(isinstance(value, (int, float)) for value in column)
 
 
-def _longest_word(column: Iterable[Any]) -> int:
-    """The least width of a column: of its longest word, within reason, and of an `Id` in full."""
+def _width(value: Any) -> int:
     from rich.cells import cell_len
 
+    return cell_len(shown(value, relative=True))
+
+
+def _least_width(column: Iterable[Any]) -> int:
+    """The least width of a column in a table: of its longest word, and of an `Id` in full."""
     widest = 0
     for value in column:
         text = shown(value, relative=True)
         whole = isinstance(value, (Id, int, datetime))
-        longest = cell_len(text) if whole else min(_UNBROKEN, max(map(cell_len, text.split()), default=0))
-        widest = max(widest, longest)
+        least = _width(value) if whole else max(min(_width(value), _NARROW), *map(_width, text.split()), 0)
+        widest = max(widest, least)
     return widest
 
 

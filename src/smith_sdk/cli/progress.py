@@ -57,5 +57,9 @@ class Progress:
         return Text(self._summary())
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Show no more. Safe to repeat."""
         if self._live.is_started:
             self._live.stop()

@@ -87,7 +87,11 @@ def ls(*, where: Where = HERE, json: Json = False) -> None:
     if json:
         show_json(found)
         return
-    show_table(["stream", "messages", "size", "full", "last", "consumers", "pending"], map(_row, found))
+    show_table(
+        ["stream", "messages", "size", "full", "last", "consumers", "pending"],
+        map(_row, found),
+        empty="no streams of the contract yet: `smith streams apply` creates them",
+    )
 
 
 @streams.command

@@ -107,7 +107,10 @@ def _missing(error: MissingArgumentError) -> str:
 def _unknown_option(error: UnknownOptionError) -> str:
     given = (error.token.keyword or error.token.value).partition("=")[0]
     known = [name for argument in error.argument_collection if argument.parse for name in argument.names]
-    return f"there is no option {given}{_similar(given, known)}"
+    hint = _similar(given, known)
+    if not hint and error.command_chain and error.command_chain[-1] in ("execute", "publish"):
+        hint = f"; values have no dashes: {given.lstrip('-').replace('-', '_')}=..."
+    return f"there is no option {given}{hint}"
 
 
 def _unknown_command(error: UnknownCommandError) -> str:

@@ -35,12 +35,14 @@ class DeadLetters(Blocking):
         until: datetime | None = None,
         after: int = 0,
         limit: int = 1000,
+        newest_first: bool = False,
+        before: int | None = None,
     ) -> tuple[DeadLetter, ...]:
-        """The oldest `limit` of the chosen dead letters, with their payloads.
+        """The oldest `limit` of the chosen dead letters, with their payloads; or the newest.
 
-        For the next page pass the `position` of the last one as `after`; a page with fewer than
-        `limit` is the last. Raises `StreamNotFound`, and `OptionsError` for an invalid filter,
-        `after` or `limit`.
+        For the next page pass the `position` of the last one as `after`, or with `newest_first` as
+        `before`; a page with fewer than `limit` is the last. Raises `StreamNotFound`, and
+        `OptionsError` for an invalid filter, `after`, `before` or `limit`.
         """
         found: tuple[DeadLetter, ...] = self._portal.call(
             self._aio.list,
@@ -51,6 +53,8 @@ class DeadLetters(Blocking):
             until=until,
             after=after,
             limit=limit,
+            newest_first=newest_first,
+            before=before,
         )
         return found
 

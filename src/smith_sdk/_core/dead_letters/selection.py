@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -19,6 +20,11 @@ from .store import DeadLetterStore
 _TOKEN: Final = r"[^\s.*>\x00-\x1f\x7f]+"
 _NAME: Final = re.compile(_TOKEN)
 _ID: Final = re.compile(rf"{_TOKEN}\.{_TOKEN}\.[0-9]+")
+
+_SPAN: Final = 100
+_SPAN_GROWS: Final = 4
+"""Positions that are read at first from the end on, and by how much more before those, because few
+of them may be letters that are chosen."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +116,38 @@ async def pages(
         if len(page) < size or len(in_time) < len(page):
             return
         after, since = page[-1].seq, None
+
+
+async def newest(
+    store: DeadLetterStore, filters: Filters, *, before: int | None, limit: int, headers_only: bool = False
+) -> list[Stored]:
+    """The newest `limit` chosen letters below position `before`, the newest first."""
+    first, last = await store.positions()
+    end = last + 1 if before is None else min(before, last + 1)
+    if filters.since is not None:  # the server finds the first of them
+        first = end
+        found = await _last_between(store, filters, 0, end, limit, headers_only)
+    else:
+        found = []
+    span = max(limit, _SPAN)
+    while end > first and len(found) < limit:
+        start = max(first, end - span)
+        found += await _last_between(store, filters, start - 1, end, limit - len(found), headers_only)
+        end, span = start, span * _SPAN_GROWS
+    return found
+
+
+async def _last_between(
+    store: DeadLetterStore, filters: Filters, after: int, end: int, limit: int, headers_only: bool
+) -> list[Stored]:
+    """The last `limit` chosen letters with `after` < position < `end`, the newest first."""
+    kept: deque[Stored] = deque(maxlen=limit)
+    async with aclosing(pages(store, filters, after=after, headers_only=headers_only)) as reading:
+        async for page in reading:
+            kept.extend(one for one in page if one.seq < end)
+            if page and page[-1].seq >= end - 1:
+                break
+    return list(reversed(kept))
 
 
 async def refs(

@@ -134,6 +134,11 @@ class DeadLetterStore:
                 return
             raise
 
+    async def positions(self) -> tuple[int, int]:
+        """The first and the last position as they are now."""
+        state = (await self.session.api.stream_info(self.stream))["state"]
+        return int(state["first_seq"]), int(state["last_seq"])
+
     async def end(self) -> int:
         """The last position as it is now. Raises `TopologyRefused` if no letter can be removed."""
         info = await self.session.api.stream_info(self.stream)

@@ -1,0 +1,228 @@
+"""`smith publish`: messages from `key=value` words or from JSON, checked by the contract."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from difflib import get_close_matches
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from cyclopts import Parameter
+
+from ..errors import InvalidToken, OptionsError, SmithError, UnknownSubject
+from .fields import build, read_words
+from .options import HERE, Where
+from .output import Json, messages, plain, show_json
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ..contract import Contract, Leaf
+
+_STDIN: Final = "-"
+_AHEAD: Final = 1000
+"""Messages in flight."""
+
+
+def publish(
+    subject: Annotated[str, Parameter(help="A subject's name in the contract, such as logs.errors, or a full subject.")],
+    /,
+    *words: Annotated[
+        str, Parameter(name="FIELD=VALUE", help="Fields and tokens: service=web; - reads JSON from standard input.")
+    ],
+    file: Annotated[Path | None, Parameter(help="Read JSON from this file: one message, or one a line.")] = None,
+    msg_id: Annotated[str | None, Parameter(help="Deduplication id of the one message.")] = None,
+    where: Where = HERE,
+    json: Json = False,
+) -> None:
+    """Publish a message, or one for each line of JSON, typed and validated by the contract.
+
+    Fields that are not given are filled in where the contract can: ids, times, nonces. A wrong line
+    of a FILE stops it before anything is published.
+    """
+    source = _STDIN if _STDIN in words else str(file) if file is not None else None
+    if _STDIN in words and file is not None:
+        raise OptionsError("- and --file exclude each other: pass one of them")
+    given = read_words(word for word in words if word != _STDIN)
+    target = Target(where.declared, subject)
+    if source is None:
+        envelopes: Iterable[tuple[Any, Any]] = [target.envelope(given)]
+    else:
+        if msg_id is not None:
+            raise OptionsError("--msg-id is for one message: leave it out with - and --file")
+        envelopes = _from_lines(target, given, source)
+        if source != _STDIN:
+            envelopes = list(envelopes)
+    _publish(where, envelopes, msg_id, json, many=source is not None)
+
+
+class Target:
+    """What is published to: a subject of the contract, by its name or in full."""
+
+    def __init__(self, contract: Contract, name: str) -> None:
+        self.name = name
+        self.fixed: Any = None
+        found = {leaf.cls.NAME: leaf.cls for leaf in _leaves(contract.trie)}
+        self.cls: Any = found.get(name)
+        if self.cls is None:
+            try:
+                self.fixed = contract.parse(name)
+            except (UnknownSubject, InvalidToken) as error:
+                close = get_close_matches(name, list(found), n=1)
+                hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(found))}"
+                raise OptionsError(f"{error}; {hint}") from None
+            self.cls = type(self.fixed)
+        of = inspect.signature(self.cls.of).parameters.values() if hasattr(self.cls, "of") else ()
+        self.tokens = {one.name for one in of if one.kind is one.KEYWORD_ONLY}
+
+    def envelope(self, given: dict[str, Any]) -> tuple[Any, Any]:
+        """The subject and the payload of one message. Raises `OptionsError`."""
+        given = {**self._from_subject(), **given}
+        cls = self._payload_class(given)
+        if cls is bytes:
+            raise OptionsError(f"{self.name} carries raw bytes, which this command cannot make")
+        payload = build(cls, {key: value for key, value in given.items() if key not in self.tokens}, self.name)
+        missing = [f"{token}=..." for token in sorted(self.tokens) if token not in given]
+        if missing:
+            raise OptionsError(f"{self.name} needs {', '.join(missing)} for its subject {self.cls.PATTERN}")
+        subject = self._subject(payload, given)
+        if self.fixed is not None and str(subject) != str(self.fixed):
+            raise OptionsError(f"{self.name}: a message with these fields belongs on {subject}")
+        return subject, payload
+
+    def _subject(self, payload: Any, given: dict[str, Any]) -> Any:
+        try:
+            return self.cls.of(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens})
+        except InvalidToken as error:
+            raise OptionsError(str(error)) from None
+
+    def _from_subject(self) -> dict[str, Any]:
+        """The tokens of a full subject, as they were given: they fill fields of the same name."""
+        return {} if self.fixed is None else msgspec.structs.asdict(self.fixed)
+
+    def _payload_class(self, given: dict[str, Any]) -> Any:
+        """The class of the payload, which a token may select, such as `capability`."""
+        read: Any = self.cls.message_type.fget
+        try:
+            return read(SimpleNamespace(**given))
+        except AttributeError as error:
+            raise OptionsError(f"{self.name} needs {error.name}=..., which selects the payload") from None
+        except KeyError as error:
+            selected = str(error.args[0])
+            token = next(key for key, value in given.items() if value == selected)
+            try:
+                self.cls.filter(**{token: selected})
+            except InvalidToken as refused:
+                raise OptionsError(str(refused)) from None
+            raise
+
+
+def _token(cls: Any, name: str, value: Any) -> Any:
+    """A token that is not a field of the payload, by its type."""
+    kind = next(field.type for field in msgspec.structs.fields(cls) if field.name == name)
+    return int(value) if kind is int and isinstance(value, str) and value.isdecimal() else value
+
+
+def _leaves(node: Any) -> Iterator[Leaf]:
+    for key, below in node.items():
+        if key is None:
+            yield below
+        else:
+            yield from _leaves(below)
+
+
+# ---- reading
+
+
+def _from_lines(target: Target, given: dict[str, str], source: str) -> Iterator[tuple[Any, Any]]:
+    """The messages in a file or on standard input; `given` is in all of them.
+
+    Raises `OptionsError`, which names the line.
+    """
+    with ExitStack() as closing:
+        try:
+            lines: Any = sys.stdin if source == _STDIN else closing.enter_context(open(source, encoding="utf-8"))
+            for number, value in _values(lines):
+                where = f"{'standard input' if source == _STDIN else source}, line {number}"
+                if not isinstance(value, dict):
+                    raise OptionsError(f"{where}: expected a JSON object, which is one message")
+                try:
+                    yield target.envelope({**given, **{key: _given(one) for key, one in value.items()}})
+                except OptionsError as error:
+                    raise OptionsError(f"{where}: {error}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise OptionsError(f"--file: {source} cannot be read: {why}") from None
+
+
+def _given(value: Any) -> Any:
+    """A value of a file is JSON, and never read as a word."""
+    from .fields import Json as Text
+
+    return Text(msgspec.json.encode(value).decode())
+
+
+def _values(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """The JSON of each line, and the number of the line; or the one JSON value of all lines."""
+    read = iter(lines)
+    for number, line in enumerate(read, 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, msgspec.json.decode(line)
+        except msgspec.DecodeError as error:
+            if number > 1:
+                raise OptionsError(f"line {number} is not JSON: {error}") from None
+            try:  # one message that is spread over several lines
+                yield 1, msgspec.json.decode(line + "".join(read))
+            except msgspec.DecodeError:
+                raise OptionsError(f"line 1 is not JSON, nor is the whole: {error}") from None
+
+
+# ---- sending
+
+
+def _publish(where: Where, envelopes: Iterable[tuple[Any, Any]], msg_id: str | None, json: bool, *, many: bool) -> None:
+    done: list[Any] = []
+    flying: deque[Future[Any]] = deque()
+    try:
+        with where.bus() as bus:
+            for subject, payload in envelopes:
+                if subject.STREAM is None:
+                    bus.emit(subject, payload)
+                    done.append({"subject": str(subject)})
+                else:
+                    flying.append(bus.submit(subject, payload, msg_id=msg_id))
+                while flying and (len(flying) > _AHEAD or flying[0].done()):
+                    done.append(flying.popleft().result())
+            while flying:
+                done.append(flying.popleft().result())
+    except (SmithError, KeyboardInterrupt):
+        if many:
+            print(f"smith: {messages(len(done))} published before that", file=sys.stderr)
+        raise
+    if json:
+        show_json(done if many else done[0])
+    elif many:
+        print(f"published {messages(len(done))}")
+    else:
+        print(_words(done[0]) + _id(envelopes))
+
+
+def _id(envelopes: Iterable[tuple[Any, Any]]) -> str:
+    """The id of the one message, which `smith trace` and others want, if its payload has one."""
+    (_, payload) = next(iter(envelopes))
+    return f", id {plain(getattr(payload, payload.ID_FIELD))}" if payload.ID_FIELD else ""
+
+
+def _words(ack: Any) -> str:
+    if isinstance(ack, dict):
+        return plain(f"sent on {ack['subject']}, which no stream keeps")
+    before = "was stored before, in" if ack.duplicate else "stored in"
+    return f"{before} {ack.stream} as {ack.seq:,}"
