@@ -113,6 +113,21 @@ __all__ = [
 ]
 
 
+IntentState = Literal[
+    "not_published",
+    "awaiting_admission",
+    "in_admission",
+    "quarantined",
+    "denied",
+    "queued",
+    "running",
+    "dead_lettered",
+    "finished",
+    "not_stored",
+    "unknown",
+]
+
+
 def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
     """For pickle and copy. They would call the constructor with `args` alone, and it takes more."""
     error = kind.__new__(kind, *args)
@@ -246,14 +261,42 @@ class DeadlineExceeded(SmithError, TimeoutError):
 
 
 class ResultTimeout(DeadlineExceeded):
-    """No IntentResult for `intent_id` (str) arrived within `timeout` seconds.
+    """No IntentResult for `intent_id` (str) was stored within `timeout` seconds.
 
-    The intent may still be executed.
+    `state` (str) is what the server knew about the intent then:
+
+    - "not_published": the server did not answer, so the intent was not sent
+    - "awaiting_admission": in the raw stream, not read yet
+    - "in_admission": read by an admission that has not decided yet
+    - "quarantined": kept for review
+    - "denied": refused by admission, whose result was not stored
+    - "queued": vetted, not read by an executor yet
+    - "running": read by an executor that has not answered, or to be redelivered; `attempt` (int,
+      from 1) is the number of the last delivery, None if the server does not tell
+    - "dead_lettered": given up; `dead_letter` (str) is the id for `bus.dead_letters`
+    - "finished": acknowledged or terminated by an executor without a result
+    - "not_stored": a result was sent, and its stream did not store it
+    - "unknown": none of these could be found out
+
+    An intent in one of the states "awaiting_admission", "in_admission", "queued" and "running" may
+    still be executed.
     """
 
-    def __init__(self, message: str, *, timeout: float, intent_id: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        timeout: float,
+        intent_id: str,
+        state: IntentState = "unknown",
+        attempt: int | None = None,
+        dead_letter: str | None = None,
+    ) -> None:
         super().__init__(message, timeout=timeout)
         self.intent_id = intent_id
+        self.state = state
+        self.attempt = attempt
+        self.dead_letter = dead_letter
 
 
 # ---- JetStream
@@ -368,7 +411,28 @@ class QueueFull(PublishError):
 
 
 class PayloadTooLarge(PublishError):
-    """The payload is over the limit of the connected server or of the stream; it is not stored."""
+    """The message is over the limit of the connected server or of its stream; it is not stored.
+
+    `size` and `limit` (int, bytes, headers included) are None if the server refused the message
+    without naming them. It is refused each time, so a worker whose handler raises this dead-letters
+    the message at once.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        err_code: int = 0,
+        code: int = 0,
+        stream: str | None = None,
+        subject: str | None = None,
+        msg_id: str | None = None,
+        size: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(message, err_code=err_code, code=code, stream=stream, subject=subject, msg_id=msg_id)
+        self.size = size
+        self.limit = limit
 
 
 class WrongStream(PublishError):

@@ -51,7 +51,8 @@ class SmithBus(BlockingBus):
     - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
       raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
       updates them, and deletes nothing. If either fails, the bus is closed again.
-    - `profile`: the profile of the contract whose sizes and replicas `manage` uses.
+    - `profile`: the profile of the contract whose sizes and replicas `manage` uses. A message over
+      its stream's `max_msg_size` in that profile is not sent.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,

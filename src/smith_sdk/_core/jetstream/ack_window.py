@@ -25,7 +25,16 @@ from ..connection.connection import Connection, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.parser import RawMessage
 from ..connection.state import Listener, wrong_loop_error
-from .api_errors import IN_PROCESS, ApiError, error_for, payload_too_large, publish_error, unconfirmed, wrong_stream
+from .api_errors import (
+    IN_PROCESS,
+    ApiError,
+    error_for,
+    over_stream_limit,
+    payload_too_large,
+    publish_error,
+    unconfirmed,
+    wrong_stream,
+)
 from .publish_request import PubAck, PublishRequest
 
 log: Final = logging.getLogger("smith_sdk.publish")
@@ -74,6 +83,7 @@ class AckWindow(Listener):
 
     `publish_timeout` (seconds) is for requests without their own. `retry_seconds` has, for each
     stream, how long after its first sending a message may be sent again; other streams: never.
+    `max_sizes` has the largest message (bytes, headers included) of each stream that has a limit.
     """
 
     # One inbox subscription and one timer serve all: a message costs a dict entry and a future.
@@ -85,6 +95,7 @@ class AckWindow(Listener):
         *,
         publish_timeout: float,
         retry_seconds: Mapping[str | None, float],
+        max_sizes: Mapping[str | None, int],
         max_messages: int,
         max_bytes: int,
     ) -> None:
@@ -92,6 +103,9 @@ class AckWindow(Listener):
         self._diagnose = diagnose
         self._publish_timeout = publish_timeout
         self._retry_seconds = retry_seconds
+        self._max_sizes = max_sizes
+        self._always_fits = min(max_sizes.values(), default=inf)
+        """No stream refuses a message of up to that size. One comparison for nearly all of them."""
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._low_messages = max_messages * 3 // 4
@@ -133,6 +147,10 @@ class AckWindow(Listener):
         """Messages in flight."""
         return len(self._pending)
 
+    def max_size(self, stream: str) -> float:
+        """The largest message (bytes, headers included) that is sent to `stream`."""
+        return min(self._max_payload, self._max_sizes.get(stream, inf))
+
     @property
     def _inbox_refusal(self) -> SmithError | None:
         """Why the server sends no acks on this link."""
@@ -142,7 +160,8 @@ class AckWindow(Listener):
         """Wait for room, send, and return the future of the ack. It ends within the timeout.
 
         Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge` (by the limit
-        of the connected server), `PublishUnconfirmed` if there was no room in time, `BusClosed`.
+        of the connected server and of the stream), `PublishUnconfirmed` if there was no room in
+        time, `BusClosed`.
         """
         if self._closed is not None:
             raise copy(self._closed)
@@ -156,7 +175,9 @@ class AckWindow(Listener):
         now = time.monotonic()
         deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
         if size > self._max_payload and self._connected:
-            raise payload_too_large(request, self._max_payload)
+            raise payload_too_large(request, size, self._max_payload)
+        if size > self._always_fits and size > (limit := self._max_sizes.get(request.stream, inf)):
+            raise over_stream_limit(request, size, int(limit))
         if self._waiters or self._granted or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
             await self._wait_for_room(request, size, deadline)
             now = time.monotonic()
@@ -257,7 +278,7 @@ class AckWindow(Listener):
         if isinstance(error, ConnectionLost):
             return  # on_reconnect sends it
         if isinstance(error, PayloadTooLarge):  # submitted without a link, or to a server with a higher limit
-            error = payload_too_large(entry.request, self._max_payload)
+            error = payload_too_large(entry.request, entry.size, self._max_payload)
             if entry.attempts > 1:
                 self._unconfirmed(token, entry, str(error))
                 return

@@ -164,13 +164,29 @@ def publish_error(error: ApiError, request: PublishRequest) -> PublishError:
     return PublishError(f"stream {stream} refused {subject}: {said}", **facts)
 
 
-def payload_too_large(request: PublishRequest, limit: int) -> PayloadTooLarge:
-    """For a `request` over the `limit` (bytes, headers included) of the connected server."""
+def payload_too_large(request: PublishRequest, size: int, limit: int) -> PayloadTooLarge:
+    """For a `request` of `size` bytes, headers included, over the connected server's `limit`."""
+    return _too_large(request, size, limit, f"the connected server accepts {limit}: raise its max_payload, or publish less")
+
+
+def over_stream_limit(request: PublishRequest, size: int, limit: int) -> PayloadTooLarge:
+    """For a `request` of `size` bytes, headers included, over the `limit` that its stream has."""
+    return _too_large(
+        request,
+        size,
+        limit,
+        f"stream {request.stream} accepts {limit} (max_msg_size in the bus's profile): publish less, or raise it in the spec",
+    )
+
+
+def _too_large(request: PublishRequest, size: int, limit: int, why: str) -> PayloadTooLarge:
     return PayloadTooLarge(
-        f"the payload for {request.subject} has {len(request.data)} bytes; the connected server accepts {limit}, headers included",
+        f"the message for {request.subject} has {size} bytes, {size - len(request.data)} of them headers; {why}",
         stream=request.stream,
         subject=request.subject,
         msg_id=request.msg_id,
+        size=size,
+        limit=limit,
     )
 
 

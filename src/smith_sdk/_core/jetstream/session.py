@@ -35,6 +35,7 @@ _DUPLICATE_WINDOW: Final = 120.0
 _RETRY_SHARE: Final = 0.75
 """The share of that window in which a message may be sent again. The rest is a margin: the server
 counts from when the first copy arrived, the window here from when it was sent."""
+_NO_LIMIT: Final = 2**63
 _MIN_CLOSE: Final = 0.1
 """Seconds that each step of closing has at least."""
 _DEFINITE: Final = (JetStreamDisabled, StreamNotFound, ConsumerNotFound)
@@ -72,7 +73,14 @@ class Session:
     """What every part of a bus shares. Created closed; may be opened again after `close`."""
 
     def __init__(
-        self, connection: Connection, contract: Contract, *, publish_timeout: float, max_messages: int, max_bytes: int
+        self,
+        connection: Connection,
+        contract: Contract,
+        *,
+        profile: str,
+        publish_timeout: float,
+        max_messages: int,
+        max_bytes: int,
     ) -> None:
         self.connection = connection
         self.contract = contract
@@ -93,6 +101,7 @@ class Session:
                 spec.name: _RETRY_SHARE * (_DUPLICATE_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
                 for spec in contract.streams
             },
+            max_sizes=_max_sizes(contract, profile),
             max_messages=max_messages,
             max_bytes=max_bytes,
         )
@@ -259,3 +268,18 @@ class Session:
         except _DEFINITE as error:
             return error
         return None
+
+
+def _max_sizes(contract: Contract, profile: str) -> dict[str | None, int]:
+    """The largest message (bytes, headers included) of each stream that has a limit in `profile`.
+
+    A contract without such a profile: the largest in any of its profiles, which the server may
+    still refuse.
+    """
+    chosen = [one for one in contract.profiles if one.name == profile] or contract.profiles
+    found: dict[str | None, int] = {}
+    for specs in [one.applied(contract.streams) for one in chosen] or [contract.streams]:
+        for spec in specs:
+            limit = spec.max_msg_size if spec.max_msg_size is not None and spec.max_msg_size > 0 else _NO_LIMIT
+            found[spec.name] = max(found.get(spec.name, 0), limit)
+    return {name: size for name, size in found.items() if size < _NO_LIMIT}
