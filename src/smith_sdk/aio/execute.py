@@ -1,33 +1,39 @@
-"""Executing an intent: publish it, then wait for its result, live or from the results stream.
+"""Executing an intent: publish it, then wait for its result until the results stream has it.
 
-Together with `admission`, the only hand-written modules that know names of Smith's contract.
+Together with `admission`, `answers` and `diagnosis`, the only hand-written modules that know names
+of Smith's contract.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from .. import subjects
 from .._core import codec
+from .._core.connection.headers import MSG_ID
 from .._core.connection.state import Listener
+from .._core.jetstream.api import StoredMessage
+from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
 from ..errors import (
     BusClosed,
-    BusError,
-    DeadlineExceeded,
-    MessageNotFound,
     PayloadMismatch,
     PermissionDenied,
     ResultTimeout,
+    SmithError,
 )
-from ..protocol import AuditRef, ExecutionError, Intent, IntentResult, RunnerMetadata
+from ..protocol import AuditRef, ExecutionError, Intent, IntentId, IntentResult, RunnerMetadata
+from .diagnosis import decode_result, diagnose, last_result
+from .message import Message
 from .subscription import Subscription
 
 try:
@@ -36,6 +42,15 @@ except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
 __all__ = ["result_of"]
+
+log: Final = logging.getLogger("smith_sdk.execute")
+
+_FIRST_LOOK: Final = 0.0005
+_LAST_LOOK: Final = 0.05
+"""Seconds between two looks for a result that was received: it is stored a moment later."""
+_SETTLED: Final = 1.0
+"""Seconds after which a result that was received is not waited for any more: another one that is
+stored stands in its place."""
 
 
 def result_of(
@@ -52,16 +67,30 @@ def result_of(
     processor time and peak memory are this process's own, by `getrusage` (on Windows, which has
     none, the peak is 0). `audit_ref.hash` is the SHA-256 of the intent's JSON.
     """
+    digest = hashlib.sha256(codec.encode(intent)).hexdigest()
+    return result_for(intent.id, digest, status=status, output=output, error=error, started_at_ns=started_at_ns)
+
+
+def result_for(
+    intent_id: str,
+    digest: str,
+    *,
+    status: Literal["ok", "error", "denied", "timeout", "killed"],
+    output: Any = None,
+    error: ExecutionError | None = None,
+    started_at_ns: int | None = None,
+) -> IntentResult:
+    """`result_of` for an intent of which the id and the SHA-256 (in hex) of its bytes are known."""
     now = now_ns()
     return IntentResult(
-        intent_id=intent.id,
+        intent_id=IntentId(intent_id),
         status=status,
         output=output,
         error=error,
         started_at_ns=now if started_at_ns is None else started_at_ns,
         finished_at_ns=now,
         runner_meta=RunnerMetadata(pid=os.getpid(), cpu_ms=int(time.process_time() * 1000), max_rss_kb=_peak_kib()),
-        audit_ref=AuditRef(id=new_uuid7(), timestamp=now, hash=hashlib.sha256(codec.encode(intent)).hexdigest()),
+        audit_ref=AuditRef(id=new_uuid7(), timestamp=now, hash=digest),
     )
 
 
@@ -85,75 +114,157 @@ def outcome_envelope(outcome: Payload) -> Envelope:
     return subjects.results.of(outcome).envelope(outcome)
 
 
-async def execute(session: Session, publish: Callable[[], Awaitable[Any]], intent: Intent, timeout: float) -> IntentResult:
+async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], intent: Intent, timeout: float) -> IntentResult:
     """Subscribe to the result of `intent`, `publish` the intent, and wait for the result.
 
-    After a reconnect, and if the publish was a duplicate, the results stream is asked as well: the
-    result may have been published while no subscription stood. Raises `ResultTimeout` after
-    `timeout` seconds, and what `publish` raises.
+    Raises `ResultTimeout` after `timeout` seconds, and the `diagnosis.BUDGET` that it takes to find
+    out why; and what `publish` raises.
     """
     subject = subjects.results(intent_id=intent.id)
-    reconnected = _Reconnects()
-    answer: asyncio.Future[IntentResult] | None = None
-    fate, denied = "the server has not answered, so the intent was not published", ""
+    waiting = _Waiting(session, subject)
+    ack: PubAck | None = None
+    subscribed = False
+    pump: asyncio.Task[None] | None = None
     try:
         # Only the caller's timeout ends this: a lost connection is replaced, and its subscription.
         async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout) as messages:
-            session.connection.add_listener(reconnected)
-            answer = asyncio.ensure_future(_first(messages))
-            fate = f"the intent may still be executed: is an executor for {intent.capability} running?"
+            subscribed = True
+            session.connection.add_listener(waiting)
+            pump = asyncio.ensure_future(waiting.take_all(messages))
             ack = await publish()
-            if ack.duplicate:
-                reconnected.happened.set()
-            answer.add_done_callback(lambda _: reconnected.happened.set())
-            while True:
-                await reconnected.happened.wait()
-                if answer.done():
-                    return answer.result()
-                reconnected.happened.clear()
-                try:
-                    stored = await _stored_result(session, subject)
-                except PermissionDenied as error:  # it may still arrive on the subscription
-                    denied = f"; {subject.STREAM}, which may have it, could not be asked: {error}"
-                    continue
-                if stored is not None:
-                    return stored
+            if ack.duplicate:  # its result may have been stored before
+                waiting.look()
+            return await waiting.result()
     except TimeoutError:
+        pass
+    finally:
+        session.connection.remove_listener(waiting)
+        if pump is not None:
+            pump.cancel()
+    head = f"no result on {subject} within {timeout:g} s"
+    if not subscribed:
         raise ResultTimeout(
-            f"no result on {subject} within {timeout:g} s; {fate}{denied}",
+            f"{head}; the server has not answered, so the intent was not published",
             timeout=timeout,
             intent_id=intent.id,
-        ) from None
-    finally:
-        session.connection.remove_listener(reconnected)
-        if answer is not None:
-            answer.cancel()
+            state="not_published",
+        )
+    found = await diagnose(session, intent, None if ack is None else ack.seq, subject)
+    if found.result is not None:  # it came with the timeout
+        return found.result
+    state, words = found.state, found.words
+    if state in ("finished", "unknown") and waiting.unstored:
+        state, words = "not_stored", f"a result was sent, and {subject.STREAM} has not stored it; {words}"
+    raise ResultTimeout(
+        f"{head}; {words}{waiting.denied}",
+        timeout=timeout,
+        intent_id=intent.id,
+        state=state,
+        attempt=found.attempt,
+        dead_letter=found.dead_letter,
+    )
 
 
-async def _first(messages: Subscription[IntentResult, AnySubject]) -> IntentResult:
-    async for message in messages:
-        return message.payload
-    raise BusClosed("the bus was closed before the result arrived; the intent may still be executed")
+class _Waiting(Listener):
+    """The wait for one result: until the results stream has it.
 
+    A message on the subject only says that it is time to look. It arrives over core NATS, so also
+    if its stream refuses it (too large, an answer that may not follow a result, no quorum) or does
+    not exist. Every result is looked up, not only suspicious ones: the reasons for a refusal are
+    the server's, and the request costs a fraction of what publishing the intent has cost.
+    """
 
-async def _stored_result(session: Session, subject: subjects.results) -> IntentResult | None:
-    try:
-        stored = await session.api.last_message(str(subject.STREAM), str(subject))
-    except MessageNotFound:
-        return None
-    except PermissionDenied:
-        raise
-    except (BusError, DeadlineExceeded):
-        return None  # the connection was lost again: the next reconnect asks again
-    found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
-    return found
+    def __init__(self, session: Session, subject: subjects.results) -> None:
+        self._session = session
+        self._subject = subject
+        self._news = asyncio.Event()
+        self._live: Message[IntentResult, Any] | None = None
+        """The newest result that was received and may not be stored yet."""
+        self._since = 0.0
+        """When it was received (monotonic clock)."""
+        self._any = False
+        """Whether any stored result will do."""
+        self._error: BaseException | None = None
+        self.denied = ""
+        """For the error: why the stream could not be asked."""
 
+    @property
+    def unstored(self) -> bool:
+        """Whether a result was received that the stream does not have."""
+        return self._live is not None
 
-class _Reconnects(Listener):
-    """Sets `happened` when the connection is back."""
-
-    def __init__(self) -> None:
-        self.happened = asyncio.Event()
+    def look(self) -> None:
+        """The result may be stored without having been received."""
+        self._any = True
+        self._news.set()
 
     def on_reconnect(self) -> None:
-        self.happened.set()
+        self.look()
+
+    async def take_all(self, messages: Subscription[IntentResult, AnySubject]) -> None:
+        try:
+            async for message in messages:
+                self._live, self._since = message, time.monotonic()
+                self._news.set()
+            raise BusClosed("the bus was closed before the result arrived; the intent may still be executed")
+        except SmithError as error:
+            self._error = error
+            self._news.set()
+
+    async def result(self) -> IntentResult:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._error is not None:
+                raise self._error
+            pause = _FIRST_LOOK
+            while self._any or self._live is not None:
+                found = await self._look_up()
+                if found is not None:
+                    return found
+                self._any = False
+                if self._live is None or self.denied:
+                    break
+                with contextlib.suppress(TimeoutError):  # a newer message is looked up at once
+                    async with asyncio.timeout(pause):
+                        await self._news.wait()
+                self._news.clear()
+                if self._error is not None:
+                    raise self._error
+                pause = min(2 * pause, _LAST_LOOK)
+
+    async def _look_up(self) -> IntentResult | None:
+        live = self._live
+        try:
+            stored = await last_result(self._session, self._subject)
+        except PermissionDenied as error:
+            self.denied = f"; {self._subject.STREAM}, which may have it, could not be asked: {error}"
+            return None if live is None else self._unverified(live)
+        if stored is None:
+            return None
+        late = live is not None and time.monotonic() - self._since > _SETTLED
+        if self._any or late or (live is not None and _is_same(live, stored)):
+            return decode_result(stored)
+        return None
+
+    def _unverified(self, live: Message[IntentResult, Any]) -> IntentResult | None:
+        """The result as received, for a caller that may not look into the stream.
+
+        None if it is so large that the stream has certainly refused it.
+        """
+        stream = str(self._subject.STREAM)
+        if len(live.raw) > self._session.window.max_size(stream):
+            return None
+        log.warning(
+            "the result of intent %s is returned without a look whether it is stored: allow publishing to "
+            "$JS.API.STREAM.MSG.GET.%s",
+            self._subject.intent_id,
+            stream,
+        )
+        return live.payload
+
+
+def _is_same(live: Message[IntentResult, Any], stored: StoredMessage) -> bool:
+    """Whether `stored` is the message that was received, or what the stream keeps in its place."""
+    msg_id = live.headers.get(MSG_ID)
+    return live.raw == stored.data if msg_id is None else msg_id == stored.headers.get(MSG_ID)

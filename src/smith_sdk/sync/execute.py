@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
-from ..aio.execute import result_of
+from ..aio.execute import (
+    result_of,
+)
 
 __all__ = ["result_of"]

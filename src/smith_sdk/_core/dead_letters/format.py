@@ -26,6 +26,8 @@ REPLAY_COUNT: Final = "Smith-Replay-Count"
 
 _FACT: Final = "Smith-Dead-"
 _STORED: Final = _FACT + "Stored"
+MSG_ID_FACT: Final = _FACT + "Msg-Id"
+"""The header with the message id of the original."""
 _SERVERS_OWN: Final = "nats-"
 # The server refuses more than 64 KiB. The rest is for the message id and the expected sequence.
 MAX_HEADERS: Final = 60 * 1024
