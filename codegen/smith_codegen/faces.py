@@ -38,6 +38,7 @@ MODULES: Final = (
     "middleware",
     "worker",
     "execute",
+    "answers",
     "admission",
     "pipeline",
     "states",

@@ -158,12 +158,14 @@ class Scenario:
 
     async def check(self, bus: AsyncSmithBus, ids: set[str]) -> str:
         good = {id for id in ids if id.startswith("good")}
-        results = Counter(
-            str(msgspec.json.decode(one.data, type=IntentResult).intent_id) for one in await held(bus, "ATOMS_RESULTS")
-        )
+        stored = [msgspec.json.decode(one.data, type=IntentResult) for one in await held(bus, "ATOMS_RESULTS")]
+        results = Counter(str(one.intent_id) for one in stored if one.status == "ok")
+        answers = Counter(str(one.intent_id) for one in stored if one.status != "ok")
         letters = await bus.dead_letters.list(limit=len(ids))
         buried = Counter(_id_in(letter.payload) for letter in letters)
         assert results == Counter(good), f"{self}: lost {good - set(results)}, not wanted {results - Counter(good)}"
+        failed = Counter(id for id in ids - good if not id.startswith("undecodable"))
+        assert answers == failed, f"{self}: callers not answered {failed - answers}, answered twice {answers - failed}"
         assert buried == Counter(ids - good), (
             f"{self}: not buried {ids - good - set(buried)}, not wanted {buried - Counter(ids - good)}"
         )

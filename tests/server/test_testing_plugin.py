@@ -95,7 +95,10 @@ async def test_a_run_reports_the_verdict_of_each_message(face: Face, bus: Any, i
         assert {(one.stream, one.consumer) for one in report.retries} == {("ATOMS_VETTED", "executor-fs-read")}
         for words in ("ValueError: not third at 2", "ValueError: not never at 3", "Reject: not mine"):
             assert any(words in line for line in report.errors), (words, report.errors)
-        assert sorted(one.payload.output for one in await stored(bus, subjects.results.filter())) == ["first", "later", "third"]
+        results = [one.payload for one in await stored(bus, subjects.results.filter())]
+        assert sorted(one.output for one in results if one.status == "ok") == ["first", "later", "third"]
+        failed = sorted((one.error.code, one.error.message) for one in results if one.error is not None)
+        assert failed == [("HANDLER_FAILED", "ValueError: not never at 3"), ("REJECTED", "not mine")]
         assert len(await bus.dead_letters.list()) == 2
 
 

@@ -7,6 +7,7 @@ not waited for, a class with `_batch` an iterator.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .answers import ResultCode
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
@@ -40,6 +41,7 @@ __all__ = [
     "Quarantine",
     "ReplayReport",
     "Replayed",
+    "ResultCode",
     "StateChange",
     "StateChanges",
     "StreamInfo",

@@ -12,6 +12,7 @@ import msgspec
 
 from .. import subjects
 from .._core import codec
+from .._core.dead_letters.format import one_line
 from .._core.execution.context_call import call_in_context
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (
@@ -24,11 +25,11 @@ from ..errors import (
     QueueFull,
     Reject,
     RetryLater,
+    SmithError,
 )
 from ..options import Backoff, RetryPolicy, positive_int
 from ..protocol import (
     AuditEvent,
-    ExecutionError,
     ExecutorId,
     Intent,
     PolicyDecision,
@@ -36,9 +37,9 @@ from ..protocol import (
     SecurityContext,
 )
 from ..topology import consumers
+from .answers import FailureAnswers, ResultCode, put_answer, read_intent_id
 from .bus import AsyncSmithBus
 from .consumer import session_of
-from .execute import result_of
 from .message import Message
 from .runners import Run, ThreadRunner
 from .settle import ACK, Retry, Verdict, reject_undecodable
@@ -48,8 +49,6 @@ __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
 log: Final = logging.getLogger("smith_sdk.admission")
 
-DENIED: Final = "POLICY_DENIED"
-EXPIRED: Final = "INTENT_EXPIRED"
 _ADMISSION_RULE: Final = "admission"
 _CROWDED: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
@@ -73,7 +72,9 @@ class Transform(msgspec.Struct, frozen=True):
 
 
 class Quarantine(msgspec.Struct, frozen=True):
-    """Neither pass the intent on nor answer it: keep it for review."""
+    """Do not pass the intent on, but keep it for review: its publisher gets a result with status
+    "denied" and the code "QUARANTINED".
+    """
 
     reason: str
 
@@ -110,6 +111,7 @@ class Admission:
             RetryPolicy(max_attempts=spec.max_attempts),
             concurrency=concurrency,
             undecodable=self._undecodable,
+            answers=FailureAnswers(self._session, spec.name, ResultCode.ADMISSION_FAILED),
         )
 
     async def run(self) -> None:
@@ -129,7 +131,7 @@ class Admission:
             await self._quarantine(message, f"the id {intent.id!r} is not a valid token of a subject", None)
             return
         if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
-            await self._deny(intent, EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
+            await self._deny(intent, ResultCode.INTENT_EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
             return
         decision: Decision = await decide(intent)
         match decision:
@@ -140,7 +142,7 @@ class Admission:
                     raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
                 await self._vet(other, codec.encode(other), "transform", reason, message)
             case Deny(str(reason)):
-                await self._deny(intent, DENIED, reason, message)
+                await self._deny(intent, ResultCode.POLICY_DENIED, reason, message)
             case Quarantine(str(reason)):
                 await self._quarantine(message, reason, intent)
             case _:
@@ -158,21 +160,35 @@ class Admission:
             return
         await _both(self._publish(subject, data, intent.id), self._audit(intent, "vetted", word, reason))
 
-    async def _deny(self, intent: Intent, code: str, reason: str, message: Message[Any, Any]) -> None:
-        result = result_of(intent, status="denied", error=ExecutionError(code=code, message=reason))
-        try:
-            subject = subjects.results.of(result)
-        except InvalidToken as error:
-            await self._quarantine(message, str(error), None)
-            return
-        await _both(self._publish(subject, codec.encode(result), intent.id), self._audit(intent, "denied", "deny", reason))
+    async def _deny(self, intent: Intent, code: ResultCode, reason: str, message: Message[Any, Any]) -> None:
+        async def answer() -> None:
+            await self._patiently(lambda: put_answer(self._session, message, intent.id, "denied", code, reason))
+
+        await _both(answer(), self._audit(intent, "denied", "deny", reason))
 
     async def _quarantine(self, message: Message[Any, Any], reason: str, intent: Intent | None) -> None:
         subject = subjects.intents.quarantine(capability=message.subject.capability)
         kept = QuarantinedIntent.new(intent=message.raw, reason=reason)
         await self._publish(subject, codec.encode(kept), f"seq-{message.metadata.stream_seq}")
+        intent_id = read_intent_id(message)
+        log.warning(
+            "admission quarantines intent %s, seq %d on %s: %s",
+            intent_id or "(no readable id)",
+            message.metadata.stream_seq,
+            message._raw.subject,
+            one_line(reason),
+        )
+        if intent_id is not None:
+            await self._answer_quarantined(message, intent_id, reason)
         if intent is not None:
             await self._audit(intent, "quarantined", "deny", reason)
+
+    async def _answer_quarantined(self, message: Message[Any, Any], intent_id: str, reason: str) -> None:
+        """Answer the caller. The intent is kept: if the answer fails, a warning is enough."""
+        try:
+            await put_answer(self._session, message, intent_id, "denied", ResultCode.QUARANTINED, one_line(reason))
+        except SmithError as error:
+            log.warning("admission could not publish the result of intent %s, which it quarantined: %s", intent_id, error)
 
     async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> Verdict:
         """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
@@ -202,11 +218,16 @@ class Admission:
 
     async def _publish(self, subject: AnySubject, data: bytes, identity: str) -> None:
         """Publish, trying again while a stream is full: that costs the intent no attempt."""
-        attempt = 0
         where = str(subject)
+        await self._patiently(
+            lambda: self._session.publish(where, data, stream=subject.STREAM, msg_id=f"{where}:{identity}"),
+        )
+
+    async def _patiently(self, publish: Callable[[], Awaitable[object]]) -> None:
+        attempt = 0
         while True:
             try:
-                await self._session.publish(where, data, stream=subject.STREAM, msg_id=f"{where}:{identity}")
+                await publish()
                 return
             except (QueueFull, NoInterest, PublishUnconfirmed) as error:
                 attempt += 1

@@ -20,8 +20,9 @@ from .._core.events import Delivered, Settled, VerdictName
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload
-from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, Reject, RetryLater, SmithError
+from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, PayloadTooLarge, Reject, RetryLater, SmithError
 from ..options import RetryPolicy
+from .answers import FailureAnswers
 from .dead_letters import dead_letter
 from .execute import outcome_envelope
 from .message import Message
@@ -117,7 +118,8 @@ def decide(
         return release(error, cancellable=cancellable)
     if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
         return Retry(None, error)
-    if not policy.allows(error, attempt):
+    # No retry, by any policy: it is too large each time, and the handler may have effects.
+    if isinstance(error, PayloadTooLarge) or not policy.allows(error, attempt):
         return DeadLetter(type(error).__name__, error_text(error), error)
     return Retry(delay, error, failed=True)
 
@@ -186,13 +188,23 @@ class Tally:
 class Settler:
     """Applies verdicts to the messages of one consumer. `begin` each when it is delivered."""
 
-    def __init__(self, session: Session, consumer: str, policy: RetryPolicy, *, confirm: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        consumer: str,
+        policy: RetryPolicy,
+        *,
+        confirm: bool = False,
+        answers: FailureAnswers | None = None,
+    ) -> None:
         self._session = session
         self._events = session.events
         self._consumer = consumer
         self._policy = policy
         self._confirm = confirm
         """Whether every ack waits for the server's confirmation."""
+        self._answers = answers
+        """Answers callers whose message is dead-lettered; None if none waits for an answer."""
         self._tally = Tally()
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
@@ -273,6 +285,8 @@ class Settler:
             verdict.kind,
             one_line(verdict.text),
         )
+        if self._answers is not None:  # first: a caller that has its answer can look for the letter
+            await self._answers.send(message, verdict.kind, verdict.text, verdict.cause)
         death = Death(error_type=verdict.kind, error=verdict.text, cause=verdict.cause)
         await dead_letter(self._session, message, death)
 

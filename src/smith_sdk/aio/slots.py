@@ -25,6 +25,7 @@ from .._core.jetstream.session import Session
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
 from ..options import RetryPolicy
+from .answers import FailureAnswers
 from .consumer import pull_loop
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
@@ -81,7 +82,10 @@ Undecodable = Callable[[Message[Any, Any], ContractError], Awaitable[Verdict]]
 
 
 class Slots:
-    """`concurrency` slots for the messages of one consumer; `undecodable` None: a dead letter."""
+    """`concurrency` slots for the messages of one consumer; `undecodable` None: a dead letter.
+
+    `answers` answers the callers of messages that are dead-lettered; None: no caller waits.
+    """
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Slots:
         drain: float = DRAIN,
         confirm: bool = False,
         undecodable: Undecodable | None = None,
+        answers: FailureAnswers | None = None,
     ) -> None:
         self._session = session
         self._spec = spec
@@ -103,7 +108,7 @@ class Slots:
         self._drain = drain
         self._undecodable = undecodable
         self._first_success = decide(None, 1, policy)
-        self._settler = Settler(session, spec.name, policy, confirm=confirm)
+        self._settler = Settler(session, spec.name, policy, confirm=confirm, answers=answers)
         self._forgotten = ForgottenCalls(spec.name)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None

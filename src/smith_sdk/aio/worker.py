@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
-from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
+from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
 from ..options import RetryPolicy, positive_int, to_seconds
+from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
 from .consumer import require_spec, session_of
 from .handlers import Handlers, KindT, ResultT
@@ -48,6 +49,10 @@ class Worker(Generic[MessageT, SubjectT]):
     confirmed each ack. When the worker is stopped, its handlers have `drain_timeout` seconds to
     finish; the messages of those that have not are redelivered.
 
+    If `spec` delivers intents, the caller of one that is dead-lettered is answered first: with an
+    `IntentResult` whose `error` says why (`ResultCode`), unless the handler has published a result
+    of that intent. `answer_failures=False` leaves its caller without one.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -63,6 +68,7 @@ class Worker(Generic[MessageT, SubjectT]):
         ack: Literal["sent", "confirmed"] = "sent",
         middleware: Sequence[Middleware] = (),
         drain_timeout: float | timedelta = DRAIN,
+        answer_failures: bool | None = None,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -88,8 +94,16 @@ class Worker(Generic[MessageT, SubjectT]):
             timeout=None if timeout is None else to_seconds("Worker.timeout", timeout),
             middleware=middleware,
         )
+        answers = _require_answers(session.contract, spec, answer_failures)
         self._slots = Slots(
-            session, spec, self._handlers, policy, concurrency=slots, drain=self._drain, confirm=ack == "confirmed"
+            session,
+            spec,
+            self._handlers,
+            policy,
+            concurrency=slots,
+            drain=self._drain,
+            confirm=ack == "confirmed",
+            answers=FailureAnswers(session, spec.name) if answers else None,
         )
 
     def _show_as(self, present: Present, detached: PresentDetached) -> None:
@@ -165,3 +179,17 @@ class Worker(Generic[MessageT, SubjectT]):
 
     def __repr__(self) -> str:
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
+
+
+def _require_answers(contract: Contract, spec: ConsumerSpec[Any, Any], wanted: bool | None) -> bool:
+    """Whether failures are answered: by default if `spec` delivers intents and nothing else."""
+    if wanted not in (None, True, False):
+        raise OptionsError(f"Worker.answer_failures={wanted!r}: True, False, or None for the default")
+    if wanted is False or has_intents(contract, spec):
+        return wanted is not False
+    if wanted:
+        raise OptionsError(
+            f"Worker.answer_failures=True: consumer {spec.name} does not deliver intents, so no caller waits for an IntentResult; "
+            f"leave the option out"
+        )
+    return False

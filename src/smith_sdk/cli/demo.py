@@ -247,15 +247,14 @@ async def _publish(bus: AsyncSmithBus, ledger: _Ledger, paths: list[str]) -> Non
 async def _collect(bus: AsyncSmithBus, ledger: _Ledger) -> None:
     async for message in bus.consumer(consumers.http_results).messages():
         result = message.payload
-        path = ledger.end(result.intent_id)
+        # An intent that failed is counted by its dead letter, which comes after its error result.
+        path = ledger.end(result.intent_id) if result.status in ("denied", "ok") else None
         if path is not None:
             if result.status == "denied":
                 ledger.denied += 1
-            elif result.status == "ok":
+            else:
                 ledger.executed += 1
                 await _compare(ledger, path, result)
-            else:
-                ledger.failed += 1
         await message.ack()
 
 

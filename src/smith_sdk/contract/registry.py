@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
-from typing_extensions import TypeVar
+from typing_extensions import TypeVar, get_original_bases
 
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .subjects import AnySubject
@@ -42,6 +42,14 @@ class Leaf:
         """The subject class."""
         found: type[AnySubject] = getattr(import_module(self.module), self.name)
         return found
+
+    @property
+    def payloads(self) -> frozenset[Any]:
+        """The classes of payloads that these subjects carry: several where a token selects one."""
+        base: Any = get_original_bases(self.cls)[0]
+        (carried,) = get_args(base)
+        carried = getattr(carried, "__bound__", carried)
+        return frozenset(get_args(carried) or (carried,))
 
     def _first(self, tokens: list[str]) -> AnySubject:
         self.from_tokens = self.cls.from_tokens
@@ -97,6 +105,18 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 return found
         raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
 
+    def payloads_on(self, pattern: str) -> frozenset[Any]:
+        """The classes of payloads on the subjects that match `pattern`; wildcards are allowed."""
+        nodes: list[Any] = [self.trie]
+        for token in pattern.split("."):
+            if token == ">":
+                return frozenset(cls for node in nodes for child in node.values() for cls in _payloads_below(child))
+            if token == "*":
+                nodes = [child for node in nodes for key, child in node.items() if key is not None]
+            else:
+                nodes = [child for node in nodes if (child := node.get(token) or node.get("*")) is not None]
+        return frozenset(cls for node in nodes if None in node for cls in node[None].payloads)
+
     def require(self, subject: object) -> None:
         """Raise `SubjectMismatch` unless `subject` is a subject of this contract."""
         cls = type(subject)
@@ -146,3 +166,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}"
             )
         return profile.applied(self.streams)
+
+
+def _payloads_below(node: Any) -> frozenset[Any]:
+    """The classes of payloads in a part of the trie."""
+    if isinstance(node, Leaf):
+        return node.payloads
+    return frozenset(cls for child in node.values() for cls in _payloads_below(child))

@@ -4,6 +4,7 @@ own.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .answers import ResultCode
 from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
@@ -36,6 +37,7 @@ __all__ = [
     "Quarantine",
     "ReplayReport",
     "Replayed",
+    "ResultCode",
     "SmithBus",
     "StateChange",
     "StateChanges",

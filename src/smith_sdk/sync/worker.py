@@ -41,6 +41,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     confirmed each ack. When the worker is stopped, its handlers have `drain_timeout` seconds to
     finish; the messages of those that have not are redelivered.
 
+    If `spec` delivers intents, the caller of one that is dead-lettered is answered first: with an
+    `IntentResult` whose `error` says why (`ResultCode`), unless the handler has published a result
+    of that intent. `answer_failures=False` leaves its caller without one.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -58,6 +62,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         ack: Literal["sent", "confirmed"] = "sent",
         middleware: Sequence[Middleware] = (),
         drain_timeout: float | timedelta = DRAIN,
+        answer_failures: bool | None = None,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -69,6 +74,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             ack=ack,
             middleware=middleware,
             drain_timeout=drain_timeout,
+            answer_failures=answer_failures,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)

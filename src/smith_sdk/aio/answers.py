@@ -1,0 +1,221 @@
+"""Answers to callers whose intent no handler answers: the result that `execute` waits for.
+
+An answer never takes the place of a result that a handler has published, whatever that says: the
+work may be done, and only what came after it has failed. It may follow an earlier answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+import msgspec
+
+from .. import subjects
+from .._core import codec
+from .._core.connection.headers import MSG_ID
+from .._core.dead_letters.format import one_line
+from .._core.jetstream.claim import Taken, compare_and_set
+from .._core.jetstream.session import Session
+from ..contract import ConsumerSpec, Contract, is_token
+from ..errors import (
+    ContractError,
+    HandlerProcessDied,
+    HandlerTimeout,
+    PayloadTooLarge,
+    PermissionDenied,
+    Reject,
+    SmithError,
+)
+from ..protocol import ExecutionError, Intent
+from .execute import result_for
+from .message import Message
+
+__all__ = ["ResultCode"]
+
+log: Final = logging.getLogger("smith_sdk.worker")
+
+_HEADER: Final = "Smith-Answer-For"
+"""Marks an answer. Its value is `{stream}.{consumer}.{seq}` of the message that is answered, which
+is also the id of that message's dead letter."""
+_TIMEOUT: Final = 5.0
+"""Seconds for an answer to be stored: the dead letter waits for it."""
+
+Status = Literal["error", "denied", "timeout", "killed"]
+
+
+class ResultCode(StrEnum):
+    """`error.code` of the results that admission and workers publish on their own account.
+
+    A handler's own results may have any code.
+    """
+
+    POLICY_DENIED = "POLICY_DENIED"
+    """Admission's policy returned `Deny`. Status "denied"."""
+    INTENT_EXPIRED = "INTENT_EXPIRED"
+    """The intent was older than its `ttl_ms` when admission read it. Status "denied"."""
+    QUARANTINED = "QUARANTINED"
+    """Admission keeps the intent for review: the policy returned `Quarantine`, or it is not a valid
+    intent. Status "denied"."""
+    ADMISSION_FAILED = "ADMISSION_FAILED"
+    """Admission gave the intent up, such as after a policy that raises. Status "error"."""
+    HANDLER_FAILED = "HANDLER_FAILED"
+    """The last attempt raised an error, or its result could not be published. Status "error"."""
+    REJECTED = "REJECTED"
+    """The handler raised `Reject`, or the worker has no handler for the intent. Status "error"."""
+    HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
+    """The last attempt exceeded the worker's `timeout`. Status "timeout"."""
+    HANDLER_DIED = "HANDLER_DIED"
+    """The process that ran the last attempt ended, or earlier deliveries did not survive the intent
+    (a poison message). Status "killed"."""
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    """The result, or what the handler published, is over a limit: see `PayloadTooLarge`. Status
+    "error"."""
+    INTENT_INVALID = "INTENT_INVALID"
+    """The worker could not decode the intent, or does not know its subject. Status "error"."""
+
+
+def has_intents(contract: Contract, spec: ConsumerSpec[Any, Any]) -> bool:
+    """Whether everything that `spec` delivers is an intent."""
+    found = {cls for pattern in spec.filters for cls in contract.payloads_on(pattern)}
+    return bool(found) and found <= set(Intent.__args__)
+
+
+class FailureAnswers:
+    """Answers for intents that one consumer's worker gives up.
+
+    `failed` is the code for an error that has no code of its own.
+    """
+
+    def __init__(self, session: Session, consumer: str, failed: ResultCode = ResultCode.HANDLER_FAILED) -> None:
+        self._session = session
+        self._consumer = consumer
+        self._failed = failed
+
+    async def send(self, message: Message[Any, Any], kind: str, text: str, cause: BaseException | None) -> None:
+        """Publish the result that says why `message` is given up. If that fails, log a warning.
+
+        `kind`, `text` and `cause` are those of its dead letter.
+        """
+        intent_id = read_intent_id(message)
+        if intent_id is None:
+            log.warning(
+                "%s: no result for seq %d on %s: it has no readable intent id",
+                self._consumer,
+                message.metadata.stream_seq,
+                message._raw.subject,
+            )
+            return
+        status, code = self._meaning(message, cause)
+        words = one_line(text if code is ResultCode.REJECTED else f"{kind}: {text}")
+        try:
+            await put_answer(self._session, message, intent_id, status, code, words, timeout=_TIMEOUT)
+        except SmithError as error:
+            log.warning(
+                "%s: the %s result of intent %s could not be published, so its caller has to wait: %s",
+                self._consumer,
+                code,
+                intent_id,
+                error,
+            )
+
+    def _meaning(self, message: Message[Any, Any], cause: BaseException | None) -> tuple[Status, ResultCode]:
+        if cause is None:
+            return "killed", ResultCode.HANDLER_DIED  # a poison message: `LastRun` has no error to show
+        if isinstance(cause, Reject):
+            return "error", self._failed if self._failed is ResultCode.ADMISSION_FAILED else ResultCode.REJECTED
+        if isinstance(cause, HandlerTimeout):
+            return "timeout", ResultCode.HANDLER_TIMEOUT
+        if isinstance(cause, HandlerProcessDied):
+            return "killed", ResultCode.HANDLER_DIED
+        if isinstance(cause, PayloadTooLarge):
+            return "error", ResultCode.PAYLOAD_TOO_LARGE
+        if isinstance(cause, ContractError) and not _is_valid(message):
+            return "error", ResultCode.INTENT_INVALID
+        return "error", self._failed
+
+
+async def put_answer(
+    session: Session,
+    message: Message[Any, Any],
+    intent_id: str,
+    status: Status,
+    code: ResultCode,
+    words: str,
+    *,
+    timeout: float | None = None,
+) -> bool:
+    """Store an answer to `message`. False if the intent has a result that no answer may follow.
+
+    It has an id of its own, made of the message's place: repeated after a crash it is stored once,
+    and a later result of the intent (after a replay) is no duplicate of it. Raises what publishing
+    raises.
+    """
+    place = message.metadata
+    source = f"{place.stream}.{place.consumer}.{place.stream_seq}"
+    error = ExecutionError(code=code.value, message=words)
+    result = result_for(intent_id, hashlib.sha256(message.raw).hexdigest(), status=status, error=error)
+    subject = subjects.results.of(result)
+    where = str(subject)
+    expected = 0
+    while True:
+        try:
+            stored = await compare_and_set(
+                session,
+                str(subject.STREAM),
+                where,
+                codec.encode(result),
+                expected=expected,
+                headers={_HEADER: source},
+                msg_id=f"{where}:answer:{source}.{place.timestamp}",
+                timeout=timeout,
+            )
+        except PermissionDenied as error_:
+            if error_.subject == where:
+                raise
+            return _stands(intent_id, code)  # there is a result, and it may not be read
+        if not isinstance(stored, Taken):
+            return True
+        if stored.message is not None and _HEADER not in stored.message.headers:
+            return _stands(intent_id, code)
+        expected = 0 if stored.message is None else stored.message.seq
+
+
+def _stands(intent_id: str, code: ResultCode) -> bool:
+    log.info("intent %s has a result already, which stands: no %s result is published", intent_id, code)
+    return False
+
+
+# ---- reading an intent that may be invalid
+
+
+def _is_valid(message: Message[Any, Any]) -> bool:
+    try:
+        message.payload  # noqa: B018 -- decodes
+    except ContractError:
+        return False
+    return True
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+_decode_id: Final = msgspec.json.Decoder(_Identified).decode
+
+
+def read_intent_id(message: Message[Any, Any]) -> str | None:
+    """The id of the intent in `message`, also if it is not a valid intent; None if there is none.
+
+    Where the bytes are not JSON, the message id that this SDK's publishers send is read.
+    """
+    try:
+        found: str = message.payload.id
+    except ContractError:
+        try:
+            found = _decode_id(message.raw).id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            _, _, found = message.headers.get(MSG_ID, "").partition(f"{message._raw.subject}:")
+    return found if is_token(found) else None

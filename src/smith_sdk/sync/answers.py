@@ -1,0 +1,10 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking twin of `smith_sdk.aio.answers`."""
+
+from __future__ import annotations
+
+from ..aio.answers import (
+    ResultCode,
+)
+
+__all__ = ["ResultCode"]
