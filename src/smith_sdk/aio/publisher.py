@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from .._core import codec
+from .._core.connection.headers import require_effective
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload, new_uuid7
@@ -36,6 +37,7 @@ def publish_request(
     where, data = checked(session, subject, payload)
     if subject.STREAM is None:
         raise SubjectMismatch(f"no stream keeps {where}: use emit()")
+    own = None if headers is None else _checked_headers(headers, msg_id)
     if msg_id is None:
         identity = payload.ID_FIELD if isinstance(payload, Payload) else None
         msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
@@ -46,7 +48,7 @@ def publish_request(
         data,
         subject.STREAM,
         msg_id,
-        None if headers is None else _checked_headers(headers),
+        own,
         None if timeout is None else to_seconds("publish(timeout)", timeout),
         retry,
     )
@@ -131,7 +133,7 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
         ) from error
 
 
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def _checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise OptionsError(f"headers={headers!r}: must be a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():
@@ -139,4 +141,6 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
             raise OptionsError(
                 f"header {name!r}: name and value must be str, not {type(name).__name__} and {type(value).__name__}"
             )
+        if name[:5].lower() == "nats-":
+            require_effective(name, value, msg_id)
     return dict(headers)

@@ -9,8 +9,50 @@ from typing import Final
 from ...errors import OptionsError
 
 MSG_ID: Final = "Nats-Msg-Id"
+_BATCH: Final = "nats-batch-"
+_SERVERS_OWN: Final = {
+    name.lower(): name
+    for name in (
+        "Nats-Expected-Stream",
+        "Nats-Expected-Last-Msg-Id",
+        "Nats-Expected-Last-Sequence",
+        "Nats-Expected-Last-Subject-Sequence",
+        "Nats-Expected-Last-Subject-Sequence-Subject",
+        "Nats-Incr",
+        "Nats-Required-Api-Level",
+        "Nats-Rollup",
+        "Nats-Schedule",
+        "Nats-Schedule-Rollup",
+        "Nats-Schedule-Source",
+        "Nats-Schedule-Target",
+        "Nats-Schedule-Time-Zone",
+        "Nats-Schedule-TTL",
+        "Nats-TTL",
+    )
+}
+"""Headers of a publish that the server (2.15) acts upon, by their names in lower case. It compares
+letter by letter: in another spelling they do nothing."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A header's name: a token of RFC 9110."""
+
+
+def require_effective(name: str, value: str, msg_id: str | None) -> None:
+    """Raise `OptionsError` for a header that would not do what its name says.
+
+    `msg_id` is the message id that was given beside the headers.
+    """
+    lower = name.lower()
+    if lower == MSG_ID.lower() and value != msg_id:
+        raise OptionsError(
+            f"header {name}={value!r}: a message id is given as msg_id=, which also tells the SDK with which id to send the message "
+            f"again. The headers of a received message hold the id of that message: leave it out to pass the others on"
+        )
+    if lower.startswith(_BATCH):
+        raise OptionsError(
+            f"header {name}: the server takes the message for a part of a batch, and a publish is complete in itself"
+        )
+    if (spelling := _SERVERS_OWN.get(lower, name)) != name:
+        raise OptionsError(f"header {name}: the server knows it as {spelling} only, and would ignore it")
 
 
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
