@@ -38,6 +38,8 @@ def run(argv: list[str]) -> int:
         if not argv or argv[0] in ("--help", "-h"):
             print(HELP)
             return 0
+        if argv[0] == "--install-completion":
+            argv = ["completion", *argv[1:], "--install"]
         status = app(argv, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:

@@ -14,6 +14,7 @@ COMMANDS = {
     "worker": ("worker:worker", "Run the workers of a module until SIGTERM or Ctrl-C."),
     "execute": ("execute:execute", "Execute one capability and print its output."),
     "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),
+    "completion": ("completion:completion", "Complete commands and options with Tab in bash, zsh or fish."),
     "codegen": ("codegen:codegen", "Generate typed subjects and payloads from a spec."),
 }
 """Name: ("module:attribute" below this package, one line of help)."""

@@ -7,16 +7,17 @@ NATS_CONTEXT names, the selected context of the nats command, and nats://127.0.0
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
 
 from ..errors import AuthenticationError, ConnectError, OptionsError
-from .output import warn
+from .output import warn, warnings_shown
 
 if TYPE_CHECKING:  # both take long to import, and help does not need them
     from ..aio import AsyncSmithBus
@@ -50,11 +51,11 @@ class Where:
     context: Annotated[
         str | None, Parameter(help="A context of the nats command. Default: NATS_CONTEXT, or the selected one.")
     ] = None
-    creds: Annotated[str | None, Parameter(help="A .creds file. Default: NATS_CREDS, or the context's.")] = None
-    nkey: Annotated[str | None, Parameter(help="A file with an NKey seed. Default: NATS_NKEY, or the context's.")] = None
-    tlsca: Annotated[str | None, Parameter(help="Certificates to trust (PEM). Default: NATS_CA, or the context's.")] = None
-    tlscert: Annotated[str | None, Parameter(help="Client certificate (PEM). Default: NATS_CERT, or the context's.")] = None
-    tlskey: Annotated[str | None, Parameter(help="Its private key (PEM). Default: NATS_KEY, or the context's.")] = None
+    creds: Annotated[Path | None, Parameter(help="A .creds file. Default: NATS_CREDS, or the context's.")] = None
+    nkey: Annotated[Path | None, Parameter(help="A file with an NKey seed. Default: NATS_NKEY, or the context's.")] = None
+    tlsca: Annotated[Path | None, Parameter(help="Certificates to trust (PEM). Default: NATS_CA, or the context's.")] = None
+    tlscert: Annotated[Path | None, Parameter(help="Client certificate (PEM). Default: NATS_CERT, or the context's.")] = None
+    tlskey: Annotated[Path | None, Parameter(help="Its private key (PEM). Default: NATS_KEY, or the context's.")] = None
     contract: ContractName = None
 
     @property
@@ -70,22 +71,32 @@ class Where:
         """
         from ..sync import SmithBus
 
+        declared = self.declared
         arguments, source = self.connecting()
-        bus = SmithBus(contract=self.declared, **arguments, **options)
-        try:
-            bus.connect()
-        except (ConnectError, AuthenticationError) as error:
-            raise type(error)(f"{error} ({source})", url=error.url) from None
-        try:
-            yield bus
-        finally:
-            bus.close()
+        with warnings_shown():
+            with _naming(source):
+                bus = SmithBus(contract=declared, **arguments, **options)
+                bus.connect()
+            try:
+                yield bus
+            finally:
+                bus.close()
 
-    def async_bus(self, **options: Any) -> AsyncSmithBus:
-        """A bus of the async face, to be opened and closed by the caller."""
+    @asynccontextmanager
+    async def async_bus(self, **options: Any) -> AsyncIterator[AsyncSmithBus]:
+        """The same, of the async face."""
         from ..aio import AsyncSmithBus
 
-        return AsyncSmithBus(contract=self.declared, **self.connecting()[0], **options)
+        declared = self.declared
+        arguments, source = self.connecting()
+        with warnings_shown():
+            with _naming(source):
+                bus = AsyncSmithBus(contract=declared, **arguments, **options)
+                await bus.connect()
+            try:
+                yield bus
+            finally:
+                await bus.close()
 
     def connecting(self) -> tuple[dict[str, Any], str]:
         """The arguments of a bus about the server, and where its URL is from, in words.
@@ -130,6 +141,19 @@ class Where:
 
 
 HERE = Where()
+
+
+@contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Have errors about the server name where its URL is from."""
+    try:
+        yield
+    except (ConnectError, AuthenticationError) as error:
+        raise type(error)(f"{error} ({source})", url=error.url) from None
+    except OptionsError as error:
+        if str(error).startswith("url"):
+            raise OptionsError(f"{error} ({source})") from None
+        raise
 
 
 def _warn_of_keys(context: Any) -> None:

@@ -8,7 +8,8 @@ characters in texts from the server are escaped.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Self
 
@@ -205,6 +206,27 @@ def say(text: str, *, json: bool) -> None:
 def warn(text: str) -> None:
     """Print a warning on stderr."""
     print(f"smith: warning: {plain(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Show what the SDK logs as a warning, a line each on stderr.
+
+    Not what the connection logs: the command ends with an error about it.
+    """
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    log, lines = logging.getLogger("smith_sdk"), Lines(logging.WARNING)
+    lines.addFilter(lambda record: record.name != "smith_sdk.connection")
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
 
 
 def plain(text: str) -> str:
