@@ -105,7 +105,7 @@ def test_a_process_that_cannot_start_costs_no_attempt() -> None:
 @pytest.mark.parametrize("attempt", [1, 3])
 def test_a_process_that_dies_while_the_worker_stops_costs_no_attempt(attempt: int) -> None:
     error = HandlerProcessDied("SIGTERM")
-    assert decide(error, attempt, THREE, delay=2.0, stopping=True) == Retry(None, error)
+    assert decide(error, attempt, THREE, delay=2.0, stopping=True) == Release(error)
 
 
 def test_a_process_that_dies_otherwise_has_failed() -> None:
@@ -217,8 +217,9 @@ def test_decide_has_a_verdict_for_everything_and_the_same_one_each_time(
         # a failure is retried only as the policy allows
         assert found.failed <= policy.allows(found.cause, attempt)
     if isinstance(found, Release):
-        assert isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit))
-    if isinstance(error, Exception) and 0 < policy.max_attempts <= attempt:
+        assert isinstance(error, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit, HandlerProcessDied))
+        assert stopping or not isinstance(error, HandlerProcessDied)
+    elif isinstance(error, Exception) and 0 < policy.max_attempts <= attempt:
         assert isinstance(found, DeadLetter) or (isinstance(found, Retry) and not found.failed)
     if isinstance(found, DeadLetter):
         assert found.cause is error

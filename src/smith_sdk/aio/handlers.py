@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ..contract import Contract, Payload
 from ..errors import OptionsError, Reject
+from .hooks import Hooks
 from .message import Message
 from .middleware import Middleware, MiddlewareChain, Outcome
 from .process_runner import PresentDetached, ProcessRunner
@@ -44,7 +45,10 @@ class Handlers:
         chain = MiddlewareChain(name, middleware)
         self._inline = InlineRunner(chain, timeout)
         self._threads = ThreadRunner(name, slots, chain)
-        self._processes = ProcessRunner(name, contract, slots, chain, timeout) if processes else None
+        self.hooks = Hooks(name)
+        self._processes = None
+        if processes:
+            self._processes = ProcessRunner(name, contract, slots, chain, timeout, self.hooks)
         self._used: list[Runner] = []
         self._default: Run | None = None
         self._by_kind: dict[type, Run] = {}
@@ -100,6 +104,17 @@ class Handlers:
             )
         return self._threads
 
+    def add_hook(self, function: Callable[[], Any], hooks: list[Callable[[], Any]]) -> None:
+        """Add `function` to `hooks`, which are those of start or of stop. Raises `OptionsError`."""
+        plain = "has processes, where no event loop runs" if self._processes is not None else ""
+        self.hooks.check(function, plain="is on the blocking face" if self._blocking else plain)
+        hooks.append(function)
+
+    def limit(self, max_messages: int) -> None:
+        """Have each process replaced after that many messages."""
+        assert self._processes is not None
+        self._processes.max_messages = max_messages
+
     # ---- running
 
     @property
@@ -108,17 +123,34 @@ class Handlers:
         return all(runner.cancellable for runner in self._used)
 
     async def open(self) -> None:
-        """Start the threads and processes that the handlers need.
+        """Run the start hooks, and start the threads and processes that the handlers need.
 
-        Raises `OptionsError` for a handler that cannot be sent to a process, `HandlerProcessDied`,
-        and `RuntimeError` if the system has no more threads.
+        Raises what a hook raises, `OptionsError` for a handler that cannot be sent to a process,
+        `HandlerProcessDied`, and `RuntimeError` if the system has no more threads.
         """
+        await self.hooks.run_start()
         for runner in self._used:
             await runner.open()
 
     def kill(self) -> bool:
         """End what runs in processes, at once. False if nothing does."""
         return self._processes is not None and self._processes.kill()
+
+    def announce_stop(self) -> None:
+        """Have `message.draining` be true in processes as well."""
+        if self._processes is not None:
+            self._processes.announce_stop()
+
+    async def finish(self) -> None:
+        """End idle processes and run the stop hooks: there first, then here.
+
+        Raises the first error of a hook here.
+        """
+        try:
+            if self._processes is not None:
+                await self._processes.finish()
+        finally:
+            await self.hooks.run_stop()
 
     def close(self) -> None:
         for runner in self._used:

@@ -117,7 +117,7 @@ def decide(
     if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
         return release(error, cancellable=cancellable)
     if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
-        return Retry(None, error)
+        return release(error)
     # No retry, by any policy: it is too large each time, and the handler may have effects.
     if isinstance(error, PayloadTooLarge) or not policy.allows(error, attempt):
         return DeadLetter(type(error).__name__, error_text(error), error)
@@ -128,6 +128,8 @@ def release(error: BaseException, *, cancellable: bool = True) -> Release:
     """What to do with a message on which `error` prevented a verdict, or its application."""
     if isinstance(error, asyncio.CancelledError):
         return Release(error, nak=cancellable)  # a thread may still finish the message
+    if isinstance(error, HandlerProcessDied):  # while the worker stopped
+        return Release(error)
     if isinstance(error, SmithError):
         return Release(error, delay=_RELEASE_DELAY)
     return Release(error, nak=False)  # the process ends, or the worker does
@@ -291,7 +293,7 @@ class Settler:
         await dead_letter(self._session, message, death)
 
     async def _release(self, message: Message[Any, Any], verdict: Release) -> None:
-        if isinstance(verdict.cause, SmithError):
+        if isinstance(verdict.cause, SmithError) and not isinstance(verdict.cause, HandlerProcessDied):
             log.error("%s: %s is not settled and will be redelivered: %s", self._consumer, message._raw.subject, verdict.cause)
         try:
             if verdict.nak and not message._answered:
