@@ -8,7 +8,7 @@ decides the line:
     async def f(...) -> T                  a call that waits
     async def f(...) -> asyncio.Future[T]  queued; returns a concurrent.futures.Future[T]
     def f(...) -> Coroutine[Any, Any, None]  arguments checked in the caller, queued, not waited for
-    async def run() beside stop()          a call during which SIGTERM and SIGINT call stop()
+    async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
     a class with `_batch`                  an iterator by batches, with stop() after close()
     anything else                          the async method, its result wrapped if needed
 
@@ -249,7 +249,7 @@ class _Face:
         if "connect" in methods and name in ("connect", "close"):
             call = f"self._{name}({passed})"
         elif name == "run" and "stop" in methods:
-            call = "self._portal.run(self._aio.run, self._aio.stop)"
+            call = f"self._portal.run(self._aio._run, self._aio._until_stopped({passed}))"
         elif name == "stop" and "_batch" in methods:
             call = "self._portal.end(self._aio.stop)"
         else:

@@ -47,13 +47,15 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", *CORE, "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
-    # `smith worker` runs workers of both faces, and those of the async one on a portal of its own.
+    # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
+    # it counts signals as `Worker.run` does.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
     "cli": (
         "errors",
         "options",
         *CONTRACT,
         "_core.blocking",
+        "_core.execution",
         "_core.connection",
         "signing",
         "embedded",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,6 +15,8 @@ from .. import subjects
 from .._core import codec
 from .._core.dead_letters.format import one_line
 from .._core.execution.context_call import call_in_context
+from .._core.execution.stop_signals import stop_on_signals
+from .._core.execution.stopping import Stopping
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (
     ContractError,
@@ -114,16 +117,29 @@ class Admission:
             answers=FailureAnswers(self._session, spec.name, ResultCode.ADMISSION_FAILED),
         )
 
-    async def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread.
+    async def run(self, *, signals: Collection[int] | None = None) -> None:
+        """Work until `stop()`, or one of `signals`; see `Worker.run`.
 
         Raises what `Worker.run` raises.
         """
-        await self._slots.run()
+        with self._until_stopped(signals) as stopping:
+            await self._run(stopping)
 
-    async def stop(self) -> None:
-        """Pull no more and wait for the decisions in flight; see `Worker.stop`. Safe to repeat."""
-        await self._slots.stop()
+    @contextlib.contextmanager
+    def _until_stopped(self, signals: Collection[int] | None) -> Iterator[Stopping]:
+        stopping = Stopping()
+        with stop_on_signals(stopping, signals):
+            yield stopping
+
+    async def _run(self, stopping: Stopping) -> None:
+        await self._slots.run(stopping)
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Pull no more and wait for the decisions in flight; with `now` cancel them instead.
+
+        See `Worker.stop`. Safe to repeat.
+        """
+        await self._slots.stop(now=now)
 
     async def _admit(self, message: Message[Any, Any], decide: Run) -> None:
         intent: Intent = message.payload
@@ -271,6 +287,12 @@ class _Gate:
 
     def kill(self) -> bool:
         return False
+
+    def announce_stop(self) -> None:
+        pass
+
+    async def finish(self) -> None:
+        pass
 
     def close(self) -> None:
         if self._threads is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 from .._core import codec
 from .._core.connection.parser import RawMessage
+from .._core.execution.stopping import Stopping
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
@@ -64,6 +65,7 @@ class Message(Received[M_co, S_co]):
         "_raw",
         "_retry",
         "_session",
+        "_stopping",
         "_subject",
         "_unstarted",
     )
@@ -81,6 +83,7 @@ class Message(Received[M_co, S_co]):
         self._in_thread = False
         """Whether a plain handler of this face has it, in a thread where nothing can be awaited."""
         self._retry: RetryPolicy | None = None
+        self._stopping: Stopping | None = None
         self._outputs: dict[str, int] | None = None
 
     @property
@@ -125,6 +128,15 @@ class Message(Received[M_co, S_co]):
         if self._metadata is None:
             self._metadata = _metadata(self._raw, self._retry)
         return self._metadata
+
+    @property
+    def draining(self) -> bool:
+        """Whether the worker that handles it is stopping. False outside workers.
+
+        A long handler reads it between two steps, in any thread or process, to finish early or to
+        raise `RetryLater`.
+        """
+        return self._stopping is not None and self._stopping.draining
 
     def ack(self) -> Coroutine[Any, Any, None]:
         """The message is done.

@@ -18,7 +18,7 @@ import msgspec
 from .._core.connection.parser import RawMessage
 from .._core.execution.dispatcher import Dispatcher, Fifo
 from .._core.execution.isolation import ISOLATION
-from .._core.execution.stop_signals import stop_on_signals
+from .._core.execution.stopping import Stopping
 from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
@@ -64,8 +64,16 @@ class MessageRunner(Protocol):
         """End what runs, at once. False if nothing can be ended."""
         ...
 
+    def announce_stop(self) -> None:
+        """Let the runs know that the worker is stopping."""
+        ...
+
+    async def finish(self) -> None:
+        """Let what `open` started come to its own end. Raises what that raises."""
+        ...
+
     def close(self) -> None:
-        """Let go of what `open` started. Safe to repeat."""
+        """Let go of what is left of it. Safe to repeat."""
         ...
 
     def run(self, message: Message[Any, Any], /) -> Awaitable[Outcome]:
@@ -113,11 +121,18 @@ class Slots:
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
         """None while nothing runs."""
-        self._stopping = asyncio.Event()
+        self._stopping: Stopping | None = None
+        """None while nothing runs."""
+        self._stop_next = False
+        """Whether `stop` was called before the run that it is for."""
         self._idle = asyncio.Event()
         self._failure: BaseException | None = None
         self._runner: asyncio.Task[None] | None = None
         """The task of `run`: None once it cancels its slots, and while nothing runs."""
+        self.max_messages: int | None = None
+        """Messages after which a run ends by itself."""
+        self._left = 0
+        """Messages that this run may still start, if it has such a limit."""
 
     @property
     def name(self) -> str:
@@ -138,52 +153,82 @@ class Slots:
     @property
     def is_stopping(self) -> bool:
         """Whether no further message will be started."""
-        return self._stopping.is_set()
+        return self._stopping is not None and self._stopping.draining
 
-    async def run(self) -> None:
-        """Work until `stop()` or a signal; see `Worker.run`."""
-        if self.loop is not None:
+    @property
+    def _may_nak(self) -> bool:
+        """Whether a message is nak'ed although its handler may go on in a thread."""
+        return self._handlers.cancellable or (self._stopping is not None and self._stopping.at_once)
+
+    async def run(self, stopping: Stopping) -> None:
+        """Work until `stopping` is requested; see `Worker.run`."""
+        if self._stopping is not None:
             raise OptionsError(f"the worker of {self._spec.name} is running already")
-        if self._stopping.is_set():
-            self._stopping.clear()
+        if self._stop_next or stopping.draining:
+            self._stop_next = False
             return
-        with stop_on_signals(self._stopping.set):
-            loop = pull_loop(self._session, self._spec, self._concurrency, lookahead=self._spec.prefetch, refill_dry="each")
-            self.loop, self._runner = loop, asyncio.current_task()
-            self._session.attach(self)
-            slots: list[asyncio.Task[None]] = []
+        self._stopping, self._runner, self._left = stopping, asyncio.current_task(), self.max_messages or 0
+        before = self.stats
+        self._session.attach(self)
+        inside = _inside.set(self)  # a hook that stops its own worker must not wait for itself either
+        try:
             try:
+                await self._work(stopping)
+            except BaseException as error:
+                await self._finish(error)
+                raise
+            await self._finish(None)
+        finally:
+            _inside.reset(inside)
+            self._session.detach(self)
+            self._handlers.close()
+            self._stopping = None
+            self._idle.set()
+            log.info("%s", _summary(self.name, before, self.stats))
+
+    async def _work(self, stopping: Stopping) -> None:
+        """From the first message to the last."""
+        slots: list[asyncio.Task[None]] = []
+        loop = self._new_loop()
+        try:
+            async with stopping.until_at_once():
                 await self._handlers.open()
+                self.loop = loop
                 await loop.start()
                 dispatcher = Fifo(loop)
                 slots = [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
-                stopping = asyncio.ensure_future(self._stopping.wait())
-                keepalive = asyncio.ensure_future(self._keepalive())
+                others = [asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(self._keepalive())]
                 try:
-                    await asyncio.wait({stopping, *slots}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
+                    stopping.request()
+                    self._handlers.announce_stop()
                     await loop.stop()
                     await self._drained(slots)
                 finally:
-                    await _cancel([stopping, keepalive])
+                    await _cancel(others)
+            if stopping.at_once:
+                await self._released(loop, slots)
+        finally:
+            self._runner = None
+            try:
+                # First: what cancelled slots nak would be delivered to a standing request.
+                await loop.stop()
             finally:
-                self._runner = None
-                try:
-                    # First: what cancelled slots nak would be delivered to a standing request.
-                    await loop.stop()
-                finally:
-                    await _cancel(slots)
-                    self._session.detach(self)
-                    self._handlers.close()
-                    self.loop = None
-                    self._stopping.clear()
-                    self._idle.set()
+                await _cancel(slots)
+                self.loop = None
+        for slot in slots:
+            if slot.done() and not slot.cancelled():
+                slot.result()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _new_loop(self) -> PullLoop:
+        return pull_loop(self._session, self._spec, self._concurrency, lookahead=self._spec.prefetch, refill_dry="each")
 
     async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
-        """Wait for the handlers that run, at most for the drain timeout.
-
-        Raises what ended a slot.
-        """
-        ended, late = await asyncio.wait(slots, timeout=self._drain)
+        """Wait for the handlers that run, at most for the drain timeout."""
+        _, late = await asyncio.wait(slots, timeout=self._drain)
         if late:
             log.warning(
                 "%s: %d handlers have not ended within %g s: their messages will be redelivered",
@@ -193,16 +238,43 @@ class Slots:
             )
             if self._handlers.kill():
                 await asyncio.wait(late, timeout=_KILLED)
-        for slot in ended:
-            slot.result()
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
 
-    async def stop(self) -> None:
+    async def _released(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
+        """End what runs, and nak its messages, also those of handlers that nothing can end."""
+        await loop.stop()
+        self._runner = None
+        running = self.stats.running
+        if self._handlers.kill():
+            await asyncio.wait(slots, timeout=_KILLED)
+        await _cancel(slots)
+        for message in self._settler.unanswered:
+            await self._settler.apply(message, Release())
+        if running:
+            log.warning(
+                "%s: stopped at once, and released the messages of %d handlers%s",
+                self._spec.name,
+                running,
+                ""
+                if self._handlers.cancellable
+                else "; a function in a thread cannot be ended, and goes on until the process ends",
+            )
+
+    async def _finish(self, error: BaseException | None) -> None:
+        """Let the handlers end theirs; `error` has ended the work, and goes before any other."""
+        try:
+            await self._handlers.finish()
+        except BaseException as late:
+            if error is None:
+                raise
+            error.add_note(f"then stopping failed as well: {type(late).__name__}: {late}")
+
+    async def stop(self, *, now: bool = False) -> None:
         """Finish what was started; see `Worker.stop`. Safe to repeat."""
-        self._stopping.set()
-        if self.loop is None or _inside.get() is self:
+        if self._stopping is None:
+            self._stop_next = True
+            return
+        self._stopping.request(at_once=now)
+        if _inside.get() is self:
             return
         self._idle.clear()
         await self._idle.wait()
@@ -212,11 +284,23 @@ class Slots:
         raw = await dispatcher.next()
         while raw is not None:
             try:
-                await self._process(raw)
+                if self.max_messages is None or self._may_start():
+                    await self._process(raw)
+                else:
+                    await Message[Any, Any](raw, self._session).nack()
             except BaseException:
                 dispatcher.done(raw)
                 raise
             raw = dispatcher.exchange(raw) or await dispatcher.next()
+
+    def _may_start(self) -> bool:
+        """Whether the run may start one more message. The last one ends it."""
+        if self._left == 0:
+            return False
+        self._left -= 1
+        if self._left == 0 and self._stopping is not None:
+            self._stopping.request()
+        return True
 
     async def _keepalive(self) -> None:
         """Renew the ack wait of messages in flight, so that they are not redelivered meanwhile."""
@@ -232,7 +316,7 @@ class Slots:
     async def _process(self, raw: RawMessage) -> None:
         """Run and settle one message. Raises what has to end the slot."""
         message: Message[Any, Any] = Message(raw, self._session)
-        message._retry = self._policy
+        message._retry, message._stopping = self._policy, self._stopping
         self._settler.begin(message)
         try:
             try:
@@ -251,7 +335,7 @@ class Slots:
             finally:
                 ISOLATION.end()
         except BaseException as error:
-            await self._settler.apply(message, release(error, cancellable=self._handlers.cancellable))
+            await self._settler.apply(message, release(error, cancellable=self._may_nak))
             if not isinstance(error, SmithError):
                 raise
 
@@ -276,15 +360,16 @@ class Slots:
         except BaseException as error:
             if isinstance(error, CannotRun):
                 self._failure = error.__cause__
-                self._stopping.set()
+                if self._stopping is not None:
+                    self._stopping.request()
             verdict = decide(
                 error,
                 number,
                 self._policy,
                 delay=message.metadata.next_delay or 0.0,
                 cancelled=await self._is_cancelled(task),
-                cancellable=self._handlers.cancellable,
-                stopping=self._stopping.is_set(),
+                cancellable=self._may_nak,
+                stopping=self.is_stopping,
             )
             if isinstance(verdict, Release):
                 raise
@@ -311,3 +396,12 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=5.0)
+
+
+def _summary(name: str, before: WorkerStats, after: WorkerStats) -> str:
+    """What became of the deliveries of one run: "worker x stopped: 12 handled, 1 released"."""
+    acknowledged = after.succeeded - before.succeeded
+    others = [(after.retried - before.retried, "retried"), (after.dead_lettered - before.dead_lettered, "dead-lettered")]
+    handled = acknowledged + sum(count for count, _ in others)
+    parts = ", ".join(f"{count} {what}" for count, what in others if count)
+    return f"{name} stopped: {handled} handled{f' ({parts})' if parts else ''}, {after.unanswered - before.unanswered} released"

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar
 
+from .._core.execution.stop_signals import stop_on_signals
+from .._core.execution.stopping import Stopping
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
 from ..options import RetryPolicy, positive_int, to_seconds
@@ -16,6 +19,7 @@ from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
 from .consumer import require_spec, session_of
 from .handlers import Handlers, KindT, ResultT
+from .hooks import HookT
 from .message import Message
 from .middleware import Middleware
 from .process_runner import PresentDetached
@@ -53,6 +57,9 @@ class Worker(Generic[MessageT, SubjectT]):
     `IntentResult` whose `error` says why (`ResultCode`), unless the handler has published a result
     of that intent. `answer_failures=False` leaves its caller without one.
 
+    `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
+    after that many messages, by one that was started before; without, the worker stops after them.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -69,6 +76,7 @@ class Worker(Generic[MessageT, SubjectT]):
         middleware: Sequence[Middleware] = (),
         drain_timeout: float | timedelta = DRAIN,
         answer_failures: bool | None = None,
+        max_messages: int | None = None,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -95,6 +103,7 @@ class Worker(Generic[MessageT, SubjectT]):
             middleware=middleware,
         )
         answers = _require_answers(session.contract, spec, answer_failures)
+        self._processes = processes is not None
         self._slots = Slots(
             session,
             spec,
@@ -105,6 +114,16 @@ class Worker(Generic[MessageT, SubjectT]):
             confirm=ack == "confirmed",
             answers=FailureAnswers(session, spec.name) if answers else None,
         )
+        if max_messages is not None:
+            self._limit(max_messages)
+
+    def _limit(self, max_messages: int) -> None:
+        """Set `max_messages`, unless it runs. For the command line."""
+        limit = positive_int("Worker.max_messages", max_messages)
+        if self._processes:
+            self._handlers.limit(limit)
+        else:
+            self._slots.max_messages = limit
 
     def _show_as(self, present: Present, detached: PresentDetached) -> None:
         """Have handlers get what `present`, in a process `detached`, makes of a message.
@@ -140,6 +159,31 @@ class Worker(Generic[MessageT, SubjectT]):
 
         return add
 
+    def on_start(self, function: HookT) -> HookT:
+        """Decorator: `run()` calls `function()` before it pulls the first message.
+
+        It opens what the handlers need, and keeps that where they find it, such as in a global
+        variable of its module. With `processes` each of them calls it as well, before its first
+        message. Hooks run in the order of registration, plain functions in a thread. If one raises,
+        so does `run()`, and nothing was pulled.
+
+        Raises `OptionsError` for an async function on the blocking face or with `processes`, and
+        for one that takes arguments.
+        """
+        self._handlers.add_hook(function, self._handlers.hooks.start)
+        return function
+
+    def on_stop(self, function: HookT) -> HookT:
+        """Decorator: `run()` calls `function()` after the last handler has ended, and also after a
+        failure, be it that of an `on_start` hook.
+
+        With `processes` each of them calls it as well, unless it is killed. Hooks run in reverse
+        order, for 5 seconds altogether. All of them run; an error is logged, and `run()` raises the
+        first one unless it raises another error already. Raises `OptionsError` as `on_start` does.
+        """
+        self._handlers.add_hook(function, self._handlers.hooks.stop)
+        return function
+
     @property
     def name(self) -> str:
         """A name for logs and reports: "worker executor-fs-read"."""
@@ -154,28 +198,50 @@ class Worker(Generic[MessageT, SubjectT]):
         """Its deliveries so far, by their verdict."""
         return self._slots.stats
 
-    async def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread; then finish what was
-        started.
+    async def run(self, *, signals: Collection[int] | None = None) -> None:
+        """Work until `stop()` or a signal; then finish what was started.
+
+        The first signal drains the worker. A second one, at least half a second later, cancels the
+        handlers and naks their messages at once; processes are killed, and a function in a thread
+        is left behind, to end with the program.
+
+        `signals` says which signals do that. None: SIGTERM and SIGINT, each unless the program has
+        a handler of its own for it, as a web server does, or ignores it; and none outside the main
+        thread. `(signal.SIGTERM,)`: this one in any case; a handler of the program's own is called
+        as well. `()`: none, so that the program calls `stop()`. When the worker ends, the handlers
+        that it found are put back.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
-        `PermissionDenied`, `BusClosed`; `OptionsError` without a handler and while it is running
-        already; with `processes` also `HandlerProcessDied` if they do not start, with plain
-        handlers `RuntimeError` if the system has no more threads. If it is cancelled, it cancels
-        its handlers and naks their messages at once.
+        `PermissionDenied`, `BusClosed`; what a hook raises; `OptionsError` without a handler, while
+        it is running already, and for `signals` outside the main thread; with `processes` also
+        `HandlerProcessDied` if they do not start, with plain handlers `RuntimeError` if the system
+        has no more threads. If it is cancelled, it cancels its handlers and naks their messages at
+        once.
         """
+        with self._until_stopped(signals) as stopping:
+            await self._run(stopping)
+
+    @contextlib.contextmanager
+    def _until_stopped(self, signals: Collection[int] | None) -> Iterator[Stopping]:
+        """What ends a run, within the thread that calls `run`: signals reach the main one only."""
+        stopping = Stopping()
+        with stop_on_signals(stopping, signals):
+            yield stopping
+
+    async def _run(self, stopping: Stopping) -> None:
         if not self._handlers:
             raise OptionsError(f"the worker of {self.spec.name} has no handler: decorate one with @worker.handler")
-        await self._slots.run()
+        await self._slots.run(stopping)
 
-    async def stop(self) -> None:
+    async def stop(self, *, now: bool = False) -> None:
         """Pull no more, nak what was not started, and wait for the handlers that run.
 
+        With `now`, cancel them instead and nak their messages at once, as a second signal does.
         Safe to repeat. If the worker is not running, its next `run` returns at once: that may be a
-        task that has yet to start. A handler that stops its own worker does not wait, since it
-        would wait for itself.
+        task that has yet to start. A handler or hook that stops its own worker does not wait, since
+        it would wait for itself.
         """
-        await self._slots.stop()
+        await self._slots.stop(now=now)
 
     def __repr__(self) -> str:
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"

@@ -25,6 +25,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
+from .._core.execution.forks import reset_in_forks
 from ..errors import OptionsError
 from ..options import Backoff
 
@@ -46,11 +47,16 @@ def signals_into(queue: SimpleQueue[Any]) -> Iterator[None]:
     """Put the numbers of SIGTERM and SIGINT into `queue` as they arrive."""
     # A signal handler may run in the middle of `get`: a SimpleQueue is reentrant.
     before = {number: signal.signal(number, lambda got, _: queue.put(got)) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    reset_in_forks(restore)  # of a handler's pool, say
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()
 
 
 class Lifeline:

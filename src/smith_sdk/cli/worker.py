@@ -24,6 +24,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from .._core.blocking.portal import Portal
+from .._core.execution.stopping import SignalCount
 from ..aio import AsyncSmithBus
 from ..aio import Worker as AsyncWorker
 from ..errors import OptionsError, SmithError
@@ -41,6 +42,8 @@ _LATE: Final = 20.0
 """Seconds after the longest drain until the process ends without its workers: a handler blocks an
 event loop.
 """
+_AT_ONCE: Final = 15.0
+"""The same after a second signal; handlers have 5 seconds to be cancelled, and hooks another 5."""
 _LAST: Final = 1.0
 """Seconds for idle threads to end."""
 
@@ -199,8 +202,12 @@ def _run_one(one: Worker[Any, Any], events: SimpleQueue[int | Exception | None])
 
 
 def _until_ended(running: Sequence[Worker[Any, Any]], events: SimpleQueue[int | Exception | None]) -> Exception | None:
-    """Wait for every worker to end. A signal stops all, and so does an error, which is returned."""
+    """Wait for every worker to end. A signal stops all, and so does an error, which is returned.
+
+    A second signal stops them at once.
+    """
     error: Exception | None = None
+    signals = SignalCount()
     left, deadline = len(running), float("inf")
     longest = _LATE + max(one._aio._drain for one in running)
     while left:
@@ -210,6 +217,11 @@ def _until_ended(running: Sequence[Worker[Any, Any]], events: SimpleQueue[int | 
             log.error("%d workers have not stopped within %g s: exiting without them", left, longest)
             _end(1)
         if isinstance(event, int):
+            if signals.is_second():
+                longest, deadline = _AT_ONCE, min(deadline, time.monotonic() + _AT_ONCE)
+                log.info("%s again: releasing the messages in flight", signal.Signals(event).name)
+                _stop_all(running, now=True)
+                continue
             log.info("%s: finishing the messages in flight", signal.Signals(event).name)
         else:
             left -= 1
@@ -218,14 +230,18 @@ def _until_ended(running: Sequence[Worker[Any, Any]], events: SimpleQueue[int | 
                 continue
         if deadline == float("inf"):
             deadline = time.monotonic() + longest
-            for one in running:
-                threading.Thread(target=_stop, args=(one,), daemon=True).start()
+            _stop_all(running)
     return error
 
 
-def _stop(one: Worker[Any, Any]) -> None:
+def _stop_all(running: Sequence[Worker[Any, Any]], *, now: bool = False) -> None:
+    for one in running:
+        threading.Thread(target=_stop, args=(one, now), daemon=True).start()
+
+
+def _stop(one: Worker[Any, Any], now: bool) -> None:
     with contextlib.suppress(SmithError):  # it has ended, and so has its bus
-        one.stop()
+        one.stop(now=now)
 
 
 # ---- ending

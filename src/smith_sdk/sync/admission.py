@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
@@ -42,13 +42,16 @@ class Admission(Blocking):
         aio = _async.Admission(unwrap(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
         self._adopt(bus._portal, aio)
 
-    def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread.
+    def run(self, *, signals: Collection[int] | None = None) -> None:
+        """Work until `stop()`, or one of `signals`; see `Worker.run`.
 
         Raises what `Worker.run` raises.
         """
-        self._portal.run(self._aio.run, self._aio.stop)
+        self._portal.run(self._aio._run, self._aio._until_stopped(signals=signals))
 
-    def stop(self) -> None:
-        """Pull no more and wait for the decisions in flight; see `Worker.stop`. Safe to repeat."""
-        self._portal.call(self._aio.stop)
+    def stop(self, *, now: bool = False) -> None:
+        """Pull no more and wait for the decisions in flight; with `now` cancel them instead.
+
+        See `Worker.stop`. Safe to repeat.
+        """
+        self._portal.call(self._aio.stop, now=now)

@@ -66,6 +66,16 @@ class Message(Blocking, Received[M_co, S_co]):
         found: Metadata = self._aio.metadata
         return found
 
+    @property
+    def draining(self) -> bool:
+        """Whether the worker that handles it is stopping. False outside workers.
+
+        A long handler reads it between two steps, in any thread or process, to finish early or to
+        raise `RetryLater`.
+        """
+        found: bool = self._aio.draining
+        return found
+
     def ack(self) -> None:
         """The message is done.
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Generic, Literal
 
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import worker as _async
 from ..aio.handlers import KindT, ResultT
+from ..aio.hooks import HookT
 from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
@@ -45,6 +46,9 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     `IntentResult` whose `error` says why (`ResultCode`), unless the handler has published a result
     of that intent. `answer_failures=False` leaves its caller without one.
 
+    `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
+    after that many messages, by one that was started before; without, the worker stops after them.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -63,6 +67,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         middleware: Sequence[Middleware] = (),
         drain_timeout: float | timedelta = DRAIN,
         answer_failures: bool | None = None,
+        max_messages: int | None = None,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -75,6 +80,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             middleware=middleware,
             drain_timeout=drain_timeout,
             answer_failures=answer_failures,
+            max_messages=max_messages,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
@@ -107,6 +113,31 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         )
         return found
 
+    def on_start(self, function: HookT) -> HookT:
+        """Decorator: `run()` calls `function()` before it pulls the first message.
+
+        It opens what the handlers need, and keeps that where they find it, such as in a global
+        variable of its module. With `processes` each of them calls it as well, before its first
+        message. Hooks run in the order of registration, plain functions in a thread. If one raises,
+        so does `run()`, and nothing was pulled.
+
+        Raises `OptionsError` for an async function on the blocking face or with `processes`, and
+        for one that takes arguments.
+        """
+        found: HookT = self._aio.on_start(function)
+        return found
+
+    def on_stop(self, function: HookT) -> HookT:
+        """Decorator: `run()` calls `function()` after the last handler has ended, and also after a
+        failure, be it that of an `on_start` hook.
+
+        With `processes` each of them calls it as well, unless it is killed. Hooks run in reverse
+        order, for 5 seconds altogether. All of them run; an error is logged, and `run()` raises the
+        first one unless it raises another error already. Raises `OptionsError` as `on_start` does.
+        """
+        found: HookT = self._aio.on_stop(function)
+        return found
+
     @property
     def name(self) -> str:
         """A name for logs and reports: "worker executor-fs-read"."""
@@ -124,23 +155,34 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         found: WorkerStats = self._aio.stats
         return found
 
-    def run(self) -> None:
-        """Work until `stop()`, or SIGTERM or SIGINT in the main thread; then finish what was
-        started.
+    def run(self, *, signals: Collection[int] | None = None) -> None:
+        """Work until `stop()` or a signal; then finish what was started.
+
+        The first signal drains the worker. A second one, at least half a second later, cancels the
+        handlers and naks their messages at once; processes are killed, and a function in a thread
+        is left behind, to end with the program.
+
+        `signals` says which signals do that. None: SIGTERM and SIGINT, each unless the program has
+        a handler of its own for it, as a web server does, or ignores it; and none outside the main
+        thread. `(signal.SIGTERM,)`: this one in any case; a handler of the program's own is called
+        as well. `()`: none, so that the program calls `stop()`. When the worker ends, the handlers
+        that it found are put back.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
-        `PermissionDenied`, `BusClosed`; `OptionsError` without a handler and while it is running
-        already; with `processes` also `HandlerProcessDied` if they do not start, with plain
-        handlers `RuntimeError` if the system has no more threads. If it is cancelled, it cancels
-        its handlers and naks their messages at once.
+        `PermissionDenied`, `BusClosed`; what a hook raises; `OptionsError` without a handler, while
+        it is running already, and for `signals` outside the main thread; with `processes` also
+        `HandlerProcessDied` if they do not start, with plain handlers `RuntimeError` if the system
+        has no more threads. If it is cancelled, it cancels its handlers and naks their messages at
+        once.
         """
-        self._portal.run(self._aio.run, self._aio.stop)
+        self._portal.run(self._aio._run, self._aio._until_stopped(signals=signals))
 
-    def stop(self) -> None:
+    def stop(self, *, now: bool = False) -> None:
         """Pull no more, nak what was not started, and wait for the handlers that run.
 
+        With `now`, cancel them instead and nak their messages at once, as a second signal does.
         Safe to repeat. If the worker is not running, its next `run` returns at once: that may be a
-        task that has yet to start. A handler that stops its own worker does not wait, since it
-        would wait for itself.
+        task that has yet to start. A handler or hook that stops its own worker does not wait, since
+        it would wait for itself.
         """
-        self._portal.call(self._aio.stop)
+        self._portal.call(self._aio.stop, now=now)

@@ -12,7 +12,6 @@ import concurrent.futures
 import contextlib
 import inspect
 import os
-import signal
 import sys
 import threading
 import warnings
@@ -156,34 +155,14 @@ class Portal:
                     ending.send(None)
                 ending.close()
 
-    def run(self, function: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Like `call`, but on the main thread SIGTERM and SIGINT run `stop` in the loop.
+    def run(self, function: Callable[[T], Awaitable[None]], around: contextlib.AbstractContextManager[T]) -> None:
+        """Like `call`, within `around`, which is entered in this thread and gives the argument.
 
-        `function` is expected to return after that.
+        For a worker, whose signals are handled in the main thread and not in that of the loop.
         """
         thread = self._ready()
-        if threading.current_thread() is not threading.main_thread():
-            thread.call(function)
-            return
-        stopping: list[asyncio.Future[None]] = []
-        asked = False
-
-        def on_signal(number: int, frame: object) -> None:
-            nonlocal asked
-            asked = True
-            with contextlib.suppress(BusClosed):
-                thread.soon(lambda: stopping.append(asyncio.ensure_future(stop())))
-
-        async def work() -> None:
-            if not asked:  # after an early signal `stop` has run already, and would not run again
-                await function()
-
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            thread.call(work)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with around as argument:
+            thread.call(partial(function, argument))
 
     def post(self, work: Awaitable[None]) -> None:
         """Queue `work` and return. It runs after work posted earlier; its exception is logged."""

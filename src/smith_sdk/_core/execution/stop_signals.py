@@ -1,47 +1,136 @@
-"""SIGTERM and SIGINT for the workers of a process: one signal stops all of them."""
+"""Signals that stop the workers of a process, taken only as far as the program leaves them free.
+
+While a worker runs, a handler of ours stands in for the one that was found, which is put back when
+the last worker ends. Plain `signal.signal` is used rather than `loop.add_signal_handler`: that one
+destroys a handler of the same kind for good, and does not exist on Windows.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
+from types import FrameType
 from typing import Any, Final
 
-_stops: Final[list[Callable[[], object]]] = []
-_previous: Final[dict[signal.Signals, Any]] = {}
-"""The handlers that were installed before the first worker started; restored after the last."""
+from ...errors import OptionsError
+from .forks import reset_in_forks
+from .stopping import Stopping
+
+_USUAL: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)
+)  # the last on Windows: Ctrl-Break
+_handlers: Final[dict[int, _Handler]] = {}
+"""Our handlers that stand in for another, by signal."""
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: Callable[[], object]) -> Iterator[None]:
-    """Have SIGTERM and SIGINT call `stop` within the block.
+def stop_on_signals(stopping: Stopping, signals: Collection[int] | None = None) -> Iterator[None]:
+    """Have `signals` end the run of `stopping` within the block.
 
-    Does nothing outside the main thread, where Python does not handle signals.
+    None: SIGTERM and SIGINT, each unless the program handles or ignores it; none outside the main
+    thread, where Python handles no signals. A handler that the program has installed for one of
+    `signals` is still called, after ours.
+
+    Raises `OptionsError` for what is not a signal that can be handled, and for any signal outside
+    the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
+        if signals:
+            raise OptionsError(f"run(signals={signals!r}): Python handles signals in the main thread only: run the worker there")
         yield
         return
-    loop = asyncio.get_running_loop()
-    first = not _stops
-    _stops.append(stop)
-    if first:
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        for number in before:
-            loop.add_signal_handler(number, _stop_all)
-        _previous.update(before)
+    taken: list[_Handler] = []
     try:
+        for number in _USUAL if signals is None else _checked(signals):
+            if signals is not None or _is_free(signal.getsignal(number)):
+                taken.append(_take(number, stopping))
         yield
     finally:
-        _stops.remove(stop)
-        if not _stops:
-            while _previous:
-                number, handler = _previous.popitem()
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+        for handler in taken:
+            handler.release(stopping)
 
 
-def _stop_all() -> None:
-    for stop in tuple(_stops):
-        stop()
+def _checked(signals: Collection[int]) -> Collection[int]:
+    for number in signals:
+        if number not in signal.valid_signals() or number in (getattr(signal, "SIGKILL", 0), getattr(signal, "SIGSTOP", 0)):
+            raise OptionsError(f"run(signals={signals!r}): {number!r} is not a signal that a program can handle")
+    return signals
+
+
+def _is_free(handler: Any) -> bool:
+    """Whether `handler` is not one of the program's own: the default, or that of asyncio.run."""
+    if isinstance(handler, _Handler):
+        return _is_free(handler.previous)
+    return handler in (signal.SIG_DFL, signal.default_int_handler) or _is_runners(handler)
+
+
+def _is_runners(handler: Any) -> bool:
+    """Whether it is the one by which asyncio.run has SIGINT cancel the main task."""
+    return isinstance(handler, functools.partial) and isinstance(getattr(handler.func, "__self__", None), asyncio.Runner)
+
+
+def _take(number: int, stopping: Stopping) -> _Handler:
+    current = signal.getsignal(number)
+    handler = current if isinstance(current, _Handler) else _Handler(number, current)
+    handler.runs.append(stopping)  # first: the signal may arrive at once
+    if handler is not current:
+        try:
+            signal.signal(number, handler)
+        except (OSError, ValueError) as error:
+            raise OptionsError(f"the signal {number!r} cannot be handled here: {error}") from None
+    _handlers[number] = handler
+    return handler
+
+
+class _Handler:
+    """Our handler of one signal, and the one that it stands in for."""
+
+    def __init__(self, number: int, previous: Any) -> None:
+        self.number = number
+        self.previous = previous
+        self.runs: list[Stopping] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        runs = tuple(self.runs)
+        if not runs:  # a program that had saved it has put it back after the last run
+            self._restore()
+            signal.raise_signal(number)
+            return
+        noticed = [run.signalled() for run in runs]
+        if callable(self.previous) and not _is_free(self.previous):
+            self.previous(number, frame)
+        if not all(noticed):  # nothing else would ever end the handler that blocks the loop
+            raise KeyboardInterrupt
+
+    @property
+    def is_installed(self) -> bool:
+        current: object = signal.getsignal(self.number)
+        return current is self
+
+    def release(self, stopping: Stopping) -> None:
+        self.runs.remove(stopping)
+        if not self.runs and self.is_installed:  # otherwise the program has installed its own since
+            self._restore()
+
+    def _restore(self) -> None:
+        previous = self.previous
+        if _is_runners(previous) and previous.keywords["main_task"].done():
+            previous = signal.default_int_handler  # asyncio.run has ended, and would have restored that
+        signal.signal(self.number, previous)
+        if getattr(previous, "__module__", "") == "asyncio.unix_events":
+            signal.siginterrupt(self.number, False)  # as add_signal_handler left it
+
+
+def _forked() -> None:
+    """Restore what was there before the workers of the parent."""
+    for handler in _handlers.values():
+        handler.runs.clear()
+        if handler.is_installed:
+            handler._restore()
+
+
+reset_in_forks(_forked)

@@ -1,0 +1,103 @@
+"""The request that one run of a worker ends: first orderly, then at once.
+
+It may come from any thread, and from a signal handler in the middle of anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+SAME_SIGNAL: Final = 0.5
+"""Seconds within which a second signal is the first one again.
+
+A terminal and the process that forwards its Ctrl-C both send one, as do some service managers.
+"""
+_BLOCKED: Final = 2.0
+"""Seconds after which a loop that has not noticed a signal is blocked."""
+
+
+class SignalCount:
+    """Tells a second request from the first one delivered twice."""
+
+    __slots__ = ("_first",)
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the first signal."""
+        return 0.0 if self._first is None else time.monotonic() - self._first
+
+    def is_second(self) -> bool:
+        """Count one signal. Whether it is a second request, and not the first one or its copy."""
+        if self._first is None:
+            self._first = time.monotonic()
+            return False
+        return self.age >= SAME_SIGNAL
+
+
+class Stopping:
+    """The end of one run. `draining` and `at_once` may be read anywhere; they never turn back."""
+
+    __slots__ = ("_loop", "_noticed", "_requested", "_scope", "_signals", "at_once", "draining")
+
+    def __init__(self) -> None:
+        self.draining = False
+        """Whether the run is to end."""
+        self.at_once = False
+        """Whether it is to cancel what runs."""
+        self._signals = SignalCount()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._requested = asyncio.Event()
+        self._scope: asyncio.Timeout | None = None
+        self._noticed = False
+
+    def request(self, *, at_once: bool = False) -> None:
+        """Have the run end; thread-safe, and safe to repeat."""
+        self.draining = True
+        self.at_once = self.at_once or at_once
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the run with it
+                self._loop.call_soon_threadsafe(self._notice)
+
+    def signalled(self) -> bool:
+        """A signal has arrived: the first one ends the run, a second one ends it at once.
+
+        False if the loop has not noticed the first one: a handler blocks it.
+        """
+        self.request(at_once=self._signals.is_second())
+        return self._loop is None or self._noticed or self._signals.age < _BLOCKED
+
+    # ---- in the loop of the run
+
+    def _notice(self) -> None:
+        self._noticed = True
+        self._requested.set()
+        if self.at_once and self._scope is not None:
+            self._scope.reschedule(0.0)
+            self._scope = None
+
+    async def wait(self) -> None:
+        """Wait until the run is to end."""
+        await self._requested.wait()
+
+    @contextlib.asynccontextmanager
+    async def until_at_once(self) -> AsyncIterator[None]:
+        """Leave the block, wherever it waits, once the run is to end at once. Used once."""
+        scope = asyncio.timeout(None)  # the one cancel scope of asyncio
+        try:
+            async with scope:
+                self._loop, self._scope = asyncio.get_running_loop(), scope
+                if self.draining:  # since before the run began
+                    self._notice()
+                yield
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        finally:
+            self._scope = None
