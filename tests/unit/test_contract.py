@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from smith_sdk import contract, subjects
 from smith_sdk.contract import Cap, Filter, StreamSubject, covers, is_int_token, is_token, read_int_token
 from smith_sdk.errors import InvalidToken, SubjectMismatch
-from smith_sdk.protocol import IntentId, IntentResult
+from smith_sdk.protocol import IntentId, IntentResult, LogEntry, QuarantinedIntent
+from smith_sdk.protocol._messages import INTENT_CLASSES
 from smith_sdk.topology import CONTRACT, STREAMS
 
 
@@ -108,3 +109,16 @@ def test_times() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
     assert before <= datetime.fromisoformat(text) <= datetime.now(UTC)
     assert before.timestamp() <= contract.now_ns() / 1e9
+
+
+def test_the_payloads_on_a_pattern() -> None:
+    intents = set(INTENT_CLASSES.values())
+    for pattern in ("smith.intents.raw.>", "smith.intents.raw.fs.read.v1", "smith.intents.*.*.*.*.default"):
+        assert CONTRACT.payloads_on(pattern) == intents, pattern
+    assert CONTRACT.payloads_on("smith.intents.>") == {*intents, QuarantinedIntent}
+    assert CONTRACT.payloads_on("smith.results.*") == {IntentResult}
+    assert CONTRACT.payloads_on("smith.dlq.>") == {bytes}
+    assert CONTRACT.payloads_on("smith.logs.*.*") == {LogEntry}
+    assert CONTRACT.payloads_on(">") > intents
+    for pattern in ("smith", "smith.results", "smith.results.a.b", "acme.>", "smith.nothing.*"):
+        assert CONTRACT.payloads_on(pattern) == set(), pattern

@@ -29,6 +29,7 @@ from smith_sdk.errors import (
     HandlerProcessDied,
     HandlerTimeout,
     PayloadDecodeError,
+    PayloadTooLarge,
     QueueFull,
     UnknownSubject,
 )
@@ -167,6 +168,12 @@ def test_the_policy_says_which_errors_are_retried() -> None:
     assert isinstance(decide(RetryLater(1), 1, policy), Retry)
 
 
+def test_what_is_too_large_is_not_retried_by_any_policy() -> None:
+    error = PayloadTooLarge("5 MB")
+    for policy in (THREE, ENDLESS, RetryPolicy(max_attempts=3, retry_on=(PayloadTooLarge,))):
+        assert decide(error, 1, policy) == DeadLetter("PayloadTooLarge", "5 MB", error)
+
+
 ERRORS = st.sampled_from(
     [
         None,
@@ -182,6 +189,7 @@ ERRORS = st.sampled_from(
         GeneratorExit(),
         SystemExit(1),
         ValueError("no"),
+        PayloadTooLarge("5 MB"),
         BusClosed("closed"),
         Mute(),
         BaseExceptionGroup("several", [KeyboardInterrupt(), ValueError()]),

@@ -367,7 +367,10 @@ class AsyncSmithBus:
         self._session.require_open()
         if len(data) > (limit := self._connection.max_payload):
             raise PayloadTooLarge(
-                f"the payload for {where} has {len(data)} bytes; the connected server accepts {limit}", subject=where
+                f"the payload for {where} has {len(data)} bytes; the connected server accepts {limit}",
+                subject=where,
+                size=len(data),
+                limit=limit,
             )
         await self._connection.publish(where, data)
 
@@ -396,7 +399,10 @@ class AsyncSmithBus:
     async def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.
 
-        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish`
+        Returns the newest result that the results stream has: never one that the stream refused. A
+        denial is a result, with status "denied"; so is a failure, with status "error", "timeout" or
+        "killed" and a code in `error` (`ResultCode`). Raises `ResultTimeout`, which says where the
+        intent is: finding that out takes up to a second more than `timeout`. Raises what `publish`
         raises.
         """
         from .. import subjects

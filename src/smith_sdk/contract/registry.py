@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final, get_args
 
@@ -111,10 +111,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         for token in pattern.split("."):
             if token == ">":
                 return frozenset(cls for node in nodes for child in node.values() for cls in _payloads_below(child))
-            if token == "*":
-                nodes = [child for node in nodes for key, child in node.items() if key is not None]
-            else:
-                nodes = [child for node in nodes if (child := node.get(token) or node.get("*")) is not None]
+            nodes = [child for node in nodes for child in _children(node, token)]
         return frozenset(cls for node in nodes if None in node for cls in node[None].payloads)
 
     def require(self, subject: object) -> None:
@@ -166,6 +163,14 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}"
             )
         return profile.applied(self.streams)
+
+
+def _children(node: Any, token: str) -> Iterator[Any]:
+    """The nodes behind `node` for `token`, which may be the wildcard `*`."""
+    if token == "*":
+        yield from (child for key, child in node.items() if key is not None)
+    elif (child := node.get(token) or node.get("*")) is not None:
+        yield child
 
 
 def _payloads_below(node: Any) -> frozenset[Any]:

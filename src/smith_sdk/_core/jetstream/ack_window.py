@@ -174,10 +174,8 @@ class AckWindow(Listener):
         size = len(request.data) + len(block)
         now = time.monotonic()
         deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
-        if size > self._max_payload and self._connected:
-            raise payload_too_large(request, size, self._max_payload)
-        if size > self._always_fits and size > (limit := self._max_sizes.get(request.stream, inf)):
-            raise over_stream_limit(request, size, int(limit))
+        if size > self._always_fits or size > self._max_payload:
+            self._require_fit(request, size)
         if self._waiters or self._granted or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
             await self._wait_for_room(request, size, deadline)
             now = time.monotonic()
@@ -197,6 +195,13 @@ class AckWindow(Listener):
             future.cancel()
             raise
         return future
+
+    def _require_fit(self, request: PublishRequest, size: int) -> None:
+        limit = self._max_sizes.get(request.stream, inf)
+        if size > limit:
+            raise over_stream_limit(request, size, int(limit))
+        if size > self._max_payload and self._connected:
+            raise payload_too_large(request, size, self._max_payload)
 
     # ---- waiting for room
 
