@@ -264,7 +264,10 @@ class SmithBus(BlockingBus):
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.
 
-        A denial is a result, with status "denied". Raises `ResultTimeout`, and what `publish`
+        Returns the newest result that the results stream has: never one that the stream refused. A
+        denial is a result, with status "denied"; so is a failure, with status "error", "timeout" or
+        "killed" and a code in `error` (`ResultCode`). Raises `ResultTimeout`, which says where the
+        intent is: finding that out takes up to a second more than `timeout`. Raises what `publish`
         raises.
         """
         found: IntentResult = self._portal.call(self._aio.execute, intent, timeout)
