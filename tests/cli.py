@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pty
@@ -10,6 +11,7 @@ import re
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +44,36 @@ class Smith:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+
+def shown_at(columns: int, *arguments: str, **env: str) -> str:
+    """What a command line of this process shows on a terminal that is so wide, without colour.
+
+    It has to end with status 0. In a process of its own, `on_terminal` takes ten times as long.
+    """
+    ours, theirs = pty.openpty()
+    found: list[bytes] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(ours, 65536):
+                found.append(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with pytest.MonkeyPatch.context() as patch, open(theirs, "w", encoding="utf-8") as terminal:
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            patch.delenv(name, raising=False)
+        for name, value in {"TERM": "xterm-256color", "COLUMNS": str(columns), **env}.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "stdout", terminal)
+        patch.setattr(sys, "stderr", terminal)
+        status = run(list(arguments))
+    reader.join(10)
+    os.close(ours)
+    shown = without_colour(b"".join(found).decode().replace("\r\n", "\n"))
+    assert status == 0, shown
+    return shown
 
 
 @contextmanager

@@ -14,27 +14,52 @@ from .commands import HELP
 __all__ = ["main"]
 
 
+_PIPE_CLOSED = 141
+"""As a shell reports a command that SIGPIPE ended."""
+
+
 def main() -> None:
     """Run `smith`; exits with the command's status."""
-    arguments = sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a character that the locale lacks is shown as \\u....
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(sys.argv[1:])
+        if sys.stdout is not None:  # it may be closed
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has what it wanted
+        _drop_output()
+        status = _PIPE_CLOSED
+    except OSError as error:  # such as a full disk
+        _drop_output()
+        print(f"smith: {error}", file=sys.stderr)
+        status = 1
+    sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
     # These two need none of the libraries, which take ten times as long to import as Python starts.
     if arguments == ["--version"]:
         from .. import __version__
 
         print(__version__)
-        sys.exit(0)
+        return 0
     if not arguments or arguments[0] in ("--help", "-h"):
         print(HELP)
-        sys.exit(0)
+        return 0
     import importlib.util
 
     missing = [name for name in ("cyclopts", "rich") if importlib.util.find_spec(name) is None]
     if missing:
         print(f"smith needs {' and '.join(missing)}: pip install 'smith-sdk[cli]'", file=sys.stderr)
-        sys.exit(2)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a character that the locale lacks is shown as \\u....
-            stream.reconfigure(errors="backslashreplace")
+        return 2
     from .app import run
 
-    sys.exit(run(arguments))
+    return run(arguments)
+
+
+def _drop_output() -> None:
+    """Have nothing more written to stdout, or what it has buffered would fail again at exit."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

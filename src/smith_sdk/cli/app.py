@@ -6,9 +6,7 @@ Results go to stdout; progress, questions and errors to stderr. Every command wi
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Final
 
 from cyclopts import App, CycloptsError
 
@@ -17,9 +15,6 @@ from ..errors import JetStreamDisabled, PermissionDenied, ServerError, SmithErro
 from .commands import COMMANDS, HELP
 from .output import plain
 from .usage import explain
-
-_PIPE_CLOSED: Final = 141
-"""As a shell reports a command that SIGPIPE ended."""
 
 app = App(
     name="smith",
@@ -41,16 +36,14 @@ def run(argv: list[str]) -> int:
         if argv[0] == "--install-completion":
             argv = ["completion", *argv[1:], "--install"]
         status = app(argv, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
     except CycloptsError as error:
         print(f"smith: {plain(explain(error))}", file=sys.stderr)
         return 2
     except SmithError as error:
-        print(f"smith: {plain(str(error))}{_remedy(error)}", file=sys.stderr)
+        # The end of a server's log has lines; anything else is one line.
+        lines = str(error).splitlines() if isinstance(error, ServerError) else [str(error)]
+        print("smith: " + "\n".join(map(plain, lines)) + _remedy(error), file=sys.stderr)
         return 2 if isinstance(error, ServerError) else 1
-    except BrokenPipeError:  # `| head` has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
-        return _PIPE_CLOSED
     except KeyboardInterrupt:
         return 130
     return status if isinstance(status, int) else 0

@@ -27,7 +27,7 @@ from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
 from .executor import read_file
-from .output import Json, show_facts, show_json
+from .output import Json, plain, show_facts, show_json
 
 IN_FLIGHT: Final = 256
 """Maximum intents in flight: bounds latency, and what the queues must hold."""
@@ -72,7 +72,7 @@ def demo(
     """
     root = path.resolve()
     if not root.is_dir():
-        print(f"smith: {path} is not a directory", file=sys.stderr)
+        print(plain(f"smith: {path} is not a directory"), file=sys.stderr)
         return 2
     report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr))
     if json:

@@ -103,10 +103,10 @@ def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]], se
     columns = [[heading, *(row[at] for row in rows)] for at, heading in enumerate(headings)]
     kept = [at for at in range(len(headings)) if not rows or any(shown(row[at], relative=True) for row in rows)]
     least = {at: _least_width(columns[at]) for at in kept}
+    full = {at: max(map(_width, columns[at])) for at in kept}
     if _fit(least, kept, out.width):
-        out.print(_table(headings, rows, kept, least))
+        out.print(_table(headings, rows, kept, _squeezed(full, least, out.width)))
     else:
-        full = {at: max(map(_width, columns[at])) for at in kept}
         section = headings.index(sections) if sections is not None else None
         _show_stacked(headings, rows, kept, full, out, section)
 
@@ -115,13 +115,21 @@ def _fit(widths: Mapping[int, int], columns: Sequence[int], room: int) -> bool:
     return sum(widths[at] for at in columns) + len(_GAP) * (len(columns) - 1) <= room
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], columns: Sequence[int], least: Mapping[int, int]) -> Table:
+def _squeezed(full: Mapping[int, int], least: Mapping[int, int], room: int) -> dict[int, int]:
+    """The width of each column, so that all fit: the one with the most to spare gives first."""
+    widths = dict(full)
+    while not _fit(widths, list(widths), room):
+        widths[max(widths, key=lambda at: widths[at] - least[at])] -= 1
+    return widths
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[Any]], columns: Sequence[int], widths: Mapping[int, int]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, len(_GAP), 0, 0), header_style="bold")
     for at in columns:
         number = _is_number(row[at] for row in rows)
-        table.add_column(headings[at], justify="right" if number else "left", overflow="fold", min_width=least[at])
+        table.add_column(headings[at], justify="right" if number else "left", overflow="fold", width=widths[at])
     for row in rows:
         table.add_row(*(_text(row[at], relative=True) for at in columns))
     return table

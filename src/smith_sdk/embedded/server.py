@@ -43,6 +43,7 @@ _MEMORY_LIMIT = 256 * MIB
 _GRACE = 3.0  # seconds between the guard's SIGTERM and its SIGKILL
 _POLL = 0.003  # seconds
 _LOG_TAIL = 20  # lines
+_TAKEN = "bind: address already in use"
 
 
 def find_nats_server() -> Path:
@@ -410,6 +411,10 @@ class EmbeddedServer:
     def _start_error(self, what: str, log: Path) -> ServerStartError:
         with contextlib.suppress(OSError):
             lines = log.read_text(errors="replace").splitlines()[-_LOG_TAIL:]
+            if self._port is not None and any(_TAKEN in line and f":{self._port}," in line for line in lines):
+                return ServerStartError(
+                    f"port {self._port} of {HOST} is taken: pass another port, or end the program that listens on it"
+                )
             tail = "\n".join(lines) or "(nothing)"
             for secret in _secrets(self._config):
                 tail = tail.replace(secret, "[redacted]")
