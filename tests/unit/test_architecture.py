@@ -18,7 +18,7 @@ REPO: Final = Path(__file__).parents[2]
 HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO / "codegen" / "smith_codegen"}
 
 CONTRACT: Final = ("contract", "protocol", "subjects", "topology")
-CORE: Final = ("_core.events", "_core.connection", "_core.jetstream", "_core.topology", "_core.dead_letters")
+CORE: Final = ("_core.events", "_core.log_records", "_core.connection", "_core.jetstream", "_core.topology", "_core.dead_letters")
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
 # only what its line names, and a line may name only rooms that stand above it.
@@ -34,10 +34,11 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core": (),
     "_core.codec": ("errors",),
     "_core.events": (),
+    "_core.log_records": (),
     "_core.blocking": ("errors", "options"),
     "_core.execution": ("errors",),
-    "_core.connection": ("errors", "options", "_core.events", "_core.execution"),
-    "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.connection"),
+    "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
+    "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.log_records", "_core.connection"),
     "_core.topology": ("errors", "options", "contract", "display", "_core.jetstream"),
     "_core.dead_letters": ("errors", "contract", "display", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec"),

@@ -17,6 +17,7 @@ from .._core.dead_letters.format import one_line
 from .._core.execution.context_call import call_in_context
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
+from .._core.log_records import LogFields, escape_foreign_text
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (
     ContractError,
@@ -43,6 +44,7 @@ from ..topology import consumers
 from .answers import FailureAnswers, ResultCode, put_answer, read_intent_id
 from .bus import AsyncSmithBus
 from .consumer import session_of
+from .log_fields import message_fields
 from .message import Message
 from .runners import Run, ThreadRunner
 from .settle import ACK, Retry, Verdict, reject_undecodable
@@ -51,6 +53,7 @@ from .slots import Slots
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
 log: Final = logging.getLogger("smith_sdk.admission")
+log.addFilter(escape_foreign_text)
 
 _ADMISSION_RULE: Final = "admission"
 _CROWDED: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)
@@ -193,6 +196,7 @@ class Admission:
             message.metadata.stream_seq,
             message._raw.subject,
             one_line(reason),
+            extra=_fields(message, intent_id),
         )
         if intent_id is not None:
             await self._answer_quarantined(message, intent_id, reason)
@@ -204,7 +208,12 @@ class Admission:
         try:
             await put_answer(self._session, message, intent_id, "denied", ResultCode.QUARANTINED, one_line(reason))
         except SmithError as error:
-            log.warning("admission could not publish the result of intent %s, which it quarantined: %s", intent_id, error)
+            log.warning(
+                "admission could not publish the result of intent %s, which it quarantined: %s",
+                intent_id,
+                error,
+                extra=_fields(message, intent_id, error),
+            )
 
     async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> Verdict:
         """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
@@ -220,7 +229,11 @@ class Admission:
         try:
             subject = subjects.audit.policy(intent_id=intent.id)
         except InvalidToken as error:
-            log.error("no audit event for an intent whose id is not a valid token: %s", error)
+            log.error(
+                "no audit event for an intent whose id is not a valid token: %s",
+                error,
+                extra=LogFields(intent_id=intent.id, error_type=type(error).__name__),
+            )
             return
         event = AuditEvent(
             intent_id=intent.id,
@@ -251,8 +264,17 @@ class Admission:
                 if self._slots.is_stopping:
                     raise RetryLater(pause) from error
                 if attempt == 1:
-                    log.warning("admission is held up and tries again: %s", error)
+                    log.warning("admission is held up and tries again: %s", error, extra=_held_up(error))
                 await asyncio.sleep(pause)
+
+
+def _fields(message: Message[Any, Any], intent_id: str | None, error: BaseException | None = None) -> LogFields:
+    fields = message_fields(message, error)
+    return fields if intent_id is None else fields | LogFields(intent_id=intent_id)
+
+
+def _held_up(error: BaseException) -> LogFields:
+    return LogFields(consumer=consumers.admission.name, error_type=type(error).__name__)
 
 
 async def _both(*work: Coroutine[Any, Any, None]) -> None:

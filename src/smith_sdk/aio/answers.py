@@ -19,6 +19,7 @@ from .._core.connection.headers import MSG_ID
 from .._core.dead_letters.format import one_line
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.session import Session
+from .._core.log_records import LogFields
 from ..contract import ConsumerSpec, Contract, is_token
 from ..errors import (
     ContractError,
@@ -31,6 +32,7 @@ from ..errors import (
 )
 from ..protocol import ExecutionError, Intent
 from .execute import result_for
+from .log_fields import message_fields
 from .message import Message
 
 __all__ = ["ResultCode"]
@@ -106,6 +108,7 @@ class FailureAnswers:
                 self._consumer,
                 message.metadata.stream_seq,
                 message._raw.subject,
+                extra=message_fields(message, kind),
             )
             return
         status, code = self._meaning(message, cause)
@@ -119,6 +122,7 @@ class FailureAnswers:
                 code,
                 intent_id,
                 error,
+                extra=message_fields(message, error) | LogFields(intent_id=intent_id),
             )
 
     def _meaning(self, message: Message[Any, Any], cause: BaseException | None) -> tuple[Status, ResultCode]:
@@ -184,7 +188,12 @@ async def put_answer(
 
 
 def _stands(intent_id: str, code: ResultCode) -> bool:
-    log.info("intent %s has a result already, which stands: no %s result is published", intent_id, code)
+    log.info(
+        "intent %s has a result already, which stands: no %s result is published",
+        intent_id,
+        code,
+        extra=LogFields(intent_id=intent_id),
+    )
     return False
 
 

@@ -7,6 +7,7 @@ import logging
 from typing import Any, Final
 
 from ..errors import NotAcknowledgeable, Reject
+from .log_fields import message_fields
 from .message import Message
 
 log: Final = logging.getLogger("smith_sdk.worker")
@@ -42,4 +43,4 @@ class ForgottenCalls:
                 raise NotAcknowledgeable(f"{what}: write `await message.{call}(...)`")
             if (handler, call) not in self._logged:
                 self._logged.add((handler, call))
-                log.warning("%s: %s: %s", self._consumer, what, _HARMLESS[call])
+                log.warning("%s: %s: %s", self._consumer, what, _HARMLESS[call], extra=message_fields(message))

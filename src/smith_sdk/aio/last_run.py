@@ -20,6 +20,7 @@ from .._core.dead_letters.store import DeadLetterStore
 from .._core.execution.isolation import ISOLATION
 from .._core.jetstream.session import Session
 from ..errors import ConnectionLost, DeadlineExceeded, SmithError
+from .log_fields import message_fields
 from .message import Message
 from .settle import Ack, DeadLetter, Release, Retry, Settler, Verdict
 
@@ -58,7 +59,12 @@ class LastRun:
         could not be settled.
         """
         if not await ISOLATION.begin_alone(self._patience):
-            log.warning("%s: %s has to run alone, but other handlers still run", self._consumer, message._raw.subject)
+            log.warning(
+                "%s: %s has to run alone, but other handlers still run",
+                self._consumer,
+                message._raw.subject,
+                extra=message_fields(message),
+            )
             await self._settler.apply(message, Release(delay=self._patience))
             return
         try:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from .._core.log_records import LogFields
 from ..contract import Envelope, Payload, Received
 from ..errors import OptionsError
 
@@ -105,4 +106,11 @@ class MiddlewareChain:
             except _ENDS:
                 raise
             except BaseException as another:
-                log.error("%s: a middleware's error() raised %s: %s", self._name, type(another).__name__, another)
+                log.error(
+                    "%s: a middleware's error() raised %s: %s",
+                    self._name,
+                    type(another).__name__,
+                    another,
+                    exc_info=another,
+                    extra=LogFields(consumer=self._name, error_type=type(another).__name__),
+                )

@@ -19,17 +19,20 @@ from .._core.dead_letters.format import Death, error_text, one_line
 from .._core.events import Delivered, Settled, VerdictName
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.session import Session
+from .._core.log_records import escape_foreign_text
 from ..contract import Envelope, Payload
 from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, PayloadTooLarge, Reject, RetryLater, SmithError
 from ..options import RetryPolicy
 from .answers import FailureAnswers
 from .dead_letters import dead_letter
 from .execute import outcome_envelope
+from .log_fields import message_fields
 from .message import Message
 from .publisher import publish
 from .runners import CannotRun
 
 log: Final = logging.getLogger("smith_sdk.worker")
+log.addFilter(escape_foreign_text)
 
 _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""
@@ -286,6 +289,8 @@ class Settler:
             message.metadata.stream_seq,
             verdict.kind,
             one_line(verdict.text),
+            exc_info=verdict.cause,
+            extra=message_fields(message, verdict.kind),
         )
         if self._answers is not None:  # first: a caller that has its answer can look for the letter
             await self._answers.send(message, verdict.kind, verdict.text, verdict.cause)
@@ -294,7 +299,13 @@ class Settler:
 
     async def _release(self, message: Message[Any, Any], verdict: Release) -> None:
         if isinstance(verdict.cause, SmithError) and not isinstance(verdict.cause, HandlerProcessDied):
-            log.error("%s: %s is not settled and will be redelivered: %s", self._consumer, message._raw.subject, verdict.cause)
+            log.error(
+                "%s: %s is not settled and will be redelivered: %s",
+                self._consumer,
+                message._raw.subject,
+                verdict.cause,
+                extra=message_fields(message, verdict.cause),
+            )
         try:
             if verdict.nak and not message._answered:
                 with contextlib.suppress(SmithError):  # without a connection it is redelivered after its ack wait
@@ -336,4 +347,7 @@ class Settler:
             else f"redelivered in {verdict.delay or 0.0:.2f} s",
             type(verdict.cause).__name__,
             one_line(error_text(verdict.cause)),
+            # A line each: an outage fails many attempts, and the dead letter has the traceback.
+            exc_info=verdict.cause if log.isEnabledFor(logging.DEBUG) else None,
+            extra=message_fields(message, verdict.cause),
         )

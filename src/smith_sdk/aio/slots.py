@@ -22,6 +22,7 @@ from .._core.execution.stopping import Stopping
 from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
+from .._core.log_records import LogFields
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
 from ..options import RetryPolicy
@@ -110,6 +111,7 @@ class Slots:
     ) -> None:
         self._session = session
         self._spec = spec
+        self._log_fields = LogFields(stream=spec.stream, consumer=spec.name)
         self._handlers = handlers
         self._policy = policy
         self._concurrency = concurrency
@@ -235,6 +237,7 @@ class Slots:
                 self._spec.name,
                 len(late),
                 self._drain,
+                extra=self._log_fields,
             )
             if self._handlers.kill():
                 await asyncio.wait(late, timeout=_KILLED)

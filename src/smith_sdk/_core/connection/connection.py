@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ...errors import BusClosed, ConnectionLost, OptionsError, PayloadTooLarge, PermissionDenied, PublishError, SmithError
 from ...options import Auth, Backoff
+from ..log_records import LogFields
 from .link import Link, LinkClosed, LinkError, LinkOpener, MessageTooLarge
 from .parser import RawMessage
 from .reconnect import PING_INTERVAL, Reconnector
@@ -225,10 +226,13 @@ class Connection:
         if settling.done() and not settling.cancelled() and settling.exception() is None:
             return
         why = "is lost" if link.over.done() else f"did not answer within {timeout:g} s"
+        fields = LogFields(server=link.server.url)
         if unsent := link.unsent:
-            log.warning("closing the connection to %s, which %s: %d bytes were never sent", link.server.url, why, unsent)
+            log.warning(
+                "closing the connection to %s, which %s: %d bytes were never sent", link.server.url, why, unsent, extra=fields
+            )
         else:
-            log.info("closing the connection to %s, which %s", link.server.url, why)
+            log.info("closing the connection to %s, which %s", link.server.url, why, extra=fields)
         link.discard()
         settling.cancel()
         await asyncio.wait((settling,), timeout=_CANCEL_TIMEOUT)
@@ -272,7 +276,13 @@ class Connection:
         try:
             await link.send(subject, data, reply, block, False)
         except MessageTooLarge as error:
-            log.error("%s: dropped %d bytes that were held while there was no connection: %s", subject, len(data), str(error))
+            log.error(
+                "%s: dropped %d bytes that were held while there was no connection: %s",
+                subject,
+                len(data),
+                str(error),
+                extra=LogFields(subject=subject, error_type=type(error).__name__),
+            )
         except (LinkError, OSError):
             self._held.appendleft(held)
             raise
@@ -339,7 +349,7 @@ class Connection:
             try:
                 await subscription._attach(link)
             except LinkClosed:
-                log.debug("%s is subscribed with the next link", subject)
+                log.debug("%s is subscribed with the next link", subject, extra=LogFields(subject=subject))
         return subscription
 
     def _require_open(self) -> None:
@@ -354,7 +364,7 @@ class Connection:
 
         nats-py has `subject` in lower case.
         """
-        log.error("the server's permissions forbid %s to %s", kind, subject)
+        log.error("the server's permissions forbid %s to %s", kind, subject, extra=LogFields(subject=subject))
         if kind == "publish":
             self._status.notify(lambda listener: listener.on_refused(subject))
             return

@@ -20,6 +20,7 @@ from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
 
 from ...options import Auth
+from ..log_records import LogFields
 from .credentials import sign_in
 from .parser import Parser, RawMessage
 from .server_pool import Server
@@ -182,7 +183,7 @@ class Link(Client):
         text = str(error).lower()
         found = _REFUSED.search(text)
         if found is None:
-            log.debug("%s: %s", self.server.url, text or type(error).__name__)
+            log.debug("%s: %s", self.server.url, text or type(error).__name__, extra=LogFields(server=self.server.url))
         else:
             self._on_refused(*found.groups())
 

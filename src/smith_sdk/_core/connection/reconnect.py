@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from ...errors import AuthenticationError, BusClosed, BusError, ConnectError, OptionsError, SmithError
 from ...options import Backoff
+from ..log_records import LogFields
 from .link import Link, LinkError, LinkOpener
 from .server_pool import Server, ServerPool, addresses, parse_server
 from .state import Status, log
@@ -178,7 +179,10 @@ class Reconnector:
                 link, self._successor = self._successor, None
         except Exception as error:
             log.error(
-                "the connection is closed for good: %s", str(error), exc_info=None if isinstance(error, SmithError) else error
+                "the connection is closed for good: %s",
+                str(error),
+                exc_info=None if isinstance(error, SmithError) else error,
+                extra=LogFields(error_type=type(error).__name__),
             )
             self.status.change("closed", str(error))
             self._host.ended(
@@ -194,7 +198,7 @@ class Reconnector:
         try:
             await self._adopt(link)
         except LinkError as error:
-            log.info("the link to %s broke at once: %s", link.server.url, str(error))
+            log.info("the link to %s broke at once: %s", link.server.url, str(error), extra=_fields(link, error))
             link.discard()
             if self.is_leaving:
                 self._disconnected(f"the move to {link.server.url} failed: {error}")
@@ -209,7 +213,7 @@ class Reconnector:
             raise LinkError("the bus was closed")
         moved, self.is_leaving = self.is_leaving, False
         self.link = link
-        log.info("connected to %s", link.server.url)
+        log.info("connected to %s", link.server.url, extra=_fields(link))
         self.status.change("connected", f"connected to {link.server.url}")
         self.status.notify(lambda listener: listener.on_move() if moved else listener.on_reconnect())
 
@@ -233,7 +237,8 @@ class Reconnector:
                     raise
             except (ConnectError, OptionsError) as error:
                 refusals = 0
-                log.log(logging.WARNING if attempt == 1 else logging.INFO, "%s; trying again", str(error))
+                level = logging.WARNING if attempt == 1 else logging.INFO
+                log.log(level, "%s; trying again", str(error), extra=LogFields(error_type=type(error).__name__))
 
     async def _try_servers(self, servers: Sequence[Server], within: float) -> Link:
         """Try `servers` in turn, `within` seconds in all; each gets an equal share of the time
@@ -280,7 +285,7 @@ class Reconnector:
                 return await self._opener.open(server, address, max(share, _MIN_SHARE), self._on_lame_duck)
             except LinkError as error:
                 # Its text, not the error: a log record that is kept would keep the frames as well.
-                log.debug("%s at %s: %s", server.url, address, str(error))
+                log.debug("%s at %s: %s", server.url, address, str(error), extra=LogFields(server=server.url))
                 failure = failure if failure.refused else error
         raise failure
 
@@ -313,7 +318,7 @@ class Reconnector:
         self.link = None
         if self._successor is None:
             self.servers.connected_to(link.server, link.cluster)
-            log.warning("connection to %s lost: %s", link.server.url, why)
+            log.warning("connection to %s lost: %s", link.server.url, why, extra=_fields(link))
             self._disconnected(f"the connection to {link.server.url} was lost: {why}")
 
     def _disconnected(self, reason: str) -> None:
@@ -328,7 +333,7 @@ class Reconnector:
             return
         link.is_lame = True
         self.servers.connected_to(link.server, link.cluster)
-        log.warning("%s is going out of service", link.server.url)
+        log.warning("%s is going out of service", link.server.url, extra=_fields(link))
         self.status.change("degraded", f"{link.server.url} is in lame duck mode")
         self._background.spawn(self._move(link))
 
@@ -353,7 +358,7 @@ class Reconnector:
         finally:
             leaving.cancel()
             leaving.add_done_callback(ignore_outcome)
-        log.info("moving from %s to %s", link.server.url, successor.server.url)
+        log.info("moving from %s to %s", link.server.url, successor.server.url, extra=_fields(link))
         self._successor = successor
         link.end("moving to another server")
 
@@ -366,7 +371,7 @@ class Reconnector:
                 return await self._try_servers(others, self.connect_timeout * len(others))
             except (BusError, OptionsError) as error:
                 attempt += 1
-                log.info("no other server than %s yet: %s", link.server.url, str(error))
+                log.info("no other server than %s yet: %s", link.server.url, str(error), extra=_fields(link, error))
             await asyncio.wait((link.over,), timeout=self._backoff.delay(attempt))
             if link.over.done():
                 return None
@@ -378,3 +383,8 @@ class Reconnector:
         if replies:
             await asyncio.wait(replies, timeout=_MOVE_TIMEOUT / 2)
         await link.leave()
+
+
+def _fields(link: Link, error: BaseException | None = None) -> LogFields:
+    fields = LogFields(server=link.server.url)
+    return fields if error is None else fields | LogFields(error_type=type(error).__name__)

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from ...errors import OptionsError
 from ..execution.thread_pool import run_in_thread
+from ..log_records import LogFields
 
 log: Final = logging.getLogger("smith_sdk.connection")
 
@@ -132,7 +133,12 @@ class ServerPool:
             try:
                 one = parse_server(text)
             except OptionsError:
-                log.warning("%s announced a server of its cluster at %r, which is not a valid address", server.url, text)
+                log.warning(
+                    "%s announced a server of its cluster at %r, which is not a valid address",
+                    server.url,
+                    text,
+                    extra=LogFields(server=server.url),
+                )
                 continue
             if (one.host, one.port) not in known:
                 self._discovered.append(replace(server, host=one.host, port=one.port, tls_name=named))

@@ -25,6 +25,7 @@ from ..connection.connection import Connection, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.parser import RawMessage
 from ..connection.state import Listener, wrong_loop_error
+from ..log_records import LogFields
 from .api_errors import (
     IN_PROCESS,
     ApiError,
@@ -381,7 +382,8 @@ class AckWindow(Listener):
         try:
             error = await self._diagnose(stream)
         except SmithError as failure:
-            log.info("could not find out why no server answers for stream %s: %s", stream, str(failure))
+            fields = LogFields(stream=stream, error_type=type(failure).__name__)
+            log.info("could not find out why no server answers for stream %s: %s", stream, str(failure), extra=fields)
             error = None
         finally:
             self._diagnosing.discard(stream)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ...contract import covers
 from ...errors import ConnectionLost, DeadlineExceeded, NoInterest, PublishUnconfirmed
+from ..log_records import LogFields
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .publish_request import PublishRequest
@@ -104,7 +105,12 @@ class InterestCache:
                 try:
                     found = await self._api.consumers(stream)
                 except (ConnectionLost, DeadlineExceeded) as error:
-                    log.info("the filters of the consumers of stream %s are not known yet: %s", stream, str(error))
+                    log.info(
+                        "the filters of the consumers of stream %s are not known yet: %s",
+                        stream,
+                        str(error),
+                        extra=LogFields(stream=stream, error_type=type(error).__name__),
+                    )
                     await asyncio.sleep(_RETRY_PAUSE)
                 else:
                     interest.learn(tuple(one for consumer in found for one in filters_of(consumer["config"])))

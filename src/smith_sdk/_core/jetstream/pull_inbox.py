@@ -6,7 +6,6 @@ The server drops a pull once its inbox has no subscriber. There is no other way 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections import deque
 from collections.abc import Callable
@@ -16,8 +15,7 @@ from ...errors import BusError, DeadlineExceeded, SmithError
 from ..connection.connection import Connection, Subscription
 from ..connection.parser import RawMessage
 from ..connection.request_reply import RequestReply
-
-log: Final = logging.getLogger("smith_sdk.consume")
+from ..log_records import ConsumerLog
 
 _CONFIRMED: Final = 1.0
 """Seconds that the server has to confirm a withdrawal.
@@ -36,8 +34,16 @@ class PullInbox:
     by then, the withdrawn pull is alive beside its successor, and both are served.
     """
 
-    def __init__(self, connection: Connection, requests: RequestReply, name: str, on_late: Callable[[RawMessage], None]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        requests: RequestReply,
+        log: ConsumerLog,
+        name: str,
+        on_late: Callable[[RawMessage], None],
+    ) -> None:
         self._connection = connection
+        self._log = log
         self._requests = requests
         self._name = name
         self._on_late = on_late
@@ -132,5 +138,5 @@ class PullInbox:
             probe = inboxes[-1].subject.removesuffix("*") + "0"
             return not await self._requests.has_subscriber(probe, timeout=_CONFIRMED)
         except (BusError, DeadlineExceeded) as error:
-            log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, str(error))
+            self._log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, str(error))
             return False

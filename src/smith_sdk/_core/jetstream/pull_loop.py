@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
@@ -30,6 +29,7 @@ from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener
+from ..log_records import consumer_log
 from .api import API, NANOS
 from .api_errors import APPLY
 from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
@@ -37,8 +37,6 @@ from .pull_inbox import PullInbox
 from .pull_options import PullOptions
 from .pull_pacer import SLOW_ANSWER, ByteBudget, PullPacer
 from .pull_status import PullStatus, StatusKind, classify
-
-log: Final = logging.getLogger("smith_sdk.consume")
 
 _MIN_SILENCE: Final = 1.0
 """Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
@@ -75,13 +73,14 @@ class PullLoop(Listener):
         self._connection = connection
         self.stream = stream
         self.consumer = consumer
+        self._log = consumer_log(stream, consumer)
         self._diagnose = diagnose
         self._options = options
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
         self._budget = None if options.max_bytes is None else ByteBudget(options.max_bytes)
-        self._inbox = PullInbox(connection, requests, f"{stream}/{consumer}", self._on_late_message)
+        self._inbox = PullInbox(connection, requests, self._log, f"{stream}/{consumer}", self._on_late_message)
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
@@ -339,7 +338,7 @@ class PullLoop(Listener):
                 self._refill_if_low()
             case StatusKind.BYTES_FULL:
                 if self._budget is not None and self._budget.refused(status.unfilled):
-                    log.info(
+                    self._log.info(
                         "%s/%s: a message is larger than max_bytes=%s: requested alone",
                         self.stream,
                         self.consumer,
@@ -350,7 +349,7 @@ class PullLoop(Listener):
                 self._requested = 0
                 self._spawn(self._fail_deleted())
             case StatusKind.WRONG_PIN if self._options.group is not None:
-                log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
+                self._log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
                 self._options.group.pin = ""
                 self._ask_later()
             case StatusKind.NO_RESPONDERS:
@@ -359,10 +358,12 @@ class PullLoop(Listener):
                     self._diagnosing = True
                     self._spawn(self._fail_if_final())
             case StatusKind.INTERRUPTED:
-                log.info("%s/%s: %s; asking again", self.stream, self.consumer, status.description)
+                self._log.info("%s/%s: %s; asking again", self.stream, self.consumer, status.description)
                 self._ask_later()
             case StatusKind.TOO_MANY_PULLS:
-                log.warning("%s/%s has too many pulls waiting (max_waiting); asking again later", self.stream, self.consumer)
+                self._log.warning(
+                    "%s/%s has too many pulls waiting (max_waiting); asking again later", self.stream, self.consumer
+                )
                 self._ask_later()
             case _:
                 self._fail(self._refusal(status))
@@ -404,7 +405,7 @@ class PullLoop(Listener):
         try:
             return await self._diagnose()
         except SmithError as failure:
-            log.info("%s/%s: why pulls are not answered is not known yet: %s", self.stream, self.consumer, str(failure))
+            self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self.stream, self.consumer, str(failure))
             return None
 
     def _fail(self, error: SmithError) -> None:
@@ -432,7 +433,9 @@ class PullLoop(Listener):
             # A killed server sends nothing; nor does one that has dropped a pull, which it does
             # beyond max_waiting, and when its max_bytes are used up to the last byte (2.15).
             if self._connected and self._requested and now - self._heard_at > max(2 * heartbeat, _MIN_SILENCE):
-                log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at)
+                self._log.warning(
+                    "%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at
+                )
                 await self._renew()
             if self._inbox.has_expired(now):
                 async with self._inbox.lock:
@@ -490,7 +493,7 @@ class PullLoop(Listener):
         except BusClosed as error:
             self._fail(error)
         except ConnectionLost as error:
-            log.info("%s/%s: not answered, redelivered after its ack wait: %s", self.stream, self.consumer, str(error))
+            self._log.info("%s/%s: not answered, redelivered after its ack wait: %s", self.stream, self.consumer, str(error))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
