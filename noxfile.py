@@ -29,7 +29,15 @@ NEWEST = (  # what meets nats-py's internals
     "tests/server/test_ack_window.py",
     "tests/server/test_pull_loop.py",
 )
-WALKS = ("tutorial", "howto/notebook", "howto/spec", "howto/streams", "howto/testing", "howto/signing")  # of docs/
+WALKS = (
+    "tutorial",
+    "howto/fastapi",
+    "howto/notebook",
+    "howto/spec",
+    "howto/streams",
+    "howto/testing",
+    "howto/signing",
+)  # of docs/
 EXTRAS = "server,cli,codegen,signing,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 

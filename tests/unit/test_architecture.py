@@ -75,6 +75,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "cryptography": ("signing", "_core.connection.credentials"),
     "cyclopts": ("cli",),
     "rich": ("cli",),
+    "pydantic_core": ("contract",),
     "pytest": ("testing",),
     "smith_codegen": ("cli",),
 }

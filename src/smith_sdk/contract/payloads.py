@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..display import Record
+from .pydantic_schema import core_schema, json_schema
+
+if TYPE_CHECKING:
+    from pydantic_core.core_schema import CoreSchema
 
 
 class Payload(Record, frozen=True, kw_only=True):
@@ -18,6 +23,21 @@ class Payload(Record, frozen=True, kw_only=True):
     """
 
     ID_FIELD: ClassVar[str | None] = None
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Its JSON's keys and values, for `dict(payload)`, as pydantic's models do it.
+
+        FastAPI turns what it has no model for into a dict in this way.
+        """
+        return iter(self.to_dict().items())
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        return core_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        return json_schema(cls)
 
 
 # ---- values that a new payload is given

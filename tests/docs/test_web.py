@@ -1,0 +1,128 @@
+"""The application of docs/howto/fastapi.md under uvicorn, and payloads in pydantic's models."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import pytest
+from doc_blocks import checked_blocks
+from fastapi import Body, FastAPI
+from fastapi.testclient import TestClient
+from support import eventually
+
+from smith_sdk.contract import Payload
+from smith_sdk.protocol import (
+    AuditEvent,
+    FsReadV1Intent,
+    FsReadV1Params,
+    HttpFetchV1Intent,
+    HttpFetchV1Params,
+    Intent,
+    IntentResult,
+    LogEntry,
+)
+
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "fastapi.md"
+
+
+def read_intent() -> FsReadV1Intent:
+    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
+
+
+def answer(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+def test_uvicorn_serves_the_application_and_sigterm_ends_both(tmp_path: Path) -> None:
+    (app,) = [block.code for block in checked_blocks(PAGE.read_text()) if block.file == "app.py"]
+    (tmp_path / "app.py").write_text(app)
+    (tmp_path / "note.txt").write_text("hello")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
+    with (tmp_path / "log").open("w+") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=log, stdout=log)
+        try:
+            eventually(lambda: "Uvicorn running" in (tmp_path / "log").read_text(), timeout=20)
+            found = answer(f"http://127.0.0.1:{port}/read", {"path": str(tmp_path / "note.txt")})
+            assert (found["status"], found["output"]) == ("ok", "hello")
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+        finally:
+            process.kill()
+            process.wait()
+    printed = (tmp_path / "log").read_text()
+    assert "Application shutdown complete" in printed
+    assert "Traceback" not in printed
+
+
+class Model(pydantic.BaseModel):
+    intent: Intent
+    result: IntentResult | None = None
+
+
+@pytest.mark.parametrize(
+    "intent", [read_intent(), HttpFetchV1Intent.new(domain="d", params=HttpFetchV1Params(url="http://x/"))], ids=["fs", "http"]
+)
+def test_a_payload_is_a_field_and_survives_the_model_s_json(intent: Intent) -> None:
+    model = Model(intent=intent)
+    assert Model.model_validate_json(model.model_dump_json()) == model
+    assert Model.model_validate({"intent": intent.to_dict()}) == model
+    assert model.model_dump()["intent"]["capability"] == str(intent.capability)
+
+
+def test_a_field_that_is_not_the_payload_is_pydantic_s_own_error() -> None:
+    with pytest.raises(pydantic.ValidationError, match=r"\$\.params\.path") as caught:
+        pydantic.TypeAdapter(FsReadV1Intent).validate_python({**read_intent().to_dict(), "params": {"path": 5}})
+    assert caught.value.error_count() == 1
+
+
+@pytest.mark.parametrize("payload", [FsReadV1Intent, IntentResult, AuditEvent, LogEntry])
+def test_the_schema_is_self_contained_and_has_the_limits(payload: type[Payload]) -> None:
+    schema = pydantic.TypeAdapter(payload).json_schema()
+    assert "$ref" not in json.dumps(schema)
+    assert schema["type"] == "object"
+    assert schema["title"] == payload.__name__
+    if payload is FsReadV1Intent:
+        assert schema["properties"]["ttl_ms"] == {"type": "integer", "minimum": 0, "maximum": 4294967295}
+
+
+def application() -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/echo")
+    async def echo(intent: Annotated[FsReadV1Intent, Body()]) -> FsReadV1Intent:
+        return intent
+
+    @app.get("/bare", response_model=None)
+    async def bare() -> FsReadV1Intent:
+        return read_intent()
+
+    return app
+
+
+def test_bodies_and_responses() -> None:
+    intent = read_intent()
+    with TestClient(application()) as client:
+        assert client.post("/echo", json=intent.to_dict()).json() == intent.to_dict()
+        refused = client.post("/echo", json={**intent.to_dict(), "ttl_ms": -1})
+        assert refused.status_code == 422
+        assert "$.ttl_ms" in refused.text
+        bare = client.get("/bare").json()
+        assert (bare["capability"], bare["params"]["path"]) == ("fs.read.v1", "/x")
+        schema = client.get("/openapi.json").json()["paths"]["/echo"]["post"]["requestBody"]
+        assert schema["content"]["application/json"]["schema"]["properties"]["ttl_ms"]["maximum"] == 4294967295
+    assert dict(intent) == intent.to_dict()
