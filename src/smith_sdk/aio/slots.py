@@ -43,6 +43,8 @@ DRAIN: Final = 25.0
 Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass between SIGTERM and
 SIGKILL.
 """
+_CANCEL: Final = 5.0
+"""Seconds for handlers that were cancelled to end."""
 _KILLED: Final = 5.0
 """Seconds for messages to be released whose processes were killed."""
 _inside: Final[contextvars.ContextVar[Slots | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
@@ -209,7 +211,7 @@ class Slots:
                 finally:
                     await _cancel(others)
             if stopping.at_once:
-                await self._released(loop, slots)
+                await self._killed(loop, slots)
         finally:
             self._runner = None
             try:
@@ -218,6 +220,9 @@ class Slots:
             finally:
                 await _cancel(slots)
                 self.loop = None
+        if stopping.at_once:  # a handler that nothing can end: its slot has not released the message
+            for message in self._settler.unanswered:
+                await self._settler.apply(message, Release())
         for slot in slots:
             if slot.done() and not slot.cancelled():
                 slot.result()
@@ -242,25 +247,20 @@ class Slots:
             if self._handlers.kill():
                 await asyncio.wait(late, timeout=_KILLED)
 
-    async def _released(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
-        """End what runs, and nak its messages, also those of handlers that nothing can end."""
-        await loop.stop()
-        self._runner = None
-        running = self.stats.running
-        if self._handlers.kill():
-            await asyncio.wait(slots, timeout=_KILLED)
-        await _cancel(slots)
-        for message in self._settler.unanswered:
-            await self._settler.apply(message, Release())
-        if running:
+    async def _killed(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
+        """Kill processes and wait for their slots. Those of other handlers are cancelled next."""
+        if running := self.stats.running:
             log.warning(
-                "%s: stopped at once, and released the messages of %d handlers%s",
+                "%s: stopping at once, and releasing the messages of %d handlers%s",
                 self._spec.name,
                 running,
                 ""
                 if self._handlers.cancellable
-                else "; a function in a thread cannot be ended, and goes on until the process ends",
+                else "; a function in a thread cannot be ended, and goes on until the program ends",
             )
+        await loop.stop()
+        if self._handlers.kill() and slots:
+            await asyncio.wait(slots, timeout=_KILLED)
 
     async def _finish(self, error: BaseException | None) -> None:
         """Let the handlers end theirs; `error` has ended the work, and goes before any other."""
@@ -398,7 +398,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks, timeout=5.0)
+        await asyncio.wait(tasks, timeout=_CANCEL)
 
 
 def _summary(name: str, before: WorkerStats, after: WorkerStats) -> str:
