@@ -79,6 +79,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Origins of the contracts that this one extends; their subjects belong to it too."""
     dead_letters: str | None = None
     """First tokens of the dead-letter subjects, such as "smith.dlq"; None if the spec has none."""
+    bases: tuple[Contract, ...] = ()
+    """The contracts that this one extends."""
 
     def __post_init__(self) -> None:
         if self.abi != RUNTIME_ABI:
@@ -153,16 +155,40 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 return spec
         raise KeyError(name)
 
+    def owner(self, stream: str, consumer: str | None = None) -> Contract:
+        """The contract that declares `stream`, or that `consumer` of it: this one, or a base."""
+        for base in self.bases:
+            declared = (
+                {(one.stream, one.name) for one in base.consumers} if consumer else {(one.name, None) for one in base.streams}
+            )
+            if (stream, consumer) in declared:
+                return base.owner(stream, consumer)
+        return self
+
+    @property
+    def family(self) -> frozenset[str]:
+        """Its name and those of all contracts that it extends."""
+        return frozenset((self.name, *(name for base in self.bases for name in base.family)))
+
+    def has_profile(self, name: str) -> bool:
+        """Whether it has a profile of that name."""
+        return any(profile.name == name for profile in self.profiles)
+
     def profile(self, name: str) -> tuple[StreamSpec, ...]:
-        """The streams as profile `name` defines them. Raises `KeyError` that lists the profiles."""
-        for profile in self.profiles:
-            if profile.name == name:
-                break
-        else:
+        """The streams as profile `name` defines them. Raises `KeyError` that lists the profiles.
+
+        The streams of a contract that this one extends are as that contract's own profile of this
+        name defines them, if it has one, whatever else this one declares.
+        """
+        if not self.has_profile(name):
             raise KeyError(
                 f"no profile {name!r} in contract {self.name!r}; it has {', '.join(p.name for p in self.profiles) or 'none'}"
             )
-        return profile.applied(self.streams)
+        found = {spec.name: spec for base in self.bases if base.has_profile(name) for spec in base.profile(name)}
+        rest = tuple(spec for spec in self.streams if spec.name not in found)
+        profile = next(profile for profile in self.profiles if profile.name == name)
+        found.update((spec.name, spec) for spec in profile.applied(rest))
+        return tuple(found[spec.name] for spec in self.streams)
 
 
 def _children(node: Any, token: str) -> Iterator[Any]:
