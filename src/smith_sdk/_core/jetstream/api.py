@@ -205,12 +205,18 @@ class JetStreamApi:
 
     async def subject_counts(self, stream: str, subject: str = ">") -> AsyncIterator[int]:
         """The number of messages on each subject of `stream` that `subject` (a pattern) matches."""
+        async for counts in self.subject_pages(stream, subject):
+            for count in counts.values():
+                yield count
+
+    async def subject_pages(self, stream: str, subject: str = ">") -> AsyncIterator[dict[str, int]]:
+        """The same by subject, in pages: one request for up to 100,000 subjects."""
         seen = 0
         while True:
             page = await self.call(f"STREAM.INFO.{stream}", {"subjects_filter": subject, "offset": seen}, stream=stream)
             counts = page["state"].get("subjects") or {}
-            for count in counts.values():
-                yield count
+            if counts:
+                yield counts
             seen += len(counts)
             if not counts or seen >= page.get("total", 0):
                 return
