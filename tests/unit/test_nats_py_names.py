@@ -63,7 +63,7 @@ OVERRIDDEN: Final = {
 OF_THE_TRANSPORT: Final = {"_io_writer"}
 OURS: Final = {
     *vars(link.Link),
-    *("_pings", "_tls_only", "_last_sid", "_on_refused"),
+    *("_pings", "_tls_only", "_last_sid", "_on_refused", "_account"),
     *("_auth", "_tls", "_name", "_on_lame_duck"),
 }
 

@@ -155,6 +155,14 @@ class Connection:
         return self._reconnector.url
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What tells the connected server and account from others: names, never credentials.
+
+        "server" is left out in a cluster, and "account" on a server before 2.12.
+        """
+        return {} if self.link is None else self.link.identity
+
+    @property
     def max_payload(self) -> int:
         """Bytes that the server accepts in one message, headers included.
 

@@ -89,6 +89,8 @@ class Link(Client):
         """Whether the server is in lame duck mode."""
         self.cluster: Sequence[str] = ()
         """Where its cluster listens (host:port) by its latest INFO; nodes come and go meanwhile."""
+        self._account = ""
+        """The name of its account; empty on a server that does not send it."""
         self.subscriptions: dict[int, Callback] = {}
         """The callback of each subscription, by its sid."""
         self._last_sid = 0
@@ -164,6 +166,13 @@ class Link(Client):
     async def on_error(self, text: str) -> None:
         await self._process_err(text)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Names of the server, or of its cluster, and of the account."""
+        info = self._server_info
+        place = {"cluster": info["cluster"]} if info.get("cluster") else {"server": info.get("server_name", "")}
+        return {**place, **({"account": self._account} if self._account else {})}
+
     async def on_info(self, info: dict[str, Any]) -> None:
         await self._process_info(info)
 
@@ -228,6 +237,7 @@ class Link(Client):
         if urls := info.get("connect_urls"):
             # Shuffled, or all clients of a node that stops would reconnect to the same other one.
             self.cluster = random.sample(urls, len(urls))
+        self._account = info.get("remote_account") or self._account  # not in the first INFO
         await super()._process_info(info, initial_connection)
 
     def _connect_command(self) -> bytes:
