@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from smith_sdk import AsyncSmithBus, consumers
 from smith_sdk._core.jetstream.api import JetStreamApi
 from smith_sdk._core.topology.config_keys import NANOS, consumer_json, stream_json
+from smith_sdk._core.topology.stamps import STAMPS
 from smith_sdk.aio import Plan
 from smith_sdk.contract import ConsumerLimits, Contract, Origin, Placement, Profile, Republish, StreamSpec, SubjectTransform
 from smith_sdk.topology import CONTRACT
@@ -171,6 +172,12 @@ FIXED_CONSUMER: Final[dict[str, tuple[Json, Json]]] = {
     "replay_policy": ({}, {"replay_policy": "original"}),
     "deliver_subject": ({}, {"deliver_subject": "somewhere"}),
 }
+
+
+def unstamped(config: Json) -> Json:
+    """A config without the contract's name and hash, which every apply writes."""
+    metadata = {key: value for key, value in config.get("metadata", {}).items() if key not in STAMPS}
+    return {**config, "metadata": metadata}
 
 
 def without_none(config: Json) -> Json:

@@ -37,6 +37,7 @@
     ├── PublishManyError            some of many messages were not stored
     ├── TopologyDrift               the server's streams differ from the contract's
     ├── PlanOutdated                the server's streams have changed since the plan was made
+    ├── MessagesStranded            stored messages would have no reader any more
     ├── NotAcknowledgeable          an ack, nak or term of a message that cannot have one
     ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
@@ -79,6 +80,7 @@ __all__ = [
     "JetStreamDisabled",
     "JetStreamError",
     "MessageNotFound",
+    "MessagesStranded",
     "NoInterest",
     "NotAcknowledgeable",
     "NotEnoughRoom",
@@ -503,6 +505,21 @@ class PlanOutdated(SmithError):
         super().__init__(message)
         self.stream = stream
         self.consumer = consumer
+
+
+class MessagesStranded(SmithError):
+    """Carrying out a plan would leave `messages` stored messages without a reader.
+
+    They are in `stream` on `subjects` (tuple of str); `consumer` (str or None) reads them now.
+    The step was not carried out.
+    """
+
+    def __init__(self, message: str, *, stream: str, consumer: str | None, subjects: tuple[str, ...], messages: int) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.consumer = consumer
+        self.subjects = subjects
+        self.messages = messages
 
 
 class NotAcknowledgeable(SmithError):

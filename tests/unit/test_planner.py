@@ -9,8 +9,9 @@ from topology_cases import ORDERS, READER
 
 from smith_sdk._core.topology.config_keys import consumer_json, stream_json
 from smith_sdk._core.topology.plan import Change
-from smith_sdk._core.topology.planner import overlap, plan_steps
+from smith_sdk._core.topology.planner import plan_steps
 from smith_sdk._core.topology.server_state import ServerState
+from smith_sdk._core.topology.work_queues import overlap
 from smith_sdk.contract import StreamSpec
 
 Json = dict[str, Any]

@@ -50,6 +50,8 @@ _CLOSE_TIMEOUT: Final = 10.0
 _PUBLISH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
+_PROFILE: Final = "prod"
+_PROFILE_VARIABLE: Final = "SMITH_PROFILE"
 _EMBEDDED_PROFILE: Final = "dev"
 
 Manage = Literal["off", "verify", "apply"]
@@ -77,8 +79,9 @@ class AsyncSmithBus:
     - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
       raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
       updates them, and deletes nothing. If either fails, the bus is closed again.
-    - `profile`: the profile of the contract whose sizes and replicas `manage` uses. A message over
-      its stream's `max_msg_size` in that profile is not sent.
+    - `profile`: the profile of the contract whose sizes and replicas `manage` and `bus.streams` use
+      by default; None for the one that SMITH_PROFILE names, or "prod". A message over its stream's
+      `max_msg_size` in that profile is not sent.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -105,7 +108,7 @@ class AsyncSmithBus:
         max_pending_messages: int = _MAX_MESSAGES,
         max_pending_bytes: int = _MAX_BYTES,
         manage: Manage = "off",
-        profile: str = "prod",
+        profile: str | None = None,
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
@@ -127,7 +130,7 @@ class AsyncSmithBus:
             connection,
             contract,
             manage,
-            profile,
+            profile or os.environ.get(_PROFILE_VARIABLE) or _PROFILE,
             publish_timeout=to_seconds("publish_timeout", publish_timeout),
             max_messages=positive_int("max_pending_messages", max_pending_messages),
             max_bytes=positive_int("max_pending_bytes", max_pending_bytes),
@@ -155,14 +158,13 @@ class AsyncSmithBus:
             max_messages=max_messages,
             max_bytes=max_bytes,
         )
-        self._streams = Streams(self._session)
+        self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):
             raise OptionsError(f'manage={manage!r}: must be "off", "verify" or "apply"')
         if manage != "off":
             # raises for an unknown profile now, not when the bus connects
             self._streams._declared(profile)
         self._manage = manage
-        self._profile = profile
         self._dead_letters = DeadLetters(self._session)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -181,7 +183,8 @@ class AsyncSmithBus:
         - `store_dir`: directory (path) in which the server keeps its streams; None for a temporary
           one, deleted at the end.
         - `contract`, `manage`: as in the constructor; by default the streams are applied.
-        - `profile`: None for "dev", or for the contract's first profile if it has no "dev".
+        - `profile`: the one that `manage` and `bus.streams` use by default. None for "dev", or for
+          the contract's first profile if it has no "dev"; SMITH_PROFILE is not read.
 
         Needs the extra `server`. Raises `OptionsError`; connecting also raises
         `ServerNotInstalled` and `ServerStartError`.
@@ -249,9 +252,9 @@ class AsyncSmithBus:
         try:
             await self._session.open()
             if self._manage == "verify":
-                await self._streams.verify(self._profile)
+                await self._streams.verify()
             elif self._manage == "apply":
-                await self._streams.apply(profile=self._profile)
+                await self._streams.apply()
         except BaseException:
             await self._shut(_CLOSE_TIMEOUT)
             raise

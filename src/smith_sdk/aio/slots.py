@@ -23,6 +23,7 @@ from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields
+from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
 from ..options import RetryPolicy
@@ -201,7 +202,8 @@ class Slots:
                 await loop.start()
                 dispatcher = Fifo(loop)
                 slots = [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
-                others = [asyncio.ensure_future(stopping.wait()), asyncio.ensure_future(self._keepalive())]
+                checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
+                others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(), checking)]
                 try:
                     await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
                     stopping.request()

@@ -12,11 +12,12 @@ from datetime import datetime
 from .._core.jetstream.api import NANOS, parse_time
 from .._core.jetstream.api_errors import PURGE_DENIED, api_error
 from .._core.jetstream.session import Session
-from .._core.topology.apply import apply_fresh, apply_plan
+from .._core.topology.apply import Consent, apply_fresh, apply_plan
 from .._core.topology.config_keys import Json
-from .._core.topology.plan import Caution, Change, Difference, Plan
+from .._core.topology.plan import Caution, Change, Difference, Plan, require_same_origin
 from .._core.topology.planner import make_plan
 from .._core.topology.purge_count import count_purged
+from .._core.topology.stamps import differing_hashes, log
 from ..contract import StreamSpec
 from ..display import Record, Rows
 from ..errors import OptionsError, StreamNotFound, TopologyDrift
@@ -51,11 +52,21 @@ class StreamInfo(Record, frozen=True, kw_only=True):
 class Streams:
     """The declared streams and consumers of the bus's contract: `bus.streams`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, profile: str) -> None:
         self._session = session
+        self._profile = profile
 
-    async def plan(self, profile: str = "prod", *, prune: bool = False) -> Plan:
-        """Compare what the contract declares under `profile` with the server.
+    @property
+    def profile(self) -> str:
+        """Name of the profile (str) that `plan`, `apply` and `verify` use unless told otherwise.
+
+        That of the bus: its `profile`, else the one that SMITH_PROFILE names, else "prod"; for
+        `SmithBus.embedded()` its `profile`, else "dev".
+        """
+        return self._profile
+
+    async def plan(self, profile: str | None = None, *, prune: bool = False) -> Plan:
+        """Compare what the contract declares under `profile` with the server; None: the bus's own.
 
         Only declared keys are compared: what the server fills in by itself is not drift, and an
         update keeps undeclared keys as they are. With `prune`, the plan deletes undeclared streams
@@ -63,7 +74,14 @@ class Streams:
         Raises `OptionsError` for an unknown profile, `TopologyRefused` if the server is too old for
         a declared key, `JetStreamDisabled`.
         """
-        return await make_plan(self._session.api, self._session.contract, self._declared(profile), profile, prune=prune)
+        return await self._plan(profile, prune)
+
+    async def _plan(self, profile: str | None, prune: bool) -> Plan:
+        name = self._profile if profile is None else profile
+        self._declared(name)
+        return await make_plan(
+            self._session.api, self._session.contract, name, prune=prune, made_for=self._session.connection.identity
+        )
 
     def _declared(self, profile: str) -> tuple[StreamSpec, ...]:
         try:
@@ -71,34 +89,59 @@ class Streams:
         except KeyError as error:
             raise OptionsError(str(error.args[0])) from None
 
-    async def apply(self, plan: Plan | None = None, *, profile: str = "prod", prune: bool = False) -> Plan:
+    async def apply(
+        self,
+        plan: Plan | None = None,
+        *,
+        profile: str | None = None,
+        prune: bool = False,
+        strand: bool = False,
+        rename: bool = False,
+    ) -> Plan:
         """Carry out `plan` exactly, and return it; None: what `plan(profile)` finds now.
 
         Safe to repeat, and for two at once. Deletes nothing, unless `prune=True` is passed here and
-        to `plan`; the returned plan lists what was deleted. Raises `TopologyRefused` if the server
-        refuses a step, and before anything is done if one is impossible; `PlanOutdated` if the
-        server neither has what `plan` saw nor what it declares: what was done before that step
-        stays done.
+        to `plan`; the returned plan lists what was deleted. Leaves no stored message without a
+        reader, unless `strand=True` is passed: what a `plan` says about that is counted again. A
+        renamed consumer of a work queue takes the place of the old one with `rename=True` only.
+
+        Raises `TopologyRefused` if the server refuses a step, and before anything is done if one is
+        impossible or renames; `MessagesStranded` before the step that would leave messages without
+        a reader; `PlanOutdated` if `plan` was made from another contract or for another server, if
+        there are more such messages than it says, and if the server neither has what `plan` saw nor
+        what it declares. What was done before that step stays done.
         """
         if plan is not None and plan.prune is not prune:
             why = "deletes what is not declared: pass prune=True here, too" if plan.prune else "was made without prune=True"
             raise OptionsError(f"apply(prune={prune}): the plan {why}")
+        if plan is not None and profile is not None and plan.profile != profile:
+            raise OptionsError(f"apply(profile={profile!r}): the plan is for profile {plan.profile!r}")
+        consent = Consent(strand=strand, rename=rename)
         try:
             if plan is None:
-                return await apply_fresh(self._session.api, lambda: self.plan(profile, prune=prune))
-            await apply_plan(self._session.api, plan)
+                return await apply_fresh(self._session.api, lambda: self._plan(profile, prune), consent)
+            require_same_origin(plan, self._session.contract, self._session.connection.identity)
+            await apply_plan(self._session.api, plan, consent)
             return plan
         finally:
             self._session.forget_interest()
 
-    async def verify(self, profile: str = "prod") -> None:
-        """Raise `TopologyDrift`, with every difference, unless the server is as declared."""
-        changes = (await self.plan(profile)).changes
-        if changes:
-            found = tuple(map(str, changes))
+    async def verify(self, profile: str | None = None) -> None:
+        """Raise `TopologyDrift`, with every difference, unless the server is as declared.
+
+        Logs a warning if what is there was applied from a contract of another hash: that alone is
+        not drift.
+        """
+        plan = await self._plan(profile, False)
+        declared = [step for step in plan.steps if step.declared]
+        for warning in differing_hashes((step.name, step.seen, step.declared) for step in declared):
+            log.warning("%s", warning)
+        if plan.changes:
+            found = tuple(map(str, plan.changes))
+            other = "".join(f". {caution}" for caution in plan.cautions if caution.kind == "profile")
             raise TopologyDrift(
                 f"the server differs from the contract: {'; '.join(found)}. `smith streams plan` shows the differences, "
-                f"`smith streams apply` removes them",
+                f"`smith streams apply` removes them{other}",
                 differences=found,
             )
 

@@ -6,13 +6,20 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from ..errors import ServerError
-from .options import ContractName, Profile, load_contract
+from .options import ContractName, load_contract
 
 
 def dev(
-    *, store_dir: Path | None = None, port: int | None = None, contract: ContractName = None, profile: Profile = "dev"
+    *,
+    store_dir: Path | None = None,
+    port: int | None = None,
+    contract: ContractName = None,
+    profile: Annotated[str, Parameter(help="The profile of the topology.")] = "dev",
 ) -> int:
     """Run a private nats-server with the declared streams until Ctrl-C or SIGTERM.
 
@@ -24,8 +31,8 @@ def dev(
     declared, stop = load_contract(contract), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared) as bus:
-        bus.streams.apply(profile=profile)
+    with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared, profile=profile) as bus:
+        bus.streams.apply()
         print(f"export SMITH_NATS_URL={server.url}", flush=True)
         print(f"applied the streams of profile {profile}; press Ctrl-C to stop the server", file=sys.stderr, flush=True)
         while server.running and not stop.wait(0.5):

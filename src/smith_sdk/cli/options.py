@@ -32,7 +32,12 @@ ContractName = Annotated[
         help="A contract other than Smith's own: its generated package, or MODULE:NAME.",
     ),
 ]
-Profile = Annotated[str, Parameter(help="The profile of the topology, such as prod (three replicas) or dev (fits one machine).")]
+Profile = Annotated[
+    str | None,
+    Parameter(
+        help="The profile of the topology, such as prod (three replicas) or dev (fits one machine). Default: SMITH_PROFILE, or prod."
+    ),
+]
 
 _URL_VARIABLES: Final = ("SMITH_NATS_URL", "NATS_URL")
 _WRONG_JETSTREAM: Final = frozenset(("jetstream_domain", "jetstream_api_prefix"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import App, Parameter
 
-from ..errors import TopologyDrift
+from ..errors import OptionsError, TopologyDrift
 from .consumers import show_consumers
 from .options import HERE, Profile, Where
 from .output import Json, Percent, Size, Yes, confirm, console, messages, plain, say, show_facts, show_json, show_table, shown
@@ -23,15 +24,28 @@ if TYPE_CHECKING:
 Prune = Annotated[bool, Parameter(negative="", help="Also delete streams and durable consumers that are not declared.")]
 
 _COLOURS: Final = {"+": "green", "~": "yellow", "-": "red", "!": "magenta", "?": "cyan"}
-_LOSSES: Final = frozenset(("shrinks", "drops"))
+_DELETIONS: Final = frozenset(("shrinks", "drops"))
 """Warnings about stored messages that are deleted."""
+_LOSSES: Final = _DELETIONS | {"stranded"}
+"""Warnings about messages that no reader will receive."""
 
 
 @streams.command
-def plan(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, json: Json = False) -> int:
+def plan(
+    *,
+    where: Where = HERE,
+    profile: Profile = None,
+    prune: Prune = False,
+    out: Annotated[
+        Path | None, Parameter(name=["--out", "-o"], help="Also save the plan to this file, for `apply FILE`.")
+    ] = None,
+    json: Json = False,
+) -> int:
     """Show what `apply` would do. Exit status 0: nothing, 2: something."""
     with where.bus() as bus:
         found = bus.streams.plan(profile, prune=prune)
+    if out is not None:
+        _save(found, out)
     if json:
         show_json(_as_json(found))
     else:
@@ -40,23 +54,35 @@ def plan(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False
 
 
 @streams.command
-def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = False, yes: Yes = False, json: Json = False) -> None:
+def apply(
+    file: Annotated[Path | None, Parameter(help="A plan that `plan -o` saved: exactly that is done.")] = None,
+    /,
+    *,
+    where: Where = HERE,
+    profile: Profile = None,
+    prune: Prune = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
     """Create and update streams and consumers until they are as declared.
 
     Deletes none of them without --prune. Asks for confirmation before it deletes a stream, a
-    consumer or stored messages.
+    consumer or stored messages, and before it leaves messages without a reader.
     """
+    saved = None if file is None else _saved(file)
+    if saved is not None and (prune or profile is not None):
+        raise OptionsError(f"{file} says what is done: pass --prune and --profile to `plan -o`, not with a file")
     with where.bus() as bus:
-        found = bus.streams.plan(profile, prune=prune)
-        asks = _deletes_data(found) and not yes
-        if asks or not json:
+        found = bus.streams.plan(profile, prune=prune) if saved is None else saved
+        asks = _needs_consent(found)
+        if (asks and not yes) or not json:
             _show_plan(found, stderr=json)
-        if asks:
-            confirm("Apply this plan?")
-        if prune or _deletes_data(found):
-            bus.streams.apply(found, prune=prune)  # exactly what was shown
+        if asks and not yes:
+            confirm("Apply this plan?", _effect(found))
+        if saved is not None or prune or (asks and not yes):
+            bus.streams.apply(found, prune=found.prune, strand=asks or yes, rename=asks or yes)  # exactly what was shown
         else:
-            found = bus.streams.apply(profile=profile)
+            found = bus.streams.apply(profile=profile, strand=yes, rename=yes)
     if json:
         show_json(_as_json(found))
     elif found.changes:
@@ -64,17 +90,18 @@ def apply(*, where: Where = HERE, profile: Profile = "prod", prune: Prune = Fals
 
 
 @streams.command
-def verify(*, where: Where = HERE, profile: Profile = "prod", json: Json = False) -> None:
+def verify(*, where: Where = HERE, profile: Profile = None, json: Json = False) -> None:
     """Exit with status 1 and the differences unless the server is as declared."""
     with where.bus() as bus:
+        found = bus.streams.profile if profile is None else profile
         try:
             bus.streams.verify(profile)
         except TopologyDrift as drift:
             if json:
-                show_json({"profile": profile, "differences": drift.differences})
+                show_json({"profile": found, "differences": drift.differences})
             raise
     if json:
-        show_json({"profile": profile, "differences": []})
+        show_json({"profile": found, "differences": []})
     else:
         print("as declared")
 
@@ -154,11 +181,41 @@ def _row(info: StreamInfo) -> list[Any]:
     return [info.name, info.messages, Size(info.bytes), full, info.last_time, len(info.consumers), pending]
 
 
-def _deletes_data(plan: Plan) -> bool:
-    """Whether applying it deletes something. A plan with an impossible step is not applied."""
+def _needs_consent(plan: Plan) -> bool:
+    """Whether applying it deletes something, or leaves messages without a reader. A plan with an
+    impossible step is not applied.
+    """
     if any(step.kind == "impossible" for step in plan.steps):
         return False
-    return any(step.kind == "delete" for step in plan.steps) or any(caution.kind in _LOSSES for caution in plan.cautions)
+    return any(step.kind == "delete" or step.replaces for step in plan.steps) or any(
+        caution.kind in _LOSSES for caution in plan.cautions
+    )
+
+
+def _effect(plan: Plan) -> str:
+    """What is agreed to, in words."""
+    stranded = sum(caution.messages or 0 for caution in plan.cautions if caution.kind == "stranded")
+    deletes = any(step.kind == "delete" for step in plan.steps) or any(one.kind in _DELETIONS for one in plan.cautions)
+    words = ["this deletes data"] * deletes + [f"this leaves {messages(stranded)} without a reader"] * bool(stranded)
+    return " and ".join(words) or "this replaces a consumer"
+
+
+def _save(plan: Plan, file: Path) -> None:
+    try:
+        file.write_text(plan.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise OptionsError(f"{file} cannot be written: {error.strerror}") from None
+
+
+def _saved(file: Path) -> Plan:
+    from ..aio.streams import Plan
+
+    try:
+        return Plan.from_json(file.read_bytes())
+    except OSError as error:
+        raise OptionsError(f"{file} cannot be read: {error.strerror}") from None
+    except OptionsError as error:
+        raise OptionsError(f"{file}: {error}") from None
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

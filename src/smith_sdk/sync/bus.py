@@ -16,7 +16,15 @@ from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.jetstream.publish_request import PubAck
 from ..aio import bus as _async
-from ..aio.bus import _CLOSE_TIMEOUT, _MAX_BYTES, _MAX_MESSAGES, _PUBLISH_TIMEOUT, M, Manage, S
+from ..aio.bus import (
+    _CLOSE_TIMEOUT,
+    _MAX_BYTES,
+    _MAX_MESSAGES,
+    _PUBLISH_TIMEOUT,
+    M,
+    Manage,
+    S,
+)
 from ..contract import ConsumerSpec, Contract, CoreSubject, Envelope, MessageT, StreamSubject, Subscribable
 from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
@@ -51,8 +59,9 @@ class SmithBus(BlockingBus):
     - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
       raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
       updates them, and deletes nothing. If either fails, the bus is closed again.
-    - `profile`: the profile of the contract whose sizes and replicas `manage` uses. A message over
-      its stream's `max_msg_size` in that profile is not sent.
+    - `profile`: the profile of the contract whose sizes and replicas `manage` and `bus.streams` use
+      by default; None for the one that SMITH_PROFILE names, or "prod". A message over its stream's
+      `max_msg_size` in that profile is not sent.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -81,7 +90,7 @@ class SmithBus(BlockingBus):
         max_pending_messages: int = _MAX_MESSAGES,
         max_pending_bytes: int = _MAX_BYTES,
         manage: Manage = "off",
-        profile: str = "prod",
+        profile: str | None = None,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -115,7 +124,8 @@ class SmithBus(BlockingBus):
         - `store_dir`: directory (path) in which the server keeps its streams; None for a temporary
           one, deleted at the end.
         - `contract`, `manage`: as in the constructor; by default the streams are applied.
-        - `profile`: None for "dev", or for the contract's first profile if it has no "dev".
+        - `profile`: the one that `manage` and `bus.streams` use by default. None for "dev", or for
+          the contract's first profile if it has no "dev"; SMITH_PROFILE is not read.
 
         Needs the extra `server`. Raises `OptionsError`; connecting also raises
         `ServerNotInstalled` and `ServerStartError`.

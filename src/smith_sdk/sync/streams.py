@@ -16,8 +16,18 @@ class Streams(Blocking):
 
     __slots__ = ()
 
-    def plan(self, profile: str = "prod", *, prune: bool = False) -> Plan:
-        """Compare what the contract declares under `profile` with the server.
+    @property
+    def profile(self) -> str:
+        """Name of the profile (str) that `plan`, `apply` and `verify` use unless told otherwise.
+
+        That of the bus: its `profile`, else the one that SMITH_PROFILE names, else "prod"; for
+        `SmithBus.embedded()` its `profile`, else "dev".
+        """
+        found: str = self._aio.profile
+        return found
+
+    def plan(self, profile: str | None = None, *, prune: bool = False) -> Plan:
+        """Compare what the contract declares under `profile` with the server; None: the bus's own.
 
         Only declared keys are compared: what the server fills in by itself is not drift, and an
         update keeps undeclared keys as they are. With `prune`, the plan deletes undeclared streams
@@ -28,20 +38,37 @@ class Streams(Blocking):
         found: Plan = self._portal.call(self._aio.plan, profile, prune=prune)
         return found
 
-    def apply(self, plan: Plan | None = None, *, profile: str = "prod", prune: bool = False) -> Plan:
+    def apply(
+        self,
+        plan: Plan | None = None,
+        *,
+        profile: str | None = None,
+        prune: bool = False,
+        strand: bool = False,
+        rename: bool = False,
+    ) -> Plan:
         """Carry out `plan` exactly, and return it; None: what `plan(profile)` finds now.
 
         Safe to repeat, and for two at once. Deletes nothing, unless `prune=True` is passed here and
-        to `plan`; the returned plan lists what was deleted. Raises `TopologyRefused` if the server
-        refuses a step, and before anything is done if one is impossible; `PlanOutdated` if the
-        server neither has what `plan` saw nor what it declares: what was done before that step
-        stays done.
+        to `plan`; the returned plan lists what was deleted. Leaves no stored message without a
+        reader, unless `strand=True` is passed: what a `plan` says about that is counted again. A
+        renamed consumer of a work queue takes the place of the old one with `rename=True` only.
+
+        Raises `TopologyRefused` if the server refuses a step, and before anything is done if one is
+        impossible or renames; `MessagesStranded` before the step that would leave messages without
+        a reader; `PlanOutdated` if `plan` was made from another contract or for another server, if
+        there are more such messages than it says, and if the server neither has what `plan` saw nor
+        what it declares. What was done before that step stays done.
         """
-        found: Plan = self._portal.call(self._aio.apply, plan, profile=profile, prune=prune)
+        found: Plan = self._portal.call(self._aio.apply, plan, profile=profile, prune=prune, strand=strand, rename=rename)
         return found
 
-    def verify(self, profile: str = "prod") -> None:
-        """Raise `TopologyDrift`, with every difference, unless the server is as declared."""
+    def verify(self, profile: str | None = None) -> None:
+        """Raise `TopologyDrift`, with every difference, unless the server is as declared.
+
+        Logs a warning if what is there was applied from a contract of another hash: that alone is
+        not drift.
+        """
         self._portal.call(self._aio.verify, profile)
 
     def info(self) -> Rows[StreamInfo]:

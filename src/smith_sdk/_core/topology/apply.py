@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from ...errors import AlreadyExists, ConsumerNotFound, PlanOutdated, StreamNotFound, TopologyRefused
+import msgspec
+
+from ...errors import AlreadyExists, ConsumerNotFound, MessagesStranded, PlanOutdated, StreamNotFound, TopologyRefused
 from ..jetstream.api import JetStreamApi
-from .config_keys import Json, merged
+from .config_keys import Json, format_value, merged, same
 from .plan import Change, Plan, differences, unchanged
 from .server_state import consumer_or_none, stream_or_none
+from .stamps import stale
+from .stranded import count
 
 _TRIES: Final = 5
 """How often a plan is made again when another client changes the server meanwhile."""
@@ -19,26 +24,52 @@ _PAUSE_SETTLES: Final = 5.0
 """Maximum seconds to wait for the servers of a cluster to agree on a pause."""
 
 
-async def apply_plan(api: JetStreamApi, plan: Plan) -> None:
+class Consent(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller has agreed to: messages without a reader, renamed consumers.
+
+    With `seen`, no more messages than the plan has counted.
+    """
+
+    strand: bool = False
+    rename: bool = False
+    seen: bool = True
+
+
+async def apply_plan(api: JetStreamApi, plan: Plan, consent: Consent) -> None:
     """Carry out `plan` exactly. Steps that are done already are skipped.
 
-    Raises `TopologyRefused` if a step is impossible, before anything is done, and if the server
-    refuses one; `PlanOutdated` if the server neither has what the plan saw nor what it declares.
+    Raises `TopologyRefused` if a step is impossible, or renames a consumer without consent, before
+    anything is done, and if the server refuses one; `PlanOutdated` if the server neither has what
+    the plan saw nor what it declares, if possible before anything is done; `MessagesStranded`.
     Earlier steps stay done.
     """
     for step in plan.changes:
         if step.kind == "impossible":
             raise _impossible(step)
-    for step in plan.changes:
+    found = await asyncio.gather(*(_current(api, step) for step in plan.changes))
+    open_steps = [step for step, current in zip(plan.changes, found, strict=True) if not _is_done(step, current)]
+    for step, current in zip(plan.changes, found, strict=True):
+        if step in open_steps:
+            _require_unchanged(step, current)
+    for step in open_steps:
+        if step.replaces and not consent.rename:
+            raise _unconfirmed(step)
+    await _require_readers(api, plan, open_steps, consent)
+    for step in open_steps:
+        if step.consumer is not None:  # publishers have gone on since
+            await _require_readers(api, plan, [step], consent)
         await _apply_step(api, step)
+    for step in plan.restamped:
+        await _restamp(api, step)
 
 
-async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]]) -> Plan:
+async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]], consent: Consent) -> Plan:
     """Carry out what `make` plans; plan again while it is outdated. Returns the first plan."""
+    consent = msgspec.structs.replace(consent, seen=False)
     first = plan = await make()
     for last in (False,) * (_TRIES - 1) + (True,):
         try:
-            await apply_plan(api, plan)
+            await apply_plan(api, plan, consent)
             break
         except PlanOutdated:
             if last:
@@ -47,27 +78,77 @@ async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]]) ->
     return first
 
 
+async def _require_readers(api: JetStreamApi, plan: Plan, steps: Sequence[Change], consent: Consent) -> None:
+    """Raise `MessagesStranded` for what `steps` leave without a reader, unless it is agreed to."""
+    at = {(step.stream, step.consumer) for step in steps}
+    open_risks = [risk for risk in plan.risks if risk.step in at]
+    for risk, caution in zip(open_risks, await asyncio.gather(*(count(api, risk) for risk in open_risks)), strict=True):
+        if caution is None or caution.messages is None:
+            continue
+        if not consent.strand:
+            raise MessagesStranded(
+                f"{caution}. Let its workers finish them first, or keep the old subjects beside the new ones; "
+                f"apply(strand=True), or --yes, leaves them where they are",
+                stream=risk.stream,
+                consumer=risk.consumer,
+                subjects=caution.subjects,
+                messages=caution.messages,
+            )
+        known = sum(
+            one.messages or 0
+            for one in plan.cautions
+            if (one.kind, one.stream, one.consumer) == ("stranded", risk.stream, risk.consumer)
+        )
+        if consent.seen and caution.messages > known:
+            raise PlanOutdated(
+                f"{caution}; they were {known:,} when the plan was made: stop what publishes there, plan again and apply that",
+                stream=risk.stream,
+                consumer=risk.consumer,
+            )
+
+
+def _is_done(step: Change, current: Json | None) -> bool:
+    if step.kind == "delete":
+        return current is None
+    return current is not None and not differences(current, step.declared, consumer=step.consumer is not None)
+
+
 async def _apply_step(api: JetStreamApi, step: Change) -> None:
     current = await _current(api, step)
-    if step.kind == "delete":
-        if current is not None:
-            _require_unchanged(step, current)
-            await _delete(api, step)
-        return
-    if current is not None and not differences(current, step.declared, consumer=step.consumer is not None):
+    if _is_done(step, current):
         return
     _require_unchanged(step, current)
+    if step.kind == "delete":
+        await _delete(api, step.stream, step.consumer)
+        return
     try:
+        for name in step.replaces:
+            with contextlib.suppress(ConsumerNotFound):  # another apply was faster
+                await _delete(api, step.stream, name)
         await _write(api, step, current)
     except (AlreadyExists, StreamNotFound, ConsumerNotFound) as error:
-        raise _outdated(step) from error
+        raise _outdated(step, current) from error
 
 
-async def _delete(api: JetStreamApi, step: Change) -> None:
+async def _restamp(api: JetStreamApi, step: Change) -> None:
+    """Write the contract's name and hash to something that is as declared otherwise."""
+    current = await _current(api, step)
+    if current is None or differences(current, step.declared, consumer=step.consumer is not None):
+        return  # it has changed since, and is the next plan's business
+    if not stale(current, step.declared):
+        return
+    config = merged(current, step.declared)
     if step.consumer is None:
-        await api.stream_delete(step.stream)
+        await api.stream_update(config)
     else:
-        await api.consumer_delete(step.stream, step.consumer)
+        await api.consumer_write(step.stream, config, "update")
+
+
+async def _delete(api: JetStreamApi, stream: str, consumer: str | None) -> None:
+    if consumer is None:
+        await api.stream_delete(stream)
+    else:
+        await api.consumer_delete(stream, consumer)
 
 
 async def _write(api: JetStreamApi, step: Change, current: Json | None) -> None:
@@ -75,7 +156,7 @@ async def _write(api: JetStreamApi, step: Change, current: Json | None) -> None:
     if step.consumer is None:
         await (api.stream_create(config) if step.kind == "create" else api.stream_update(config))
         return
-    await api.consumer_write(step.stream, config, step.kind)
+    await api.consumer_write(step.stream, config, "update" if step.kind == "update" else "create")
     if "pause_until" in step.declared and current is not None:  # an update does not change it
         await api.consumer_pause(step.stream, step.consumer, step.declared["pause_until"])
         await _pause_settled(api, step)
@@ -101,12 +182,33 @@ async def _current(api: JetStreamApi, step: Change) -> Json | None:
 
 def _require_unchanged(step: Change, current: Json | None) -> None:
     if not (current is None and step.seen is None) and not (current and step.seen and unchanged(step.seen, current)):
-        raise _outdated(step)
+        raise _outdated(step, current)
 
 
-def _outdated(step: Change) -> PlanOutdated:
+def _outdated(step: Change, current: Json | None) -> PlanOutdated:
     return PlanOutdated(
-        f"{step.name} has changed since the plan was made: plan again, review it, and apply that",
+        f"{step.name} has changed since the plan was made ({_what_changed(step.seen, current)}): "
+        f"plan again, review it, and apply that",
+        stream=step.stream,
+        consumer=step.consumer,
+    )
+
+
+def _what_changed(seen: Json | None, current: Json | None) -> str:
+    if seen is None:
+        return "it exists now"
+    if current is None:
+        return "it no longer exists"
+    keys = [key for key in {**seen, **current} if not same(key, seen.get(key), current.get(key))]
+    shown = [f"{key}: {format_value(key, seen.get(key))} -> {format_value(key, current.get(key))}" for key in keys]
+    return "; ".join(shown) or "by another client at the same time"
+
+
+def _unconfirmed(step: Change) -> TopologyRefused:
+    names = ", ".join(step.replaces)
+    return TopologyRefused(
+        f"{step.name} takes over from {names}, which would be deleted: the server allows only one consumer of a work queue for a "
+        f"subject. No message is lost, and those in flight are delivered again. apply(rename=True), or --yes, does it",
         stream=step.stream,
         consumer=step.consumer,
     )

@@ -18,6 +18,7 @@ import msgspec
 
 from ...contract import ConsumerSpec, StreamSpec
 from ...options import format_duration, format_size
+from .stamps import STAMPS
 
 NANOS: Final = 1_000_000_000
 
@@ -209,9 +210,10 @@ def merged(current: Json | None, declared: Json) -> Json:
 def normal(value: Any, key: str = "") -> Any:
     """A form in which equivalent values are equal: nothing empty, lists sorted, times in UTC."""
     if isinstance(value, dict):
-        # `_nats.*` in metadata is the server's own bookkeeping.
-        found = {name: normal(inner, name) for name, inner in value.items() if not name.startswith("_nats.")}
-        return {name: inner for name, inner in sorted(found.items()) if inner is not None}
+        # `_nats.*` in metadata is the server's own bookkeeping, a stamp ours.
+        kept = (name for name in value if not name.startswith("_nats.") and name not in STAMPS)
+        found = {name: normal(value[name], name) for name in kept}
+        return {name: inner for name, inner in sorted(found.items()) if inner is not None} or None
     if isinstance(value, list):
         return sorted((normal(one) for one in value), key=json.dumps) or None
     if key in _TIMES and isinstance(value, str):

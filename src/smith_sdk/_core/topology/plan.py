@@ -7,19 +7,31 @@ A printed plan reads like Terraform's: `+` create, `~` update, `-` delete, `!` i
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 
+from ...contract import Contract
 from ...display import lines_block
+from ...errors import OptionsError, PlanOutdated
 from .config_keys import EVERY, Json, format_value, merged, normal, same
+from .stamps import STAMPS, stale
 
-Kind = Literal["create", "update", "delete", "impossible", "unknown", "unchanged"]
+Kind = Literal["create", "update", "rename", "delete", "impossible", "unknown", "unchanged"]
 
-_MARKS: Final[dict[Kind, str]] = {"delete": "-", "create": "+", "update": "~", "impossible": "!", "unknown": "?"}
+_MARKS: Final[dict[Kind, str]] = {
+    "delete": "-",
+    "create": "+",
+    "update": "~",
+    "rename": "~",
+    "impossible": "!",
+    "unknown": "?",
+}
 _COUNTED: Final[tuple[tuple[Kind, str], ...]] = (
     ("create", "to create"),
     ("update", "to update"),
+    ("rename", "to rename"),
     ("delete", "to delete"),
     ("impossible", "impossible in place"),
     ("unchanged", "unchanged"),
@@ -49,6 +61,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind` is "create", "update" or "unchanged", or one of:
 
+    - "rename": a consumer of a work queue takes over from those in `replaces`, which the contract
+      declares no more: the server refuses two with the same subjects, so they are deleted first
     - "impossible": the server cannot change it in place; `why` says what to do instead
     - "unknown": it is on the server under the contract's subjects, and not declared
     - "delete": the same, in a plan that prunes
@@ -63,6 +77,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     declared: dict[str, Any] = {}
     seen: dict[str, Any] | None = None
+    replaces: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,8 +104,13 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 class Caution(msgspec.Struct, frozen=True, kw_only=True):
     """A warning: a plan does this, and it may not be intended.
 
-    `messages` and `bytes` say how much it concerns, None if unknown. `kind` is one of:
+    `messages` and `bytes` say how much it concerns, None if unknown, and `subjects` where these
+    messages are. `kind` is one of:
 
+    - "stranded": messages would be left without a reader: `apply` refuses that unless told to
+    - "unread": the same of what the contract declares no more, whatever the plan does
+    - "renamed": a consumer takes over from another one, and delivers some messages again
+    - "profile": the streams were last applied under another profile
     - "shrinks": a limit is lowered below what is stored, and the excess is deleted
     - "full": the same on a stream with `discard = new`: nothing is deleted, but publishing is
       refused
@@ -101,24 +121,49 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
     - "storage": the streams reserve more than the account has left
     """
 
-    kind: Literal["shrinks", "full", "drops", "pending", "no_consumer", "storage"]
+    kind: Literal["stranded", "unread", "renamed", "profile", "shrinks", "full", "drops", "pending", "no_consumer", "storage"]
     text: str
     stream: str | None = None
     consumer: str | None = None
     messages: int | None = None
     bytes: int | None = None
+    subjects: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
 
 
+class Risk(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages that a plan may leave without a reader, to be counted when it is made and applied.
+
+    Those of `stream` on `lost` that no pattern of `kept` matches: the stored ones, or of `consumer`
+    the pending ones. `step` is the stream and consumer of the step that does it.
+    """
+
+    stream: str
+    lost: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+    consumer: str | None = None
+    pending: bool = False
+    step: tuple[str, str | None]
+    why: str
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `apply` would do, in order. `prune`: whether it deletes what is not declared."""
+    """What `apply` would do, in order. `prune`: whether it deletes what is not declared.
+
+    It was made from the contract `contract` (name) with `contract_hash`, for the account and server
+    that `made_for` describes.
+    """
 
     profile: str
     steps: tuple[Change, ...]
     cautions: tuple[Caution, ...] = ()
     prune: bool = False
+    contract: str = ""
+    contract_hash: str = ""
+    made_for: dict[str, str] = {}
+    risks: tuple[Risk, ...] = ()
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -126,11 +171,35 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(step for step in self.steps if step.kind not in ("unchanged", "unknown"))
 
     @property
+    def restamped(self) -> tuple[Change, ...]:
+        """The steps that change nothing but the contract's name and hash in the metadata."""
+        return tuple(step for step in self.steps if step.kind == "unchanged" and stale(step.seen, step.declared))
+
+    @property
     def unknown(self) -> tuple[Change, ...]:
         """The undeclared streams under the contract's subjects, and durable consumers of its
         streams.
         """
         return tuple(step for step in self.steps if step.kind == "unknown")
+
+    def to_json(self) -> str:
+        """The plan as JSON, for `Plan.from_json` in another process, and for review.
+
+        It has a version, the contract and its hash, the profile, the server and account, and what
+        the plan saw there; no credential.
+        """
+        return msgspec.json.format(msgspec.json.encode(_Saved(smith_plan=_VERSION, plan=self)), indent=2).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        """The plan that `to_json` wrote. Raises `OptionsError` for any other text."""
+        try:
+            version = msgspec.json.decode(text, type=_Version).smith_plan
+            if version != _VERSION:
+                raise OptionsError(f"this plan has version {version}, and this smith-sdk reads {_VERSION}: plan again")
+            return msgspec.json.decode(text, type=_Saved).plan
+        except msgspec.MsgspecError as error:
+            raise OptionsError(f"this is not a plan that was saved with to_json or `smith streams plan -o`: {error}") from None
 
     def lines(self) -> list[str]:
         """The plan as it is printed: steps, warnings, and the number of steps of each kind."""
@@ -151,6 +220,34 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return lines_block(self.lines())
 
 
+_VERSION: Final = 1
+"""Of the JSON of a plan. Raise it when an older release would carry out a plan wrongly."""
+
+
+class _Version(msgspec.Struct):
+    smith_plan: int
+
+
+class _Saved(msgspec.Struct, forbid_unknown_fields=True):
+    smith_plan: int
+    plan: Plan
+
+
+def require_same_origin(plan: Plan, contract: Contract, made_for: Mapping[str, str]) -> None:
+    """Raise `PlanOutdated` unless `plan` was made from `contract`, for the server `made_for`."""
+    ours = (contract.name, contract.spec_hash)
+    if (plan.contract, plan.contract_hash) != ours:
+        raise _other(f"from contract {plan.contract} {plan.contract_hash}, and this bus has {ours[0]} {ours[1]}", plan)
+    for key, value in plan.made_for.items():
+        if made_for.get(key, value) != value:
+            raise _other(f"for {key} {value}, and this bus is connected to {key} {made_for[key]}", plan)
+
+
+def _other(why: str, plan: Plan) -> PlanOutdated:
+    stream = plan.steps[0].stream if plan.steps else ""
+    return PlanOutdated(f"the plan was made {why}: plan again here, review it, and apply that", stream=stream)
+
+
 def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Difference, ...]:
     """The declared keys whose values differ; for a key with `parts`, its declared parts."""
     found: list[Difference] = []
@@ -160,7 +257,7 @@ def differences(current: Json, declared: Json, *, consumer: bool) -> tuple[Diffe
             continue  # the name, by which the two were matched
         there = current.get(key)
         if setting.parts:
-            parts = [(part, (there or {}).get(part), value) for part, value in wanted.items()]
+            parts = [(part, (there or {}).get(part), value) for part, value in wanted.items() if part not in STAMPS]
             found += [Difference(f"{key}.{part}", old, new) for part, old, new in parts if not same(part, old, new)]
         elif not same(key, there, wanted):
             why = "" if setting.allows(there, wanted) else _why(setting.rule, key, there, consumer)

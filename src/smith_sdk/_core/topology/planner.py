@@ -2,44 +2,117 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+
 from ...contract import Contract, StreamSpec, covers
 from ...errors import TopologyRefused
 from ..jetstream.api import JetStreamApi, release_name
 from .config_keys import EVERY, Json, consumer_json, stream_json
-from .plan import Change, Kind, Plan, differences
+from .plan import Caution, Change, Kind, Plan, differences
 from .plan_warnings import cautions
 from .server_state import ServerState, read_state
+from .stamps import PROFILE, stamp_of, stamped
+from .stranded import count, risks, unread
+from .work_queues import arrange, overlap
 
 Consumers = dict[tuple[str, str], Json]
 """The declared configs of consumers, by stream and name."""
 
 
 async def make_plan(
-    api: JetStreamApi, contract: Contract, specs: tuple[StreamSpec, ...], profile: str, *, prune: bool = False
+    api: JetStreamApi, contract: Contract, profile: str, *, prune: bool = False, made_for: dict[str, str] | None = None
 ) -> Plan:
-    """Compare `specs`, the contract's streams under `profile`, and its consumers."""
+    """Compare the contract's streams under `profile`, and its consumers, with the server.
+
+    Raises `KeyError` for an unknown profile.
+    """
     account = await api.account()
-    streams = {spec.name: stream_json(spec) for spec in specs}
-    replicas = {spec.name: spec.replicas for spec in specs}
-    consumers = {(one.stream, one.name): consumer_json(one, replicas.get(one.stream, 1)) for one in contract.consumers}
+    state = await read_state(api, contract, account, [spec.name for spec in contract.streams])
+    specs = {spec.name: (spec, used) for spec, used in _profiled(contract, profile, state)}
+    streams = {name: stamped(stream_json(spec), contract.owner(name), used) for name, (spec, used) in specs.items()}
+    consumers = {
+        (one.stream, one.name): stamped(
+            consumer_json(one, specs[one.stream][0].replicas if one.stream in specs else 1), contract.owner(one.stream, one.name)
+        )
+        for one in contract.consumers
+    }
     _require_level(account, streams, consumers)
-    state = await read_state(api, contract, account, streams)
-    steps = plan_steps(state, streams, consumers, contract.roots, prune=prune)
-    return Plan(profile=profile, steps=steps, cautions=await cautions(api, steps, state), prune=prune)
+    steps = plan_steps(state, streams, consumers, contract.roots, prune=prune, family=contract.family)
+    found = risks(steps, state, contract.family)
+    counted = await asyncio.gather(*(count(api, risk) for risk in found))
+    return Plan(
+        profile=profile,
+        steps=steps,
+        cautions=(
+            *(caution for caution in counted if caution is not None),
+            *unread(steps, state, contract.family),
+            *_other_profile(steps),
+            *await cautions(api, steps, state),
+        ),
+        prune=prune,
+        contract=contract.name,
+        contract_hash=contract.spec_hash,
+        made_for=made_for or {},
+        risks=found,
+    )
+
+
+def _profiled(contract: Contract, profile: str, state: ServerState) -> Iterator[tuple[StreamSpec, str]]:
+    """The streams under `profile`, each with the profile that defines it.
+
+    An inherited stream whose contract has no such profile stays under the one of that contract that
+    it was last applied under, so that two contracts on one server do not undo each other's work.
+    """
+    for spec in contract.profile(profile):
+        owner, info = contract.owner(spec.name), state.streams[spec.name]
+        there = stamp_of(info["config"] if info else None).get(PROFILE, "")
+        if not owner.has_profile(profile) and owner.has_profile(there):
+            yield next(one for one in owner.profile(there) if one.name == spec.name), there
+        else:
+            yield spec, profile
+
+
+def _other_profile(steps: tuple[Change, ...]) -> Iterator[Caution]:
+    """A warning if streams differ that were last applied under another profile."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for step in steps:
+        there, here = stamp_of(step.seen).get(PROFILE), stamp_of(step.declared).get(PROFILE)
+        if step.consumer is None and step.kind in ("update", "impossible") and there and here and there != here:
+            found.setdefault((there, here), []).append(step.stream)
+    for (there, here), names in found.items():
+        text = (
+            f"{', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}: last applied under profile {there}, and "
+            f"this plan is for {here}; SMITH_PROFILE={there} or --profile {there} keeps them"
+        )
+        yield Caution(kind="profile", text=text)
 
 
 def plan_steps(
-    state: ServerState, streams: dict[str, Json], consumers: Consumers, roots: tuple[str, ...], *, prune: bool
+    state: ServerState,
+    streams: dict[str, Json],
+    consumers: Consumers,
+    roots: tuple[str, ...],
+    *,
+    prune: bool,
+    family: frozenset[str] = frozenset(),
 ) -> tuple[Change, ...]:
-    """The steps from `state` to what is declared, in the order in which they can be carried out."""
+    """The steps from `state` to what is declared, in the order in which they can be carried out.
+
+    `family`: the contracts whose undeclared consumers a renamed one may replace.
+    """
     kept = [info for info in state.undeclared.values() if not (prune and _inside(info["config"], roots))]
     changes = [_plan_stream(name, declared, state.streams[name], kept) for name, declared in streams.items()]
     changes.sort(key=_widens)
+    readers = [
+        _plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()
+    ]
+    queues = {name for name, declared in streams.items() if declared["retention"] == "workqueue"}
     return (
         *_undeclared_consumers(state, consumers, prune),
         *(_undeclared_stream(info["config"], prune, roots) for info in state.undeclared.values()),
         *changes,
-        *(_plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()),
+        *arrange(readers, state, queues, family, prune=prune),
     )
 
 
@@ -85,7 +158,7 @@ def _undeclared_consumers(state: ServerState, consumers: Consumers, prune: bool)
         Change(kind="delete" if prune else "unknown", stream=stream, consumer=name, seen=info["config"])
         for stream, infos in state.consumers.items()
         for name, info in infos.items()
-        if (stream, name) not in consumers and info["config"].get("durable_name")
+        if stream in state.streams and (stream, name) not in consumers and info["config"].get("durable_name")
     ]
 
 
@@ -108,17 +181,6 @@ def _inside(config: Json, roots: tuple[str, ...]) -> bool:
     """Whether a stream captures only subjects under `roots`."""
     subjects = config.get("subjects") or ()
     return bool(subjects) and all(any(one == root or covers(f"{root}.>", one) for root in roots) for one in subjects)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether some subject matches both patterns."""
-    mine, theirs = one.split("."), other.split(".")
-    for a, b in zip(mine, theirs, strict=False):
-        if ">" in (a, b):
-            return True
-        if a != b and "*" not in (a, b):
-            return False
-    return len(mine) == len(theirs)
 
 
 def _require_level(account: Json, streams: dict[str, Json], consumers: Consumers) -> None:

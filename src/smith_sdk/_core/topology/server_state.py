@@ -11,6 +11,7 @@ from ...contract import Contract
 from ...errors import ConsumerNotFound, StreamNotFound
 from ..jetstream.api import JetStreamApi
 from .config_keys import Json, with_filters
+from .stamps import CONTRACT, stamp_of
 
 
 class ServerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,7 +19,7 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
 
     `streams` has every declared stream (None: it does not exist), `consumers` the consumers of
     those that exist, by stream and name, `undeclared` the other streams that capture subjects of
-    the contract.
+    the contract; the consumers of those that were applied from this contract are there too.
     """
 
     account: Json
@@ -35,6 +36,7 @@ async def read_state(api: JetStreamApi, contract: Contract, account: Json, names
     infos = dict(zip(names, await asyncio.gather(*(stream_or_none(api, name) for name in names)), strict=True))
     undeclared = await _undeclared_streams(api, contract.roots, names)
     existing = [name for name, info in infos.items() if info is not None]
+    existing += [name for name, info in undeclared.items() if stamp_of(info["config"]).get(CONTRACT) in contract.family]
     consumers = dict(zip(existing, await asyncio.gather(*(_consumers(api, name) for name in existing)), strict=True))
     for spec in contract.consumers:
         # A cluster leaves consumers that have no leader out of a list.
