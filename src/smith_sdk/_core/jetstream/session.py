@@ -278,7 +278,7 @@ def _max_sizes(contract: Contract, profile: str) -> dict[str | None, int]:
     """
     chosen = [one for one in contract.profiles if one.name == profile] or contract.profiles
     found: dict[str | None, int] = {}
-    for specs in [one.applied(contract.streams) for one in chosen] or [contract.streams]:
+    for specs in [contract.profile(one.name) for one in chosen] or [contract.streams]:
         for spec in specs:
             limit = spec.max_msg_size if spec.max_msg_size is not None and spec.max_msg_size > 0 else _NO_LIMIT
             found[spec.name] = max(found.get(spec.name, 0), limit)
