@@ -20,6 +20,7 @@ from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
 from smith_sdk import subjects as smith_subjects
+from smith_sdk.aio.answers import has_intents
 from smith_sdk.errors import InvalidToken, SubjectMismatch
 from smith_sdk.protocol import Domain, FsReadV1Intent, FsReadV1Params, IntentId
 from smith_sdk.topology import CONTRACT as SMITH
@@ -61,6 +62,19 @@ def test_its_contract_contains_smiths(brew: ModuleType) -> None:
     contract.require(brew.subjects.restarts(kettle=1))
     with pytest.raises(SubjectMismatch):
         SMITH.require(brew.subjects.restarts(kettle=1))
+
+
+def test_workers_answer_for_smiths_intents_on_its_own_subjects(brew: ModuleType, tmp_path: Path) -> None:
+    contract = brew.topology.CONTRACT
+    found = {spec.name: has_intents(contract, spec) for spec in contract.consumers}
+    assert {name for name, answered in found.items() if answered} == {
+        "asked",
+        "admission",
+        *(spec.name for spec in SMITH.consumers if spec.name.startswith("executor-")),
+    }
+    with generated(BREW_FILE.with_name("acme.toml"), "acme_bus", tmp_path) as acme:
+        assert not any(has_intents(acme.topology.CONTRACT, spec) for spec in acme.topology.CONTRACT.consumers)
+        assert not any(has_intents(acme.topology.CONTRACT, spec) for spec in SMITH.consumers)
 
 
 def test_an_int_token_is_written_in_its_format(brew: ModuleType) -> None:

@@ -18,6 +18,7 @@ from .. import subjects
 from .._core import codec
 from .._core.connection.headers import MSG_ID
 from .._core.dead_letters import format as letter_format
+from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.session import Session
@@ -25,12 +26,14 @@ from .._core.jetstream.stream_reader import PAGE, Stored, read_page
 from ..contract import ConsumerSpec, covers
 from ..errors import (
     BusError,
+    ConsumerNotFound,
     ContractError,
     DeadlineExceeded,
     IntentState,
     MessageNotFound,
     PermissionDenied,
     SmithError,
+    StreamNotFound,
 )
 from ..protocol import AuditEvent, Intent, IntentResult
 
@@ -42,7 +45,7 @@ _MOST: Final = 3 * PAGE
 """Messages whose headers are looked through, in the vetted stream and in the dead letters."""
 _CLOCK_SKEW: Final = timedelta(minutes=1)
 _QUARANTINED: Final = ("quarantined", "error")
-_REFUSED: Final = ("denied",)
+_DENIED: Final = ("denied",)
 _MAY_BE_EXECUTED: Final = "; it may still be executed"
 
 
@@ -68,7 +71,7 @@ async def diagnose(session: Session, intent: Intent, seq: int | None, result: su
             found = await inquiry.run(result)
     except TimeoutError:
         found = inquiry.unknown(f"the server did not say within {BUDGET:g} s where it is")
-    except (SmithError, msgspec.MsgspecError) as error:
+    except (SmithError, msgspec.MsgspecError, ValueError) as error:
         found = inquiry.unknown(f"where it is could not be found out: {error}")
     denied = f" (not asked, for lack of permission: {', '.join(inquiry.denied)})" if inquiry.denied else ""
     return msgspec.structs.replace(found, words=found.words + denied)
@@ -95,13 +98,14 @@ def decode_result(stored: StoredMessage) -> IntentResult:
 
 
 class _Inquiry:
+    """The questions about one intent, as many at once as possible: each costs a round trip."""
+
     def __init__(self, session: Session, intent: Intent, seq: int | None) -> None:
         self._session = session
         self._api = session.api
         self._letters = DeadLetterStore(session)
         self._intent = intent
         self._seq = seq
-        self._raw = subjects.intents.raw.of(intent)
         self._name = f"intent {intent.id} ({intent.capability})"
         self.denied: list[str] = []
         """Subjects of the API that the caller's permissions forbid."""
@@ -110,43 +114,47 @@ class _Inquiry:
         return Diagnosis(state="unknown", words=f"{self._name}: {words}{_MAY_BE_EXECUTED}")
 
     async def run(self, result: subjects.results) -> Diagnosis:
+        raw = subjects.intents.raw.of(self._intent)
+        vetted = subjects.intents.vetted
+        admission = self._reader(str(raw.STREAM), str(raw))
+        executor = self._reader(str(vetted.STREAM), _vetted_subject(self._intent))
         audit = subjects.audit.policy(intent_id=self._intent.id)
-        stored, raw, audited, quarantined = await asyncio.gather(
-            self._ask(last_result(self._session, result)),
-            self._in_raw(),
-            self._last(audit.STREAM, str(audit)),
-            self._newest_quarantined(),
+        quarantined: Diagnosis | None
+        (stored, waits, given_up), (audited, quarantined), (deciding, executing) = await asyncio.gather(
+            asyncio.gather(
+                self._ask(last_result(self._session, result)), self._in_raw(str(raw.STREAM)), self._raw_letter(admission)
+            ),
+            asyncio.gather(self._last(audit.STREAM, str(audit)), self._newest_quarantined()),
+            asyncio.gather(self._info(admission), self._info(executor)),
         )
         if stored is not None:
             return Diagnosis(state="finished", words="", result=decode_result(stored))
-        if raw is not None:
-            return raw
-        event = None if audited is None else _decode_audit(audited)
+        if given_up is not None:
+            return self._dead_lettered(letter_format.of_stored(given_up))
+        if waits:
+            return self._before_decision(str(raw.STREAM), deciding)
         if quarantined is not None:
             return quarantined
-        if event is not None:
-            reason = event.policy_decisions[0].reason if event.policy_decisions else ""
-            if event.result_status in _QUARANTINED:
-                return self._quarantined(reason)
-            if event.result_status in _REFUSED:
-                return Diagnosis(state="denied", words=f"{self._name} was denied by admission: {reason}")
-        return await self._after_admission(audited)
+        refused = None if audited is None else self._refused(audited)
+        if refused is not None:
+            return refused
+        if executor is None:
+            return self.unknown(f"no consumer of {vetted.STREAM} in this contract reads it")
+        return await self._after_admission(executor, executing, audited)
 
-    # ---- before admission's decision
+    # ---- until admission's decision
 
-    async def _in_raw(self) -> Diagnosis | None:
-        if self._seq is None:
+    async def _in_raw(self, stream: str) -> bool:
+        return self._seq is not None and await self._ask(self._api.message(stream, self._seq)) is not None
+
+    async def _raw_letter(self, admission: ConsumerSpec[Any, Any] | None) -> StoredMessage | None:
+        if admission is None or self._seq is None:
             return None
-        stream, spec = str(self._raw.STREAM), self._reader(str(self._raw.STREAM), str(self._raw))
-        if spec is not None:
-            letter = await self._letter(f"{stream}.{spec.name}.{self._seq}")
-            if letter is not None:
-                return letter
-        if await self._ask(self._api.message(stream, self._seq)) is None:
-            return None
+        return await self._last(self._letters.stream, self._letters.subject(f"{admission.stream}.{admission.name}.{self._seq}"))
+
+    def _before_decision(self, stream: str, info: dict[str, Any] | None) -> Diagnosis:
         place = f"seq {self._seq} of {stream}"
-        info = None if spec is None else await self._ask(self._api.consumer_info(stream, spec.name))
-        if info is None or info["delivered"]["stream_seq"] < self._seq:
+        if info is None or info["delivered"]["stream_seq"] < (self._seq or 0):
             return Diagnosis(
                 state="awaiting_admission",
                 words=f"{self._name} waits for admission as {place}{_readers(info, 'admission')}{_MAY_BE_EXECUTED}",
@@ -166,72 +174,78 @@ class _Inquiry:
             return None
         return self._quarantined(str(msgspec.json.decode(newest.data, type=dict[str, Any]).get("reason", "")))
 
+    def _refused(self, audited: StoredMessage) -> Diagnosis | None:
+        """What the newest audit event says, unless the intent was passed on."""
+        try:
+            event: AuditEvent = codec.decode(AuditEvent, audited.data, audited.subject)
+        except ContractError:
+            return None  # of a newer version, or of another program: it says nothing here
+        reason = event.policy_decisions[0].reason if event.policy_decisions else ""
+        if event.result_status in _QUARANTINED:
+            return self._quarantined(reason)
+        if event.result_status in _DENIED:
+            return Diagnosis(state="denied", words=f"{self._name} was denied by admission: {reason}")
+        return None
+
     def _quarantined(self, reason: str) -> Diagnosis:
         return Diagnosis(state="quarantined", words=f"{self._name} was quarantined by admission: {reason}")
 
     # ---- after it
 
-    async def _after_admission(self, audited: StoredMessage | None) -> Diagnosis:
-        try:
-            subject = subjects.intents.vetted.of(self._intent)
-        except ContractError as error:
-            return self.unknown(str(error))
-        stream, spec = str(subject.STREAM), self._reader(str(subject.STREAM), str(subject))
-        if spec is None:
-            return self.unknown(f"no consumer of {stream} in this contract reads {subject}")
-        info = await self._ask(self._api.consumer_info(stream, spec.name))
+    async def _after_admission(
+        self, executor: ConsumerSpec[Any, Any], info: dict[str, Any] | None, audited: StoredMessage | None
+    ) -> Diagnosis:
+        stream, name = executor.stream, executor.name
         if info is None:
-            return self.unknown(f"consumer {spec.name} of stream {stream} could not be asked")
-        # what is acknowledged by all is not in an interest stream any more
-        found = await self._search(
-            stream, f"smith.intents.vetted.{self._intent.capability}.>", MSG_ID, after=info["ack_floor"]["stream_seq"]
+            return self.unknown(f"consumer {name} of stream {stream} could not be asked")
+        since = datetime.fromtimestamp(self._intent.created_at_ns / 1e9, UTC)
+        if audited is not None:
+            since = datetime.fromisoformat(audited.time)
+        # Below the ack floor nothing is left: an interest stream deletes what is acknowledged.
+        pattern, floor = f"smith.intents.vetted.{self._intent.capability}.>", info["ack_floor"]["stream_seq"]
+        letters = self._letters.subject(f"{stream}.{name}.*")
+        found, dead = await asyncio.gather(
+            self._search(stream, pattern, MSG_ID, after=floor),
+            self._search(self._letters.stream, letters, letter_format.MSG_ID_FACT, since=since - _CLOCK_SKEW),
         )
         if found is not None:
-            return self._at_executor(found, spec, info)
-        since = datetime.fromtimestamp(self._intent.created_at_ns / 1e9, UTC) - _CLOCK_SKEW
-        if audited is not None:
-            since = datetime.fromisoformat(audited.time) - _CLOCK_SKEW
-        dead = await self._search(
-            self._letters.stream, self._letters.subject(f"{stream}.{spec.name}.*"), letter_format.MSG_ID_FACT, since=since
-        )
+            return self._at_executor(found, executor, info)
         if dead is not None:
-            letter = await self._letter(letter_format.id_of(dead.subject))
-            if letter is not None:
-                return letter
+            return self._dead_lettered(letter_format.of_page(dead))
         if audited is None:
             return self.unknown("there is no trace of it in the streams")
         return Diagnosis(
             state="finished",
-            words=f"{self._name} was vetted, and {spec.name} acknowledged it without a result: does its handler return one?",
+            words=f"{self._name} was vetted, and {name} acknowledged it without a result: does its handler return one?",
         )
 
-    def _at_executor(self, found: Stored, spec: ConsumerSpec[Any, Any], info: dict[str, Any]) -> Diagnosis:
-        place = f"seq {found.seq} of {spec.stream}"
+    def _at_executor(self, found: Stored, executor: ConsumerSpec[Any, Any], info: dict[str, Any]) -> Diagnosis:
+        place = f"seq {found.seq} of {executor.stream}"
         if info["delivered"]["stream_seq"] < found.seq:
             who = f"executor for {self._intent.capability}"
             return Diagnosis(
                 state="queued",
-                words=f"{self._name} is vetted, and {spec.name} has not read {place}{_readers(info, who)}{_MAY_BE_EXECUTED}",
+                words=f"{self._name} is vetted, and {executor.name} has not read {place}{_readers(info, who)}{_MAY_BE_EXECUTED}",
             )
         attempt = _attempt(info)
         return Diagnosis(
             state="running",
-            words=f"{self._name}, {place}, was read by {spec.name} and is not answered{_nth(attempt)}{_MAY_BE_EXECUTED}",
+            words=f"{self._name}, {place}, was read by {executor.name} and is not answered{_nth(attempt)}{_MAY_BE_EXECUTED}",
             attempt=attempt,
         )
 
-    async def _letter(self, id: str) -> Diagnosis | None:
-        found = await self._last(self._letters.stream, self._letters.subject(id))
-        if found is None:
-            return None
-        letter = letter_format.of_stored(found)
+    def _dead_lettered(self, letter: DeadLetter) -> Diagnosis:
+        why = f"{letter.error_type}: {letter.error}"
         return Diagnosis(
             state="dead_lettered",
-            words=f"{self._name} was dead-lettered as {id} after attempt {letter.attempts}: {letter.error_type}: {letter.error}",
-            dead_letter=id,
+            words=f"{self._name} was dead-lettered as {letter.id} after attempt {letter.attempts}: {why}",
+            dead_letter=letter.id,
         )
 
     # ---- asking
+
+    async def _info(self, spec: ConsumerSpec[Any, Any] | None) -> dict[str, Any] | None:
+        return None if spec is None else await self._ask(self._api.consumer_info(spec.stream, spec.name))
 
     def _reader(self, stream: str, subject: str) -> ConsumerSpec[Any, Any] | None:
         """The consumer that the contract declares for `subject`."""
@@ -265,19 +279,18 @@ class _Inquiry:
         """The answer; None if there is none, or if the question is forbidden."""
         try:
             return await question
-        except MessageNotFound:
+        except (MessageNotFound, StreamNotFound, ConsumerNotFound):
             return None
         except PermissionDenied as error:
             self.denied.append(error.subject)
             return None
 
 
-def _decode_audit(stored: StoredMessage) -> AuditEvent | None:
+def _vetted_subject(intent: Intent) -> str:
     try:
-        found: AuditEvent = codec.decode(AuditEvent, stored.data, stored.subject)
+        return str(subjects.intents.vetted.of(intent))
     except ContractError:
-        return None  # of a newer version, or of another program: it says nothing then
-    return found
+        return ""  # its domain is not a valid token: admission quarantines it
 
 
 def _readers(info: dict[str, Any] | None, what: str) -> str:
