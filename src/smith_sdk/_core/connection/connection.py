@@ -12,7 +12,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from typing import Any, Final
 
-from ...errors import BusClosed, ConnectionLost, OptionsError, PayloadTooLarge, PermissionDenied, PublishError, SmithError
+from ...errors import (
+    BusClosed,
+    ConnectError,
+    ConnectionLost,
+    OptionsError,
+    PayloadTooLarge,
+    PermissionDenied,
+    PublishError,
+    SmithError,
+)
 from ...options import Auth, Backoff
 from ..log_records import LogFields
 from .link import Link, LinkClosed, LinkError, LinkOpener, MessageTooLarge
@@ -163,6 +172,11 @@ class Connection:
         return {} if self.link is None else self.link.identity
 
     @property
+    def problem(self) -> str:
+        """Why there is no link, or was none: the latest failure. Empty without one."""
+        return self._reconnector.problem
+
+    @property
     def max_payload(self) -> int:
         """Bytes that the server accepts in one message, headers included.
 
@@ -258,6 +272,7 @@ class Connection:
     async def adopt(self, link: Link) -> None:
         """Renew the subscriptions on `link`, then send what was held. Raises `LinkError`."""
         self._max_payload = link.max_payload
+        link.on_max_payload = self._on_max_payload
         try:
             while missing := [one for one in self._subscriptions if one._link is not link]:
                 for subscription in missing:
@@ -268,12 +283,33 @@ class Connection:
         except OSError as error:
             raise LinkError(f"{type(error).__name__}: {error}") from error
 
+    def _on_max_payload(self, limit: int) -> None:
+        log.info("%s accepts %d bytes in one message from now on", self.url, limit)
+        self._max_payload = limit
+        self._status.notify(lambda listener: listener.on_max_payload(limit))
+
+    async def confirm(self) -> None:
+        """Wait until the server has processed what was sent on the link, if there is one.
+
+        Raises `ConnectError` if the server ends the connection instead, and says why, such as for
+        too many subscriptions. Without a reason it may be the network: another link is made.
+        """
+        if (link := self._reconnector.link) is not None:
+            try:
+                await self._confirm(link)
+            except LinkError as error:
+                if error.said:
+                    raise ConnectError(f"the connection to {link.server.url} was ended: {error}", url=link.server.url) from None
+
     async def _confirm(self, link: Link) -> None:
         """Wait until the server has processed the subscriptions."""
         settling = asyncio.ensure_future(link.settle())
         settling.add_done_callback(ignore_outcome)
         timeout = self._reconnector.connect_timeout
         await asyncio.wait((settling, link.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if link.over.done():
+            settling.cancel()
+            raise LinkError(link.over.result(), said=link.said)
         if not settling.done():
             settling.cancel()
             raise LinkError("it does not answer")
@@ -324,7 +360,9 @@ class Connection:
     async def _hold(self, subject: str, data: bytes, reply: str, block: bytes = b"") -> None:
         self._require_open()
         if self._held_bytes + len(data) > _MAX_HELD:
-            raise ConnectionLost(f"{subject} cannot be sent: there is no connection, and no room to hold more until there is")
+            raise ConnectionLost(
+                f"{subject} cannot be sent: there is no connection, and no room to hold more until there is{self._because}"
+            )
         self._held.append((subject, data, reply, block))
         self._held_bytes += len(data)
 
@@ -334,12 +372,20 @@ class Connection:
             return error
         if isinstance(error, (LinkClosed, OSError)):
             ended = self._reconnector.error
-            return ConnectionLost(f"{subject} cannot be sent: the connection is lost") if ended is None else copy(ended)
+            return (
+                ConnectionLost(f"{subject} cannot be sent: the connection is lost{self._because}")
+                if ended is None
+                else copy(ended)
+            )
         if isinstance(error, MessageTooLarge):
             return PayloadTooLarge(
                 f"{subject} could not be sent: the connected server takes {self._max_payload} bytes", subject=subject
             )
         return PublishError(f"{subject} could not be sent: {error}", subject=subject)
+
+    @property
+    def _because(self) -> str:
+        return f" ({self.problem})" if self.problem else ""
 
     async def subscribe(
         self, subject: str, callback: Callable[[RawMessage], None], on_error: Callable[[SmithError], None] | None = None

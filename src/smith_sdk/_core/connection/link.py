@@ -9,6 +9,7 @@ tests/unit/test_nats_py_names.py pins every private name that stands here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import re
 import ssl
@@ -23,6 +24,7 @@ from ...options import Auth
 from ..log_records import LogFields
 from .credentials import sign_in
 from .parser import Parser, RawMessage
+from .reasons import explained, said_by, said_in
 from .server_pool import Server
 from .state import log
 from .tasks import ignore_outcome
@@ -31,9 +33,12 @@ _FOREVER: Final = 86_400
 _FLUSH_TIMEOUT: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
 stalled link."""
+_READ_REFUSAL: Final = 0.3
+"""Seconds to read why a server hangs up on new connections."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
 _REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
+_PERMISSIONS: Final = "permissions violation"
 _AUTH_ERRORS: Final = ("authorization violation", "authentication expired", "authentication revoked")
 
 Callback = Callable[[RawMessage], None]
@@ -42,10 +47,12 @@ Callback = Callable[[RawMessage], None]
 class LinkError(Exception):
     """A link could not be made, or broke. Its text holds no credential."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, said: str = "") -> None:
         super().__init__(message)
         self.refused = refused
         """Whether the server does not accept the credentials."""
+        self.said = said
+        """The server's own reason, if it gave one."""
 
 
 class LinkClosed(LinkError):
@@ -85,6 +92,10 @@ class Link(Client):
         self.server = server
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it ended."""
+        self.said = ""
+        """The server's own reason for ending it, in lower case; empty if it gave none."""
+        self.on_max_payload: Callable[[int], None] | None = None
+        """Called when the server changes the limit: it tells that of the account only later."""
         self.is_lame = False
         """Whether the server is in lame duck mode."""
         self.cluster: Sequence[str] = ()
@@ -102,7 +113,18 @@ class Link(Client):
     def end(self, why: str) -> None:
         """Report that the link is over. Safe to repeat."""
         if not self.over.done():
-            self.over.set_result(why)
+            said = self.read_reason()
+            self.over.set_result(f"the server said: {explained(said)}" if said else why)
+
+    def read_reason(self) -> str:
+        """`said`. A link that breaks while it sends may have received the reason unread."""
+        self.said = self.said or said_in(self._unread)
+        return self.said
+
+    @property
+    def _unread(self) -> bytes:
+        reader = getattr(self._transport, "_io_reader", None)
+        return bytes(getattr(reader, "_buffer", b""))
 
     # ---- messages
 
@@ -164,6 +186,8 @@ class Link(Client):
             log.error("a callback failed: %s", type(error).__name__, exc_info=error)
 
     async def on_error(self, text: str) -> None:
+        if _PERMISSIONS not in text:
+            self.said = text.strip("'")
         await self._process_err(text)
 
     @property
@@ -239,6 +263,10 @@ class Link(Client):
             self.cluster = random.sample(urls, len(urls))
         self._account = info.get("remote_account") or self._account  # not in the first INFO
         await super()._process_info(info, initial_connection)
+        if (limit := info.get("max_payload")) and limit != self._max_payload:
+            self._max_payload = limit
+            if self.on_max_payload is not None:
+                self.on_max_payload(limit)
 
     def _connect_command(self) -> bytes:
         # The last step before credentials are sent: a server, or an impostor, may not have offered
@@ -292,6 +320,16 @@ class Link(Client):
         """Bytes that were published and have not left the process."""
         socket = self._socket
         return (0 if socket is None else socket.get_write_buffer_size()) + sum(map(len, self._pending))
+
+    @property
+    def has_greeted(self) -> bool:
+        """Whether what listens there has sent an INFO, as a NATS server does first."""
+        return bool(self._server_info)
+
+    @property
+    def has_socket(self) -> bool:
+        """Whether anything accepted the connection."""
+        return self._socket is not None
 
     def wants_client_certificate(self, error: Exception) -> bool:
         """Whether a handshake that ended with `error` was refused for our certificate.
@@ -411,8 +449,10 @@ class LinkOpener:
             _cancel(opening, link)
             if not isinstance(error, Exception):
                 raise
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise LinkError(text, refused=_is_auth(error) or link.wants_client_certificate(error)) from error
+            said = link.read_reason() or said_by(error)
+            if not said and link.has_greeted and isinstance(error, ConnectionError):
+                said = await _read_refusal(address, server.port)
+            raise _failure(error, link, said, within) from error
         finally:
             failed.cancel()
         link.watch()
@@ -430,6 +470,36 @@ def _text(subject: bytes) -> str:
 def _is_auth(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _AUTH_ERRORS)
+
+
+async def _read_refusal(address: str, port: int) -> str:
+    """Why a server hangs up on each new connection; empty if it does not.
+
+    A full server sends its greeting and the reason, then hangs up. If what a client sends meanwhile
+    is answered by a reset, the client never reads the reason: so this one only reads.
+    """
+    received = b""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_READ_REFUSAL):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                while not said_in(received) and (piece := await reader.read(4096)):
+                    received += piece
+            finally:
+                writer.transport.abort()
+    return said_in(received)
+
+
+def _failure(error: Exception, link: Link, said: str, within: float) -> LinkError:
+    """Why a handshake failed: as the server `said`, if it did, else by what it did."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if said:
+        text = f"the server said: {explained(said)}"
+    elif link.has_socket and not link.has_greeted:
+        did = f"no answer within {within:.2g} s" if isinstance(error, TimeoutError) else "no greeting of a NATS server"
+        text = f"it accepts the connection, but there was {did}; HTTP, monitoring, websocket and cluster ports do that"
+    refused = _is_auth(error) or any(words in said for words in _AUTH_ERRORS) or link.wants_client_certificate(error)
+    return LinkError(text, refused=refused, said=said)
 
 
 def _cancel(opening: asyncio.Task[None], link: Link) -> None:

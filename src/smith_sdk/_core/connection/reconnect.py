@@ -33,6 +33,9 @@ grows."""
 _MAX_SHORT_LIVES: Final = 4
 """At most so many count: a server that accepts and drops us again is tried every second, since it
 may be the network."""
+_ENDED_LIFE: Final = 10.0
+"""Seconds; `_SHORT_LIFE` of a link that the server has ended itself, with a reason. All of these
+count: what exceeds a limit of the server is likely to exceed it again."""
 _MAX_REFUSALS: Final = 2
 """Rounds in which every server refuses the credentials, before a connection that once worked is
 closed for good."""
@@ -80,6 +83,8 @@ class Reconnector:
         one."""
         self.error: SmithError | None = None
         """Why the connection is closed for good."""
+        self.problem = ""
+        """Why there is no link; empty before the first one was lost."""
         self.connect_timeout = connect_timeout
         self._ping_interval = ping_interval
         self._wait = wait
@@ -139,7 +144,7 @@ class Reconnector:
             self.status.close(BusClosed(reason))
             if isinstance(error, LinkError):
                 where = self.servers.url
-                raise ConnectError(f"the link to {where} broke at once: {error}", url=where) from None
+                raise ConnectError(f"the connection to {where} broke at once: {error}", url=where) from None
             raise
         return link
 
@@ -169,12 +174,12 @@ class Reconnector:
                 if link is None:
                     link = await self._connect_any()
                 if self.link is not link and not await self._try_adopt(link):
+                    self._has_lived(link, 0.0)
                     link = None
                     continue
                 began = asyncio.get_running_loop().time()
                 await self._keepalive(link)
-                lived = asyncio.get_running_loop().time() - began
-                self._short_lives = min(self._short_lives + 1, _MAX_SHORT_LIVES) if lived < _SHORT_LIFE else 0
+                self._has_lived(link, asyncio.get_running_loop().time() - began)
                 self._drop(link)
                 link, self._successor = self._successor, None
         except Exception as error:
@@ -194,11 +199,22 @@ class Reconnector:
                     one.discard()
             self._successor = None
 
+    def _has_lived(self, link: Link, seconds: float) -> None:
+        """Have the pause before the next link grow unless this one was stable."""
+        if seconds >= (_ENDED_LIFE if link.said else _SHORT_LIFE):
+            self._short_lives = 0
+        elif link.said:
+            self._short_lives += 1
+        else:
+            self._short_lives = max(self._short_lives, min(self._short_lives + 1, _MAX_SHORT_LIVES))
+
     async def _try_adopt(self, link: Link) -> bool:
         try:
             await self._adopt(link)
         except LinkError as error:
-            log.info("the link to %s broke at once: %s", link.server.url, str(error), extra=_fields(link, error))
+            before, self.problem = self.problem, f"the connection to {link.server.url} broke at once: {error}"
+            level = logging.INFO if self.problem == before else logging.WARNING
+            log.log(level, "%s; trying again", self.problem, extra=_fields(link, error))
             link.discard()
             if self.is_leaving:
                 self._disconnected(f"the move to {link.server.url} failed: {error}")
@@ -237,8 +253,9 @@ class Reconnector:
                     raise
             except (ConnectError, OptionsError) as error:
                 refusals = 0
+                self.problem = str(error)
                 level = logging.WARNING if attempt == 1 else logging.INFO
-                log.log(level, "%s; trying again", str(error), extra=LogFields(error_type=type(error).__name__))
+                log.log(level, "%s; trying again", self.problem, extra=LogFields(error_type=type(error).__name__))
 
     async def _try_servers(self, servers: Sequence[Server], within: float) -> Link:
         """Try `servers` in turn, `within` seconds in all; each gets an equal share of the time
@@ -263,6 +280,8 @@ class Reconnector:
             )
         where = ", ".join(server.url for server in servers)
         why = "; ".join(f"{server.url}: {error}" if len(servers) > 1 else str(error) for server, error in failures)
+        if all(error.said for _, error in failures):
+            raise ConnectError(f"the connection to {where} was refused: {why}", url=where)
         raise ConnectError(f"no NATS server at {where} ({why}): is it running, and is the address right?", url=where)
 
     async def _try_addresses(self, server: Server, within: float) -> Link:
@@ -323,6 +342,7 @@ class Reconnector:
 
     def _disconnected(self, reason: str) -> None:
         self.is_leaving = False
+        self.problem = reason
         self.status.change("reconnecting", reason)
         self.status.notify(lambda listener: listener.on_disconnect())
 

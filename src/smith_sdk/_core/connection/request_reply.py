@@ -138,8 +138,9 @@ class RequestReply(Listener):
     def on_disconnect(self) -> None:
         for future, sent_to in self._waiting.values():
             if not future.done():
+                why = f" ({self._connection.problem})" if self._connection.problem else ""
                 future.set_exception(
-                    ConnectionLost(f"the connection was lost before {sent_to} was answered; it may have been carried out")
+                    ConnectionLost(f"the connection was lost before {sent_to} was answered; it may have been carried out{why}")
                 )
 
     def on_move(self) -> None:

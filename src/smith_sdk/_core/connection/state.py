@@ -39,6 +39,9 @@ class Listener:
         """The server's permissions forbid publishing to `subject`, which nats-py has in lower
         case."""
 
+    def on_max_payload(self, limit: int) -> None:
+        """The server accepts `limit` bytes in one message from now on."""
+
     def on_close(self, error: SmithError) -> None:
         """The connection is closed for good; `error` says why."""
 

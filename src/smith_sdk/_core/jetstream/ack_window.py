@@ -410,7 +410,8 @@ class AckWindow(Listener):
             if entry.future.done():
                 self._remove(token)
             elif now >= entry.deadline:
-                self._unconfirmed(token, entry, "the deadline passed")
+                problem = "" if self._connected else self._connection.problem
+                self._unconfirmed(token, entry, "the deadline passed" + (problem and f": {problem}"))
             elif self._connected and now >= entry.resend_at:
                 late.append(token)
             else:
@@ -448,10 +449,14 @@ class AckWindow(Listener):
         now = time.monotonic()
         for token, entry in tuple(self._pending.items()):
             if entry.attempts and now >= entry.retry_until:
-                self._unconfirmed(token, entry, "the connection was lost, and the message may not be sent again")
+                why = self._connection.problem or "the connection was lost"
+                self._unconfirmed(token, entry, f"{why}; the message may not be sent again")
             else:
                 entry.resend_at = 0.0
         self._sweep()
+
+    def on_max_payload(self, limit: int) -> None:
+        self._max_payload = limit
 
     def on_refused(self, subject: str) -> None:
         for token, entry in tuple(self._pending.items()):

@@ -120,6 +120,7 @@ class Session:
         self.api.where = self.connection.url
         await self.requests.start()
         await self.window.start()
+        await self.connection.confirm()
         self.is_open = True
 
     def require_open(self) -> None:
