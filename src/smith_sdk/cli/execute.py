@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import msgspec
 from cyclopts import Parameter
 
 from ..errors import OptionsError
@@ -50,13 +51,18 @@ def execute(
 
         intent = sign(intent, _seed(signing_key))
     with where.bus() as bus:
-        result = bus.execute(intent, timeout)
+        try:
+            result = bus.execute(intent, timeout)
+        except KeyboardInterrupt:
+            print(f"smith: interrupted: intent {plain(intent.id)} may still be executed", file=sys.stderr)
+            raise
     return _show(result, json)
 
 
 def _intent(capability: str, words: tuple[str, ...], domain: str, ttl: float | None) -> Any:
     """The intent. Raises `OptionsError`."""
-    from ..errors import InvalidToken
+    from .. import subjects
+    from ..errors import InvalidToken, PayloadMismatch
     from ..protocol._messages import INTENT_CLASSES
     from .fields import build, read_words
 
@@ -70,14 +76,15 @@ def _intent(capability: str, words: tuple[str, ...], domain: str, ttl: float | N
     params = build(_params_of(cls), read_words(words), capability)
     more = {} if ttl is None else {"ttl_ms": round(ttl * 1000)}
     try:
-        return cls.new(domain=domain, params=params, **more)
-    except (InvalidToken, ValueError, TypeError) as error:
-        raise OptionsError(f"--domain or --ttl: {error}") from None
+        intent = cls.new(domain=domain, params=params, **more)
+        subjects.intents.vetted.of(intent)  # has to fit into the subjects that it will pass
+        msgspec.convert(msgspec.to_builtins(intent), cls)  # and into the bounds of its fields
+    except (InvalidToken, PayloadMismatch, msgspec.ValidationError) as error:
+        raise OptionsError(f"{'--domain' if isinstance(error, InvalidToken) else '--ttl or --domain'}: {error}") from None
+    return intent
 
 
 def _params_of(cls: Any) -> Any:
-    import msgspec
-
     return next(field.type for field in msgspec.structs.fields(cls) if field.name == "params")
 
 

@@ -42,6 +42,8 @@ def read_words(words: Iterable[str]) -> dict[str, str]:
     """`key=value` and `key:=JSON` by key. Raises `OptionsError`."""
     found: dict[str, str] = {}
     for word in words:
+        if word.startswith("-"):
+            raise OptionsError(f"there is no option {word.partition('=')[0]}; values have no dashes, such as path=/etc/hostname")
         parts = _WORD.fullmatch(word)
         if parts is None:
             raise OptionsError(f'"{word}" is not KEY=VALUE, such as path=/etc/hostname, or KEY:=JSON, such as args:=["-l"]')

@@ -34,7 +34,12 @@ def publish(
     subject: Annotated[str, Parameter(help="A subject's name in the contract, such as logs.errors, or a full subject.")],
     /,
     *words: Annotated[
-        str, Parameter(name="FIELD=VALUE", help="Fields and tokens: service=web; - reads JSON from standard input.")
+        str,
+        Parameter(
+            name="FIELD=VALUE",
+            help="Fields and tokens: service=web; - reads JSON from standard input.",
+            allow_leading_hyphen=True,
+        ),
     ],
     file: Annotated[Path | None, Parameter(help="Read JSON from this file: one message, or one a line.")] = None,
     msg_id: Annotated[str | None, Parameter(help="Deduplication id of the one message.")] = None,
@@ -126,7 +131,10 @@ class Target:
 def _token(cls: Any, name: str, value: Any) -> Any:
     """A token that is not a field of the payload, by its type."""
     kind = next(field.type for field in msgspec.structs.fields(cls) if field.name == name)
-    return int(value) if kind is int and isinstance(value, str) and value.isdecimal() else value
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except (msgspec.ValidationError, TypeError):
+        return value  # the subject refuses it, and names what it allows
 
 
 def _leaves(node: Any) -> Iterator[Leaf]:
@@ -145,20 +153,20 @@ def _from_lines(target: Target, given: dict[str, str], source: str) -> Iterator[
 
     Raises `OptionsError`, which names the line.
     """
+    name = "standard input" if source == _STDIN else source
     with ExitStack() as closing:
         try:
             lines: Any = sys.stdin if source == _STDIN else closing.enter_context(open(source, encoding="utf-8"))
-            for number, value in _values(lines):
-                where = f"{'standard input' if source == _STDIN else source}, line {number}"
+            for number, value in _values(lines, name):
                 if not isinstance(value, dict):
-                    raise OptionsError(f"{where}: expected a JSON object, which is one message")
+                    raise OptionsError(f"{name}, line {number}: expected a JSON object, which is one message")
                 try:
                     yield target.envelope({**given, **{key: _given(one) for key, one in value.items()}})
                 except OptionsError as error:
-                    raise OptionsError(f"{where}: {error}") from None
+                    raise OptionsError(f"{name}, line {number}: {error}") from None
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise OptionsError(f"--file: {source} cannot be read: {why}") from None
+            raise OptionsError(f"{name} cannot be read: {why}") from None
 
 
 def _given(value: Any) -> Any:
@@ -168,7 +176,7 @@ def _given(value: Any) -> Any:
     return Text(msgspec.json.encode(value).decode())
 
 
-def _values(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+def _values(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
     """The JSON of each line, and the number of the line; or the one JSON value of all lines."""
     read = iter(lines)
     for number, line in enumerate(read, 1):
@@ -178,11 +186,11 @@ def _values(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
             yield number, msgspec.json.decode(line)
         except msgspec.DecodeError as error:
             if number > 1:
-                raise OptionsError(f"line {number} is not JSON: {error}") from None
+                raise OptionsError(f"{name}, line {number} is not JSON: {error}") from None
             try:  # one message that is spread over several lines
                 yield 1, msgspec.json.decode(line + "".join(read))
             except msgspec.DecodeError:
-                raise OptionsError(f"line 1 is not JSON, nor is the whole: {error}") from None
+                raise OptionsError(f"{name}, line 1 is not JSON, and neither is the whole: {error}") from None
 
 
 # ---- sending
@@ -204,8 +212,10 @@ def _publish(where: Where, envelopes: Iterable[tuple[Any, Any]], msg_id: str | N
             while flying:
                 done.append(flying.popleft().result())
     except (SmithError, KeyboardInterrupt):
-        if many:
-            print(f"smith: {messages(len(done))} published before that", file=sys.stderr)
+        # Closing the bus has ended those in flight.
+        stored = len(done) + sum(one.done() and not one.cancelled() and one.exception() is None for one in flying)
+        if stored:
+            print(f"smith: {messages(stored)} published before that", file=sys.stderr)
         raise
     if json:
         show_json(done if many else done[0])

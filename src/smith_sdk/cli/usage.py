@@ -108,7 +108,7 @@ def _unknown_option(error: UnknownOptionError) -> str:
     given = (error.token.keyword or error.token.value).partition("=")[0]
     known = [name for argument in error.argument_collection if argument.parse for name in argument.names]
     hint = _similar(given, known)
-    if not hint and error.command_chain and error.command_chain[-1] in ("execute", "publish"):
+    if not hint and error.command_chain and error.command_chain[-1] == "execute":
         hint = f"; values have no dashes: {given.lstrip('-').replace('-', '_')}=..."
     return f"there is no option {given}{hint}"
 
