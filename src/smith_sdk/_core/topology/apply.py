@@ -46,11 +46,12 @@ async def apply_plan(api: JetStreamApi, plan: Plan, consent: Consent) -> None:
     for step in plan.changes:
         if step.kind == "impossible":
             raise _impossible(step)
+    open_steps: list[Change] = []
     found = await asyncio.gather(*(_current(api, step) for step in plan.changes))
-    open_steps = [step for step, current in zip(plan.changes, found, strict=True) if not _is_done(step, current)]
     for step, current in zip(plan.changes, found, strict=True):
-        if step in open_steps:
+        if not _is_done(step, current):
             _require_unchanged(step, current)
+            open_steps.append(step)
     for step in open_steps:
         if step.replaces and not consent.rename:
             raise _unconfirmed(step)
