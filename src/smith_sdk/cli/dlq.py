@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 dlq = App(name="dlq", help="Show, replay, discard and audit dead letters.")
 
-Since = Annotated[Moment | None, Parameter(help=f"Only letters stored at this time or later, {MOMENT_HELP}")]
-Until = Annotated[Moment | None, Parameter(help=f"Only letters stored before this time, {MOMENT_HELP}")]
+Since = Annotated[Moment | None, Parameter(help=f"Only letters stored at this time or later: {MOMENT_HELP}")]
+Until = Annotated[Moment | None, Parameter(help=f"Only letters stored before this time: {MOMENT_HELP}")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only print what would be done.")]
 
 

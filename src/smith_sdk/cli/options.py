@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from ..errors import AuthenticationError, ConnectError, OptionsError
 from .output import warn, warnings_shown
@@ -29,7 +29,7 @@ ContractName = Annotated[
     Parameter(
         name="--contract",
         env_var="SMITH_CONTRACT",
-        help="A contract other than Smith's own: its generated package, or MODULE:NAME.",
+        help="Another one than Smith's: a generated package, or MODULE:NAME.",
     ),
 ]
 Profile = Annotated[
@@ -44,23 +44,18 @@ _WRONG_JETSTREAM: Final = frozenset(("jetstream_domain", "jetstream_api_prefix")
 """Keys of a context without which commands would act on another JetStream than the one meant."""
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Server and contract", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Where:
     """The server, the credentials and the contract of a command."""
 
-    url: Annotated[
-        str | None,
-        Parameter(help="The server's URL. Default: SMITH_NATS_URL, NATS_URL, the context's, or nats://127.0.0.1:4222."),
-    ] = None
-    context: Annotated[
-        str | None, Parameter(help="A context of the nats command. Default: NATS_CONTEXT, or the selected one.")
-    ] = None
-    creds: Annotated[Path | None, Parameter(help="A .creds file. Default: NATS_CREDS, or the context's.")] = None
-    nkey: Annotated[Path | None, Parameter(help="A file with an NKey seed. Default: NATS_NKEY, or the context's.")] = None
-    tlsca: Annotated[Path | None, Parameter(help="Certificates to trust (PEM). Default: NATS_CA, or the context's.")] = None
-    tlscert: Annotated[Path | None, Parameter(help="Client certificate (PEM). Default: NATS_CERT, or the context's.")] = None
-    tlskey: Annotated[Path | None, Parameter(help="Its private key (PEM). Default: NATS_KEY, or the context's.")] = None
+    url: Annotated[str | None, Parameter(help="Default: SMITH_NATS_URL, NATS_URL, or the context's.")] = None
+    context: Annotated[str | None, Parameter(help="Of the nats command. Default: the selected one.")] = None
+    creds: Annotated[Path | None, Parameter(help="A .creds file.")] = None
+    nkey: Annotated[Path | None, Parameter(help="A file with an NKey seed.")] = None
+    tlsca: Annotated[Path | None, Parameter(help="Certificates to trust (PEM).")] = None
+    tlscert: Annotated[Path | None, Parameter(help="Client certificate (PEM).")] = None
+    tlskey: Annotated[Path | None, Parameter(help="Its private key (PEM).")] = None
     contract: ContractName = None
 
     @property

@@ -65,4 +65,4 @@ Seconds = Annotated[float, Parameter(converter=_seconds, n_tokens=1)]
 """An option whose value is seconds, or a duration; above 0."""
 Moment = Annotated[datetime, Parameter(converter=_moment, n_tokens=1)]
 """An option whose value is a time, or how long ago: an aware datetime."""
-MOMENT_HELP: Final = "such as 2026-01-31T12:00 (local, or with a zone); or how long ago, such as 2h or 1d."
+MOMENT_HELP: Final = "2026-01-31T12:00, or 2h for so long ago."
