@@ -190,14 +190,23 @@ def _show_facts(facts: Mapping[str, Any], out: Console, *, relative: bool, exact
         text = _text(value, relative=relative and not exact)
         if relative and exact and isinstance(value, datetime):
             text.append(f" ({ago(value)})")
-        room = out.width - head.cell_len
-        if not sys.stdout.isatty() or room < 1 or max(map(len, text.plain.split()), default=0) > room:
-            out.print(head + text, soft_wrap=True)  # a terminal that breaks a line copies it whole
-            continue
-        for line in text.wrap(out, room):
-            line.rstrip()
-            out.print(head + line, soft_wrap=True)
-            head = Text(" " * head.cell_len)
+        print_wrapped(head, text, out)
+
+
+def print_wrapped(head: Text, text: Text, out: Console) -> None:
+    """Print `head` and `text`; on a terminal, `text` is wrapped at spaces behind `head`."""
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    room = out.width - head.cell_len
+    # A terminal that breaks a line itself copies it whole.
+    if not out.file.isatty() or room < 1 or max(map(cell_len, text.plain.split()), default=0) > room:
+        out.print(head + text, soft_wrap=True)
+        return
+    for line in text.wrap(out, room):
+        line.rstrip()
+        out.print(head + line, soft_wrap=True)
+        head = Text(" " * head.cell_len)
 
 
 def show_lines(text: str) -> None:

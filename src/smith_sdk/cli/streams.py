@@ -12,7 +12,22 @@ from cyclopts import App, Parameter
 from ..errors import OptionsError, TopologyDrift
 from .consumers import show_consumers
 from .options import HERE, Profile, Where
-from .output import Json, Percent, Size, Yes, confirm, console, messages, plain, say, show_facts, show_json, show_table, shown
+from .output import (
+    Json,
+    Percent,
+    Size,
+    Yes,
+    confirm,
+    console,
+    messages,
+    plain,
+    print_wrapped,
+    say,
+    show_facts,
+    show_json,
+    show_table,
+    shown,
+)
 
 streams = App(name="streams", help="Plan, apply and verify the declared streams and consumers; show and purge streams.")
 
@@ -232,7 +247,9 @@ def _as_json(plan: Plan) -> dict[str, Any]:
 def _show_plan(plan: Plan, *, stderr: bool = False) -> None:
     out = console(stderr=stderr)
     for text in _coloured(plan.lines()):
-        out.print(text, soft_wrap=True)
+        indent = len(text.plain) - len(text.plain.lstrip())
+        marked = indent + 2 if text.plain[indent + 1 : indent + 2] == " " else indent
+        print_wrapped(text[:marked], text[marked:], out)
 
 
 def _coloured(lines: Iterable[str]) -> Iterable[Text]:
