@@ -582,7 +582,8 @@ class ServerStartError(ServerError):
 class BlockingCallError(SmithError, RuntimeError):
     """The blocking face was called where it cannot work.
 
-    In a running event loop, in a forked child, or in the thread of its own loop.
+    In a running event loop, in a forked child, in the thread of its own loop, or in a program whose
+    threads gevent or eventlet has replaced.
     """
 
 

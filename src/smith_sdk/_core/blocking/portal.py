@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ...errors import BlockingCallError, BusClosed
 from ...options import to_seconds
+from .green_threads import refuse_green_threads
 from .loop_thread import CANCEL_GRACE, LoopThread
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ class Portal:
             if self._thread is not None:
                 self._thread.call(connect)  # raises: already connected
                 return
+            refuse_green_threads()
             thread = self._thread = LoopThread(self._name, close, unflushed)
             self._connecting = True
             try:
