@@ -19,7 +19,7 @@ from smith_sdk.contract import ConsumerSpec, Contract
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 from smith_sdk.topology import CONTRACT
 
-_AT_ONCE: Final = {"consumer", "subscribe", "messages", "states", "handler", "handler_for", "on_start", "on_stop"}
+_AT_ONCE: Final = {"consumer", "subscribe", "read", "messages", "states", "handler", "handler_for", "on_start", "on_stop"}
 
 
 class Crossing:

@@ -42,6 +42,7 @@ MODULES: Final = (
     "admission",
     "pipeline",
     "states",
+    "read",
     "bus",
 )
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, assert_type
 
 from smith_sdk import AsyncSmithBus, Message, Middleware, PubAck, Worker, consumers, result_of, subjects
+from smith_sdk.aio import Reader, ReadMessage
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -49,6 +50,20 @@ async def receive(bus: AsyncSmithBus) -> None:
         await four.ack()
     async for five in bus.consumer(consumers.admission).messages():
         assert_type(five.payload, Intent)
+
+
+async def read(bus: AsyncSmithBus) -> None:
+    async for one in bus.read(subjects.results.filter(), last=10):
+        assert_type(one, ReadMessage[IntentResult, subjects.results])
+        assert_type(one.payload, IntentResult)
+        assert_type(one.subject, subjects.results)
+    reader = bus.read(subjects.audit.policy.filter() | subjects.audit.security.filter(), since=timedelta(hours=1), follow=True)
+    assert_type(reader, Reader[AuditEvent | SecurityEvent, subjects.audit.policy | subjects.audit.security])
+    async with reader as messages:
+        async for two in messages:
+            assert_type(two.payload, AuditEvent | SecurityEvent)
+    async for three in bus.read(subjects.intents.raw.filter(capability=capability.fs_read_v1), last_per_subject=True):
+        assert_type(three.payload.params, FsReadV1Params)
 
 
 async def handlers(bus: AsyncSmithBus) -> None:

@@ -19,7 +19,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import VettedMsg, raw, vetted
-from smith_sdk.sync import Message, Middleware, Worker
+from smith_sdk.sync import Message, Middleware, Reader, ReadMessage, Worker
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -50,6 +50,20 @@ def receive(bus: SmithBus) -> None:
         four.ack()
     for five in bus.consumer(consumers.admission).messages():
         assert_type(five.payload, Intent)
+
+
+def read(bus: SmithBus) -> None:
+    for one in bus.read(subjects.results.filter(), last=10):
+        assert_type(one, ReadMessage[IntentResult, subjects.results])
+        assert_type(one.payload, IntentResult)
+        assert_type(one.subject, subjects.results)
+    reader = bus.read(subjects.audit.policy.filter() | subjects.audit.security.filter(), since=60, follow=True)
+    assert_type(reader, Reader[AuditEvent | SecurityEvent, subjects.audit.policy | subjects.audit.security])
+    with reader as messages:
+        for two in messages:
+            assert_type(two.payload, AuditEvent | SecurityEvent)
+    for three in bus.read(subjects.intents.raw.filter(capability=capability.fs_read_v1), last_per_subject=True):
+        assert_type(three.payload.params, FsReadV1Params)
 
 
 def handlers(bus: SmithBus) -> None:

@@ -92,6 +92,26 @@ async def receive(bus: AsyncSmithBus) -> None:
         msg.publish(subjects.intents.vetted.of(msg.payload), msg.payload)  # error
 
 
+async def read(bus: AsyncSmithBus) -> None:
+    bus.read("smith.results.*")  # error
+    bus.read(subjects.results)  # error
+    bus.read(consumers.http_results)  # error
+    bus.read(subjects.results.filter(), subjects.audit.policy.filter())  # error
+    bus.read(subjects.results.filter(), since="yesterday")  # error
+    bus.read(subjects.results.filter(), last="5")  # error
+    bus.read(subjects.results.filter(), 5)  # error
+    bus.read(subjects.results.filter(), newest=5)  # error
+    async for message in bus.read(subjects.results.filter()):
+        message.payload.params  # error
+        message.subject.domain  # error
+        message.ack()  # error
+        message.nack(delay=5)  # error
+        message.term("no use")  # error
+        other: FsReadV1Intent = message.payload  # error
+    for _ in bus.read(subjects.results.filter()):  # error
+        pass
+
+
 async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
     worker = Worker(bus, consumers.executor_fs_read)
     Worker(bus, "executor-fs-read")  # error

@@ -90,6 +90,24 @@ def receive(bus: SmithBus) -> None:
         msg.nack(delay="5s")  # error
 
 
+def read(bus: SmithBus) -> None:
+    bus.read("smith.results.*")  # error
+    bus.read(subjects.results)  # error
+    bus.read(consumers.http_results)  # error
+    bus.read(subjects.results.filter(), subjects.audit.policy.filter())  # error
+    bus.read(subjects.results.filter(), since="yesterday")  # error
+    bus.read(subjects.results.filter(), last="5")  # error
+    bus.read(subjects.results.filter(), 5)  # error
+    bus.read(subjects.results.filter(), newest=5)  # error
+    for message in bus.read(subjects.results.filter()):
+        message.payload.params  # error
+        message.subject.domain  # error
+        message.ack()  # error
+        message.nack(delay=5)  # error
+        message.term("no use")  # error
+        other: FsReadV1Intent = message.payload  # error
+
+
 def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
     worker = Worker(bus, consumers.executor_fs_read)
     Worker(bus, "executor-fs-read")  # error

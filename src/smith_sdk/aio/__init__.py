@@ -14,6 +14,7 @@ from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, 
 from .execute import result_of
 from .message import Message
 from .middleware import Middleware
+from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
@@ -39,6 +40,8 @@ __all__ = [
     "Middleware",
     "Plan",
     "Quarantine",
+    "ReadMessage",
+    "Reader",
     "ReplayReport",
     "Replayed",
     "ResultCode",

@@ -7,7 +7,7 @@ import concurrent.futures
 import os
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Literal, Self
 
@@ -30,6 +30,7 @@ from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
+from .read import Reader
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
@@ -263,6 +264,45 @@ class SmithBus(BlockingBus):
         a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
         """
         return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
+
+    def read(
+        self,
+        what: Subscribable[M, S],
+        *,
+        since: datetime | timedelta | float | None = None,
+        last: int | None = None,
+        from_seq: int | None = None,
+        last_per_subject: bool = False,
+        follow: bool = False,
+    ) -> Reader[M, S]:
+        """Iterate over the messages on `what` that its stream holds, in order.
+
+        Every reader gets all of them. Reading acknowledges and takes nothing, so it does not
+        compete with consumers. `what` is a subject or a filter whose subjects are all stored by one
+        stream.
+
+        - Where it starts: at the first message, or one of `since` (an aware datetime, or seconds
+          ago by this machine's clock), `last` (the last so many messages on `what`), `from_seq`
+          (this sequence of the stream, from 1) and `last_per_subject` (the last message on each
+          subject).
+        - `follow`: False ends at what the stream held at the start; True goes on to wait for more.
+
+        No message is handed out twice or left out, across reconnects and restarts of the server,
+        unless the stream itself deletes it before it is read. If the connection is lost while
+        `last_per_subject` begins, messages that were replaced meanwhile are left out. A stream that
+        deletes what its consumers have acknowledged (a work queue or interest stream) is read
+        message by message; to follow one shows only what no consumer was faster to take.
+
+        Raises `SubjectMismatch` for a subject of another contract or one that no stream stores,
+        `OptionsError`, also for subjects of two streams. Iterating raises `StreamNotFound` (also if
+        the stream was deleted and created again meanwhile), `JetStreamDisabled`,
+        `PermissionDenied`, `DeadlineExceeded`, `BusClosed`, and `OptionsError` for a `from_seq`
+        behind the stream's next message.
+        """
+        return Reader[M, S]._wrap(
+            self._portal,
+            self._aio.read(what, since=since, last=last, from_seq=from_seq, last_per_subject=last_per_subject, follow=follow),
+        )
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
         """The durable consumer that is declared as `spec`, such as `consumers.http_results`.

@@ -1,0 +1,279 @@
+"""Reading a stream through consumers without acknowledgements that live only while they are read.
+
+A gap in the consumer's own count of deliveries, a lost connection, a missing heartbeat, a deleted
+consumer: each time another consumer is created that begins behind the last message that arrived.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from ...errors import ConnectionLost, PermissionDenied, SmithError
+from ..connection.connection import Connection
+from ..connection.parser import RawMessage
+from ..connection.state import Listener
+from .api import API, NANOS
+from .delivery import parse
+from .pull_status import StatusKind, classify
+from .reading import Interrupted, Reading, refusal
+from .stream_reader import Stored
+
+_PULL_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of one pull, below what a client buffers for a subscription. A larger message is requested
+alone."""
+_EXPIRES: Final = 30.0
+_HEARTBEAT: Final = 2.0
+_SILENCE: Final = 4.5
+"""Seconds without anything that count as a loss."""
+_LIFE: Final = 60 * NANOS
+"""The server deletes a consumer that is not pulled from for that long."""
+_MAX_SKIPPED: Final = 1000
+"""Messages before the last N that may be read and dropped, to save round trips."""
+_WIDER: Final = 8
+"""How much further back each look for the last N messages goes."""
+_LOST: Final = (
+    StatusKind.CONSUMER_DELETED,
+    StatusKind.INTERRUPTED,
+    StatusKind.NO_RESPONDERS,
+    StatusKind.TOO_MANY_PULLS,
+)
+
+
+class OrderedReader(Reading):
+    """A read through ephemeral consumers, for a stream that keeps what its limits allow."""
+
+    _skip = 0
+    """Messages to drop before the last N."""
+    _left: int | None = None
+    """Messages to read of the last N; None for all."""
+    _has_snapshot = False
+    """Whether the last message of each subject has arrived."""
+
+    async def _read(self, state: Mapping[str, Any]) -> None:
+        last = None if self._has_begun else self._start.last
+        config = self._config()
+        if last is not None:
+            config["opt_start_seq"] = await self._seq_of_last(last, state)
+        name, pending = await self._create(config)
+        if last is not None:
+            self._after, self._skip = config["opt_start_seq"] - 1, max(0, pending - last)
+            self._left = None if self._follow else pending - self._skip
+        if not pending:  # there is nothing on the patterns up to here
+            self._after, self._has_snapshot = max(self._after, state["last_seq"]), True
+        self._has_begun = True
+        self._opened.set()
+        if pending or self._follow:
+            await self._read_consumer(name, pending)
+        else:
+            await self._delete(name)
+
+    def _config(self) -> dict[str, Any]:
+        start = self._start
+        if start.last_per_subject and not self._has_snapshot:
+            return {"deliver_policy": "last_per_subject"}
+        if not self._after and start.since is not None:
+            return {"deliver_policy": "by_start_time", "opt_start_time": start.since.isoformat()}
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(self._after + 1, start.seq or 1)}
+
+    async def _create(self, config: dict[str, Any]) -> tuple[str, int]:
+        """Create a consumer. Returns its name, and how many messages it has to deliver."""
+        name = f"read-{uuid4().hex}"
+        one = {"filter_subject": self.patterns[0]}
+        config = {
+            "name": name,
+            "ack_policy": "none",
+            "inactive_threshold": _LIFE,
+            "mem_storage": True,
+            "num_replicas": 1,
+            **(one if len(self.patterns) == 1 else {"filter_subjects": list(self.patterns)}),
+            **config,
+        }
+        body = {"stream_name": self.stream, "config": config, "action": "create"}
+        verb = f"CONSUMER.CREATE.{self.stream}.{name}"
+        made = await self._session.api.call(verb, body, stream=self.stream, consumer=name)
+        return name, int(made["num_pending"])
+
+    async def _delete(self, name: str) -> None:
+        """Not waited for: the server deletes it anyway once it is not used."""
+        if self._session.connection.is_up:
+            with contextlib.suppress(SmithError):
+                await self._session.connection.publish(f"{API}.CONSUMER.DELETE.{self.stream}.{name}", b"")
+
+    # ---- the last N
+
+    async def _seq_of_last(self, count: int, state: Mapping[str, Any]) -> int:
+        """A sequence from which on there are `count` messages on the patterns, and few more.
+
+        No consumer can begin at the last N messages, but a new one says how many it has before it.
+        """
+        first: int = max(1, state["first_seq"])
+        end: int = state["last_seq"] + 1
+        low = high = end
+        found, span = 0, 2 * count
+        while found < count and low > first:
+            high, low = low, max(first, end - span)
+            found = await self._count_from(low)
+            span *= _WIDER
+        while found - count > max(count, _MAX_SKIPPED) and high - low > 1:
+            middle = (low + high) // 2
+            counted = await self._count_from(middle)
+            if counted >= count:
+                low, found = middle, counted
+            else:
+                high = middle
+        return low
+
+    async def _count_from(self, seq: int) -> int:
+        name, pending = await self._create({"deliver_policy": "by_start_sequence", "opt_start_seq": seq})
+        await self._delete(name)
+        return pending
+
+    # ---- one consumer
+
+    async def _read_consumer(self, name: str, pending: int) -> None:
+        snapshot = pending if self._start.last_per_subject and not self._has_snapshot else None
+        consumer = _Consumer(self, self._session.connection, name, snapshot)
+        self._session.connection.add_listener(consumer)
+        subscription = None
+        try:
+            subscription = await self._session.connection.subscribe(consumer.inbox, consumer.take, consumer.end)
+            alone = False
+            while not consumer.is_read:
+                room = await self._wait_for_room()
+                before = self._after
+                status = await consumer.pull(1 if alone else room, None if alone else _PULL_BYTES, follow=self._follow)
+                if status is StatusKind.ENDED and not self._follow:
+                    return
+                alone = status is StatusKind.BYTES_FULL and self._after == before
+        finally:
+            self._session.connection.remove_listener(consumer)
+            if subscription is not None:
+                await subscription.unsubscribe()
+            await self._delete(name)
+
+    def arrived(self, message: Stored, pending: int) -> bool:
+        """A message came from the consumer, which has `pending` more. Whether all is read now."""
+        if self._is_beyond(message.seq):
+            return True
+        if message.seq <= self._after:  # of a repeated snapshot
+            return False
+        if self._skip:
+            self._skip -= 1
+            self._after = message.seq
+            return False
+        self._put(message)
+        if self._left is not None:
+            self._left -= 1
+        return not self._follow and (pending == 0 or self._left == 0 or message.seq == self._until)
+
+    def has_snapshot(self) -> bool:
+        """The last message of each subject has arrived. Whether all is read now."""
+        self._has_snapshot = True
+        return not self._follow
+
+
+class _Consumer(Listener):
+    """What arrives from one consumer."""
+
+    def __init__(self, reader: OrderedReader, connection: Connection, name: str, snapshot: int | None) -> None:
+        self._reader = reader
+        self._connection = connection
+        self._name = name
+        self._snapshot = snapshot
+        """Deliveries that make up the last message of each subject."""
+        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{reader.stream}.{name}"
+        self.inbox = connection.new_inbox()
+        self.is_read = False
+        self._count = 0
+        """Deliveries so far, as the consumer counts them itself."""
+        self._wanted = 0
+        self._status: StatusKind | None = None
+        self._error: Exception | None = None
+        self._heard = False
+        self._ended = asyncio.Event()
+
+    async def pull(self, count: int, max_bytes: int | None, *, follow: bool) -> StatusKind | None:
+        """Request up to `count` messages, and wait for the end of the pull. Returns its status;
+        None if all have arrived."""
+        request: dict[str, Any] = {"batch": count}
+        if follow:
+            request |= {"expires": int(_EXPIRES * NANOS), "idle_heartbeat": int(_HEARTBEAT * NANOS)}
+        else:
+            request["no_wait"] = True
+        if max_bytes is not None:
+            request["max_bytes"] = max_bytes
+        self._wanted, self._status = count, None
+        self._ended.clear()
+        await self._connection.publish(self._next_subject, msgspec.json.encode(request), self.inbox)
+        while self._error is None and self._wanted and self._status is None and not self.is_read:
+            self._heard = False
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    await self._ended.wait()
+            except TimeoutError:
+                if not self._heard:
+                    raise Interrupted(f"consumer {self._name} was silent for {_SILENCE:g} s") from None
+        if self._error is not None:
+            raise copy(self._error)
+        return self._status
+
+    def take(self, raw: RawMessage) -> None:
+        self._heard = True
+        if not raw.reply:
+            self._on_status(raw)
+            return
+        delivery = parse(raw.reply)
+        if self._error is not None or self.is_read or delivery is None:
+            return
+        self._count += 1
+        if delivery.consumer_seq != self._count:
+            self.end(Interrupted(f"delivery {self._count} of consumer {self._name} is missing"))
+            return
+        message = Stored(
+            subject=raw.subject,
+            seq=delivery.stream_seq,
+            time=delivery.timestamp,
+            data=raw.data,
+            headers=raw.headers or {},
+        )
+        self._wanted -= 1
+        self.is_read = self._reader.arrived(message, delivery.num_pending)
+        if self._count == self._snapshot:
+            self.is_read = self._reader.has_snapshot()
+        if not self._wanted or self.is_read:
+            self._ended.set()
+
+    def _on_status(self, raw: RawMessage) -> None:
+        status = classify(raw.headers or {})
+        if status.kind in (StatusKind.HEARTBEAT, StatusKind.COMPLETED):
+            return
+        if status.kind in (StatusKind.ENDED, StatusKind.BYTES_FULL):
+            self._status = status.kind
+            self._ended.set()
+        elif status.kind in _LOST:
+            self.end(Interrupted(f"consumer {self._name}: {status.description or 'deleted'}"))
+        else:
+            self.end(refusal(self._reader.stream, status.code, status.description))
+
+    def end(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._ended.set()
+
+    def on_disconnect(self) -> None:
+        self.end(ConnectionLost(f"the connection was lost while {self._next_subject} was answered"))
+
+    def on_refused(self, subject: str) -> None:
+        if subject == self._next_subject.lower():
+            self.end(
+                PermissionDenied(f"the server's permissions forbid pulling from {self._next_subject}", subject=self._next_subject)
+            )
+
+    def on_close(self, error: SmithError) -> None:
+        self.end(error)
