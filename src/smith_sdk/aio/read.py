@@ -16,7 +16,7 @@ from .._core.jetstream.ordered_reader import OrderedReader
 from .._core.jetstream.reading import Reading, Start
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
-from .._core.topology.planner import overlap
+from .._core.topology.work_queues import overlap
 from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, Subscribable
 from ..display import fields_table
 from ..errors import ConnectionLost, ContractError, OptionsError, SubjectMismatch
