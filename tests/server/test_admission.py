@@ -258,12 +258,12 @@ DIES = """
 
     decision = {"allow": Allow(), "deny": Deny("no"), "quarantine": Quarantine("odd")}[sys.argv[2]]
 
-    def die(self):
+    def die(self, answer):
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def main():
         async with AsyncSmithBus(sys.argv[1]) as bus:
-            Message.ack = die
+            Message._send = die
             await Admission(bus, policy=lambda intent: decision, executor_id="tester").run()
     asyncio.run(main())
 """

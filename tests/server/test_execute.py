@@ -356,3 +356,17 @@ async def test_a_stored_result_that_was_not_received_is_returned_at_the_timeout(
         result = result_of(intent, output="late")
         await other.publish(results.of(result), result)
         assert await bus.execute(intent, timeout=SOON) == result
+
+
+async def test_an_intent_whose_result_its_stream_has_no_room_for(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the result nor the answer that says so can be stored: the dead letter has it all."""
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        await limit(other, "ATOMS_RESULTS", max_bytes=10, discard="new")
+        worker = face.worker(bus, spec, retry=RetryPolicy(max_attempts=1))
+        worker.handler(lambda message: result_of(message.payload))
+        intent = read_intent()
+        async with running(admitting(face, bus), worker):
+            error = await timed_out(bus, intent, 1.0)
+        assert (error.state, error.dead_letter) == ("dead_lettered", "ATOMS_VETTED.executor-fs-read.1")
+        assert "QueueFull: stream ATOMS_RESULTS is full" in str(error)
+        assert [line for line in caplog.messages if intent.id in line and "could not be published" in line]
