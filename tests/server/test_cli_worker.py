@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,16 @@ BLOCKING = """
         while not may_end(message):
             time.sleep(0.01)
         say("end", os.getpid(), message.payload.params.path)
+"""
+IN_PROCESS = """
+    def handle(message):
+        say("start", os.getpid(), message.payload.params.path)
+        while not may_end(message):
+            time.sleep(0.01)
+        say("end", os.getpid(), message.payload.params.path)
+
+    worker = Worker(AsyncSmithBus(), consumers.executor_fs_read, processes=1)
+    worker.handler(handle)
 """
 IN_POOL = """
     worker = Worker(AsyncSmithBus(), consumers.executor_fs_read, concurrency=2)
@@ -297,6 +308,34 @@ def test_a_thread_that_outlasts_the_drain_does_not_delay_the_exit(
     assert run.status() == 0
     assert run.logged(says)
     assert bus.streams.get("ATOMS_VETTED").messages == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    ("source", "processes"),
+    [(ASYNC, 1), (BLOCKING, 1), (IN_PROCESS, 1), (ASYNC, 2)],
+    ids=["async", "thread", "process", "two of the command"],
+)
+def test_a_second_signal_releases_the_messages_in_flight_and_exits_with_0(
+    bus: SmithBus, start: Start, source: str, processes: int, number: signal.Signals
+) -> None:
+    put(bus, *map(str, range(5)))
+    run = start(source.replace("concurrency=2", "concurrency=1"), "--processes", str(processes))
+    eventually(lambda: len(run.said("start")) == processes, LONG)
+    run.process.send_signal(number)
+    run.process.send_signal(number)  # as a wrapper and a terminal do it: one
+    eventually(lambda: run.count("finishing the messages in flight") == processes)
+    time.sleep(0.6)  # from half a second on it is another
+    assert not run.logged("again: releasing")
+    run.process.send_signal(number)
+    run.process.send_signal(number)
+    assert run.status(10) == 0
+    assert run.count("again: releasing the messages in flight") == processes
+    assert run.count("stopped: 0 handled, 1 released") == processes
+    assert not run.logged("Traceback")
+    assert not any(map(is_alive, run.pids()))
+    found = bus.consumer(consumers.executor_fs_read).fetch(5, timeout=2)
+    assert len(found) == 5
 
 
 def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, start: Start) -> None:

@@ -217,10 +217,12 @@ def _until_ended(running: Sequence[Worker[Any, Any]], events: SimpleQueue[int | 
             log.error("%d workers have not stopped within %g s: exiting without them", left, longest)
             _end(1)
         if isinstance(event, int):
-            if signals.is_second():
+            request = signals.arrived()
+            if request == "second":
                 longest, deadline = _AT_ONCE, min(deadline, time.monotonic() + _AT_ONCE)
                 log.info("%s again: releasing the messages in flight", signal.Signals(event).name)
                 _stop_all(running, now=True)
+            if request != "first":
                 continue
             log.info("%s: finishing the messages in flight", signal.Signals(event).name)
         else:

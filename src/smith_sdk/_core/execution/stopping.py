@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Final, Literal
 
 SAME_SIGNAL: Final = 0.5
 """Seconds within which a second signal is the first one again.
@@ -23,22 +23,26 @@ _BLOCKED: Final = 2.0
 class SignalCount:
     """Tells a second request from the first one delivered twice."""
 
-    __slots__ = ("_first",)
+    __slots__ = ("_first", "_second")
 
     def __init__(self) -> None:
         self._first: float | None = None
+        self._second = False
 
     @property
     def age(self) -> float:
         """Seconds since the first signal."""
         return 0.0 if self._first is None else time.monotonic() - self._first
 
-    def is_second(self) -> bool:
-        """Count one signal. Whether it is a second request, and not the first one or its copy."""
+    def arrived(self) -> Literal["first", "copy", "second", "more"]:
+        """What one more signal is: a copy of the first one changes nothing, nor does a third."""
         if self._first is None:
             self._first = time.monotonic()
-            return False
-        return self.age >= SAME_SIGNAL
+            return "first"
+        if self._second:
+            return "more"
+        self._second = self.age >= SAME_SIGNAL
+        return "second" if self._second else "copy"
 
 
 class Stopping:
@@ -70,7 +74,7 @@ class Stopping:
 
         False if the loop has not noticed the first one: a handler blocks it.
         """
-        self.request(at_once=self._signals.is_second())
+        self.request(at_once=self._signals.arrived() == "second")
         return self._loop is None or self._noticed or self._signals.age < _BLOCKED
 
     # ---- in the loop of the run
