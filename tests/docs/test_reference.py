@@ -13,6 +13,7 @@ import pytest
 
 import smith_sdk
 import smith_sdk.cli.app
+from smith_sdk.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = Path(smith_sdk.__file__).parent
@@ -142,3 +143,10 @@ def test_the_navigation_has_every_page() -> None:
     listed = re.findall(r"^ +- (?:[\w ]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     written = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]
     assert sorted(listed) == sorted([*written, *PAGES])
+
+
+def test_the_page_of_the_command_line_has_every_command() -> None:
+    page = (ROOT / "docs" / "howto" / "command-line.md").read_text()
+    table = page.partition("| command |")[2].partition("\n\n")[0]
+    for name in COMMANDS:
+        assert f"`smith {name}" in table, f"docs/howto/command-line.md does not mention smith {name}"
