@@ -159,7 +159,10 @@ def test_plan_to_a_file_and_apply_it(smith: Callable[..., Smith], account: Accou
     done = smith(AFTER, "streams", "apply", file, "--yes")
     assert (done.status, "they were 3 when the plan was made" in done.err) == (1, True)
     assert filter_of(account.url) == "t.orders.a"
-    for options, said in ((("--prune",), "pass --prune and --profile to `plan -o`"), (("--profile", "dev"), "`plan -o`")):
+    for options, said in (
+        (("--prune",), "pass --prune to `smith streams plan -o`"),
+        (("--profile", "dev"), "is a plan for profile prod, not dev"),
+    ):
         done = smith(AFTER, "streams", "apply", file, *options)
         assert (done.status, said in done.err) == (1, True)
     for wrong in (str(tmp_path / "none.json"), str(tmp_path)):

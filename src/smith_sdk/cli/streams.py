@@ -85,8 +85,10 @@ def apply(
     consumer or stored messages, and before it leaves messages without a reader.
     """
     saved = None if file is None else _saved(file)
-    if saved is not None and (prune or profile is not None):
-        raise OptionsError(f"{file} says what is done: pass --prune and --profile to `plan -o`, not with a file")
+    if saved is not None and prune and not saved.prune:
+        raise OptionsError(f"{file} says what is done, and it deletes nothing: pass --prune to `smith streams plan -o`")
+    if saved is not None and profile not in (None, saved.profile):
+        raise OptionsError(f"{file} is a plan for profile {saved.profile}, not {profile}")
     with where.bus() as bus:
         found = bus.streams.plan(profile, prune=prune) if saved is None else saved
         asks = _needs_consent(found)
@@ -95,7 +97,9 @@ def apply(
         if asks and not yes:
             confirm("Apply this plan?", _effect(found))
         if saved is not None or prune or (asks and not yes):
-            bus.streams.apply(found, prune=found.prune, strand=asks or yes, rename=asks or yes)  # exactly what was shown
+            bus.streams.apply(
+                found, profile=profile, prune=found.prune, strand=asks or yes, rename=asks or yes
+            )  # exactly what was shown
         else:
             found = bus.streams.apply(profile=profile, strand=yes, rename=yes)
     if json:
