@@ -180,6 +180,78 @@ def test_after_the_worker_ctrl_c_is_asyncio_runs_own_again(url: str, run: Run) -
 
 # ---- a program with handlers of its own
 
+PARTS = {
+    "worker": "Worker(bus, consumers.executor_fs_read)",
+    "admission": "Admission(bus, policy=lambda intent: Allow(), executor_id='x')",
+}
+OWN_ASYNC = """
+    import asyncio
+    from smith_sdk import Admission, Allow, AsyncSmithBus, Worker
+
+    async def main():
+        async with AsyncSmithBus(url) as bus:
+            part = {part}
+            if isinstance(part, Worker):
+                part.handler(lambda message: None)
+            heard = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGTERM, lambda: (say("own"), heard.set()))
+            running = asyncio.ensure_future(part.run({signals}))
+            while part._slots.loop is None:
+                await asyncio.sleep(0.01)
+            say("running")
+            await heard.wait()
+            await asyncio.sleep(0.2)
+            say("ended by itself", running.done())
+            await part.stop()
+            await running
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(0.01)
+            say(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)  # asyncio.run's
+    asyncio.run(main())
+    say(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+OWN_BLOCKING = """
+    from smith_sdk.sync import Admission, Allow, Worker
+
+    with SmithBus(url) as bus:
+        part = {part}
+        if isinstance(part, Worker):
+            part.handler(lambda message: None)
+        heard = threading.Event()
+        def own(number, frame):
+            say("own")
+            heard.set()
+        signal.signal(signal.SIGTERM, own)
+        def watch():
+            within(20, lambda: part._aio._slots.loop is not None)
+            say("running")
+            heard.wait()
+            time.sleep(0.2)
+            say("ended by itself", part._aio._slots.loop is None)
+            part.stop()
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        part.run({signals})
+        watcher.join()
+        signal.raise_signal(signal.SIGTERM)
+        say(signal.getsignal(signal.SIGTERM) is own)
+    say(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+@pytest.mark.parametrize("body", [OWN_ASYNC, OWN_BLOCKING], ids=["async", "blocking"])
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("signals", "ends"), [("", False), ("signals=()", False), ("signals=[signal.SIGTERM]", True)])
+def test_a_handler_of_the_program_is_called_and_there_afterwards(
+    url: str, run: Run, body: str, part: str, signals: str, ends: bool
+) -> None:
+    child = run(body.format(part=PARTS[part], signals=signals), url)
+    child.expect("running")
+    child.interrupt(signal.SIGTERM)
+    assert child.ends_well() == ["running", "own", f"ended by itself {ends}", "own", "True", "True"]
+
+
 LIFESPAN = """
     import asyncio, contextlib, uvicorn
     from smith_sdk import AsyncSmithBus, Worker

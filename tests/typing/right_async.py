@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 from typing import Any, TypeVar, assert_type
 
@@ -73,7 +74,17 @@ async def handlers(bus: AsyncSmithBus) -> None:
     async def read(msg: Message[FsReadV1Intent]) -> None:
         assert_type(msg.payload.params.path, str)
 
-    await worker.run()
+    @worker.on_start
+    async def open_pool() -> int:
+        return 1
+
+    @worker.on_stop
+    def close_pool() -> None:
+        pass
+
+    assert_type(close_pool(), None)
+    await worker.run(signals=[signal.SIGTERM])
+    await worker.stop(now=True)
 
 
 async def helpers(bus: AsyncSmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import timedelta
 from typing import Any, TypeVar, assert_type
 
@@ -73,7 +74,17 @@ def handlers(bus: SmithBus) -> None:
     def read(msg: Message[FsReadV1Intent]) -> None:
         assert_type(msg.payload.params.path, str)
 
-    worker.run()
+    @worker.on_start
+    def open_pool() -> int:
+        return 1
+
+    @worker.on_stop
+    def close_pool() -> None:
+        pass
+
+    assert_type(close_pool(), None)
+    worker.run(signals=[signal.SIGTERM])
+    worker.stop(now=True)
 
 
 def helpers(bus: SmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:

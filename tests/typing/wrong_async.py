@@ -142,6 +142,12 @@ async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
     async def of_nothing() -> None:
         pass
 
+    @worker.on_start  # error
+    async def of_the_worker(of: object) -> None:
+        del of
+
+    await worker.run(signals="SIGTERM")  # error
+
     @worker.handler
     async def read(msg: Message[FsReadV1Intent]) -> None:
         params: HttpFetchV1Params = msg.payload.params  # error

@@ -138,6 +138,12 @@ def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
     def of_nothing() -> None:
         pass
 
+    @worker.on_start  # error
+    def of_the_worker(of: object) -> None:
+        del of
+
+    worker.run(signals="SIGTERM")  # error
+
     @worker.handler
     def read(msg: Message[FsReadV1Intent]) -> None:
         params: HttpFetchV1Params = msg.payload.params  # error

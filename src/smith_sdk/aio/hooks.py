@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from .._core.execution.thread_pool import run_in_thread
@@ -17,7 +17,8 @@ log: Final = logging.getLogger("smith_sdk.worker")
 STOP_TIMEOUT: Final = 5.0
 """Seconds for all stop hooks of a process, so that a hook that hangs does not keep the worker."""
 
-Hook = Callable[[], Awaitable[None] | None]
+Hook = Callable[[], object]
+"""What it returns is dropped, after an awaitable has been awaited."""
 HookT = TypeVar("HookT", bound=Hook)
 
 
