@@ -23,7 +23,7 @@ from smith_sdk.embedded import EmbeddedServer
 
 # Without the directory in the path that `python -m` would put there, as the installed command runs.
 SMITH = [sys.executable, "-P", "-c", "from smith_sdk.cli import main; main()"]
-IMPATIENT = [sys.executable, "-P", "-c", "from smith_sdk.cli import main, worker; worker._LATE = 0.5; main()"]
+IMPATIENT = [sys.executable, "-P", "-c", "from smith_sdk.cli import main, runner; runner._LATE = 0.5; main()"]
 
 LONG = 30.0
 """Seconds in which several processes start, also where others keep the machine busy."""
@@ -316,7 +316,7 @@ def test_a_thread_that_outlasts_the_drain_does_not_delay_the_exit(
     [(ASYNC, 1), (BLOCKING, 1), (IN_PROCESS, 1), (ASYNC, 2)],
     ids=["async", "thread", "process", "two of the command"],
 )
-def test_a_second_signal_releases_the_messages_in_flight_and_exits_with_0(
+def test_a_second_signal_releases_the_messages_in_flight_and_shows_in_the_status(
     bus: SmithBus, start: Start, source: str, processes: int, number: signal.Signals
 ) -> None:
     put(bus, *map(str, range(5)))
@@ -329,7 +329,7 @@ def test_a_second_signal_releases_the_messages_in_flight_and_exits_with_0(
     assert not run.logged("again: releasing")
     run.process.send_signal(number)
     run.process.send_signal(number)
-    assert run.status(10) == 0
+    assert run.status(10) == 128 + number
     assert run.count("again: releasing the messages in flight") == processes
     assert run.count("stopped: 0 handled, 1 released") == processes
     assert not run.logged("Traceback")
@@ -351,12 +351,12 @@ def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, star
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        ("jobs", "'jobs' is not a valid target: pass MODULE:OBJECT"),
+        ("jobs", "'jobs' is not a valid target: pass MODULE:NAME"),
         ("jobs:", "is not a valid target"),
         (".jobs:worker", "is not a valid target"),
         ("nobody.jobs:worker", "no module nobody.jobs in "),
         ("jobs:nothing", "module jobs has no attribute nothing; workers at its top level: worker, private"),
-        ("jobs:handle", "jobs:handle is a function, not a Worker"),
+        ("jobs:handle", "jobs:handle is a function that needs arguments (message): pass a Worker"),
         ("jobs:mixed", "jobs:mixed contains a str, not a Worker"),
         ("jobs:empty", "jobs:empty is empty"),
         ("jobs:silent", "has no handler"),
@@ -370,6 +370,7 @@ def test_an_invalid_target_is_refused_with_the_reason(
 ) -> None:
     more = """
     private = Worker(AsyncSmithBus.embedded(), consumers.executor_fs_read)
+    private.handler(handle)
     mixed, empty, silent = [worker, "x"], [], [Worker(AsyncSmithBus(), consumers.executor_fs_read)]
     """
     write(tmp_path / "jobs.py", ASYNC + more)

@@ -105,6 +105,7 @@ class Admission:
         executor_id: str,
         concurrency: int = 64,
     ) -> None:
+        self._bus = bus
         self._session = session_of(bus)
         if not callable(policy):
             raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")

@@ -11,7 +11,6 @@ parent.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import signal
@@ -20,14 +19,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from math import inf
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from .._core.execution.forks import reset_in_forks
-from ..errors import OptionsError
+from .._core.execution.stopping import SAME_SIGNAL, SignalCount
 from ..options import Backoff
+from .reload import Watcher
 
 log: Final = logging.getLogger("smith_sdk.cli")
 
@@ -39,24 +39,68 @@ _DEATHS: Final = 5
 """Quick deaths in a row after which the parent gives up."""
 _RESTART: Final = Backoff(initial=0.2, max=5.0, jitter=0.5)
 _TICK: Final = 0.1
-_FILES_EVERY: Final = 0.5
+_QUIET: Final = 0.25
+"""Seconds without a change before processes are restarted: an editor or git changes several files.
+"""
+_LONGEST_BURST: Final = 2.0
+"""Seconds after which they are restarted although files still change."""
+
+# What a child reports.
+_READY: Final = b"+"
+_RECYCLED: Final = b"r"
+_NOT_LOADED: Final = b"e"
 
 
-@contextlib.contextmanager
-def signals_into(queue: SimpleQueue[Any]) -> Iterator[None]:
-    """Put the numbers of SIGTERM and SIGINT into `queue` as they arrive."""
-    # A signal handler may run in the middle of `get`: a SimpleQueue is reentrant.
-    before = {number: signal.signal(number, lambda got, _: queue.put(got)) for number in (signal.SIGTERM, signal.SIGINT)}
+class EndedEarly(BaseException):
+    """A signal has arrived while nothing was in flight. Not an `Exception`: user code must let it
+    pass.
+    """
 
-    def restore() -> None:
-        while before:
-            signal.signal(*before.popitem())
+    def __init__(self, number: int) -> None:
+        self.number = number
 
-    reset_in_forks(restore)  # of a handler's pool, say
-    try:
-        yield
-    finally:
-        restore()
+
+class Signals:
+    """Within the block, SIGTERM and SIGINT raise `EndedEarly`, or go into `queue` after `queue()`.
+
+    The same signal again, within half a second, raises nothing.
+    """
+
+    def __init__(self, queue: SimpleQueue[Any]) -> None:
+        self._events = queue
+        self._is_queueing = False
+        self._last = -inf
+        self._before: dict[int, Any] = {}
+
+    def queue(self) -> None:
+        """From now on something is in flight, which has to end in good order."""
+        self._is_queueing = True
+
+    def raise_again(self) -> None:
+        """Nothing is in flight any more: a further signal cuts short what is still closing."""
+        self._is_queueing = False
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._on_signal)
+        reset_in_forks(self._restore)  # of a handler's pool, say
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        is_copy = time.monotonic() - self._last < SAME_SIGNAL
+        self._last = time.monotonic()
+        if self._is_queueing:
+            # It may interrupt `get`: a SimpleQueue is reentrant.
+            self._events.put(number)
+        elif not is_copy:
+            raise EndedEarly(number)
 
 
 class Lifeline:
@@ -76,8 +120,19 @@ class Lifeline:
     def report_ready(self) -> None:
         """Report to the parent that this process works."""
         self._is_ready = True
+        self._send(_READY)
+
+    def report_recycled(self) -> None:
+        """Report that a worker has reached its limit of messages: another process is to follow."""
+        self._send(_RECYCLED)
+
+    def report_not_loaded(self) -> None:
+        """Report that the user's module or factory has failed."""
+        self._send(_NOT_LOADED)
+
+    def _send(self, report: bytes) -> None:
         with contextlib.suppress(OSError):  # the parent has ended, which the other thread notices
-            self._socket.send(b"+")
+            self._socket.send(report)
 
     def _watch(self) -> None:
         with contextlib.suppress(OSError):
@@ -85,32 +140,6 @@ class Lifeline:
         if not self._is_ready:
             os._exit(1)
         self._orphaned()
-
-
-class Files:
-    """The .py files of a module's package, or of its directory. Raises `OptionsError`."""
-
-    def __init__(self, module: str) -> None:
-        top = module.partition(".")[0]
-        spec = importlib.util.find_spec(top)
-        if spec is None or not (spec.submodule_search_locations or spec.has_location):
-            raise OptionsError(f"--reload: no module {top} with files in {os.getcwd()}, installed, or on PYTHONPATH")
-        self._packages = list(spec.submodule_search_locations or ())
-        self._directory = None if self._packages or spec.origin is None else Path(spec.origin).parent
-        self._seen = dict(self._scan())
-
-    def changed(self) -> str:
-        """A file that was created, deleted or changed since the last call; else an empty string."""
-        before, self._seen = self._seen, dict(self._scan())
-        return min((path for path, _ in before.items() ^ self._seen.items()), default="")
-
-    def _scan(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        paths = [os.path.join(where, name) for top in self._packages for where, _, names in os.walk(top) for name in names]
-        for path in paths if self._directory is None else map(str, self._directory.iterdir()):
-            if path.endswith(".py"):
-                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    found = os.stat(path)
-                    yield path, (found.st_mtime_ns, found.st_size)
 
 
 class _Slot:
@@ -126,6 +155,8 @@ class _Slot:
         """No process is to run here until files change."""
         self.is_stopping = False
         """Whether the process was asked to end."""
+        self.reports = b""
+        """What the process has reported."""
         self._lifeline: socket.socket | None = None
 
     def start(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
@@ -137,14 +168,13 @@ class _Slot:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[fd], process_group=0, env=environment)
         ours.setblocking(False)
         self._lifeline = ours
-        self.started, self.is_stopping = time.monotonic(), False
+        self.started, self.is_stopping, self.reports = time.monotonic(), False, b""
 
-    def is_ready(self) -> bool:
-        """Whether the process has reported that it is ready since the last call."""
-        try:
-            return self._lifeline is not None and bool(self._lifeline.recv(1))
-        except OSError:
-            return False
+    def has_reported(self, what: bytes) -> bool:
+        with contextlib.suppress(OSError):  # nothing more for now
+            while self._lifeline is not None and (more := self._lifeline.recv(64)):
+                self.reports += more
+        return what in self.reports
 
     def stop(self) -> None:
         """Ask the process to finish what is in flight and end."""
@@ -161,52 +191,74 @@ class _Slot:
 
 
 class ProcessGroup:
-    """`count` processes of `smith ARGUMENTS`; with `files`, restarted when those change.
+    """`count` processes of `smith ARGUMENTS`, restarted when files of `modules` change.
 
-    `run` it once, on the main thread.
+    `run` it once, on the main thread. Raises `OptionsError` if `modules` cannot be watched.
     """
 
-    def __init__(self, arguments: Sequence[str], count: int, files: Files | None) -> None:
+    def __init__(self, arguments: Sequence[str], count: int, modules: Sequence[str] = ()) -> None:
         self._arguments = arguments
-        self._files = files
+        self._watcher = Watcher(modules) if modules else None
         # Bytecode is matched by a file's size and second: a change within the second that keeps the
         # size would be missed.
-        self._environment = {**os.environ, **({"PYTHONDONTWRITEBYTECODE": "1"} if files else {})}
+        self._environment = {**os.environ, **({"PYTHONDONTWRITEBYTECODE": "1"} if modules else {})}
         self._slots = [_Slot() for _ in range(count)]
+        self._events: SimpleQueue[int | str | Exception] = SimpleQueue()
+        """Signals, files that have changed, and the failure of the watcher."""
         self._proven = False
         """Whether a process has become ready. Until then only one is started, so that an error of
         all is reported once.
         """
         self._stopping = False
+        self._signals = SignalCount()
+        self._at_once = 0
+        """The second signal."""
         self._status = 0
-        self._next_scan = 0.0
+        self._changed = ""
+        """A file that has changed since the last restart."""
+        self._burst = 0.0
+        self._restart_at = 0.0
 
     def run(self) -> int:
         """Run until all processes have ended, by themselves or after a signal; the exit status."""
-        signals: SimpleQueue[int] = SimpleQueue()
-        with signals_into(signals):
+        with Signals(self._events) as signals:
+            signals.queue()
+            if self._watcher is not None:
+                self._watcher.start(self._events.put, self._events.put)
             try:
                 while not self._is_over():
                     self._sweep(time.monotonic())
                     with contextlib.suppress(Empty):
-                        signals.get(timeout=_TICK)
-                        self._stop()
+                        self._on_event(self._events.get(timeout=_TICK))
             finally:
+                if self._watcher is not None:
+                    self._watcher.stop()
                 for slot in self._slots:
                     slot.clear()
-        return self._status
+        return self._status or (128 + self._at_once if self._at_once else 0)
+
+    def _on_event(self, event: int | str | Exception) -> None:
+        now = time.monotonic()
+        if isinstance(event, int):
+            if self._signals.arrived() == "second":
+                self._at_once = event
+            self._stop()
+        elif isinstance(event, str):
+            self._burst = self._burst if self._changed else now
+            self._restart_at = min(now + _QUIET, self._burst + _LONGEST_BURST)
+            self._changed = event
+        else:
+            log.error("--reload: changes of files are not noticed any more: %s", event)
 
     def _is_over(self) -> bool:
         if any(slot.process for slot in self._slots):
             return False
-        return self._stopping or (self._files is None and all(slot.is_over for slot in self._slots))
+        return self._stopping or (self._watcher is None and all(slot.is_over for slot in self._slots))
 
     def _sweep(self, now: float) -> None:
         """Restart what has changed, start what is due, and look at what runs."""
-        if self._files is not None and now >= self._next_scan and not self._stopping:
-            self._next_scan = now + _FILES_EVERY
-            if changed := self._files.changed():
-                self._restart_all(changed)
+        if self._changed and now >= self._restart_at and not self._stopping:
+            self._restart_all()
         first = next((slot for slot in self._slots if not slot.is_over), None)
         for slot in self._slots:
             if slot.process is not None:
@@ -215,40 +267,46 @@ class ProcessGroup:
                 slot.start(self._arguments, self._environment)
 
     def _is_due(self, slot: _Slot, now: float) -> bool:
-        return not (self._stopping or slot.is_over) and now >= slot.due
+        return not (self._stopping or slot.is_over or self._changed) and now >= slot.due
 
     def _look_at(self, slot: _Slot, process: subprocess.Popen[bytes], now: float) -> None:
         if (status := process.poll()) is not None:
             self._ended(slot, process.pid, status, now)
-        elif not slot.is_stopping and slot.is_ready():
+        elif not slot.is_stopping and slot.has_reported(_READY):
             self._proven = True
 
     def _ended(self, slot: _Slot, pid: int, status: int, now: float) -> None:
+        is_recycled, is_loaded = slot.has_reported(_RECYCLED), not slot.has_reported(_NOT_LOADED)
         slot.clear()
         how = f"worker process {pid} ended " + (f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}")
         if slot.is_stopping:
             slot.due = now
-            if status not in (0, -signal.SIGTERM):  # SIGTERM if it had not begun
+            if status not in (0, -signal.SIGTERM, self._at_once and 128 + signal.SIGTERM):  # SIGTERM if it had not begun
                 log.error("%s", how)
                 self._status = self._status or int(self._stopping)
-            return
-        if status == 0:
+        elif is_recycled and status == 0:
+            slot.due, slot.deaths = now, 0
+            log.info("worker process %d has reached its limit of messages: another starts", pid)
+        elif status == 0:
             slot.is_over = True
             log.info("%s", how)
-            return
-        slot.deaths = slot.deaths + 1 if now - slot.started < _QUICK else 1
-        if status == USAGE_ERROR or slot.deaths == _DEATHS:
-            self._give_up(slot, status, how)
-            return
-        delay = _RESTART.delay(slot.deaths)
-        slot.due = now + delay
-        log.warning("%s; another starts in %.1f s", how, delay)
+        else:
+            self._died(slot, status, how, now, is_loaded)
 
-    def _give_up(self, slot: _Slot, status: int, how: str) -> None:
-        why = (
-            how if status == USAGE_ERROR else f"{how}, and so did {_DEATHS - 1} before it, each within {_QUICK:g} s of its start"
-        )
-        if self._files is not None:
+    def _died(self, slot: _Slot, status: int, how: str, now: float, is_loaded: bool) -> None:
+        slot.deaths = slot.deaths + 1 if now - slot.started < _QUICK else 1
+        if status == USAGE_ERROR or (not is_loaded and (self._watcher is not None or not self._proven)):
+            self._give_up(slot, status, how)
+        elif slot.deaths == _DEATHS:
+            why = f"{how}, and so did {_DEATHS - 1} before it, each within {_QUICK:g} s of its start"
+            self._give_up(slot, status, why)
+        else:
+            delay = _RESTART.delay(slot.deaths)
+            slot.due = now + delay
+            log.warning("%s; another starts in %.1f s", how, delay)
+
+    def _give_up(self, slot: _Slot, status: int, why: str) -> None:
+        if self._watcher is not None:
             slot.is_over = True
             log.error("%s: waiting for a file to change", why)
             return
@@ -259,12 +317,13 @@ class ProcessGroup:
             self._status = 1
         self._stop()
 
-    def _restart_all(self, changed: str) -> None:
-        log.info("%s has changed: restarting", changed)
-        self._proven = False
+    def _restart_all(self) -> None:
+        log.info("%s has changed: restarting", self._changed)
+        self._changed, self._proven = "", False
         for slot in self._slots:
             slot.deaths, slot.due, slot.is_over = 0, 0.0, False
-            slot.stop()
+            if not slot.is_stopping:  # a second signal would cut short what it finishes
+                slot.stop()
 
     def _stop(self) -> None:
         """Send SIGTERM to all, whichever signal arrived: it works even before they have begun."""
