@@ -370,3 +370,17 @@ async def test_an_intent_whose_result_its_stream_has_no_room_for(face: Face, cap
         assert (error.state, error.dead_letter) == ("dead_lettered", "ATOMS_VETTED.executor-fs-read.1")
         assert "QueueFull: stream ATOMS_RESULTS is full" in str(error)
         assert [line for line in caplog.messages if intent.id in line and "could not be published" in line]
+
+
+async def test_a_refused_result_gives_way_to_the_one_that_is_stored(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that may not follow a handler's result arrives all the same: nothing matches it."""
+    monkeypatch.setattr("smith_sdk.aio.execute._SETTLED", 0.1)
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        await limit(other, "ATOMS_RESULTS", max_msg_size=1000)
+        intent = read_intent()
+        kept = result_of(intent, output="kept")
+        await other.publish(results.of(kept), kept)
+        executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
+        await eventually_async(lambda: stored(other, "SDLC_RAW"))
+        await say(other, result_of(intent, status="error", output="x" * 2000))
+        assert (await asyncio.wait_for(executing, 5)) == kept
