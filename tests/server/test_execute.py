@@ -131,9 +131,18 @@ async def test_a_result_is_returned_once_a_slow_stream_has_it(face: Face, monkey
         assert len(looks) == 6
 
 
-async def test_a_newer_result_is_not_mistaken_for_an_older_one(face: Face) -> None:
-    """An intent that is executed again has an older result in the stream."""
+async def test_an_older_result_is_not_mistaken_for_the_new_one(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intent that is executed again has a result in the stream, and the new one is stored a
+    moment after it was received."""
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        api = (bus if face.is_async else bus.inner._aio)._session.api
+        look, looks = api.last_message, []
+
+        async def late(stream: str, subject: str) -> Any:
+            looks.append(subject)
+            return await (api.message(stream, 1) if len(looks) < 4 else look(stream, subject))
+
+        monkeypatch.setattr(api, "last_message", late)
         intent = read_intent()
         first, second = (result_of(intent, output=word) for word in ("first", "second"))
         await other.publish(results.of(first), first)
@@ -141,6 +150,7 @@ async def test_a_newer_result_is_not_mistaken_for_an_older_one(face: Face) -> No
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         await other.publish(results.of(second), second, msg_id="second")
         assert (await asyncio.wait_for(executing, 5)) == second
+        assert len(looks) == 4
         # A repeated result is a duplicate: what the stream keeps in its place is the result.
         again = read_intent()
         executing = asyncio.ensure_future(bus.execute(again, timeout=20))
