@@ -73,6 +73,7 @@ def test_ls_and_show(smith: Smith) -> None:
     for word in ("smith.events.health.s7", "Trace-Id", "t7", '{"number":7}', "KeyError"):
         assert word in shown
     assert smith("dlq", "show", f"{STREAM}.reader.99").status == 1
+    assert smith.err == f"smith: there is no dead letter {STREAM}.reader.99, or no longer: `smith dlq ls` lists them\n"
     assert smith("dlq", "show", "nonsense").status == 1
 
 

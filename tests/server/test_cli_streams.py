@@ -275,14 +275,23 @@ def test_a_purge_asks_and_how_full_a_stream_is_has_its_colour(tmp_path: Path, ur
 # ---- which contract
 
 
-def test_a_contract_is_named_by_package_or_by_module_and_name(shop: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_contract_is_named_by_package_or_by_module_and_name(
+    shop: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     smith = Smith(capsys)
+    for package, code in (("broken_bus", "import its_needs"), ("wrong_bus", "CONTRACT =")):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "topology.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
     for name in ("brew_bus", "brew_bus.topology:CONTRACT"):
         done = in_a_process("streams", "ls", "--json", "--contract", name)
         assert '"BREW"' in done
     assert "SDLC_RAW" in in_a_process("streams", "ls")
     for name, said in (
         ("no_such_bus", "no module no_such_bus"),
+        ("broken_bus", "importing broken_bus.topology failed: No module named 'its_needs'"),
+        ("wrong_bus", "importing wrong_bus.topology failed: SyntaxError: "),
         ("json:CONTRACT", "is not a contract"),
         ("json:loads", "is not a contract"),
         (":CONTRACT", "is not a contract"),
@@ -291,6 +300,7 @@ def test_a_contract_is_named_by_package_or_by_module_and_name(shop: str, capsys:
         assert smith("streams", "plan", "--contract", name).status == 1
         assert said in smith.err
         assert name in smith.err
+        assert len(smith.err.splitlines()) == 1
 
 
 def in_a_process(*arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -120,6 +121,8 @@ def test_a_locale_without_the_characters_still_shows_them(url: str) -> None:
     asyncio.run(one_more())
     done = piped("dlq", "ls", "--limit", "1", PYTHONIOENCODING="ascii")
     assert (done.returncode, "caf\\xe9" in done.stdout) == (0, True)
+    done = piped("dlq", "ls", "--limit", "1", "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(done.stdout)[0]["error"] == "caf\u00e9"
 
 
 def test_an_empty_server_is_told_what_to_do(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

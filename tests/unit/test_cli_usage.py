@@ -17,6 +17,7 @@ from smith_sdk.cli.values import duration, moment
     [
         ("bogus", 'there is no command "bogus"; there are demo, dev, streams'),
         ("stream", 'there is no command "stream"; did you mean streams?'),
+        ("--sinse", "there is no option --sinse"),
         ("dlq lss", 'there is no command "lss"; did you mean ls?; there are'),
         ("dlq ls --sinse 1h", "there is no option --sinse; did you mean --since?"),
         (
@@ -54,6 +55,12 @@ def test_usage_errors(line: str, said: str, capsys: pytest.CaptureFixture[str]) 
     (shown,) = smith.err.splitlines()
     assert shown.startswith(f"smith: {said}"), shown
     assert shown.endswith("--help`"), shown
+
+
+def test_a_spec_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    smith = Smith(capsys)("codegen", "/no/such.toml")
+    assert (smith.status, smith.out) == (2, "")
+    assert smith.err == "smith: there is no spec /no/such.toml: pass the file, as in `smith codegen SPEC OUT_DIR`\n"
 
 
 def test_no_option_of_any_command_is_refused_in_other_words(capsys: pytest.CaptureFixture[str]) -> None:

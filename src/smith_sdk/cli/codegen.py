@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+from .output import plain
 
 
 def codegen(spec: Path = Path("subjects.toml"), out_dir: Path = Path(), /, *, check: bool = False) -> int:
     """Generate typed subjects and payloads from SPEC into the package directory OUT_DIR."""
+    if not spec.is_file():
+        print(plain(f"smith: there is no spec {spec}: pass the file, as in `smith codegen SPEC OUT_DIR`"), file=sys.stderr)
+        return 2
     from smith_codegen.cli import main as generate
 
     return generate([str(spec), str(out_dir), *(["--check"] if check else [])])

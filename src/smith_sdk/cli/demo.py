@@ -27,7 +27,7 @@ from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
 from .executor import read_file
-from .output import Json, plain, show_facts, show_json
+from .output import Json, plain, show_json, show_table
 
 IN_FLIGHT: Final = 256
 """Maximum intents in flight: bounds latency, and what the queues must hold."""
@@ -78,7 +78,8 @@ def demo(
     if json:
         show_json(report)
     else:
-        show_facts({name.replace("_", " "): value for name, value in msgspec.structs.asdict(report).items()})
+        rows = [[name.replace("_", " "), value] for name, value in msgspec.structs.asdict(report).items()]
+        show_table(["measure", "value"], rows)
     return 1 if report.lost or report.differing else 0
 
 

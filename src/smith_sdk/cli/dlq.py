@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from ..errors import OptionsError
+from ..errors import MessageNotFound, OptionsError
 from .options import HERE, Where
 from .output import Id, Json, Yes, confirm, plain, say, show_facts, show_json, show_lines, show_table
 from .progress import Progress
@@ -155,7 +155,10 @@ def _show_groups(groups: list[dict[str, Any]], keys: tuple[str, ...], json: bool
 def show(id: str, /, *, where: Where = HERE, json: Json = False) -> None:
     """Show one dead letter in full. ID is {stream}.{consumer}.{seq}."""
     with where.bus() as bus:
-        found = bus.dead_letters.get(id)
+        try:
+            found = bus.dead_letters.get(id)
+        except MessageNotFound as error:
+            raise OptionsError(f"there is no dead letter {id}, or no longer: `smith dlq ls` lists them") from error
     if json:
         show_json(found)
     else:
@@ -259,7 +262,12 @@ def discard(
         if not dry_run:
             if not yes:
                 confirm(f"Delete {_letters(len(found))}?")
-            found = bus.dead_letters.discard(**chosen, progress=lambda _: progress.step("discarded"))
+            try:
+                found = bus.dead_letters.discard(**chosen, progress=lambda _: progress.step("discarded"))
+            except KeyboardInterrupt:
+                progress.stop()
+                say(f"interrupted: discarded {_letters(progress.count('discarded'))}", json=True)
+                raise
     if json:
         show_json(found)
     else:

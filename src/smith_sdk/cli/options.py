@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Group, Parameter
 
-from ..errors import AuthenticationError, ConnectError, OptionsError
+from ..errors import AuthenticationError, ConnectError, OptionsError, SmithError
 from .output import warn, warnings_shown
 
 if TYPE_CHECKING:  # both take long to import, and help does not need them
@@ -128,7 +128,7 @@ class Where:
 
         if self.creds is not None and self.nkey is not None:
             raise OptionsError("--creds and --nkey exclude each other: pass one of them")
-        return None if self.creds is None and self.nkey is None else Auth(creds=self.creds, nkey_seed=self.nkey)
+        return None if self.creds is None and self.nkey is None else Auth(creds=_home(self.creds), nkey_seed=_home(self.nkey))
 
     def _tls(self) -> Any:
         from ..options import TLSFiles
@@ -137,10 +137,15 @@ class Where:
             raise OptionsError("--tlscert and --tlskey go together: pass both")
         if self.tlsca is None and self.tlscert is None:
             return None
-        return TLSFiles(ca=self.tlsca, cert=self.tlscert, key=self.tlskey)
+        return TLSFiles(ca=_home(self.tlsca), cert=_home(self.tlscert), key=_home(self.tlskey))
 
 
 HERE = Where()
+
+
+def _home(path: Path | None) -> Path | None:
+    """The path, for a shell that leaves the tilde of `--creds=~/user.creds` as it is."""
+    return None if path is None else path.expanduser()
 
 
 @contextmanager
@@ -178,16 +183,20 @@ def load_contract(name: str | None) -> Contract:
     where, colon, attribute = (name or "smith_sdk").partition(":")
     if not colon:
         where, attribute = f"{where}.topology", "CONTRACT"
-    try:
-        found = getattr(import_module(where), attribute, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
-            raise  # a module that this one imports
-        raise OptionsError(
-            f"--contract {name}: no module {where}: install its package, or put its directory on PYTHONPATH"
-        ) from None
-    except (ValueError, TypeError):  # an empty or a relative name
-        found = None
+    found: object = None
+    if all(part.isidentifier() for part in where.split(".")):
+        try:
+            found = getattr(import_module(where), attribute, None)
+        except ModuleNotFoundError as error:
+            if error.name is not None and f"{where}.".startswith(f"{error.name}."):
+                raise OptionsError(
+                    f"--contract {name}: no module {where}: install its package, or put its directory on PYTHONPATH"
+                ) from None
+            raise OptionsError(f"--contract {name}: importing {where} failed: {error}") from error
+        except SmithError as error:
+            raise OptionsError(f"--contract {name}: {error}") from error
+        except Exception as error:
+            raise OptionsError(f"--contract {name}: importing {where} failed: {type(error).__name__}: {error}") from error
     if not isinstance(found, Contract):
         raise OptionsError(f"--contract {name} is not a contract: name a generated package, or MODULE:NAME of its CONTRACT")
     return found

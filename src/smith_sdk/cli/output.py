@@ -63,7 +63,14 @@ def show_json(value: Any) -> None:
     """Print one JSON value."""
     import msgspec
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # JSON has escapes of its own
+        import json
+
+        text = json.dumps(json.loads(text), indent=2)
+    sys.stdout.write(f"{text}\n")
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", sections: str | None = None) -> None:
@@ -212,7 +219,7 @@ def print_wrapped(head: Text, text: Text, out: Console) -> None:
 def show_lines(text: str) -> None:
     """Print `text` line by line, with control characters escaped."""
     for line in text.splitlines():
-        print(plain(line))
+        print(plain(line.expandtabs()))
 
 
 def say(text: str, *, json: bool) -> None:

@@ -115,6 +115,8 @@ def _unknown_option(error: UnknownOptionError) -> str:
 
 def _unknown_command(error: UnknownCommandError) -> str:
     given = (error.unused_tokens or [""])[0]
+    if given.startswith("-"):
+        return f"there is no option {given}"
     chain = list(error.command_chain or ())
     known = list(COMMANDS) if not chain else [name for name in (error.app or ()) if not name.startswith("-")]
     return f'there is no command "{given}"{_similar(given, known)}; there are {", ".join(known)}'

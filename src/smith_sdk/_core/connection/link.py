@@ -493,6 +493,8 @@ async def _read_refusal(address: str, port: int) -> str:
 def _failure(error: Exception, link: Link, said: str, within: float) -> LinkError:
     """Why a handshake failed: as the server `said`, if it did, else by what it did."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, ConnectionRefusedError):
+        text = "connection refused"  # its own text repeats the address, with an errno
     if said:
         text = f"the server said: {explained(said)}"
     elif link.has_socket and not link.has_greeted:
