@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import eventually, eventually_async
+from support import eventually_async
 
 from smith_sdk._core.execution.stop_signals import stop_on_signals
 from smith_sdk._core.execution.stopping import Stopping
@@ -147,6 +147,12 @@ async def test_what_is_not_a_signal_that_can_be_handled_is_refused(signals: tupl
     assert handlers() == before
 
 
+async def test_one_signal_that_is_not_in_a_tuple_is_refused() -> None:
+    wrong: Any = signal.SIGTERM
+    with pytest.raises(OptionsError, match="a tuple of signals is needed"), stop_on_signals(Stopping(), wrong):
+        pass
+
+
 async def test_outside_the_main_thread_signals_are_left_alone_and_refused_if_asked_for() -> None:
     before = handlers()
 
@@ -231,7 +237,7 @@ async def test_a_fork_can_be_terminated() -> None:
 
 async def test_a_second_signal_ends_it_at_once_and_a_copy_of_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("smith_sdk._core.execution.stopping.time.monotonic", lambda: now)
+    monkeypatch.setattr("smith_sdk._core.execution.stopping.monotonic", lambda: now)
     stopping = Stopping()
     with stop_on_signals(stopping):
         send(signal.SIGINT)
@@ -293,16 +299,15 @@ def test_a_loop_that_a_handler_blocks_is_interrupted_by_a_late_signal() -> None:
         stopping = Stopping()
         with stop_on_signals(stopping):
             async with stopping.until_at_once():
-                threading.Thread(target=signals, daemon=True).start()
+                thread.start()
                 threading.Event().wait(30)  # blocks the loop
 
     def signals() -> None:
-        for _ in range(2):
-            send(signal.SIGTERM)
-            done.wait(2.2)
+        send(signal.SIGTERM)
+        threading.Event().wait(2.2)  # longer than a loop that is not blocked needs
+        send(signal.SIGTERM)
 
-    done = threading.Event()
+    thread = threading.Thread(target=signals, daemon=True)
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
-    done.set()
-    eventually(lambda: threading.active_count() >= 1)
+    thread.join()

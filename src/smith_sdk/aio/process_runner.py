@@ -89,6 +89,8 @@ class ProcessRunner:
         """A thread takes one for each call; None stands for one that has to be started."""
         self._lock = threading.Lock()
         self._alive: set[_Child] = set()
+        self._ending: set[concurrent.futures.Future[None]] = set()
+        """Of processes that were replaced and have not ended."""
         self._is_open = False
         self._is_stopping = False
         self._start_seconds = 1.0
@@ -149,9 +151,10 @@ class ProcessRunner:
         """Have processes that run nothing run their stop hooks and end."""
         with self._lock:
             free = [child for child in self._alive if child.is_free]
+            ending = [asyncio.wrap_future(one) for one in self._ending]
         for child in free:
             child.is_free = False
-        await asyncio.gather(*(run_in_thread(self._finish_child, child) for child in free))
+        await asyncio.gather(*ending, *(run_in_thread(self._finish_child, child) for child in free))
 
     def close(self) -> None:
         self._threads.close()
@@ -162,14 +165,15 @@ class ProcessRunner:
 
     def _call(self, which: int, raw: RawMessage, _: object) -> Any:
         """Have an idle process run it. The last argument is the message as middleware gets it."""
-        child = self._idle.get()
+        idle = self._idle
+        child = idle.get()
         try:
             if child is None or not child.process.is_alive:
                 self._forget(child)
                 child = None
                 child = self._new_child(self.max_messages)
         except Exception as error:
-            self._idle.put(None)  # or the thread of another slot would wait for it for ever
+            idle.put(None)  # or the thread of another slot would wait for it for ever
             if not self._is_open:
                 raise HandlerProcessDied(f"the processes of {self._name} were killed") from error
             raise CannotRun from error
@@ -179,18 +183,34 @@ class ProcessRunner:
         try:
             return child.process.call((which, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
         finally:
-            self._called(child)
+            self._called(child, idle)
 
-    def _called(self, child: _Child) -> None:
+    def _called(self, child: _Child, idle: SimpleQueue[_Child | None]) -> None:
+        """Hand it, or its successor, to the next call. `idle` may be that of an earlier run."""
         child.calls += 1
         if child.left is not None:
             child.left -= 1
         if child.successor is None or (child.left and child.process.is_alive):
             child.is_free = True
-            self._idle.put(child)
+            idle.put(child)
         else:
-            child.successor.add_done_callback(lambda done: self._idle.put(done.result()))
-            _in_background(partial(self._finish_child, child))
+            child.successor.add_done_callback(lambda done: idle.put(done.result()))
+            self._end(child)
+
+    def _end(self, child: _Child) -> None:
+        ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with self._lock:
+            self._ending.add(ended)
+
+        def end() -> None:
+            try:
+                self._finish_child(child)
+            finally:
+                with self._lock:
+                    self._ending.discard(ended)
+                ended.set_result(None)
+
+        _in_background(end)
 
     def _start_successor(self, child: _Child) -> None:
         future: concurrent.futures.Future[_Child | None] = concurrent.futures.Future()

@@ -189,7 +189,7 @@ class Slots:
             self._handlers.close()
             self._stopping = None
             self._idle.set()
-            log.info("%s", _summary(self.name, before, self.stats))
+            log.info("%s", _summary(self.name, before, self.stats), extra=self._log_fields)
 
     async def _work(self, stopping: Stopping) -> None:
         """From the first message to the last."""
@@ -198,20 +198,12 @@ class Slots:
         try:
             async with stopping.until_at_once():
                 await self._handlers.open()
-                self.loop = loop
-                await loop.start()
-                dispatcher = Fifo(loop)
-                slots = [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
-                checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
-                others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(), checking)]
-                try:
-                    await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
-                    stopping.request()
-                    self._handlers.announce_stop()
-                    await loop.stop()
-                    await self._drained(slots)
-                finally:
-                    await _cancel(others)
+                if not stopping.draining:
+                    self.loop = loop
+                    await loop.start()
+                    dispatcher = Fifo(loop)
+                    slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
+                    await self._until_drained(stopping, loop, slots)
             if stopping.at_once:
                 await self._killed(loop, slots)
         finally:
@@ -231,6 +223,19 @@ class Slots:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
+
+    async def _until_drained(self, stopping: Stopping, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
+        """Wait until the run is to end or a slot fails, then for the handlers that run."""
+        checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
+        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(), checking)]
+        try:
+            await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.request()
+            self._handlers.announce_stop()
+            await loop.stop()
+            await self._drained(slots)
+        finally:
+            await _cancel(others)
 
     def _new_loop(self) -> PullLoop:
         return pull_loop(self._session, self._spec, self._concurrency, lookahead=self._spec.prefetch, refill_dry="each")
@@ -259,6 +264,7 @@ class Slots:
                 ""
                 if self._handlers.cancellable
                 else "; a function in a thread cannot be ended, and goes on until the program ends",
+                extra=self._log_fields,
             )
         await loop.stop()
         if self._handlers.kill() and slots:

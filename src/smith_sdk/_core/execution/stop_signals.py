@@ -55,6 +55,8 @@ def stop_on_signals(stopping: Stopping, signals: Collection[int] | None = None) 
 
 
 def _checked(signals: Collection[int]) -> Collection[int]:
+    if isinstance(signals, int):
+        raise OptionsError(f"run(signals={signals!r}): a tuple of signals is needed, such as ({signals!r},)")
     for number in signals:
         if number not in signal.valid_signals() or number in (getattr(signal, "SIGKILL", 0), getattr(signal, "SIGSTOP", 0)):
             raise OptionsError(f"run(signals={signals!r}): {number!r} is not a signal that a program can handle")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Final, Literal
 
 SAME_SIGNAL: Final = 0.5
@@ -32,12 +32,12 @@ class SignalCount:
     @property
     def age(self) -> float:
         """Seconds since the first signal."""
-        return 0.0 if self._first is None else time.monotonic() - self._first
+        return 0.0 if self._first is None else monotonic() - self._first
 
     def arrived(self) -> Literal["first", "copy", "second", "more"]:
         """What one more signal is: a copy of the first one changes nothing, nor does a third."""
         if self._first is None:
-            self._first = time.monotonic()
+            self._first = monotonic()
             return "first"
         if self._second:
             return "more"
