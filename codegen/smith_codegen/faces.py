@@ -43,6 +43,7 @@ MODULES: Final = (
     "pipeline",
     "states",
     "read",
+    "trace",
     "bus",
 )
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"

@@ -18,6 +18,7 @@ from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
+from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
 
 __all__ = [
@@ -50,6 +51,8 @@ __all__ = [
     "StreamInfo",
     "Streams",
     "Subscription",
+    "Trace",
+    "TraceStep",
     "Transform",
     "Worker",
     "WorkerStats",

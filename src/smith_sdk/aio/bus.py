@@ -41,6 +41,7 @@ from .read import Reader, start_of
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
+from .trace import Trace, trace
 
 __all__ = ["AsyncSmithBus"]
 
@@ -451,6 +452,17 @@ class AsyncSmithBus:
         return await execute(
             self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
         )
+
+    async def trace(self, intent_id: str) -> Trace:
+        """What the streams know of an intent, in order of time.
+
+        Published, decided about, vetted, attempted, its result, audit, dead letter and quarantine;
+        and where it is now. It looks through at most 3,000 messages of each stream where an intent
+        has no subject of its own, from the time in its id on. What could not be found or looked for
+        is in `missing`. Raises `InvalidToken`, `SubjectMismatch` if the contract has no intents,
+        `ConnectionLost`, `BusClosed`.
+        """
+        return await trace(self._session, intent_id)
 
     # ---- streams and dead letters
 

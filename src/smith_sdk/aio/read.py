@@ -17,7 +17,7 @@ from .._core.jetstream.reading import Reading, Start
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
 from .._core.topology.work_queues import overlap
-from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, Subscribable
+from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, StreamSpec, Subscribable
 from ..display import fields_table
 from ..errors import ConnectionLost, ContractError, OptionsError, SubjectMismatch
 from ..options import positive_int, to_seconds
@@ -150,6 +150,11 @@ def _moment(since: datetime | timedelta | float | None) -> datetime | None:
         raise OptionsError(f"read(since={since!r}): there is no such date") from None
 
 
+def streams_with(contract: Contract, pattern: str) -> list[StreamSpec]:
+    """The declared streams that store subjects which `pattern` matches."""
+    return [spec for spec in contract.streams if any(overlap(one, pattern) for one in spec.subjects)]
+
+
 def stream_of(contract: Contract, what: Subscribable[Any, Any]) -> str:
     """The one stream that stores `what`.
 
@@ -160,7 +165,7 @@ def stream_of(contract: Contract, what: Subscribable[Any, Any]) -> str:
         contract.require(what)
     found: dict[str, str] = {}
     for pattern in what.patterns:
-        names = [spec.name for spec in contract.streams if any(overlap(one, pattern) for one in spec.subjects)]
+        names = [spec.name for spec in streams_with(contract, pattern)]
         if not names:
             raise SubjectMismatch(f"{pattern} is stored by no stream, so it cannot be read: subscribe() receives it")
         found |= dict.fromkeys(names, pattern)

@@ -14,6 +14,8 @@ COMMANDS = {
     "worker": ("worker:worker", "Run the workers of a module until SIGTERM or Ctrl-C."),
     "execute": ("execute:execute", "Execute one capability and print its output."),
     "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),
+    "tail": ("tail:tail", "Show the last messages of a subject, and follow new ones."),
+    "trace": ("trace:trace", "Show what became of an intent, step by step."),
     "completion": ("completion:completion", "Complete commands and options with Tab in bash, zsh or fish."),
     "codegen": ("codegen:codegen", "Generate typed subjects and payloads from a spec."),
 }

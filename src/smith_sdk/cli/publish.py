@@ -17,13 +17,14 @@ from cyclopts import Parameter
 
 from ..errors import InvalidToken, OptionsError, SmithError, UnknownSubject
 from .fields import build, read_words
+from .names import subject_classes
 from .options import HERE, Where
 from .output import Json, messages, plain, show_json
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ..contract import Contract, Leaf
+    from ..contract import Contract
 
 _STDIN: Final = "-"
 _AHEAD: Final = 1000
@@ -73,7 +74,7 @@ class Target:
     def __init__(self, contract: Contract, name: str) -> None:
         self.name = name
         self.fixed: Any = None
-        found = {leaf.cls.NAME: leaf.cls for leaf in _leaves(contract.trie)}
+        found = {cls.NAME: cls for cls in subject_classes(contract)}
         self.cls: Any = found.get(name)
         if self.cls is None:
             try:
@@ -135,14 +136,6 @@ def _token(cls: Any, name: str, value: Any) -> Any:
         return msgspec.convert(value, kind, strict=False)
     except (msgspec.ValidationError, TypeError):
         return value  # the subject refuses it, and names what it allows
-
-
-def _leaves(node: Any) -> Iterator[Leaf]:
-    for key, below in node.items():
-        if key is None:
-            yield below
-        else:
-            yield from _leaves(below)
 
 
 # ---- reading

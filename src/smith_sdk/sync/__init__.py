@@ -15,6 +15,7 @@ from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
+from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "StreamInfo",
     "Streams",
     "Subscription",
+    "Trace",
+    "TraceStep",
     "Transform",
     "Worker",
     "WorkerStats",

@@ -34,6 +34,7 @@ from .read import Reader
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
+from .trace import Trace
 
 __all__ = ["SmithBus"]
 
@@ -321,6 +322,18 @@ class SmithBus(BlockingBus):
         raises.
         """
         found: IntentResult = self._portal.call(self._aio.execute, intent, timeout)
+        return found
+
+    def trace(self, intent_id: str) -> Trace:
+        """What the streams know of an intent, in order of time.
+
+        Published, decided about, vetted, attempted, its result, audit, dead letter and quarantine;
+        and where it is now. It looks through at most 3,000 messages of each stream where an intent
+        has no subject of its own, from the time in its id on. What could not be found or looked for
+        is in `missing`. Raises `InvalidToken`, `SubjectMismatch` if the contract has no intents,
+        `ConnectionLost`, `BusClosed`.
+        """
+        found: Trace = self._portal.call(self._aio.trace, intent_id)
         return found
 
     @property

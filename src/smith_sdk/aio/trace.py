@@ -1,0 +1,357 @@
+"""What the streams know of one intent: `bus.trace`.
+
+Everything is looked up; nothing is changed or taken. Together with `admission`, `execute` and
+`diagnosis`, the only hand-written modules that know names of Smith's contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from .. import subjects
+from .._core import codec
+from .._core.connection.headers import MSG_ID
+from .._core.dead_letters import format as letter_format
+from .._core.dead_letters.store import DeadLetterStore
+from .._core.jetstream.api import from_nanos
+from .._core.jetstream.lookup_reader import LookupReader
+from .._core.jetstream.reading import Start
+from .._core.jetstream.session import Session
+from .._core.jetstream.stream_reader import PAGE, Stored, read_page
+from ..contract import AnySubject, Subscribable, covers
+from ..display import Record
+from ..errors import ContractError, DeadlineExceeded, IntentState, JetStreamError, PermissionDenied
+from ..protocol import AuditEvent, Intent, IntentId, IntentResult, QuarantinedIntent
+from .dead_letters import DeadLetter
+from .diagnosis import diagnose
+
+__all__ = ["Trace", "TraceStep"]
+
+StepKind = Literal["raw", "decision", "vetted", "attempt", "result", "audit", "dead_letter", "quarantined"]
+
+_KINDS: Final[tuple[StepKind, ...]] = get_args(StepKind)
+_MOST: Final = 3000
+"""Messages that are looked through in a stream where the intent has no subject of its own."""
+_AS: Final = "as "
+"""How the text of a step begins that only a dead letter knows of."""
+_CLOCK_SKEW: Final = timedelta(minutes=1)
+_UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+class TraceStep(Record, frozen=True, kw_only=True):
+    """One thing that became of an intent.
+
+    `kind` is "raw" (published), "decision" (admission's), "vetted", "attempt" (of an executor),
+    "result", "audit" (of the execution), "dead_letter" or "quarantined". `time` is UTC: when its
+    message was stored, or of an attempt, by the executor's clock. `elapsed` is the seconds since
+    the step before, None for the first. `text` is for people. `subject`, `stream` and `seq` are
+    where the message is that says so.
+    """
+
+    kind: StepKind
+    time: datetime
+    elapsed: float | None = None
+    text: str
+    subject: str
+    stream: str
+    seq: int
+
+
+class Trace(Record, frozen=True, kw_only=True):
+    """What the streams know of one intent.
+
+    `steps` are in order of time. `missing` says for each kind of step that was not found why, or
+    why it could not be looked for. `state` and `summary` are where the intent is now, as
+    `ResultTimeout.state` has it and for people.
+    """
+
+    intent_id: str
+    state: IntentState
+    summary: str
+    steps: tuple[TraceStep, ...]
+    missing: dict[str, str]
+
+
+async def trace(session: Session, intent_id: str) -> Trace:
+    """Look up everything about the intent. Raises `InvalidToken`, `SubjectMismatch`, `BusError`."""
+    session.require_open()
+    return await _Inquiry(session, intent_id).run()
+
+
+class _Inquiry:
+    def __init__(self, session: Session, intent_id: str) -> None:
+        self._session = session
+        self._id = IntentId(intent_id)
+        self._result = subjects.results(intent_id=self._id)
+        session.contract.require(self._result)
+        self._made = _made_at(intent_id)
+        self._since = None if self._made is None else self._made - _CLOCK_SKEW
+        self._missing: dict[StepKind, str] = {}
+        self._intent: Intent | None = None
+        self._raw_seq: int | None = None
+        self._has_result = False
+
+    async def run(self) -> Trace:
+        found = await asyncio.gather(
+            self._look("raw", self._raw()),
+            self._look("decision", self._decision()),
+            self._look("vetted", self._vetted()),
+            self._look("result", self._results()),
+            self._look("audit", self._audit()),
+            self._look("quarantined", self._quarantined()),
+            self._look("dead_letter", self._dead_letters()),
+        )
+        steps = sorted(_distinct(step for some in found for step in some), key=lambda step: step.time)
+        for step in steps:
+            if step.kind != "attempt":
+                self._missing.pop(step.kind, None)
+        state, summary = await self._state({step.kind: step for step in steps})
+        return Trace(
+            intent_id=self._id,
+            state=state,
+            summary=summary,
+            steps=tuple(_with_elapsed(steps)),
+            missing={kind: self._missing[kind] for kind in _KINDS if kind in self._missing},
+        )
+
+    async def _look(self, kind: StepKind, work: Awaitable[list[TraceStep]]) -> list[TraceStep]:
+        """Steps of a kind; none, and why, if they could not be looked for."""
+        try:
+            return await work
+        except (PermissionDenied, JetStreamError, DeadlineExceeded) as error:
+            self._missing[kind] = f"not known: {error}"
+            return []
+
+    # ---- where an intent has a subject of its own
+
+    async def _decision(self) -> list[TraceStep]:
+        subject = subjects.audit.policy(intent_id=self._id)
+        found = await self._on(subject)
+        if not found:
+            self._missing["decision"] = f"nothing on {subject.PATTERN}: admission has not decided"
+        return [self._step("decision", subject.STREAM, one, _decided(one)) for one in found]
+
+    async def _audit(self) -> list[TraceStep]:
+        subject = subjects.audit.execution(intent_id=self._id)
+        found = await self._on(subject)
+        if not found:
+            self._missing["audit"] = f"nothing on {subject.PATTERN}"
+        return [self._step("audit", subject.STREAM, one, _decided(one)) for one in found]
+
+    async def _results(self) -> list[TraceStep]:
+        found = await self._on(self._result)
+        if not found:
+            self._missing["result"] = f"nothing on {self._result.PATTERN}"
+        self._has_result = bool(found)
+        steps = []
+        for one in found:
+            text, began = f"{len(one.data)} bytes that are not a result", None
+            try:
+                result: IntentResult = codec.decode(IntentResult, one.data, one.subject)
+            except ContractError:
+                pass
+            else:
+                text = result.status if result.error is None else f"{result.status}: {result.error.code}: {result.error.message}"
+                if result.started_at_ns < result.finished_at_ns:
+                    began = f"began in process {result.runner_meta.pid}"
+                    moment = from_nanos(result.started_at_ns)
+                    steps.append(self._step("attempt", self._result.STREAM, one, began, moment))
+            steps.append(self._step("result", self._result.STREAM, one, text))
+        return steps
+
+    async def _on(self, subject: AnySubject) -> list[Stored]:
+        """All messages on `subject`."""
+        found, _ = await self._find(subject, str(subject), lambda one: True, most=PAGE)
+        return found
+
+    # ---- where it has none
+
+    async def _raw(self) -> list[TraceStep]:
+        made = "" if self._made is None else f"; its id was made {self._made:%Y-%m-%dT%H:%M:%SZ}"
+        found = await self._search("raw", subjects.intents.raw, f"admission deletes what it has decided about{made}")
+        for one in found:
+            self._raw_seq = one.seq
+        return [self._step("raw", subjects.intents.raw.STREAM, one, self._described(one)) for one in found]
+
+    async def _vetted(self) -> list[TraceStep]:
+        found = await self._search("vetted", subjects.intents.vetted, "it is deleted there once executors have handled it")
+        return [self._step("vetted", subjects.intents.vetted.STREAM, one, self._described(one)) for one in found]
+
+    async def _search(self, kind: StepKind, cls: Any, why: str) -> list[Stored]:
+        found, is_whole = await self._find(cls, str(cls.filter()), self._is_it, most=_MOST)
+        if not found:
+            self._missing[kind] = _not_in(cls.STREAM, why, is_whole)
+        return found
+
+    async def _quarantined(self) -> list[TraceStep]:
+        cls = subjects.intents.quarantine
+        found, is_whole = await self._find(cls, str(cls.filter()), lambda one: self._kept(one) is not None, most=_MOST)
+        if not found:
+            self._missing["quarantined"] = _not_in(cls.STREAM, "", is_whole)
+        return [self._step("quarantined", cls.STREAM, one, self._kept(one) or "") for one in found]
+
+    async def _find(
+        self, subject: AnySubject | type[AnySubject], pattern: str, matches: Callable[[Stored], bool], *, most: int
+    ) -> tuple[list[Stored], bool]:
+        """Messages that match, of `most` since the intent was made; and whether those were all."""
+        start = Start() if isinstance(subject, Subscribable) else Start(since=self._since)
+        reading = LookupReader(self._session, str(subject.STREAM), (pattern,), start, follow=False)
+        found: list[Stored] = []
+        try:
+            await reading.open()
+            for _ in range(most):
+                await reading.wait()
+                one = reading.take()
+                if one is None:
+                    return found, True
+                if matches(one):
+                    found.append(one)
+            return found, False
+        finally:
+            await reading.stop()
+
+    async def _dead_letters(self) -> list[TraceStep]:
+        store = DeadLetterStore(self._session)
+        steps: list[TraceStep] = []
+        after = seen = 0
+        while seen < _MOST:
+            since = None if seen else self._since
+            page = await read_page(
+                self._session, store.stream, store.subject("*.*.*"), after=after, since=since, headers_only=True
+            )
+            for one in page:
+                if one.headers.get(letter_format.MSG_ID_FACT, "").endswith(f":{self._id}"):
+                    steps += self._died(store.stream, one)
+            if len(page) < PAGE:
+                break
+            seen, after = seen + len(page), page[-1].seq
+        if not steps:
+            self._missing["dead_letter"] = _not_in(store.stream, "", seen < _MOST)
+        return steps
+
+    def _died(self, stream: str, one: Stored) -> list[TraceStep]:
+        letter: DeadLetter = letter_format.of_page(one)
+        steps = []
+        attempts = {letter.attempts: letter.last_delivered, 1: letter.first_delivered}
+        for number, moment in attempts.items():
+            if moment is not None:
+                steps.append(self._step("attempt", stream, one, f"attempt {number} of {letter.consumer}", moment))
+        original = self._original(letter)
+        if original is not None and letter.stored is not None:
+            text = f"{_AS}{letter.subject}, seq {letter.seq} of {letter.stream}"
+            steps.append(self._step(original, stream, one, text, letter.stored))
+        text = f"{letter.id} after attempt {letter.attempts}: {letter.error_type}: {letter.error}"
+        return [*steps, self._step("dead_letter", stream, one, text)]
+
+    def _original(self, letter: DeadLetter) -> StepKind | None:
+        """The step that a dead letter was copied from."""
+        kinds: tuple[tuple[StepKind, Any], ...] = (("raw", subjects.intents.raw), ("vetted", subjects.intents.vetted))
+        for kind, cls in kinds:
+            if any(covers(pattern, letter.subject) for pattern in cls.filter().patterns):
+                return kind
+        return None
+
+    # ---- reading messages
+
+    def _is_it(self, one: Stored) -> bool:
+        if self._id.encode() not in one.data and not one.headers.get(MSG_ID, "").endswith(f":{self._id}"):
+            return False
+        try:
+            return msgspec.json.decode(one.data, type=_Identified).id == self._id
+        except msgspec.MsgspecError:
+            return one.headers.get(MSG_ID, "").endswith(f":{self._id}")
+
+    def _described(self, one: Stored) -> str:
+        """A message that is the intent itself."""
+        try:
+            subject: Any = self._session.contract.parse(one.subject)
+            intent: Intent = codec.decode(subject.message_type, one.data, one.subject)
+        except ContractError as error:
+            return f"not a valid intent: {error}"
+        self._intent = intent
+        expires = from_nanos(intent.created_at_ns) + timedelta(milliseconds=intent.ttl_ms)
+        late = " (past)" if expires < datetime.now(UTC) else ""
+        return f"{intent.capability} in domain {intent.domain}, expires {expires:%Y-%m-%dT%H:%M:%SZ}{late}"
+
+    def _kept(self, one: Stored) -> str | None:
+        """Why the intent was quarantined; None if it is another one."""
+        try:
+            kept: QuarantinedIntent = codec.decode(QuarantinedIntent, one.data, one.subject)
+        except ContractError:
+            return None
+        return kept.reason if self._id.encode() in kept.intent else None
+
+    def _step(self, kind: StepKind, stream: str | None, one: Stored, text: str, time: datetime | None = None) -> TraceStep:
+        return TraceStep(
+            kind=kind,
+            time=from_nanos(one.time) if time is None else time.astimezone(UTC),
+            text=text,
+            subject=one.subject,
+            stream=str(stream),
+            seq=one.seq,
+        )
+
+    # ---- where it is now
+
+    async def _state(self, last: dict[StepKind, TraceStep]) -> tuple[IntentState, str]:
+        if self._has_result:
+            return "finished", f"finished: {last['result'].text}"
+        if self._intent is not None:
+            found = await diagnose(self._session, self._intent, self._raw_seq, self._result)
+            return found.state, found.words
+        if "dead_letter" in last:
+            return "dead_lettered", f"dead-lettered: {last['dead_letter'].text}"
+        if "quarantined" in last:
+            return "quarantined", f"quarantined: {last['quarantined'].text}"
+        if "decision" in last:
+            return "unknown", "admission has decided about it, and no stream has it or a result of it"
+        return "unknown", "no stream knows of it" if not last else "no stream has it any more"
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+def _made_at(intent_id: str) -> datetime | None:
+    """When an id was made that is a UUIDv7; None for any other."""
+    if not _UUID7.fullmatch(intent_id):
+        return None
+    try:
+        return datetime.fromtimestamp(int(intent_id.replace("-", "")[:12], 16) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _decided(one: Stored) -> str:
+    try:
+        event: AuditEvent = codec.decode(AuditEvent, one.data, one.subject)
+    except ContractError:
+        return f"{len(one.data)} bytes that are not an audit event"
+    rules = "; ".join(f"{rule.decision} by {rule.rule_name}: {rule.reason}" for rule in event.policy_decisions)
+    return f"{event.result_status}{': ' * bool(rules)}{rules}"
+
+
+def _not_in(stream: str | None, why: str, is_whole: bool) -> str:
+    if is_whole:
+        return f"not in {stream}{': ' * bool(why)}{why}"
+    return f"not among the first {_MOST:,} messages of {stream} since it was made; the rest was not looked through"
+
+
+def _distinct(steps: Iterable[TraceStep]) -> list[TraceStep]:
+    """Without what a dead letter says of a message that is in its stream itself."""
+    found = list(steps)
+    there = {step.kind for step in found if step.kind in ("raw", "vetted") and not step.text.startswith(_AS)}
+    return [step for step in found if step.kind not in there or not step.text.startswith(_AS)]
+
+
+def _with_elapsed(steps: Iterable[TraceStep]) -> Iterable[TraceStep]:
+    before: datetime | None = None
+    for step in steps:
+        yield msgspec.structs.replace(step, elapsed=None if before is None else (step.time - before).total_seconds())
+        before = step.time
