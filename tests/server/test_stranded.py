@@ -144,6 +144,23 @@ async def test_publishers_that_go_on_between_plan_and_apply(face: Face) -> None:
         assert await config_of(admin, "brewer") == "t.orders.z"
 
 
+async def test_what_is_published_while_a_plan_is_carried_out(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = contract(QUEUE, readers=(BREWER,))
+    after = contract(replace(QUEUE, description="new"), readers=(replace(BREWER, filters=("t.orders.z",)),))
+    async with holding(face.url, before) as (_, admin), face.bus(face.url, contract=after, profile="one") as bus:
+        update = JetStreamApi.stream_update
+
+        async def busy(self: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
+            done = await update(self, config)
+            await self._requests.request("t.orders.a", b"x", timeout=5)
+            return done
+
+        monkeypatch.setattr(JetStreamApi, "stream_update", busy)
+        with pytest.raises(MessagesStranded, match="1 message on"):
+            await bus.streams.apply()
+        assert await config_of(admin, "brewer") == "t.orders.>", "it still reads them"
+
+
 async def test_a_renamed_consumer_of_a_work_queue_loses_nothing(face: Face) -> None:
     before, after = contract(QUEUE, readers=(BREWER,)), contract(QUEUE, readers=(replace(BREWER, name="maker"),))
     async with holding(face.url, before, *TEN) as (owner, admin), face.bus(face.url, contract=after, profile="one") as bus:

@@ -84,28 +84,31 @@ def apply(
     Deletes none of them without --prune. Asks for confirmation before it deletes a stream, a
     consumer or stored messages, and before it leaves messages without a reader.
     """
-    saved = None if file is None else _saved(file)
-    if saved is not None and prune and not saved.prune:
-        raise OptionsError(f"{file} says what is done, and it deletes nothing: pass --prune to `smith streams plan -o`")
-    if saved is not None and profile not in (None, saved.profile):
-        raise OptionsError(f"{file} is a plan for profile {saved.profile}, not {profile}")
+    saved = None if file is None else _saved(file, profile, prune)
     with where.bus() as bus:
         found = bus.streams.plan(profile, prune=prune) if saved is None else saved
-        asks = _needs_consent(found)
-        if (asks and not yes) or not json:
-            _show_plan(found, stderr=json)
-        if asks and not yes:
-            confirm("Apply this plan?", _effect(found))
-        if saved is not None or prune or (asks and not yes):
-            bus.streams.apply(
-                found, profile=profile, prune=found.prune, strand=asks or yes, rename=asks or yes
-            )  # exactly what was shown
+        asked = _asked(found, yes, json)
+        if saved is not None or prune or asked:
+            bus.streams.apply(found, prune=found.prune, strand=asked or yes, rename=asked or yes)  # exactly what was shown
         else:
             found = bus.streams.apply(profile=profile, strand=yes, rename=yes)
     if json:
         show_json(_as_json(found))
     elif found.changes:
         print("applied")
+
+
+def _asked(plan: Plan, yes: bool, json: bool) -> bool:
+    """Show the plan, and ask whether to apply it where that is necessary; False if it is not.
+
+    Raises `OptionsError` if the answer is no.
+    """
+    asks = not yes and _needs_consent(plan)
+    if asks or not json:
+        _show_plan(plan, stderr=json)
+    if asks:
+        confirm("Apply this plan?", _effect(plan))
+    return asks
 
 
 @streams.command
@@ -226,15 +229,21 @@ def _save(plan: Plan, file: Path) -> None:
         raise OptionsError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def _saved(file: Path) -> Plan:
+def _saved(file: Path, profile: str | None, prune: bool) -> Plan:
+    """The plan in `file`, if it agrees with the options. Raises `OptionsError`."""
     from ..aio.streams import Plan
 
     try:
-        return Plan.from_json(file.read_bytes())
+        found = Plan.from_json(file.read_bytes())
     except OSError as error:
         raise OptionsError(f"{file} cannot be read: {error.strerror}") from None
     except OptionsError as error:
         raise OptionsError(f"{file}: {error}") from None
+    if prune and not found.prune:
+        raise OptionsError(f"{file} says what is done, and it deletes nothing: pass --prune to `smith streams plan -o`")
+    if profile not in (None, found.profile):
+        raise OptionsError(f"{file} is a plan for profile {found.profile}, not {profile}")
+    return found
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

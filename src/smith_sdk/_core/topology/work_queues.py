@@ -53,12 +53,11 @@ def arrange(
     deleted before.
     """
     declared = {(step.stream, step.consumer) for step in steps}
-    rest = [step for step in steps if step.stream not in queues or step.kind not in ("create", "update")]
+    found = list(steps)
+    places = [at for at, step in enumerate(steps) if step.stream in queues and step.kind in ("create", "update")]
     moving: list[Change] = []
     taken: set[tuple[str, str]] = set()
-    for step in steps:
-        if step.stream not in queues or step.kind not in ("create", "update"):
-            continue
+    for step in (steps[at] for at in places):
         rivals = {
             name: info["config"]
             for name, info in state.consumers.get(step.stream, {}).items()
@@ -69,7 +68,9 @@ def arrange(
         }
         moving.append(_taking_over(step, rivals, family))
         taken |= {(step.stream, name) for name in moving[-1].replaces}
-    return [*rest, *_ordered(moving)]
+    for at, step in zip(places, _ordered(moving), strict=True):
+        found[at] = step
+    return found
 
 
 def _taking_over(step: Change, rivals: Mapping[str, Json], family: Collection[str]) -> Change:
