@@ -110,7 +110,7 @@ def test_what_a_letter_carries_cannot_control_the_terminal(url: str) -> None:
         for command in (("dlq", "ls", "--limit", "1"), ("dlq", "show", f"{STREAM}.reader.9")):
             status, shown = on_terminal(*command, env={"COLUMNS": columns, "NO_COLOR": "1"})
             assert status == 0
-            assert set(_ESCAPES.findall(shown)) <= {"\x1b[1m", "\x1b[0m"}, "only our own"
+            assert set(_ESCAPES.findall(shown)) <= {"\x1b[1m", "\x1b[2m", "\x1b[0m"}, "only our own"
             assert not {"\x07", "\u202e"} & set(shown)
             together = "".join(shown.split())
             assert "[red]x[/red]:bomb:\\x1b]0;owned\\x07" in together

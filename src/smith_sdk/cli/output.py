@@ -174,7 +174,7 @@ def _show_stacked(
             out.print(_text(before), soft_wrap=True)
         line(_text(row[at], relative=True) for at in beside)
         below = {headings[at]: row[at] for at in kept if at not in beside and shown(row[at], relative=True)}
-        _show_facts(below, out, relative=True, indent=indent + _GAP * 2)
+        _show_facts(below, out, relative=True, indent=indent + _GAP * 2, style="dim")
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
@@ -187,13 +187,15 @@ def show_facts(facts: Mapping[str, Any]) -> None:
     _show_facts(kept, console(), relative=terminal, exact=True)
 
 
-def _show_facts(facts: Mapping[str, Any], out: Console, *, relative: bool, exact: bool = False, indent: str = "") -> None:
+def _show_facts(
+    facts: Mapping[str, Any], out: Console, *, relative: bool, exact: bool = False, indent: str = "", style: str = "bold"
+) -> None:
     """Times are relative, or with `exact` both exact and relative."""
     from rich.text import Text
 
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        head = Text.assemble(indent, (name, "bold"), " " * (width - len(name)), _GAP)
+        head = Text.assemble(indent, (name, style), " " * (width - len(name)), _GAP)
         text = _text(value, relative=relative and not exact)
         if relative and exact and isinstance(value, datetime):
             text.append(f" ({ago(value)})")
