@@ -98,11 +98,18 @@ def _show_lines(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     numbers = [_is_number(row[column] for row in rows) for column in range(len(headings))]
     out = console()
     for line in lines:
-        for cell, width, number in zip(line, widths, numbers, strict=True):
-            cell.align("right" if number else "left", width)
-        text = Text(_GAP).join(line)
-        text.rstrip()
-        out.print(text, soft_wrap=True)
+        _print_row(out, line, widths, numbers)
+
+
+def _print_row(out: Console, cells: Sequence[Text], widths: Sequence[int], numbers: Sequence[bool], indent: str = "") -> None:
+    """Print one line, however long."""
+    from rich.text import Text
+
+    for cell, width, number in zip(cells, widths, numbers, strict=True):
+        cell.align("right" if number else "left", width)
+    text = Text(indent) + Text(_GAP).join(cells)
+    text.rstrip()
+    out.print(text, soft_wrap=True)
 
 
 def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]], sections: str | None) -> None:
@@ -157,22 +164,15 @@ def _show_stacked(
     beside, indent = list(kept), "" if section is None else _GAP
     while len(beside) > 1 and not _fit(widths, beside, out.width - len(indent)):
         beside.remove(max(beside[1:], key=lambda at: (widths[at], at)))
-    numbers = {at for at in beside if _is_number(row[at] for row in rows)}
-
-    def line(cells: Iterable[Text]) -> None:
-        for cell, at in zip(listed := list(cells), beside, strict=True):
-            cell.align("right" if at in numbers else "left", widths[at])
-        text = Text(indent) + Text(_GAP).join(listed)
-        text.rstrip()
-        out.print(text, soft_wrap=True)
-
-    line(Text(headings[at], "bold") for at in beside)
+    room = [widths[at] for at in beside]
+    numbers = [_is_number(row[at] for row in rows) for at in beside]
+    _print_row(out, [Text(headings[at], "bold") for at in beside], room, numbers, indent)
     before: Any = None
     for row in rows:
         if section is not None and row[section] != before:
             before = row[section]
             out.print(_text(before), soft_wrap=True)
-        line(_text(row[at], relative=True) for at in beside)
+        _print_row(out, [_text(row[at], relative=True) for at in beside], room, numbers, indent)
         below = {headings[at]: row[at] for at in kept if at not in beside and shown(row[at], relative=True)}
         _show_facts(below, out, relative=True, indent=indent + _GAP * 2, style="dim")
 
