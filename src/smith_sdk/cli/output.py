@@ -161,9 +161,8 @@ def _show_stacked(
     from rich.text import Text
 
     kept = [at for at in kept if at != section]
-    beside, indent = list(kept), "" if section is None else _GAP
-    while len(beside) > 1 and not _fit(widths, beside, out.width - len(indent)):
-        beside.remove(max(beside[1:], key=lambda at: (widths[at], at)))
+    indent = "" if section is None else _GAP
+    beside = _beside(kept, widths, out.width - len(indent))
     room = [widths[at] for at in beside]
     numbers = [_is_number(row[at] for row in rows) for at in beside]
     _print_row(out, [Text(headings[at], "bold") for at in beside], room, numbers, indent)
@@ -173,8 +172,20 @@ def _show_stacked(
             before = row[section]
             out.print(_text(before), soft_wrap=True)
         _print_row(out, [_text(row[at], relative=True) for at in beside], room, numbers, indent)
-        below = {headings[at]: row[at] for at in kept if at not in beside and shown(row[at], relative=True)}
-        _show_facts(below, out, relative=True, indent=indent + _GAP * 2, style="dim")
+        below = {headings[at]: row[at] for at in kept if at not in beside}
+        _show_facts(_filled(below), out, relative=True, indent=indent + _GAP * 2, style="dim")
+
+
+def _beside(kept: Sequence[int], widths: Mapping[int, int], room: int) -> list[int]:
+    """The columns that fit beside each other: without the widest, but always with the first."""
+    beside = list(kept)
+    while len(beside) > 1 and not _fit(widths, beside, room):
+        beside.remove(max(beside[1:], key=lambda at: (widths[at], at)))
+    return beside
+
+
+def _filled(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if shown(value, relative=True)}
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
