@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from buses import Account, Face
 from msgspec.structs import replace
+from support import eventually_async
 from topology_cases import ORDERS, READER, bus_of, contract
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk._core.jetstream.api import JetStreamApi
+from smith_sdk._core.topology import stranded
 from smith_sdk.contract import Contract, StreamSpec
 from smith_sdk.errors import MessagesStranded, PlanOutdated, SmithError, TopologyRefused
 
@@ -53,9 +55,9 @@ async def test_a_renamed_subject_of_a_work_queue(face: Face) -> None:
         found = (caution.kind, caution.stream, caution.consumer, caution.messages, caution.subjects)
         assert found == ("stranded", "ORDERS", "brewer", 10, ("t.orders.>",))
         for arguments in ((), (plan,)):
-            with pytest.raises(MessagesStranded, match=r"10 messages on t\.orders\.> .*strand=True") as stranded:
+            with pytest.raises(MessagesStranded, match=r"10 messages on t\.orders\.> .*strand=True") as refused:
                 await bus.streams.apply(*arguments)
-            error = stranded.value
+            error = refused.value
             assert (error.stream, error.consumer, error.subjects, error.messages) == ("ORDERS", "brewer", ("t.orders.>",), 10)
         assert (await admin.stream_info("ORDERS"))["config"]["subjects"] == ["t.orders.>"], "nothing was done"
         await bus.streams.apply(plan, strand=True)
@@ -242,9 +244,9 @@ async def test_a_renamed_stream(face: Face, retention: Any) -> None:
             "10 messages on t.orders.> would have no reader: stream ORDERS is not declared any more, and stream LOTS is created"
             in str(plan)
         )
-        with pytest.raises(MessagesStranded) as stranded:
+        with pytest.raises(MessagesStranded) as refused:
             await bus.streams.apply()
-        assert (stranded.value.stream, stranded.value.messages) == ("ORDERS", 10)
+        assert (refused.value.stream, refused.value.messages) == ("ORDERS", 10)
         await bus.streams.apply(strand=True)
         assert (await bus.streams.plan()).changes == ()
         await bus.streams.apply()  # it does not ask again
@@ -278,10 +280,30 @@ async def test_the_messages_are_counted_with_few_requests(account: Account, monk
         assert asked.count("STREAM.INFO.ORDERS") == 2, "as for any plan, and once for all subjects"
 
 
+@pytest.mark.parametrize(
+    ("limit", "filter", "says"),
+    [
+        ("_PAGE", "u.z", "warning: 10 messages on t.orders.> would"),
+        ("_PAGES", "t.orders.1", "warning: up to 10 messages on t.orders.> outside t.orders.1 would"),
+    ],
+)
+async def test_with_more_subjects_than_can_be_listed_the_consumer_is_asked(
+    account: Account, monkeypatch: pytest.MonkeyPatch, limit: str, filter: str, says: str
+) -> None:
+    monkeypatch.setattr(stranded, limit, 0)
+    after = contract(QUEUE, readers=(replace(BREWER, filters=(filter,)),))
+    async with holding(account.url, contract(QUEUE, readers=(BREWER,)), *TEN), bus_of(account.url, after) as (bus, _):
+
+        async def counted() -> bool:  # the consumer's own count is a moment late
+            return says in str(await bus.streams.plan("one"))
+
+        await eventually_async(counted)
+
+
 async def test_connecting_with_manage_does_not_strand(face: Face) -> None:
     before = contract(QUEUE, readers=(BREWER,))
     after = contract(QUEUE, readers=(replace(BREWER, filters=("t.orders.z",)),))
     async with holding(face.url, before, *TEN):
-        with pytest.raises(SmithError) as stranded:
+        with pytest.raises(SmithError) as refused:
             await face.bus(face.url, contract=after, manage="apply", profile="one").connect()
-        assert type(stranded.value) is MessagesStranded
+        assert type(refused.value) is MessagesStranded

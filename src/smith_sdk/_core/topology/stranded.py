@@ -174,17 +174,20 @@ async def count(api: JetStreamApi, risk: Risk) -> Caution | None:
 
 
 async def _count(api: JetStreamApi, risk: Risk) -> tuple[int, str]:
-    """The number, and how sure it is: "", "up to " or "at least "."""
-    if risk.consumer is None or not (risk.pending or await _has_many_subjects(api, risk)):
-        return await _stored(api, risk)
+    """The number, and how sure it is: "" or "up to "."""
+    if risk.consumer is None:
+        stored = await _stored(api, risk)
+        return (int((await api.stream_info(risk.stream))["state"]["messages"]), "up to ") if stored is None else (stored, "")
+    if not risk.pending and not await _has_many_subjects(api, risk):
+        stored = await _stored(api, risk)
+        if stored is not None:
+            return stored, ""
     info = await consumer_or_none(api, risk.stream, risk.consumer)
-    if info is None:
-        return 0, ""
-    pending = info["num_pending"] + info["num_ack_pending"]
+    pending: int = 0 if info is None else info["num_pending"] + info["num_ack_pending"]
     if not pending or not risk.kept:
         return pending, ""
-    stored, roughly = await _stored(api, risk)
-    return (pending, "up to ") if roughly else (min(pending, stored), "up to ")
+    stored = await _stored(api, risk) if risk.pending else None
+    return (pending if stored is None else min(pending, stored)), "up to "
 
 
 async def _has_many_subjects(api: JetStreamApi, risk: Risk) -> bool:
@@ -194,18 +197,19 @@ async def _has_many_subjects(api: JetStreamApi, risk: Risk) -> bool:
     return not risk.kept and (await api.stream_info(risk.stream))["state"].get("num_subjects", 0) > _PAGE
 
 
-async def _stored(api: JetStreamApi, risk: Risk) -> tuple[int, str]:
+async def _stored(api: JetStreamApi, risk: Risk) -> int | None:
+    """The stored messages that `risk` concerns; None if they are on too many subjects to count."""
     if risk.lost == (">",) and not risk.kept:
-        return int((await api.stream_info(risk.stream))["state"]["messages"]), ""
+        return int((await api.stream_info(risk.stream))["state"]["messages"])
     found = pages = 0
     for lost in risk.lost:
         near = [one for one in risk.kept if overlap(one, lost)]
         async for counts in api.subject_pages(risk.stream, lost):
             pages += 1
             if pages > _PAGES:
-                return found, "at least "
+                return None
             found += _unmatched(counts, near)
-    return found, ""
+    return found
 
 
 def _unmatched(counts: Mapping[str, int], kept: Sequence[str]) -> int:
