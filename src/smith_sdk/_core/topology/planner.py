@@ -108,11 +108,13 @@ def plan_steps(
         _plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()
     ]
     queues = {name for name, declared in streams.items() if declared["retention"] == "workqueue"}
+    arranged = arrange(readers, state, queues, family, prune=prune)
+    replaced = {(step.stream, name) for step in arranged for name in step.replaces}
     return (
-        *_undeclared_consumers(state, consumers, prune),
+        *(step for step in _undeclared_consumers(state, consumers, prune) if (step.stream, step.consumer) not in replaced),
         *(_undeclared_stream(info["config"], prune, roots) for info in state.undeclared.values()),
         *changes,
-        *arrange(readers, state, queues, family, prune=prune),
+        *arranged,
     )
 
 

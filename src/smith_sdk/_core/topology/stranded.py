@@ -32,7 +32,6 @@ class _Before:
         self.family = family
         self.streams = {step.stream: step for step in steps if step.consumer is None}
         self.consumers = [step for step in steps if step.consumer is not None]
-        self.replaced = {(step.stream, name) for step in self.consumers for name in step.replaces}
 
     def is_ours(self, step: Change) -> bool:
         """Whether what is not declared was applied from this contract, or one that it extends."""
@@ -58,7 +57,7 @@ def risks(steps: Sequence[Change], state: ServerState, family: Collection[str]) 
     for step in before.consumers:
         if step.kind in ("update", "rename"):
             found += _moved(step, before)
-        elif before.is_ours(step) and (step.stream, step.consumer) not in before.replaced:
+        elif before.is_ours(step):
             found += _abandoned(step, before)
     for step in before.streams.values():
         if step.kind == "update" and before.is_queue(step.stream):
@@ -227,7 +226,7 @@ def unread(steps: Sequence[Change], state: ServerState, family: Collection[str])
     for step in before.consumers:
         for name in step.replaces:
             yield _taken_over(step, name, state.consumers[step.stream][name])
-        if before.is_ours(step) and step.consumer is not None and (step.stream, step.consumer) not in before.replaced:
+        if before.is_ours(step) and step.consumer is not None:
             yield from _left(step, heir_of(step, before.consumers), before)
     if any(step.kind == "create" for step in before.streams.values()):
         return  # these are stranded
