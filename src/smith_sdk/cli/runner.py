@@ -67,6 +67,8 @@ class AsyncHost:
         self.portal = Portal("smith-worker")
         self._buses: list[AsyncSmithBus] = []
         self._is_open = False
+        self._last: list[SmithBus] = []
+        closing.callback(self._close_last)
 
     def call(self, function: Callable[[], Any]) -> Any:
         self._open()
@@ -90,6 +92,18 @@ class AsyncHost:
             if not bus._session.is_open:
                 self.portal.call(bus.connect)
                 self._closing.callback(self.portal.call, partial(bus.close, _CLOSE))
+
+    def connect_blocking(self, bus: SmithBus) -> None:
+        """The same for one of the blocking face, which has a portal of its own."""
+        if bus._aio._session.is_open:
+            self._last.append(bus)  # its factory may close it first
+        else:
+            bus.connect()
+            self._closing.callback(bus.close)
+
+    def _close_last(self) -> None:
+        for bus in self._last:
+            bus.close()
 
     def _open(self) -> None:
         if not self._is_open:
@@ -156,17 +170,14 @@ class Runner:
             if handlers is not None and part.aio._processes:
                 handlers.hooks.start.insert(0, partial(_configure, options))
 
-    def run(self, closing: contextlib.ExitStack, ready: Callable[[], None]) -> Ending:
-        """Connect the buses and run. Raises what connecting raises; `closing` closes the buses."""
+    def run(self, ready: Callable[[], None]) -> Ending:
+        """Connect the buses and run. Raises what connecting raises."""
         if together := {id(part.bus): part.bus for part in self._parts if part.is_async}:
             self._host.connect(list(together.values()))
         for portal, aio in {
             id(part.aio._bus): (part.given._portal, part.bus) for part in self._parts if not part.is_async
         }.values():
-            bus = SmithBus._wrap(portal, aio)
-            if not aio._session.is_open:
-                bus.connect()
-            closing.callback(bus.close)
+            self._host.connect_blocking(SmithBus._wrap(portal, aio))
         for part in self._parts:
             threading.Thread(target=self._run_one, args=(part,), name=f"smith-worker-{part.name}", daemon=True).start()
         ready()

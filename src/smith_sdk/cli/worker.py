@@ -95,7 +95,7 @@ def _work(targets: list[str], processes: int, max_messages: int | None, options:
                     if parent is not None:
                         parent.report_ready()
 
-                ending = runner.run(closing, ready)
+                ending = runner.run(ready)
                 signals.raise_again()
             if ending.is_recycled and parent is not None:
                 parent.report_recycled()

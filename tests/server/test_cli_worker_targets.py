@@ -1,0 +1,123 @@
+"""What `smith worker` can be given: workers, admissions and factories, and errors for the rest."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from buses import Account, read_intent
+from support import eventually
+from worker_command import LONG, MAKES, Run, Start, put, unfinished, write
+
+from smith_sdk import SmithBus, consumers, subjects
+
+FACTORIES = {
+    "function": """
+    def make():
+        return made(AsyncSmithBus())
+    """,
+    "function of the blocking face": """
+    def make():
+        return made(SmithBus(), sync)
+    """,
+    "async function": """
+    async def make():
+        await asyncio.sleep(0)
+        return [made(AsyncSmithBus())]
+    """,
+    "context manager": """
+    import contextlib
+
+    @contextlib.contextmanager
+    def make():
+        with SmithBus() as bus:
+            yield made(bus, sync)
+            say("closing", bus.state)
+        say("closed")
+    """,
+    "async context manager": """
+    import contextlib
+
+    @contextlib.asynccontextmanager
+    async def make():
+        async with AsyncSmithBus() as bus, asyncio.timeout(None), asyncio.TaskGroup() as group:  # of one task
+            yield (made(bus),)
+            say("closing", bus.state)
+        say("closed")
+    """,
+}
+
+
+@pytest.mark.parametrize("source", FACTORIES.values(), ids=FACTORIES)
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one", "two"])
+def test_a_factory_is_called_and_left_when_its_worker_has_stopped(
+    smith_bus: SmithBus, start: Start, source: str, options: list[str]
+) -> None:
+    run = start(MAKES + source, *options, name="make")
+    put(smith_bus, "a", "b")
+    eventually(lambda: len(run.said("start")) == 2, LONG)
+    eventually(lambda: run.count("running executor-fs-read") == (2 if options else 1), LONG)
+    run.process.terminate()
+    assert run.status() == 0
+    assert unfinished(smith_bus) == (0, 0)
+    assert not run.logged("Traceback")
+    if "contextlib" in source:
+        count = 2 if options else 1
+        # The bus of a factory is its own: it closes it.
+        assert run.said("closing") == [["connected"]] * count
+        assert run.said("closed") == [[]] * count
+
+
+def test_an_admission_and_workers_of_both_faces_from_several_targets(
+    account: Account, smith_bus: SmithBus, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    write(
+        tmp_path / "gate.py",
+        """
+    from smith_sdk import Admission, Allow
+    admission = Admission(AsyncSmithBus(), policy=lambda intent: Allow(), executor_id="gate")
+    blocking = sync.Admission(SmithBus(), policy=lambda intent: Allow(), executor_id="gate")
+    """,
+    )
+    write(tmp_path / "jobs.py", f"{MAKES}\n    class Made:\n        worker = made(AsyncSmithBus())\n")
+    run = Run(tmp_path, account.url, "gate:admission", "jobs:Made.worker", "gate:blocking")
+    request.addfinalizer(run.end)
+    for path in ("a", "b", "c"):
+        intent = read_intent(path)
+        smith_bus.publish(subjects.intents.raw.of(intent), intent)
+    eventually(lambda: len(run.said("start")) == 3, LONG)
+    run.process.terminate()
+    assert run.status() == 0
+    assert run.logged("running admission, executor-fs-read, admission")
+    assert smith_bus.consumer(consumers.admission).info().num_pending == 0
+
+
+def test_a_factory_that_cannot_reach_the_server(start: Start) -> None:
+    run = start(MAKES + FACTORIES["async context manager"], name="make", url="nats://127.0.0.1:1")
+    assert run.status() == 1
+    assert run.logged("jobs:make failed: ConnectError: no NATS server at nats://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_while_a_factory_runs_ends_at_once_and_cleans_up(
+    smith_bus: SmithBus, start: Start, number: signal.Signals
+) -> None:
+    slow = """
+    import contextlib
+
+    @contextlib.asynccontextmanager
+    async def first():
+        yield made(AsyncSmithBus())
+        say("closed")
+
+    def second():
+        say("loading")
+        time.sleep(600)
+    """
+    run = start(MAKES + slow, "jobs:second", name="first")
+    eventually(lambda: run.said("loading") == [[]], LONG)
+    run.process.send_signal(number)
+    assert run.status(10) == 0
+    assert run.said("closed") == [[]]
+    assert run.logged(f"{number.name} before the first message")
