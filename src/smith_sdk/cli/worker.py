@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 from cyclopts.validators import Number
 
 from ..errors import OptionsError, SmithError
@@ -18,6 +19,11 @@ from .runner import AsyncHost, Ending, Events, Runner, exit_status
 from .targets import NotLoaded, Part, add_working_directory, load, split
 
 log: Final = logging.getLogger("smith_sdk.cli")
+
+
+def _in_lower_case(kind: Any, tokens: Sequence[Token]) -> Any:
+    """`logging` itself writes levels in upper case."""
+    return convert(kind, [token.evolve(value=token.value.lower()) for token in tokens])
 
 
 def worker(
@@ -38,7 +44,7 @@ def worker(
         int | None, Parameter(help="Replace a process after this many messages of a worker.", validator=Number(gte=1))
     ] = None,
     reload: Annotated[bool, Parameter(negative="", help="Restart when a .py file of a module's package changes.")] = False,
-    log_level: Annotated[Level | None, Parameter(help="Default: info.")] = None,
+    log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=_in_lower_case)] = None,
     log_format: Annotated[Format | None, Parameter(help="Lines of text, or a JSON object a line. Default: text.")] = None,
     log_config: Annotated[
         Path | None, Parameter(help="A .json or .toml file for logging.config.dictConfig, or an .ini file.")
