@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos.cluster import Cluster
+from chaos.cluster import Cluster, Node
 from chaos.topology import CHAOS, new_intent, raw_reader
 from support import eventually, is_alive, parent_of
 
-from smith_sdk import SmithBus
+from smith_sdk import SmithBus, result_of
 from smith_sdk.embedded import EmbeddedServer
-from smith_sdk.subjects import intents
+from smith_sdk.subjects import intents, results
 
 SILENCE = 3.0  # longer than a publish waits for its ack before it is sent again
 
@@ -70,6 +70,33 @@ def test_a_publish_waits_for_the_majority(cluster: Cluster) -> None:
         (message,) = bus.consumer(raw_reader("async")).fetch(1, timeout=10)
         assert message.payload.id == "lonely"
         message.ack_sync()
+
+
+@pytest.mark.timeout(120)
+def test_a_read_in_order_survives_the_loss_of_its_leader(cluster: Cluster) -> None:
+    """The reader's consumer goes with the server that has it: another one begins where it was."""
+    cluster.wait_healthy()
+    with SmithBus(cluster.urls, contract=CHAOS) as bus:
+        sent = [result_of(new_intent("async", f"read-{number}")) for number in range(3000)]
+        bus.publish_many([results.of(one).envelope(one) for one in sent], timeout=30)
+        found: list[str] = []
+        killed = None
+        with bus.read(results.filter()) as messages:
+            for message in messages:
+                found.append(message.payload.intent_id)
+                if len(found) == 100:
+                    killed = host_of_reader(cluster, bus)
+                    cluster.kill(killed)
+        assert killed is not None
+        cluster.restart(killed)
+        assert found == [one.intent_id for one in sent]
+
+
+def host_of_reader(cluster: Cluster, bus: SmithBus) -> Node:
+    """The node that has the consumer of the one read of the results."""
+    infos = bus._portal.call(bus._aio._session.api.consumers, "ATOMS_RESULTS")
+    (host,) = [info["cluster"]["leader"] for info in infos if info["name"].startswith("read-")]
+    return next(node for node in cluster.nodes if node.name == host)
 
 
 def pause(server: EmbeddedServer, number: signal.Signals) -> None:

@@ -15,6 +15,7 @@ import pytest
 from buses import Account, health, log_entry, read_intent
 from cli import Smith, on_terminal, without_colour
 from msgspec.structs import replace
+from support import eventually
 
 from smith_sdk import SmithBus, consumers, result_of, subjects
 from smith_sdk.protocol import ExecutionError
@@ -133,6 +134,10 @@ def test_tail_follows_until_ctrl_c(url: str, bus: SmithBus) -> None:
             if service != "a":
                 publish_health(bus, service)
             assert json.loads(lines.readline())["payload"]["service"] == service
+        with running("tail", "events.health", "-f", "--json", "--last", "0") as (_, new):
+            eventually(lambda: len(bus._portal.call(bus._aio._session.api.consumers, "SYSTEM_EVENTS")) == 2)
+            publish_health(bus, "d")
+            assert json.loads(new.readline())["payload"]["service"] == "d"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
         assert process.stderr is not None

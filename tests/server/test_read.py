@@ -228,6 +228,21 @@ async def test_follow_waits_for_more_until_it_is_stopped(face: Face, options: di
         await eventually_async(lambda: no_readers(face))
 
 
+@pytest.mark.parametrize("kind", ["limits", "work queue"])
+async def test_the_last_none_are_new_messages_only(face: Face, kind: str) -> None:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        old, new = read_intent("/old"), read_intent("/new")
+        is_queue = kind == "work queue"
+        what: Any = RAW.filter() if is_queue else ALL
+        await publish(other, "old")
+        await other.publish(RAW.of(old), old)
+        async with bus.read(what, last=0, follow=True) as messages:
+            await publish(other, "new")
+            await other.publish(RAW.of(new), new)
+            payload = (await anext(messages)).payload
+            assert (payload.params.path if is_queue else payload.service) == ("/new" if is_queue else "new")
+
+
 async def test_a_work_queue_can_be_followed_with_a_warning(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         intents = [read_intent(str(number)) for number in range(3)]
@@ -299,6 +314,7 @@ async def test_what_cannot_be_read_is_refused_before_anything_is_asked(face: Fac
         ({"since": 1e300}, "since"),
         ({"last": 0}, "last"),
         ({"last": True}, "last"),
+        ({"last": -1, "follow": True}, "last"),
         ({"from_seq": 0}, "from_seq"),
     ):
         with pytest.raises(OptionsError, match=problem):

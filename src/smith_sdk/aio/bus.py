@@ -407,9 +407,9 @@ class AsyncSmithBus:
         stream.
 
         - Where it starts: at the first message, or one of `since` (an aware datetime, or seconds
-          ago by this machine's clock), `last` (the last so many messages on `what`), `from_seq`
-          (this sequence of the stream, from 1) and `last_per_subject` (the last message on each
-          subject).
+          ago by this machine's clock), `last` (the last so many messages on `what`; 0 with `follow`
+          for new ones only), `from_seq` (this sequence of the stream, from 1) and
+          `last_per_subject` (the last message on each subject).
         - `follow`: False ends at what the stream held at the start; True goes on to wait for more.
 
         No message is handed out twice or left out, across reconnects and restarts of the server,
@@ -424,7 +424,8 @@ class AsyncSmithBus:
         `PermissionDenied`, `DeadlineExceeded`, `BusClosed`, and `OptionsError` for a `from_seq`
         behind the stream's next message.
         """
-        return Reader(self._session, what, start_of(since, last, from_seq, last_per_subject), follow)
+        start = start_of(since=since, last=last, from_seq=from_seq, last_per_subject=last_per_subject, follow=follow)
+        return Reader(self._session, what, start, follow)
 
     def consumer(self, spec: ConsumerSpec[M, S]) -> Consumer[M, S]:
         """The durable consumer that is declared as `spec`, such as `consumers.http_results`.

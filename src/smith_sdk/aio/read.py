@@ -121,14 +121,21 @@ class ReadMessage(Received[M_co, S_co]):
         return f"<ReadMessage {self._stored.subject} {len(self._stored.data)} bytes, seq {self._stored.seq} of {self._stream}>"
 
 
-def start_of(since: datetime | timedelta | float | None, last: int | None, from_seq: int | None, last_per_subject: bool) -> Start:
+def start_of(
+    *,
+    since: datetime | timedelta | float | None,
+    last: int | None,
+    from_seq: int | None,
+    last_per_subject: bool,
+    follow: bool,
+) -> Start:
     """Where a read begins. Raises `OptionsError` for invalid values, and for more than one."""
     given = {"since": since, "last": last, "from_seq": from_seq, "last_per_subject": last_per_subject or None}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise OptionsError(f"read({', '.join(f'{name}={given[name]!r}' for name in names)}): pass one of {' and '.join(names)}")
     if last is not None:
-        positive_int("read(last)", last)
+        positive_int("read(last)", last, least=0 if follow else 1)
     if from_seq is not None:
         positive_int("read(from_seq)", from_seq)
     return Start(seq=from_seq, since=_moment(since), last=last, last_per_subject=last_per_subject)

@@ -50,7 +50,7 @@ def tail(
 
     Nothing is acknowledged or taken from any consumer.
     """
-    start = _start(last, since, from_seq, every)
+    start = _start(last, since, from_seq, every, follow)
     contract = where.declared
     what, is_stored, is_consumed = _chosen(contract, subject)
     if not is_stored and not follow:
@@ -63,16 +63,16 @@ def tail(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _start(last: int | None, since: datetime | None, from_seq: int | None, every: bool) -> dict[str, Any]:
+def _start(last: int | None, since: datetime | None, from_seq: int | None, every: bool, follow: bool) -> dict[str, Any]:
     given = {"--last": last, "--since": since, "--from-seq": from_seq, "--all": every or None}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise OptionsError(f"{' and '.join(names)} exclude each other: pass one of them")
-    for name, value in (("--last", last), ("--from-seq", from_seq)):
-        if value is not None and value < 1:
-            raise OptionsError(f"{name} {value}: pass 1 or more")
+    for name, value, least in (("--last", last, 0 if follow else 1), ("--from-seq", from_seq, 1)):
+        if value is not None and value < least:
+            raise OptionsError(f"{name} {value}: pass {least} or more")
     if not names:
-        return {"last": _LAST}
+        last = _LAST
     return {"last": last, "since": since, "from_seq": from_seq}
 
 
@@ -128,7 +128,7 @@ def _messages(
     with ExitStack() as closing:
         live = closing.enter_context(bus.subscribe(what))
         seen: set[tuple[str, str]] = set()
-        for old in bus.read(what, **start) if stored else ():
+        for old in bus.read(what, **start) if stored and start["last"] != 0 else ():
             if len(seen) < _MOST_REMEMBERED:
                 seen.add(_identity(old))
             yield old

@@ -283,9 +283,9 @@ class SmithBus(BlockingBus):
         stream.
 
         - Where it starts: at the first message, or one of `since` (an aware datetime, or seconds
-          ago by this machine's clock), `last` (the last so many messages on `what`), `from_seq`
-          (this sequence of the stream, from 1) and `last_per_subject` (the last message on each
-          subject).
+          ago by this machine's clock), `last` (the last so many messages on `what`; 0 with `follow`
+          for new ones only), `from_seq` (this sequence of the stream, from 1) and
+          `last_per_subject` (the last message on each subject).
         - `follow`: False ends at what the stream held at the start; True goes on to wait for more.
 
         No message is handed out twice or left out, across reconnects and restarts of the server,

@@ -158,8 +158,8 @@ class OrderedReader(Reading):
                 await subscription.unsubscribe()
             await self._delete(name)
 
-    def arrived(self, message: Stored, pending: int) -> bool:
-        """A message came from the consumer, which has `pending` more. Whether all is read now."""
+    def arrived(self, message: Stored) -> bool:
+        """A message came from the consumer. Whether it is known that all is read now."""
         if self._is_beyond(message.seq):
             return True
         if message.seq <= self._after:  # of a repeated snapshot
@@ -171,7 +171,8 @@ class OrderedReader(Reading):
         self._put(message)
         if self._left is not None:
             self._left -= 1
-        return not self._follow and (pending == 0 or self._left == 0 or message.seq == self._until)
+        # Not by the consumer's own count of what is left: the end of a pull is what is certain.
+        return not self._follow and (self._left == 0 or message.seq == self._until)
 
     def has_snapshot(self) -> bool:
         """The last message of each subject has arrived. Whether all is read now."""
@@ -244,7 +245,7 @@ class _Consumer(Listener):
             headers=raw.headers or {},
         )
         self._wanted -= 1
-        self.is_read = self._reader.arrived(message, delivery.num_pending)
+        self.is_read = self._reader.arrived(message)
         if self._count == self._snapshot:
             self.is_read = self._reader.has_snapshot()
         if not self._wanted or self.is_read:
