@@ -108,3 +108,22 @@ def test_reset(smith: Smith, url: str) -> None:
     assert delivered(url, 2) == [3, 5]
     assert smith("consumers", "reset", "reader", "--seq", "99", "--yes").status == 1
     assert "ends at 6" in smith.err
+
+
+def test_a_consumer_that_is_full_of_unacknowledged_messages_says_so(smith: Smith, url: str) -> None:
+    with SmithBus(url, contract=DECLARED) as bus:
+        api = bus._aio._session.api
+
+        async def limit() -> None:
+            info = await api.consumer_info(READER.stream, READER.name)
+            body = {"stream_name": READER.stream, "config": {**info["config"], "max_ack_pending": 2}, "action": "update"}
+            await api.call(f"CONSUMER.CREATE.{READER.stream}.{READER.name}", body, stream=READER.stream, consumer=READER.name)
+
+        bus._portal.call(limit)
+        for message in bus.consumer(READER).fetch(2):
+            message.nack(600)
+        eventually(lambda: bus.consumer(READER).info().is_full)
+        assert bus.consumer(READER).info().max_ack_pending == 2
+    for command in (("ls",), ("show", "reader")):
+        assert smith("consumers", *command).status == 0
+        assert "reader delivers nothing: 2 messages unacknowledged, which is its max_ack_pending=2" in smith.out

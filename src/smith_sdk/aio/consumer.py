@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Self
 
 from .._core.connection.parser import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
+from .._core.jetstream.consumer_state import is_full
 from .._core.jetstream.interest import filters_of
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.pull_options import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullOptions
@@ -56,7 +57,9 @@ def require_spec(spec: Any) -> Any:
 class ConsumerInfo(Record, frozen=True, kw_only=True):
     """A consumer as the server sees it; its counts are messages.
 
-    `num_pending`: not yet delivered. `num_ack_pending`: delivered, without a verdict.
+    `num_pending`: not yet delivered. `num_ack_pending`: delivered, without a verdict; this includes
+    those that wait for a delayed retry. `max_ack_pending`: with as many of them, nothing else is
+    delivered; -1: without end. `is_full`: that is so, and messages are pending.
     `last_delivered`, `last_acked`: when it last delivered a message or received an ack (UTC); None
     if it never has, or not since a reset. `paused_until`: None unless it is paused. The server
     counts a new message some moments after it has acknowledged it to the publisher, so zeros right
@@ -67,12 +70,14 @@ class ConsumerInfo(Record, frozen=True, kw_only=True):
     stream: str
     num_pending: int
     num_ack_pending: int
+    max_ack_pending: int
     num_redelivered: int
     num_waiting: int
     filters: tuple[str, ...]
     last_delivered: datetime | None
     last_acked: datetime | None
     paused_until: datetime | None
+    is_full: bool
 
 
 def consumer_info(info: Json) -> ConsumerInfo:
@@ -82,12 +87,14 @@ def consumer_info(info: Json) -> ConsumerInfo:
         stream=info["stream_name"],
         num_pending=info["num_pending"],
         num_ack_pending=info["num_ack_pending"],
+        max_ack_pending=info["config"].get("max_ack_pending", -1),
         num_redelivered=info["num_redelivered"],
         num_waiting=info["num_waiting"],
         filters=filters_of(info["config"]),
         last_delivered=parse_time(info["delivered"].get("last_active", NEVER)),
         last_acked=parse_time(info["ack_floor"].get("last_active", NEVER)),
         paused_until=parse_time(info["config"]["pause_until"]) if info.get("paused") else None,
+        is_full=is_full(info),
     )
 
 
@@ -254,7 +261,8 @@ def pull_loop(
         max_batch=spec.max_batch,
         group=priority_group(spec) if group is None else group,
     )
-    return PullLoop(session.connection, session.requests, spec.stream, spec.name, diagnose, options)
+    state = session.consumer_state(spec.stream, spec.name)
+    return PullLoop(session.connection, session.requests, spec.stream, spec.name, diagnose, options, state)
 
 
 def _fetch_loop(
@@ -262,7 +270,9 @@ def _fetch_loop(
 ) -> PullLoop:
     """A pull loop for `count` messages: one pull that expires at `timeout`, or more if the consumer
     limits a pull."""
-    is_one = timeout <= (spec.max_expires or _LONGEST_PULL) and count <= (spec.max_batch or count)
+    limits = session.consumer_state(spec.stream, spec.name).limits
+    longest, most = limits.expires_within(spec.max_expires or _LONGEST_PULL), limits.batch_within(spec.max_batch) or count
+    is_one = timeout <= longest and count <= most
     return pull_loop(session, spec, count, expires=timeout, refill="never" if is_one else "each", group=group)
 
 

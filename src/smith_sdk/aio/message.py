@@ -163,7 +163,8 @@ class Message(Received[M_co, S_co]):
         """
         if delay is None:
             return self._verdict("nack", NAK)
-        return self._verdict("nack", nak(to_seconds("nack(delay)", delay, zero=True)))
+        seconds = to_seconds("nack(delay)", delay, zero=True)
+        return self._verdict("nack", nak(seconds), seconds)
 
     def term(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Never deliver it again. `reason` appears in the server's advisory.
@@ -208,21 +209,21 @@ class Message(Received[M_co, S_co]):
         place = self.metadata
         return f"{where}:{place.stream}.{place.consumer}.{place.stream_seq}.{place.timestamp}.{number}"
 
-    def _verdict(self, call: str, answer: bytes) -> Coroutine[Any, Any, None]:
+    def _verdict(self, call: str, answer: bytes, delay: float = 0.0) -> Coroutine[Any, Any, None]:
         self._check()
         self._note(call)
         if asyncio._get_running_loop() is not None:
-            return self._answer(call, answer)
+            return self._answer(call, answer, delay)
         self._answered = True  # a thread, such as the blocking face's caller: it hands the coroutine to the loop
-        return self._send(answer)
+        return self._send(answer, delay)
 
-    async def _answer(self, call: str, answer: bytes) -> None:
+    async def _answer(self, call: str, answer: bytes, delay: float) -> None:
         self._started(call)
         self._check()
-        await self._send(answer)
+        await self._send(answer, delay)
 
-    async def _send(self, answer: bytes) -> None:
-        """Send a verdict, unchecked."""
+    async def _send(self, answer: bytes, delay: float = 0.0) -> None:
+        """Send a verdict, unchecked; `delay`: the seconds until it is redelivered."""
         self._answered = True
         connection, reply = self._session.connection, self._raw.reply
         try:
@@ -235,6 +236,10 @@ class Message(Received[M_co, S_co]):
         except SmithError:
             self._answered = False  # it was not sent
             raise
+        if delay:
+            place = self.metadata
+            state = self._session.consumer_state(place.stream, place.consumer)
+            state.delayed.add(asyncio.get_running_loop().time(), delay)
 
     async def _extend(self) -> None:
         self._started("in_progress")

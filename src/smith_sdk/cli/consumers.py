@@ -53,6 +53,7 @@ def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
         show_json(found)
         return
     show_facts({**_facts(found), "last acknowledged": found.last_acked, "filters": ", ".join(found.filters)})
+    _show_full([found])
 
 
 @consumers.command
@@ -102,13 +103,24 @@ def reset(
 
 
 def show_consumers(found: Iterable[ConsumerInfo]) -> None:
-    """Print a table of consumers."""
+    """Print a table of consumers, and which of them are full."""
+    found = list(found)
     show_table(
         list(_FACTS),
         [list(_facts(one).values()) for one in found],
         empty="no consumers of the contract: `smith streams apply` creates those that it declares",
         sections="stream",
     )
+    _show_full(found)
+
+
+def _show_full(found: Iterable[ConsumerInfo]) -> None:
+    for one in found:
+        if one.is_full:
+            print(
+                f"{one.name} delivers nothing: {messages(one.num_ack_pending)} unacknowledged, which is its max_ack_pending="
+                f"{one.max_ack_pending}. They are being handled, or wait for a delayed retry"
+            )
 
 
 def _facts(info: ConsumerInfo) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The pull loop: messages of one durable consumer, requested ahead of need, each handed out once.
 
-Here are the requests and the buffer. pull_pacer.py decides how much is requested, pull_status.py
-what a status means; pull_inbox.py is where the answers arrive.
+Here is the buffer. pull_pacer.py decides how much is requested, pull_requests.py in which pulls,
+pull_status.py what a status means; pull_inbox.py is where the answers arrive.
 """
 
 from __future__ import annotations
@@ -15,35 +15,27 @@ from typing import Final
 
 import msgspec
 
-from ...errors import (
-    BusClosed,
-    ConnectionLost,
-    ConsumerNotFound,
-    JetStreamError,
-    PermissionDenied,
-    SmithError,
-    StreamNotFound,
-)
+from ...errors import BusClosed, ConnectionLost, SmithError, StreamNotFound
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener
 from ..log_records import consumer_log
-from .api import API, NANOS
-from .api_errors import APPLY
+from .api import API
+from .consumer_state import IDLE, ConsumerState
 from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
+from .pull_failures import consumer_deleted, may_not_pull, refusal
 from .pull_inbox import PullInbox
+from .pull_limits import PullLimits
 from .pull_options import PullOptions
-from .pull_pacer import SLOW_ANSWER, ByteBudget, PullPacer
+from .pull_pacer import SLOW_ANSWER, PullPacer
+from .pull_requests import PullRequests, Pulls, held_bytes
 from .pull_status import PullStatus, StatusKind, classify
 
 _MIN_SILENCE: Final = 1.0
 """Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
 heartbeats of a short fetch."""
-_MAX_PULLS: Final = 16
-"""Pulls made at once where the consumer bounds each: all readers of a consumer have `max_waiting`
-(512 unless declared) together."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 Diagnose = Callable[[], Awaitable[SmithError | None]]
@@ -69,6 +61,7 @@ class PullLoop(Listener):
         consumer: str,
         diagnose: Diagnose,
         options: PullOptions,
+        state: ConsumerState | None = None,
     ) -> None:
         self._connection = connection
         self.stream = stream
@@ -76,10 +69,14 @@ class PullLoop(Listener):
         self._log = consumer_log(stream, consumer)
         self._diagnose = diagnose
         self._options = options
+        self._state = state
+        """What is known of the consumer; None: nothing, and nothing is to be asked."""
+        self._limits = PullLimits() if state is None else state.limits
+        self._requests = PullRequests(options, self._limits)
+        self._budget = self._requests.budget
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
-        self._budget = None if options.max_bytes is None else ByteBudget(options.max_bytes)
         self._inbox = PullInbox(connection, requests, self._log, f"{stream}/{consumer}", self._on_late_message)
         self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._buffer: deque[RawMessage] = deque()
@@ -101,6 +98,9 @@ class PullLoop(Listener):
         self._heard = False
         """Since the watchdog's last round: the clock is not read for every message."""
         self._heard_at = 0.0
+        self._is_idle = False
+        """Whether no message has arrived since the watchdog's last round."""
+        self._idle_since = 0.0
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -230,48 +230,43 @@ class PullLoop(Listener):
 
     async def _ask(self) -> None:
         self._asking = False
-        options, pacer = self._options, self._pacer
+        pacer = self._pacer
         now = asyncio.get_running_loop().time()
         if pacer.lookahead:
             pacer.measure(now)
-        count = pacer.limit - self._used
-        if count <= 0 or not self._may_ask:
+        room = pacer.limit - self._used
+        if room <= 0 or not self._may_ask:
             return
-        request: dict[str, int | str] = {
-            "expires": int(options.expires * NANOS),
-            "idle_heartbeat": int(options.heartbeat * NANOS),
-        }
-        if options.group is not None:
-            request |= options.group.request()
-        batch = options.max_batch or count
-        count = min(count, batch * (_MAX_PULLS if self._budget is None else 1))
-        if self._budget is not None:
-            count, limit = (0, None) if self._requested else self._budget.allow(count, self._held_bytes())
-            if not count:
-                return
-            if limit is not None:
-                request["max_bytes"] = limit
+        if self._state is not None and not self._limits.is_looked_up and self._requests.are_split(room):
+            self._spawn(self._look_up(self._state.look_up_limits()))
+        pulls = self._requests.next(room, self._requested, self._held_bytes)
+        if pulls is None:
+            return
         if self._requested == 0:
             self._heard_at = now
         if pacer.lookahead:
-            pacer.requested(count, now)
-        self._requested += count
-        await self._send_pulls(request, count, batch)
+            pacer.requested(pulls.messages, now)
+        self._requested += pulls.messages
+        await self._send(pulls)
 
-    async def _send_pulls(self, request: dict[str, int | str], count: int, batch: int) -> None:
+    async def _look_up(self, looking: Awaitable[None]) -> None:
+        await looking
+        self._refill()
+
+    async def _send(self, pulls: Pulls) -> None:
         inbox = self._inbox.subject
         try:
-            while count > 0 and inbox == self._inbox.subject:  # for the next inbox, all is counted anew
-                request["batch"] = min(count, batch)
-                count -= batch
-                await self._connection.publish(self._next_subject, msgspec.json.encode(request), self._inbox.next_reply())
+            for body in pulls.bodies():
+                if inbox != self._inbox.subject:
+                    return  # for the next inbox, all is counted anew
+                await self._connection.publish(self._next_subject, msgspec.json.encode(body), self._inbox.next_reply())
         except BusClosed as error:
             self._fail(error)
         except ConnectionLost:
             return  # on_reconnect asks again
 
     def _held_bytes(self) -> int:
-        return sum(map(_size, (*self.ahead, *self._buffer)))
+        return held_bytes((*self.ahead, *self._buffer))
 
     def _ask_later(self) -> None:
         """Ask again after a backoff; all pulls made so far are void."""
@@ -299,6 +294,7 @@ class PullLoop(Listener):
         if pacer.lookahead and pacer.arrived():
             pacer.answered(asyncio.get_running_loop().time())
         self._failures = 0
+        self._is_idle = False
         self._take_in(message)
 
     def _on_late_message(self, message: RawMessage) -> None:
@@ -366,33 +362,29 @@ class PullLoop(Listener):
                 )
                 self._ask_later()
             case _:
-                self._fail(self._refusal(status))
+                if not self._adapt(status):
+                    self._fail(refusal(self.stream, self.consumer, status))
+
+    def _adapt(self, status: PullStatus) -> bool:
+        """Pull within the limit that the server has just told. Whether it was one."""
+        is_new = self._limits.learn(status.description)
+        if is_new:
+            self._log.warning(
+                "%s/%s: the server's consumer limits a pull to less than was requested (%s): requesting no more than that",
+                self.stream,
+                self.consumer,
+                self._limits.describe(),
+            )
+            self._pacer.keep_asking()
+            self._spawn(self._renew())  # what was requested before has another size
+        return is_new is not None
 
     # ---- what ends it
-
-    def _refusal(self, status: PullStatus) -> JetStreamError:
-        problem = f"refused a pull: {status.code} {status.description}"
-        if status.kind is StatusKind.PUSH_BASED:
-            problem = f"delivers to a subject (push), so it cannot be pulled from: delete it, then {APPLY}"
-        return JetStreamError(
-            f"consumer {self.consumer} of stream {self.stream} {problem}",
-            code=status.code,
-            stream=self.stream,
-            consumer=self.consumer,
-        )
 
     async def _fail_deleted(self) -> None:
         """The server sends the same status for a deleted consumer and for a deleted stream."""
         error = await self._find_cause()
-        if not isinstance(error, StreamNotFound):
-            error = ConsumerNotFound(
-                f"consumer {self.consumer} of stream {self.stream} was deleted while it was read: {APPLY}",
-                err_code=10014,
-                code=409,
-                stream=self.stream,
-                consumer=self.consumer,
-            )
-        self._fail(error)
+        self._fail(error if isinstance(error, StreamNotFound) else consumer_deleted(self.stream, self.consumer))
 
     async def _fail_if_final(self) -> None:
         """No server answered a pull: fail if none ever will."""
@@ -437,12 +429,25 @@ class PullLoop(Listener):
                     "%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at
                 )
                 await self._renew()
+            if self._state is not None:
+                await self._look_for_stall(self._state, now)
             if self._inbox.has_expired(now):
                 async with self._inbox.lock:
                     await self._inbox.close_former(connected=self._connected, now=now)
             if now - extended_at >= ack_wait / 3:
                 extended_at = now
                 await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
+
+    async def _look_for_stall(self, state: ConsumerState, now: float) -> None:
+        """Look why no message arrives, if this reader has waited for one long enough."""
+        if not self._is_idle:
+            self._is_idle, self._idle_since = True, now
+            state.goes_on(now)
+            return
+        held = self._handed_out + len(self._buffer)
+        waits = self._connected and self._requested and held < self._pacer.capacity and now - self._idle_since >= IDLE
+        if waits and state.is_due(now):
+            await state.look(now, held)
 
     def _is_stuck(self, handled: int) -> bool:
         return self._pacer.is_stuck(handled, self._handed_out, len(self._buffer))
@@ -509,9 +514,7 @@ class PullLoop(Listener):
 
     def on_refused(self, subject: str) -> None:
         if subject == self._next_subject.lower():
-            self._fail(
-                PermissionDenied(f"the server's permissions forbid pulling from {self._next_subject}", subject=self._next_subject)
-            )
+            self._fail(may_not_pull(self._next_subject))
 
     def on_close(self, error: SmithError) -> None:
         self._connected = False
@@ -543,10 +546,3 @@ class PullLoop(Listener):
             for task in tuple(self._tasks):
                 task.cancel()
             await self._answer(self._late, NAK)
-
-
-def _size(message: RawMessage) -> int:
-    """Bytes of a message, about as the server counts them."""
-    headers = message.headers
-    extra = sum(len(name) + len(value) for name, value in headers.items()) if headers else 0
-    return len(message.subject) + len(message.reply) + extra + len(message.data)

@@ -74,6 +74,12 @@ class PullPacer:
         self.refill_at = _threshold(self._refill, self.capacity)
         self.dry_at = _threshold(self._refill_dry, self.capacity)
 
+    def keep_asking(self) -> None:
+        """Request again for each free slot, where one request was to be enough."""
+        if self._refill == "never":
+            self._refill = self._refill_dry = "each"
+            self.reset()
+
     def is_low(self, used: int, requested: int) -> bool:
         """Whether it is time to request the rest: `used` messages are requested, buffered or handed
         out."""
@@ -139,6 +145,11 @@ class ByteBudget:
         self._full_batch = 0
         """Messages requested with all of `max_bytes`; 0 if the last pull had less."""
         self._is_oversized = False
+
+    def limit_to(self, most: int | None) -> None:
+        """Allow no more than `most` bytes from now on; None: as before."""
+        if most is not None and most < self.max_bytes:
+            self.max_bytes = most
 
     def allow(self, count: int, held: int) -> tuple[int, int | None]:
         """How many of `count` messages to request, and with which limit, while `held` bytes are

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -24,6 +25,7 @@ from ..events import Events
 from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
+from .consumer_state import ConsumerState
 from .interest import InterestCache
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
@@ -92,6 +94,7 @@ class Session:
         self.known_subjects: set[type] = set()
         """Classes of subjects that have been looked up in the contract."""
         self.interest = InterestCache(self.api)
+        self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.window = AckWindow(
             connection,
@@ -240,6 +243,14 @@ class Session:
     ) -> PubAck:
         """Publish bytes. The arguments are the fields of `PublishRequest`."""
         return await (await self.submit(PublishRequest(subject, data, stream, msg_id, headers, timeout)))
+
+    def consumer_state(self, stream: str, consumer: str) -> ConsumerState:
+        """What this bus knows of `consumer`, shared by its readers."""
+        found = self._consumers.get((stream, consumer))
+        if found is None:
+            found = ConsumerState(stream, consumer, partial(self.api.consumer_info, stream, consumer))
+            self._consumers[stream, consumer] = found
+        return found
 
     def forget_interest(self) -> None:
         """Consumers were created or changed: what is known of their filters is out of date."""

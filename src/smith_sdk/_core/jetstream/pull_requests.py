@@ -1,0 +1,70 @@
+"""What the next pulls of a loop ask for, by its options and the consumer's limits. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from ..connection.parser import RawMessage
+from .api import NANOS
+from .pull_limits import PullLimits
+from .pull_options import PullOptions
+from .pull_pacer import ByteBudget
+
+
+class Pulls(NamedTuple):
+    """Pulls that are made together: for `messages` in all, at most `batch` each."""
+
+    fields: dict[str, int | str]
+    messages: int
+    batch: int
+
+    def bodies(self) -> Iterator[dict[str, int | str]]:
+        for begin in range(0, self.messages, self.batch):
+            yield {**self.fields, "batch": min(self.batch, self.messages - begin)}
+
+
+class PullRequests:
+    """Makes the pulls of one loop."""
+
+    def __init__(self, options: PullOptions, limits: PullLimits) -> None:
+        self._options = options
+        self._limits = limits
+        self.budget = None if options.max_bytes is None else ByteBudget(options.max_bytes)
+
+    def are_split(self, room: int) -> bool:
+        """Whether requesting `room` messages takes several pulls."""
+        batch = self._limits.batch_within(self._options.max_batch)
+        return self.budget is None and batch is not None and room > batch
+
+    def next(self, room: int, requested: int, held_bytes: Callable[[], int]) -> Pulls | None:
+        """The pulls to make with room for `room` messages, while `requested` are outstanding and
+        `held_bytes()` are buffered. None: nothing may be requested now."""
+        options, limits = self._options, self._limits
+        expires = limits.expires_within(options.expires)
+        fields: dict[str, int | str] = {
+            "expires": int(expires * NANOS),
+            "idle_heartbeat": int(min(options.heartbeat, expires / 2) * NANOS),
+        }
+        if options.group is not None:
+            fields |= options.group.request()
+        batch, count = limits.batch_within(options.max_batch), room
+        if batch is not None:
+            count = min(room, batch if self.budget is not None else batch * limits.pulls - requested)
+        if self.budget is not None:
+            self.budget.limit_to(limits.max_bytes)
+            count, most = (0, None) if requested else self.budget.allow(count, held_bytes())
+            if most is not None:
+                fields["max_bytes"] = most
+        return Pulls(fields, count, batch or count) if count > 0 else None
+
+
+def held_bytes(messages: Iterable[RawMessage]) -> int:
+    """Bytes of messages, about as the server counts them."""
+    return sum(map(_size, messages))
+
+
+def _size(message: RawMessage) -> int:
+    headers = message.headers
+    extra = sum(len(name) + len(value) for name, value in headers.items()) if headers else 0
+    return len(message.subject) + len(message.reply) + extra + len(message.data)
