@@ -26,6 +26,7 @@ GOALS = (
     Goal("submit / nats-py publish_async", "submit.async.ratio", least=1.8),
     Goal("publish / nats-py publish", "publish.async.ratio", least=0.95),
     Goal("read and ack / nats-py fetch(500)", "consume.async.ratio", least=2.0),
+    Goal("read in order / nats-py ordered consumer", "read.async.ratio", least=2.0),
     Goal("read and ack / FastStream, one by one", "consume.async.ratio_to_faststream", least=5.0),
     Goal("publish_many / natsio publish_async", "publish_many.async.ratio_to_natsio", least=1.2),
     Goal("read and ack / natsio consume", "consume.async.ratio_to_natsio", least=1.0),

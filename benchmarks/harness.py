@@ -125,8 +125,11 @@ async def connections(server: Server) -> AsyncIterator[tuple[Client, AsyncSmithB
         await client.close()
 
 
-async def rates(server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False) -> Rates:
-    """Each peer's rounds; `reading`: the batch is in the stream before the clock starts."""
+async def rates(
+    server: Server, peers: Mapping[str, Peer], rounds: int, count: int, *, reading: bool = False, acking: bool = False
+) -> Rates:
+    """Each peer's rounds; `reading`: the batch is in the stream before the clock starts; `acking`:
+    it is stopped once the server has every ack."""
     found: Rates = {name: [] for name in peers}
     for number in range(rounds + 1):
         for name, peer in peers.items():
@@ -141,7 +144,7 @@ async def rates(server: Server, peers: Mapping[str, Peer], rounds: int, count: i
             started, used = time.perf_counter(), time.process_time()
             async with asyncio.timeout(LONGEST):
                 await peer(batch)
-            if reading:
+            if acking:
                 await server.all_acked()
             took, used = time.perf_counter() - started, time.process_time() - used
             gc.unfreeze()

@@ -158,4 +158,5 @@ WORK: dict[str, dict[str, Made]] = {
         "faststream": faststream(batch_mode=False),
         "faststream_batch": faststream(batch_mode=True),
     },
+    "read": {},
 }

@@ -24,12 +24,14 @@ WORK = {
     "submit": "submit",
     "publish": "publish, one by one",
     "consume": "read and ack",
+    "read": "read in order",
 }
 CALLS = {
     ("publish_many", "nats_py"): "nats-py publish_async",
     ("submit", "nats_py"): "nats-py publish_async",
     ("publish", "nats_py"): "nats-py publish",
     ("consume", "nats_py"): "nats-py fetch(500)",
+    ("read", "nats_py"): "nats-py ordered consumer",
     ("publish_many", "natsio"): "natsio publish_async",
     ("submit", "natsio"): "natsio publish_async",
     ("publish", "natsio"): "natsio publish",

@@ -4,7 +4,8 @@ Usage: `python benchmarks/run.py [--quick] [--only PART] [--json FILE]`.
 
 The work: a typed JSON payload of about 250 bytes (an IntentResult), published to the stream
 ATOMS_RESULTS (file storage, dev profile) on its own subject with a `Nats-Msg-Id`, and read back
-through the consumer `http-results` with an ack for each message. The peers: raw nats-py, the async
+through the consumer `http-results` with an ack for each message, or in order without a durable
+(nats-py's `ordered_consumer`, undecoded; `bus.read`, decoded). The peers: raw nats-py, the async
 face (`AsyncSmithBus`), the blocking face (`SmithBus`) and, where they are installed, natsio (Python
 3.13 and later) and FastStream (reading only: it has no pipelined publish).
 

@@ -26,7 +26,7 @@ SLOTS = 8
 async def costs(rounds: int, count: int) -> dict[str, float]:
     """Messages per second of each, and how that compares with the loop; medians over rounds."""
     async with fresh_server() as server, connections(server) as (_, bus, blocking):
-        measured = await rates(server, peers(bus, blocking), rounds, count, reading=True)
+        measured = await rates(server, peers(bus, blocking), rounds, count, reading=True, acking=True)
     found: dict[str, float] = {}
     for name, all_rounds in measured.items():
         found[f"worker.{name}.msgs_per_s"] = median(one.rate for one in all_rounds)

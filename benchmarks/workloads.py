@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import others
 from batch import CONSUMER, STREAM, Batch
 from harness import AHEAD, WINDOW, Peer, Rates, check, connections, fresh_server, rates
 from nats.aio.client import Client
 
-from smith_sdk import AsyncSmithBus, SmithBus, consumers
+from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 
 
 async def measure(work: str, rounds: int, count: int, only: Collection[str] | None = None) -> Rates:
@@ -18,7 +18,7 @@ async def measure(work: str, rounds: int, count: int, only: Collection[str] | No
     async with fresh_server() as server, connections(server) as ours, others.peers(work, server.url) as installed:
         peers = {**WORK[work](*ours), **installed}
         chosen = {name: peer for name, peer in peers.items() if only is None or name in only}
-        return await rates(server, chosen, rounds, count, reading=work == "consume")
+        return await rates(server, chosen, rounds, count, reading=work in ("consume", "read"), acking=work == "consume")
 
 
 def threaded(work: Callable[[Batch], None]) -> Peer:
@@ -122,9 +122,37 @@ def consume(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str,
     return {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
 
 
+def read(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
+    """Every message of the stream read in order, without a durable and without an ack."""
+    js = client.jetstream()
+    every = subjects.results.filter()
+
+    async def theirs(batch: Batch) -> None:
+        ordered = await js.subscribe(str(every), ordered_consumer=True)
+        for _ in range(len(batch)):
+            await ordered.next_msg(timeout=10)
+        await ordered.unsubscribe()
+
+    async def ours(batch: Batch) -> None:
+        found = [message.payload.status async for message in bus.read(every)]
+        whole(found, batch)
+
+    def ours_blocking(batch: Batch) -> None:
+        found = [message.payload.status for message in blocking.read(every)]
+        whole(found, batch)
+
+    return {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
+
+
+def whole(found: Sequence[str], batch: Batch) -> None:
+    if len(found) != len(batch):
+        raise RuntimeError(f"{len(found)} of {len(batch)} messages were read")
+
+
 WORK: dict[str, Callable[[Client, AsyncSmithBus, SmithBus], dict[str, Peer]]] = {
     "publish_many": publish_many,
     "submit": submit,
     "publish": publish,
     "consume": consume,
+    "read": read,
 }
