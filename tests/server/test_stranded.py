@@ -253,6 +253,22 @@ async def test_a_renamed_stream(face: Face, retention: Any) -> None:
         await bus.streams.apply()  # it does not ask again
 
 
+async def test_a_stream_that_is_renamed_with_the_same_subjects(face: Face) -> None:
+    before = contract(QUEUE, readers=(BREWER,))
+    after = contract(replace(QUEUE, name="LOTS"), readers=(replace(BREWER, stream="LOTS"),))
+    async with holding(face.url, before, *TEN), face.bus(face.url, contract=after, profile="one") as bus:
+        plan = await bus.streams.plan()
+        assert "stream ORDERS captures t.orders.> already" in str(plan)
+        assert "let its workers finish, then apply with --prune" in str(plan)
+        assert "warning: stream ORDERS is not declared any more, and holds 10 messages" in str(plan)
+        with pytest.raises(TopologyRefused, match="under its old name"):
+            await bus.streams.apply()
+        pruning = await bus.streams.plan(prune=True)
+        assert [(one.kind, one.messages) for one in pruning.cautions] == [("pending", 10)]
+        await bus.streams.apply(pruning, prune=True)
+        assert str(await bus.streams.plan()) == "nothing to do"
+
+
 async def test_a_subject_and_its_consumer_that_are_dropped(account: Account) -> None:
     stream = replace(QUEUE, subjects=("t.orders.>", "t.lots.>"))
     lots = replace(READER, name="lots", filters=("t.lots.>",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from ...contract import Contract, StreamSpec, covers
 from ...errors import TopologyRefused
@@ -12,7 +12,7 @@ from .config_keys import EVERY, Json, consumer_json, stream_json
 from .plan import Caution, Change, Kind, Plan, differences
 from .plan_warnings import cautions
 from .server_state import ServerState, read_state
-from .stamps import PROFILE, stamp_of, stamped
+from .stamps import CONTRACT, PROFILE, stamp_of, stamped
 from .stranded import count, risks, unread
 from .work_queues import arrange, overlap
 
@@ -102,7 +102,7 @@ def plan_steps(
     `family`: the contracts whose undeclared consumers a renamed one may replace.
     """
     kept = [info for info in state.undeclared.values() if not (prune and _inside(info["config"], roots))]
-    changes = [_plan_stream(name, declared, state.streams[name], kept) for name, declared in streams.items()]
+    changes = [_plan_stream(name, declared, state.streams[name], kept, family) for name, declared in streams.items()]
     changes.sort(key=_widens)
     readers = [
         _plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()
@@ -118,8 +118,8 @@ def plan_steps(
     )
 
 
-def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json]) -> Change:
-    why = _overlaps(declared, others)
+def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json], family: Collection[str]) -> Change:
+    why = _overlaps(declared, others, family)
     if info is None:
         return Change(kind="impossible" if why else "create", stream=name, why=why, declared=declared)
     age, window = declared.get("max_age", 0), info["config"].get("duplicate_window", 0)
@@ -130,7 +130,7 @@ def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json
     return Change(kind=kind, stream=name, differences=found, why=why * bool(found), declared=declared, seen=info["config"])
 
 
-def _overlaps(declared: Json, others: list[Json]) -> str:
+def _overlaps(declared: Json, others: list[Json], family: Collection[str]) -> str:
     """Which undeclared streams capture subjects of a declared one, and what to do; empty if none
     does.
     """
@@ -143,7 +143,12 @@ def _overlaps(declared: Json, others: list[Json]) -> str:
     if not found:
         return ""
     which = "; ".join(f"stream {other} captures {subject} already" for other, subject in found.items())
-    return f"{which}: the server stores a message in one stream only, so narrow or delete that stream yourself"
+    why = f"{which}: the server stores a message in one stream only, so narrow or delete that stream yourself"
+    if all(stamp_of(info["config"]).get(CONTRACT) in family for info in others if info["config"]["name"] in found):
+        return (
+            f"{why}. If it is this stream under its old name: let its workers finish, then apply with --prune, which deletes it"
+        )
+    return why
 
 
 def _plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> Change:
