@@ -9,6 +9,7 @@
     │   ├── SubjectMismatch         not a subject of this contract (also a TypeError)
     │   ├── PayloadMismatch         not the payload of this subject (also a TypeError)
     │   └── PayloadDecodeError      bytes that are not a valid payload (also a ValueError)
+    │       └── UnknownValue        valid but for a value that this contract does not know
     ├── BusError                    the server, or the connection to it
     │   ├── ConnectError            no server could be reached in time
     │   ├── AuthenticationError     the server refused the credentials
@@ -110,6 +111,7 @@ __all__ = [
     "TopologyDrift",
     "TopologyRefused",
     "UnknownSubject",
+    "UnknownValue",
     "WrongSequence",
     "WrongStream",
 ]
@@ -213,6 +215,14 @@ class PayloadDecodeError(ContractError, ValueError):
         super().__init__(message)
         self.subject = subject
         self.raw = raw
+
+
+class UnknownValue(PayloadDecodeError):
+    """The payload has a value of a closed set that this contract does not know.
+
+    A newer contract may know it: publishers that were deployed before their readers send such
+    messages. A worker therefore retries them before it dead-letters them.
+    """
 
 
 # ---- the connection

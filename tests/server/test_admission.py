@@ -171,7 +171,7 @@ async def test_an_intent_that_does_not_fit_into_a_subject_is_quarantined(field: 
 async def test_an_unknown_subject_is_a_dead_letter(account: Account) -> None:
     async with account.applied() as bus:
         await put_raw(bus, b"{}", "smith.intents.raw.mind.read.v9")
-        async with admitting(bus, lambda intent: Allow()):
+        async with admitting(bus, lambda intent: Allow(), repeated=1):
             await eventually_async(lambda: decided(bus))
         (letter,) = await bus.dead_letters.list()
         assert (letter.payload, letter.subject) == (b"{}", "smith.intents.raw.mind.read.v9")
@@ -191,7 +191,8 @@ async def test_subjects_and_headers_that_are_not_text_do_not_stop_admission(
         async with asyncio.timeout(5):
             await reader.readuntil(b"PONG\r\n")
         writer.close()
-        async with admitting(bus, lambda intent: Allow()):
+        again = int(b"\xff" in name)  # escaped, it is text, which another contract may know
+        async with admitting(bus, lambda intent: Allow(), repeated=again):
             await eventually_async(lambda: decided(bus))
         (letter,) = await bus.dead_letters.list()
         where = "smith.intents.raw." + name.decode(errors="backslashreplace")

@@ -420,6 +420,7 @@ async def test_the_caller_hears_of_a_policy_that_raises_and_of_an_unknown_subjec
         intent = read_intent()
         async with running(face.admission(bus, policy=policy, executor_id="tester")):
             result = await bus.execute(intent, timeout=20)
+            await eventually_async(lambda: has_answers(face.url, 2))
         assert (result.status, result.error.message) == ("error", "RuntimeError: the policy is broken")
         assert await answers(face.url) == {"x": ("error", "INTENT_INVALID"), intent.id: ("error", "ADMISSION_FAILED")}
 

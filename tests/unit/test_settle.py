@@ -20,19 +20,23 @@ from smith_sdk.aio.settle import (
     Tally,
     Verdict,
     decide,
-    reject_undecodable,
+    decide_undecodable,
     release,
 )
 from smith_sdk.aio.worker import WorkerStats
 from smith_sdk.errors import (
     BusClosed,
+    ContractError,
     HandlerProcessDied,
     HandlerTimeout,
+    InvalidToken,
     PayloadDecodeError,
     PayloadTooLarge,
     QueueFull,
     UnknownSubject,
+    UnknownValue,
 )
+from smith_sdk.topology import CONTRACT
 
 THREE = RetryPolicy(max_attempts=3)
 ENDLESS = RetryPolicy(max_attempts=-1)
@@ -252,14 +256,34 @@ def test_whatever_else_ends_a_slot_leaves_its_message_to_the_ack_wait(error: Bas
     assert release(error) == Release(error, nak=False)
 
 
-def test_an_undecodable_message_is_a_dead_letter_by_the_kind_of_its_mistake() -> None:
-    class Worse(PayloadDecodeError):
-        pass
+UNKNOWN = [
+    UnknownSubject("no such subject", subject="a.b"),
+    UnknownValue("no such value", subject="a.b", raw=b"{}"),
+    InvalidToken("no such capability", pattern="a.{capability}", token="capability", value="b"),
+]
 
-    broken = Worse("broken", subject="a.b", raw=b"{")
-    unknown = UnknownSubject("no such subject", subject="a.b")
-    assert reject_undecodable(broken) == DeadLetter("PayloadDecodeError", str(broken), broken)
-    assert reject_undecodable(unknown) == DeadLetter("UnknownSubject", str(unknown), unknown)
+
+@pytest.mark.parametrize("policy", [THREE, ENDLESS])
+def test_an_undecodable_message_is_a_dead_letter_at_once(policy: RetryPolicy) -> None:
+    broken = PayloadDecodeError("broken", subject="a.b", raw=b"{")
+    nonsense = InvalidToken("not text", pattern="a.{capability}", token="capability", value="fs.r\x0b.v1")
+    for error in (broken, nonsense):
+        verdict = decide_undecodable(error, 1, policy, CONTRACT, delay=2.0)
+        assert verdict == DeadLetter(type(error).__name__, str(error), error)
+
+
+@pytest.mark.parametrize("error", UNKNOWN)
+@pytest.mark.parametrize(("policy", "most"), [(THREE, 3), (ENDLESS, 5), (RetryPolicy(max_attempts=3, retry_on=()), 3)])
+def test_what_the_contract_does_not_know_is_retried_before_it_is_a_dead_letter(
+    error: ContractError, policy: RetryPolicy, most: int
+) -> None:
+    for attempt in range(1, most):
+        assert decide_undecodable(error, attempt, policy, CONTRACT, delay=2.0) == Retry(2.0, error, failed=True)
+    verdict = decide_undecodable(error, most, policy, CONTRACT)
+    assert isinstance(verdict, DeadLetter)
+    assert (verdict.kind, verdict.cause) == (type(error).__name__, error)
+    hint = f"unknown to contract smith ({CONTRACT.spec_hash[:12]}); is an older worker running beside newer publishers?"
+    assert verdict.text == f"{error}: {hint}"
 
 
 # ---- counting

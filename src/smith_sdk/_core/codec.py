@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import PayloadDecodeError
+from ..errors import PayloadDecodeError, UnknownValue
 
 _encode: Final = msgspec.json.Encoder().encode
+_UNKNOWN: Final = "Invalid enum value"
+"""How msgspec begins its message about a value outside a `Literal`."""
 
 
 @cache
@@ -23,11 +25,15 @@ def encode(payload: object) -> bytes:
 
 
 def decode(cls: Any, data: bytes, subject: str) -> Any:
-    """`data` as a `cls`. Raises `PayloadDecodeError`, which says what is wrong and where."""
+    """`data` as a `cls`. Raises `PayloadDecodeError`, which says what is wrong and where.
+
+    `UnknownValue` if that is a value outside a closed set.
+    """
     if cls is bytes:
         return data
     try:
         return _decoder(cls).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = getattr(cls, "__name__", str(cls))
-        raise PayloadDecodeError(f"the message on {subject} is not a valid {name}: {error}", subject=subject, raw=data) from None
+        kind = UnknownValue if str(error).startswith(_UNKNOWN) else PayloadDecodeError
+        raise kind(f"the message on {subject} is not a valid {name}: {error}", subject=subject, raw=data) from None

@@ -47,7 +47,7 @@ from .consumer import session_of
 from .log_fields import message_fields
 from .message import Message
 from .runners import Run, ThreadRunner
-from .settle import ACK, Retry, Verdict, reject_undecodable
+from .settle import ACK, DeadLetter, Retry, Verdict
 from .slots import Slots
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
@@ -216,12 +216,12 @@ class Admission:
                 extra=_fields(message, intent_id, error),
             )
 
-    async def _undecodable(self, message: Message[Any, Any], error: ContractError) -> Verdict:
+    async def _undecodable(self, message: Message[Any, Any], error: ContractError, given_up: DeadLetter) -> Verdict:
         """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
         if not isinstance(error, PayloadDecodeError):
-            return reject_undecodable(error)
+            return given_up
         try:
-            await self._quarantine(message, str(error), None)
+            await self._quarantine(message, given_up.text, None)
         except RetryLater as later:
             return Retry(later.delay, later)
         return ACK

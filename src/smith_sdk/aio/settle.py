@@ -20,8 +20,18 @@ from .._core.events import Delivered, Settled, VerdictName
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.session import Session
 from .._core.log_records import escape_foreign_text
-from ..contract import Envelope, Payload
-from ..errors import ContractError, HandlerProcessDied, PayloadDecodeError, PayloadTooLarge, Reject, RetryLater, SmithError
+from ..contract import Contract, Envelope, Payload, is_token
+from ..errors import (
+    ContractError,
+    HandlerProcessDied,
+    InvalidToken,
+    PayloadTooLarge,
+    Reject,
+    RetryLater,
+    SmithError,
+    UnknownSubject,
+    UnknownValue,
+)
 from ..options import RetryPolicy
 from .answers import FailureAnswers
 from .dead_letters import dead_letter
@@ -36,6 +46,8 @@ log.addFilter(escape_foreign_text)
 
 _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""
+_UNKNOWN_ATTEMPTS: Final = 5
+"""Deliveries of a message that the contract does not know, where the policy has no limit."""
 _ENDS_PROCESS: Final = (KeyboardInterrupt, GeneratorExit)
 
 
@@ -138,10 +150,28 @@ def release(error: BaseException, *, cancellable: bool = True) -> Release:
     return Release(error, nak=False)  # the process ends, or the worker does
 
 
-def reject_undecodable(error: ContractError) -> DeadLetter:
-    """The verdict on a message whose payload or subject is invalid: no attempt can succeed."""
-    kind = "PayloadDecodeError" if isinstance(error, PayloadDecodeError) else type(error).__name__
-    return DeadLetter(kind, str(error), error)
+def decide_undecodable(
+    error: ContractError, attempt: int, policy: RetryPolicy, contract: Contract, *, delay: float = 0.0
+) -> Retry | DeadLetter:
+    """The verdict on the `attempt`-th delivery of a message that cannot be decoded.
+
+    A subject, or a value of a closed set, that `contract` does not know is redelivered after
+    `delay` seconds, up to the policy's `max_attempts` (5 if that is unlimited): in a rolling
+    deployment another worker knows it. For other errors no attempt can succeed.
+    """
+    if not _may_be_known(error):
+        return DeadLetter(type(error).__name__, str(error), error)
+    if attempt < (policy.max_attempts if policy.max_attempts > 0 else _UNKNOWN_ATTEMPTS):
+        return Retry(delay, error, failed=True)
+    hint = f"unknown to contract {contract.name} ({contract.spec_hash[:12]}); is an older worker running beside newer publishers?"
+    return DeadLetter(type(error).__name__, f"{error}: {hint}", error)
+
+
+def _may_be_known(error: ContractError) -> bool:
+    """Whether a newer contract may be able to decode a message on which `error` was raised."""
+    if isinstance(error, InvalidToken):  # a value that is no text for a subject is in no contract
+        return all(map(is_token, str(error.value).split(".")))
+    return isinstance(error, (UnknownValue, UnknownSubject))
 
 
 def _is_delay(error: RetryLater) -> bool:

@@ -34,7 +34,7 @@ from .last_run import LastRun
 from .message import Message
 from .middleware import Outcome
 from .runners import CannotRun
-from .settle import Release, Settler, Verdict, WorkerStats, decide, reject_undecodable, release
+from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 
 log: Final = logging.getLogger("smith_sdk.worker")
 
@@ -89,8 +89,8 @@ class MessageRunner(Protocol):
         ...
 
 
-Undecodable = Callable[[Message[Any, Any], ContractError], Awaitable[Verdict]]
-"""The verdict on a message whose payload or subject is invalid."""
+Undecodable = Callable[[Message[Any, Any], ContractError, DeadLetter], Awaitable[Verdict]]
+"""The verdict on a message whose payload or subject is invalid, given the one of any worker."""
 
 
 class Slots:
@@ -351,7 +351,12 @@ class Slots:
                 raise
 
     async def _reject(self, message: Message[Any, Any], error: ContractError) -> Verdict:
-        return reject_undecodable(error) if self._undecodable is None else await self._undecodable(message, error)
+        place = message.metadata
+        contract, delay = self._session.contract, place.next_delay or 0.0
+        verdict = decide_undecodable(error, place.num_delivered, self._policy, contract, delay=delay)
+        if isinstance(verdict, Retry) or self._undecodable is None:
+            return verdict
+        return await self._undecodable(message, error, verdict)
 
     async def _attempt(self, message: Message[Any, Any], number: int) -> Verdict:
         """Run the handler and publish what it returns.
