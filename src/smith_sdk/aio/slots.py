@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import FrameType
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from .._core.connection.parser import RawMessage
 from .._core.execution.dispatcher import Dispatcher, Fifo
 from .._core.execution.isolation import ISOLATION
+from .._core.execution.loop_watch import watch_loop
 from .._core.execution.stopping import Stopping
 from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
@@ -28,6 +30,7 @@ from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
 from ..options import RetryPolicy
 from .answers import FailureAnswers
+from .blocked import report_blocked
 from .consumer import pull_loop
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
@@ -178,7 +181,8 @@ class Slots:
         inside = _inside.set(self)  # a hook that stops its own worker must not wait for itself either
         try:
             try:
-                await self._work(stopping)
+                with watch_loop(self._report_blocked):
+                    await self._work(stopping)
             except BaseException as error:
                 await self._finish(error)
                 raise
@@ -391,6 +395,10 @@ class Slots:
                 raise
             return verdict
         return self._first_success if number == 1 else decide(None, number, self._policy)
+
+    def _report_blocked(self, seconds: float, frame: FrameType) -> bool:
+        """Log a handler of these slots that blocks the loop, if one does. Called in a thread."""
+        return report_blocked(self, Slots._attempt.__code__, self._handlers.name_of, seconds, frame)
 
     async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
         """Whether the worker cancels this slot.
