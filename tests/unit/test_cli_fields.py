@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from smith_sdk.cli.fields import build, describe, read_words
+from smith_sdk.contract import Payload
 from smith_sdk.errors import OptionsError
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HttpFetchV1Params, IntentResult, LogEntry, ShellExecV1Params
 
@@ -65,6 +66,25 @@ def test_fields_are_filled_in_and_dots_lead_into_nested_payloads() -> None:
 def test_what_is_wrong_names_the_field_and_what_it_takes(cls: Any, words: list[str], said: str) -> None:
     with pytest.raises(OptionsError, match=said.replace("`int | null`", r"`int \| null`")):
         build(cls, read_words(words), "it")
+
+
+class Odd(Payload, frozen=True, kw_only=True):
+    """Every type that a spec has and that Smith's own does not use in a field."""
+
+    blob: bytes
+    share: float = 0.0
+    anything: Any = None
+    flags: list[bool] | None = None
+
+
+def test_fields_of_the_other_types_of_a_spec() -> None:
+    assert build(Odd, read_words(["blob=aGk="]), "it") == Odd(blob=b"hi")
+    found = build(Odd, read_words(["blob=", "share=5", "anything=text", "flags=[true]"]), "it")
+    assert found == Odd(blob=b"", share=5.0, anything="text", flags=[True])
+    assert build(Odd, read_words(["blob=", "anything=5"]), "it").anything == 5
+    for word, said in (("blob=?", "it takes base64 text"), ("share=NaN", '"NaN" is not a number, such as 0.5')):
+        with pytest.raises(OptionsError, match=said):
+            build(Odd, read_words(["blob=", word] if "blob" not in word else [word]), "it")
 
 
 def test_a_description_has_every_field() -> None:

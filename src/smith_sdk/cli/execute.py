@@ -62,7 +62,7 @@ def execute(
 def _intent(capability: str, words: tuple[str, ...], domain: str, ttl: float | None) -> Any:
     """The intent. Raises `OptionsError`."""
     from .. import subjects
-    from ..errors import InvalidToken, PayloadMismatch
+    from ..errors import ContractError, InvalidToken
     from ..protocol._messages import INTENT_CLASSES
     from .fields import build, read_words
 
@@ -79,7 +79,7 @@ def _intent(capability: str, words: tuple[str, ...], domain: str, ttl: float | N
         intent = cls.new(domain=domain, params=params, **more)
         subjects.intents.vetted.of(intent)  # has to fit into the subjects that it will pass
         msgspec.convert(msgspec.to_builtins(intent), cls)  # and into the bounds of its fields
-    except (InvalidToken, PayloadMismatch, msgspec.ValidationError) as error:
+    except (ContractError, ValueError) as error:
         raise OptionsError(f"{'--domain' if isinstance(error, InvalidToken) else '--ttl or --domain'}: {error}") from None
     return intent
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect as kinds
 
-from ..errors import OptionsError
+from ..errors import ContractError, OptionsError
 
 _WORD: Final = re.compile(r"(?P<key>[A-Za-z_][\w.]*)(?P<json>:?)=(?P<text>.*)", re.DOTALL)
 _EXAMPLES: Final[tuple[tuple[type[kinds.Type], str], ...]] = (
@@ -24,6 +24,7 @@ _EXAMPLES: Final[tuple[tuple[type[kinds.Type], str], ...]] = (
     (kinds.BoolType, "true or false"),
     (kinds.IntType, "a whole number, such as 10"),
     (kinds.FloatType, "a number, such as 0.5"),
+    (kinds.BytesType, "base64 text"),
     (kinds.ListType, 'a JSON list, such as ["a", "b"]'),
     (kinds.VarTupleType, 'a JSON list, such as ["a", "b"]'),
     (kinds.DictType, 'a JSON object, such as {"a": 1}'),
@@ -72,7 +73,7 @@ def build(cls: type[msgspec.Struct], given: Mapping[str, Any], what: str) -> Any
         raise OptionsError(f"{what} needs {describe(cls, missing)}")
     try:
         return getattr(cls, "new", cls)(**values)
-    except TypeError as error:
+    except (TypeError, ValueError, ContractError) as error:  # such as a token that no subject can have
         raise OptionsError(f"{what}: {error}") from None
 
 
@@ -172,7 +173,7 @@ def _takes_text(kind: Any) -> bool:
     found = _known(kind)
     members: Sequence[kinds.Type] = found.types if isinstance(found, kinds.UnionType) else (found,)
     return any(
-        isinstance(member, kinds.StrType)
+        isinstance(member, kinds.StrType | kinds.BytesType)
         or (isinstance(member, kinds.LiteralType) and any(isinstance(one, str) for one in member.values))
         for member in members
     )
