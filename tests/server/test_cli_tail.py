@@ -116,6 +116,13 @@ def test_tail_fits_a_terminal_and_escapes_what_it_shows(bus: SmithBus) -> None:
     assert "\\x1b]0;pwned" in lines[7]
     for wrong in ("\x1b]", "\x07", "\u202e", "\x9b"):
         assert wrong not in shown
+        assert wrong not in on_terminal("tail", "results", "--json")[1]
+
+
+def test_tail_of_nothing_says_so(smith: Smith) -> None:
+    assert smith("tail", "results").status == 0
+    assert smith.out == ""
+    assert smith.err == "no messages on smith.results.*\n"
 
 
 def test_tail_takes_nothing_from_a_work_queue(smith: Smith, bus: SmithBus) -> None:
@@ -190,6 +197,7 @@ def test_tail_ends_quietly_when_its_reader_does(url: str, bus: SmithBus) -> None
         (("results", "--last", "3", "--since", "1h"), "--last and --since exclude each other"),
         (("results", "--last", "3", "--all"), "--last and --all exclude each other"),
         (("results", "--last", "0"), "pass 1 or more"),
+        (("results", "--since", "2999-01-01T00:00Z"), "--since 2999-01-01T00:00:00Z is in the future"),
         (("results", "--from-seq", "100"), "ends at 0"),
     ],
 )
@@ -232,6 +240,7 @@ def test_trace_fits_a_terminal_and_escapes_what_it_shows(bus: SmithBus) -> None:
     assert "\\x1b]0;pwned" in shown
     for wrong in ("\x1b]", "\x07", "\u202e"):
         assert wrong not in shown
+        assert wrong not in on_terminal("trace", intent.id, "--json")[1]
 
 
 def test_trace_of_an_unknown_id_has_exit_status_1(smith: Smith) -> None:

@@ -18,7 +18,7 @@ from support import eventually_async
 from smith_sdk import AsyncSmithBus, Auth, aio, consumers, result_of, subjects, sync
 from smith_sdk._core.jetstream import lookup_reader, ordered_reader
 from smith_sdk._core.jetstream.api import from_nanos
-from smith_sdk._core.jetstream.reading import CAPACITY
+from smith_sdk._core.jetstream.reading import CAPACITY, CAPACITY_BYTES
 from smith_sdk.contract import Filter
 from smith_sdk.errors import (
     BusClosed,
@@ -500,6 +500,38 @@ async def test_a_stream_that_is_deleted_meanwhile_is_an_error(face: Face, what: 
                 await asyncio.wait_for(waiting, 10)
 
 
+@pytest.mark.parametrize("what", [ALL, RAW.filter()], ids=["limits", "work queue"])
+@pytest.mark.parametrize("fate", ["created again", "ends at sequence 1 now"])
+async def test_a_stream_that_has_become_another_unseen_is_an_error(face: Face, make_server: Any, what: Any, fate: str) -> None:
+    """Its sequences begin anew: to go on would skip its messages, and wait for others."""
+    stream = STREAM if what is ALL else "SDLC_RAW"
+    server = make_server()
+    with Proxy(server.url) as proxy:
+        async with AsyncSmithBus(server.url) as other, face.bus(proxy.url) as bus:
+            await other.streams.apply(profile="dev")
+            for number in range(3):
+                intent = read_intent(str(number))
+                await publish(other, "a")
+                await other.publish(RAW.of(intent), intent)
+            async with bus.read(what, follow=True) as messages:
+                for _ in range(3):
+                    await anext(messages)
+                waiting = asyncio.ensure_future(anext(messages))
+                proxy.cut()
+                await other._session.api.stream_delete(stream)
+                await other.streams.apply(profile="dev")
+                intent = read_intent()
+                await publish(other, "a")
+                await other.publish(RAW.of(intent), intent)
+                if fate != "created again":  # as after a server has lost the end of its file
+                    (reading,) = [part for part in inner(face, bus).parts if part.name.startswith("reader of")]
+                    reading._created = None
+                proxy.restore()
+                with pytest.raises(StreamNotFound, match=fate) as caught:
+                    await asyncio.wait_for(waiting, 20)
+                assert caught.value.stream == stream
+
+
 async def test_a_purge_is_no_fault(face: Face) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         await publish(other, "a", "b")
@@ -529,6 +561,24 @@ async def test_a_slow_reader_is_read_ahead_for_within_bounds(face: Face) -> None
 
 def inner(face: Face, bus: Any) -> Any:
     return bus._session if face.is_async else bus.inner._aio._session
+
+
+async def test_a_slow_reader_of_large_messages_holds_few(face: Face) -> None:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        megabyte = "x" * 1024 * 1024
+        for number in range(40):
+            result = result_of(read_intent(str(number)), output=megabyte)
+            await other.publish(subjects.results.of(result), result)
+        async with bus.read(subjects.results.filter()) as messages:
+            (reading,) = [part for part in inner(face, bus).parts if part.name.startswith("reader of ATOMS_RESULTS")]
+            await eventually_async(lambda: int(reading.describe()["bytes"]) > CAPACITY_BYTES // 2)
+            held = [int(reading.describe()["bytes"])]
+            async for _ in messages:
+                await asyncio.sleep(0.001)
+                held.append(int(reading.describe()["bytes"]))
+            assert len(held) == 41
+            assert max(held) <= CAPACITY_BYTES
+            assert held[-1] == 0
 
 
 async def test_messages_larger_than_a_pull_are_read(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

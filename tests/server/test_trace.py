@@ -189,6 +189,29 @@ async def test_what_may_not_be_asked_is_said(face: Face, make_server: Any) -> No
         assert "$JS.API.CONSUMER.CREATE.SMITH_DLQ" in found.missing["dead_letter"]
 
 
+async def test_what_a_tracer_must_be_allowed(face: Face, make_server: Any) -> None:
+    allowed = [
+        "STREAM.INFO.*",
+        "STREAM.MSG.GET.*",
+        "CONSUMER.INFO.*.*",
+        *(f"CONSUMER.{verb}.{stream}.>" for verb in ("CREATE", "MSG.NEXT", "DELETE") for stream in ("SMITH_DLQ", "ATOMS_VETTED")),
+    ]
+    subjects_allowed = ", ".join(f'"$JS.API.{verb}"' for verb in allowed)
+    server = make_server(
+        config='authorization { users: [ { user: "owner", password: "x" }, { user: "some", password: "x", permissions: {'
+        f' publish: {{ allow: [ {subjects_allowed}, "_INBOX.>" ] }}, subscribe: {{ allow: "_INBOX.>" }} }} }} ] }}'
+    )
+    intent = read_intent()
+    async with AsyncSmithBus(server.url, auth=Auth(user="owner", password="x")) as owner:
+        await owner.streams.apply(profile="dev")
+        await owner.publish(subjects.intents.vetted.of(intent), intent)
+    async with face.bus(server.url, auth=Auth(user="some", password="x")) as bus:
+        found = await bus.trace(intent.id)
+        assert (kinds(found), found.state) == (["vetted"], "queued")
+        assert "not known" not in str(found.missing)
+        assert "permission" not in found.summary
+
+
 async def test_streams_that_do_not_exist_are_said(face: Face) -> None:
     async with face.bus(face.url) as bus:
         found = await bus.trace(read_intent().id)

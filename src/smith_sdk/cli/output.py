@@ -63,14 +63,28 @@ def show_json(value: Any) -> None:
     """Print one JSON value."""
     import msgspec
 
-    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write(f"{msgspec.json.format(json_line(value), indent=2)}\n")
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON on one line.
+
+    Characters that standard output cannot encode are escaped, and those that a terminal would obey.
+    """
+    import msgspec
+
+    text = msgspec.json.encode(value).decode()
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # JSON has escapes of its own
-        import json
+    except UnicodeEncodeError:
+        pass
+    else:
+        if text.isprintable():
+            return text
+    import json
 
-        text = json.dumps(json.loads(text), indent=2)
-    sys.stdout.write(f"{text}\n")
+    # Whatever is not ASCII is within strings, where JSON has escapes of its own.
+    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", sections: str | None = None) -> None:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from ..errors import NotAcknowledgeable, OptionsError
 from .names import subject_classes
 from .options import HERE, Where
-from .output import console, plain
+from .output import console, json_line, plain
 from .trace import time_of
 from .values import MOMENT_HELP, Moment
 
@@ -55,12 +55,17 @@ def tail(
     what, is_stored, is_consumed = _chosen(contract, subject)
     if not is_stored and not follow:
         raise OptionsError(f"{subject} is stored by no stream: pass --follow to see new messages")
+    is_empty = True
     with where.bus() as bus:
         try:
-            for message in _messages(bus, what, start, stored=is_stored, consumed=is_consumed, follow=follow):
+            found = _messages(bus, what, start, stored=is_stored, consumed=is_consumed, follow=follow)
+            for message in found:
+                is_empty = False
                 _show(message, json)
         except BrokenPipeError:  # `smith tail ... | head`: there is nothing left to write to
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if is_empty:
+        print(f"no messages on {plain(str(what))}", file=sys.stderr)
 
 
 def _start(last: int | None, since: datetime | None, from_seq: int | None, every: bool, follow: bool) -> dict[str, Any]:
@@ -68,6 +73,8 @@ def _start(last: int | None, since: datetime | None, from_seq: int | None, every
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise OptionsError(f"{' and '.join(names)} exclude each other: pass one of them")
+    if since is not None and since > datetime.now(UTC):
+        raise OptionsError(f"--since {since:%Y-%m-%dT%H:%M:%SZ} is in the future")
     for name, value, least in (("--last", last, 0 if follow else 1), ("--from-seq", from_seq, 1)):
         if value is not None and value < least:
             raise OptionsError(f"{name} {value}: pass {least} or more")
@@ -161,7 +168,7 @@ def _is_known(identity: tuple[str, str], seen: set[tuple[str, str]]) -> bool:
 def _show(message: Any, json: bool) -> None:
     facts = _facts(message)
     if json:
-        line = msgspec.json.encode(facts).decode()
+        line = json_line(facts)
     elif sys.stdout.isatty():
         _show_on_terminal(message, facts)
         return

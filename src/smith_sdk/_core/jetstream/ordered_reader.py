@@ -22,10 +22,10 @@ from ..connection.state import Listener
 from .api import API, NANOS
 from .delivery import parse
 from .pull_status import StatusKind, classify
-from .reading import Interrupted, Reading, refusal
+from .reading import CAPACITY_BYTES, Interrupted, Reading, refusal
 from .stream_reader import Stored
 
-_PULL_BYTES: Final = 8 * 1024 * 1024
+_PULL_BYTES: Final = CAPACITY_BYTES // 2
 """Bytes of one pull, below what a client buffers for a subscription. A larger message is requested
 alone."""
 _EXPIRES: Final = 30.0

@@ -35,9 +35,13 @@ log: Final = logging.getLogger("smith_sdk.read")
 
 CAPACITY: Final = 1000
 """Messages that are buffered for a slow reader."""
+CAPACITY_BYTES: Final = 16 * 1024 * 1024
+"""The bytes of their payloads. A larger message is buffered alone."""
 _RETRY_DELAY: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)
 _TRIES: Final = 3
-"""Reads in a row that the connected server may leave without a reply."""
+"""Requests in a row that the connected server may leave without a reply."""
+_ELECTING: Final = (10008, 10009)
+"""The cluster has no leader just now, or another one."""
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +73,8 @@ class Reading(Listener):
         self._start = start
         self._follow = follow
         self._buffer: deque[Stored] = deque()
+        self._bytes = 0
+        """Of the payloads in the buffer."""
         self._error: Exception | None = None
         self.is_over = False
         """Whether no more will be put into the buffer."""
@@ -91,7 +97,13 @@ class Reading(Listener):
         return f"reader of {self.stream} on {' | '.join(self.patterns)}"
 
     def describe(self) -> Mapping[str, object]:
-        return {"stream": self.stream, "buffered": len(self._buffer), "seq": self._after, "follow": self._follow}
+        return {
+            "stream": self.stream,
+            "buffered": len(self._buffer),
+            "bytes": self._bytes,
+            "seq": self._after,
+            "follow": self._follow,
+        }
 
     async def stop(self) -> None:
         """End the read. Safe to repeat.
@@ -136,9 +148,11 @@ class Reading(Listener):
         """The next message, if it is here."""
         if not self._buffer:
             return None
-        if len(self._buffer) <= CAPACITY // 2:
+        message = self._buffer.popleft()
+        self._bytes -= len(message.data)
+        if self._has_room:
             self._room.set()
-        return self._buffer.popleft()
+        return message
 
     async def wait(self) -> None:
         """Return once `take` has a message, or none will come any more. Raises what ended the
@@ -170,10 +184,17 @@ class Reading(Listener):
             except (Interrupted, ConnectionLost, ConsumerNotFound, DeadlineExceeded) as error:
                 failures = 0 if self._after > before else failures + 1
                 # While there is no link, no reply says nothing about the stream.
-                if isinstance(error, DeadlineExceeded) and failures >= _TRIES and self._session.connection.is_up:
+                is_unanswered = isinstance(error, DeadlineExceeded) and self._session.connection.is_up
+                if is_unanswered and failures >= _TRIES and not (self._follow and self._has_begun):
                     raise
+                level = logging.WARNING if is_unanswered else logging.INFO
+                log.log(level, "%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error)
+            except JetStreamError as error:
+                if error.err_code not in _ELECTING:
+                    raise
+                failures = 0 if self._after > before else failures + 1
                 log.info("%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error)
-                await asyncio.sleep(_RETRY_DELAY.delay(max(1, failures)))
+            await asyncio.sleep(_RETRY_DELAY.delay(max(1, failures)))
 
     async def _state(self) -> dict[str, Any]:
         """The stream's state. Raises `StreamNotFound` if it is not the stream that was read so
@@ -220,15 +241,20 @@ class Reading(Listener):
     def _put(self, message: Stored) -> None:
         self._after = message.seq
         self._buffer.append(message)
+        self._bytes += len(message.data)
         self._news.set()
 
     def _is_beyond(self, seq: int) -> bool:
         """Whether that sequence is behind the last message to read."""
         return self._until is not None and seq > self._until
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._buffer) <= CAPACITY // 2 and self._bytes <= CAPACITY_BYTES // 2
+
     async def _wait_for_room(self) -> int:
-        """Return how many messages there is room for, once that is half of the capacity."""
-        while len(self._buffer) > CAPACITY // 2:
+        """Return how many messages there is room for, once half of the capacity is free."""
+        while not self._has_room:
             self._room.clear()
             await self._room.wait()
         return CAPACITY - len(self._buffer)
