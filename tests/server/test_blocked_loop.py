@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from support import eventually_async
+from support import eventually, eventually_async
 
 from smith_sdk import Admission, Allow, Worker, consumers, subjects
 from smith_sdk._core.execution import loop_watch
+from smith_sdk.aio import Decision
 
 spec = consumers.executor_fs_read
 
@@ -60,10 +61,46 @@ async def test_the_handler_and_its_line_are_named_while_it_blocks(
     assert "executor-fs-read: handler " in seen[0]
     assert ".read has blocked the event loop for 1." in seen[0]
     assert f"at {__file__}:" in seen[0]
-    (record,) = [one for one in caplog.records if "blocked" in one.message]
+    assert "seq 1: nothing else runs there" in seen[0]
+    assert "after the ack wait of 30 s those in flight are redelivered while they still run here" in seen[0]
+    (record,) = [one for one in caplog.records if "has blocked" in one.message]
     assert record.levelname == "WARNING"
     assert (record.__dict__["consumer"], record.__dict__["seq"], record.__dict__["attempt"]) == (spec.name, 1, 1)
     await eventually_async(lambda: not watchers())
+
+
+async def test_a_blockage_is_reported_again_at_growing_intervals_and_at_its_end(
+    account: Account, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_watch, "_TICK", 0.05)
+    monkeypatch.setattr(loop_watch, "_BLOCKED", 0.2)
+    monkeypatch.setattr(loop_watch, "_REPORTED_AGAIN", 0.5)
+
+    def told() -> list[str]:
+        return [line for line in caplog.messages if "event loop" in line]
+
+    async def decide(intent: Any) -> Decision:
+        await asyncio.sleep(0)  # later steps of a coroutine run in the loop as well
+        before = len(told())
+        eventually(lambda: len(told()) == before + 3)
+        return Allow()
+
+    async with account.applied() as bus:
+        admission = Admission(bus, policy=decide, executor_id="x")
+        running = asyncio.ensure_future(admission.run())
+        for count in (4, 8):
+            intent = read_intent()
+            await bus.publish(subjects.intents.raw.of(intent), intent)
+            await eventually_async(lambda count=count: len(told()) == count, 20)  # type: ignore[misc]
+        await admission.stop()
+        await running
+    for lines in (told()[:4], told()[4:]):
+        first, second, third, end = lines
+        assert all(line.startswith("admission: policy test_a_blockage_is_reported") for line in lines)
+        lasted = [float(line.partition(" for ")[2].split()[0]) for line in (first, second, third)]
+        assert 2 * lasted[0] < lasted[1]
+        assert 1.5 * lasted[1] < lasted[2]
+        assert "no longer blocks the event loop, after " in end
 
 
 async def test_code_outside_of_handlers_is_shown_by_its_place(
@@ -83,7 +120,7 @@ async def test_code_outside_of_handlers_is_shown_by_its_place(
         blocks()
         await admission.stop()
         await running
-    (line,) = [one for one in caplog.messages if "blocked" in one]
+    line = next(one for one in caplog.messages if "blocked" in one)
     assert "in blocks:" in line
 
 

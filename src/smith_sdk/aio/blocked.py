@@ -19,9 +19,15 @@ _LIBRARIES: Final = tuple(os.path.dirname(file) + os.sep for file in (os.path.di
 
 
 def report_blocked(
-    owner: object, attempt: CodeType, name_of: Callable[[Message[Any, Any]], str], seconds: float, frame: FrameType | None
-) -> bool:
-    """Log the handler that the loop's thread is in; False if it is in none of `owner`.
+    owner: object,
+    attempt: CodeType,
+    name_of: Callable[[Message[Any, Any]], str],
+    ack_wait: float,
+    seconds: float,
+    frame: FrameType | None,
+) -> str | None:
+    """Log the handler that the loop's thread is in, and return its name; None if it is in none of
+    `owner`.
 
     `frame` is the innermost one. `attempt` is the code that runs handlers, with `owner` as its
     `self` and the message as `message`.
@@ -34,16 +40,21 @@ def report_blocked(
             handler = frame
         frame = frame.f_back
     if frame is None or handler is None:
-        return False
+        return None
     message = frame.f_locals["message"]
+    blocker = f"{message.metadata.consumer}: {name_of(message)}"
     log.warning(
-        "%s: handler %s has blocked the event loop for %.1f s, at %s:%d: nothing else runs there, not even what keeps messages from "
-        "being redelivered; make it a plain function, which runs in a thread, or call what blocks with asyncio.to_thread",
-        message.metadata.consumer,
-        name_of(message),
+        "%s has blocked the event loop for %.1f s, at %s:%d in %s, with the message on %s, seq %d: nothing else runs there, and no "
+        "message is acknowledged or kept in progress: after the ack wait of %g s those in flight are redelivered while they still run "
+        "here; make it a plain function, which runs in a thread, or call what blocks with asyncio.to_thread",
+        blocker,
         seconds,
         handler.f_code.co_filename,
         handler.f_lineno,
+        handler.f_code.co_name,
+        message._raw.subject,
+        message.metadata.stream_seq,
+        ack_wait,
         extra=message_fields(message),
     )
-    return True
+    return blocker

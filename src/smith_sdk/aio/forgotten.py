@@ -36,7 +36,7 @@ class ForgottenCalls:
         """
         await asyncio.sleep(0)  # a task that was made of the coroutine has started by now
         for call in message._unstarted or ():
-            what = f"handler {handler} called message.{call}() without `await`, which does nothing"
+            what = f"{handler} called message.{call}() without `await`, which does nothing"
             if call == "term":
                 raise Reject(f"{what}: the message is dead-lettered instead")
             if call not in _HARMLESS:

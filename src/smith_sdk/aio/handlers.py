@@ -159,7 +159,7 @@ class Handlers:
     def name_of(self, message: Message[Any, Any]) -> str:
         """The name of the function that handles `message`, for logs and errors."""
         run = self._run_for(message)
-        return "no handler" if run is None else self._names[run]
+        return "no handler" if run is None else f"handler {self._names[run]}"
 
     def _run_for(self, message: Message[Any, Any]) -> Run | None:
         return self._by_kind.get(type(message.payload), self._default) if self._by_kind else self._default

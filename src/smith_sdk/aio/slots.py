@@ -396,9 +396,9 @@ class Slots:
             return verdict
         return self._first_success if number == 1 else decide(None, number, self._policy)
 
-    def _report_blocked(self, seconds: float, frame: FrameType) -> bool:
+    def _report_blocked(self, seconds: float, frame: FrameType) -> str | None:
         """Log a handler of these slots that blocks the loop, if one does. Called in a thread."""
-        return report_blocked(self, Slots._attempt.__code__, self._handlers.name_of, seconds, frame)
+        return report_blocked(self, Slots._attempt.__code__, self._handlers.name_of, self._spec.ack_wait, seconds, frame)
 
     async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
         """Whether the worker cancels this slot.

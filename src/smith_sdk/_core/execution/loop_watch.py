@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import selectors
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,10 +21,15 @@ log: Final = logging.getLogger("smith_sdk.worker")
 
 _TICK: Final = 0.25
 _BLOCKED: Final = 1.0
-"""Seconds without a beat that count as blocked. Reported then, and after 10 and 100 times that."""
+"""Seconds without a beat that count as blocked."""
+_REPORTED_AGAIN: Final = 5.0
+"""Seconds after which that is reported again, and then each time it has lasted twice as long."""
+_WAITING: Final = (os.path.dirname(asyncio.__file__) + os.sep, selectors.__file__)
+"""Where the innermost frame of a loop is that waits for events: it is late, but not blocked."""
 
-Report = Callable[[float, FrameType], bool]
-"""Called in a thread with the seconds so far and the innermost frame; whether it knows the code."""
+Report = Callable[[float, FrameType], str | None]
+"""Called in a thread with the seconds so far and the innermost frame. What blocks, if it knows the
+code: for the log record of the end."""
 
 _watches: Final[dict[asyncio.AbstractEventLoop, _Watch]] = {}
 
@@ -66,24 +73,31 @@ class _Watch:
 
     def _run(self) -> None:
         beats, silent, threshold = -1, 0, _BLOCKED
+        blocker: str | None = None
         # Ticks are counted, not seconds: while the process is suspended, this thread has none.
         while not self._ended.wait(_TICK):
             if self._beats != beats:
-                beats, silent, threshold = self._beats, 0, _BLOCKED
+                if blocker is not None:
+                    log.warning("%s no longer blocks the event loop, after %.1f s", blocker, silent * _TICK)
+                beats, silent, threshold, blocker = self._beats, 0, _BLOCKED, None
                 continue
             silent += 1
             if silent * _TICK > threshold:
-                threshold *= 10
-                if (frame := sys._current_frames().get(self._thread_id)) is not None:
-                    self._report(silent * _TICK, frame)
+                frame = sys._current_frames().get(self._thread_id)
+                if frame is not None and not frame.f_code.co_filename.startswith(_WAITING):
+                    threshold = max(_REPORTED_AGAIN, 2 * threshold)
+                    blocker = self._report(silent * _TICK, frame)
 
-    def _report(self, seconds: float, frame: FrameType) -> None:
-        if not any(report(seconds, frame) for report in tuple(self.reports)):
-            code = frame.f_code
-            log.warning(
-                "the event loop has been blocked for %.1f s, at %s:%d in %s: call what blocks with asyncio.to_thread",
-                seconds,
-                code.co_filename,
-                frame.f_lineno,
-                code.co_name,
-            )
+    def _report(self, seconds: float, frame: FrameType) -> str:
+        for report in tuple(self.reports):
+            if (blocker := report(seconds, frame)) is not None:
+                return blocker
+        code = frame.f_code
+        log.warning(
+            "the event loop has been blocked for %.1f s, at %s:%d in %s: call what blocks with asyncio.to_thread",
+            seconds,
+            code.co_filename,
+            frame.f_lineno,
+            code.co_name,
+        )
+        return f"{code.co_filename} in {code.co_name}"
