@@ -49,6 +49,26 @@ def test_ctrl_c_ends_a_call_that_waits_for_messages_and_the_bus_goes_on(url: str
     assert time.monotonic() - began < PROMPT
 
 
+def test_ctrl_c_ends_a_call_also_if_the_kernel_delivers_it_to_another_thread(url: str, run: Run) -> None:
+    body = """
+        def interrupt():
+            within(20, waits)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        def waits():
+            code = sys._current_frames()[threading.main_thread().ident].f_code
+            return code.co_name == "wait" and code.co_filename.endswith("loop_thread.py")
+        with SmithBus(url) as bus:
+            threading.Thread(target=interrupt, daemon=True).start()
+            try:
+                bus.consumer(consumers.executor_git_clone).fetch(1, timeout=60)
+            except KeyboardInterrupt:
+                say("interrupted")
+    """
+    began = time.monotonic()
+    assert run(body, url).ends_well() == ["interrupted"]
+    assert time.monotonic() - began < PROMPT + 5
+
+
 UNANSWERED = {
     "publish": "bus.publish(subject, event, timeout=60)",
     "publish_many": "bus.publish_many([subject.envelope(event)] * 100, timeout=60)",

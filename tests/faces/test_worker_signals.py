@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,28 @@ def test_a_signal_that_is_forwarded_as_well_counts_once(url: str, run: Run, tmp_
     drains(url)
     (tmp_path / "go").touch()
     assert child.ends_well() == ["started", "handled", "returned"]
+
+
+@pytest.mark.parametrize("body", [ASYNC, BLOCKING], ids=["async", "blocking"])
+def test_signals_that_the_kernel_delivers_to_another_thread_are_handled_at_once(
+    url: str, run: Run, tmp_path: Path, body: str
+) -> None:
+    """As it may with two in a row: the main thread sleeps on, and no other handles signals."""
+    (tmp_path / "go").touch()
+    aside = """
+        def signal_this_thread():
+            within(20, lambda: os.path.exists(rest[1]))
+            began.append(time.monotonic())
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        began = []
+        threading.Thread(target=signal_this_thread, daemon=True).start()
+    """
+    took = "    say('prompt', time.monotonic() - began[0] < 5)"
+    child = run(textwrap.dedent(aside) + textwrap.dedent(body) + textwrap.dedent(took), url, tmp_path / "go", tmp_path / "signal")
+    with SmithBus(url) as bus:
+        eventually(lambda: bus.consumer(spec).info().num_waiting)
+    (tmp_path / "signal").touch()
+    assert child.ends_well() == ["returned", "prompt True"]
 
 
 def test_a_second_signal_kills_processes(url: str, run: Run, file: Path) -> None:

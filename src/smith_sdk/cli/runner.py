@@ -38,6 +38,10 @@ _LATE: Final = 20.0
 """Seconds after the longest drain until the process ends without its workers: a handler blocks an
 event loop.
 """
+_SIGNALS: Final = 0.2
+"""Seconds until the main thread looks for signals: one that the kernel delivers to another thread
+does not wake it.
+"""
 _AT_ONCE: Final = 15.0
 """The same after a second signal; handlers have 5 seconds to be cancelled, and hooks another 5."""
 _LAST: Final = 1.0
@@ -205,8 +209,10 @@ class Runner:
         longest = _LATE + max(part.aio._slots._drain for part in self._parts)
         while left:
             try:
-                event = self._events.get(timeout=min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX))
+                event = self._events.get(timeout=min(max(0.0, deadline - time.monotonic()), _SIGNALS))
             except Empty:
+                if time.monotonic() < deadline:
+                    continue
                 log.error("%d workers have not stopped within %g s: exiting without them", left, longest)
                 end(1)
             if isinstance(event, int):

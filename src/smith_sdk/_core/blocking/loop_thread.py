@@ -29,6 +29,11 @@ _EXIT_GRACE: Final = 2.0
 _CUT: Final = 0.1
 """Seconds that a connection gets to close after the caller of `close` was interrupted."""
 _SUBMIT_LIMIT: Final = 4096
+_SIGNALS: Final = 0.2
+"""Seconds until a thread that waits looks for signals.
+
+One that the kernel delivers to another thread, as it may with two in a row, does not wake it.
+"""
 _running: Final[set[LoopThread]] = set()
 
 
@@ -46,8 +51,13 @@ class _Call(Generic[T]):
         self.error: BaseException | None = None
         self.is_over = False
 
-    def wait(self, timeout: float = -1) -> None:
-        self._lock.acquire(timeout=timeout)
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for its end; at most `timeout` seconds, unless that is None."""
+        if timeout is not None:
+            self._lock.acquire(timeout=timeout)
+            return
+        while not self._lock.acquire(timeout=_SIGNALS):
+            pass
 
     # ---- in the loop
 

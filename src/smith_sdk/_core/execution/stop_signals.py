@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import signal
+import socket
 import threading
 from collections.abc import Collection, Iterator
 from types import FrameType
@@ -44,6 +45,7 @@ def stop_on_signals(stopping: Stopping, signals: Collection[int] | None = None) 
         yield
         return
     taken: list[_Handler] = []
+    _wakeup.enter()
     try:
         for number in _USUAL if signals is None else _checked(signals):
             if signals is not None or _is_free(signal.getsignal(number)):
@@ -52,6 +54,7 @@ def stop_on_signals(stopping: Stopping, signals: Collection[int] | None = None) 
     finally:
         for handler in taken:
             handler.release(stopping)
+        _wakeup.leave()
 
 
 def _checked(signals: Collection[int]) -> Collection[int]:
@@ -86,6 +89,65 @@ def _take(number: int, stopping: Stopping) -> _Handler:
             raise OptionsError(f"the signal {number!r} cannot be handled here: {error}") from None
     _handlers[number] = handler
     return handler
+
+
+class _Wakeup:
+    """Has a signal wake the event loop of the main thread, whichever thread it is delivered to.
+
+    Of two signals in a row the kernel may deliver both to another thread. The main thread then
+    sleeps on, and handlers in Python run nowhere else.
+    """
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def enter(self) -> None:
+        self._users += 1
+        loop = asyncio._get_running_loop()
+        if self._pair is not None or loop is None:
+            return
+        reader, writer = socket.socketpair()
+        for one in (reader, writer):
+            one.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if before == -1 and _add_reader(loop, reader):
+            self._pair, self._loop = (reader, writer), loop
+        else:  # the loop's own wakes it as well
+            signal.set_wakeup_fd(before)
+            reader.close()
+            writer.close()
+
+    def leave(self) -> None:
+        self._users -= 1
+        if self._users or self._pair is None or self._loop is None:
+            return
+        (reader, writer), self._pair = self._pair, None
+        current = signal.set_wakeup_fd(-1)
+        if current != writer.fileno():  # the program has set its own since
+            signal.set_wakeup_fd(current)
+        if not self._loop.is_closed():
+            self._loop.remove_reader(reader)
+        self._loop = None
+        reader.close()
+        writer.close()
+
+
+def _add_reader(loop: asyncio.AbstractEventLoop, reader: socket.socket) -> bool:
+    try:
+        loop.add_reader(reader, _drain, reader)
+    except NotImplementedError:  # on Windows
+        return False
+    return True
+
+
+def _drain(reader: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        reader.recv(4096)
+
+
+_wakeup: Final = _Wakeup()
 
 
 class _Handler:
