@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
 import pytest
 from buses import Account, read_intent
 from support import eventually
-from worker_command import LONG, MAKES, Run, Start, put, unfinished, write
+from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, put, unfinished, write
 
 from smith_sdk import SmithBus, consumers, subjects
 
@@ -121,3 +122,42 @@ def test_a_signal_while_a_factory_runs_ends_at_once_and_cleans_up(
     assert run.status(10) == 0
     assert run.said("closed") == [[]]
     assert run.logged(f"{number.name} before the first message")
+
+
+# ---- where its buses connect
+
+CLOSED = "nats://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one", "two"])
+@pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
+def test_the_options_about_the_server_are_for_its_buses(
+    smith_bus: SmithBus, account: Account, start: Start, tmp_path: Path, source: str, options: list[str]
+) -> None:
+    (tmp_path / "go").touch()
+    run = start(source, "--url", account.url, *options, url=CLOSED)
+    put(smith_bus, "a")
+    eventually(lambda: run.said("end"), LONG)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.status() == 0
+
+
+def test_a_context_for_a_worker_and_options_that_exclude_each_other(
+    smith_bus: SmithBus, account: Account, start: Start, tmp_path: Path
+) -> None:
+    contexts = tmp_path / "nats" / "context"
+    contexts.mkdir(parents=True)
+    (contexts / "near.json").write_text(json.dumps({"url": account.url}))
+    (contexts.parent / "context.txt").write_text("far")
+    (tmp_path / "go").touch()
+    run = start(ASYNC, "--context", "near", XDG_CONFIG_HOME=str(tmp_path), SMITH_NATS_URL="")
+    put(smith_bus, "a")
+    eventually(lambda: run.said("end"), LONG)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.status() == 0
+    wrong = start(ASYNC, "--creds", "a", "--nkey", "b")
+    assert wrong.status() == 2
+    assert wrong.err == ["smith: --creds and --nkey exclude each other: pass one of them"]
+    missing = start(ASYNC, "--creds", str(tmp_path / "no.creds"), url=CLOSED, NATS_USER="me", NATS_PASSWORD="hidden")
+    assert missing.status() in (1, 2)
+    assert "no.creds cannot be read" in missing.err[-1], "and not that there are two ways to sign in"

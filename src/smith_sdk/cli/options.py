@@ -44,10 +44,14 @@ _WRONG_JETSTREAM: Final = frozenset(("jetstream_domain", "jetstream_api_prefix")
 """Keys of a context without which commands would act on another JetStream than the one meant."""
 
 
-@Parameter(name="*", group=Group("Server and contract", sort_key=1))
+_CREDENTIALS: Final = ("NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD")
+_FILES: Final = ("NATS_CA", "NATS_CERT", "NATS_KEY")
+
+
+@Parameter(name="*", group=Group("Server", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """The server, the credentials and the contract of a command."""
+class Server:
+    """The server and the credentials of a command."""
 
     url: Annotated[str | None, Parameter(help="Default: SMITH_NATS_URL, NATS_URL, or the context's.")] = None
     context: Annotated[str | None, Parameter(help="Of the nats command. Default: the selected one.")] = None
@@ -56,6 +60,45 @@ class Where:
     tlsca: Annotated[Path | None, Parameter(help="Certificates to trust (PEM).")] = None
     tlscert: Annotated[Path | None, Parameter(help="Client certificate (PEM).")] = None
     tlskey: Annotated[Path | None, Parameter(help="Its private key (PEM).")] = None
+
+    def to_environment(self) -> None:
+        """Put what is given where the buses of a program look for it. Raises `OptionsError`."""
+        self._auth(), self._tls()
+        if self.url is not None:
+            os.environ[_URL_VARIABLES[0]] = self.url
+        if self.context is not None:
+            os.environ["NATS_CONTEXT"] = self.context
+        for names, given in (
+            (_CREDENTIALS, (self.creds, self.nkey)),
+            (_FILES, (self.tlsca, self.tlscert, self.tlskey)),
+        ):
+            if any(given):  # in place of all that the variables have about it
+                for name in names:
+                    os.environ.pop(name, None)
+                os.environ.update({name: str(_home(path)) for name, path in zip(names, given, strict=False) if path is not None})
+
+    def _auth(self) -> Any:
+        from ..options import Auth
+
+        if self.creds is not None and self.nkey is not None:
+            raise OptionsError("--creds and --nkey exclude each other: pass one of them")
+        return None if self.creds is None and self.nkey is None else Auth(creds=_home(self.creds), nkey_seed=_home(self.nkey))
+
+    def _tls(self) -> Any:
+        from ..options import TLSFiles
+
+        if (self.tlscert is None) != (self.tlskey is None):
+            raise OptionsError("--tlscert and --tlskey go together: pass both")
+        if self.tlsca is None and self.tlscert is None:
+            return None
+        return TLSFiles(ca=_home(self.tlsca), cert=_home(self.tlscert), key=_home(self.tlskey))
+
+
+@Parameter(name="*", group=Group("Server and contract", sort_key=1))
+@dataclass(frozen=True, kw_only=True)
+class Where(Server):
+    """The server, the credentials and the contract of a command."""
+
     contract: ContractName = None
 
     @property
@@ -123,24 +166,9 @@ class Where:
             source = "the default; pass --url or --context, or set SMITH_NATS_URL; `smith dev` starts a server"
         return {"url": self.url, "auth": self._auth(), "tls": self._tls(), "context": context}, source
 
-    def _auth(self) -> Any:
-        from ..options import Auth
-
-        if self.creds is not None and self.nkey is not None:
-            raise OptionsError("--creds and --nkey exclude each other: pass one of them")
-        return None if self.creds is None and self.nkey is None else Auth(creds=_home(self.creds), nkey_seed=_home(self.nkey))
-
-    def _tls(self) -> Any:
-        from ..options import TLSFiles
-
-        if (self.tlscert is None) != (self.tlskey is None):
-            raise OptionsError("--tlscert and --tlskey go together: pass both")
-        if self.tlsca is None and self.tlscert is None:
-            return None
-        return TLSFiles(ca=_home(self.tlsca), cert=_home(self.tlscert), key=_home(self.tlskey))
-
 
 HERE = Where()
+ENVIRONMENT = Server()
 
 
 def _home(path: Path | None) -> Path | None:

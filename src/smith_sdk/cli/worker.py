@@ -14,6 +14,7 @@ from cyclopts.validators import Number
 
 from ..errors import OptionsError, SmithError
 from .logs import Format, Level, LogOptions, report
+from .options import ENVIRONMENT, Server
 from .processes import USAGE_ERROR, EndedEarly, Lifeline, ProcessGroup, Signals
 from .runner import AsyncHost, Ending, Events, Runner, exit_status
 from .targets import NotLoaded, Part, add_working_directory, load, split
@@ -49,6 +50,7 @@ def worker(
     log_config: Annotated[
         Path | None, Parameter(help="A .json or .toml file for logging.config.dictConfig, or an .ini file.")
     ] = None,
+    server: Server = ENVIRONMENT,
     lifeline: Annotated[int | None, Parameter(show=False)] = None,
 ) -> int:
     """Run workers until SIGTERM or Ctrl-C, then finish the messages in flight and exit with 0.
@@ -58,6 +60,9 @@ def worker(
     or a context manager, which is left when they have stopped. With --processes, a process that
     dies is replaced.
 
+    The options about the server are for buses that are made without a URL or credentials of their
+    own. The selected context of the nats command is not used: pass --context.
+
     Exit status 0 if all have stopped in good order, 1 if one has failed, 2 if there is nothing of
     that name to run. A second signal releases the messages in flight at once: 130 after Ctrl-C, 143
     after SIGTERM.
@@ -65,6 +70,7 @@ def worker(
     try:
         options = LogOptions(level=log_level, format=log_format, config=log_config)
         options.before_import()
+        server.to_environment()
         if not targets:
             raise OptionsError("smith worker needs a target: pass MODULE:NAME, such as jobs:worker")
         add_working_directory()
