@@ -35,7 +35,7 @@ class ForgottenCalls:
         `nack` and `publish`.
         """
         await asyncio.sleep(0)  # a task that was made of the coroutine has started by now
-        for call in message._unstarted or ():
+        for call in message._unstarted:
             what = f"{handler} called message.{call}() without `await`, which does nothing"
             if call == "term":
                 raise Reject(f"{what}: the message is dead-lettered instead")

@@ -26,6 +26,10 @@ __all__ = ["Message"]
 _UNSET: Final[Any] = object()
 _NOTHING: Final[Mapping[str, str]] = {}
 ACK_TIMEOUT: Final = 5.0
+_ACK_CALLED: Final = ("ack",)
+_NACK_CALLED: Final = ("nack",)
+_TERM_CALLED: Final = ("term",)
+_running_loop: Final = asyncio._get_running_loop
 _VERDICTS: Final = {"ack", "ack_sync", "nack", "term"}
 _IN_THREAD: Final = (
     "message.{}() in a plain function, which cannot await it: there the message is for reading, the verdict is what the handler "
@@ -36,11 +40,11 @@ _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 def _noted(method: _FunctionT) -> _FunctionT:
     """Have the message know of a call that is never awaited; `method` begins with `_started`."""
-    name = method.__name__
+    called = (method.__name__,)
 
     @wraps(method)
     def call(self: Message[Any, Any], *args: Any, **kwargs: Any) -> Any:
-        self._note(name)
+        self._note(called)
         return method(self, *args, **kwargs)
 
     return cast("_FunctionT", call)
@@ -78,7 +82,7 @@ class Message(Received[M_co, S_co]):
         self._metadata: Metadata | None = None
         self._answered = False
         """Whether an answer is on its way."""
-        self._unstarted: list[str] | None = None
+        self._unstarted: tuple[str, ...] = ()
         """Calls whose coroutines have not been started: perhaps their `await` was forgotten."""
         self._in_thread = False
         """Whether a plain handler of this face has it, in a thread where nothing can be awaited."""
@@ -143,7 +147,7 @@ class Message(Received[M_co, S_co]):
 
         Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
         """
-        return self._verdict("ack", ACK)
+        return self._verdict(_ACK_CALLED, ACK)
 
     @_noted
     async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
@@ -151,7 +155,7 @@ class Message(Received[M_co, S_co]):
 
         Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
         """
-        self._started("ack_sync")
+        self._started(("ack_sync",))
         self._check()
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
@@ -162,21 +166,21 @@ class Message(Received[M_co, S_co]):
         Raises `OptionsError` for a negative delay.
         """
         if delay is None:
-            return self._verdict("nack", NAK)
+            return self._verdict(_NACK_CALLED, NAK)
         seconds = to_seconds("nack(delay)", delay, zero=True)
-        return self._verdict("nack", nak(seconds), seconds)
+        return self._verdict(_NACK_CALLED, nak(seconds), seconds)
 
     def term(self, reason: str = "") -> Coroutine[Any, Any, None]:
         """Never deliver it again. `reason` appears in the server's advisory.
 
         A work queue deletes a terminated message at once: dead-letter it first.
         """
-        return self._verdict("term", term(reason))
+        return self._verdict(_TERM_CALLED, term(reason))
 
     def in_progress(self) -> Coroutine[Any, Any, None]:
         """Still in progress: restart the ack wait."""
         self._check()
-        self._note("in_progress")
+        self._note(("in_progress",))
         return self._extend()
 
     @_noted
@@ -197,7 +201,7 @@ class Message(Received[M_co, S_co]):
         in the same order each time, or give each a `msg_id`. It holds for the stream's duplicate
         window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
-        self._started("publish")
+        self._started(("publish",))
         if msg_id is None:
             msg_id = self._output_id(str(subject))
         return await publisher.publish(self._session, subject, payload, msg_id, headers, timeout)
@@ -209,21 +213,31 @@ class Message(Received[M_co, S_co]):
         place = self.metadata
         return f"{where}:{place.stream}.{place.consumer}.{place.stream_seq}.{place.timestamp}.{number}"
 
-    def _verdict(self, call: str, answer: bytes, delay: float = 0.0) -> Coroutine[Any, Any, None]:
+    def _verdict(self, called: tuple[str], answer: bytes, delay: float = 0.0) -> Coroutine[Any, Any, None]:
         self._check()
-        self._note(call)
-        if asyncio._get_running_loop() is not None:
-            return self._answer(call, answer, delay)
-        self._answered = True  # a thread, such as the blocking face's caller: it hands the coroutine to the loop
-        return self._send(answer, delay)
+        if _running_loop() is None:
+            # A thread, such as the blocking face's caller: it hands the coroutine to the loop.
+            self._refuse_in_thread(called)
+            self._answered = True
+            return self._send(answer, delay)
+        if self._unstarted:
+            self._note(called)
+        else:
+            self._unstarted = called
+        return self._send(answer, delay, called)
 
-    async def _answer(self, call: str, answer: bytes, delay: float) -> None:
-        self._started(call)
-        self._check()
-        await self._send(answer, delay)
+    async def _send(self, answer: bytes, delay: float = 0.0, called: tuple[str] | None = None) -> None:
+        """Send a verdict; `delay`: the seconds until it is redelivered.
 
-    async def _send(self, answer: bytes, delay: float = 0.0) -> None:
-        """Send a verdict, unchecked; `delay`: the seconds until it is redelivered."""
+        Unchecked, unless it was `called` by the user.
+        """
+        if called is not None:
+            if self._unstarted is called:
+                self._unstarted = ()
+            else:
+                self._started(called)
+            if self._answered:
+                self._check()
         self._answered = True
         connection, reply = self._session.connection, self._raw.reply
         try:
@@ -242,7 +256,7 @@ class Message(Received[M_co, S_co]):
             state.delayed.add(asyncio.get_running_loop().time(), delay)
 
     async def _extend(self) -> None:
-        self._started("in_progress")
+        self._started(("in_progress",))
         await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
 
     def _check(self) -> None:
@@ -285,23 +299,28 @@ class Message(Received[M_co, S_co]):
 
     # ---- calls that are never awaited
 
-    def _note(self, call: str) -> None:
-        """`call` was made; its coroutine has not been started."""
-        if asyncio._get_running_loop() is None:
-            if self._in_thread:
-                raise NotAcknowledgeable(_IN_THREAD.format(call, call))
+    def _note(self, called: tuple[str]) -> None:
+        """The call was made; its coroutine has not been started."""
+        if _running_loop() is None:
+            self._refuse_in_thread(called)
             return
-        if self._unstarted is None:
-            self._unstarted = []
-        elif call in _VERDICTS and (before := next((one for one in self._unstarted if one in _VERDICTS), None)) is not None:
+        before = next((one for one in self._unstarted if one in _VERDICTS), None)
+        if before is not None and called[0] in _VERDICTS:
             raise NotAcknowledgeable(
                 f"message.{before}() was called on the message on {self._raw.subject} and not awaited: one verdict each"
             )
-        self._unstarted.append(call)
+        self._unstarted += called
 
-    def _started(self, call: str) -> None:
-        if self._unstarted and call in self._unstarted:
-            self._unstarted.remove(call)
+    def _refuse_in_thread(self, called: tuple[str]) -> None:
+        if self._in_thread:
+            raise NotAcknowledgeable(_IN_THREAD.format(*called, *called))
+
+    def _started(self, called: tuple[str]) -> None:
+        """The coroutine of such a call has been started."""
+        calls = list(self._unstarted)
+        if called[0] in calls:
+            calls.remove(called[0])
+            self._unstarted = tuple(calls)
 
     def __repr__(self) -> str:
         return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"

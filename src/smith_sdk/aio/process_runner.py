@@ -301,7 +301,7 @@ class _ReadOnlyMessage(Message[Any, Any]):
     def _check(self) -> None:
         raise NotAcknowledgeable(FOR_READING)
 
-    def _note(self, call: str) -> None:
+    def _note(self, called: tuple[str]) -> None:
         raise NotAcknowledgeable(FOR_READING)
 
 

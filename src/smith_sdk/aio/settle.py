@@ -292,7 +292,7 @@ class Settler:
         Raises `SmithError` if that fails, except for a `Release`: `message` is then still
         outstanding.
         """
-        message._unstarted = None  # a call that was never awaited does not stand in the way of this one
+        message._unstarted = ()  # a call that was never awaited does not stand in the way of this one
         if isinstance(verdict, Ack):
             if not message._answered:
                 if verdict.confirmed or self._confirm:

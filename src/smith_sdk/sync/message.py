@@ -9,7 +9,9 @@ from typing import Any
 
 from .._core.blocking.faces import Blocking
 from .._core.jetstream.publish_request import PubAck
-from ..aio.message import ACK_TIMEOUT
+from ..aio.message import (
+    ACK_TIMEOUT,
+)
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 
 __all__ = ["Message"]
