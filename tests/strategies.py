@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
+
+from smith_sdk.errors import InvalidToken
 
 json_value = st.recursive(
     st.none()
@@ -18,12 +21,31 @@ json_value = st.recursive(
 )
 
 
+_tokens = st.text(st.characters(categories=("L", "N")), min_size=1, max_size=8)
+
+
+@cache
+def token_fields(cls: Any) -> frozenset[str]:
+    """The fields of a payload that it refuses to be made with unless they are tokens."""
+    found = set()
+    kinds = {field.name: msgspec.inspect.type_info(field.type) for field in msgspec.structs.fields(cls)}
+    right = {name: kind.values[0] if isinstance(kind, msgspec.inspect.LiteralType) else "x" for name, kind in kinds.items()}
+    for name in right:
+        try:
+            cls(**{**right, name: " "})
+        except InvalidToken as error:
+            if not isinstance(kinds[name], msgspec.inspect.LiteralType):
+                found.add(error.token)
+    return frozenset(found)
+
+
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a type as msgspec sees it."""
     info = msgspec.inspect
     match kind:
         case info.StructType():
-            fields = {field.name: values(field.type) for field in kind.fields}
+            tokens = token_fields(kind.cls)
+            fields = {field.name: _tokens if field.name in tokens else values(field.type) for field in kind.fields}
             return st.fixed_dictionaries(fields).map(lambda given: kind.cls(**given))
         case info.UnionType():
             return st.one_of(*map(values, kind.types))

@@ -60,8 +60,19 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     new_value: str
 
 
+class TokenField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a payload that becomes a token of a subject with this pattern."""
+
+    name: str
+    token: Token
+    pattern: str
+    may_be_empty: bool
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A payload class. `tag` is the capability of a family's member, `cap` its constant."""
+    """A payload class. `tag` is the capability of a family's member, `cap` its constant; `tokens`
+    are the fields that become tokens.
+    """
 
     name: str
     home: str
@@ -69,6 +80,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None
     fields: tuple[Field, ...]
     has_new: bool
+    tokens: tuple[TokenField, ...] = ()
     tag: str = ""
     cap: str = ""
     family: str = ""

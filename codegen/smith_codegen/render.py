@@ -89,7 +89,7 @@ class _Output:
                 "typing": ["Annotated", "Any", "ClassVar", "Final", "Literal", "TypeAlias"],
                 "": ["msgspec"],
                 "typing_extensions": ["TypeVar"],
-                _CONTRACT: ["Cap", "Payload", *sorted(GENERATORS.values())],
+                _CONTRACT: ["Cap", "Payload", "is_int_token", "is_token", "refuse_token", *sorted(GENERATORS.values())],
                 **self.payloads("."),
             },
             selector={family.name: family.by.name for family in self.model.families},

@@ -9,7 +9,7 @@ import msgspec
 
 from . import fieldtypes, names, patterns, units
 from .fieldtypes import FieldType
-from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token
+from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
@@ -42,6 +42,7 @@ def build(spec: Spec) -> Model:
         else:
             messages.append(_message(home, name, decl.doc, decl.id, decl.fields, by_name))
     subjects = _subjects(spec, by_name, {family.name: family for family in families})
+    messages = [msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in messages]
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
     return Model(
         spec=spec,
@@ -177,6 +178,29 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
             )
         )
     return tuple(found)
+
+
+def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenField, ...]:
+    """The fields of a payload that become tokens: those that a subject's `of` reads, and an id of a
+    token's type, as that of an intent, which is a token of its result.
+
+    Where a payload has subjects that do not take the field, it may be empty; but each member of a
+    family goes through all of the family's subjects. A field with a default may be absent.
+    """
+    carrying = [subject for subject in subjects if subject.message in (message.name, message.family)]
+    found: dict[str, TokenField] = {}
+    for subject in subjects:
+        for token in subject.tokens:
+            for field in message.fields:
+                is_read = subject in carrying and field.name == token.name and token.name in subject.readable
+                if token.kind == "cap" or field.default or field.name in found:
+                    continue
+                if is_read or (field.name == message.id and field.annotation == token.type_name):
+                    partly = is_read and not message.family and any(field.name not in one.readable for one in carrying)
+                    found[field.name] = TokenField(
+                        name=field.name, token=token, pattern=subject.pattern, may_be_empty=partly and token.kind == "open"
+                    )
+    return tuple(found.values())
 
 
 def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[str, ...]:

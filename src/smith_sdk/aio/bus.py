@@ -84,6 +84,9 @@ class AsyncSmithBus:
     - `profile`: the profile of the contract whose sizes and replicas `manage` and `bus.streams` use
       by default; None for the one that SMITH_PROFILE names, or "prod". A message over its stream's
       `max_msg_size` in that profile is not sent.
+    - `validate`: whether each payload is checked before it is sent: types, limits, tokens, no NaN.
+      Python does not check them when a payload is made. False saves about 0.7 us a message, and
+      then a wrong value is stored and ends as a dead letter at its readers.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -111,6 +114,7 @@ class AsyncSmithBus:
         max_pending_bytes: int = _MAX_BYTES,
         manage: Manage = "off",
         profile: str | None = None,
+        validate: bool = True,
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
@@ -136,6 +140,7 @@ class AsyncSmithBus:
             publish_timeout=to_seconds("publish_timeout", publish_timeout),
             max_messages=positive_int("max_pending_messages", max_pending_messages),
             max_bytes=positive_int("max_pending_bytes", max_pending_bytes),
+            validate=validate,
         )
 
     def _assemble(
@@ -148,7 +153,10 @@ class AsyncSmithBus:
         publish_timeout: float = _PUBLISH_TIMEOUT,
         max_messages: int = _MAX_MESSAGES,
         max_bytes: int = _MAX_BYTES,
+        validate: bool = True,
     ) -> None:
+        if not isinstance(validate, bool):
+            raise OptionsError(f"validate={validate!r}: must be True or False")
         self._contract = CONTRACT if contract is None else contract
         self._server: EmbeddedServer | None = None
         self._connection = connection
@@ -159,6 +167,7 @@ class AsyncSmithBus:
             publish_timeout=publish_timeout,
             max_messages=max_messages,
             max_bytes=max_bytes,
+            validate=validate,
         )
         self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):

@@ -126,11 +126,19 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
             f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
         )
     try:
-        return where, codec.encode(payload)
+        data = codec.encode(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise PayloadMismatch(
             f"the payload for {where} has a value that JSON cannot represent: {error}", subject=where
         ) from error
+    if session.validate and expected is not bytes:
+        try:
+            codec.check(expected, payload, data)
+        except (ValueError, RecursionError) as error:
+            raise PayloadMismatch(
+                f"the payload for {where} is not a valid {expected.__name__}, no reader could decode it: {error}", subject=where
+            ) from None
+    return where, data
 
 
 def _checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str, str]:

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 import msgspec
 from typing_extensions import TypeVar
 
-from smith_sdk.contract import Cap, Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
+from smith_sdk.contract import Cap, Payload, is_token, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_token
 
-from ._tokens import Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
+from ._tokens import LEVEL_VALUES, Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
 
 
 class FsReadV1Params(Payload, frozen=True, kw_only=True):
@@ -40,6 +40,12 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: FsReadV1Params
+
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsReadV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsReadV1Intent")
 
     @property
     def capability(self) -> Cap[FsReadV1Intent]:
@@ -102,6 +108,12 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: FsWriteV1Params
+
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsWriteV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsWriteV1Intent")
 
     @property
     def capability(self) -> Cap[FsWriteV1Intent]:
@@ -166,6 +178,12 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: HttpFetchV1Params
 
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "HttpFetchV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "HttpFetchV1Intent")
+
     @property
     def capability(self) -> Cap[HttpFetchV1Intent]:
         """The token that selects this payload in its subjects."""
@@ -228,6 +246,12 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: GitCloneV1Params
 
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "GitCloneV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "GitCloneV1Intent")
+
     @property
     def capability(self) -> Cap[GitCloneV1Intent]:
         """The token that selects this payload in its subjects."""
@@ -287,6 +311,12 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: ArchiveReadV1Params
+
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ArchiveReadV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "ArchiveReadV1Intent")
 
     @property
     def capability(self) -> Cap[ArchiveReadV1Intent]:
@@ -351,6 +381,12 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: SqliteQueryV1Params
 
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "SqliteQueryV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "SqliteQueryV1Intent")
+
     @property
     def capability(self) -> Cap[SqliteQueryV1Intent]:
         """The token that selects this payload in its subjects."""
@@ -412,6 +448,12 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: BenchReportV1Params
+
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "BenchReportV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "BenchReportV1Intent")
 
     @property
     def capability(self) -> Cap[BenchReportV1Intent]:
@@ -476,6 +518,12 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
     metadata: dict[str, Any] = msgspec.field(default_factory=dict)
     params: ShellExecV1Params
+
+    def __post_init__(self) -> None:
+        if not is_token(self.domain):
+            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ShellExecV1Intent")
+        if not is_token(self.id):
+            refuse_token("smith.results.{intent_id}", "id", self.id, "", "ShellExecV1Intent")
 
     @property
     def capability(self) -> Cap[ShellExecV1Intent]:
@@ -552,6 +600,10 @@ class IntentResult(Payload, frozen=True, kw_only=True):
     runner_meta: RunnerMetadata
     audit_ref: AuditRef
 
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token("smith.results.{intent_id}", "intent_id", self.intent_id, "", "IntentResult")
+
     @classmethod
     def new(
         cls,
@@ -615,6 +667,10 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
     policy_decisions: list[PolicyDecision]
     security_context: SecurityContext
     resource_usage: ResourceUsage | None = None
+
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id, "", "AuditEvent")
 
     @classmethod
     def new(
@@ -694,6 +750,10 @@ class SecurityEvent(Payload, frozen=True, kw_only=True):
     intent_id: IntentId | None = None
     detail: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        if not is_token(self.event_type):
+            refuse_token("smith.audit.security.{event_type}", "event_type", self.event_type, "", "SecurityEvent")
+
     @classmethod
     def new(
         cls,
@@ -723,6 +783,10 @@ class LifecycleEvent(Payload, frozen=True, kw_only=True):
     """Nanoseconds since 1970 (UTC)."""
     detail: str | None = None
 
+    def __post_init__(self) -> None:
+        if not is_token(self.executor_id):
+            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", self.executor_id, "", "LifecycleEvent")
+
     @classmethod
     def new(
         cls,
@@ -750,6 +814,10 @@ class HealthEvent(Payload, frozen=True, kw_only=True):
     """Nanoseconds since 1970 (UTC)."""
     detail: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token("smith.events.health.{service}", "service", self.service, "", "HealthEvent")
+
     @classmethod
     def new(
         cls,
@@ -775,6 +843,10 @@ class MetricsEvent(Payload, frozen=True, kw_only=True):
     timestamp_ns: int
     """Nanoseconds since 1970 (UTC)."""
     metrics: dict[str, float]
+
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token("smith.events.metrics.{service}", "service", self.service, "", "MetricsEvent")
 
     @classmethod
     def new(
@@ -807,6 +879,12 @@ class LogEntry(Payload, frozen=True, kw_only=True):
     correlation_id: str
     node_id: str
     metadata: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.level, str) or self.level not in LEVEL_VALUES:
+            refuse_token("smith.logs.{log_service}.{level}", "level", self.level, ", ".join(sorted(LEVEL_VALUES)), "LogEntry")
+        if self.service != "" and (not is_token(self.service)):
+            refuse_token("smith.logs.errors.{service}", "service", self.service, "", "LogEntry")
 
     @classmethod
     def new(
@@ -854,6 +932,14 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
     seed: int
     event_type: Any
     data: Any
+
+    def __post_init__(self) -> None:
+        if self.run_id != "" and (not is_token(self.run_id)):
+            refuse_token("smith.benchmark.runs.{run_id}", "run_id", self.run_id, "", "BenchmarkEvent")
+        if self.step_id != "" and (not is_token(self.step_id)):
+            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", self.step_id, "", "BenchmarkEvent")
+        if self.task_id != "" and (not is_token(self.task_id)):
+            refuse_token("smith.benchmark.task_features.{task_id}", "task_id", self.task_id, "", "BenchmarkEvent")
 
     @classmethod
     def new(

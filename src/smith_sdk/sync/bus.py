@@ -64,6 +64,9 @@ class SmithBus(BlockingBus):
     - `profile`: the profile of the contract whose sizes and replicas `manage` and `bus.streams` use
       by default; None for the one that SMITH_PROFILE names, or "prod". A message over its stream's
       `max_msg_size` in that profile is not sent.
+    - `validate`: whether each payload is checked before it is sent: types, limits, tokens, no NaN.
+      Python does not check them when a payload is made. False saves about 0.7 us a message, and
+      then a wrong value is stored and ends as a dead letter at its readers.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -93,6 +96,7 @@ class SmithBus(BlockingBus):
         max_pending_bytes: int = _MAX_BYTES,
         manage: Manage = "off",
         profile: str | None = None,
+        validate: bool = True,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -109,6 +113,7 @@ class SmithBus(BlockingBus):
             max_pending_bytes=max_pending_bytes,
             manage=manage,
             profile=profile,
+            validate=validate,
         )
         self._adopt(None, aio)
 

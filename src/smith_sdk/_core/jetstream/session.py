@@ -83,9 +83,12 @@ class Session:
         publish_timeout: float,
         max_messages: int,
         max_bytes: int,
+        validate: bool = True,
     ) -> None:
         self.connection = connection
         self.contract = contract
+        self.validate = validate
+        """Whether what is published is checked to be decodable."""
         self.publish_timeout = publish_timeout
         self.requests = RequestReply(connection)
         self.api = JetStreamApi(self.requests)
