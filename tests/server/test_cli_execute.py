@@ -136,7 +136,8 @@ def test_ctrl_c_while_waiting_names_the_intent(url: str) -> None:
         (intent,) = eventually(lambda: raw(url))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, "", f"smith: interrupted: intent {intent.id} may still be executed\n")
+    said = f"smith: interrupted: intent {intent.id} may still be executed; `smith trace {intent.id}` shows its steps\n"
+    assert (process.returncode, out, err) == (130, "", said)
 
 
 # ---- publish

@@ -54,7 +54,8 @@ def execute(
         try:
             result = bus.execute(intent, timeout)
         except KeyboardInterrupt:
-            print(f"smith: interrupted: intent {plain(intent.id)} may still be executed", file=sys.stderr)
+            id = plain(intent.id)
+            print(f"smith: interrupted: intent {id} may still be executed; `smith trace {id}` shows its steps", file=sys.stderr)
             raise
     return _show(result, json)
 
