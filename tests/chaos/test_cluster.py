@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chaos.cluster import Cluster, Node
@@ -15,6 +16,7 @@ from support import eventually, is_alive, parent_of
 
 from smith_sdk import SmithBus, result_of
 from smith_sdk.embedded import EmbeddedServer
+from smith_sdk.protocol import IntentId
 from smith_sdk.subjects import intents, results
 
 SILENCE = 3.0  # longer than a publish waits for its ack before it is sent again
@@ -90,6 +92,20 @@ def test_a_read_in_order_survives_the_loss_of_its_leader(cluster: Cluster) -> No
         assert killed is not None
         cluster.restart(killed)
         assert found == [one.intent_id for one in sent]
+
+
+def test_a_read_has_all_that_was_acknowledged_before(cluster: Cluster) -> None:
+    """Also if its consumer is on a server whose copy of the stream is some moments behind."""
+    cluster.wait_healthy()
+    with SmithBus(cluster.urls, contract=CHAOS) as bus:
+        for number in range(60):
+            result = result_of(new_intent("async", f"now-{number}"))
+            ack = bus.publish(results.of(result), result, timeout=20)
+            options: tuple[dict[str, Any], ...] = ({"last": 1}, {"from_seq": ack.seq}, {"last_per_subject": True}, {"since": 20})
+            option = options[number % 4]
+            read = [message.metadata.stream_seq for message in bus.read(results.filter(), **option)]
+            assert read[-1] == ack.seq, option
+        assert list(bus.read(results(intent_id=IntentId("none")))) == []
 
 
 def host_of_reader(cluster: Cluster, bus: SmithBus) -> Node:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from ...errors import ConnectionLost, PermissionDenied, SmithError
+from ...errors import ConnectionLost, MessageNotFound, PermissionDenied, SmithError
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.state import Listener
@@ -36,6 +36,8 @@ _LIFE: Final = 60 * NANOS
 """The server deletes a consumer that is not pulled from for that long."""
 _MAX_SKIPPED: Final = 1000
 """Messages before the last N that may be read and dropped, to save round trips."""
+_LOOKS: Final = 50
+"""How often a server is looked for that has what the stream's leader has."""
 _WIDER: Final = 8
 """How much further back each look for the last N messages goes."""
 _LOST: Final = (
@@ -53,6 +55,8 @@ class OrderedReader(Reading):
     """Messages to drop before the last N."""
     _left: int | None = None
     """Messages to read of the last N; None for all."""
+    _newest = 0
+    """The newest message at the start, in a cluster; else 0."""
     _has_snapshot = False
     """Whether the last message of each subject has arrived."""
 
@@ -61,18 +65,24 @@ class OrderedReader(Reading):
         config = self._config()
         if last is not None:
             config["opt_start_seq"] = await self._seq_of_last(last, state)
-        name, pending = await self._create(config)
+        if self._is_replicated and (not self._has_begun or config["deliver_policy"] == "last_per_subject"):
+            made = await self._create_current(config)
+        else:
+            made = await self._create(config)
+        pending: int = made["num_pending"]
         if last is not None:
             self._after, self._skip = config["opt_start_seq"] - 1, max(0, pending - last)
             self._left = None if self._follow else pending - self._skip
-        if not pending:  # there is nothing on the patterns up to here
-            self._after, self._has_snapshot = max(self._after, state["last_seq"]), True
+        if not pending:  # there is nothing on the patterns up to where this consumer begins
+            self._after, self._has_snapshot = max(self._after, made["delivered"]["stream_seq"]), True
+            self._newest = self._newest if self._has_begun else 0
         self._has_begun = True
         self._opened.set()
         if pending or self._follow:
-            await self._read_consumer(name, pending)
+            await self._read_consumer(made["name"], pending)
         else:
-            await self._delete(name)
+            await self._delete(made["name"])
+        await self._require_all()
 
     def _config(self) -> dict[str, Any]:
         start = self._start
@@ -82,8 +92,8 @@ class OrderedReader(Reading):
             return {"deliver_policy": "by_start_time", "opt_start_time": start.since.isoformat()}
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(self._after + 1, start.seq or 1)}
 
-    async def _create(self, config: dict[str, Any]) -> tuple[str, int]:
-        """Create a consumer. Returns its name, and how many messages it has to deliver."""
+    async def _create(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Create a consumer. Returns its INFO."""
         name = f"read-{uuid4().hex}"
         one = {"filter_subject": self.patterns[0]}
         config = {
@@ -97,8 +107,7 @@ class OrderedReader(Reading):
         }
         body = {"stream_name": self.stream, "config": config, "action": "create"}
         verb = f"CONSUMER.CREATE.{self.stream}.{name}"
-        made = await self._session.api.call(verb, body, stream=self.stream, consumer=name)
-        return name, int(made["num_pending"])
+        return await self._session.api.call(verb, body, stream=self.stream, consumer=name)
 
     async def _delete(self, name: str) -> None:
         """Not waited for: the server deletes it anyway once it is not used."""
@@ -131,9 +140,52 @@ class OrderedReader(Reading):
         return low
 
     async def _count_from(self, seq: int) -> int:
-        name, pending = await self._create({"deliver_policy": "by_start_sequence", "opt_start_seq": seq})
-        await self._delete(name)
+        made = await self._create({"deliver_policy": "by_start_sequence", "opt_start_seq": seq})
+        await self._delete(made["name"])
+        pending: int = made["num_pending"]
         return pending
+
+    # ---- in a cluster
+
+    # A consumer goes by the copy of the stream on its own server, which may not have yet what the
+    # stream's leader has acknowledged to a publisher.
+
+    async def _create_current(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Create a consumer on a server that has what the leader has. Returns its INFO.
+
+        The server that gets a consumer is chosen by chance. One is known to be current once another
+        consumer has found the newest message there.
+        """
+        self._newest = await self._find_newest()
+        if self._until is not None:
+            self._until = max(self._until, self._newest)
+        current: set[str] = set()
+        for _ in range(_LOOKS):
+            if self._newest:
+                probe = await self._create({"deliver_policy": "by_start_sequence", "opt_start_seq": self._newest})
+                await self._delete(probe["name"])
+                if probe["num_pending"]:
+                    current.add(probe["cluster"]["leader"])
+            made = await self._create(config)
+            if not self._newest or made["cluster"]["leader"] in current:
+                return made
+            await self._delete(made["name"])
+        raise Interrupted(f"no server that has stream {self.stream} is up to its sequence {self._newest}")
+
+    async def _find_newest(self) -> int:
+        """The sequence of the newest message on the patterns, as the leader has it; 0 if none."""
+        newest = 0
+        for pattern in self.patterns:
+            with contextlib.suppress(MessageNotFound):
+                newest = max(newest, (await self._session.api.last_message(self.stream, pattern)).seq)
+        return newest
+
+    async def _require_all(self) -> None:
+        """Raise `Interrupted` if the read ended early, because its consumer's server was behind."""
+        if self._after < self._newest and not self._start.last_per_subject:
+            with contextlib.suppress(MessageNotFound):
+                await self._session.api.message(self.stream, self._newest)
+                raise Interrupted(f"the consumer's server is not up to sequence {self._newest} yet")
 
     # ---- one consumer
 

@@ -83,6 +83,7 @@ class Reading(Listener):
         self._until: int | None = None
         """The sequence of the last message to read; None while that is not known, or to follow."""
         self._created: str | None = None
+        self._is_replicated = False
         self._has_begun = False
         """Whether it is fixed where the read starts."""
         self._opened = asyncio.Event()
@@ -201,6 +202,7 @@ class Reading(Listener):
         far."""
         info = await self._session.api.stream_info(self.stream)
         created, state = info["created"], info["state"]
+        self._is_replicated = info["config"]["num_replicas"] > 1
         last: int = state["last_seq"]
         problem = ""
         if self._created is not None and created != self._created:
