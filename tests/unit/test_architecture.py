@@ -39,7 +39,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.execution": ("errors",),
     "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
     "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.log_records", "_core.connection"),
-    "_core.topology": ("errors", "options", "contract", "display", "_core.jetstream"),
+    "_core.topology": ("errors", "options", "contract", "display", "_core.log_records", "_core.jetstream"),
     "_core.dead_letters": ("errors", "contract", "display", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec"),
     "embedded": ("errors",),

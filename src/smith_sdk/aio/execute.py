@@ -23,6 +23,7 @@ from .._core.connection.state import Listener
 from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
+from .._core.log_records import LogFields
 from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
 from ..errors import (
     BusClosed,
@@ -260,6 +261,7 @@ class _Waiting(Listener):
             "$JS.API.STREAM.MSG.GET.%s",
             self._subject.intent_id,
             stream,
+            extra=LogFields(stream=stream, intent_id=self._subject.intent_id),
         )
         return live.payload
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from .._core.execution.thread_pool import run_in_thread
+from .._core.log_records import LogFields
 from ..errors import OptionsError
 
 log: Final = logging.getLogger("smith_sdk.worker")
@@ -63,12 +64,20 @@ class Hooks:
                     try:
                         await _call(function)
                     except Exception as error:
-                        log.error("the worker of %s: on_stop hook %s failed", self._name, _name(function), exc_info=error)
+                        fields = LogFields(consumer=self._name, error_type=type(error).__name__)
+                        log.error(
+                            "the worker of %s: on_stop hook %s failed", self._name, _name(function), exc_info=error, extra=fields
+                        )
                         first = first or error
         except TimeoutError:
             if not limit.expired():
                 raise
-            log.error("the worker of %s: its on_stop hooks have not ended within %g s", self._name, STOP_TIMEOUT)
+            log.error(
+                "the worker of %s: its on_stop hooks have not ended within %g s",
+                self._name,
+                STOP_TIMEOUT,
+                extra=LogFields(consumer=self._name),
+            )
         if first is not None:
             raise first
 

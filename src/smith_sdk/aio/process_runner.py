@@ -23,6 +23,7 @@ import msgspec
 from .._core.connection.parser import RawMessage
 from .._core.execution.process_pool import STOPPING, WorkerProcess
 from .._core.execution.thread_pool import run_in_thread
+from .._core.log_records import LogFields
 from ..contract import Contract
 from ..errors import HandlerProcessDied, NotAcknowledgeable, OptionsError
 from .hooks import STOP_TIMEOUT, Hooks
@@ -222,7 +223,9 @@ class ProcessRunner:
                 new = self._new_child(self.max_messages)
             except Exception as error:
                 if self._is_open:  # the next call tries once more, and then ends the worker
-                    log.warning("%s: a process could not be replaced: %s: %s", self._name, type(error).__name__, error)
+                    kind = type(error).__name__
+                    fields = LogFields(consumer=self._name, error_type=kind)
+                    log.warning("%s: a process could not be replaced: %s: %s", self._name, kind, error, extra=fields)
             finally:
                 future.set_result(new)
 
@@ -252,7 +255,8 @@ class ProcessRunner:
             if child.process.is_alive:
                 child.process.finish(STOP_TIMEOUT)
         except Exception as error:  # of a hook there, above all
-            log.error("the worker of %s: a process did not stop as it should", self._name, exc_info=error)
+            fields = LogFields(consumer=self._name, error_type=type(error).__name__)
+            log.error("the worker of %s: a process did not stop as it should", self._name, exc_info=error, extra=fields)
         self._forget(child)
 
     def _forget(self, child: _Child | None) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter, Token, convert
 from cyclopts.validators import Number
 
+from .._core.log_records import LogFields
 from ..errors import OptionsError, SmithError
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
@@ -121,7 +122,7 @@ def _work(targets: list[str], processes: int, max_messages: int | None, options:
         options.after_import()
         if parent is not None:
             parent.report_not_loaded()
-        log.error("%s", error, exc_info=error.cause)
+        log.error("%s", error, exc_info=error.cause, extra=LogFields(error_type=type(error.cause).__name__))
         return exit_status(error.status)
     except SmithError as error:
         options.after_import()
@@ -150,6 +151,7 @@ def _status(ending: Ending, targets: list[str]) -> int:
         report(str(error))
         return USAGE_ERROR if isinstance(error, OptionsError) else 1
     if error is not None:
-        log.error("a worker of %s ended with an error", ", ".join(targets), exc_info=error)
+        fields = LogFields(error_type=type(error).__name__)
+        log.error("a worker of %s ended with an error", ", ".join(targets), exc_info=error, extra=fields)
         return 1
     return 128 + ending.at_once if ending.at_once else 0

@@ -284,7 +284,7 @@ class Connection:
             raise LinkError(f"{type(error).__name__}: {error}") from error
 
     def _on_max_payload(self, limit: int) -> None:
-        log.info("%s accepts %d bytes in one message from now on", self.url, limit)
+        log.info("%s accepts %d bytes in one message from now on", self.url, limit, extra=LogFields(server=self.url))
         self._max_payload = limit
         self._status.notify(lambda listener: listener.on_max_payload(limit))
 

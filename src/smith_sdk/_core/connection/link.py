@@ -183,7 +183,10 @@ class Link(Client):
         try:
             callback(RawMessage(_text(subject), _text(reply), data, headers))
         except Exception as error:  # one callback's mistake must not end the link of all the others
-            log.error("a callback failed: %s", type(error).__name__, exc_info=error)
+            log.error("a callback failed: %s", type(error).__name__, exc_info=error, extra=self._fields(error))
+
+    def _fields(self, error: Exception) -> LogFields:
+        return LogFields(server=self.server.url, error_type=type(error).__name__)
 
     async def on_error(self, text: str) -> None:
         if _PERMISSIONS not in text:
@@ -211,7 +214,7 @@ class Link(Client):
     async def report(self, error: Exception) -> None:
         """nats-py's `error_cb`, the only place where it reports refusals by permissions."""
         if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
-            log.error("nats-py failed: %s", type(error).__name__, exc_info=error)
+            log.error("nats-py failed: %s", type(error).__name__, exc_info=error, extra=self._fields(error))
             return
         text = str(error).lower()
         found = _REFUSED.search(text)

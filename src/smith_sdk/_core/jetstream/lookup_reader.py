@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ...errors import MessageNotFound
+from ..log_records import LogFields
 from .api import NANOS, StoredMessage
 from .reading import Reading, log
 from .stream_reader import Stored
@@ -46,6 +47,7 @@ class LookupReader(Reading):
                 "here, while subscribe() receives every one",
                 self.name,
                 self.stream,
+                extra=LogFields(stream=self.stream),
             )
         end: int = state["last_seq"]
         if self._start.last_per_subject:

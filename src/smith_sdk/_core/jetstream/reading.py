@@ -28,6 +28,7 @@ from ...errors import (
 )
 from ...options import Backoff
 from ..connection.state import Listener
+from ..log_records import LogFields
 from .session import Session
 from .stream_reader import Stored
 
@@ -178,7 +179,7 @@ class Reading(Listener):
     async def _run(self) -> None:
         failures = 0
         while True:
-            before = self._after
+            before, fields = self._after, LogFields(stream=self.stream)
             try:
                 await self._read(await self._state())
                 return
@@ -189,12 +190,12 @@ class Reading(Listener):
                 if is_unanswered and failures >= _TRIES and not (self._follow and self._has_begun):
                     raise
                 level = logging.WARNING if is_unanswered else logging.INFO
-                log.log(level, "%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error)
+                log.log(level, "%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error, extra=fields)
             except JetStreamError as error:
                 if error.err_code not in _ELECTING:
                     raise
                 failures = 0 if self._after > before else failures + 1
-                log.info("%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error)
+                log.info("%s: interrupted behind sequence %d, and goes on: %s", self.name, self._after, error, extra=fields)
             await asyncio.sleep(_RETRY_DELAY.delay(max(1, failures)))
 
     async def _state(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ...contract import ConsumerSpec, Contract
 from ...errors import SmithError
 from ..jetstream.api import JetStreamApi
+from ..log_records import LogFields
 
 log: Final = logging.getLogger("smith_sdk.streams")
 
@@ -67,14 +68,15 @@ async def warn_if_other_hash(api: JetStreamApi, contract: Contract, spec: Consum
 
     Needs the permission for CONSUMER.INFO; without an answer nothing is known.
     """
+    fields = LogFields(stream=spec.stream, consumer=spec.name)
     try:
         info = await api.consumer_info(spec.stream, spec.name)
     except SmithError as error:
-        log.debug("consumer %s of %s: its contract's hash is not known: %s", spec.name, spec.stream, error)
+        log.debug("consumer %s of %s: its contract's hash is not known: %s", spec.name, spec.stream, error, extra=fields)
         return
     declared = stamped({}, contract.owner(spec.stream, spec.name))
     for warning in differing_hashes([(f"consumer {spec.name} of {spec.stream}", info["config"], declared)]):
-        log.warning("%s", warning)
+        log.warning("%s", warning, extra=fields)
 
 
 def _listed(names: list[str]) -> str:
