@@ -87,6 +87,7 @@ def test_an_error_is_one_line_and_status_1(start: Start, make_server: Callable[.
     assert empty.status() == 1
     assert [line for line in empty.err if line.startswith("smith: ")] == empty.err[-1:]
     assert empty.err[-1].startswith("smith: stream ATOMS_VETTED does not exist on ")
+    assert "run `smith streams apply`" in empty.err[-1]
     server.stop()
     gone = start(source, url=server.url)
     assert gone.status() == 1

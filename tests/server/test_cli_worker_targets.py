@@ -27,6 +27,18 @@ FACTORIES = {
         await asyncio.sleep(0)
         return [made(AsyncSmithBus())]
     """,
+    "async function that connects": """
+    async def make():
+        bus = AsyncSmithBus()
+        await bus.connect()
+        return made(bus)
+    """,
+    "function of the blocking face that connects": """
+    def make():
+        bus = SmithBus()
+        bus.connect()
+        return made(bus, sync)
+    """,
     "context manager": """
     import contextlib
 
@@ -50,8 +62,11 @@ FACTORIES = {
 }
 
 
-@pytest.mark.parametrize("source", FACTORIES.values(), ids=FACTORIES)
-@pytest.mark.parametrize("options", [[], ["--processes", "2"]], ids=["one", "two"])
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [*((source, []) for source in FACTORIES.values()), (FACTORIES["async context manager"], ["--processes", "2"])],
+    ids=[*FACTORIES, "in two processes"],
+)
 def test_a_factory_is_called_and_left_when_its_worker_has_stopped(
     smith_bus: SmithBus, start: Start, source: str, options: list[str]
 ) -> None:
@@ -62,7 +77,7 @@ def test_a_factory_is_called_and_left_when_its_worker_has_stopped(
     run.process.terminate()
     assert run.status() == 0
     assert unfinished(smith_bus) == (0, 0)
-    assert not run.logged("Traceback")
+    assert not run.logged("Traceback|Warning")
     if "contextlib" in source:
         count = 2 if options else 1
         # The bus of a factory is its own: it closes it.
@@ -92,6 +107,84 @@ def test_an_admission_and_workers_of_both_faces_from_several_targets(
     assert run.status() == 0
     assert run.logged("running admission, executor-fs-read, admission")
     assert smith_bus.consumer(consumers.admission).info().num_pending == 0
+
+
+HOOKED = {
+    "async": """
+    worker = Worker(AsyncSmithBus(), consumers.executor_fs_read)
+
+    @worker.on_start
+    async def begin():
+        say("opened", os.getpid())
+
+    @worker.on_stop
+    async def end():
+        say("closed", os.getpid())
+
+    @worker.handler
+    async def handle(message):
+        say("start", os.getpid())
+        while not message.draining:
+            await asyncio.sleep(0.01)
+    """,
+    "blocking": """
+    worker = sync.Worker(SmithBus(), consumers.executor_fs_read)
+
+    @worker.on_start
+    def begin():
+        say("opened", os.getpid())
+
+    @worker.on_stop
+    def end():
+        say("closed", os.getpid())
+
+    @worker.handler
+    def handle(message):
+        say("start", os.getpid())
+        while not message.draining:
+            time.sleep(0.01)
+    """,
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "processes"), [*((one, 1) for one in HOOKED.values()), (HOOKED["async"], 2)], ids=[*HOOKED, "two"]
+)
+def test_hooks_run_in_each_process_and_handlers_see_that_it_drains(
+    smith_bus: SmithBus, start: Start, source: str, processes: int
+) -> None:
+    put(smith_bus, "a")
+    run = start(source, "--processes", str(processes))
+    eventually(lambda: run.said("start") and run.count("running ") == processes, LONG)
+    opened = run.pids("opened")
+    assert len(opened) == processes
+    assert not run.said("closed")
+    run.process.terminate()
+    assert run.status() == 0
+    assert run.pids("closed") == opened
+    assert unfinished(smith_bus) == (0, 0)
+    assert run.count("stopped: 1 handled, 0 released") == 1
+
+
+@pytest.mark.parametrize("face", ["Async", ""], ids=["async", "blocking"])
+def test_a_cleanup_that_fails_is_logged_and_status_1(smith_bus: SmithBus, start: Start, tmp_path: Path, face: str) -> None:
+    kind, word = ("asynccontextmanager", "async ") if face else ("contextmanager", "")
+    run = start(
+        f"""{MAKES}
+    import contextlib
+
+    @contextlib.{kind}
+    {word}def make():
+        yield made({face}SmithBus(), sys.modules["smith_sdk{"" if face else ".sync"}"])
+        raise ValueError("the pool is gone")
+    """,
+        name="make",
+    )
+    eventually(lambda: run.logged("running "), LONG)
+    run.process.terminate()
+    assert run.status() == 1
+    assert run.logged("closing what jobs:make made failed: ValueError: the pool is gone")
+    assert run.count(f'File "{tmp_path}/jobs.py", line ') == 1
 
 
 def test_a_factory_that_cannot_reach_the_server(start: Start) -> None:

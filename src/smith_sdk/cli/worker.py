@@ -110,24 +110,35 @@ def _work(targets: list[str], processes: int, max_messages: int | None, options:
 
                 ending = runner.run(ready)
                 signals.raise_again()
-            if ending.is_recycled and parent is not None:
-                parent.report_recycled()
-            return exit_status(_status(ending, targets))
     except EndedEarly as early:
         options.after_import()
         name = signal.Signals(early.number).name
-        log.info("%s before the first message" if ending is None else "%s again: not waiting for the rest to close", name)
+        log.info("%s before the first message" if ending is None else "%s: not waiting for the rest to close", name)
         return exit_status(0 if ending is None else 128 + early.number)
     except NotLoaded as error:
         options.after_import()
         if parent is not None:
             parent.report_not_loaded()
-        log.error("%s", error, exc_info=error.cause, extra=LogFields(error_type=type(error.cause).__name__))
-        return exit_status(error.status)
-    except SmithError as error:
+        return exit_status(_log_failure(error))
+    except Exception as error:
         options.after_import()
+        if ending is not None:  # the cleanup of a factory, most likely
+            _status(ending, targets)
+            _log_failure(NotLoaded(f"closing what {', '.join(targets)} made failed", error))
+            return exit_status(1)
+        if not isinstance(error, SmithError):
+            raise
         report(str(error))
         return exit_status(USAGE_ERROR if isinstance(error, OptionsError) else 1)
+    if ending.is_recycled and parent is not None:
+        parent.report_recycled()
+    return exit_status(_status(ending, targets))
+
+
+def _log_failure(error: NotLoaded) -> int:
+    """Log what the user's code has raised; the exit status."""
+    log.error("%s", error, exc_info=error.cause, extra=LogFields(error_type=type(error.cause).__name__))
+    return error.status
 
 
 def _loaded(targets: list[str], host: AsyncHost, options: LogOptions) -> list[Part]:
