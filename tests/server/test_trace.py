@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
+from chaos.proxy import Proxy
 from support import eventually_async
 
 from smith_sdk import (
@@ -215,6 +216,7 @@ async def test_what_a_tracer_must_be_allowed(face: Face, make_server: Any) -> No
 async def test_streams_that_do_not_exist_are_said(face: Face) -> None:
     async with face.bus(face.url) as bus:
         found = await bus.trace(read_intent().id)
+        assert found.summary.startswith("no stream knows of it; not all was looked at: ")
         assert "SDLC_RAW" in found.missing["raw"]
         assert "smith streams apply" in found.missing["raw"]
 
@@ -226,7 +228,21 @@ async def test_it_says_when_it_has_not_looked_through_everything(account: Accoun
         for intent in intents:
             await bus.publish(RAW.of(intent), intent)
         assert kinds(await bus.trace(intents[4].id)) == ["raw"]
-        assert "not among the first 5 messages of SDLC_RAW" in (await bus.trace(intents[7].id)).missing["raw"]
+        found = await bus.trace(intents[7].id)
+        assert "not among the first 5 messages of SDLC_RAW" in found.missing["raw"]
+        assert found.summary == "no stream knows of it; not all was looked at: raw"
+
+
+async def test_a_server_that_does_not_answer_holds_no_trace_up(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_module, "_BUDGET", 0.5)
+    with Proxy(face.url) as proxy:
+        async with face.bus(proxy.url) as bus:
+            proxy.stall()
+            began = time.monotonic()
+            found = await bus.trace(read_intent().id)
+            assert time.monotonic() - began < 3
+            assert {why.partition(":")[0] for why in found.missing.values()} == {"not known"}
+            proxy.hear()
 
 
 async def test_messages_of_others_are_not_taken_for_the_intents(account: Account) -> None:

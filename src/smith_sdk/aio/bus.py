@@ -468,9 +468,9 @@ class AsyncSmithBus:
 
         Published, decided about, vetted, attempted, its result, audit, dead letter and quarantine;
         and where it is now. It looks through at most 3,000 messages of each stream where an intent
-        has no subject of its own, from the time in its id on. What could not be found or looked for
-        is in `missing`. Raises `InvalidToken`, `SubjectMismatch` if the contract has no intents,
-        `ConnectionLost`, `BusClosed`.
+        has no subject of its own, from the time in its id on, for at most 10 seconds. What could
+        not be found or looked for is in `missing`. Raises `InvalidToken`, `SubjectMismatch` if the
+        contract has no intents, `JetStreamDisabled`, `ConnectionLost`, `BusClosed`.
         """
         return await trace(self._session, intent_id)
 

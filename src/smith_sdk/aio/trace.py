@@ -26,7 +26,7 @@ from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import PAGE, Stored, read_page
 from ..contract import AnySubject, Subscribable, covers
 from ..display import Record
-from ..errors import ContractError, DeadlineExceeded, IntentState, JetStreamError, PermissionDenied
+from ..errors import ContractError, DeadlineExceeded, IntentState, JetStreamDisabled, JetStreamError, PermissionDenied
 from ..protocol import AuditEvent, Intent, IntentId, IntentResult, QuarantinedIntent
 from .dead_letters import DeadLetter
 from .diagnosis import diagnose
@@ -40,6 +40,8 @@ _MOST: Final = 3000
 """Messages that are looked through in a stream where the intent has no subject of its own."""
 _AS: Final = "as "
 """How the text of a step begins that only a dead letter knows of."""
+_BUDGET: Final = 10.0
+"""Seconds for the steps of one kind; all are looked for at once."""
 _CLOCK_SKEW: Final = timedelta(minutes=1)
 _UUID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -79,7 +81,10 @@ class Trace(Record, frozen=True, kw_only=True):
 
 
 async def trace(session: Session, intent_id: str) -> Trace:
-    """Look up everything about the intent. Raises `InvalidToken`, `SubjectMismatch`, `BusError`."""
+    """Look up everything about the intent.
+
+    Raises `InvalidToken`, `SubjectMismatch`, `JetStreamDisabled`, `BusError`.
+    """
     session.require_open()
     return await _Inquiry(session, intent_id).run()
 
@@ -93,6 +98,8 @@ class _Inquiry:
         self._made = _made_at(intent_id)
         self._since = None if self._made is None else self._made - _CLOCK_SKEW
         self._missing: dict[StepKind, str] = {}
+        self._doubtful: list[StepKind] = []
+        """Kinds that were not looked for, or not in all messages."""
         self._intent: Intent | None = None
         self._raw_seq: int | None = None
         self._has_result = False
@@ -123,10 +130,17 @@ class _Inquiry:
     async def _look(self, kind: StepKind, work: Awaitable[list[TraceStep]]) -> list[TraceStep]:
         """Steps of a kind; none, and why, if they could not be looked for."""
         try:
-            return await work
+            async with asyncio.timeout(_BUDGET):
+                return await work
+        except JetStreamDisabled:
+            raise
         except (PermissionDenied, JetStreamError, DeadlineExceeded) as error:
-            self._missing[kind] = f"not known: {error}"
-            return []
+            why = str(error)
+        except TimeoutError:
+            why = f"the server had not answered all within {_BUDGET:g} s"
+        self._missing[kind] = f"not known: {why}"
+        self._doubtful.append(kind)
+        return []
 
     # ---- where an intent has a subject of its own
 
@@ -186,14 +200,14 @@ class _Inquiry:
     async def _search(self, kind: StepKind, cls: Any, why: str) -> list[Stored]:
         found, is_whole = await self._find(cls, str(cls.filter()), self._is_it, most=_MOST)
         if not found:
-            self._missing[kind] = _not_in(cls.STREAM, why, is_whole)
+            self._missing[kind] = self._not_in(kind, cls.STREAM, why, is_whole)
         return found
 
     async def _quarantined(self) -> list[TraceStep]:
         cls = subjects.intents.quarantine
         found, is_whole = await self._find(cls, str(cls.filter()), lambda one: self._kept(one) is not None, most=_MOST)
         if not found:
-            self._missing["quarantined"] = _not_in(cls.STREAM, "", is_whole)
+            self._missing["quarantined"] = self._not_in("quarantined", cls.STREAM, "", is_whole)
         return [self._step("quarantined", cls.STREAM, one, self._kept(one) or "") for one in found]
 
     async def _find(
@@ -232,7 +246,7 @@ class _Inquiry:
                 break
             seen, after = seen + len(page), page[-1].seq
         if not steps:
-            self._missing["dead_letter"] = _not_in(store.stream, "", seen < _MOST)
+            self._missing["dead_letter"] = self._not_in("dead_letter", store.stream, "", seen < _MOST)
         return steps
 
     def _died(self, stream: str, one: Stored) -> list[TraceStep]:
@@ -256,6 +270,13 @@ class _Inquiry:
             if any(covers(pattern, letter.subject) for pattern in cls.filter().patterns):
                 return kind
         return None
+
+    def _not_in(self, kind: StepKind, stream: str | None, why: str, is_whole: bool) -> str:
+        """Why a kind of step was not found in `stream`."""
+        if is_whole:
+            return f"not in {stream}{': ' * bool(why)}{why}"
+        self._doubtful.append(kind)
+        return f"not among the first {_MOST:,} messages of {stream} since it was made; the rest was not looked through"
 
     # ---- reading messages
 
@@ -309,9 +330,10 @@ class _Inquiry:
             return "dead_lettered", f"dead-lettered: {last['dead_letter'].text}"
         if "quarantined" in last:
             return "quarantined", f"quarantined: {last['quarantined'].text}"
+        doubt = f"; not all was looked at: {', '.join(self._doubtful)}" if self._doubtful else ""
         if "decision" in last:
-            return "unknown", "admission has decided about it, and no stream has it or a result of it"
-        return "unknown", "no stream knows of it" if not last else "no stream has it any more"
+            return "unknown", f"admission has decided about it, and no stream has it or a result of it{doubt}"
+        return "unknown", f"no stream {'has it any more' if last else 'knows of it'}{doubt}"
 
 
 class _Identified(msgspec.Struct):
@@ -335,12 +357,6 @@ def _decided(one: Stored) -> str:
         return f"{len(one.data)} bytes that are not an audit event"
     rules = "; ".join(f"{rule.decision} by {rule.rule_name}: {rule.reason}" for rule in event.policy_decisions)
     return f"{event.result_status}{': ' * bool(rules)}{rules}"
-
-
-def _not_in(stream: str | None, why: str, is_whole: bool) -> str:
-    if is_whole:
-        return f"not in {stream}{': ' * bool(why)}{why}"
-    return f"not among the first {_MOST:,} messages of {stream} since it was made; the rest was not looked through"
 
 
 def _distinct(steps: Iterable[TraceStep]) -> list[TraceStep]:
