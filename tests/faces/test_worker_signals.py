@@ -405,6 +405,29 @@ def test_a_program_that_ends_without_stopping_its_worker_does_not_hang(
     assert not is_alive(int(line[-1]))
 
 
+def test_nor_does_one_whose_event_loop_ends_with_its_thread(url: str, run: Run, file: Path) -> None:
+    """Nothing stops the worker there, and multiprocessing waits for its processes."""
+    body = """
+        import asyncio
+        from smith_sdk import AsyncSmithBus, Worker
+        sys.path.insert(0, rest[0])
+        import lifecycle
+
+        async def main():
+            async with AsyncSmithBus(url) as bus:
+                worker = Worker(bus, consumers.executor_fs_read, processes=1)
+                worker.handler(lifecycle.handle)
+                await worker.run()
+        threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+        within(30, lambda: os.path.exists(os.environ["SMITH_TEST_NOTES"]))
+    """
+    put(url, "a")
+    child = run(body, url, HERE)
+    assert child.status(40) == 0
+    (line,) = lifecycle.notes(file)
+    assert not is_alive(int(line[-1]))
+
+
 @pytest.mark.parametrize("where", ["processes=1", "concurrency=1"], ids=["process", "thread"])
 def test_a_handler_may_have_processes(url: str, run: Run, file: Path, where: str) -> None:
     kinds = ("executor", "pool", "process", "program")

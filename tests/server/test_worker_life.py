@@ -235,6 +235,7 @@ async def test_a_hook_may_stop_its_own_worker(face: Face, when: str) -> None:
             await worker.stop()
         await asyncio.wait_for(task, 10)
         assert seen == (["handled"] if when == "on_stop" else [])
+        assert await fetched(bus, 1) == ([] if when == "on_stop" else [("a", 1)])  # it was not even pulled
 
 
 async def test_a_run_that_is_cancelled_runs_its_stop_hooks(face: Face) -> None:

@@ -7,7 +7,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -167,6 +169,40 @@ async def test_outside_the_main_thread_signals_are_left_alone_and_refused_if_ask
     assert await asyncio.to_thread(asyncio.run, within()) == before
     with pytest.raises(OptionsError, match="main thread only"):
         await asyncio.to_thread(asyncio.run, explicit())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_signal_that_another_thread_gets_wakes_the_loop(workers: int) -> None:
+    """Of two in a row the kernel may deliver both there; the loop has nothing else to wake it."""
+    stoppings = [Stopping() for _ in range(workers)]
+    with contextlib.ExitStack() as stack:
+        contexts = [stop_on_signals(stopping) for stopping in stoppings]
+        for context in reversed(contexts):
+            stack.enter_context(context)
+        asyncio.get_running_loop().call_soon(threading.Thread(target=signal_this_thread).start)
+        async with asyncio.timeout(20), stoppings[0].until_at_once():
+            began = time.monotonic()
+            await stoppings[0].wait()
+            assert time.monotonic() - began < 5
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def signal_this_thread() -> None:
+    time.sleep(0.2)  # the loop sleeps by now
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+async def test_the_wakeup_of_a_program_is_left_alone() -> None:
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    with reader, writer:
+        signal.set_wakeup_fd(writer.fileno())
+        try:
+            with stop_on_signals(Stopping()):
+                send(signal.SIGTERM)
+                assert reader.recv(1) == bytes([signal.SIGTERM])
+        finally:
+            assert signal.set_wakeup_fd(-1) == writer.fileno()
 
 
 # ---- programs that install and restore handlers of their own meanwhile
