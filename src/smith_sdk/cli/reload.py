@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ class Watcher:
             import watchfiles
         except ImportError:
             raise OptionsError("--reload needs watchfiles: pip install 'smith-sdk[cli]'") from None
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # "1 change detected"; the restart is logged
         self._watch: Callable[..., Any] = watchfiles.watch
         self._packages: set[str] = set()
         self._directories: set[str] = set()
