@@ -92,7 +92,7 @@ async def output_of(program: str, *arguments: str) -> str:
     return (await asyncio.to_thread(run, [sys.executable, "-c", HIDE + program, *arguments])).stdout
 
 
-@pytest.mark.parametrize("program", [BLOCKING], ids=["blocking"])
+@pytest.mark.parametrize("program", [BLOCKING, ASYNC], ids=["blocking", "async"])
 async def test_an_intent_is_executed(account: Account, program: str) -> None:
     async with account.applied():
         assert await output_of(program, account.url) == "ok done 0\n"
