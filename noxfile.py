@@ -29,14 +29,18 @@ NEWEST = (  # what meets nats-py's internals
     "tests/server/test_ack_window.py",
     "tests/server/test_pull_loop.py",
 )
-WALKS = (
+WALKS = (  # of docs/
     "tutorial",
     "howto/fastapi",
     "howto/notebook",
     "howto/spec",
-    "howto/streams",
     "howto/testing",
     "howto/signing",
+    "howto/read",
+    "howto/command-line",
+    "howto/streams",
+    "howto/dead-letters",
+    "howto/production",
 )  # of docs/
 EXTRAS = "server,cli,codegen,signing,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
