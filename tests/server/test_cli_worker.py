@@ -57,6 +57,17 @@ def test_a_signal_finishes_the_messages_in_flight_and_exits_with_0(
     assert not run.logged("Traceback")
 
 
+def test_a_handler_of_the_module_for_sigterm_does_not_keep_it_running(bus: SmithBus, start: Start, tmp_path: Path) -> None:
+    put(bus, "a")
+    run = start(ASYNC + '\n    import signal\n    signal.signal(signal.SIGTERM, lambda *_: say("mine"))\n')
+    eventually(lambda: run.said("start"), LONG)
+    let_go(tmp_path)
+    run.process.terminate()
+    assert run.status() == 0
+    assert not run.said("mine")
+    assert run.logged("the module has installed a handler of SIGTERM, which is not called: smith worker handles it")
+
+
 def test_a_list_of_both_faces_and_several_buses(bus: SmithBus, start: Start) -> None:
     run = start(BOTH, name="workers")
     intent = read_intent()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from buses import Account, read_intent
 from support import eventually
-from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, put, unfinished, write
+from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, let_go, put, unfinished, write
 
 from smith_sdk import SmithBus, consumers, subjects
 
@@ -185,6 +185,34 @@ def test_a_cleanup_that_fails_is_logged_and_status_1(smith_bus: SmithBus, start:
     assert run.status() == 1
     assert run.logged("closing what jobs:make made failed: ValueError: the pool is gone")
     assert run.count(f'File "{tmp_path}/jobs.py", line ') == 1
+
+
+def test_a_task_group_that_fails_while_its_workers_run_stops_them(smith_bus: SmithBus, start: Start, tmp_path: Path) -> None:
+    run = start(
+        f"""{MAKES}
+    import contextlib
+
+    async def refresh():
+        while not os.path.exists("go"):
+            await asyncio.sleep(0.01)
+        raise ValueError("the token has expired")
+
+    @contextlib.asynccontextmanager
+    async def make():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(refresh())
+            yield made(AsyncSmithBus())
+    """,
+        name="make",
+    )
+    put(smith_bus, "a")
+    eventually(lambda: run.said("start"), LONG)
+    let_go(tmp_path)
+    assert run.status() == 1
+    assert run.logged("a context manager has ended while its workers ran: ExceptionGroup")
+    assert run.logged("ValueError: the token has expired")
+    assert run.logged("stopped: 1 handled, 0 released")
+    assert unfinished(smith_bus) == (0, 0)
 
 
 def test_a_factory_that_cannot_reach_the_server(start: Start) -> None:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from worker_command import MAKES, write
@@ -107,7 +108,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 def test_a_mistake_is_named_with_what_was_found(here: Path, target: str, says: str) -> None:
     with pytest.raises(OptionsError) as raised, contextlib.ExitStack() as closing:
-        load([target], AsyncHost(closing))
+        load([target], AsyncHost(closing, SimpleQueue()))
     assert says.format(cwd=here) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -124,7 +125,7 @@ def test_a_mistake_is_named_with_what_was_found(here: Path, target: str, says: s
 )
 def test_an_error_of_the_users_code_shows_the_users_frames(here: Path, target: str, status: int, says: str, frames: int) -> None:
     with pytest.raises(NotLoaded) as raised, contextlib.ExitStack() as closing:
-        load([target], AsyncHost(closing))
+        load([target], AsyncHost(closing, SimpleQueue()))
     assert str(raised.value).startswith(says)
     assert raised.value.status == status
     shown = [line for line in traceback.format_exception(raised.value.cause) if line.startswith('  File "')]

@@ -39,6 +39,7 @@ _DEATHS: Final = 5
 """Quick deaths in a row after which the parent gives up."""
 _RESTART: Final = Backoff(initial=0.2, max=5.0, jitter=0.5)
 _TICK: Final = 0.1
+_HANDLED: Final = (signal.SIGTERM, signal.SIGINT)
 _QUIET: Final = 0.25
 """Seconds without a change before processes are restarted: an editor or git changes several files.
 """
@@ -75,13 +76,19 @@ class Signals:
     def queue(self) -> None:
         """From now on something is in flight, which has to end in good order."""
         self._is_queueing = True
+        for number in _HANDLED:
+            if (found := signal.getsignal(number)) != self._on_signal:
+                signal.signal(number, self._on_signal)
+                if callable(found):
+                    name = signal.Signals(number).name
+                    log.warning("the module has installed a handler of %s, which is not called: smith worker handles it", name)
 
     def raise_again(self) -> None:
         """Nothing is in flight any more: a further signal cuts short what is still closing."""
         self._is_queueing = False
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _HANDLED:
             self._before[number] = signal.signal(number, self._on_signal)
         reset_in_forks(self._restore)  # of a handler's pool, say
         return self

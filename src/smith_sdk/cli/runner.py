@@ -47,8 +47,13 @@ _AT_ONCE: Final = 15.0
 _LAST: Final = 1.0
 """Seconds for idle threads to end."""
 
+
+class FactoryFailed(Exception):
+    """A context manager has ended by itself, such as a task group of which a task has failed."""
+
+
 Events = SimpleQueue[int | Exception | None]
-"""Signals, the errors of parts that have failed, and None for each that has ended."""
+"""Signals, errors of parts that have failed, None for each that has ended, and `FactoryFailed`."""
 
 
 @dataclass
@@ -66,8 +71,9 @@ class Ending:
 class AsyncHost:
     """The event loop of the parts of the async face, and of their factories."""
 
-    def __init__(self, closing: contextlib.ExitStack) -> None:
+    def __init__(self, closing: contextlib.ExitStack, events: Events) -> None:
         self._closing = closing
+        self._events = events
         self.portal = Portal("smith-worker")
         self._buses: list[AsyncSmithBus] = []
         self._is_open = False
@@ -80,7 +86,7 @@ class AsyncHost:
 
     def enter(self, context: AbstractAsyncContextManager[Any]) -> Any:
         self._open()
-        held = _Held(context)
+        held = _Held(context, self._events.put)
         found = self.portal.call(held.enter)
         self._closing.callback(self.portal.call, held.leave)
         return found
@@ -126,8 +132,9 @@ async def _nothing() -> None:
 class _Held:
     """A context manager that one task enters and leaves, as cancel scopes require."""
 
-    def __init__(self, context: AbstractAsyncContextManager[Any]) -> None:
+    def __init__(self, context: AbstractAsyncContextManager[Any], failed: Callable[[FactoryFailed], None]) -> None:
         self._context = context
+        self._failed = failed
         self._leaving = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -145,9 +152,16 @@ class _Held:
         await self._task
 
     async def _hold(self, entered: asyncio.Future[Any]) -> None:
-        async with self._context as found:
-            entered.set_result(found)
-            await self._leaving.wait()
+        try:
+            async with self._context as found:
+                entered.set_result(found)
+                await self._leaving.wait()
+        except Exception as error:
+            if not entered.done() or self._leaving.is_set():
+                raise
+            failure = FactoryFailed(f"a context manager has ended while its workers ran: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._failed(failure)
 
 
 class Runner:
@@ -226,7 +240,7 @@ class Runner:
                     continue
                 log.info("%s: finishing the messages in flight", name)
             else:
-                left -= 1
+                left -= not isinstance(event, FactoryFailed)
                 ending.error = ending.error or event
                 ending.is_recycled = ending.is_recycled or (deadline == float("inf") and self._is_at_limit)
                 if event is None and not ending.is_recycled:

@@ -95,7 +95,7 @@ def _work(targets: list[str], processes: int, max_messages: int | None, options:
         with Signals(events) as signals:
             parent = None if lifeline is None else Lifeline(lifeline, lambda: events.put(signal.SIGTERM))
             with contextlib.ExitStack() as closing:
-                host = AsyncHost(closing)
+                host = AsyncHost(closing, events)
                 parts = _loaded(targets, host, options)
                 _check_servers(parts, processes)
                 runner = Runner(parts, host, events)
