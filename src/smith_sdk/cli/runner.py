@@ -196,9 +196,9 @@ class Runner:
             id(part.aio._bus): (part.given._portal, part.bus) for part in self._parts if not part.is_async
         }.values():
             self._host.connect_blocking(SmithBus._wrap(portal, aio))
+        ready()  # first: from here on a signal has to wait for what is in flight
         for part in self._parts:
             threading.Thread(target=self._run_one, args=(part,), name=f"smith-worker-{part.name}", daemon=True).start()
-        ready()
         log.info("running %s", ", ".join(part.name for part in self._parts))
         return self._until_ended()
 
