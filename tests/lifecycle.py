@@ -98,7 +98,7 @@ def wait_for_go(message: Any) -> None:
     note("started")
     deadline = time.monotonic() + 20
     while not Path(f"{os.environ['SMITH_TEST_NOTES']}.go").exists():
-        assert time.monotonic() < deadline, "nobody let it go on"
+        assert time.monotonic() < deadline, "it has to wait for too long"
         time.sleep(0.01)
     note("ended")
 
