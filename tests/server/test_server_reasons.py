@@ -19,7 +19,8 @@ from buses import Face, health, state
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Auth, subjects
-from smith_sdk.errors import ConnectError, ConnectionLost, PayloadTooLarge, PublishUnconfirmed
+from smith_sdk.aio import Subscription
+from smith_sdk.errors import ConnectError, ConnectionLost, DeadlineExceeded, PayloadTooLarge, PublishUnconfirmed
 from smith_sdk.protocol import Service
 
 
@@ -100,6 +101,15 @@ async def test_a_link_that_breaks_while_subscribing_is_tried_more_and_more_rarel
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert any("maximum subscriptions exceeded" in text for text in warnings)
     assert len([text for text in warnings if "broke at once" in text]) == 1, "the same reason is a warning once"
+
+
+async def test_a_subscription_too_many_says_why_it_is_not_in_force(make_server: Any) -> None:
+    server = make_server(config="max_subscriptions: 3", jetstream=False)
+    async with AsyncSmithBus(server.url) as bus, bus.subscribe(subjects.logs.errors.filter()):
+        last = Subscription(bus._session, subjects.events.health.filter(), within=1.0)
+        with pytest.raises(DeadlineExceeded, match=r"there is no connection: .*maximum subscriptions exceeded"):
+            await anext(last)
+        await eventually_async(lambda: bus.state == "connected", 20)  # since the one too many is given up
 
 
 async def test_a_server_that_gives_a_stale_connection_up_is_quoted(make_server: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from smith_sdk._core.jetstream.consumer_state import ConsumerState, DelayedRetries
-from smith_sdk.errors import DeadlineExceeded
+from smith_sdk.errors import DeadlineExceeded, PermissionDenied, SmithError
 
 
 class Server:
@@ -20,7 +20,7 @@ class Server:
     def __init__(self, **info: int) -> None:
         self.info = {"num_pending": 3, "num_ack_pending": 5, "delivered": 5, "max_ack_pending": 5, **info}
         self.looks = 0
-        self.error: DeadlineExceeded | None = None
+        self.error: SmithError | None = None
 
     async def look(self) -> dict[str, Any]:
         self.looks += 1
@@ -83,7 +83,7 @@ async def test_what_others_hold_is_a_stall_only_if_nothing_is_delivered(caplog: 
         await state.look(now, 0)
     assert not caplog.records
     await state.look(now + 10, 0)
-    assert "none of them is this process's" in caplog.text
+    assert "other readers hold them" in caplog.text
 
 
 @pytest.mark.parametrize("info", [{"num_pending": 0}, {"num_ack_pending": 4}, {"max_ack_pending": -1}, {"paused": 1}], ids=str)
@@ -113,3 +113,18 @@ async def test_a_look_that_fails_is_no_stall(caplog: pytest.LogCaptureFixture) -
     assert state.limits.is_looked_up
     assert state.limits.pulls > 1
     assert not caplog.records
+
+
+async def test_messages_that_the_reader_holds_itself_are_no_stall(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as those in the buffer of an iteration whose reader takes its time."""
+    state = ConsumerState("S", "c", Server().look)
+    await looked(state, *range(100), held=5)
+    assert not caplog.records
+
+
+async def test_a_look_that_is_forbidden_is_not_repeated() -> None:
+    server = Server()
+    server.error = PermissionDenied("not allowed", subject="$JS.API.CONSUMER.INFO.S.c")
+    state = ConsumerState("S", "c", server.look)
+    state.delayed.add(0, 600)
+    assert await looked(state, *range(1000)) == 1

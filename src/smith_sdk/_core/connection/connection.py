@@ -173,7 +173,13 @@ class Connection:
 
     @property
     def problem(self) -> str:
-        """Why there is no link, or was none: the latest failure. Empty without one."""
+        """Why there is no link: the latest failure.
+
+        Empty while there is one, except while listeners are notified of it.
+        """
+        link = self._reconnector.link
+        if link is not None and link.over.done():  # the reconnector has not noticed yet
+            return f"the connection to {link.server.url} was lost: {link.over.result()}"
         return self._reconnector.problem
 
     @property

@@ -84,7 +84,7 @@ class Reconnector:
         self.error: SmithError | None = None
         """Why the connection is closed for good."""
         self.problem = ""
-        """Why there is no link; empty before the first one was lost."""
+        """Why there is no link; empty while there is one, and before the first."""
         self.connect_timeout = connect_timeout
         self._ping_interval = ping_interval
         self._wait = wait
@@ -232,6 +232,7 @@ class Reconnector:
         log.info("connected to %s", link.server.url, extra=_fields(link))
         self.status.change("connected", f"connected to {link.server.url}")
         self.status.notify(lambda listener: listener.on_move() if moved else listener.on_reconnect())
+        self.problem = ""
 
     async def _connect_any(self) -> Link:
         """A link to whichever server accepts us, however long that takes.

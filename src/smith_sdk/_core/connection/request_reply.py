@@ -125,7 +125,9 @@ class RequestReply(Listener):
 
     def _expire(self, future: asyncio.Future[RawMessage], subject: str, timeout: float) -> None:
         if not future.done():
-            future.set_exception(DeadlineExceeded(f"no reply on {subject} within {timeout:g} s", timeout=timeout))
+            problem = self._connection.problem
+            why = f"; there is no connection: {problem}" if problem else ""
+            future.set_exception(DeadlineExceeded(f"no reply on {subject} within {timeout:g} s{why}", timeout=timeout))
 
     def _fail_all(self, error: SmithError) -> None:
         for future, _ in self._waiting.values():

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from heapq import heappop, heappush
+from math import inf
 from typing import Any, Final
 
-from ...errors import SmithError
+from ...errors import PermissionDenied, SmithError
 from ..log_records import consumer_log
 from .pull_limits import MAX_PULLS, PullLimits
 
@@ -92,7 +93,7 @@ class ConsumerState:
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to look why nothing is delivered."""
-        if not self._had_delayed and self.delayed.count(now):
+        if not self._had_delayed and self._look_at < inf and self.delayed.count(now):
             self._had_delayed, self._pause, self._look_at = True, _FIRST_PAUSE, now
         return now >= self._look_at
 
@@ -106,10 +107,13 @@ class ConsumerState:
         self._had_delayed = self.delayed.count(now) > 0
         try:
             info = await self._look()
+        except PermissionDenied:  # logged where it was refused, and so would be each further look
+            self._look_at = inf
+            return
         except SmithError as error:
             self._log.debug("%s: not known why nothing is delivered: %s", self._name, str(error))
             return
-        if not is_full(info):
+        if not is_full(info) or 2 * held >= info["num_ack_pending"]:
             self._delivered = -1
             self.goes_on(now)
             return
@@ -126,9 +130,10 @@ class ConsumerState:
 
     def _warn(self, info: dict[str, Any], now: float) -> None:
         count = self.delayed.count(now)
-        whose = f"{count} of them wait for a retry that this process has delayed" if count else "none of them is this process's"
+        whose = "other readers hold them, or an earlier process has delayed their retry"
         if count:
-            whose += f", the first for another {self.delayed.next_in(now):.0f} s"
+            first = self.delayed.next_in(now)
+            whose = f"{count} of them wait for a retry that this process has delayed, the first for another {first:.0f} s"
         self._log.warning(
             "%s delivers nothing: %d messages are unanswered, which is its max_ack_pending=%d, and %d more wait; %s. Raise "
             "max_ack_pending in the contract, delay retries for less, or dead-letter such messages (Reject) and replay them later",

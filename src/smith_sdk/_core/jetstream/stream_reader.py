@@ -16,6 +16,7 @@ from uuid import uuid4
 import msgspec
 
 from ...errors import ConnectionLost, ConsumerNotFound, DeadlineExceeded, JetStreamError, PermissionDenied, SmithError
+from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from ..connection.state import Listener
@@ -127,7 +128,7 @@ async def _read(
     found: list[Stored],
 ) -> None:
     name, pending = await _begin(session, stream, pattern, after, since, headers_only=headers_only)
-    inbox = _Inbox(f"{API}.CONSUMER.MSG.NEXT.{stream}.{name}")
+    inbox = _Inbox(session.connection, f"{API}.CONSUMER.MSG.NEXT.{stream}.{name}")
     subscription = None
     try:
         if not pending:
@@ -158,7 +159,8 @@ async def _read(
 class _Inbox(Listener):
     """The answers to the pulls of one page."""
 
-    def __init__(self, next_subject: str) -> None:
+    def __init__(self, connection: Connection, next_subject: str) -> None:
+        self._connection = connection
         self.next_subject = next_subject
         self._answers: asyncio.Queue[RawMessage | SmithError] = asyncio.Queue()
 
@@ -169,7 +171,8 @@ class _Inbox(Listener):
         self._answers.put_nowait(error)
 
     def on_disconnect(self) -> None:
-        self.fail(ConnectionLost(f"the connection was lost while {self.next_subject} was answered"))
+        why = self._connection.problem or "the connection was lost"
+        self.fail(ConnectionLost(f"{self.next_subject} was not answered to the end: {why}"))
 
     def on_refused(self, subject: str) -> None:
         if subject == self.next_subject.lower():
