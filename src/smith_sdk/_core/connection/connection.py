@@ -26,6 +26,7 @@ from ...options import Auth, Backoff
 from ..log_records import LogFields
 from .link import Link, LinkClosed, LinkError, LinkOpener, MessageTooLarge
 from .parser import RawMessage
+from .reasons import TOO_MANY_SUBSCRIPTIONS, explained
 from .reconnect import PING_INTERVAL, Reconnector
 from .server_pool import Server
 from .state import Listener, State, log
@@ -43,7 +44,7 @@ _CANCEL_TIMEOUT: Final = 1.0
 class Subscription:
     """One subscription, renewed on every link."""
 
-    __slots__ = ("_callback", "_connection", "_link", "_on_error", "_sid", "refusal", "subject")
+    __slots__ = ("_callback", "_connection", "_link", "_on_error", "_sid", "is_new", "number", "refusal", "subject")
 
     def __init__(
         self,
@@ -60,6 +61,10 @@ class Subscription:
         self.subject = subject
         self.refusal: PermissionDenied | None = None
         """Why nothing is received on this link."""
+        self.number = 0
+        """In the order in which they were made."""
+        self.is_new = False
+        """Whether it was made after the first link was up, and none has shown it to be in force."""
 
     async def _attach(self, link: Link) -> None:
         """Subscribe on `link`, unless that was done."""
@@ -85,6 +90,13 @@ class Subscription:
         self._connection._subscriptions.discard(self)
         if self._link is not None and self._sid is not None:
             await self._link.withdraw(self._sid)
+
+    def _give_up(self, why: str) -> None:
+        """End it, since the server does not allow it."""
+        self._connection._subscriptions.discard(self)
+        self.refusal = PermissionDenied(f"no subscription to {self.subject}: {why}", subject=self.subject)
+        if self._on_error is not None:
+            self._on_error(self.refusal)
 
     async def unsubscribe(self) -> None:
         """End it; messages on their way are dropped.
@@ -127,6 +139,8 @@ class Connection:
         )
         self._status = self._reconnector.status
         self._subscriptions: set[Subscription] = set()
+        self._subscribed = 0
+        self._was_up = False
         self._held: deque[tuple[str, bytes, str, bytes]] = deque()
         self._held_bytes = 0
         self._max_payload = _MAX_PAYLOAD
@@ -272,6 +286,7 @@ class Connection:
         self._reconnector.error = error
         self._held.clear()
         self._held_bytes = 0
+        self._was_up = False
         self._subscriptions.clear()
         self._status.close(error)
 
@@ -284,6 +299,7 @@ class Connection:
                 for subscription in missing:
                     await subscription._attach(link)
                 await self._confirm(link)
+            self._are_in_force()
             while self._held:
                 await self._send_held(link)
         except OSError as error:
@@ -306,6 +322,23 @@ class Connection:
             except LinkError as error:
                 if error.said:
                     raise ConnectError(f"the connection to {link.server.url} was ended: {error}", url=link.server.url) from None
+            else:
+                self._are_in_force()
+
+    def _are_in_force(self) -> None:
+        self._was_up = True
+        for subscription in self._subscriptions:
+            subscription.is_new = False
+
+    def lost(self, link: Link) -> None:
+        """`link` is over: a subscription too many, for which the server has ended it, is given up.
+
+        The server does not tell which one it was. It was the latest.
+        """
+        if link.said.startswith(TOO_MANY_SUBSCRIPTIONS):
+            new = [one for one in self._subscriptions if one.is_new]
+            if new:
+                max(new, key=lambda one: one.number)._give_up(f"the server said: {explained(link.said)}")
 
     async def _confirm(self, link: Link) -> None:
         """Wait until the server has processed the subscriptions."""
@@ -404,7 +437,10 @@ class Connection:
         _require_subject(subject)
         self._require_open()
         subscription = Subscription(self, subject, callback, on_error)
+        self._subscribed += 1
+        subscription.number = self._subscribed
         self._subscriptions.add(subscription)
+        subscription.is_new = self._was_up
         if (link := self._reconnector.link) is not None:
             try:
                 await subscription._attach(link)

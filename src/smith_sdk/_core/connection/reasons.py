@@ -7,10 +7,11 @@ from typing import Final
 
 _SAID: Final = re.compile(r"(?:^|\n)-ERR +'?([^'\r\n]*)'?\r\n$")
 _BY_NATS_PY: Final = re.compile(r"^nats: '([^'\r\n]+)'$")
+TOO_MANY_SUBSCRIPTIONS: Final = "maximum subscriptions exceeded"
 _REMEDIES: Final = {
     "maximum connections exceeded": "close other connections, or raise max_connections of the server",
     "maximum account": "close other connections of this account, or raise its limit",
-    "maximum subscriptions exceeded": "read less on one connection, or raise max_subscriptions of the server or account",
+    TOO_MANY_SUBSCRIPTIONS: "read less on one connection, or raise max_subscriptions of the server or account",
     "maximum control line exceeded": "raise max_control_line of the server",
     "maximum payload": "raise max_payload of the server or account, or send less in one message",
     "slow consumer": "the server gave up sending, since this process did not read fast enough: does it block its event loop?",

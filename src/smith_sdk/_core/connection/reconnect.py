@@ -53,6 +53,10 @@ class Host(Protocol):
         """
         ...
 
+    def lost(self, link: Link) -> None:
+        """`link` is over, or broke while it was made ready; another is made."""
+        ...
+
     def ended(self, error: SmithError) -> None:
         """The connection is closed for good, for that reason."""
         ...
@@ -175,6 +179,7 @@ class Reconnector:
                     link = await self._connect_any()
                 if self.link is not link and not await self._try_adopt(link):
                     self._has_lived(link, 0.0)
+                    self._host.lost(link)
                     link = None
                     continue
                 began = asyncio.get_running_loop().time()
@@ -339,6 +344,7 @@ class Reconnector:
         if self._successor is None:
             self.servers.connected_to(link.server, link.cluster)
             log.warning("connection to %s lost: %s", link.server.url, why, extra=_fields(link))
+            self._host.lost(link)
             self._disconnected(f"the connection to {link.server.url} was lost: {why}")
 
     def _disconnected(self, reason: str) -> None:
