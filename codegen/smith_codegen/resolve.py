@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
@@ -188,18 +189,17 @@ def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenFi
     family goes through all of the family's subjects. A field with a default may be absent.
     """
     carrying = [subject for subject in subjects if subject.message in (message.name, message.family)]
+    required = [field for field in message.fields if not field.default]
     found: dict[str, TokenField] = {}
     for subject in subjects:
-        for token in subject.tokens:
-            for field in message.fields:
-                is_read = subject in carrying and field.name == token.name and token.name in subject.readable
-                if token.kind == "cap" or field.default or field.name in found:
-                    continue
-                if is_read or (field.name == message.id and field.annotation == token.type_name):
-                    partly = is_read and not message.family and any(field.name not in one.readable for one in carrying)
-                    found[field.name] = TokenField(
-                        name=field.name, token=token, pattern=subject.pattern, may_be_empty=partly and token.kind == "open"
-                    )
+        for token, field in itertools.product(subject.tokens, required):
+            is_read = subject in carrying and field.name == token.name and token.name in subject.readable
+            is_id = field.name == message.id and field.annotation == token.type_name
+            if field.name in found or token.kind == "cap" or not (is_read or is_id):
+                continue
+            partly = not (is_id or message.family or all(field.name in one.readable for one in carrying))
+            may_be_empty = partly and token.kind == "open"
+            found[field.name] = TokenField(name=field.name, token=token, pattern=subject.pattern, may_be_empty=may_be_empty)
     return tuple(found.values())
 
 
