@@ -36,7 +36,7 @@ def test_a_module_that_cannot_be_loaded_waits_for_a_change(
     shown = [line for line in run.err if line.startswith('  File "') and ", in " in line]
     assert len(shown) == frames
     assert all(str(tmp_path / "jobs.py") in line for line in shown)
-    write(tmp_path / "jobs.py", WORKER)
+    write(tmp_path / "jobs.py", LIMITED["factory"] if frames else WORKER)
     put(smith_bus, "a")
     eventually(lambda: run.said("start"), LONG)
     write(tmp_path / "jobs.py", "    " + wrong)  # also once it has worked

@@ -1,8 +1,9 @@
 """The command line `smith`: a thin layer over the faces.
 
 May import `errors`, `options`, the contract, `embedded`, `aio` and `sync`, and of `_core` only
-`blocking`, to run workers of the async face, and `connection`, for the contexts of the nats
-command. Its libraries, cyclopts and rich, come with the `cli` extra.
+`blocking` and `execution`, to run workers of the async face and to handle signals, `connection`,
+for the contexts of the nats command, and `log_records`. Its libraries, cyclopts, rich and
+watchfiles, come with the `cli` extra.
 """
 
 from __future__ import annotations
