@@ -120,7 +120,7 @@ def load(targets: Iterable[str], opener: Opener) -> list[Part]:
 def _parts(target: str, opener: Opener) -> Iterator[Part]:
     module, name = split(target)
     found = _attribute(_imported(module), module, name)
-    made = not isinstance(found, (*_ASYNC, *_BLOCKING, list, tuple)) and callable(found)
+    made = _is_factory(found)
     if made:
         found = _made(target, found, opener)
     several = isinstance(found, (list, tuple))
@@ -178,6 +178,10 @@ def _candidates(module: types.ModuleType) -> Iterator[str]:
 
 
 # ---- factories
+
+
+def _is_factory(found: object) -> bool:
+    return callable(found) and not isinstance(found, (*_ASYNC, *_BLOCKING, list, tuple))
 
 
 def _made(target: str, factory: Callable[[], Any], opener: Opener) -> Any:
