@@ -171,6 +171,19 @@ def test_a_second_signal_releases_the_messages_in_flight_and_shows_in_the_status
     assert len(found) == 5
 
 
+def test_a_second_signal_also_ends_a_blocked_event_loop(bus: SmithBus, start: Start) -> None:
+    put(bus, "a")
+    run = start(ASYNC.replace("await asyncio.sleep(0.01)", "time.sleep(600)"))
+    eventually(lambda: run.said("start"), LONG)
+    run.process.terminate()
+    eventually(lambda: run.logged("finishing the messages in flight"))
+    time.sleep(0.6)  # from half a second on it is another
+    run.process.terminate()
+    assert run.status(15) == 1
+    assert run.logged("1 workers have not stopped within 5 s: exiting without them")
+    assert bus.streams.get("ATOMS_VETTED").messages == 1
+
+
 def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, start: Start) -> None:
     source = ASYNC.replace("concurrency=2", "drain_timeout=0.2").replace("await asyncio.sleep", "time.sleep")
     put(bus, "a")

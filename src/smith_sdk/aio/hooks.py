@@ -35,7 +35,7 @@ class Hooks:
         self.stop: list[Callable[[], Any]] = []
 
     def check(self, function: Callable[[], Any], *, plain: str = "") -> None:
-        """Raises `OptionsError` if it is not a hook; `plain` says why it must not be async."""
+        """Raises `OptionsError` if it is not a hook; `plain` is why it must not be async."""
         if not callable(function):
             raise OptionsError(f"the worker of {self._name}: {function!r} is not a hook, which is a function without arguments")
         try:

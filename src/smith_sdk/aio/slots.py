@@ -164,6 +164,11 @@ class Slots:
         return self._stopping is not None and self._stopping.draining
 
     @property
+    def is_unaware(self) -> bool:
+        """Whether it runs, and its event loop knows of no request to stop."""
+        return self._stopping is not None and not self._stopping.is_noticed
+
+    @property
     def _may_nak(self) -> bool:
         """Whether a message is nak'ed although its handler may go on in a thread."""
         return self._handlers.cancellable or (self._stopping is not None and self._stopping.at_once)

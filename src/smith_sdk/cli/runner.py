@@ -44,6 +44,8 @@ does not wake it.
 """
 _AT_ONCE: Final = 15.0
 """The same after a second signal; handlers have 5 seconds to be cancelled, and hooks another 5."""
+_BLOCKED: Final = 5.0
+"""The same if an event loop has not noticed the first signal: a handler blocks it."""
 _LAST: Final = 1.0
 """Seconds for idle threads to end."""
 
@@ -232,7 +234,9 @@ class Runner:
             if isinstance(event, int):
                 name, request = signal.Signals(event).name, signals.arrived()
                 if request == "second":
-                    longest, deadline = _AT_ONCE, min(deadline, time.monotonic() + _AT_ONCE)
+                    is_blocked = any(part.aio._slots.is_unaware for part in self._parts)
+                    longest = _BLOCKED if is_blocked else _AT_ONCE
+                    deadline = min(deadline, time.monotonic() + longest)
                     ending.at_once = event
                     log.info("%s again: releasing the messages in flight", name)
                     self._stop_all(now=True)

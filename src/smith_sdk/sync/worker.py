@@ -163,7 +163,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         handlers and naks their messages at once; processes are killed, and a function in a thread
         is left behind, to end with the program.
 
-        `signals` says which signals do that. None: SIGTERM and SIGINT, each unless the program has
+        `signals` are those that do so. None: SIGTERM and SIGINT, each unless the program has
         a handler of its own for it, as a web server does, or ignores it; and none outside the main
         thread. `(signal.SIGTERM,)`: this one in any case; a handler of the program's own is called
         as well. `()`: none, so that the program calls `stop()`. When the worker ends, the handlers

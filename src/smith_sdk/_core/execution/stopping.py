@@ -16,12 +16,12 @@ SAME_SIGNAL: Final = 0.5
 
 A terminal and the process that forwards its Ctrl-C both send one, as do some service managers.
 """
-_BLOCKED: Final = 2.0
+_BLOCKED: Final = 1.5
 """Seconds after which a loop that has not noticed a signal is blocked."""
 
 
 class SignalCount:
-    """Tells a second request from the first one delivered twice."""
+    """Distinguishes a second request from the first one delivered twice."""
 
     __slots__ = ("_first", "_second")
 
@@ -48,7 +48,7 @@ class SignalCount:
 class Stopping:
     """The end of one run. `draining` and `at_once` may be read anywhere; they never turn back."""
 
-    __slots__ = ("_loop", "_noticed", "_requested", "_scope", "_signals", "at_once", "draining")
+    __slots__ = ("_loop", "_requested", "_scope", "_signals", "at_once", "draining", "is_noticed")
 
     def __init__(self) -> None:
         self.draining = False
@@ -59,7 +59,8 @@ class Stopping:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requested = asyncio.Event()
         self._scope: asyncio.Timeout | None = None
-        self._noticed = False
+        self.is_noticed = False
+        """Whether the loop of the run knows of the request."""
 
     def request(self, *, at_once: bool = False) -> None:
         """Have the run end; thread-safe, and safe to repeat."""
@@ -75,12 +76,12 @@ class Stopping:
         False if the loop has not noticed the first one: a handler blocks it.
         """
         self.request(at_once=self._signals.arrived() == "second")
-        return self._loop is None or self._noticed or self._signals.age < _BLOCKED
+        return self._loop is None or self.is_noticed or self._signals.age < _BLOCKED
 
     # ---- in the loop of the run
 
     def _notice(self) -> None:
-        self._noticed = True
+        self.is_noticed = True
         self._requested.set()
         if self.at_once and self._scope is not None:
             self._scope.reschedule(0.0)
