@@ -293,7 +293,7 @@ class Slots:
         if self._stopping is None:
             self._stop_next = True
             return
-        self._stopping.request(at_once=now)
+        self._stopping.request_here(at_once=now)
         if _inside.get() is self:
             return
         self._idle.clear()

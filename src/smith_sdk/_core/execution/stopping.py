@@ -80,6 +80,15 @@ class Stopping:
 
     # ---- in the loop of the run
 
+    def request_here(self, *, at_once: bool = False) -> None:
+        """`request`, without the turn of the loop in which one more message could be started."""
+        if self._loop is not asyncio.get_running_loop():
+            self.request(at_once=at_once)
+            return
+        self.draining = True
+        self.at_once = self.at_once or at_once
+        self._notice()
+
     def _notice(self) -> None:
         self.is_noticed = True
         self._requested.set()
