@@ -116,6 +116,7 @@ def test_a_second_signal_releases_what_runs_and_ends_the_program(
     assert child.status(10) == 0
     assert child.out == ["started", "returned"]
     assert "releasing the messages of 1 handlers" in child.err
+    assert ("a function in a thread cannot be ended" in child.err) is (body is BLOCKING)
     assert deliveries(url) == [2]
 
 
@@ -163,6 +164,8 @@ def test_a_second_signal_kills_processes(url: str, run: Run, file: Path) -> None
     child.interrupt()
     assert child.status(10) == 0
     assert child.out == ["returned"]
+    assert "releasing the messages of 1 handlers" in child.err
+    assert "thread" not in child.err
     assert not is_alive(pid)
     assert deliveries(url) == [2]
 

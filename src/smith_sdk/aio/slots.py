@@ -265,18 +265,20 @@ class Slots:
 
     async def _killed(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
         """Kill processes and wait for their slots. Those of other handlers are cancelled next."""
-        if running := self.stats.running:
+        running = self.stats.running
+        await loop.stop()
+        killed = self._handlers.kill()
+        if running:
             log.warning(
                 "%s: stopping at once, and releasing the messages of %d handlers%s",
                 self._spec.name,
                 running,
                 ""
-                if self._handlers.cancellable
+                if killed or self._handlers.cancellable
                 else "; a function in a thread cannot be ended, and goes on until the program ends",
                 extra=self._log_fields,
             )
-        await loop.stop()
-        if self._handlers.kill() and slots:
+        if killed and slots:
             await asyncio.wait(slots, timeout=_KILLED)
 
     async def _finish(self, error: BaseException | None) -> None:
