@@ -58,7 +58,9 @@ async def test_a_handler_that_forgets_to_await_an_ack_acknowledges_by_returning(
         async with working(bus, worker, handle):
             await eventually_async(lambda: worker.stats.succeeded)
     assert runs == 1
-    (said,) = [record.getMessage() for record in caplog.records if record.name == "smith_sdk.worker"]
+    (record,) = [one for one in caplog.records if one.name == "smith_sdk.worker"]
+    said = record.getMessage()
+    assert (record.__dict__["consumer"], record.__dict__["seq"]) == (spec.name, 1)
     assert "handle called message." + call + "() without `await`" in said
 
 
