@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -384,7 +385,7 @@ COUNT = 10_000
 
 
 @asynccontextmanager
-async def proxied(face: Face, make_server: Any, **options: Any) -> Any:
+async def proxied(face: Face, make_server: Any, **options: Any) -> AsyncIterator[Any]:
     """A server with `COUNT` messages, a proxy before it, and a bus through the proxy."""
     server = make_server()
     with Proxy(server.url) as proxy:

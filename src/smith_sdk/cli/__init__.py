@@ -8,6 +8,7 @@ watchfiles, come with the `cli` extra.
 
 from __future__ import annotations
 
+import io
 import sys
 
 from .commands import HELP
@@ -22,7 +23,7 @@ _PIPE_CLOSED = 141
 def main() -> None:
     """Run `smith`; exits with the command's status."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a character that the locale lacks is shown as \\u....
+        if isinstance(stream, io.TextIOWrapper):  # a character that the locale lacks is shown as \\u....
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(sys.argv[1:])

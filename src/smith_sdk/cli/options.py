@@ -63,7 +63,8 @@ class Server:
 
     def to_environment(self) -> None:
         """Put what is given where the buses of a program look for it. Raises `OptionsError`."""
-        self._auth(), self._tls()
+        self._auth()
+        self._tls()
         if self.url is not None:
             os.environ[_URL_VARIABLES[0]] = self.url
         if self.context is not None:
