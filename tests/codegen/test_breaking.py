@@ -98,6 +98,9 @@ CASES = {
     "a value of a token": Case([('"low", "high"', '"low", "middle", "high"')], ["consumer tokens.level.enum"], ["wire tokens.level.enum"]),
     "a value of a field": Case([("good|bad", "good|bad|ugly")], [f"consumer {DONE_FIELD}.outcome"], [f"wire {DONE_FIELD}.outcome"]),
     "a value of an item": Case([("enum:a|b", "enum:a|b|c")], ["consumer messages.Step.fields.detail"], ["wire messages.Step.fields.detail"], first=[("map[any]", "map[list[enum:a|b]]")]),
+    # ---- streams
+    "a retention": Case([('retention = "workqueue"', 'retention = "limits"')], ["wire streams.ORDERS.retention"], ["wire streams.ORDERS.retention"]),
+    "a smaller message": Case([('max_bytes = "10MiB"', 'max_bytes = "10MiB"\nmax_msg_size = "1KiB"')], ["wire streams.DONE.max_msg_size"]),
     # ---- subjects
     "a literal": Case([("acme.tick", "acme.tack")], ["wire subjects.tick.pattern"], ["wire subjects.tick.pattern"]),
     "a literal more": Case([("acme.tick", "acme.tick.more")], ["wire subjects.tick.pattern"], ["wire subjects.tick.pattern"]),
@@ -359,6 +362,8 @@ def test_a_file_against_its_own_past(repository: Path, capsys: pytest.CaptureFix
         "wire      subjects.tick: removed",
         "consumer  messages.Done.fields.outcome: ugly added: older readers do not know it",
         "1 wire, 1 consumer, 0 source",
+        "wire: the two versions do not understand each other, in no order of deployment: add the new beside the old",
+        "consumer: readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
     ]
     assert main(["breaking", "git:v1", str(repository / "acme.toml"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -366,11 +371,19 @@ def test_a_file_against_its_own_past(repository: Path, capsys: pytest.CaptureFix
     assert {kind: found[kind] for kind in ("wire", "consumer", "source")} == {"wire": 1, "consumer": 1, "source": 0}
 
 
-def test_what_is_no_wire_break_does_not_fail(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_breaks_the_readers_alone_fails_too(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["breaking", "acme.toml", "git:v1:acme.toml"]) == 1  # a value less
     (repository / "acme.toml").write_text(changed(ACME, [("good|bad", "good|bad|ugly")]))
-    assert main(["breaking", "git:HEAD", "acme.toml"]) == 0
-    assert capsys.readouterr().out.endswith("0 wire, 1 consumer, 0 source\n")
+    capsys.readouterr()
+    assert main(["breaking", "git:HEAD", "acme.toml"]) == 1
+    found = capsys.readouterr().out.splitlines()
+    assert found[-2:] == [
+        "0 wire, 1 consumer, 0 source",
+        "consumer: readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
+    ]
+    (repository / "acme.toml").write_text(changed(ACME, [('"finished" = {', '"ended" = {')]))
+    assert main(["breaking", "git:HEAD", "acme.toml"]) == 0, "the same on the wire"
+    assert capsys.readouterr().out.splitlines()[-2].endswith(" 0 consumer, 1 source")
     assert main(["breaking", "git:HEAD:other/subjects.toml", "git:v1:acme.toml"]) == 0
     assert main(["breaking", "--json", "acme.toml", "acme.toml"]) == 0
     assert capsys.readouterr().out.startswith("nothing breaks\n{")

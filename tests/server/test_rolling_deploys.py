@@ -137,6 +137,7 @@ async def test_an_unknown_token_is_a_dead_letter_only_after_max_attempts(face: F
 async def test_an_older_worker_leaves_a_message_to_a_newer_one(face: Face, shops: tuple[Any, Any]) -> None:
     old, new = shops
     handled: list[str] = []
+    redelivered: list[bool] = []
     patient = RetryPolicy(max_attempts=50, backoff=Backoff(initial=0.05, max=0.1))
     async with (
         face.applied(contract=new.topology.CONTRACT) as publisher,
@@ -145,11 +146,15 @@ async def test_an_older_worker_leaves_a_message_to_a_newer_one(face: Face, shops
         older = face.worker(bus, old.topology.consumers.packer, retry=patient)
         newer = face.worker(publisher, new.topology.consumers.packer, retry=patient)
 
-        async def handle(message: Any) -> None:
+        def note(message: Any) -> None:
             handled.append(message.payload.state)
+            redelivered.append(message.metadata.is_redelivery)
+
+        async def handle(message: Any) -> None:
+            note(message)
 
         for worker in (older, newer):
-            worker.handler(handle if face.is_async else lambda message: handled.append(message.payload.state))
+            worker.handler(handle if face.is_async else note)
 
         order = new.protocol.Order.new(state="sent")
         await publisher.publish(new.subjects.orders(kind="express", order_id=order.order_id), order)
@@ -157,7 +162,7 @@ async def test_an_older_worker_leaves_a_message_to_a_newer_one(face: Face, shops
             await eventually_async(lambda: older.stats.retried > 0)
             async with running(newer):
                 await eventually_async(lambda: handled)
-        assert handled == ["sent"]
+        assert (handled, redelivered) == (["sent"], [True])
         assert not await publisher.dead_letters.list()
 
 

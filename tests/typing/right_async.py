@@ -51,6 +51,7 @@ async def receive(bus: AsyncSmithBus) -> None:
         await four.ack()
     async for five in bus.consumer(consumers.admission).messages():
         assert_type(five.payload, Intent)
+        assert_type(five.metadata.is_redelivery, bool)
 
 
 async def read(bus: AsyncSmithBus) -> None:

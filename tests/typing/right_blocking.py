@@ -51,6 +51,7 @@ def receive(bus: SmithBus) -> None:
         four.ack()
     for five in bus.consumer(consumers.admission).messages():
         assert_type(five.payload, Intent)
+        assert_type(five.metadata.is_redelivery, bool)
 
 
 def read(bus: SmithBus) -> None:

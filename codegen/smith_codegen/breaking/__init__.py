@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Final
 
 import msgspec
 
 from .. import checks
 from . import history
 from .compat import KINDS, compare
+
+_ADVICE: Final = {
+    "wire": "the two versions do not understand each other, in no order of deployment: add the new beside the old",
+    "consumer": "readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
+    "source": "only code that is checked against the new version: change it before it is deployed",
+}
+"""Which side breaks, and how to deploy the change."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """0: nothing breaks on the wire; 1: something does; 2: a spec is unreadable or invalid."""
+    """0: running services understand each other; 1: some do not; 2: a spec is unreadable or
+    invalid.
+    """
     old, new = history.load(given.old, given.new), history.load(given.new, given.old)
     for spec in (old, new):
         checks.check(spec)
@@ -35,4 +45,7 @@ def run(given: argparse.Namespace) -> int:
         for change in changes:
             print(f"{change.kind:<10}{change.key}: {change.problem}")
         print(", ".join(f"{count} {kind}" for kind, count in counts.items()) if changes else "nothing breaks")
-    return 1 if counts["wire"] else 0
+        for kind in KINDS:
+            if counts[kind]:
+                print(f"{kind}: {_ADVICE[kind]}")
+    return 1 if counts["wire"] or counts["consumer"] else 0

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from .. import fieldtypes, names, patterns
+from .. import fieldtypes, names, patterns, units
 from ..errors import dotted
 from ..locate import Path
 from ..placeholders import parts_of, taken, widest
@@ -131,6 +131,13 @@ def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
         yield _change("wire", (*path, "republish"), f"{old.republish.dest} is no longer sent, or has changed")
     if old.subject_transform != new.subject_transform:
         yield _change("wire", (*path, "subject_transform"), "messages are stored under other subjects")
+    if old.retention != new.retention:
+        problem = f"is {new.retention} instead of {old.retention}: messages are kept for other readers, and for another time"
+        yield _change("wire", (*path, "retention"), problem)
+    was, now = (None if size is None else units.size(size) for size in (old.max_msg_size, new.max_msg_size))
+    if now is not None and (was is None or now < was):
+        problem = f"is {new.max_msg_size} instead of {old.max_msg_size or 'no limit'}: larger messages are refused"
+        yield _change("wire", (*path, "max_msg_size"), problem)
     for key in _ALLOWED:
         if getattr(old, key) and not getattr(new, key):
             yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused")

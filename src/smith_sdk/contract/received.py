@@ -27,6 +27,11 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: int
     next_delay: float | None = None
 
+    @property
+    def is_redelivery(self) -> bool:
+        """Whether the message was delivered before: `num_delivered` is above 1."""
+        return self.num_delivered > 1
+
 
 class Received(Generic[M_co, S_co]):
     """A received message: the base of `Message` on both faces, and of generated `…Msg` aliases."""
