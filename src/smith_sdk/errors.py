@@ -198,11 +198,17 @@ class SubjectMismatch(ContractError, TypeError):
 
 
 class PayloadMismatch(ContractError, TypeError):
-    """The payload is of another type than `subject` (str) carries, or JSON cannot represent it."""
+    """The payload is not what `subject` (str) carries, so that readers could not decode it.
 
-    def __init__(self, message: str, *, subject: str) -> None:
+    It is of another class, or a field has a value of another type, outside its bounds or its closed
+    set, or one that JSON cannot represent, such as NaN. `field` (str) is that field, such as
+    "params.path"; "" if it is the whole payload, or not known.
+    """
+
+    def __init__(self, message: str, *, subject: str, field: str = "") -> None:
         super().__init__(message)
         self.subject = subject
+        self.field = field
 
 
 class PayloadDecodeError(ContractError, ValueError):

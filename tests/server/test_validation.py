@@ -71,8 +71,8 @@ UNDECODABLE: list[tuple[FsReadV1Intent, str]] = [
     (intent(ttl_ms=2**32), r"\$\.ttl_ms"),
     (intent(created_at_ns="now"), r"\$\.created_at_ns"),
     (intent(metadata=[]), r"\$\.metadata"),
-    (intent(metadata={"a": [1, {"b": math.nan}]}), r"\$\.metadata\['a'\]\[1\]\['b'\]"),
-    (intent(metadata={"a": -math.inf}), r"\$\.metadata\['a'\]"),
+    (intent(metadata={"a": [1, {"b": math.nan}]}), r"\$\.metadata\.a\[1\]\.b"),
+    (intent(metadata={"a": -math.inf}), r"\$\.metadata\.a`"),
     (intent(params="x"), r"\$\.params"),
 ]
 
@@ -129,11 +129,8 @@ class Optional(msgspec.Struct):
 def test_an_optional_float_hides_no_nan() -> None:
     for share, is_right in ((None, True), (0.5, True), (math.nan, False), (math.inf, False)):
         payload = Optional(share)
-        if is_right:
-            codec.check(Optional, payload, codec.encode(payload))
-        else:
-            with pytest.raises(ValueError, match=r"\$\.share"):
-                codec.check(Optional, payload, codec.encode(payload))
+        problem = codec.check(Optional, payload, codec.encode(payload))
+        assert problem == (None if is_right else ("share", f"{share} is not a number that JSON can represent"))
 
 
 values = st.recursive(
@@ -146,9 +143,7 @@ values = st.recursive(
 def test_what_passes_the_check_is_read_as_it_was_sent(metadata: dict[str, Any]) -> None:
     payload = intent(metadata=metadata)
     data = codec.encode(payload)
-    try:
-        codec.check(FsReadV1Intent, payload, data)
-    except ValueError:
+    if codec.check(FsReadV1Intent, payload, data) is not None:
         assert "nan" in repr(metadata) or "inf" in repr(metadata)
     else:
         assert codec.decode(FsReadV1Intent, data, "x") == payload

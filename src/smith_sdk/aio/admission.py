@@ -46,6 +46,7 @@ from .bus import AsyncSmithBus
 from .consumer import session_of
 from .log_fields import message_fields
 from .message import Message
+from .publisher import checked
 from .runners import Run, ThreadRunner
 from .settle import ACK, DeadLetter, Retry, Verdict
 from .slots import Slots
@@ -160,7 +161,8 @@ class Admission:
             case Transform(other, str(reason)):
                 if (other.id, type(other)) != (intent.id, type(intent)):
                     raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
-                await self._vet(other, codec.encode(other), "transform", reason, message)
+                _, data = checked(self._session, subjects.intents.raw.of(other), other)
+                await self._vet(other, data, "transform", reason, message)
             case Deny(str(reason)):
                 await self._deny(intent, ResultCode.POLICY_DENIED, reason, message)
             case Quarantine(str(reason)):

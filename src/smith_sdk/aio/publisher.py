@@ -132,12 +132,14 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
             f"the payload for {where} has a value that JSON cannot represent: {error}", subject=where
         ) from error
     if session.validate and expected is not bytes:
-        try:
-            codec.check(expected, payload, data)
-        except (ValueError, RecursionError) as error:
+        problem = codec.check(expected, payload, data)
+        if problem is not None:
+            field, why = problem
             raise PayloadMismatch(
-                f"the payload for {where} is not a valid {expected.__name__}, no reader could decode it: {error}", subject=where
-            ) from None
+                f"the payload for {where} is not a valid {expected.__name__}, no reader could decode it: {why} - at `$.{field}`",
+                subject=where,
+                field=field,
+            )
     return where, data
 
 
