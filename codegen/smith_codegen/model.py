@@ -85,6 +85,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     cap: str = ""
     family: str = ""
 
+    @property
+    def expires(self) -> bool:
+        """Whether it has a time to live: the int fields `created_at_ns` and `ttl_ms`."""
+        plain = {field.name for field in self.fields if field.annotation.removeprefix("Annotated[").split(",")[0] == "int"}
+        return plain >= {"created_at_ns", "ttl_ms"} and all(field.name != "is_expired" for field in self.fields)
+
 
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """Payloads of which a token selects one."""

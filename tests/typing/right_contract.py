@@ -9,6 +9,7 @@ from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, CoreSubject, Envel
 from smith_sdk.protocol import (
     AuditEvent,
     BenchmarkEvent,
+    Capability,
     ConsumerName,
     Domain,
     FsReadV1Intent,
@@ -141,3 +142,12 @@ def made(step: BenchmarkEvent) -> None:
 
 def log() -> LogEntry:
     return LogEntry.new(level="info", service=Service("api"), target="t", message="m", correlation_id="c", node_id="n")
+
+
+def capabilities(read: FsReadV1Intent) -> None:
+    assert_type(capability.all(), tuple[Capability, ...])
+    assert_type(read.is_expired, bool)
+    for one in capability.all():
+        found = vetted.filter(capability=one)
+        every: Filter[Intent, AnySubject] = found
+        print(every)

@@ -123,3 +123,10 @@ def declared(spec: ConsumerSpec[FsReadV1Intent, Any], what: Subscribable[FsReadV
 def made_by_hand(read: FsReadV1Intent, intent_id: IntentId) -> None:
     Envelope(subjects.results(intent_id=intent_id), read)  # error
     Envelope(subject=subjects.results(intent_id=intent_id), payload=read)  # error
+
+
+def capabilities(read: FsReadV1Intent) -> None:
+    subjects.intents.raw.filter(capability=capability.all())  # error
+    capability.all().fs_read_v1  # error
+    read.is_expired()  # error
+    read.is_expired = True  # error

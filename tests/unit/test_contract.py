@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import pytest
+from buses import read_intent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,3 +123,21 @@ def test_the_payloads_on_a_pattern() -> None:
     assert CONTRACT.payloads_on(">") > intents
     for pattern in ("smith", "smith.results", "smith.results.a.b", "acme.>", "smith.nothing.*"):
         assert CONTRACT.payloads_on(pattern) == set(), pattern
+
+
+def test_all_capabilities_in_the_order_of_the_spec() -> None:
+    every = subjects.capability.all()
+    assert [str(one) for one in every] == list(INTENT_CLASSES)
+    assert every[0] is subjects.capability.fs_read_v1
+    assert len({str(subjects.intents.vetted.filter(capability=one)) for one in every}) == len(every) == 8
+
+
+@pytest.mark.parametrize(
+    ("ttl_ms", "later", "is_expired"), [(5, 5_000_000, False), (5, 5_000_001, True), (0, 0, False), (0, 1, True)]
+)
+def test_an_intent_is_expired_once_more_than_its_ttl_has_passed(
+    monkeypatch: pytest.MonkeyPatch, ttl_ms: int, later: int, is_expired: bool
+) -> None:
+    intent = read_intent(created_at_ns=1_000, ttl_ms=ttl_ms)
+    monkeypatch.setattr("smith_sdk.protocol._messages.now_ns", lambda: 1_000 + later)
+    assert intent.is_expired is is_expired

@@ -151,7 +151,7 @@ class Admission:
         if not is_token(intent.id):
             await self._quarantine(message, f"the id {intent.id!r} is not a valid token of a subject", None)
             return
-        if now_ns() > intent.created_at_ns + intent.ttl_ms * 1_000_000:
+        if intent.is_expired:
             await self._deny(intent, ResultCode.INTENT_EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
             return
         decision: Decision = await decide(intent)

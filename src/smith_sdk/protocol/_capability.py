@@ -8,6 +8,7 @@ from smith_sdk.contract import Cap
 from ._messages import (
     ArchiveReadV1Intent,
     BenchReportV1Intent,
+    Capability,
     FsReadV1Intent,
     FsWriteV1Intent,
     GitCloneV1Intent,
@@ -38,3 +39,17 @@ ALL: Final[dict[str, Any]] = {
         shell_exec_v1,
     )
 }
+
+
+def every() -> tuple[Capability, ...]:
+    """Every value, in the order of the spec."""
+    return (
+        fs_read_v1,
+        fs_write_v1,
+        http_fetch_v1,
+        git_clone_v1,
+        archive_read_v1,
+        sqlite_query_v1,
+        bench_report_v1,
+        shell_exec_v1,
+    )

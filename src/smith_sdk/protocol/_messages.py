@@ -52,6 +52,13 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+
     @classmethod
     def new(
         cls,
@@ -119,6 +126,13 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
     def capability(self) -> Cap[FsWriteV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -189,6 +203,13 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+
     @classmethod
     def new(
         cls,
@@ -257,6 +278,13 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+
     @classmethod
     def new(
         cls,
@@ -322,6 +350,13 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     def capability(self) -> Cap[ArchiveReadV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -392,6 +427,13 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+
     @classmethod
     def new(
         cls,
@@ -459,6 +501,13 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
     def capability(self) -> Cap[BenchReportV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -529,6 +578,13 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
     def capability(self) -> Cap[ShellExecV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
+        of this machine.
+        """
+        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(

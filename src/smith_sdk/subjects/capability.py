@@ -3,6 +3,7 @@
 
 from ..protocol._capability import archive_read_v1 as archive_read_v1
 from ..protocol._capability import bench_report_v1 as bench_report_v1
+from ..protocol._capability import every as all
 from ..protocol._capability import fs_read_v1 as fs_read_v1
 from ..protocol._capability import fs_write_v1 as fs_write_v1
 from ..protocol._capability import git_clone_v1 as git_clone_v1
@@ -11,6 +12,7 @@ from ..protocol._capability import shell_exec_v1 as shell_exec_v1
 from ..protocol._capability import sqlite_query_v1 as sqlite_query_v1
 
 __all__ = [
+    "all",
     "archive_read_v1",
     "bench_report_v1",
     "fs_read_v1",
