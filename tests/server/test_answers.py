@@ -139,6 +139,14 @@ async def has_letters(bus: Any, count: int) -> bool:
     return len(await bus.dead_letters.list()) == count
 
 
+async def has_results(url: str, count: int) -> bool:
+    return len(await stored(url)) == count
+
+
+def succeeded(worker: Any, count: int) -> bool:
+    return bool(worker.stats.succeeded == count)
+
+
 async def test_execute_returns_within_a_second_of_the_last_attempt(face: Face) -> None:
     async with face.applied() as bus:
         ended: list[float] = []
@@ -250,6 +258,67 @@ async def test_only_workers_for_intents_answer(face: Face) -> None:
             await eventually_async(lambda: has_letters(bus, 3))
         assert {one.intent_id for one, _ in await stored(face.url)} == {result.intent_id, intent.id}
         assert intents["reject"].id != intent.id
+
+
+# ---- what a handler gives up itself
+
+
+@pytest.mark.parametrize("call", ["term", "term for a reason", "ack", "ack_sync"])
+async def test_a_handler_that_ends_its_message_and_leaves_no_result(face: Face, call: str) -> None:
+    """It is not redelivered and has no dead letter, so its caller would wait for nothing."""
+    name, _, rest = call.partition(" for ")
+    words = ("no disk",) if rest else ()
+    async with face.applied() as bus:
+        worker = face.worker(bus, spec, retry=QUICK)
+        if face.is_async:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            async def handle_async(message: Any) -> None:
+                await getattr(message, name)(*words)
+                if name != "term":
+                    raise ValueError("after it")
+        else:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            def handle(message: Any) -> None:
+                getattr(message, name)(*words)
+                if name != "term":
+                    raise ValueError("after it")
+
+        intents = await put(bus, "/x")
+        async with running(worker):
+            await eventually_async(lambda: has_results(face.url, 1))
+        ((result, _),) = await stored(face.url)
+    assert (result.intent_id, result.status) == (intents["/x"].id, "error")
+    assert result.error is not None
+    if name == "term":
+        assert result.error.code == "REJECTED"
+        assert result.error.message == "the handler terminated the message" + (": no disk" if rest else "")
+    else:
+        assert (result.error.code, result.error.message) == ("HANDLER_FAILED", "ValueError: after it")
+
+
+async def test_a_handler_that_terminates_its_message_after_a_result(face: Face) -> None:
+    async with face.applied() as bus:
+        worker = face.worker(bus, spec, retry=QUICK)
+        if face.is_async:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            async def handle_async(message: Any) -> IntentResult:
+                await message.term()
+                return result_of(message.payload, output="done")
+        else:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            def handle(message: Any) -> IntentResult:
+                message.term()
+                return result_of(message.payload, output="done")
+
+        intents = await put(bus, "/x")
+        async with running(worker):
+            await eventually_async(lambda: has_results(face.url, 1))
+            await eventually_async(lambda: succeeded(worker, 1))
+    assert await answers(face.url) == {intents["/x"].id: ("ok", "")}
 
 
 # ---- beside other results

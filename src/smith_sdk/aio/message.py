@@ -72,6 +72,7 @@ class Message(Received[M_co, S_co]):
         "_stopping",
         "_subject",
         "_unstarted",
+        "_verdict_sent",
     )
 
     def __init__(self, raw: RawMessage, session: Session) -> None:
@@ -82,6 +83,8 @@ class Message(Received[M_co, S_co]):
         self._metadata: Metadata | None = None
         self._answered = False
         """Whether an answer is on its way."""
+        self._verdict_sent = b""
+        """That answer, if its handler gave it."""
         self._unstarted: tuple[str, ...] = ()
         """Calls whose coroutines have not been started: perhaps their `await` was forgotten."""
         self._in_thread = False
@@ -159,6 +162,7 @@ class Message(Received[M_co, S_co]):
         self._check()
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
+        self._verdict_sent = ACK
 
     def nack(self, delay: float | timedelta | None = None) -> Coroutine[Any, Any, None]:
         """Not done: have it redelivered after `delay` seconds (None: at once).
@@ -219,6 +223,7 @@ class Message(Received[M_co, S_co]):
             # A thread, such as the blocking face's caller: it hands the coroutine to the loop.
             self._refuse_in_thread(called)
             self._answered = True
+            self._verdict_sent = answer
             return self._send(answer, delay)
         if self._unstarted:
             self._note(called)
@@ -238,6 +243,7 @@ class Message(Received[M_co, S_co]):
                 self._started(called)
             if self._answered:
                 self._check()
+            self._verdict_sent = answer
         self._answered = True
         connection, reply = self._session.connection, self._raw.reply
         try:

@@ -18,6 +18,7 @@ import msgspec
 from .._core.dead_letters.format import Death, error_text, one_line
 from .._core.events import Delivered, Settled, VerdictName
 from .._core.jetstream.delivery import ACK as WIRE_ACK
+from .._core.jetstream.delivery import TERM
 from .._core.jetstream.session import Session
 from .._core.log_records import escape_foreign_text
 from ..contract import Contract, Envelope, Payload, is_token
@@ -299,17 +300,34 @@ class Settler:
                     await message.ack_sync()
                 else:
                     await message._send(WIRE_ACK)
+            elif self._answers is not None:
+                await self._answer_ended(self._answers, message, None)
         elif isinstance(verdict, Retry):
             if verdict.failed:
                 self._log_failure(message, verdict)
             if not message._answered:
                 await message.nack(verdict.delay)
+            elif self._answers is not None:
+                await self._answer_ended(self._answers, message, verdict.cause)
         elif isinstance(verdict, DeadLetter):
             await self._dead_letter(message, verdict)
         else:
             await self._release(message, verdict)
             return
         self._settled(message, verdict)
+
+    async def _answer_ended(self, answers: FailureAnswers, message: Message[Any, Any], error: BaseException | None) -> None:
+        """Answer the caller of a message that its handler gave up itself: it is not redelivered.
+
+        By `term`, or by `ack` before it raised `error`.
+        """
+        sent = message._verdict_sent
+        if sent.startswith(TERM):
+            reason = sent[len(TERM) :].decode().strip()
+            words = f"the handler terminated the message{f': {reason}' if reason else ''}"
+            await answers.send(message, "Reject", words, Reject(words))
+        elif sent == WIRE_ACK and error is not None:
+            await answers.send(message, type(error).__name__, error_text(error), error)
 
     async def _dead_letter(self, message: Message[Any, Any], verdict: DeadLetter) -> None:
         log.error(
