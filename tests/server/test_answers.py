@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from buses import Account, Face, read_intent
 from handling import in_a_process
-from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import (
@@ -457,7 +456,7 @@ async def test_a_quarantined_intent_is_answered_and_logged(face: Face, caplog: p
         admission = face.admission(bus, policy=lambda intent: Quarantine("looks odd"), executor_id="tester")
         where = str(raw.of(odd))
         damaged = {
-            no_subject.id: msgspec.json.encode(replace(no_subject, domain="a.b")),
+            no_subject.id: msgspec.json.encode({**msgspec.to_builtins(no_subject), "domain": "a.b"}),
             undecodable.id: msgspec.json.encode({**msgspec.to_builtins(undecodable), "params": {"path": 5}}),
             "": b"no intent at all",
         }
