@@ -202,7 +202,8 @@ class _Inquiry:
         if audited is not None:
             since = datetime.fromisoformat(audited.time)
         # Below the ack floor nothing is left: an interest stream deletes what is acknowledged.
-        pattern, floor = f"smith.intents.vetted.{self._intent.capability}.>", info["ack_floor"]["stream_seq"]
+        pattern = str(subjects.intents.vetted.filter(capability=self._intent.capability))
+        floor = info["ack_floor"]["stream_seq"]
         letters = self._letters.subject(f"{stream}.{name}.*")
         found, dead = await asyncio.gather(
             self._search(stream, pattern, MSG_ID, after=floor),
