@@ -266,9 +266,11 @@ async def test_nack_brings_it_again_after_the_delay(face: Face) -> None:
         await fill(bus, 1)
         async with bus.consumer(consumers.admission).messages() as messages:
             first = await anext(messages)
+            assert not first.metadata.is_redelivery
             await first.nack()
             second = await anext(messages)
             assert second.metadata.num_delivered == 2
+            assert second.metadata.is_redelivery
             began = time.monotonic()
             await second.nack(0.4)
             third = await anext(messages)
