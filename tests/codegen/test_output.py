@@ -4,9 +4,11 @@ and right."""
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -112,6 +114,32 @@ def test_the_generator_imports_nothing_of_the_sdk() -> None:
     script = "import sys, smith_codegen.cli, smith_codegen.compile; print([name for name in sys.modules if name.startswith('smith_sdk')])"
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ---- what a spec's names bring
+
+
+def test_a_family_lists_the_values_of_its_token(acme: ModuleType) -> None:
+    kind = importlib.import_module(f"{acme.__name__}.subjects.kind")
+    assert kind.all() == (kind.buy_v1, kind.sell_v1) == ("buy.v1", "sell.v1")
+
+
+def test_a_payload_with_a_time_to_live_can_expire(tmp_path: Path) -> None:
+    file = tmp_path / "acme.toml"
+    fields = '\ncreated_at_ns = { type = "int", new = "now_ns" }\nttl_ms = { type = "int", min = 0, default = 1000 }'
+    text = ACME.replace('name = "acme"', 'name = "mortal"').replace('"acme_bus"', '"mortal_bus"')
+    file.write_text(text.replace('level = "Level?"', 'level = "Level?"' + fields))
+    with generated(file, "mortal_bus", tmp_path) as package:
+        done = package.protocol.Done.new(order_id="o", number=1)
+        assert not done.is_expired
+        assert msgspec.structs.replace(done, ttl_ms=0, created_at_ns=time.time_ns() - 1).is_expired
+        assert not hasattr(package.protocol.BuyV1Order, "is_expired")
+    file.write_text(
+        file.read_text()
+        .replace('ttl_ms = { type = "int"', 'ttl_ms = { type = "int?"')
+        .replace("min = 0, default = 1000", "doc = 'x'")
+    )
+    assert "is_expired" not in "".join(compile_spec(file.read_text()).values())
 
 
 # ---- --check, and writing

@@ -496,7 +496,9 @@ async def test_the_caller_hears_of_a_policy_that_raises_and_of_an_unknown_subjec
 async def test_an_expired_intent_is_denied(face: Face) -> None:
     async with face.applied() as bus:
         async with running(face.admission(bus, policy=lambda intent: Allow(), executor_id="tester")):
-            result = await bus.execute(read_intent(created_at_ns=1, ttl_ms=10), timeout=10)
+            intent = read_intent(created_at_ns=1, ttl_ms=10)
+            assert intent.is_expired
+            result = await bus.execute(intent, timeout=10)
         assert (result.status, result.error.code) == ("denied", ResultCode.INTENT_EXPIRED)
 
 

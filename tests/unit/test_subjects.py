@@ -256,7 +256,7 @@ token = st.text(
     st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"), exclude_characters=".*>"), min_size=1, max_size=12
 )
 TOKENS: dict[str, st.SearchStrategy[Any]] = {
-    "capability": st.sampled_from([getattr(subjects.capability, name) for name in subjects.capability.__all__]),
+    "capability": st.sampled_from(subjects.capability.all()),
     "level": st.sampled_from(["trace", "debug", "info", "warn", "error"]),
     "log_service": token.filter(lambda text: text not in ("errors", "performance", "security")),
     "seq": st.integers(min_value=1),

@@ -297,7 +297,7 @@ class _Inquiry:
             return f"not a valid intent: {error}"
         self._intent = intent
         expires = from_nanos(intent.created_at_ns) + timedelta(milliseconds=intent.ttl_ms)
-        late = " (past)" if expires < datetime.now(UTC) else ""
+        late = " (past)" if intent.is_expired else ""
         return f"{intent.capability} in domain {intent.domain}, expires {expires:%Y-%m-%dT%H:%M:%SZ}{late}"
 
     def _kept(self, one: Stored) -> str | None:
