@@ -30,7 +30,12 @@ kind = {{ enum = [{kinds}] }}
 
 [messages.Order]
 id = "order_id"
-fields = {{ order_id = {{ type = "OrderId", new = "uuid7" }}, state = "enum:{states}" }}
+fields = {{ order_id = {{ type = "OrderId", new = "uuid7" }}, state = "enum:{states}", parcel = "Parcel?" }}
+
+[messages.Parcel]
+by = "kind"
+fields = {{ weight = "int" }}
+params = {{ {params} }}
 
 [subjects]
 "orders" = {{ pattern = "shop.orders.{{kind}}.{{order_id}}", message = "Order", stream = "SHOP" }}
@@ -66,7 +71,8 @@ SOON = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.05, max=0.1))
 def shops(tmp_path: Path) -> Iterator[tuple[ModuleType, ModuleType]]:
     """The packages of the old contract and of the new one."""
     for name, states, kinds in (("shop_old", "new|paid", '"usual"'), ("shop_new", "new|paid|sent", '"usual", "express"')):
-        (tmp_path / f"{name}.toml").write_text(SHOP.format(package=name, states=states, kinds=kinds))
+        params = ", ".join(f"{kind} = {{}}" for kind in kinds.split(", "))
+        (tmp_path / f"{name}.toml").write_text(SHOP.format(package=name, states=states, kinds=kinds, params=params))
     old, new = tmp_path / "shop_old.toml", tmp_path / "shop_new.toml"
     with generated(old, "shop_old", tmp_path) as first, generated(new, "shop_new", tmp_path) as second:
         yield first, second
@@ -131,6 +137,24 @@ async def test_an_unknown_token_is_a_dead_letter_only_after_max_attempts(face: F
         letter = await Shop(face, old, bus).letter()
     assert (letter.error_type, letter.attempts) == ("InvalidToken", 3)
     assert "'express'" in letter.error
+    assert "unknown to contract shop" in letter.error
+
+
+async def test_an_unknown_tag_is_a_dead_letter_only_after_max_attempts(
+    face: Face, shops: tuple[Any, Any], account: Account
+) -> None:
+    old, new = shops
+    async with (
+        account.applied(contract=new.topology.CONTRACT) as publisher,
+        face.bus(face.url, contract=old.topology.CONTRACT) as bus,
+    ):
+        order = new.protocol.Order.new(
+            state="new", parcel=new.protocol.ExpressParcel(weight=1, params=new.protocol.ExpressParams())
+        )
+        await publisher.publish(new.subjects.orders(kind="usual", order_id=order.order_id), order)
+        letter = await Shop(face, old, bus).letter()
+    assert (letter.error_type, letter.attempts) == ("UnknownValue", 3)
+    assert "Invalid value 'express' - at `$.parcel.kind`" in letter.error
     assert "unknown to contract shop" in letter.error
 
 

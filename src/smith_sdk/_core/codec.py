@@ -12,8 +12,10 @@ from ..errors import PayloadDecodeError, UnknownValue
 from .payload_check import problem_of
 
 _encode: Final = msgspec.json.Encoder().encode
-_UNKNOWN: Final = "Invalid enum value"
+_UNKNOWN_VALUE: Final = "Invalid enum value "
 """How msgspec begins its message about a value outside a `Literal`."""
+_UNKNOWN_TAG: Final = "Invalid value "
+"""How msgspec begins its message about a tag that selects no class of a family."""
 
 
 @cache
@@ -73,7 +75,7 @@ def _checker(cls: Any) -> msgspec.json.Decoder[Any]:
 def decode(cls: Any, data: bytes, subject: str) -> Any:
     """`data` as a `cls`. Raises `PayloadDecodeError`, which says what is wrong and where.
 
-    `UnknownValue` if that is a value outside a closed set.
+    `UnknownValue` if that is a value outside a closed set, or a tag outside a family.
     """
     if cls is bytes:
         return data
@@ -81,5 +83,14 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
         return _decoder(cls).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         name = getattr(cls, "__name__", str(cls))
-        kind = UnknownValue if str(error).startswith(_UNKNOWN) else PayloadDecodeError
+        kind = UnknownValue if _is_unknown(cls, str(error)) else PayloadDecodeError
         raise kind(f"the message on {subject} is not a valid {name}: {error}", subject=subject, raw=data) from None
+
+
+def _is_unknown(cls: Any, problem: str) -> bool:
+    """Whether `problem`, in msgspec's words, is a value that a newer contract may know."""
+    if not problem.startswith(_UNKNOWN_TAG):
+        return problem.startswith(_UNKNOWN_VALUE)
+    # The subject has selected one class of a family: another tag contradicts it in any contract.
+    config = getattr(cls, "__struct_config__", None)
+    return config is None or not problem.endswith(f" - at `$.{config.tag_field}`")
