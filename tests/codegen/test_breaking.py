@@ -41,6 +41,9 @@ BUYER = "[consumers.buyer]"
 COLLECTOR = f'[consumers.collector]\nstream = "DONE"\n{REST}'
 
 
+READERS = "readers first: older readers fail on what newer publishers send: deploy all readers, then the publishers"
+
+
 class Case(NamedTuple):
     """`edits` are (text, instead of it) pairs; `there` and `back` what is reported one way and the
     other, as "kind key". What `first` says is edited in both texts."""
@@ -220,11 +223,40 @@ def test_the_problem_says_what_became_of_what() -> None:
         change.key: change.problem for change in compare(valid(ACME), valid(changed(ACME, edits))) if change.kind != "consumer"
     }
     assert problems == {
-        "tokens.level.enum": "high removed",
+        "tokens.level.enum": "high removed: newer readers refuse what older publishers send",
         "subjects.finished.pattern": "is acme.did.{order_id} instead of acme.done.{order_id}",
         "tokens.number.max": "is 98 instead of 99: values that were valid are refused",
         "messages.Step": "is now called Part",
     }
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "there", "back"),
+    [
+        ('"low", "high"', '"low", "high", "top"', "readers first", "publishers first"),
+        ("good|bad", "good|bad|ugly", "readers first", "publishers first"),
+        (", max = 1000", "", "readers first", "publishers first"),
+        ("max = 99", "max = 100", "readers first", "publishers first"),
+        ('["all"]', '["all", "none"]', "publishers first", "readers first"),
+        ('size = "int"', 'size = "int?"', "readers first", "publishers first"),
+        ('size = "int"', 'size = "float"', "readers first", "publishers first"),
+        ('size = "int"', 'size = "any"', "readers first", "publishers first"),
+        ('level = "Level?"', 'level = "str?"', "readers first", "publishers first"),
+        ('size = "int"', 'size = "str"', "side by side", "side by side"),
+        (OUTCOME, f'{OUTCOME}\nmore = {{ type = "int", new = 0 }}', "publishers first", "readers first"),
+        (", default = 5", "", "publishers first", "readers first"),
+        ("default = 5", "default = 6", "side by side", "side by side"),
+        ('[messages.Done]\nid = "order_id"\n', "[messages.Done]\n", "side by side", "side by side"),
+        ("acme.tick", "acme.tack", "side by side", "side by side"),
+        ('retention = "workqueue"', 'retention = "limits"', "side by side", "side by side"),
+        ('"OrderId" }', '"OrderNumber" }', "any order", "any order"),
+    ],
+)
+def test_a_change_has_an_order_of_deployment(was: str, now: str, there: str, back: str) -> None:
+    text = changed(ACME, [(was, now)]) if there != "any order" else changed(ACME, [("OrderId", "OrderNumber")])
+    old, new = valid(ACME), valid(text)
+    assert {change.deploy for change in compare(old, new)} == {there}
+    assert {change.deploy for change in compare(new, old)} == {back}
 
 
 # ---- what is inherited
@@ -359,15 +391,22 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_against_its_own_past(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["breaking", "git:v1", "acme.toml"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "wire      subjects.tick: removed",
-        "consumer  messages.Done.fields.outcome: ugly added: older readers do not know it",
+        "wire      subjects.tick: removed: newer readers do not receive it (publishers first)",
+        "consumer  messages.Done.fields.outcome: ugly added: older readers do not know it (readers first)",
         "1 wire, 1 consumer, 0 source",
-        "wire: the two versions do not understand each other, in no order of deployment: add the new beside the old",
-        "consumer: readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
+        READERS,
+        "publishers first: newer readers fail on what older publishers send: deploy all publishers, let what is stored be "
+        "read, then deploy the readers",
+        "both orders are needed: make it two deployments, or add the new beside the old",
     ]
     assert main(["breaking", "git:v1", str(repository / "acme.toml"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["changes"][0] == {"kind": "wire", "key": "subjects.tick", "problem": "removed"}
+    assert found["changes"][0] == {
+        "kind": "wire",
+        "key": "subjects.tick",
+        "problem": "removed: newer readers do not receive it",
+        "deploy": "publishers first",
+    }
     assert {kind: found[kind] for kind in ("wire", "consumer", "source")} == {"wire": 1, "consumer": 1, "source": 0}
 
 
@@ -379,7 +418,7 @@ def test_what_breaks_the_readers_alone_fails_too(repository: Path, capsys: pytes
     found = capsys.readouterr().out.splitlines()
     assert found[-2:] == [
         "0 wire, 1 consumer, 0 source",
-        "consumer: readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
+        READERS,
     ]
     (repository / "acme.toml").write_text(changed(ACME, [('"finished" = {', '"ended" = {')]))
     assert main(["breaking", "git:HEAD", "acme.toml"]) == 0, "the same on the wire"

@@ -15,11 +15,14 @@ import msgspec
 from .. import checks
 from . import history
 from .compat import KINDS, compare
+from .renames import Deploy
 
-_ADVICE: Final = {
-    "wire": "the two versions do not understand each other, in no order of deployment: add the new beside the old",
-    "consumer": "readers of the old version cannot read what the new one publishes: deploy readers first, then publishers",
-    "source": "only code that is checked against the new version: change it before it is deployed",
+_ADVICE: Final[dict[Deploy, str]] = {
+    "readers first": "older readers fail on what newer publishers send: deploy all readers, then the publishers",
+    "publishers first": "newer readers fail on what older publishers send: deploy all publishers, let what is stored be read, "
+    "then deploy the readers",
+    "side by side": "both sides fail, in any order: add the new beside the old, move programs over, then remove the old",
+    "any order": "only code that is checked against the new version fails: change it before it is deployed",
 }
 """Which side breaks, and how to deploy the change."""
 
@@ -43,9 +46,11 @@ def run(given: argparse.Namespace) -> int:
         print(json.dumps({"changes": msgspec.to_builtins(changes), **counts}, indent=1, ensure_ascii=False))
     else:
         for change in changes:
-            print(f"{change.kind:<10}{change.key}: {change.problem}")
+            print(f"{change.kind:<10}{change.key}: {change.problem} ({change.deploy})")
         print(", ".join(f"{count} {kind}" for kind, count in counts.items()) if changes else "nothing breaks")
-        for kind in KINDS:
-            if counts[kind]:
-                print(f"{kind}: {_ADVICE[kind]}")
+        for order, advice in _ADVICE.items():
+            if any(change.deploy == order for change in changes):
+                print(f"{order}: {advice}")
+        if {"readers first", "publishers first"} <= {change.deploy for change in changes}:
+            print("both orders are needed: make it two deployments, or add the new beside the old")
     return 1 if counts["wire"] or counts["consumer"] else 0

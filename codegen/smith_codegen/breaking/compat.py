@@ -7,6 +7,10 @@ Python code written for the old version fails. Additions are not changes.
 Meanings are compared: each change is reported once, where it was made, and not again wherever it is
 used. So tokens, messages and streams are compared by what they are on the wire, whatever they are
 called.
+
+Each change has a safe order of deployment. readers first: only older readers fail, on what newer
+publishers send. publishers first: only newer readers fail, on what older publishers send or sent.
+side by side: both fail, in any order.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from ..locate import Path
 from ..placeholders import parts_of, taken, widest
 from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from ..topology_spec import ConsumerDecl, StreamDecl
-from .renames import Kind, Renames, carried, changed_values, replaced
+from .renames import Deploy, Kind, Renames, carried, changed_values, replaced
 
 KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
 
@@ -41,12 +45,13 @@ _ALLOWED: Final = (
 
 class Change(msgspec.Struct, frozen=True):
     """One breaking change. `key` is the TOML key in the old spec, or in the new one for an
-    addition.
+    addition. `deploy`: the order in which nothing breaks.
     """
 
     kind: Kind
     key: str
     problem: str
+    deploy: Deploy
 
 
 def compare(old: Spec, new: Spec) -> list[Change]:
@@ -59,8 +64,11 @@ def compare(old: Spec, new: Spec) -> list[Change]:
     return sorted(found, key=lambda change: (KINDS.index(change.kind), change.key, change.problem))
 
 
-def _change(kind: Kind, path: Path, problem: str) -> Change:
-    return Change(kind, dotted(path), problem)
+_USUAL: Final[dict[Kind, Deploy]] = {"wire": "side by side", "consumer": "readers first", "source": "any order"}
+
+
+def _change(kind: Kind, path: Path, problem: str, deploy: Deploy | None = None) -> Change:
+    return Change(kind, dotted(path), problem, deploy or _USUAL[kind])
 
 
 # ---- [spec]
@@ -106,7 +114,8 @@ def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) 
         narrower = now is not None and (was is None or now * sign > was * sign)
         problem = f"is {'no limit' if now is None else now} instead of {'no limit' if was is None else was}: "
         problem += "values that were valid are refused" if narrower else "older readers refuse the new values"
-        yield _change("wire" if narrower else "consumer", (*path, which), problem)
+        kind: Kind = "wire" if narrower else "consumer"
+        yield _change(kind, (*path, which), problem, "publishers first" if narrower else "readers first")
 
 
 def _absent(decl: FieldDecl) -> str | None:
@@ -137,10 +146,10 @@ def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
     was, now = (None if size is None else units.size(size) for size in (old.max_msg_size, new.max_msg_size))
     if now is not None and (was is None or now < was):
         problem = f"is {new.max_msg_size} instead of {old.max_msg_size or 'no limit'}: larger messages are refused"
-        yield _change("wire", (*path, "max_msg_size"), problem)
+        yield _change("wire", (*path, "max_msg_size"), problem, "publishers first")
     for key in _ALLOWED:
         if getattr(old, key) and not getattr(new, key):
-            yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused")
+            yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused", "publishers first")
 
 
 # ---- everything else
@@ -196,8 +205,8 @@ class _Comparison:
         if (old.enum is None) != (new.enum is None):
             yield _change("wire", path, "is now a closed set" if old.enum is None else "is no longer a closed set")
         elif old.enum is not None and new.enum is not None:
-            for kind, problem in changed_values(old.enum, new.enum):
-                yield _change(kind, (*path, "enum"), problem)
+            for kind, problem, deploy in changed_values(old.enum, new.enum):
+                yield _change(kind, (*path, "enum"), problem, deploy)
         else:
             if old.newtype != new.newtype:
                 yield _change("source", (*path, "newtype"), f"{old.newtype} is now called {new.newtype}")
@@ -211,7 +220,8 @@ class _Comparison:
             added = [value for value in new.exclude if value not in old.exclude]
             dropped = [value for value in old.exclude if value not in new.exclude]
             if added:
-                yield _change("wire", excluded, f"{', '.join(added)} excluded instead of not: values that were valid are refused")
+                problem = f"{', '.join(added)} excluded instead of not: values that were valid are refused"
+                yield _change("wire", excluded, problem, "publishers first")
             if dropped:
                 yield _change("consumer", excluded, f"{', '.join(dropped)} no longer excluded: older readers refuse it")
 
@@ -220,7 +230,7 @@ class _Comparison:
     def message(self, name: str, old: MessageDecl) -> Iterator[Change]:
         path, now = ("messages", name), self.renames.messages.get(name)
         if now is None:
-            yield _change("wire", path, "removed")
+            yield _change("wire", path, "removed: newer readers do not know it", "publishers first")
             return
         if now != name:
             yield _change("source", path, f"is now called {now}")
@@ -242,11 +252,12 @@ class _Comparison:
     def fields(self, path: Path, old: dict[str, FieldDecl], new: dict[str, FieldDecl]) -> Iterator[Change]:
         for name, decl in new.items():
             if name not in old and _absent(decl) is None:
-                yield _change("wire", (*path, name), "is new and required: older writers omit it")
+                yield _change("wire", (*path, name), "is new and required: older writers omit it", "publishers first")
         no_new = all(decl.new is msgspec.UNSET for decl in new.values())
         for name, decl in old.items():
             if name not in new:
-                yield _change("wire", (*path, name), "removed")
+                needed = "older readers require it" if _absent(decl) is None else "older readers take it for absent"
+                yield _change("wire", (*path, name), f"removed: {needed}", "readers first")
                 continue
             yield from self.field((*path, name), decl, new[name])
             if decl.new is not msgspec.UNSET and new[name].new is msgspec.UNSET:
@@ -258,28 +269,31 @@ class _Comparison:
     def field(self, path: Path, old: FieldDecl, new: FieldDecl) -> Iterator[Change]:
         found = dict.fromkeys(self.renames.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type)))
         for kind in KINDS:
-            problems = [problem for of, problem in found if of == kind]
-            if problems:
-                yield _change(kind, path, "; ".join(problems))
-        if any(kind == "wire" for kind, _ in found):
+            mine = [one for one in found if one[0] == kind]
+            orders = {deploy for _, _, deploy in mine}
+            if mine:
+                deploy = orders.pop() if len(orders) == 1 else "side by side"
+                yield _change(kind, path, "; ".join(problem for _, problem, _ in mine), deploy)
+        if any(kind == "wire" for kind, _, _ in found):
             return
         yield from _bounds(path, old, new)
         was, now = _absent(old), _absent(new)
         key = (*path, "default")
         if now is None and was is not None:
-            yield _change("wire", key, "dropped: it is required, and older writers may leave it out")
+            yield _change("wire", key, "dropped: it is required, and older writers may leave it out", "publishers first")
         elif was is None and now is not None:
-            if not any(kind == "consumer" for kind, _ in found):  # reported already as made nullable
+            if not any(kind == "consumer" for kind, _, _ in found):  # reported already as made nullable
                 yield _change("consumer", key, "is new: older readers refuse a message without it")
         elif was != now:
-            yield _change("consumer", key, f"is {now} instead of {was}: an omitted value has another meaning")
+            problem = f"is {now} instead of {was}: an omitted value has another meaning"
+            yield _change("consumer", key, problem, "side by side")
 
     # ---- [subjects]
 
     def subject(self, name: str, old: SubjectDecl) -> Iterator[Change]:
         path, now = ("subjects", name), self.renames.subjects[name]
         if now is None:
-            yield _change("wire", path, "removed")
+            yield _change("wire", path, "removed: newer readers do not receive it", "publishers first")
             return
         new = self.new.subjects[now]
         if now != name:
@@ -325,7 +339,7 @@ class _Comparison:
         for name, old in self.old.streams.items():
             path, now = ("streams", name), self.renames.streams.get(name)
             if now is None:
-                yield _change("wire", path, "removed")
+                yield _change("wire", path, "removed: its messages are lost", "publishers first")
                 continue
             if now != name:
                 yield _change("wire", path, f"is now called {now}: its messages stay in the old stream")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Final, Literal
 
 from .. import fieldtypes, names, patterns
 from ..fieldtypes import FieldType
@@ -14,7 +14,15 @@ from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl
 Kind = Literal["wire", "consumer", "source"]
 """What a change breaks: see `compat.py`."""
 
+Deploy = Literal["readers first", "publishers first", "side by side", "any order"]
+"""The order of deployment in which no message is lost: see `compat.py`."""
+
+Found = tuple[Kind, str, Deploy]
+
 Pair = tuple[str, str]
+
+_WIDER: Final = (("int", "float"), ("enum", "str"))
+"""JSON types, and the ones that take all their values."""
 
 
 class Renames:
@@ -139,40 +147,51 @@ class Renames:
     def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair]) -> bool:
         kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
         same = (old.default, old.min, old.max) == (new.default, new.min, new.max)
-        return same and all(kind == "source" for kind, _ in kinds)
+        return same and all(kind == "source" for kind, _, _ in kinds)
 
-    def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[tuple[Kind, str]]:
+    def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[Found]:
         """What breaks if a field of type `old` becomes one of type `new`."""
         if old.optional and not new.optional:
-            yield "wire", "can no longer be null or absent"
+            yield "wire", "can no longer be null or absent: newer readers refuse that", "publishers first"
         elif new.optional and not old.optional:
-            yield "consumer", "may now be null or absent: older readers refuse that"
+            yield "consumer", "may now be null or absent: older readers refuse that", "readers first"
         was, now = _token_of(self.old, old), _token_of(self.new, new)
         if was is not None and now is not None and self.tokens.get(was) == now:
             return  # whatever has changed is a change of the token
         a, b = _plain(self.old, old), _plain(self.new, new)
         if a.kind != b.kind:
-            yield "wire", f"is {_word(new)} instead of {_word(old)}"
+            yield "wire", f"is {_word(new)} instead of {_word(old)}", _retyped(a.kind, b.kind)
         elif a.item is not None and b.item is not None:
             yield from self.types(a.item, b.item, assumed)
         elif a.kind == "enum":
             yield from changed_values(a.values, b.values)
         elif a.kind == "ref":
             if not self.same_message(a.name, b.name):
-                same = self.same_form(a.name, b.name, assumed)
-                yield "source" if same else "wire", f"is {_word(new)} instead of {_word(old)}"
+                problem = f"is {_word(new)} instead of {_word(old)}"
+                if self.same_form(a.name, b.name, assumed):
+                    yield "source", problem, "any order"
+                else:
+                    yield "wire", problem, "side by side"
         elif old.name != new.name and (was is None or was in self.tokens):
-            yield "source", f"is {_word(new)} instead of {_word(old)}: the same on the wire"
+            yield "source", f"is {_word(new)} instead of {_word(old)}: the same on the wire", "any order"
 
 
-def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[tuple[Kind, str]]:
+def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[Found]:
     """What breaks where the values of a closed set change."""
     old, new = tuple(old), tuple(new)
     removed, added = [value for value in old if value not in new], [value for value in new if value not in old]
     if removed:
-        yield "wire", f"{', '.join(removed)} removed"
+        order: Deploy = "publishers first" if len(removed) < len(old) else "side by side"
+        yield "wire", f"{', '.join(removed)} removed: newer readers refuse what older publishers send", order
     if added and len(removed) < len(old):  # otherwise it is another set altogether
-        yield "consumer", f"{', '.join(added)} added: older readers do not know it"
+        yield "consumer", f"{', '.join(added)} added: older readers do not know it", "readers first"
+
+
+def _retyped(old: str, new: str) -> Deploy:
+    """How to deploy another JSON type: a wider one takes what the narrower one was."""
+    if new == "any" or (old, new) in _WIDER:
+        return "readers first"
+    return "publishers first" if old == "any" or (new, old) in _WIDER else "side by side"
 
 
 def replaced(old: Spec, pattern: str, new: Spec, other: str, tokens: dict[str, str]) -> dict[str, str] | None:
