@@ -140,6 +140,13 @@ def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
         yield _change("wire", (*path, "republish"), f"{old.republish.dest} is no longer sent, or has changed")
     if old.subject_transform != new.subject_transform:
         yield _change("wire", (*path, "subject_transform"), "messages are stored under other subjects")
+    for key in _ALLOWED:
+        if getattr(old, key) and not getattr(new, key):
+            yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused", "publishers first")
+
+
+def _kept(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
+    """Changes of what a stream stores, and for how long."""
     if old.retention != new.retention:
         problem = f"is {new.retention} instead of {old.retention}: messages are kept for other readers, and for another time"
         yield _change("wire", (*path, "retention"), problem)
@@ -147,9 +154,6 @@ def _flow(path: Path, old: StreamDecl, new: StreamDecl) -> Iterator[Change]:
     if now is not None and (was is None or now < was):
         problem = f"is {new.max_msg_size} instead of {old.max_msg_size or 'no limit'}: larger messages are refused"
         yield _change("wire", (*path, "max_msg_size"), problem, "publishers first")
-    for key in _ALLOWED:
-        if getattr(old, key) and not getattr(new, key):
-            yield _change("wire", (*path, key), "dropped: publishers and readers that use it are refused", "publishers first")
 
 
 # ---- everything else
@@ -348,6 +352,7 @@ class _Comparison:
             if lost:
                 yield _change("wire", (*path, "subjects"), f"no longer captures {', '.join(lost)}, or only part of it")
             yield from _flow(path, old, self.new.streams[name])
+            yield from _kept(path, old, self.new.streams[name])
 
     def left(self, stream: str, pattern: str) -> bool:
         """Whether `pattern` captured only subjects whose own change reports that they left the
