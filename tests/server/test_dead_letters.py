@@ -199,6 +199,13 @@ async def test_pages_and_filters(face: Face, account: Account) -> None:
         assert backwards == everything[::-1]
 
 
+async def test_a_stream_that_never_had_a_letter_lists_none(account: Account) -> None:
+    async with account.applied() as bus:
+        for newest_first in (False, True):
+            assert await bus.dead_letters.list(newest_first=newest_first) == ()
+            assert await bus.dead_letters.list(newest_first=newest_first, error_type="KeyError", limit=1) == ()
+
+
 async def test_the_newest_are_found_behind_many_others(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selection, "_SPAN", 2)
     async with account.applied() as bus:

@@ -123,6 +123,7 @@ async def newest(
 ) -> list[Stored]:
     """The newest `limit` chosen letters below position `before`, the newest first."""
     first, last = await store.positions()
+    first = max(first, 1)  # the first position of a stream that has never had a message is 0
     end = last + 1 if before is None else min(before, last + 1)
     if filters.since is not None:  # the server finds the first of them
         first = end
