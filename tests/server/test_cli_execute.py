@@ -185,6 +185,8 @@ def test_lines_of_json(smith: Smith, url: str, tmp_path: Path, monkeypatch: pyte
     assert [one.params.path for one in raw(url)] == [f"/{number}" for number in range(30)]
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines[0]))
     assert smith(*given, "-", "--json").json == [{"stream": "SDLC_RAW", "seq": 31, "duplicate": False}]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines[0]))
+    assert smith(*given, "--file", "-").out == "published 1 message\n"
     file.write_text(json.dumps({"params": {"path": "/z"}, "metadata": {"a": 1}, "domain": "own"}, indent=2))
     assert smith(*given, "--file", str(file)).out == "published 1 message\n"
     assert [(one.params.path, one.metadata, one.domain) for one in raw(url)][-1] == ("/z", {"a": 1}, "own")

@@ -42,7 +42,10 @@ def publish(
             allow_leading_hyphen=True,
         ),
     ],
-    file: Annotated[Path | None, Parameter(help="Read JSON from this file: one message, or one a line.")] = None,
+    file: Annotated[
+        Path | None,
+        Parameter(help="Read JSON from this file: one message, or one a line; - is standard input.", allow_leading_hyphen=True),
+    ] = None,
     msg_id: Annotated[str | None, Parameter(help="Deduplication id of the one message.")] = None,
     where: Where = HERE,
     json: Json = False,
