@@ -9,11 +9,11 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, SupportsIndex, TypeVar, overload
 
 import msgspec
 
-__all__ = ["Record", "Rows"]
+__all__ = ["FixedRows", "Record", "Rows"]
 
 RowT = TypeVar("RowT", bound="_Row")
 
@@ -56,6 +56,35 @@ class Rows(list[RowT]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`."""
         return [row.to_dict() for row in self]
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> RowT: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> Rows[RowT]: ...
+    def __getitem__(self, index: Any, /) -> Any:
+        found = super().__getitem__(index)
+        return Rows(found) if isinstance(index, slice) else found
+
+    def _repr_html_(self) -> str:
+        return rows_table([row._shown() for row in self[:_ROWS]], len(self))
+
+
+class FixedRows(tuple[RowT, ...]):
+    """A tuple that a notebook shows as a table, with `to_dicts()` for `pandas.DataFrame`."""
+
+    __slots__ = ()
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`."""
+        return [row.to_dict() for row in self]
+
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> RowT: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> FixedRows[RowT]: ...
+    def __getitem__(self, index: Any, /) -> Any:
+        found = super().__getitem__(index)
+        return FixedRows(found) if isinstance(index, slice) else found
 
     def _repr_html_(self) -> str:
         return rows_table([row._shown() for row in self[:_ROWS]], len(self))

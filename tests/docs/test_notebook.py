@@ -1,4 +1,4 @@
-"""The blocking face in Jupyter: the cells of docs/howto/notebook.md, and others, on a real
+"""Both faces in Jupyter: the cells of docs/howto/notebook.md, and others, on a real
 ipykernel."""
 
 from __future__ import annotations
@@ -70,6 +70,48 @@ def test_the_kernel_s_own_tasks_may_not_block_it_but_cells_may(tmp_path: Path) -
     )
     assert awaited[0].data["text/plain"] == async_face[0].data["text/plain"] == "0"
     assert "inside a running event loop" in task[0].data["text/plain"]
+
+
+LETTERS = """
+import asyncio
+from smith_sdk import AsyncSmithBus, RetryPolicy, Worker, consumers, subjects
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
+abus = AsyncSmithBus(bus.url)
+await abus.connect()
+worker = Worker(abus, consumers.executor_fs_read, retry=RetryPolicy(max_attempts=1))
+@worker.handler
+async def fail(message):
+    raise ValueError("<script>alert(1)</script>")
+intent = FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
+await abus.publish(subjects.intents.vetted.of(intent), intent)
+running = asyncio.create_task(worker.run())
+while not worker.stats.dead_lettered:
+    await asyncio.sleep(0.02)
+await worker.stop()
+await running
+"""
+
+
+def test_dead_letters_are_a_table_on_both_faces_and_their_text_is_escaped(tmp_path: Path) -> None:
+    _, _, listed, first, blocking, frame, audited, _ = run(
+        [
+            START,
+            LETTERS,
+            "await abus.dead_letters.list()",
+            "(await abus.dead_letters.list(newest_first=True))[:1]",
+            "bus.dead_letters.list()",
+            "import pandas as pd\npd.DataFrame(bus.dead_letters.list().to_dicts())[['id', 'error_type']]",
+            "bus.dead_letters.audit()",
+            "await abus.close()\nbus.close()",
+        ],
+        tmp_path,
+    )
+    for shown in map(html, (listed, first, blocking)):
+        assert "ATOMS_VETTED.executor-fs-read.1" in shown
+        assert "&lt;script&gt;" in shown
+        assert "<script>" not in shown
+    assert "ValueError" in html(frame)
+    assert html(audited) == "<p>none</p>"
 
 
 async def test_an_interrupt_ends_a_call_that_waits_and_stops_a_worker(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk.display import Record, Rows
+from smith_sdk.display import FixedRows, Record, Rows
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -53,6 +53,22 @@ def test_a_long_list_and_a_long_value_are_cut() -> None:
     assert shown.count("<tr>") == 101
     assert "<p>150 more</p>" in shown
     assert "(1,000 characters)" in shown
+
+
+@pytest.mark.parametrize("kind", [Rows, FixedRows])
+def test_a_slice_of_rows_is_shown_like_the_whole(kind: Any) -> None:
+    rows = kind(Part(name=f"p{number}") for number in range(4))
+    assert isinstance(rows[1:3], kind)
+    assert rows[1:3].to_dicts() == [{"name": "p1", "size": 0}, {"name": "p2", "size": 0}]
+    assert ">p1<" in rows[:2]._repr_html_()
+    assert rows[-1] == Part(name="p3")
+
+
+def test_fixed_rows_are_a_tuple() -> None:
+    rows = FixedRows([Part(name="a")])
+    assert rows == (Part(name="a"),)
+    assert hash(rows) == hash((Part(name="a"),))
+    assert FixedRows[Part]()._repr_html_() == "<p>none</p>"
 
 
 def test_plain_data_has_nested_values_and_times() -> None:

@@ -21,6 +21,7 @@ from .._core.dead_letters.store import DeadLetterStore
 from .._core.dead_letters.task_pool import TaskPool
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
+from ..display import FixedRows
 from ..errors import MessageNotFound, OptionsError
 from ..options import positive_int
 from .message import Message
@@ -57,7 +58,7 @@ class DeadLetters:
         limit: int = 1000,
         newest_first: bool = False,
         before: int | None = None,
-    ) -> tuple[DeadLetter, ...]:
+    ) -> FixedRows[DeadLetter]:
         """The oldest `limit` of the chosen dead letters, with their payloads; or the newest.
 
         For the next page pass the `position` of the last one as `after`, or with `newest_first` as
@@ -72,7 +73,7 @@ class DeadLetters:
         if newest_first:
             end = None if before is None else positive_int("list(before)", before)
             chosen = await newest(self._store, filters, before=end, limit=most, headers_only=by_error)
-            return tuple((await self._with_payloads(chosen))[::-1] if by_error else map(letter_format.of_page, chosen))
+            return FixedRows((await self._with_payloads(chosen))[::-1] if by_error else map(letter_format.of_page, chosen))
         found: list[DeadLetter] = []
         async with aclosing(pages(self._store, filters, after=behind, limit=most, headers_only=by_error)) as reading:
             async for page in reading:
@@ -80,7 +81,7 @@ class DeadLetters:
                 found += await self._with_payloads(page) if by_error else map(letter_format.of_page, page)
                 if len(found) >= most:
                     break
-        return tuple(found)
+        return FixedRows(found)
 
     async def _with_payloads(self, page: Sequence[Stored]) -> Sequence[DeadLetter]:
         """The letters of which only the headers were read; those that were removed meanwhile are
@@ -206,13 +207,13 @@ class DeadLetters:
 
     # ---- the audit
 
-    async def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
+    async def audit(self, *, repair: bool = False) -> FixedRows[Finding]:
         """Find messages that are stuck between a consumer of the contract and the dead letters.
 
         `Finding` lists what can be wrong. With `repair`, repair what can be repaired. Safe to
         repeat, and while workers run.
         """
-        return await Audit(self._store).run(repair=repair)
+        return FixedRows(await Audit(self._store).run(repair=repair))
 
     def watch(self, *, repair: bool = False) -> Findings:
         """Iterate over messages that the server gives up, beginning with those of the past.

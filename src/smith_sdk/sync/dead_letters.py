@@ -11,6 +11,7 @@ from .._core.blocking.faces import Blocking, BlockingIterator
 from .._core.dead_letters.audit import Finding
 from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.replay import Replayed, ReplayReport
+from ..display import FixedRows
 
 __all__ = ["DeadLetter", "DeadLetters", "Finding", "Findings", "ReplayReport", "Replayed"]
 
@@ -37,14 +38,14 @@ class DeadLetters(Blocking):
         limit: int = 1000,
         newest_first: bool = False,
         before: int | None = None,
-    ) -> tuple[DeadLetter, ...]:
+    ) -> FixedRows[DeadLetter]:
         """The oldest `limit` of the chosen dead letters, with their payloads; or the newest.
 
         For the next page pass the `position` of the last one as `after`, or with `newest_first` as
         `before`; a page with fewer than `limit` is the last. Raises `StreamNotFound`, and
         `OptionsError` for an invalid filter, `after`, `before` or `limit`.
         """
-        found: tuple[DeadLetter, ...] = self._portal.call(
+        found: FixedRows[DeadLetter] = self._portal.call(
             self._aio.list,
             stream=stream,
             consumer=consumer,
@@ -163,13 +164,13 @@ class DeadLetters(Blocking):
         )
         return found
 
-    def audit(self, *, repair: bool = False) -> tuple[Finding, ...]:
+    def audit(self, *, repair: bool = False) -> FixedRows[Finding]:
         """Find messages that are stuck between a consumer of the contract and the dead letters.
 
         `Finding` lists what can be wrong. With `repair`, repair what can be repaired. Safe to
         repeat, and while workers run.
         """
-        found: tuple[Finding, ...] = self._portal.call(self._aio.audit, repair=repair)
+        found: FixedRows[Finding] = self._portal.call(self._aio.audit, repair=repair)
         return found
 
     def watch(self, *, repair: bool = False) -> Findings:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ...contract import ConsumerSpec
+from ...display import Record
 from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound
 from ..connection.request_reply import API_TIMEOUT
 from ..jetstream.claim import put_if_absent
@@ -25,7 +26,7 @@ _COPIED: Final = "limbo"
 """Marks a message that an audit has copied; it stays when the letter is replayed or discarded."""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(Record, frozen=True, kw_only=True):
     """Something that an audit found; `words` describes it. `repaired`: this audit repaired it.
 
     `kind` is one of:

@@ -36,6 +36,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ...display import Record
 from ...errors import (
     JetStreamError,
     MessageNotFound,
@@ -66,7 +67,7 @@ _CLAIMS: Final = 8
 Fate = Literal["replayed", "finished", "gone", "in_doubt", "failed", "planned"]
 
 
-class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+class Replayed(Record, frozen=True, kw_only=True):
     """The outcome of one letter of a replay.
 
     `outcome` is one of:
@@ -85,7 +86,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayReport(Record, frozen=True, kw_only=True):
     """The outcome of a replay: how many letters had each outcome, and which ones need attention.
 
     `in_doubt` are ids of letters during whose replay an earlier replay was killed; their stream no
