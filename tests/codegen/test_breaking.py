@@ -249,6 +249,12 @@ def test_the_problem_says_what_became_of_what() -> None:
         ('[messages.Done]\nid = "order_id"\n', "[messages.Done]\n", "side by side", "side by side"),
         ("acme.tick", "acme.tack", "side by side", "side by side"),
         ('retention = "workqueue"', 'retention = "limits"', "side by side", "side by side"),
+        (
+            'colour = { enum = ["red", "blue"] }',
+            'colour = { newtype = "Colour", exclude = ["round", "flat"] }',
+            "readers first",
+            "publishers first",
+        ),
         ('"OrderId" }', '"OrderNumber" }', "any order", "any order"),
     ],
 )

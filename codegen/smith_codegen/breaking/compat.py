@@ -207,7 +207,12 @@ class _Comparison:
 
     def token(self, path: Path, old: TokenDecl, new: TokenDecl) -> Iterator[Change]:
         if (old.enum is None) != (new.enum is None):
-            yield _change("wire", path, "is now a closed set" if old.enum is None else "is no longer a closed set")
+            if old.base != new.base:
+                yield _change("wire", path, "is no longer a closed set" if new.enum is None else "is now a closed set")
+            elif new.enum is None:
+                yield _change("wire", path, "is no longer a closed set: older readers refuse the new values", "readers first")
+            else:
+                yield _change("wire", path, "is now a closed set: other values are refused", "publishers first")
         elif old.enum is not None and new.enum is not None:
             for kind, problem, deploy in changed_values(old.enum, new.enum):
                 yield _change(kind, (*path, "enum"), problem, deploy)
