@@ -203,6 +203,11 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     if not _is_class_name(name):
         yield spec.error(key, f"{name!r} is not a valid class name", "write it like IntentResult")
     taken = frozenset((decl.by, "params")) if decl.by else frozenset()
+    tagged = [field for field, inner in decl.fields.items() if inner.kinds]
+    for field in tagged[0 if decl.by else 1 :]:
+        problem = "a family" if decl.by else f"a message with the kinds of {tagged[0]}"
+        yield spec.error((*key, "fields", field, "kinds"), f"cannot be used in {problem}", "remove it")
+    taken |= frozenset(("kind", "kind_of")) if tagged else frozenset()
     yield from _fields(spec, (*key, "fields"), decl.fields, taken)
     if decl.id is not None and (decl.id not in decl.fields or not _is_str(spec, decl.fields[decl.id])):
         yield spec.error((*key, "id"), f"{decl.id!r} is not a field of type str", "name the field that identifies the message")
@@ -252,6 +257,10 @@ def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset
 
 
 def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -> Iterator[SpecError]:
+    if decl.kinds and kind.kind != "any":
+        yield spec.error((*key, "kinds"), "is for fields of type any", "remove it, or write enum:a|b")
+    if len(set(decl.kinds)) != len(decl.kinds):
+        yield spec.error((*key, "kinds"), "has a value twice", "name each kind once")
     for bound in ("min", "max"):
         if getattr(decl, bound) is not None and kind.kind != "int":
             yield spec.error((*key, bound), "is for fields of type int", "remove it")

@@ -54,6 +54,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     annotation: str
     default: str
+    kinds: tuple[str, ...]
     doc: str
     new_annotation: str
     new_default: str

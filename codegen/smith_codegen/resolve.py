@@ -125,6 +125,7 @@ def _field(name: str, decl: FieldDecl, newtypes: dict[str, Token]) -> Field:
         name=name,
         annotation=kind.python(f"msgspec.Meta({bounds})" if bounds else ""),
         default=default,
+        kinds=decl.kinds,
         doc=decl.doc,
         new_annotation=annotation,
         new_default=new_default,

@@ -53,9 +53,13 @@ class TokenDecl(Strict, frozen=True):
 class FieldDecl(Strict, frozen=True):
     """A field of a payload: `"T"` or a table. `default` is for wire and constructor, `new` for
     `.new()`.
+
+    `kinds` are the known tags of a field of type any that is externally tagged, as serde writes
+    enums: `{"RunStart": {...}}`. They type the payload's `kind`, and do not bind the wire.
     """
 
     type: str
+    kinds: tuple[str, ...] = ()
     default: Any = msgspec.UNSET
     new: Any = msgspec.UNSET
     min: int | None = None

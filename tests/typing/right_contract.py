@@ -144,6 +144,18 @@ def log() -> LogEntry:
     return LogEntry.new(level="info", service=Service("api"), target="t", message="m", correlation_id="c", node_id="n")
 
 
+def kinds(event: BenchmarkEvent) -> str:
+    match event.kind:
+        case "RunStart" | "RunStop" | "Step" | "ToolCall":
+            return "known"
+        case "ContextDecision" | "Failure" | "OptimizerUpdate":
+            return "known too"
+        case None:
+            return "of a newer publisher"
+        case other:
+            assert_never(other)
+
+
 def capabilities(read: FsReadV1Intent) -> None:
     assert_type(capability.all(), tuple[Capability, ...])
     assert_type(read.is_expired, bool)

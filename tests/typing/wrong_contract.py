@@ -5,11 +5,12 @@ and no other."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from smith_sdk import subjects
 from smith_sdk.contract import Cap, ConsumerSpec, CoreSubject, Envelope, Filter, StreamSubject, Subject, Subscribable
 from smith_sdk.protocol import (
+    BenchmarkEvent,
     Domain,
     FsReadV1Intent,
     FsReadV1Params,
@@ -123,6 +124,12 @@ def declared(spec: ConsumerSpec[FsReadV1Intent, Any], what: Subscribable[FsReadV
 def made_by_hand(read: FsReadV1Intent, intent_id: IntentId) -> None:
     Envelope(subjects.results(intent_id=intent_id), read)  # error
     Envelope(subject=subjects.results(intent_id=intent_id), payload=read)  # error
+
+
+def kinds(event: BenchmarkEvent) -> None:
+    found: str = event.kind  # error
+    expected: Literal["Step", "Stepp"] = event.kind  # error
+    event.kind = "Step"  # error
 
 
 def capabilities(read: FsReadV1Intent) -> None:

@@ -9,17 +9,22 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from buses import read_intent
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smith_sdk import contract, subjects
+from smith_sdk._core import codec
 from smith_sdk.contract import Cap, Filter, StreamSubject, covers, is_int_token, is_token, read_int_token
 from smith_sdk.errors import InvalidToken, SubjectMismatch
-from smith_sdk.protocol import IntentId, IntentResult, LogEntry, QuarantinedIntent
+from smith_sdk.protocol import BenchmarkEvent, IntentId, IntentResult, LogEntry, QuarantinedIntent
 from smith_sdk.protocol._messages import INTENT_CLASSES
 from smith_sdk.topology import CONTRACT, STREAMS
+
+KINDS = ("RunStart", "RunStop", "Step", "ToolCall", "ContextDecision", "Failure", "OptimizerUpdate")
+"""Those of the crates."""
 
 
 @given(st.text(max_size=300) | st.characters())
@@ -141,3 +146,25 @@ def test_an_intent_is_expired_once_more_than_its_ttl_has_passed(
     intent = read_intent(created_at_ns=1_000, ttl_ms=ttl_ms)
     monkeypatch.setattr("smith_sdk.protocol._messages.now_ns", lambda: 1_000 + later)
     assert intent.is_expired is is_expired
+
+
+@pytest.mark.parametrize(
+    ("event_type", "kind"),
+    [
+        *(({name: {"any": 1}}, name) for name in KINDS),
+        ("Step", "Step"),
+        ({"Later": {}}, None),
+        ("Later", None),
+        ({"Step": {}, "Failure": {}}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_a_benchmark_event_has_a_kind_and_an_unknown_one_is_kept(event_type: Any, kind: str | None) -> None:
+    event = BenchmarkEvent.new(
+        run_id="r", task_id="t", step_id="s", policy_id="p", cfg_hash="c", env_hash="e", seed=1, event_type=event_type, data=None
+    )
+    assert event.kind == kind
+    raw = msgspec.json.encode(event)
+    again = codec.decode(BenchmarkEvent, raw, "smith.benchmark.runs.r")
+    assert (again.event_type, again.kind, msgspec.json.encode(again)) == (event_type, kind, raw)

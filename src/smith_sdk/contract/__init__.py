@@ -5,7 +5,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 """
 
 from .._lazy_names import lazy_names
-from .payloads import Payload, new_uuid4, new_uuid7, now_ns, now_rfc3339
+from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
 from .subjects import (
@@ -71,6 +71,7 @@ __all__ = [
     "covers",
     "is_int_token",
     "is_token",
+    "kind_of",
     "lazy_names",
     "new_uuid4",
     "new_uuid7",

@@ -6,13 +6,15 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..display import Record
 from .pydantic_schema import core_schema, json_schema
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
+
+T = TypeVar("T")
 
 
 class Payload(Record, frozen=True, kw_only=True):
@@ -38,6 +40,12 @@ class Payload(Record, frozen=True, kw_only=True):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
         return json_schema(cls)
+
+
+def kind_of(value: object, kinds: tuple[T, ...]) -> T | None:
+    """The tag of an externally tagged value, `{tag: content}` or `tag`; None if not of `kinds`."""
+    tag: object = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+    return next((kind for kind in kinds if kind == tag), None)
 
 
 # ---- values that a new payload is given

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 import msgspec
 from typing_extensions import TypeVar
 
-from smith_sdk.contract import Cap, Payload, is_token, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_token
+from smith_sdk.contract import Cap, Payload, is_token, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_token
 
 from ._tokens import LEVEL_VALUES, Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
 
@@ -987,6 +987,7 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
     env_hash: str
     seed: int
     event_type: Any
+    """`{kind: content}`; a newer publisher may send other kinds."""
     data: Any
 
     def __post_init__(self) -> None:
@@ -996,6 +997,35 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
             refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", self.step_id, "", "BenchmarkEvent")
         if self.task_id != "" and (not is_token(self.task_id)):
             refuse_token("smith.benchmark.task_features.{task_id}", "task_id", self.task_id, "", "BenchmarkEvent")
+
+    @property
+    def kind(
+        self,
+    ) -> (
+        Literal[
+            "RunStart",
+            "RunStop",
+            "Step",
+            "ToolCall",
+            "ContextDecision",
+            "Failure",
+            "OptimizerUpdate",
+        ]
+        | None
+    ):
+        """The tag of `event_type`; None if this contract does not know it."""
+        return kind_of(
+            self.event_type,
+            (
+                "RunStart",
+                "RunStop",
+                "Step",
+                "ToolCall",
+                "ContextDecision",
+                "Failure",
+                "OptimizerUpdate",
+            ),
+        )
 
     @classmethod
     def new(
