@@ -30,7 +30,7 @@ GENERATED = ("protocol/*", "subjects/*", "sync/*", "topology.py")
 TESTS: dict[str, str] = {
     "contract/*": "unit/test_contract.py unit/test_subjects.py codegen/test_wire.py codegen/test_topology.py",
     "signing.py": "server/test_signing.py",
-    "errors.py": "server/test_err_codes.py",
+    "errors/*": "server/test_err_codes.py",
     "_core/codec.py": "codegen/test_wire.py unit/test_signing.py",
     "_core/events.py": "server/test_worker_events.py server/test_worker.py",
     "_core/connection/*": "unit/test_parser.py unit/test_headers.py unit/test_options.py server/test_connection.py "
