@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
+import pprint
 import signal
 import socket
 import subprocess
@@ -107,6 +110,18 @@ def application() -> FastAPI:
     async def echo(intent: Annotated[FsReadV1Intent, Body()]) -> FsReadV1Intent:
         return intent
 
+    @app.post("/plain")
+    async def plain(params: FsReadV1Params, limit: int = 1) -> list[FsReadV1Params]:
+        return [params] * limit
+
+    @app.post("/several")
+    async def several(first: FsReadV1Params, intents: list[Intent]) -> dict[str, Any]:
+        return {"first": first, "intents": intents}
+
+    @app.post("/short", response_model_exclude_none=True)
+    async def short(params: FsReadV1Params) -> FsReadV1Params:
+        return params
+
     @app.get("/bare", response_model=None)
     async def bare() -> FsReadV1Intent:
         return read_intent()
@@ -123,6 +138,25 @@ def test_bodies_and_responses() -> None:
         assert "$.ttl_ms" in refused.text
         bare = client.get("/bare").json()
         assert (bare["capability"], bare["params"]["path"]) == ("fs.read.v1", "/x")
+        params = FsReadV1Params(path="/x").to_dict()
+        assert client.post("/plain?limit=2", json={"path": "/x"}).json() == [params, params]
+        assert client.post("/plain", json={"path": 5}).status_code == 422
+        several = client.post("/several", json={"first": params, "intents": [intent.to_dict()]}).json()
+        assert several == {"first": params, "intents": [intent.to_dict()]}
+        assert client.post("/short", json=params).json() == {"path": "/x"}
         schema = client.get("/openapi.json").json()["paths"]["/echo"]["post"]["requestBody"]
         assert schema["content"]["application/json"]["schema"]["properties"]["ttl_ms"]["maximum"] == 4294967295
     assert dict(intent) == intent.to_dict()
+
+
+def test_a_payload_is_a_dataclass_to_the_standard_library() -> None:
+    intent: Any = read_intent()
+    assert dataclasses.asdict(intent) == intent.to_dict()
+    assert dataclasses.replace(intent, domain="other") == FsReadV1Intent(**{**plain_fields(intent), "domain": "other"})
+    printed = io.StringIO()
+    pprint.pprint(intent, printed)
+    assert printed.getvalue() == f"{intent!r}\n"
+
+
+def plain_fields(payload: Any) -> dict[str, Any]:
+    return {name: getattr(payload, name) for name in payload.__struct_fields__}

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..display import Record
-from .pydantic_schema import core_schema, json_schema
+from .pydantic_schema import DATACLASS_PARAMS, DataclassFields, core_schema, json_schema
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
@@ -25,6 +25,10 @@ class Payload(Record, frozen=True, kw_only=True):
     """
 
     ID_FIELD: ClassVar[str | None] = None
+
+    if not TYPE_CHECKING:  # type checkers would take the class for a dataclass, with its rules
+        __dataclass_fields__: ClassVar = DataclassFields()
+        __dataclass_params__: ClassVar = DATACLASS_PARAMS
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Its JSON's keys and values, for `dict(payload)`, as pydantic's models do it.
