@@ -44,6 +44,13 @@ def test_a_payload_whose_field_cannot_be_a_token_is_refused_when_it_is_made(doma
         msgspec.convert({**intent.to_dict(), "domain": domain}, FsReadV1Intent)
 
 
+def test_the_error_shows_the_beginning_of_a_long_value() -> None:
+    with pytest.raises(InvalidToken) as caught:
+        FsReadV1Intent.new(domain="x" * 10_000, params=FsReadV1Params(path="/x"))
+    assert len(str(caught.value)) < 400
+    assert "(10002 characters)" in str(caught.value)
+
+
 def test_every_field_that_becomes_a_token_is_checked() -> None:
     with pytest.raises(InvalidToken, match=r"HealthEvent\.service"):
         HealthEvent.new(service="a b", healthy=True)

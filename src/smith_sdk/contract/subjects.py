@@ -31,6 +31,10 @@ _no_utf8 = "\ud800-\udfff"
 _legal_token: Final = re.compile(f"[^.*>\x00-\x20\x7f{_white_space}{_no_utf8}]{{1,256}}").fullmatch
 
 
+_SHOWN: Final = 100
+"""Characters of a refused value that an error shows."""
+
+
 def is_token(value: object) -> bool:
     """Whether `value` is a valid NATS token.
 
@@ -75,10 +79,13 @@ def refuse_token(pattern: str, token: str, value: object, allowed: str = "", pay
         why = "a token cannot be empty"
     else:
         why = "a token is 1 to 256 characters without '.', '*', '>', white space and control characters"
+    shown = repr(value)
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}... ({len(shown)} characters)"
     if payload:
-        text = f"{payload}.{token} cannot be {value!r}, since it is a token of subject {pattern}: {why}"
+        text = f"{payload}.{token} cannot be {shown}, since it is a token of subject {pattern}: {why}"
     else:
-        text = f"{{{token}}} of subject {pattern} cannot be {value!r}: {why}"
+        text = f"{{{token}}} of subject {pattern} cannot be {shown}: {why}"
     raise InvalidToken(text, pattern=pattern, token=token, value=value)
 
 
