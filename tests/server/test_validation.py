@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Face, read_intent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smith_sdk import AsyncSmithBus, SmithBus, result_of, subjects
@@ -146,7 +146,8 @@ values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(), values))
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.text(max_size=5), values, max_size=4))
 def test_what_passes_the_check_is_read_as_it_was_sent(metadata: dict[str, Any]) -> None:
     payload = intent(metadata=metadata)
     data = codec.encode(payload)
