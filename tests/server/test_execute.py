@@ -285,7 +285,10 @@ async def test_an_intent_that_an_executor_works_on(face: Face) -> None:
                 (message,) = await bus.consumer(spec).fetch(1)
                 error = await timed_out(bus, intent)
                 assert (error.state, error.attempt) == ("running", attempt)
-                assert f"read by executor-fs-read and is not answered (attempt {attempt}); it may still" in str(error)
+                assert (
+                    f"read by executor-fs-read, which works on it or waits for a retry (attempt {attempt}); it may still"
+                    in str(error)
+                )
             await bus.publish(raw.of(beside), beside)
             await eventually_async(lambda: bus.consumer(spec).fetch(1))
             error = await timed_out(bus, beside)

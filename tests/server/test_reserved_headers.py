@@ -19,9 +19,9 @@ async def test_a_message_id_among_the_headers_is_refused(name: str, face: Face) 
     where = subjects.events.health.of(event)
     async with face.applied() as bus:
         for options in ({}, {"msg_id": "payment-18"}):
-            with pytest.raises(OptionsError, match="given as msg_id="):
+            with pytest.raises(OptionsError, match="pass msg_id="):
                 await bus.publish(where, event, headers={name: "payment-17"}, **options)
-            with pytest.raises(OptionsError, match="given as msg_id="):
+            with pytest.raises(OptionsError, match="pass msg_id="):
                 await (await bus.submit(where, event, headers={name: "payment-17"}, **options))
         assert (await bus.streams.get("SYSTEM_EVENTS")).messages == 0
 
@@ -57,7 +57,7 @@ async def test_headers_of_a_received_message_are_passed_on_without_its_id(accoun
         (sent,) = await bus.consumer(consumers.admission).fetch(1)
     assert sent.headers["Trace-Id"] == "abc"
     assert len(errors) == 1
-    assert "leave it out to pass the others on" in errors[0]
+    assert "leave this one out: it is the id of that message" in errors[0]
 
 
 @pytest.mark.parametrize(

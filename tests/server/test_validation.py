@@ -4,6 +4,7 @@ stored."""
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -96,6 +97,25 @@ async def test_what_no_reader_could_decode_is_not_published(face: Face, wrong: F
         with pytest.raises(PublishManyError, match=where):
             await bus.publish_many([subject.envelope(read_intent()), subject.envelope(wrong)])
         assert (await bus.streams.get("SDLC_RAW")).messages == 1
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+UNENCODABLE: list[tuple[FsReadV1Intent, str]] = [
+    (intent(params=FsReadV1Params(path=object())), "params.path"),  # type: ignore[arg-type]
+    (intent(params=FsReadV1Params(path="\ud800")), "params.path"),
+    (intent(metadata={"a": [1, {"b": object()}]}), "metadata.a[1].b"),
+    (intent(metadata={"a": LOOP}), "metadata.a" + "[0]" * 14),
+]
+
+
+@pytest.mark.parametrize(("wrong", "field"), UNENCODABLE, ids=[field for _, field in UNENCODABLE])
+async def test_what_json_cannot_represent_is_named(face: Face, wrong: FsReadV1Intent, field: str) -> None:
+    subject = subjects.intents.raw(capability=FsReadV1Intent.SELECTOR)
+    async with face.applied() as bus:
+        with pytest.raises(PayloadMismatch, match=re.escape(f" - at `$.{field}`")) as caught:
+            await bus.publish(subject, wrong)
+    assert caught.value.field == field
 
 
 async def test_emit_checks_as_well(face: Face) -> None:

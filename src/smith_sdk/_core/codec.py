@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import PayloadDecodeError, UnknownValue
-from .payload_check import problem_of
+from .payload_check import problem_of, unencodable_field
 
 _encode: Final = msgspec.json.Encoder().encode
 _UNKNOWN_VALUE: Final = "Invalid enum value "
@@ -26,6 +26,11 @@ def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
 def encode(payload: object) -> bytes:
     """The bytes to send: the JSON of `payload`, or `payload` itself if it is bytes."""
     return payload if isinstance(payload, bytes) else _encode(payload)
+
+
+def unencodable(payload: object) -> str:
+    """The field for which `encode` raises; "" if it is the whole payload."""
+    return unencodable_field(payload, _encode)
 
 
 def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ Slow, and only for payloads that `codec.check` has found something wrong with.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from math import isfinite
 from typing import Any, Final, get_args
@@ -14,6 +14,9 @@ from typing import Any, Final, get_args
 import msgspec
 
 _PLACE: Final = re.compile(r"(.*?)(?: - at `(?:key in )?\$\.?(.*)`)?", re.DOTALL)
+
+_DEEPEST: Final = 16
+"""Steps into a payload that are worth naming, and an end for one that contains itself."""
 
 
 def problem_of(sent: Any, read: Any, error: Exception | None) -> tuple[str, str] | None:
@@ -30,6 +33,33 @@ def problem_of(sent: Any, read: Any, error: Exception | None) -> tuple[str, str]
     assert match is not None
     problem = match[1].replace("`", "")
     return match[2] or "", problem[:1].lower() + problem[1:]
+
+
+def unencodable_field(value: Any, encode: Callable[[Any], object]) -> str:
+    """The field of `value` that `encode` raises for; "" if it is the whole."""
+    place = ""
+    for _ in range(_DEEPEST):
+        key, value = next(((key, part) for key, part in _parts(value) if not _is_encodable(part, encode)), (None, None))
+        if key is None:
+            break
+        place = _within(place, key)
+    return place
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, msgspec.Struct):
+        return ((name, getattr(value, name)) for name in value.__struct_fields__)
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def _is_encodable(value: Any, encode: Callable[[Any], object]) -> bool:
+    try:
+        encode(value)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def _builtins(value: object) -> Any:

@@ -231,7 +231,8 @@ class _Inquiry:
         attempt = _attempt(info)
         return Diagnosis(
             state="running",
-            words=f"{self._name}, {place}, was read by {executor.name} and is not answered{_nth(attempt)}{_MAY_BE_EXECUTED}",
+            words=f"{self._name}, {place}, was read by {executor.name}, which works on it or waits for a retry{_nth(attempt)}"
+            f"{_MAY_BE_EXECUTED}",
             attempt=attempt,
         )
 
@@ -298,7 +299,8 @@ def _readers(info: dict[str, Any] | None, what: str) -> str:
     """How many messages wait beside it, and whether anything reads them."""
     if info is None:
         return ""
-    text = f"; {info['num_pending']} wait there"
+    pending = info["num_pending"]
+    text = f"; {pending} {'waits' if pending == 1 else 'wait'} there"
     if info.get("paused"):
         return f"{text}, and the consumer is paused: `smith consumers resume` ends that"
     if not info["num_waiting"] and not info["num_ack_pending"]:

@@ -128,8 +128,10 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
     try:
         data = codec.encode(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        field = codec.unencodable(payload)
+        at = f" - at `$.{field}`" if field else ""
         raise PayloadMismatch(
-            f"the payload for {where} has a value that JSON cannot represent: {error}", subject=where
+            f"the payload for {where} has a value that JSON cannot represent: {error}{at}", subject=where, field=field
         ) from error
     if session.validate and expected is not bytes:
         problem = codec.check(expected, payload, data)

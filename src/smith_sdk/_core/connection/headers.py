@@ -44,8 +44,8 @@ def require_effective(name: str, value: str, msg_id: str | None) -> None:
     lower = name.lower()
     if lower == MSG_ID.lower() and value != msg_id:
         raise OptionsError(
-            f"header {name}={value!r}: a message id is given as msg_id=, which also tells the SDK with which id to send the message "
-            f"again. The headers of a received message hold the id of that message: leave it out to pass the others on"
+            f"header {name}={value!r}: pass msg_id={value!r} instead, so that the message keeps this id if it is sent again. To pass "
+            f"on the headers of a received message, leave this one out: it is the id of that message"
         )
     if lower.startswith(_BATCH):
         raise OptionsError(
