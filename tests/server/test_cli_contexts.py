@@ -141,7 +141,8 @@ def test_what_is_wrong_with_the_server_is_one_line_with_a_remedy(smith: Smith, m
     without = make_server(jetstream=False)
     assert smith(*LIST, "--url", without.url).status == 1
     (line,) = smith.err.splitlines()
-    assert "start nats-server with -js, or use an account that has JetStream" in line
+    assert line.endswith(": start nats-server with -js, or enable it for the account")
+    assert line.count("-js") == 1
     permissions = 'permissions: { publish: { deny: ["$JS.API.>"] } }'
     denied = make_server(config=f"authorization {{ users: [ {{ user: a, password: b, {permissions} }} ] }}")
     url = denied.url.replace("//", "//a:b@")

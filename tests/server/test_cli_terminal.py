@@ -95,7 +95,7 @@ def test_a_pipe_gets_full_lines_without_colour(url: str) -> None:
 
 def test_colours_are_left_out_where_they_are_not_wanted(url: str) -> None:
     assert "\x1b[1m" in on_terminal("streams", "ls")[1]
-    assert not re.search(r"\x1b\[[34]", on_terminal("streams", "ls", env={"NO_COLOR": "1"})[1])
+    assert "\x1b" not in on_terminal("streams", "ls", env={"NO_COLOR": "1"})[1]
     assert "\x1b" not in on_terminal("streams", "ls", env={"TERM": "dumb"})[1]
     assert "\x1b" not in on_terminal("dlq", "replay", "--all", "--dry-run", env={"TERM": "dumb"})[1]
 

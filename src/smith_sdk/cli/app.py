@@ -11,7 +11,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from .. import __version__
-from ..errors import JetStreamDisabled, PermissionDenied, ServerError, SmithError
+from ..errors import PermissionDenied, ServerError, SmithError
 from .commands import COMMANDS, HELP
 from .output import plain
 from .usage import explain
@@ -51,8 +51,6 @@ def run(argv: list[str]) -> int:
 
 def _remedy(error: SmithError) -> str:
     """What the message of an error does not say, because a program can do nothing about it."""
-    if isinstance(error, JetStreamDisabled):
-        return "; start nats-server with -js, or use an account that has JetStream"
     if isinstance(error, PermissionDenied):
         return "; use credentials that may (--creds, --nkey or --context)"
     return ""

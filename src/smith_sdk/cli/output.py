@@ -7,11 +7,12 @@ characters in texts from the server are escaped.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from cyclopts import Parameter
 
@@ -56,7 +57,9 @@ def console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr as they are now."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    # rich alone would still send bold and dim, which are escape sequences as well.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, color_system=colours)
 
 
 def show_json(value: Any) -> None:
