@@ -297,6 +297,34 @@ async def test_a_handler_that_ends_its_message_and_leaves_no_result(face: Face, 
         assert (result.error.code, result.error.message) == ("HANDLER_FAILED", "ValueError: after it")
 
 
+async def test_a_handler_that_naks_its_message_and_raises_does_so_max_attempts_times(face: Face) -> None:
+    async with face.applied() as bus:
+        worker = face.worker(bus, spec, retry=QUICK)
+        if face.is_async:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            async def handle_async(message: Any) -> None:
+                await message.nack(0.3)
+                raise ValueError("after it")
+        else:
+
+            @worker.handler  # type: ignore[untyped-decorator]
+            def handle(message: Any) -> None:
+                message.nack(0.3)
+                raise ValueError("after it")
+
+        intents = await put(bus, "/x")
+        async with running(worker):
+            await eventually_async(lambda: has_letters(bus, 1))
+            await eventually_async(lambda: queue_is_empty(bus))
+        assert (worker.stats.retried, worker.stats.dead_lettered) == (1, 1)
+    assert await answers(face.url) == {intents["/x"].id: ("error", "HANDLER_FAILED")}
+
+
+async def queue_is_empty(bus: Any) -> bool:
+    return bool((await bus.streams.get("ATOMS_VETTED")).messages == 0)
+
+
 async def test_a_handler_that_terminates_its_message_after_a_result(face: Face) -> None:
     async with face.applied() as bus:
         worker = face.worker(bus, spec, retry=QUICK)

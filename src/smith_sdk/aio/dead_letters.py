@@ -19,6 +19,7 @@ from .._core.dead_letters.replay import Replay, Replayed, ReplayReport
 from .._core.dead_letters.selection import Filters, Ref, newest, pages, refs, require_choice, valid_id
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.dead_letters.task_pool import TaskPool
+from .._core.jetstream.delivery import NAK, term
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
 from ..display import FixedRows
@@ -283,7 +284,8 @@ class Findings:
 async def dead_letter(session: Session, message: Message[Any, Any], death: Death) -> None:
     """Copy `message` to the dead letters, and once that is stored, terminate the original.
 
-    Not if it has its verdict: a handler that has acknowledged by itself may fail all the same.
+    Not if it is done: a handler that has acknowledged by itself may fail all the same. One that has
+    nak'ed is overruled: the message would be redelivered, and dead-lettered again, without end.
     """
     place = message.metadata
     original = Original(
@@ -297,5 +299,6 @@ async def dead_letter(session: Session, message: Message[Any, Any], death: Death
         attempts=place.num_delivered,
     )
     await DeadLetterStore(session).put(original, death)
-    if not message._answered:
-        await message.term(f"dead letter: {letter_format.one_line(death.error_type)}: {letter_format.one_line(death.error)}")
+    if not message._answered or message._verdict_sent.startswith(NAK):
+        reason = f"dead letter: {letter_format.one_line(death.error_type)}: {letter_format.one_line(death.error)}"
+        await message._send(term(reason))
