@@ -348,6 +348,22 @@ async def test_a_handler_that_terminates_its_message_after_a_result(face: Face) 
     assert await answers(face.url) == {intents["/x"].id: ("ok", "")}
 
 
+async def test_a_result_of_another_intent_is_logged(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+    other = read_intent("/other")
+
+    def handle(message: Any) -> IntentResult:
+        return result_of(other if message.payload.params.path == "/x" else message.payload)
+
+    async with face.applied() as bus:
+        worker = handled(face, bus, handle)
+        intents = await put(bus, "/x", "/y")
+        async with running(worker):
+            await eventually_async(lambda: succeeded(worker, 2))
+    assert set(await answers(face.url)) == {other.id, intents["/y"].id}
+    (warned,) = [line for line in caplog.messages if "returned a result of" in line]
+    assert f"handler of intent {intents['/x'].id} returned a result of intent {other.id}" in warned
+
+
 # ---- beside other results
 
 

@@ -30,7 +30,7 @@ from ..errors import (
     Reject,
     SmithError,
 )
-from ..protocol import ExecutionError, Intent
+from ..protocol import ExecutionError, Intent, IntentResult
 from .execute import result_for
 from .log_fields import message_fields
 from .message import Message
@@ -123,6 +123,19 @@ class FailureAnswers:
                 intent_id,
                 error,
                 extra=message_fields(message, error) | LogFields(intent_id=intent_id),
+            )
+
+    def check_own(self, outcome: object, message: Message[Any, Any]) -> None:
+        """Log a warning if `outcome`, which the handler returned, is another intent's result."""
+        own = message.payload.id
+        if isinstance(outcome, IntentResult) and outcome.intent_id != own:
+            log.warning(
+                "%s: the handler of intent %s returned a result of intent %s, so its own caller has none: return "
+                "result_of(message.payload, ...)",
+                self._consumer,
+                own,
+                outcome.intent_id,
+                extra=message_fields(message) | LogFields(intent_id=own),
             )
 
     def _meaning(self, message: Message[Any, Any], cause: BaseException | None) -> tuple[Status, ResultCode]:

@@ -284,6 +284,8 @@ class Settler:
             await publish(self._session, outcome.subject, outcome.payload, msg_id)
         else:
             envelope = outcome_envelope(outcome)
+            if self._answers is not None:
+                self._answers.check_own(outcome, message)
             await publish(self._session, envelope.subject, envelope.payload)
 
     async def apply(self, message: Message[Any, Any], verdict: Verdict) -> None:
