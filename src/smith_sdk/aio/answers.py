@@ -66,7 +66,8 @@ class ResultCode(StrEnum):
     HANDLER_FAILED = "HANDLER_FAILED"
     """The last attempt raised an error, or its result could not be published. Status "error"."""
     REJECTED = "REJECTED"
-    """The handler raised `Reject`, or the worker has no handler for the intent. Status "error"."""
+    """The handler raised `Reject` or terminated its message, or the worker has no handler for the
+    intent. Status "error"."""
     HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
     """The last attempt exceeded the worker's `timeout`. Status "timeout"."""
     HANDLER_DIED = "HANDLER_DIED"

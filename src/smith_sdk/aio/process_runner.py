@@ -37,8 +37,8 @@ PresentDetached = Callable[[Message[Any, Any], str], Any]
 """`Present` for a process: picklable. What needs a connection raises with the text given here."""
 
 FOR_READING: Final = (
-    "in a process of its own a handler has the message for reading: the verdict is what it returns or raises, and what it is to "
-    "publish is what it returns"
+    "a handler in a process of its own has the message for reading only: the verdict is what it returns or raises (Reject, "
+    "RetryLater), and it returns what is to be published"
 )
 
 

@@ -44,7 +44,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     If `spec` delivers intents, the caller of one that is dead-lettered is answered first: with an
     `IntentResult` whose `error` says why (`ResultCode`), unless the handler has published a result
-    of that intent. `answer_failures=False` leaves its caller without one: for a worker beside the
+    of that intent. So is the caller of one that its handler terminates, or acknowledges before it
+    raises. `answer_failures=False` leaves its caller without one: for a worker beside the
     one that executes the intents.
 
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced

@@ -129,11 +129,11 @@ class WorkerProcess:
     def _died(self, what: str) -> HandlerProcessDied:
         self._join(_EXITCODE)
         code = self._process.exitcode
-        how = "closing its pipe"
+        how = "by closing its pipe"
         if code is not None:
-            how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit status {code}"
         self.kill()
-        return HandlerProcessDied(f"{self._process.name} (pid {self._process.pid}) ended by {how} when it had to {what}")
+        return HandlerProcessDied(f"{self._process.name} (pid {self._process.pid}) ended {how} while it was to {what}")
 
     def _join(self, timeout: float) -> None:
         """Wait for its end. Its sentinel may be held open by processes that it has forked."""
