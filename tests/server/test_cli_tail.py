@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from cli import Smith, on_terminal, without_colour
 from msgspec.structs import replace
 from support import eventually
 
-from smith_sdk import SmithBus, consumers, result_of, subjects
+from smith_sdk import AsyncSmithBus, SmithBus, consumers, result_of, subjects
 from smith_sdk.protocol import ExecutionError
 
 HOSTILE = "\x1b]0;pwned\x07\x1b[31m\u202e"
@@ -59,6 +61,22 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
 
 
 # ---- smith tail
+
+
+@pytest.mark.parametrize("data", [b'{"a":"\xff"}', b"[" * 100_000, b""], ids=["not-utf-8", "deep", "empty"])
+def test_bytes_that_are_not_json_are_shown_too(smith: Smith, url: str, data: bytes) -> None:
+    async def put() -> None:
+        async with AsyncSmithBus(url) as bus:
+            await bus._session.publish("smith.results.abc", data, stream="ATOMS_RESULTS", msg_id="x")
+
+    asyncio.run(put())
+    assert smith("tail", "results").status == 0
+    (line,) = smith.out.splitlines()
+    assert "smith.results.abc" in line
+    assert smith("tail", "results", "--json").status == 0
+    assert base64.b64decode(json.loads(smith.out)["raw"]) == data
+    assert smith("trace", "abc").status == 0
+    assert f"{len(data)} bytes that are not a result" in smith.out
 
 
 def test_tail_shows_the_last_messages_a_line_each(smith: Smith, bus: SmithBus) -> None:

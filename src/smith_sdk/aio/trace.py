@@ -285,7 +285,7 @@ class _Inquiry:
             return False
         try:
             return msgspec.json.decode(one.data, type=_Identified).id == self._id
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return one.headers.get(MSG_ID, "").endswith(f":{self._id}")
 
     def _described(self, one: Stored) -> str:

@@ -143,12 +143,12 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     if isinstance(value, Json):
         try:
             value = msgspec.json.decode(str(value))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise OptionsError(f"{name}: {value!r} is not JSON: {error}") from None
     elif isinstance(value, str) and not _takes_text(kind):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             if not isinstance(_known(kind), kinds.AnyType):
                 raise OptionsError(f'{name}: "{value}" is not {expected(kind)}') from None
     try:

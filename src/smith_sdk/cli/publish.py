@@ -180,12 +180,12 @@ def _values(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
             continue
         try:
             yield number, msgspec.json.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             if number > 1:
                 raise OptionsError(f"{name}, line {number} is not JSON: {error}") from None
             try:  # one message that is spread over several lines
                 yield 1, msgspec.json.decode(line + "".join(read))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 raise OptionsError(f"{name}, line 1 is not JSON, and neither is the whole: {error}") from None
 
 

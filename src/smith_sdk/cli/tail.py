@@ -211,6 +211,6 @@ def _facts(message: Any) -> dict[str, Any]:
     facts["headers"] = dict(message.headers)
     try:
         facts["payload"] = msgspec.json.decode(message.raw)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         facts["raw"] = base64.b64encode(message.raw).decode()
     return facts

@@ -198,7 +198,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             if version != _VERSION:
                 raise OptionsError(f"this plan has version {version}, and this smith-sdk reads {_VERSION}: plan again")
             return msgspec.json.decode(text, type=_Saved).plan
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise OptionsError(f"this is not a plan that was saved with to_json or `smith streams plan -o`: {error}") from None
 
     def lines(self) -> list[str]:
