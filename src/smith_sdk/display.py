@@ -25,9 +25,9 @@ _LEFT: Final = ' style="text-align: left"'
 
 
 class _Row(Protocol):
-    """What a table shows: `_shown` has a value for each column."""
+    """What a table shows: `_shown` has a value for each column, and `_plain` its plain data."""
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def _plain(self) -> dict[str, Any]: ...
 
     def _shown(self) -> Mapping[str, object]: ...
 
@@ -43,6 +43,9 @@ class Record(msgspec.Struct, frozen=True):
         found: dict[str, Any] = msgspec.to_builtins(self, builtin_types=(datetime,))
         return found
 
+    def _plain(self) -> dict[str, Any]:
+        return self.to_dict()
+
     def _shown(self) -> Mapping[str, object]:
         return msgspec.structs.asdict(self)
 
@@ -54,8 +57,11 @@ class Rows(list[RowT]):
     """A list that a notebook shows as a table, with `to_dicts()` for `pandas.DataFrame`."""
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`."""
-        return [row.to_dict() for row in self]
+        """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`.
+
+        A message that does not decode has `raw` (bytes) and `error` (text) instead of `payload`.
+        """
+        return [row._plain() for row in self]
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> RowT: ...
@@ -76,7 +82,7 @@ class FixedRows(tuple[RowT, ...]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """A dict for each row, as its `to_dict` makes it: `pandas.DataFrame(rows.to_dicts())`."""
-        return [row.to_dict() for row in self]
+        return [row._plain() for row in self]
 
     @overload
     def __getitem__(self, index: SupportsIndex, /) -> RowT: ...
@@ -104,7 +110,8 @@ def rows_table(shown: Sequence[Mapping[str, object]], count: int) -> str:
     """HTML of the first of `count` values of one kind, without columns that are empty in all."""
     if not shown:
         return "<p>none</p>"
-    columns = [name for name in shown[0] if not all(_is_blank(row.get(name)) for row in shown)]
+    names = dict.fromkeys(name for row in shown for name in row)  # messages that do not decode have others
+    columns = [name for name in names if not all(_is_blank(row.get(name)) for row in shown)]
     head = "".join(f"<th{_LEFT}>{html.escape(name)}</th>" for name in columns)
     body = "".join("<tr>" + "".join(f"<td{_LEFT}>{_cell(row.get(name))}</td>" for name in columns) + "</tr>" for row in shown)
     more = f"<p>{count - len(shown):,} more</p>" if count > len(shown) else ""

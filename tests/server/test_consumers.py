@@ -13,7 +13,7 @@ from buses import Account, Face, declaring, read_intent
 from msgspec.structs import replace
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
 from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.errors import ChangeRefused, ConsumerNotFound, DeadlineExceeded, OptionsError
 from smith_sdk.topology import CONTRACT
@@ -53,6 +53,31 @@ async def test_info_has_when_it_was_last_active(face: Face) -> None:
         assert (found.num_ack_pending, found.filters) == (1, admission.filters)
         (of_stream,) = (await bus.streams.get("SDLC_RAW")).consumers
         assert of_stream == found
+
+
+async def test_a_list_with_a_message_that_does_not_decode_is_shown_and_is_plain_data(account: Account) -> None:
+    def check(messages: Any, id: str) -> None:
+        good, broken = messages.to_dicts()
+        assert good["payload"]["id"] == id
+        assert "payload" not in broken
+        assert (broken["raw"], broken["stream_seq"]) == (b"<b>broken", 2)
+        assert "smith.intents.raw.fs.read.v1" in broken["error"]
+        shown = messages._repr_html_()
+        assert "&lt;b&gt;broken" in shown
+        assert "<b>" not in shown
+
+    def blocking(id: str) -> None:
+        with SmithBus(account.url) as bus:
+            check(bus.consumer(admission).fetch(2), id)
+
+    async with account.applied() as bus:
+        (id,) = await put(bus, 1)
+        await bus._session.publish("smith.intents.raw.fs.read.v1", b"<b>broken", stream="SDLC_RAW", msg_id="x")
+        messages = await bus.consumer(admission).fetch(2)
+        check(messages, id)
+        for message in messages:
+            await message.nack()
+        await asyncio.to_thread(blocking, id)
 
 
 # ---- a confirmed acknowledgement

@@ -64,6 +64,22 @@ def test_a_slice_of_rows_is_shown_like_the_whole(kind: Any) -> None:
     assert rows[-1] == Part(name="p3")
 
 
+def test_a_column_of_a_later_row_is_shown_too() -> None:
+    class Row:
+        def __init__(self, **facts: object) -> None:
+            self.facts = facts
+
+        def _plain(self) -> dict[str, Any]:
+            return self.facts
+
+        def _shown(self) -> dict[str, object]:
+            return self.facts
+
+    shown = Rows([Row(seq=1, payload="a"), Row(seq=2, error="not JSON")])._repr_html_()
+    assert ">error<" in shown
+    assert ">not JSON<" in shown
+
+
 def test_fixed_rows_are_a_tuple() -> None:
     rows = FixedRows([Part(name="a")])
     assert rows == (Part(name="a"),)

@@ -274,11 +274,12 @@ class Message(Received[M_co, S_co]):
     def to_dict(self) -> dict[str, Any]:
         """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.
 
-        `subject`, `payload` (a dict), and for a message of a stream `stream`, `consumer`,
-        `stream_seq`, `num_delivered` and `time` (a `datetime`, UTC). Raises as `payload` does.
+        `subject`, `payload` (a dict; bytes of a subject without a payload class as they are), and
+        for a message of a stream `stream`, `consumer`, `stream_seq`, `num_delivered` and `time` (a
+        `datetime`, UTC). Raises as `payload` does.
         """
         payload: Any = self.payload
-        return {**self._facts(), "payload": payload.to_dict()}
+        return {**self._facts(), "payload": payload if isinstance(payload, bytes) else payload.to_dict()}
 
     def _facts(self) -> dict[str, Any]:
         delivery = parse(self._raw.reply)
@@ -292,6 +293,12 @@ class Message(Received[M_co, S_co]):
             "num_delivered": delivery.num_delivered,
             "time": from_nanos(delivery.timestamp),
         }
+
+    def _plain(self) -> dict[str, Any]:
+        try:
+            return self.to_dict()
+        except ContractError as error:
+            return {**self._facts(), "raw": self.raw, "error": str(error)}
 
     def _shown(self) -> dict[str, object]:
         try:

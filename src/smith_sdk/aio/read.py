@@ -107,6 +107,12 @@ class ReadMessage(Received[M_co, S_co]):
         stored = self._stored
         return {"subject": stored.subject, "stream": self._stream, "stream_seq": stored.seq, "time": from_nanos(stored.time)}
 
+    def _plain(self) -> dict[str, Any]:
+        try:
+            return self.to_dict()
+        except ContractError as error:
+            return {**self._facts(), "raw": self.raw, "error": str(error)}
+
     def _shown(self) -> dict[str, object]:
         try:
             payload: object = self.payload

@@ -133,8 +133,9 @@ class Message(Blocking, Received[M_co, S_co]):
     def to_dict(self) -> dict[str, Any]:
         """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.
 
-        `subject`, `payload` (a dict), and for a message of a stream `stream`, `consumer`,
-        `stream_seq`, `num_delivered` and `time` (a `datetime`, UTC). Raises as `payload` does.
+        `subject`, `payload` (a dict; bytes of a subject without a payload class as they are), and
+        for a message of a stream `stream`, `consumer`, `stream_seq`, `num_delivered` and `time` (a
+        `datetime`, UTC). Raises as `payload` does.
         """
         found: dict[str, Any] = self._aio.to_dict()
         return found

@@ -45,6 +45,10 @@ class Blocking:
     def __repr__(self) -> str:
         return repr(self._aio)
 
+    def _plain(self) -> dict[str, Any]:
+        plain: dict[str, Any] = self._aio._plain()
+        return plain
+
     def _shown(self) -> Mapping[str, object]:
         shown: Mapping[str, object] = self._aio._shown()
         return shown
