@@ -122,7 +122,7 @@ def test_what_json_represents_is_sent(payload: Any) -> None:
 def test_the_fields_of_a_payload_and_of_its_check_have_one_order() -> None:
     """Or what is compared fast would always differ."""
     for payload in (read(), result(), report(a=1), log_entry()):
-        checked = codec._check_of(type(payload))(codec.encode(payload))
+        checked = codec._checker_of(type(payload))(codec.encode(payload))
         assert checked.__struct_fields__ == payload.__struct_fields__
 
 

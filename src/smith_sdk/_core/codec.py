@@ -11,7 +11,8 @@ import msgspec
 from ..errors import PayloadDecodeError, UnknownValue
 from .payload_check import problem_of, unencodable_field
 
-_encode: Final = msgspec.json.Encoder().encode
+to_json: Final = msgspec.json.Encoder().encode
+"""The JSON of a payload. Raises what msgspec raises."""
 _UNKNOWN_VALUE: Final = "Invalid enum value "
 """How msgspec begins its message about a value outside a `Literal`."""
 _UNKNOWN_TAG: Final = "Invalid value "
@@ -25,12 +26,12 @@ def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
 
 def encode(payload: object) -> bytes:
     """The bytes to send: the JSON of `payload`, or `payload` itself if it is bytes."""
-    return payload if isinstance(payload, bytes) else _encode(payload)
+    return payload if isinstance(payload, bytes) else to_json(payload)
 
 
 def unencodable(payload: object) -> str:
     """The field for which `encode` raises; "" if it is the whole payload."""
-    return unencodable_field(payload, _encode)
+    return unencodable_field(payload, to_json)
 
 
 def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:
@@ -41,7 +42,7 @@ def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:
     the fields in Python takes ten times as long.
     """
     try:
-        read = (_checks.get(cls) or _check_of(cls))(data)
+        read = (_checkers.get(cls) or _checker_of(cls))(data)
         if _as_tuple(read) == _as_tuple(payload):
             return None
         return problem_of(payload, _decoder(cls).decode(data), None)
@@ -50,13 +51,13 @@ def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:
 
 
 _as_tuple: Final = msgspec.structs.astuple
-_checks: Final[dict[Any, Callable[[bytes], Any]]] = {}
+_checkers: Final[dict[Any, Callable[[bytes], Any]]] = {}
 """For each payload class, what decodes its JSON. A dict, since the call of a cached function would
 be a tenth of the check."""
 
 
-def _check_of(cls: Any) -> Callable[[bytes], Any]:
-    return _checks.setdefault(cls, _checker(cls).decode)
+def _checker_of(cls: Any) -> Callable[[bytes], Any]:
+    return _checkers.setdefault(cls, _checker(cls).decode)
 
 
 def _checker(cls: Any) -> msgspec.json.Decoder[Any]:

@@ -126,7 +126,7 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
             f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
         )
     try:
-        data = codec.encode(payload)
+        data = payload if expected is bytes else codec.to_json(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         field = codec.unencodable(payload)
         at = f" - at `$.{field}`" if field else ""
