@@ -30,8 +30,9 @@ async def test_publish_submit_publish_many_and_execute_name_the_field(face: Face
             await bus.publish(subject, intent)
         with pytest.raises(PayloadMismatch) as submitted:
             await (await bus.submit(subject, intent))
+        right = read_intent()
         with pytest.raises(PublishManyError) as many:
-            await bus.publish_many([subject.envelope(intent), subject.envelope(right := read_intent())])
+            await bus.publish_many([subject.envelope(intent), subject.envelope(right)])
         with pytest.raises(PayloadMismatch) as executed:
             await bus.execute(intent, timeout=5)
         errors = [published.value, submitted.value, executed.value, *many.value.failures]

@@ -279,7 +279,7 @@ class _Comparison:
         found = dict.fromkeys(self.renames.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type)))
         for kind in KINDS:
             mine = [one for one in found if one[0] == kind]
-            orders = {deploy for _, _, deploy in mine}
+            orders: set[Deploy] = {deploy for _, _, deploy in mine}
             if mine:
                 deploy = orders.pop() if len(orders) == 1 else "side by side"
                 yield _change(kind, path, "; ".join(problem for _, problem, _ in mine), deploy)
