@@ -17,9 +17,10 @@ from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..display import fields_table
-from ..errors import ContractError, NotAcknowledgeable, SmithError
+from ..errors import NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, to_seconds
 from . import publisher
+from .message_rows import plain_row, shown_row
 
 __all__ = ["Message"]
 
@@ -295,17 +296,10 @@ class Message(Received[M_co, S_co]):
         }
 
     def _plain(self) -> dict[str, Any]:
-        try:
-            return self.to_dict()
-        except ContractError as error:
-            return {**self._facts(), "raw": self.raw, "error": str(error)}
+        return plain_row(self)
 
     def _shown(self) -> dict[str, object]:
-        try:
-            payload: object = self.payload
-        except ContractError as error:
-            return {**self._facts(), "raw": self.raw, "error": str(error)}
-        return {**self._facts(), "payload": payload}
+        return shown_row(self)
 
     def _repr_html_(self) -> str:
         return fields_table("Message", self._shown())

@@ -19,8 +19,9 @@ from .._core.jetstream.stream_reader import Stored
 from .._core.topology.work_queues import overlap
 from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, StreamSpec, Subscribable
 from ..display import fields_table
-from ..errors import ConnectionLost, ContractError, OptionsError, SubjectMismatch
+from ..errors import ConnectionLost, OptionsError, SubjectMismatch
 from ..options import positive_int, to_seconds
+from .message_rows import plain_row, shown_row
 
 __all__ = ["ReadMessage", "Reader"]
 
@@ -108,17 +109,10 @@ class ReadMessage(Received[M_co, S_co]):
         return {"subject": stored.subject, "stream": self._stream, "stream_seq": stored.seq, "time": from_nanos(stored.time)}
 
     def _plain(self) -> dict[str, Any]:
-        try:
-            return self.to_dict()
-        except ContractError as error:
-            return {**self._facts(), "raw": self.raw, "error": str(error)}
+        return plain_row(self)
 
     def _shown(self) -> dict[str, object]:
-        try:
-            payload: object = self.payload
-        except ContractError as error:
-            return {**self._facts(), "raw": self.raw, "error": str(error)}
-        return {**self._facts(), "payload": payload}
+        return shown_row(self)
 
     def _repr_html_(self) -> str:
         return fields_table("ReadMessage", self._shown())
