@@ -162,7 +162,8 @@ def test_a_second_signal_releases_the_messages_in_flight_and_shows_in_the_status
     assert not run.logged("again: releasing")
     run.process.send_signal(number)
     run.process.send_signal(number)
-    assert run.status(10) == 128 + number
+    # The last copy may come when the handlers are put back, and end it: 130 to a shell, too.
+    assert run.status(10) in (128 + number, -number)
     assert run.count("again: releasing the messages in flight") == processes
     assert run.count("stopped: 0 handled, 1 released") == processes
     assert not run.logged("Traceback")
