@@ -35,6 +35,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.payload_check": (),
     "_core.codec": ("errors", "_core.payload_check"),
     "_core.events": (),
+    "_core.result_codes": (),
     "_core.log_records": (),
     "_core.blocking": ("errors", "options"),
     "_core.execution": ("errors",),
@@ -45,8 +46,8 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "signing": ("errors", "protocol", "_core.codec"),
     "embedded": ("errors",),
     "server": ("embedded",),
-    "aio": ("errors", "options", "display", *CONTRACT, "_core.codec", "_core.execution", *CORE, "embedded"),
-    "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", *CORE, "aio"),
+    "aio": ("errors", "options", "display", *CONTRACT, "_core.codec", "_core.result_codes", "_core.execution", *CORE, "embedded"),
+    "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", "_core.result_codes", *CORE, "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "aio", "sync"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;

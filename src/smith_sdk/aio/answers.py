@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from enum import StrEnum
 from typing import Any, Final, Literal
 
 import msgspec
@@ -20,6 +19,7 @@ from .._core.dead_letters.format import one_line
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields
+from .._core.result_codes import ResultCode as ResultCode
 from ..contract import ConsumerSpec, Contract, is_token
 from ..errors import (
     ContractError,
@@ -46,38 +46,6 @@ _TIMEOUT: Final = 5.0
 """Seconds for an answer to be stored: the dead letter waits for it."""
 
 Status = Literal["error", "denied", "timeout", "killed"]
-
-
-class ResultCode(StrEnum):
-    """`error.code` of the results that admission and workers publish on their own account.
-
-    A handler's own results may have any code.
-    """
-
-    POLICY_DENIED = "POLICY_DENIED"
-    """Admission's policy returned `Deny`. Status "denied"."""
-    INTENT_EXPIRED = "INTENT_EXPIRED"
-    """The intent was older than its `ttl_ms` when admission read it. Status "denied"."""
-    QUARANTINED = "QUARANTINED"
-    """Admission keeps the intent for review: the policy returned `Quarantine`, or it is not a valid
-    intent. Status "denied"."""
-    ADMISSION_FAILED = "ADMISSION_FAILED"
-    """Admission gave the intent up, such as after a policy that raises. Status "error"."""
-    HANDLER_FAILED = "HANDLER_FAILED"
-    """The last attempt raised an error, or its result could not be published. Status "error"."""
-    REJECTED = "REJECTED"
-    """The handler raised `Reject` or terminated its message, or the worker has no handler for the
-    intent. Status "error"."""
-    HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
-    """The last attempt exceeded the worker's `timeout`. Status "timeout"."""
-    HANDLER_DIED = "HANDLER_DIED"
-    """The process that ran the last attempt ended, or earlier deliveries did not survive the intent
-    (a poison message). Status "killed"."""
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    """The result, or what the handler published, is over a limit: see `PayloadTooLarge`. Status
-    "error"."""
-    INTENT_INVALID = "INTENT_INVALID"
-    """The worker could not decode the intent, or does not know its subject. Status "error"."""
 
 
 def has_intents(contract: Contract, spec: ConsumerSpec[Any, Any]) -> bool:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from ..aio.answers import (
-    ResultCode,
-)
+from .._core.result_codes import ResultCode as ResultCode
 
 __all__ = ["ResultCode"]
