@@ -48,7 +48,7 @@ from .log_fields import message_fields
 from .message import Message
 from .publisher import checked
 from .runners import Run, ThreadRunner
-from .settle import ACK, DeadLetter, Retry, Verdict
+from .settle import ACK, DeadLetter, Retry, Verdict, WorkerStats
 from .slots import Slots
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
@@ -112,7 +112,7 @@ class Admission:
             raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")
         self._executor_id = ExecutorId(executor_id)
         spec = consumers.admission
-        self._slots = Slots(
+        self._worker = Slots(
             self._session,
             spec,
             _Gate(policy, self._admit, positive_int("Admission.concurrency", concurrency)),
@@ -121,6 +121,11 @@ class Admission:
             undecodable=self._undecodable,
             answers=FailureAnswers(self._session, spec.name, ResultCode.ADMISSION_FAILED),
         )
+
+    @property
+    def stats(self) -> WorkerStats:
+        """Its deliveries so far, by their verdict."""
+        return self._worker.stats
 
     async def run(self, *, signals: Collection[int] | None = None) -> None:
         """Work until `stop()`, or one of `signals`; see `Worker.run`.
@@ -137,14 +142,14 @@ class Admission:
             yield stopping
 
     async def _run(self, stopping: Stopping) -> None:
-        await self._slots.run(stopping)
+        await self._worker.run(stopping)
 
     async def stop(self, *, now: bool = False) -> None:
         """Pull no more and wait for the decisions in flight; with `now` cancel them instead.
 
         See `Worker.stop`. Safe to repeat.
         """
-        await self._slots.stop(now=now)
+        await self._worker.stop(now=now)
 
     async def _admit(self, message: Message[Any, Any], decide: Run) -> None:
         intent: Intent = message.payload
@@ -264,7 +269,7 @@ class Admission:
             except (QueueFull, NoInterest, PublishUnconfirmed) as error:
                 attempt += 1
                 pause = _CROWDED.delay(attempt)
-                if self._slots.is_stopping:
+                if self._worker.is_stopping:
                     raise RetryLater(pause) from error
                 if attempt == 1:
                     log.warning("admission is held up and tries again: %s", error, extra=_held_up(error))

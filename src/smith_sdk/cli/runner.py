@@ -181,7 +181,7 @@ class Runner:
             if limit is not None:
                 limit(max_messages)
             else:
-                part.aio._slots.max_messages = max_messages
+                part.slots.max_messages = max_messages
 
     def configure_processes(self, options: LogOptions) -> None:
         """Have the processes of handlers log as this one does."""
@@ -222,7 +222,7 @@ class Runner:
         """
         ending, signals = Ending(), SignalCount()
         left, deadline = len(self._parts), float("inf")
-        longest = _LATE + max(part.aio._slots._drain for part in self._parts)
+        longest = _LATE + max(part.slots._drain for part in self._parts)
         while left:
             try:
                 event = self._events.get(timeout=min(max(0.0, deadline - time.monotonic()), _SIGNALS))
@@ -234,7 +234,7 @@ class Runner:
             if isinstance(event, int):
                 name, request = signal.Signals(event).name, signals.arrived()
                 if request == "second":
-                    is_blocked = any(part.aio._slots.is_unaware for part in self._parts)
+                    is_blocked = any(part.slots.is_unaware for part in self._parts)
                     longest = _BLOCKED if is_blocked else _AT_ONCE
                     deadline = min(deadline, time.monotonic() + longest)
                     ending.at_once = event
@@ -256,7 +256,7 @@ class Runner:
 
     @property
     def _is_at_limit(self) -> bool:
-        slots = [part.aio._slots for part in self._parts]
+        slots = [part.slots for part in self._parts]
         return any(one.max_messages is not None and one._left <= 0 and one.loop is None for one in slots)
 
     def _stop_all(self, *, now: bool = False) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from ..aio import Admission as AsyncAdmission
 from ..aio import AsyncSmithBus
 from ..aio import Worker as AsyncWorker
+from ..aio.slots import Slots
 from ..errors import OptionsError
 from ..sync import Admission, Worker
 from ..sync import SmithBus as BlockingBus
@@ -79,7 +80,11 @@ class Part:
 
     @property
     def name(self) -> str:
-        found: str = self.aio._slots._spec.name
+        return self.slots._spec.name
+
+    @property
+    def slots(self) -> Slots:
+        found: Slots = self.aio._slots if isinstance(self.aio, AsyncWorker) else self.aio._worker
         return found
 
 

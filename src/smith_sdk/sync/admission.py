@@ -14,6 +14,7 @@ from ..aio.admission import (
     Quarantine,
     Transform,
 )
+from ..aio.settle import WorkerStats
 from ..protocol import Intent
 from .bus import SmithBus
 
@@ -41,6 +42,12 @@ class Admission(Blocking):
     ) -> None:
         aio = _async.Admission(unwrap(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
         self._adopt(bus._portal, aio)
+
+    @property
+    def stats(self) -> WorkerStats:
+        """Its deliveries so far, by their verdict."""
+        found: WorkerStats = self._aio.stats
+        return found
 
     def run(self, *, signals: Collection[int] | None = None) -> None:
         """Work until `stop()`, or one of `signals`; see `Worker.run`.
