@@ -18,31 +18,40 @@ REPO: Final = Path(__file__).parents[2]
 HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO / "codegen" / "smith_codegen"}
 
 CONTRACT: Final = ("contract", "protocol", "subjects", "topology")
-CORE: Final = ("_core.events", "_core.log_records", "_core.connection", "_core.jetstream", "_core.topology", "_core.dead_letters")
+CORE: Final = (
+    "_core.foreign_text",
+    "_core.events",
+    "_core.log_records",
+    "_core.connection",
+    "_core.jetstream",
+    "_core.topology",
+    "_core.dead_letters",
+)
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
 # only what its line names, and a line may name only rooms that stand above it.
 RULES: Final[dict[str, tuple[str, ...]]] = {
     "_lazy_names": (),
-    "errors": (),
+    "_core": (),
+    "_core.foreign_text": (),
+    "errors": ("_core.foreign_text",),
     "options": ("errors",),
     "display": (),
     "contract": ("_lazy_names", "errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
     "topology": ("contract", "protocol", "subjects"),
-    "_core": (),
     "_core.payload_check": (),
     "_core.codec": ("errors", "_core.payload_check"),
     "_core.events": (),
     "_core.result_codes": (),
-    "_core.log_records": (),
+    "_core.log_records": ("_core.foreign_text",),
     "_core.blocking": ("errors", "options"),
     "_core.execution": ("errors",),
     "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
     "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.log_records", "_core.connection"),
     "_core.topology": ("errors", "options", "contract", "display", "_core.log_records", "_core.jetstream"),
-    "_core.dead_letters": ("errors", "contract", "display", "_core.connection", "_core.jetstream"),
+    "_core.dead_letters": ("errors", "contract", "display", "_core.foreign_text", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec"),
     "embedded": ("errors",),
     "server": ("embedded",),
@@ -58,6 +67,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "options",
         *CONTRACT,
         "_core.blocking",
+        "_core.foreign_text",
         "_core.log_records",
         "_core.execution",
         "_core.connection",

@@ -6,13 +6,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smith_sdk._core.connection.headers import NAME, write
 from smith_sdk._core.dead_letters import format as letter_format
 from smith_sdk._core.dead_letters.format import MAX_HEADERS, DeadLetter, Death, Original, Reporter
+from smith_sdk._core.foreign_text import one_line
 from smith_sdk._core.jetstream.api import from_nanos
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_what_is_written_is_legal_and_reads_back(one: Original, why: Death) -> N
     assert letter.stored == from_nanos(one.stored)
     assert letter.last_delivered == (why.last_delivered or NOW)
     assert letter.first_delivered == (why.first_delivered or (letter.last_delivered if one.attempts == 1 else None))
-    assert (letter.error_type, letter.error) == tuple(map(letter_format.one_line, (why.error_type, why.error)))
+    assert (letter.error_type, letter.error) == tuple(map(one_line, (why.error_type, why.error)))
     assert bool(letter.traceback) == (why.cause is not None)
     assert (letter.host, letter.worker) == ("h1", "w1")
 
@@ -172,24 +172,3 @@ def test_an_identity_is_of_one_message_of_one_stream() -> None:
 def test_nanoseconds_are_truncated(moment: datetime, rest: int) -> None:
     nanos = round((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000 + rest
     assert from_nanos(nanos) == moment
-
-
-@given(anything)
-def test_a_line_is_never_empty_nor_more_than_one(text: str) -> None:
-    line = letter_format.one_line(text, 20)
-    assert 1 <= len(line) <= 20
-    assert len(line.splitlines()) == 1
-    assert line.encode()
-
-
-@pytest.mark.parametrize("error", [ValueError("why"), KeyError()])
-def test_the_text_of_an_error(error: Exception) -> None:
-    assert letter_format.error_text(error) == str(error)
-
-
-def test_the_text_of_an_error_that_has_none() -> None:
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise RuntimeError
-
-    assert letter_format.error_text(Mute()) == "(no message: its __str__ raised RuntimeError)"

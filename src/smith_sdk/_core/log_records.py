@@ -7,9 +7,10 @@ of `logging.LogRecord`, which `extra` may not overwrite.
 from __future__ import annotations
 
 import logging
-import re
 import traceback
 from typing import Final, TypedDict
+
+from .foreign_text import escape_control
 
 
 class LogFields(TypedDict, total=False):
@@ -38,15 +39,6 @@ ConsumerLog = logging.LoggerAdapter[logging.Logger]
 def consumer_log(stream: str, consumer: str) -> ConsumerLog:
     """The log of one reader of `consumer`, whose records have both as fields."""
     return logging.LoggerAdapter(logging.getLogger("smith_sdk.consume"), LogFields(stream=stream, consumer=consumer))
-
-
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters other than tab and line feed: a terminal would obey them."""
-
-
-def escape_control(text: str) -> str:
-    """`text` with its control characters, but for tabs and line feeds, as backslash escapes."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def escape_foreign_text(record: logging.LogRecord) -> bool:

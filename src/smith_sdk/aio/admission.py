@@ -13,10 +13,10 @@ import msgspec
 
 from .. import subjects
 from .._core import codec
-from .._core.dead_letters.format import one_line
 from .._core.execution.context_call import call_in_context
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
+from .._core.foreign_text import one_line
 from .._core.log_records import LogFields, escape_foreign_text
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (

@@ -15,7 +15,7 @@ import msgspec
 from .. import subjects
 from .._core import codec
 from .._core.connection.headers import MSG_ID
-from .._core.dead_letters.format import one_line
+from .._core.foreign_text import one_line
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields

@@ -19,6 +19,7 @@ from .._core.dead_letters.replay import Replay, Replayed, ReplayReport
 from .._core.dead_letters.selection import Filters, Ref, newest, pages, refs, require_choice, valid_id
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.dead_letters.task_pool import TaskPool
+from .._core.foreign_text import one_line
 from .._core.jetstream.delivery import NAK, term
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
@@ -300,5 +301,5 @@ async def dead_letter(session: Session, message: Message[Any, Any], death: Death
     )
     await DeadLetterStore(session).put(original, death)
     if not message._answered or message._verdict_sent.startswith(NAK):
-        reason = f"dead letter: {letter_format.one_line(death.error_type)}: {letter_format.one_line(death.error)}"
+        reason = f"dead letter: {one_line(death.error_type)}: {one_line(death.error)}"
         await message._send(term(reason))

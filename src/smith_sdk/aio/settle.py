@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._core.dead_letters.format import Death, error_text, one_line
+from .._core.dead_letters.format import Death
 from .._core.events import Delivered, Settled, VerdictName
+from .._core.foreign_text import error_text, one_line
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.delivery import TERM
 from .._core.jetstream.session import Session

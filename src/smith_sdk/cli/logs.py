@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .._core.log_records import escape_control
+from .._core.foreign_text import escape_control
 from ..errors import OptionsError
 from .output import plain
 

@@ -17,6 +17,7 @@ import msgspec
 
 from ...display import Record
 from ..connection.headers import NAME as HEADER_NAME
+from ..foreign_text import one_line
 from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import Stored
 
@@ -33,7 +34,6 @@ _SERVERS_OWN: Final = "nats-"
 MAX_HEADERS: Final = 60 * 1024
 """Bytes that the headers of a letter may take."""
 _MAX_TRACEBACK: Final = 8 * 1024
-_MAX_REASON: Final = 1024
 _MAX_NAME: Final = 256
 _NANOS: Final = 1_000_000_000
 
@@ -269,23 +269,6 @@ def id_of(subject: str) -> str:
 
 
 # ---- text
-
-
-def error_text(error: BaseException) -> str:
-    """`str(error)`, or a substitute: a handler may raise an error whose `__str__` raises."""
-    try:
-        return str(error)
-    except Exception as another:
-        return f"(no message: its __str__ raised {type(another).__name__})"
-
-
-def one_line(text: str, most: int = _MAX_REASON) -> str:
-    """`text` as a header or a log line can carry it.
-
-    On one line, at most `most` characters, "-" if nothing is left.
-    """
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return re.sub(r"\s+", " ", text).strip()[:most] or "-"
 
 
 def _no_line_ends(text: str) -> str:
