@@ -6,13 +6,14 @@ message: an event is built only where `if events:` holds.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
-log: Final = logging.getLogger("smith_sdk.events")
+from .log_records import sdk_logger
+
+log: Final = sdk_logger("events")
 
 VerdictName = Literal["ack", "retry", "dead_letter", "release"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from typing import Any, Final, Literal
 
@@ -17,7 +16,7 @@ from .._core.execution.context_call import call_in_context
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.foreign_text import one_line
-from .._core.log_records import LogFields, escape_foreign_text
+from .._core.log_records import LogFields, sdk_logger
 from ..contract import AnySubject, is_token, now_ns
 from ..errors import (
     ContractError,
@@ -53,8 +52,7 @@ from .slots import Slots
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
-log: Final = logging.getLogger("smith_sdk.admission")
-log.addFilter(escape_foreign_text)
+log: Final = sdk_logger("admission")
 
 _ADMISSION_RULE: Final = "admission"
 _CROWDED: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)

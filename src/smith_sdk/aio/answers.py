@@ -7,7 +7,6 @@ work may be done, and only what came after it has failed. It may follow an earli
 from __future__ import annotations
 
 import hashlib
-import logging
 from typing import Any, Final, Literal
 
 import msgspec
@@ -18,7 +17,7 @@ from .._core.connection.headers import MSG_ID
 from .._core.foreign_text import one_line
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.session import Session
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from .._core.result_codes import ResultCode as ResultCode
 from ..contract import ConsumerSpec, Contract, is_token
 from ..errors import (
@@ -37,7 +36,7 @@ from .message import Message
 
 __all__ = ["ResultCode"]
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 _HEADER: Final = "Smith-Answer-For"
 """Marks an answer. Its value is `{stream}.{consumer}.{seq}` of the message that is answered, which

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from .._core.log_records import sdk_logger
 from .log_fields import message_fields
 from .message import Message
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 # Frames in these are between the worker and the handler's own function.
 _LIBRARIES: Final = tuple(os.path.dirname(file) + os.sep for file in (os.path.dirname(__file__), asyncio.__file__))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import logging
 import os
 import sys
 import time
@@ -23,7 +22,7 @@ from .._core.connection.state import Listener
 from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
 from ..errors import (
     BusClosed,
@@ -44,7 +43,7 @@ except ImportError:  # Windows
 
 __all__ = ["result_of"]
 
-log: Final = logging.getLogger("smith_sdk.execute")
+log: Final = sdk_logger("execute")
 
 _FIRST_LOOK: Final = 0.0005
 _LAST_LOOK: Final = 0.05

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, Final
 
+from .._core.log_records import sdk_logger
 from ..errors import NotAcknowledgeable, Reject
 from .log_fields import message_fields
 from .message import Message
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 _HARMLESS: Final = {
     "ack": "returning acknowledges the message all the same",

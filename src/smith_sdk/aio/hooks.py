@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from .._core.execution.thread_pool import run_in_thread
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from ..errors import OptionsError
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 STOP_TIMEOUT: Final = 5.0
 """Seconds for all stop hooks of a process, so that a hook that hangs does not keep the worker."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,12 +18,13 @@ from .._core.dead_letters import attempt_marker
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.execution.isolation import ISOLATION
 from .._core.jetstream.session import Session
+from .._core.log_records import sdk_logger
 from ..errors import ConnectionLost, DeadlineExceeded, SmithError
 from .log_fields import message_fields
 from .message import Message
 from .settle import Ack, DeadLetter, Release, Retry, Settler, Verdict
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 _REMOVE_PAUSE: Final = 0.1
 """Seconds between attempts to remove a marker while the connection is down."""

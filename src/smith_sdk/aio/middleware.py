@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from ..contract import Envelope, Payload, Received
 from ..errors import OptionsError
 
 __all__ = ["Middleware"]
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 Outcome = Payload | Envelope | None
 """What a handler may return: an envelope or an `IntentResult` is published before the ack."""

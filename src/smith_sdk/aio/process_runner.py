@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import logging
 import pickle
 import threading
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import msgspec
 from .._core.connection.parser import RawMessage
 from .._core.execution.process_pool import STOPPING, WorkerProcess
 from .._core.execution.thread_pool import run_in_thread
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from ..contract import Contract
 from ..errors import HandlerProcessDied, NotAcknowledgeable, OptionsError
 from .hooks import STOP_TIMEOUT, Hooks
@@ -31,7 +30,7 @@ from .message import Message
 from .middleware import MiddlewareChain
 from .runners import CannotRun, Present, Run, ThreadRunner
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 PresentDetached = Callable[[Message[Any, Any], str], Any]
 """`Present` for a process: picklable. What needs a connection raises with the text given here."""

@@ -21,7 +21,7 @@ from .._core.foreign_text import error_text, one_line
 from .._core.jetstream.delivery import ACK as WIRE_ACK
 from .._core.jetstream.delivery import TERM
 from .._core.jetstream.session import Session
-from .._core.log_records import escape_foreign_text
+from .._core.log_records import sdk_logger
 from ..contract import Contract, Envelope, Payload, is_token
 from ..errors import (
     ContractError,
@@ -43,8 +43,7 @@ from .message import Message
 from .publisher import publish
 from .runners import CannotRun
 
-log: Final = logging.getLogger("smith_sdk.worker")
-log.addFilter(escape_foreign_text)
+log: Final = sdk_logger("worker")
 
 _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""

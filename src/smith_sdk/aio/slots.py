@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Final, Protocol
@@ -24,7 +23,7 @@ from .._core.execution.stopping import Stopping
 from .._core.jetstream.delivery import num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, SmithError
@@ -39,7 +38,7 @@ from .middleware import Outcome
 from .runners import CannotRun
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 
-log: Final = logging.getLogger("smith_sdk.worker")
+log: Final = sdk_logger("worker")
 
 DRAIN: Final = 25.0
 """Seconds for handlers to finish when a worker is stopped.

@@ -21,10 +21,11 @@ from typing import Any, Final, Literal
 import msgspec
 
 from .._core.foreign_text import escape_control
+from .._core.log_records import sdk_logger
 from ..errors import OptionsError
 from .output import plain
 
-log: Final = logging.getLogger("smith_sdk.cli")
+log: Final = sdk_logger("cli")
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["text", "json"]

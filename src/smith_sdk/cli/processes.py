@@ -11,7 +11,6 @@ parent.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -26,10 +25,11 @@ from typing import Any, Final, Self
 
 from .._core.execution.forks import reset_in_forks
 from .._core.execution.stopping import SAME_SIGNAL, SignalCount
+from .._core.log_records import sdk_logger
 from ..options import Backoff
 from .reload import Watcher
 
-log: Final = logging.getLogger("smith_sdk.cli")
+log: Final = sdk_logger("cli")
 
 USAGE_ERROR: Final = 2
 """Exit status of a child with invalid arguments: another child would end in the same way."""

@@ -24,13 +24,14 @@ from typing import Any, Final, NoReturn
 
 from .._core.blocking.portal import Portal
 from .._core.execution.stopping import SignalCount
+from .._core.log_records import sdk_logger
 from ..aio import AsyncSmithBus
 from ..errors import SmithError
 from ..sync import SmithBus
 from .logs import LogOptions
 from .targets import Part
 
-log: Final = logging.getLogger("smith_sdk.cli")
+log: Final = sdk_logger("cli")
 
 _CLOSE: Final = 10.0
 """Maximum seconds for buses to flush and close."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter, Token, convert
 from cyclopts.validators import Number
 
-from .._core.log_records import LogFields
+from .._core.log_records import LogFields, sdk_logger
 from ..errors import OptionsError, SmithError
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
@@ -20,7 +19,7 @@ from .processes import USAGE_ERROR, EndedEarly, Lifeline, ProcessGroup, Signals
 from .runner import AsyncHost, Ending, Events, Runner, exit_status
 from .targets import NotLoaded, Part, add_working_directory, load, split
 
-log: Final = logging.getLogger("smith_sdk.cli")
+log: Final = sdk_logger("cli")
 
 
 def _in_lower_case(kind: Any, tokens: Sequence[Token]) -> Any:

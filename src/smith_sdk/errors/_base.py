@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from .._core.foreign_text import escape_control
+
+_LIMIT = 4096
+"""Characters of a message. Its end stays, where it says what to do."""
+_TAIL = 1024
+
 
 def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
     """For pickle and copy. They would call the constructor with `args` alone, and it takes more."""
@@ -10,11 +16,24 @@ def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
     return error
 
 
+def _fit_to_show(message: str) -> str:
+    text = escape_control(message)
+    if len(text) <= _LIMIT:
+        return text
+    head, tail = text[: _LIMIT - _TAIL], text[-_TAIL:]
+    return f"{head}... ({len(text) - len(head) - len(tail):,} more characters) ...{tail}"
+
+
 class SmithError(Exception):
     """Root of every exception that smith-sdk raises on purpose.
 
     Each can be pickled, attributes and notes included: it may have to come from another process.
+    Its message may quote what a message or a server contains: control characters are escaped in it,
+    and at most 4,096 characters of it are kept. Attributes hold what they hold as it is.
     """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_fit_to_show(one) if isinstance(one, str) else one for one in args))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.args), self.__dict__

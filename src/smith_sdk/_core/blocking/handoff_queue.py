@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import inspect
-import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from ...errors import BusClosed, SmithError
+from ..log_records import sdk_logger
 
-log: Final = logging.getLogger("smith_sdk.portal")
+log: Final = sdk_logger("portal")
 
 T = TypeVar("T")
 

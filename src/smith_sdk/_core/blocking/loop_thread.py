@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -18,9 +17,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
 
 from ...errors import BlockingCallError, BusClosed
+from ..log_records import sdk_logger
 from .handoff_queue import HandoffQueue
 
-log: Final = logging.getLogger("smith_sdk.portal")
+log: Final = sdk_logger("portal")
 
 T = TypeVar("T")
 

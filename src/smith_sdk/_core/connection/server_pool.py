@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import re
 import socket
 from collections.abc import Iterable, Sequence
@@ -16,9 +15,9 @@ from urllib.parse import unquote
 
 from ...errors import OptionsError
 from ..execution.thread_pool import run_in_thread
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 
-log: Final = logging.getLogger("smith_sdk.connection")
+log: Final = sdk_logger("connection")
 
 DEFAULT_PORT: Final = 4222
 _SCHEMES: Final = ("nats", "tls")

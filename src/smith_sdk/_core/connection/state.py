@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
 
 from ...errors import BusClosed, SmithError
+from ..log_records import sdk_logger
 
-log: Final = logging.getLogger("smith_sdk.connection")
+log: Final = sdk_logger("connection")
 
 State = Literal["connecting", "connected", "degraded", "reconnecting", "closed"]
 

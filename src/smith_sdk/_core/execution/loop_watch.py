@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import selectors
 import sys
@@ -17,7 +16,9 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
-log: Final = logging.getLogger("smith_sdk.worker")
+from ..log_records import sdk_logger
+
+log: Final = sdk_logger("worker")
 
 _TICK: Final = 0.25
 _BLOCKED: Final = 1.0

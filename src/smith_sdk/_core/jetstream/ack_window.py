@@ -9,7 +9,6 @@ for longer than the stream is sure to remember that id.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,7 +24,7 @@ from ..connection.connection import Connection, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.parser import RawMessage
 from ..connection.state import Listener, wrong_loop_error
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 from .api_errors import (
     IN_PROCESS,
     ApiError,
@@ -38,7 +37,7 @@ from .api_errors import (
 )
 from .publish_request import PubAck, PublishRequest
 
-log: Final = logging.getLogger("smith_sdk.publish")
+log: Final = sdk_logger("publish")
 
 _TICK: Final = 0.1
 """Seconds between two looks at the clock while messages are in flight."""

@@ -7,7 +7,6 @@ refused here, before it is sent.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from copy import copy
 from math import inf
@@ -15,12 +14,12 @@ from typing import Any, Final
 
 from ...contract import covers
 from ...errors import ConnectionLost, DeadlineExceeded, NoInterest, PublishUnconfirmed
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .publish_request import PublishRequest
 
-log: Final = logging.getLogger("smith_sdk.publish")
+log: Final = sdk_logger("publish")
 
 _FRESH: Final = 5.0
 """Seconds for which known filters may allow a publish."""

@@ -28,11 +28,11 @@ from ...errors import (
 )
 from ...options import Backoff
 from ..connection.state import Listener
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 from .session import Session
 from .stream_reader import Stored
 
-log: Final = logging.getLogger("smith_sdk.read")
+log: Final = sdk_logger("read")
 
 CAPACITY: Final = 1000
 """Messages that are buffered for a slow reader."""

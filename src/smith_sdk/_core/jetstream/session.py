@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Coroutine, Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
+from ..log_records import sdk_logger
 from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
@@ -30,7 +30,7 @@ from .interest import InterestCache
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 
-log: Final = logging.getLogger("smith_sdk.publish")
+log: Final = sdk_logger("publish")
 
 _DUPLICATE_WINDOW: Final = 120.0
 """Seconds for which a stream remembers message ids by default: nats-server's `duplicate_window`."""

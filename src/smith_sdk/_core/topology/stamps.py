@@ -6,16 +6,15 @@ may all be the same. `verify` and the start of a worker log it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ...contract import ConsumerSpec, Contract
 from ...errors import SmithError
 from ..jetstream.api import JetStreamApi
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 
-log: Final = logging.getLogger("smith_sdk.streams")
+log: Final = sdk_logger("streams")
 
 CONTRACT: Final = "smith.contract"
 HASH: Final = "smith.contract_hash"
