@@ -33,6 +33,7 @@ __all__ = [
     "SmithError",
     "TLSFiles",
     "Transform",
+    "Trust",
     "Worker",
     "consumers",
     "result_of",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .options import Auth, Backoff, RetryPolicy, TLSFiles
     from .sync import SmithBus
     from .topology import consumers
+    from .trust import Trust
 else:
     # Hidden from type checkers: a module `__getattr__` would make every misspelt name an Any.
     from ._lazy_names import lazy_names as _lazy_names
@@ -92,6 +94,7 @@ else:
             "SmithError": ".errors:SmithError",
             "TLSFiles": ".options:TLSFiles",
             "Transform": ".aio:Transform",
+            "Trust": ".trust:Trust",
             "Worker": ".aio:Worker",
             "consumers": ".topology:consumers",
             "result_of": ".aio:result_of",

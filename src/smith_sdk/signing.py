@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 import msgspec
 
 from ._core import codec
+from ._core.public_keys import is_on_curve, weakness
 from .errors import OptionsError, SignatureError, SigningNotInstalled
 from .protocol._messages import OneIntentT
 
@@ -94,10 +95,14 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
     Raises `SignatureError`, whose `reason` says what is wrong, `OptionsError` if `trusted` is one
     str, and `SigningNotInstalled`.
     """
-    if isinstance(trusted, str):
-        raise OptionsError("verify(trusted=...) takes a set of public keys, not one str: write trusted={key}")
+    if isinstance(trusted, (str, bytes)):
+        raise OptionsError(
+            f"verify(trusted=...) takes a set of public keys, not one {type(trusted).__name__}: write trusted={{key}}"
+        )
     found = _parse(data)
     signer, public = _decoded(found, _SIGNER, _KEY_BYTES)
+    if (why := weakness(public)) is not None:
+        _refuse("malformed", f"the message's signer {signer} is not a key to trust: {why}")
     _, signature = _decoded(found, _SIGNATURE, _SIGNATURE_BYTES)
     if trusted is not None and signer not in trusted:
         _refuse("untrusted", f"the signer {signer} is not one of the {len(trusted)} trusted keys (base64, compared as text)")
@@ -110,12 +115,28 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
     return signer
 
 
+def require_installed() -> None:
+    """Raise `SigningNotInstalled` if the extra `signing` is missing."""
+    with _installed():
+        import cryptography  # noqa: F401
+
+
+def require_public_key(key: object) -> str:
+    """`key`. Raises `SignatureError` unless it is a public key in base64 that can be trusted."""
+    _, public = _decoded({_SIGNER: key}, _SIGNER, _KEY_BYTES, what=f"{str(key)[:60]!r}")
+    why = weakness(public) or (None if is_on_curve(public) else "it is not a point of the curve")
+    if why is not None:
+        _refuse("malformed", f"{key!r} is not a public key to trust: {why}")
+    return str(key)
+
+
 def _refuse(reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical"], message: str) -> NoReturn:
     raise SignatureError(message, reason=reason) from None
 
 
-def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
+def _decoded(found: dict[str, Any], field: str, size: int, *, what: str = "") -> tuple[str, bytes]:
     """The base64 text of `field`, and its `size` bytes."""
+    what = what or f"the message's {field}"
     text = found.get(field)
     if text is None or text == "":
         _refuse("unsigned", f"the message is not signed: its {field} is {'absent' if text is None else 'empty'}")
@@ -125,7 +146,7 @@ def _decoded(found: dict[str, Any], field: str, size: int) -> tuple[str, bytes]:
         raw = b""
     # The text is compared, too: a decoder ignores spare bits of the last character.
     if len(raw) != size or base64.b64encode(raw).decode() != text:
-        _refuse("malformed", f"the message's {field} is not base64 of {size} bytes")
+        _refuse("malformed", f"{what} is not base64 of {size} bytes")
     return text, raw
 
 

@@ -133,6 +133,19 @@ STREAMS: Final = (
         max_bytes=67108864,
         description="The server's own advisories about deliveries that ended badly: an alarm, not the way of dead letters.",
     ),
+    StreamSpec(
+        name="KV_SMITH_NONCES",
+        subjects=("$KV.SMITH_NONCES.>",),
+        retention="limits",
+        discard="new",
+        storage="file",
+        max_bytes=536870912,
+        max_msg_size=1024,
+        deny_delete=True,
+        max_msgs_per_subject=1,
+        allow_msg_ttl=True,
+        description="The key-value bucket of the intents that admission let through: a key for each signer and nonce.",
+    ),
 )
 
 
@@ -354,7 +367,7 @@ CONTRACT: Final = Contract(
     name="smith",
     version=1,
     abi=1,
-    spec_hash="31d4e70a8cf5a941a606fa4527e0bea04698126ebae72e3ac9299986d1d0f2a6",
+    spec_hash="0fc345dd7ae53ca5546bd6eb8d5f0ca450af4a793702dcab03141be9f22ce037",
     origin="smith_sdk.topology:CONTRACT",
     trie=_TRIE,
     roots=("smith",),
