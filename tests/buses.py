@@ -15,7 +15,9 @@ from msgspec.structs import replace
 
 from smith_sdk import AsyncSmithBus, Worker, aio, sync
 from smith_sdk._core.blocking.faces import Blocking
+from smith_sdk._core.connection.request_reply import NoResponders
 from smith_sdk.contract import ConsumerSpec, Contract
+from smith_sdk.errors import DeadlineExceeded
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 from smith_sdk.topology import CONTRACT
 
@@ -161,4 +163,15 @@ def state(bus: Any) -> str:
 
 async def request(bus: AsyncSmithBus) -> None:
     """A round trip through the server."""
-    await bus._session.requests.barrier(timeout=5)
+    await bus._session.connection.barrier(timeout=5)
+
+
+async def has_subscriber(bus: AsyncSmithBus, subject: str) -> bool:
+    """Whether `subject` has a subscriber, found out by an empty message to it."""
+    try:
+        await bus._session.requests.request(subject, timeout=0.2)
+    except NoResponders:
+        return False
+    except DeadlineExceeded:
+        return True
+    return True

@@ -289,7 +289,7 @@ async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(accoun
             sub = await other._session.connection.subscribe(
                 "smith.intents.raw.>", lambda one: copies.update([(one.headers or {})[MSG_ID]])
             )
-            await other._session.requests.barrier(timeout=5)
+            await other._session.connection.barrier(timeout=5)
             proxy.cut()
             await eventually_async(lambda: bus.state == "reconnecting")
             intents = [read_intent("x" * 500_000) for _ in range(14)]
@@ -298,7 +298,7 @@ async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(accoun
             proxy.restore()
             acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
             assert len({ack.seq for ack in acks}) == 14
-            await other._session.requests.barrier(timeout=5)
+            await other._session.connection.barrier(timeout=5)
             assert sorted(copies.values()) == [1] * 14
             await sub.unsubscribe()
 

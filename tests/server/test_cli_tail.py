@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 import pytest
-from buses import Account, health, log_entry, read_intent
+from buses import Account, has_subscriber, health, log_entry, read_intent
 from cli import Smith, on_terminal, without_colour
 from msgspec.structs import replace
 from support import eventually
@@ -186,7 +186,7 @@ def test_tail_follows_a_work_queue_from_which_messages_are_taken(url: str, bus: 
 def test_tail_follows_a_subject_that_no_stream_stores(url: str, bus: SmithBus) -> None:
     entry = log_entry()
     with running("tail", "logs.errors", "-f", "--json") as (_, lines):
-        while not bus._portal.call(bus._aio._session.requests.has_subscriber, str(subjects.logs.errors.of(entry)), timeout=5):
+        while not bus._portal.call(has_subscriber, bus._aio, str(subjects.logs.errors.of(entry))):
             pass
         bus.emit(subjects.logs.errors.of(entry), entry)
         found: dict[str, Any] = {}

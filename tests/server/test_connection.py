@@ -261,7 +261,7 @@ async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> No
         connection = bus._session.connection
         others = [await connection.subscribe(connection.new_inbox(), elsewhere.append) for _ in range(3)]
         events = await connection.subscribe("smith.events.>", lambda message: seen.append(message.subject))
-        await bus._session.requests.barrier(timeout=5)
+        await bus._session.connection.barrier(timeout=5)
         link = connection.link
         assert link is not None
         _, writer = await asyncio.open_connection(*nats_url.removeprefix("nats://").split(":"))

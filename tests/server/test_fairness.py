@@ -93,7 +93,7 @@ async def test_a_pull_requests_no_more_than_there_are_free_slots(account: Accoun
         await bus._session.connection.subscribe(
             pulls, lambda raw: asked.append(json.loads(raw.data)["batch"]), lambda _: asked.clear()
         )
-        await bus._session.requests.barrier(timeout=5)
+        await bus._session.connection.barrier(timeout=5)
         handler = Held()
         async with at_work(account, bus, handler, concurrency=3), at_work(account, bus, handler, concurrency=5):
             await eventually_async(lambda: asked == [3, 5])

@@ -198,7 +198,7 @@ def pull(bus: AsyncSmithBus, **options: Any) -> PullLoop:
         return None
 
     session = bus._session
-    names = (session.connection, session.requests, spec.stream, spec.name)
+    names = (session.connection, session.api, spec.stream, spec.name)
     return PullLoop(*names, nothing_known, PullOptions(capacity=10, **options))
 
 

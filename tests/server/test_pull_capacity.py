@@ -43,7 +43,7 @@ async def started(bus: AsyncSmithBus, **options: Any) -> PullLoop:
 
     session = bus._session
     pull = PullOptions(**{"capacity": 10, "expires": 5, "heartbeat": 0.5, **options})
-    loop = PullLoop(session.connection, session.requests, spec.stream, spec.name, nothing_known, pull)
+    loop = PullLoop(session.connection, session.api, spec.stream, spec.name, nothing_known, pull)
     await loop.start()
     await eventually_async(lambda: bool(loop._buffer) or waiting(bus))
     return loop
@@ -210,7 +210,7 @@ async def requests(bus: AsyncSmithBus) -> list[int]:
     batches: list[int] = []
     pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
     await bus._session.connection.subscribe(pulls, lambda raw: batches.append(json.loads(raw.data)["batch"]))
-    await bus._session.requests.barrier(timeout=5)
+    await bus._session.connection.barrier(timeout=5)
     return batches
 
 
@@ -329,9 +329,9 @@ async def test_a_late_status_of_a_void_pull_is_not_counted_against_its_successor
         await eventually_async(lambda: loop._requested == 10)
         block = b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 10\r\n\r\n"
         await session.connection.send(former, b"", "", block)
-        await session.requests.barrier(timeout=5)
+        await session.connection.barrier(timeout=5)
         assert loop._requested == 10
         await session.connection.send(loop._inbox.subject + ".2", b"", "", block)
-        await session.requests.barrier(timeout=5)
+        await session.connection.barrier(timeout=5)
         await eventually_async(lambda: loop._requested == 10 and loop._inbox._pulls == 3)  # this one was its own
         await loop.stop()

@@ -48,7 +48,7 @@ async def nothing_known() -> None:
 def pull(bus: AsyncSmithBus, *, diagnose: Diagnose = nothing_known, **options: Any) -> PullLoop:
     """A loop that soon notices silence."""
     session = bus._session
-    names = (session.connection, session.requests, spec.stream, spec.name, diagnose)
+    names = (session.connection, session.api, spec.stream, spec.name, diagnose)
     return PullLoop(*names, PullOptions(**{"capacity": 10, "expires": 5, "heartbeat": 0.1, **options}))
 
 
@@ -473,14 +473,27 @@ async def test_pulls_of_a_link_that_died_in_silence_are_answered_on_the_next(pin
         await loop.stop()
 
 
-async def test_no_inbox_is_kept_if_the_server_has_noticed_the_loss(make_server: Any) -> None:
+async def test_a_former_pull_is_dropped_if_the_server_has_noticed_the_loss(make_server: Any) -> None:
+    """Its inbox is kept, since a lost link may linger; the server would go on to serve the pull."""
     async with behind_proxy(make_server) as (proxy, bus, _):
         loop = await started(bus)
         inbox = loop._inbox.subject
         proxy.cut()
         proxy.restore()
         await eventually_async(lambda: renewed(loop, inbox))
+        assert loop._inbox.former == 1
+        await eventually_async(lambda: pulled(bus))
+        assert (await bus._session.api.consumer_info(spec.stream, spec.name))["num_waiting"] == 1
+        await loop.stop()
+
+
+async def test_no_inbox_is_kept_without_a_lost_link(account: Account) -> None:
+    async with account.applied() as bus:
+        loop = await started(bus)
+        await loop._renew()
         assert not loop._inbox.former
+        await eventually_async(lambda: pulled(bus))
+        assert (await bus._session.api.consumer_info(spec.stream, spec.name))["num_waiting"] == 1
         await loop.stop()
 
 
@@ -511,12 +524,14 @@ async def test_messages_for_a_dead_link_are_released_by_a_stop(make_server: Any)
         assert len(again) == 20
 
 
-async def test_whether_a_subject_has_a_subscriber(account: Account) -> None:
-    async with account.applied() as bus:
-        replies, connection = bus._session.requests, bus._session.connection
-        inbox = connection.new_inbox()
-        assert not await replies.has_subscriber(inbox, timeout=5)
-        subscription = await connection.subscribe(inbox, lambda message: None)
-        assert await replies.has_subscriber(inbox, timeout=5)
-        await subscription.unsubscribe()
-        assert not await replies.has_subscriber(inbox, timeout=5)
+async def test_a_barrier_is_passed_when_the_server_has_processed_what_was_sent_before(account: Account) -> None:
+    async with AsyncSmithBus(account.url) as bus, AsyncSmithBus(account.url) as other:
+        seen: list[bytes] = []
+        inbox = other._connection.new_inbox()
+        await other._connection.subscribe(inbox, lambda message: seen.append(message.data))
+        await other._connection.barrier(timeout=5)
+        for number in range(50):
+            await bus._connection.publish(inbox, b"%d" % number * 10_000)
+        await bus._connection.barrier(timeout=5)
+        await other._connection.barrier(timeout=5)
+        assert len(seen) == 50

@@ -32,7 +32,7 @@ ATTRIBUTES: Final = {
     "_max_pending_size": "how many bytes may be unsent before a publish waits: Link._send_command",
     "_pending": "commands that are not written yet: Link._send_command, _write, settle, unsent",
     "_pending_data_size": "their bytes: Link._send_command, _write",
-    "_ping_interval_task": "Link.discard",
+    "_ping_interval_task": "Link.watch ends it: the answers to its pings would be taken for answers to ours",
     "_ps": "the parser, which Link.__init__ replaces with ours",
     "_public_nkey": "LinkOpener.open sets it from credentials",
     "_reading_task": "Link.watch and discard",
@@ -47,7 +47,6 @@ METHODS: Final = {
     "_process_err": "(self, err_msg: 'str') -> 'None'",
     "_process_op_err": "(self, e: 'Exception') -> 'None'",
     "_process_ping": "(self) -> 'None'",
-    "_process_pong": "(self) -> 'None'",
 }
 """Methods that we call, with their signatures."""
 

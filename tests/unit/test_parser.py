@@ -51,7 +51,7 @@ OPERATIONS: list[tuple[bytes, list[Call]]] = [
     (b"PING\r\n", [("ping",)]),
     (b"PONG \r\n", [("pong",)]),
     (b"+OK\r\n", []),
-    (b"-ERR 'Permissions Violation for Publish to \"a\"'\r\n", [("err", "'permissions violation for publish to \"a\"'")]),
+    (b"-ERR 'Permissions Violation for Publish to \"a\"'\r\n", [("err", "'Permissions Violation for Publish to \"a\"'")]),
     (b"-ERR\r\n", [("err", "")]),
     (b'INFO {"server_id": "a b", "port": 1}\r\n', [("info", {"server_id": "a b", "port": 1})]),
     (b"MSG a.b 7 0\r\n\r\n", [("msg", 7, b"a.b", b"", b"", None)]),

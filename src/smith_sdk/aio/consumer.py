@@ -262,7 +262,7 @@ def pull_loop(
         group=priority_group(spec) if group is None else group,
     )
     state = session.consumer_state(spec.stream, spec.name)
-    return PullLoop(session.connection, session.requests, spec.stream, spec.name, diagnose, options, state)
+    return PullLoop(session.connection, session.api, spec.stream, spec.name, diagnose, options, state)
 
 
 def _fetch_loop(

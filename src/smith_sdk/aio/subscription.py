@@ -63,9 +63,9 @@ class _Feed(Listener):
                 taker = self._taker(self._patterns[:index])
                 self._subscriptions.append(await self._session.connection.subscribe(pattern, taker, self._fail))
             try:
-                await self._session.requests.barrier(timeout=self._timeout)
+                await self._session.connection.barrier(timeout=self._timeout)
             except ConnectionLost:  # the subscriptions are made again with the connection: wait for that
-                await self._session.requests.barrier(timeout=self._timeout)
+                await self._session.connection.barrier(timeout=self._timeout)
             if self._error is not None:
                 raise copy(self._error)
         except BaseException:

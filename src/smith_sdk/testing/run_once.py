@@ -139,7 +139,7 @@ async def end_delays(session: Session, retries: list[Retry]) -> None:
             task.add_done_callback(sending.discard)
 
     await session.connection.subscribe("$JS.ACK.>", take)
-    await session.requests.barrier(timeout=_ANSWER)
+    await session.connection.barrier(timeout=_ANSWER)
 
 
 @overload
@@ -171,7 +171,7 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
     verdicts = _Verdicts(_due.setdefault(session, {}).setdefault(f"{spec.stream}.{spec.name}", {}))
     listening = await session.connection.subscribe(f"$JS.ACK.{spec.stream}.{spec.name}.>", verdicts.take)
     try:
-        await session.requests.barrier(timeout=_ANSWER)
+        await session.connection.barrier(timeout=_ANSWER)
         with _logged("smith_sdk.worker") as errors:
             running = asyncio.ensure_future(worker.run())
             try:
@@ -187,7 +187,7 @@ async def _run_once(worker: AsyncWorker[Any, Any], timeout: float) -> WorkerRepo
                 ended, _ = await asyncio.wait({running}, timeout=_GRACE)
                 if ended and not running.cancelled():
                     running.exception()  # retrieved: it was raised above already, or a cause of that
-        await session.requests.barrier(timeout=_ANSWER)  # the last acks have arrived
+        await session.connection.barrier(timeout=_ANSWER)  # the last acks have arrived
     finally:
         await listening.unsubscribe()
     return WorkerReport(

@@ -16,6 +16,7 @@ from ...errors import (
     BusClosed,
     ConnectError,
     ConnectionLost,
+    DeadlineExceeded,
     OptionsError,
     PayloadTooLarge,
     PermissionDenied,
@@ -30,7 +31,6 @@ from .reasons import TOO_MANY_SUBSCRIPTIONS, explained
 from .reconnect import PING_INTERVAL, Reconnector
 from .server_pool import Server
 from .state import Listener, State, log
-from .tasks import ignore_outcome
 
 _MAX_HELD: Final = 2 * 1024 * 1024
 """Bytes of payloads that are held while there is no link."""
@@ -44,7 +44,7 @@ _CANCEL_TIMEOUT: Final = 1.0
 class Subscription:
     """One subscription, renewed on every link."""
 
-    __slots__ = ("_callback", "_connection", "_link", "_on_error", "_sid", "is_new", "number", "refusal", "subject")
+    __slots__ = ("_callback", "_connection", "_link", "_on_error", "_sid", "is_new", "may_linger", "number", "refusal", "subject")
 
     def __init__(
         self,
@@ -65,10 +65,14 @@ class Subscription:
         """In the order in which they were made."""
         self.is_new = False
         """Whether it was made after the first link was up, and none has shown it to be in force."""
+        self.may_linger = False
+        """Whether it was on an earlier link that was lost: its server may not have noticed that
+        yet, and go on to count it."""
 
     async def _attach(self, link: Link) -> None:
         """Subscribe on `link`, unless that was done."""
         if self._link is not link:
+            self.may_linger = self.may_linger or (self._link is not None and not self._link.has_left)
             self._link, self.refusal = link, None
             self._sid = await link.subscribe_to(self.subject, self._callback)
 
@@ -262,10 +266,7 @@ class Connection:
         self.ended(BusClosed("the bus is closed"))
 
     async def _flush(self, link: Link, timeout: float) -> None:
-        settling = asyncio.ensure_future(link.settle())
-        settling.add_done_callback(ignore_outcome)
-        await asyncio.wait((settling, link.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if settling.done() and not settling.cancelled() and settling.exception() is None:
+        if await _settled(link, timeout):
             return
         why = "is lost" if link.over.done() else f"did not answer within {timeout:g} s"
         fields = LogFields(server=link.server.url)
@@ -276,8 +277,6 @@ class Connection:
         else:
             log.info("closing the connection to %s, which %s", link.server.url, why, extra=fields)
         link.discard()
-        settling.cancel()
-        await asyncio.wait((settling,), timeout=_CANCEL_TIMEOUT)
 
     # ---- what the reconnector calls
 
@@ -340,17 +339,38 @@ class Connection:
             if new:
                 max(new, key=lambda one: one.number)._give_up(f"the server said: {explained(link.said)}")
 
+    async def barrier(self, *, timeout: float) -> None:
+        """Return once the server has processed all that was sent before; without a link, wait for
+        the next one, on which what is held is sent first.
+
+        Raises `ConnectionLost` if the link is lost meanwhile, `DeadlineExceeded` after `timeout`
+        seconds, `BusClosed` or the error that closed the connection.
+        """
+        self._require_open()
+        until = asyncio.get_running_loop().time() + timeout
+        waiting = None
+        if (link := self._reconnector.link) is None or self._reconnector.is_leaving:
+            waiting = _NextLink()
+            self.add_listener(waiting)
+            try:
+                await asyncio.wait((waiting.up,), timeout=timeout)
+            finally:
+                self.remove_listener(waiting)
+            self._require_open()
+            link = self._reconnector.link
+        if link is not None and await _settled(link, max(0.0, until - asyncio.get_running_loop().time())):
+            return
+        self._require_open()
+        if link is not None and link.over.done():
+            raise ConnectionLost(f"the connection was lost before the server had confirmed what was sent{self._because}")
+        raise DeadlineExceeded(f"{self.url} has not confirmed what was sent within {timeout:g} s{self._because}", timeout=timeout)
+
     async def _confirm(self, link: Link) -> None:
         """Wait until the server has processed the subscriptions."""
-        settling = asyncio.ensure_future(link.settle())
-        settling.add_done_callback(ignore_outcome)
-        timeout = self._reconnector.connect_timeout
-        await asyncio.wait((settling, link.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        settled = await _settled(link, self._reconnector.connect_timeout)
         if link.over.done():
-            settling.cancel()
             raise LinkError(link.over.result(), said=link.said)
-        if not settling.done():
-            settling.cancel()
+        if not settled:
             raise LinkError("it does not answer")
 
     async def _send_held(self, link: Link) -> None:
@@ -456,17 +476,38 @@ class Connection:
             raise BusClosed("the bus is not connected: call connect(), or use it in a `with` block")
 
     def _on_refused(self, kind: str, subject: str) -> None:
-        """The server's permissions forbid `kind`: "publish" or "subscription".
-
-        nats-py has `subject` in lower case.
-        """
+        """The server's permissions forbid `kind`: "publish" or "subscription"."""
         log.error("the server's permissions forbid %s to %s", kind, subject, extra=LogFields(subject=subject))
         if kind == "publish":
             self._status.notify(lambda listener: listener.on_refused(subject))
             return
         for subscription in tuple(self._subscriptions):
-            if subscription.subject.lower() == subject:
+            if subscription.subject == subject:
                 subscription._refuse()
+
+
+class _NextLink(Listener):
+    """Waits for the next link, or for the end of the connection."""
+
+    def __init__(self) -> None:
+        self.up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def on_move(self) -> None:
+        self.on_reconnect()
+
+    def on_reconnect(self) -> None:
+        if not self.up.done():
+            self.up.set_result(None)
+
+    def on_close(self, error: SmithError) -> None:
+        self.on_reconnect()
+
+
+async def _settled(link: Link, timeout: float) -> bool:
+    """Whether the server has confirmed within `timeout` seconds all that was sent on `link`."""
+    pong = link.ping()
+    await asyncio.wait((pong, link.over), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    return pong.done() and not pong.cancelled()
 
 
 def _require_subject(subject: str) -> None:

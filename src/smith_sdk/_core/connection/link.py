@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -24,21 +24,22 @@ from ...options import Auth
 from ..log_records import LogFields
 from .credentials import sign_in
 from .parser import Parser, RawMessage
-from .reasons import explained, said_by, said_in
+from .reasons import PERMISSIONS, explained, refused, said_by, said_in
 from .server_pool import Server
 from .state import log
 from .tasks import ignore_outcome
 
 _FOREVER: Final = 86_400
+_PING: Final = b"PING\r\n"
 _FLUSH_TIMEOUT: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
 stalled link."""
+_LONGEST_REASON: Final = 1024
+"""Characters of what the server says: it is logged and raised."""
 _READ_REFUSAL: Final = 0.3
 """Seconds to read why a server hangs up on new connections."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
-_REFUSED: Final = re.compile(r'permissions violation for (publish|subscription) to "?([^"\s]+)"?')
-_PERMISSIONS: Final = "permissions violation"
 _AUTH_ERRORS: Final = ("authorization violation", "authentication expired", "authentication revoked")
 
 Callback = Callable[[RawMessage], None]
@@ -108,7 +109,10 @@ class Link(Client):
         self._ps: Any = _Parser(self)  # nats-py declares a parser of its own
         self._tls_only = tls_only
         self._on_refused = on_refused
-        self._pings: set[asyncio.Future[None]] = set()
+        self._pings: deque[asyncio.Future[None]] = deque()
+        """One for each PING that was sent and not answered, in order."""
+        self.has_left = False
+        """Whether every subscription was withdrawn and the server has confirmed it."""
 
     def end(self, why: str) -> None:
         """Report that the link is over. Safe to repeat."""
@@ -189,9 +193,14 @@ class Link(Client):
         return LogFields(server=self.server.url, error_type=type(error).__name__)
 
     async def on_error(self, text: str) -> None:
-        if _PERMISSIONS not in text:
-            self.said = text.strip("'")
-        await self._process_err(text)
+        # nats-py would have the subject of a refusal in lower case: that of another call, perhaps.
+        if (found := refused(text)) is not None:
+            self._on_refused(*found)
+        elif text.lower().strip("'").startswith(PERMISSIONS):
+            log.error("%s: %s", self.server.url, text[:_LONGEST_REASON], extra=LogFields(server=self.server.url))
+        else:
+            self.said = text.lower().strip("'")[:_LONGEST_REASON]
+            await self._process_err(text.lower()[:_LONGEST_REASON])
 
     @property
     def identity(self) -> dict[str, str]:
@@ -207,21 +216,18 @@ class Link(Client):
         await self._process_ping()
 
     async def on_pong(self) -> None:
-        await self._process_pong()
+        if self._pings:
+            _resolve(self._pings.popleft())
 
     # ---- what nats-py calls
 
     async def report(self, error: Exception) -> None:
-        """nats-py's `error_cb`, the only place where it reports refusals by permissions."""
+        """nats-py's `error_cb`."""
         if not isinstance(error, (nats.errors.Error, OSError, TimeoutError)):
             log.error("nats-py failed: %s", type(error).__name__, exc_info=error, extra=self._fields(error))
             return
-        text = str(error).lower()
-        found = _REFUSED.search(text)
-        if found is None:
-            log.debug("%s: %s", self.server.url, text or type(error).__name__, extra=LogFields(server=self.server.url))
-        else:
-            self._on_refused(*found.groups())
+        text = str(error) or type(error).__name__
+        log.debug("%s: %s", self.server.url, text, extra=LogFields(server=self.server.url))
 
     async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
         # nats-py waits for room here as well, but cannot be cancelled meanwhile.
@@ -253,8 +259,7 @@ class Link(Client):
                 await self._process_op_err(error)
                 return
             finally:
-                if not flushed.done():
-                    flushed.set_result(None)
+                _resolve(flushed)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._status = Client.CLOSED
@@ -282,13 +287,20 @@ class Link(Client):
     # ---- its life
 
     def ping(self) -> asyncio.Future[None]:
-        """Done when the server has answered."""
-        # Without a deadline: nats-py's read loop fails on the PONG of a ping that was cancelled.
-        ping = asyncio.ensure_future(self.flush(timeout=_FOREVER))
-        self._pings.add(ping)
-        ping.add_done_callback(self._pings.discard)
-        ping.add_done_callback(ignore_outcome)
-        return ping
+        """Done when the server has processed everything that was sent before, and has answered.
+
+        Cancelled when the link is discarded.
+        """
+        # nats-py's own `flush` writes its PING before what is buffered, which makes it no barrier.
+        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pings.append(pong)
+        self._pending.append(_PING)
+        self._pending_data_size += len(_PING)
+        if self._has_room:
+            self._write()
+        elif self._flush_queue is not None:
+            self._flush_queue.put_nowait(asyncio.get_running_loop().create_future())
+        return pong
 
     def watch(self) -> None:
         """Once connected: a task of nats-py that ends, for whatever reason, is the end of the
@@ -301,22 +313,15 @@ class Link(Client):
         for task in (self._reading_task, self._flusher_task):
             assert task is not None
             task.add_done_callback(ended)
+        assert self._ping_interval_task is not None
+        self._ping_interval_task.cancel()  # the answer to a ping of nats-py's would be taken for one to ours
 
     async def leave(self) -> None:
         """Withdraw every subscription; return once all that was sent either way has arrived."""
         for sid in tuple(self.subscriptions):
             await self.withdraw(sid)
-        await self.settle()
-
-    async def settle(self) -> None:
-        """Return once the server has processed everything that was published.
-
-        The caller sets a deadline.
-        """
-        while self._pending and self.is_connected:
-            # first, since `flush` writes its PING before what is buffered
-            await self._flush_pending(force_flush=True)
         await self.ping()
+        self.has_left = True
 
     @property
     def unsent(self) -> int:
@@ -349,12 +354,11 @@ class Link(Client):
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *self._pings):
             if task is not None:
                 task.cancel()
+        self._pings.clear()
         self.subscriptions.clear()
         queue = self._flush_queue
         while queue is not None and not queue.empty():
-            waiting = queue.get_nowait()
-            if not waiting.done():
-                waiting.set_result(None)
+            _resolve(queue.get_nowait())
         if (transport := self._socket) is not None:
             transport.abort()
 
@@ -460,6 +464,11 @@ class LinkOpener:
             failed.cancel()
         link.watch()
         return link
+
+
+def _resolve(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _text(subject: bytes) -> str:

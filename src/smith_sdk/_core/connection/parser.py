@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Protocol
 
+from .greeting import checked_info
 from .headers import read as read_headers
 
 _HAS_HEADERS: Final = {b"MSG": 0, b"HMSG": 1}
@@ -139,8 +140,8 @@ class Parser:
         elif operation == b"PONG":
             await self._receiver.on_pong()
         elif operation == b"INFO":
-            await self._receiver.on_info(json.loads(b" ".join(words[1:])))
+            await self._receiver.on_info(checked_info(json.loads(b" ".join(words[1:]))))
         elif operation == b"-ERR":
-            await self._receiver.on_error(b" ".join(words[1:]).decode("utf-8", "replace").lower())
+            await self._receiver.on_error(b" ".join(words[1:]).decode("utf-8", "replace"))
         elif operation != b"+OK":
             raise ValueError("not an operation of the protocol")

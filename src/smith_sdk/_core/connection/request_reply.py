@@ -1,7 +1,7 @@
 """Request and reply: one inbox subscription, and an int token per request.
 
-For everything that is rare: the JetStream API, confirmed acks, barriers. Publishes have a window of
-their own.
+For everything that is rare: the JetStream API, confirmed acks. Publishes have a window of their
+own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDen
 from .connection import Connection, Subscription
 from .parser import RawMessage
 from .state import Listener, wrong_loop_error
-from .tasks import ignore_outcome
 
 API_TIMEOUT: Final = 5.0
 """Seconds that a JetStream API request may take."""
@@ -99,27 +98,8 @@ class RequestReply(Listener):
                 continue
         raise DeadlineExceeded(f"no reply on {subject} within {timeout:g} s", timeout=timeout)
 
-    async def barrier(self, *, timeout: float) -> None:
-        """Return once the server has processed all earlier publishes: an echo to our own inbox."""
-        await self.request(self._prefix + "barrier", timeout=timeout)
-
-    async def has_subscriber(self, subject: str, *, timeout: float) -> bool:
-        """Whether `subject` has a subscriber, found out by an empty message to it.
-
-        Also a `barrier`.
-        """
-        asking = asyncio.ensure_future(self.request(subject, timeout=timeout))
-        asking.add_done_callback(ignore_outcome)
-        try:
-            # In a task, so that it is sent after the other.
-            await asyncio.ensure_future(self.barrier(timeout=timeout))
-            return not (asking.done() and isinstance(asking.exception(), NoResponders))
-        finally:
-            asking.cancel()
-
     def _on_reply(self, message: RawMessage) -> None:
-        # The echo of `barrier` carries the reply subject that it was sent with.
-        waiting = self._waiting.get(message.reply or message.subject)
+        waiting = self._waiting.get(message.subject)
         if waiting is not None and not waiting[0].done():
             waiting[0].set_result(message)
 
@@ -150,7 +130,7 @@ class RequestReply(Listener):
 
     def on_refused(self, subject: str) -> None:
         for future, sent_to in self._waiting.values():
-            if sent_to.lower() == subject and not future.done():
+            if sent_to == subject and not future.done():
                 future.set_exception(
                     PermissionDenied(f"the server's permissions forbid publishing to {sent_to}", subject=sent_to)
                 )

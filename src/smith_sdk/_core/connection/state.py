@@ -36,8 +36,7 @@ class Listener:
         self.on_reconnect()
 
     def on_refused(self, subject: str) -> None:
-        """The server's permissions forbid publishing to `subject`, which nats-py has in lower
-        case."""
+        """The server's permissions forbid publishing to `subject`."""
 
     def on_max_payload(self, limit: int) -> None:
         """The server accepts `limit` bytes in one message from now on."""

@@ -460,7 +460,7 @@ class AckWindow(Listener):
     def on_refused(self, subject: str) -> None:
         for token, entry in tuple(self._pending.items()):
             own = entry.request.subject
-            if own.lower() == subject:
+            if own == subject:
                 self._fail(token, PermissionDenied(f"the server's permissions forbid publishing to {own}", subject=own))
 
     def on_close(self, error: SmithError) -> None:

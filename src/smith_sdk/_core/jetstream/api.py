@@ -17,9 +17,10 @@ from ...errors import ChangeRefused, DeadlineExceeded, TopologyRefused
 from ..connection.headers import read as read_headers
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
-from .api_errors import NOT_YET, ApiError, api_error, disabled
+from .api_errors import NOT_YET, ApiError, api_error, disabled, no_api
 
 API: Final = "$JS.API"
+"""The prefix of the API's subjects on a server whose account has it itself."""
 NANOS: Final = 1_000_000_000
 """In a second: durations in the API's JSON are integer nanoseconds."""
 NEVER: Final = "0001-01-01T00:00:00Z"
@@ -88,23 +89,36 @@ class JetStreamApi:
     `PermissionDenied`, `BusClosed`.
     """
 
-    def __init__(self, requests: RequestReply, where: str = "the server") -> None:
+    def __init__(self, requests: RequestReply, where: str = "the server", *, prefix: str = API) -> None:
         self._requests = requests
+        self.prefix = prefix
+        """What its subjects begin with: `API`, that of a domain, or that of an import."""
         self.where = where
         """The server's URL, for error messages."""
+
+    def subject(self, verb: str) -> str:
+        """The subject of `verb`."""
+        return f"{self.prefix}.{verb}"
+
+    def key_subject(self, subject: str) -> str:
+        """Where to publish to the key-value `subject` (`$KV.<bucket>.<key>`).
+
+        Of another domain or account, keys are reached through its API alone, as in nats.go.
+        """
+        return subject if self.prefix == API else self.subject(subject)
 
     async def call(
         self, verb: str, body: object = None, *, stream: str | None = None, consumer: str | None = None
     ) -> dict[str, Any]:
-        """Send `body` (None for none) to `$JS.API.<verb>` and return the JSON object of the reply.
+        """Send `body` (None for none) as a request; return the JSON object of the reply.
 
         `stream` and `consumer` are what the request is about, for the error that it may raise.
         """
         data = b"" if body is None else msgspec.json.encode(body)
         try:
-            reply = await self._request(f"{API}.{verb}", data, repeat=verb.startswith(_SAFE_TO_REPEAT))
+            reply = await self._request(self.subject(verb), data, repeat=verb.startswith(_SAFE_TO_REPEAT))
         except NoResponders:
-            raise disabled(self.where) from None
+            raise disabled(self.where) if self.prefix == API else no_api(self.where, self.prefix) from None
         answer = msgspec.json.decode(reply.data, type=dict[str, Any])
         if "error" in answer:
             raise api_error(

@@ -115,6 +115,16 @@ def disabled(where: str) -> JetStreamDisabled:
     )
 
 
+def no_api(where: str, prefix: str) -> JetStreamDisabled:
+    """For the server at `where`, on which nothing answers below another `prefix` than its own."""
+    return JetStreamDisabled(
+        f"no JetStream API answers at {prefix} on {where}: check js_domain or api_prefix (jetstream_domain or "
+        f"jetstream_api_prefix of a context), the leaf node's remote, and the account's imports",
+        err_code=10039,
+        code=503,
+    )
+
+
 def api_error(
     error: ApiError, *, stream: str | None = None, consumer: str | None = None, where: str = "the server", verb: str = ""
 ) -> JetStreamError:

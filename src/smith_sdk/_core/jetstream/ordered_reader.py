@@ -19,7 +19,7 @@ from ...errors import ConnectionLost, MessageNotFound, PermissionDenied, SmithEr
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.state import Listener
-from .api import API, NANOS
+from .api import NANOS
 from .delivery import parse
 from .pull_status import StatusKind, classify
 from .reading import CAPACITY_BYTES, Interrupted, Reading, refusal
@@ -109,11 +109,15 @@ class OrderedReader(Reading):
         verb = f"CONSUMER.CREATE.{self.stream}.{name}"
         return await self._session.api.call(verb, body, stream=self.stream, consumer=name)
 
+    def next_subject(self, consumer: str) -> str:
+        """Where to pull from `consumer` of the stream."""
+        return self._session.api.subject(f"CONSUMER.MSG.NEXT.{self.stream}.{consumer}")
+
     async def _delete(self, name: str) -> None:
         """Not waited for: the server deletes it anyway once it is not used."""
         if self._session.connection.is_up:
             with contextlib.suppress(SmithError):
-                await self._session.connection.publish(f"{API}.CONSUMER.DELETE.{self.stream}.{name}", b"")
+                await self._session.connection.publish(self._session.api.subject(f"CONSUMER.DELETE.{self.stream}.{name}"), b"")
 
     # ---- the last N
 
@@ -241,7 +245,7 @@ class _Consumer(Listener):
         self._name = name
         self._snapshot = snapshot
         """Deliveries that make up the last message of each subject."""
-        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{reader.stream}.{name}"
+        self._next_subject = reader.next_subject(name)
         self.inbox = connection.new_inbox()
         self.is_read = False
         self._count = 0
@@ -323,7 +327,7 @@ class _Consumer(Listener):
         self.end(ConnectionLost(f"the connection was lost while {self._next_subject} was answered"))
 
     def on_refused(self, subject: str) -> None:
-        if subject == self._next_subject.lower():
+        if subject == self._next_subject:
             self.end(
                 PermissionDenied(f"the server's permissions forbid pulling from {self._next_subject}", subject=self._next_subject)
             )

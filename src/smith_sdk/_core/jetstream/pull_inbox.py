@@ -6,15 +6,15 @@ The server drops a pull once its inbox has no subscriber. There is no other way 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ...errors import BusError, DeadlineExceeded, SmithError
 from ..connection.connection import Connection, Subscription
 from ..connection.parser import RawMessage
-from ..connection.request_reply import RequestReply
 from ..log_records import ConsumerLog
 
 _CONFIRMED: Final = 1.0
@@ -37,17 +37,19 @@ class PullInbox:
     def __init__(
         self,
         connection: Connection,
-        requests: RequestReply,
         log: ConsumerLog,
         name: str,
         on_late: Callable[[RawMessage], None],
+        look: Callable[[], Awaitable[object]],
     ) -> None:
         self._connection = connection
         self._log = log
-        self._requests = requests
         self._name = name
         self._on_late = on_late
         """Called for what arrives at a former inbox."""
+        self._look = look
+        """Requests the state of the consumer: its server then drops each pull whose inbox has no
+        subscriber (2.15)."""
         self._subscription: Subscription | None = None
         self._former: deque[tuple[float, Subscription]] = deque()
         """Inboxes of pulls that were made on a dead link, and when those have expired."""
@@ -128,15 +130,24 @@ class PullInbox:
     async def _withdraw(self, *inboxes: Subscription, connected: bool) -> bool:
         """Have the server send no more to `inboxes`.
 
-        Whether the last one has no subscriber any more.
+        Whether the last one certainly has no subscriber any more. A PING tells that of this link,
+        and without the right to publish to the inbox, which a probe would need. A lost link may
+        linger at its server.
         """
         if not connected:
             return False
         try:
             for inbox in inboxes:
                 await inbox.withdraw()
-            probe = inboxes[-1].subject.removesuffix("*") + "0"
-            return not await self._requests.has_subscriber(probe, timeout=_CONFIRMED)
+            await self._connection.barrier(timeout=_CONFIRMED)
         except (BusError, DeadlineExceeded) as error:
             self._log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, str(error))
             return False
+        if not inboxes[-1].may_linger:
+            return True
+        # If the server has noticed, it now drops the pulls. An inbox that is kept would otherwise
+        # have them served beside their successors.
+        with contextlib.suppress(SmithError, TimeoutError):
+            async with asyncio.timeout(_CONFIRMED):
+                await self._look()
+        return False

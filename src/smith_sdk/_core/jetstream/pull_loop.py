@@ -11,6 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,10 +20,9 @@ from ...errors import BusClosed, ConnectionLost, SmithError, StreamNotFound
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
-from ..connection.request_reply import RequestReply
 from ..connection.state import Listener
 from ..log_records import consumer_log
-from .api import API
+from .api import JetStreamApi
 from .consumer_state import IDLE, ConsumerState
 from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
 from .pull_failures import consumer_deleted, may_not_pull, refusal
@@ -56,7 +56,7 @@ class PullLoop(Listener):
     def __init__(
         self,
         connection: Connection,
-        requests: RequestReply,
+        api: JetStreamApi,
         stream: str,
         consumer: str,
         diagnose: Diagnose,
@@ -77,8 +77,10 @@ class PullLoop(Listener):
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
-        self._inbox = PullInbox(connection, requests, self._log, f"{stream}/{consumer}", self._on_late_message)
-        self._next_subject = f"{API}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._inbox = PullInbox(
+            connection, self._log, f"{stream}/{consumer}", self._on_late_message, partial(api.consumer_info, stream, consumer)
+        )
+        self._next_subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
         """Handed out in a batch, not yet taken from it by the reader's thread: kept in progress and
@@ -513,7 +515,7 @@ class PullLoop(Listener):
         self._spawn(self._renew())  # the server may still know the former pulls, and would answer both
 
     def on_refused(self, subject: str) -> None:
-        if subject == self._next_subject.lower():
+        if subject == self._next_subject:
             self._fail(may_not_pull(self._next_subject))
 
     def on_close(self, error: SmithError) -> None:

@@ -192,9 +192,6 @@ class Session:
             if parts:
                 await asyncio.wait(parts, timeout=left())
             await self.window.drain(left())
-            if self.connection.is_up:
-                with contextlib.suppress(SmithError):  # the link is lost; the window has ended every publish
-                    await self.requests.barrier(timeout=left())
         except asyncio.CancelledError:
             await self.connection.close(_MIN_CLOSE)  # an open link would be in the way of the next connect
             raise

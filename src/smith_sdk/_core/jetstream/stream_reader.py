@@ -20,7 +20,7 @@ from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from ..connection.state import Listener
-from .api import API, NANOS
+from .api import NANOS
 from .delivery import parse
 from .pull_status import StatusKind, classify
 from .session import Session
@@ -128,7 +128,7 @@ async def _read(
     found: list[Stored],
 ) -> None:
     name, pending = await _begin(session, stream, pattern, after, since, headers_only=headers_only)
-    inbox = _Inbox(session.connection, f"{API}.CONSUMER.MSG.NEXT.{stream}.{name}")
+    inbox = _Inbox(session.connection, session.api.subject(f"CONSUMER.MSG.NEXT.{stream}.{name}"))
     subscription = None
     try:
         if not pending:
@@ -153,7 +153,7 @@ async def _read(
         if subscription is not None:
             await subscription.unsubscribe()
         if session.connection.is_up:
-            await session.connection.publish(f"{API}.CONSUMER.DELETE.{stream}.{name}", b"")
+            await session.connection.publish(session.api.subject(f"CONSUMER.DELETE.{stream}.{name}"), b"")
 
 
 class _Inbox(Listener):
@@ -175,7 +175,7 @@ class _Inbox(Listener):
         self.fail(ConnectionLost(f"{self.next_subject} was not answered to the end: {why}"))
 
     def on_refused(self, subject: str) -> None:
-        if subject == self.next_subject.lower():
+        if subject == self.next_subject:
             self.fail(
                 PermissionDenied(f"the server's permissions forbid pulling from {self.next_subject}", subject=self.next_subject)
             )
