@@ -18,6 +18,8 @@ import smith_sdk
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.testing import NatsServer
 
+FUZZ_SEED = 17
+
 pytest_plugins = ["smith_sdk.testing"]
 
 # By default hypothesis derandomizes its examples if `CI` is set, and only then.
@@ -120,3 +122,13 @@ def make_server() -> Iterator[Callable[..., EmbeddedServer]]:
     for server in servers:
         server.kill()  # one that a test has halted would need seconds for anything else
         server.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-seed", type=int, default=FUZZ_SEED, help="seed of the hostile messages (default: %(default)s)")
+
+
+@pytest.fixture
+def fuzz_seed(request: pytest.FixtureRequest) -> int:
+    seed: int = request.config.getoption("--fuzz-seed")
+    return seed

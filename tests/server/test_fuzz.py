@@ -1,0 +1,17 @@
+"""A thousand hostile messages on every consuming path; `nox -s chaos` sends twenty times as many.
+
+To repeat a failure: the seed is in its message, and `--fuzz-seed N` sets it.
+"""
+
+from __future__ import annotations
+
+import pytest
+from buses import Account
+from fuzzing.runs import fuzz
+
+SMALL = ("consumer", "worker_inline", "worker_threads", "admission", "read", "trace", "core")
+
+
+@pytest.mark.parametrize("path", SMALL)
+async def test_hostile_messages(path: str, account: Account, fuzz_seed: int) -> None:
+    await fuzz(path, account.url, seed=fuzz_seed, count=100, deadline=30)
