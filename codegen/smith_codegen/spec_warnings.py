@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import inf
 
+from . import topology_checks
 from .errors import SpecError
 from .spec import Spec
 from .topology_spec import ConsumerDecl
@@ -15,6 +16,12 @@ _SERVER_WINDOW = 120.0
 
 
 def find(spec: Spec) -> Iterator[SpecError]:
+    """All warnings."""
+    yield from topology_checks.too_small(spec)
+    yield from _forgotten(spec)
+
+
+def _forgotten(spec: Spec) -> Iterator[SpecError]:
     """Handlers that may publish the same message again after its stream has forgotten the id."""
     # Such a message would be stored twice: deduplication is by message id within the window.
     for name, decl in spec.consumers.items():

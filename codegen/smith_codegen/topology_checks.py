@@ -26,6 +26,8 @@ _SAMPLE: Final = re.compile(r"(100|\d{1,2})%?")
 _PULL: Final = 30.0
 """Seconds that a pull of the SDK waits for messages."""
 _SHORTEST: Final = 0.1
+_FACTS: Final = 64 * 1024
+"""Bytes that headers of a dead letter, or other fields of a record, take beside the message."""
 
 _LEAST: Final = {"max_age": _SHORTEST, "duplicate_window": _SHORTEST, "subject_delete_marker_ttl": 1.0, "max_expires": _PULL}
 """Minimum durations in seconds: the server's; for `max_expires`, the SDK's own pulls."""
@@ -305,6 +307,44 @@ def crowded(spec: Spec) -> Iterator[SpecError]:
         count = sum(1 for one in spec.consumers.values() if one.stream == name)
         if decl.max_consumers is not None and decl.max_consumers < count:
             yield spec.error(("streams", name, "max_consumers"), f"{count} consumers are declared (10026)", f"at least {count}")
+
+
+def too_small(spec: Spec) -> Iterator[SpecError]:
+    """Own consumers whose letters, or outputs that hold a message, may be larger than the stream
+    that is to keep them takes. As warnings: few messages are as large as their stream allows.
+    """
+    letters = next((decl.stream for decl in spec.subjects.values() if decl.dead_letters), None)
+    for name, decl in spec.consumers.items():
+        if not spec.is_own(("consumers", name)):
+            continue
+        if letters is not None:
+            yield from _outgrown(spec, ("consumers", name, "stream"), decl.stream, letters, "a dead letter of it", 1.0)
+        for index, subject in enumerate(decl.publishes):
+            kept = spec.subjects[subject]
+            if kept.stream is not None and _holds_bytes(spec, kept.message):
+                key = ("consumers", name, "publishes", str(index))
+                yield from _outgrown(spec, key, decl.stream, kept.stream, f"a {kept.message} that holds it in base64", 4 / 3)
+
+
+def _holds_bytes(spec: Spec, message: str) -> bool:
+    decl = spec.messages.get(message)
+    return decl is not None and any(field.type in ("bytes", "bytes?") for field in decl.fields.values())
+
+
+def _outgrown(spec: Spec, key: Path, source: str, keeper: str, what: str, factor: float) -> Iterator[SpecError]:
+    """A warning if `what`, `factor` times a message of `source`, may not fit into `keeper`."""
+    most, largest = spec.streams[keeper].max_msg_size, spec.streams[source].max_msg_size
+    if most is None:
+        return
+    needed = None if largest is None else int(size(largest) * factor) + _FACTS
+    if needed is None or size(most) < needed:
+        limit = "any size" if largest is None else largest
+        yield spec.error(
+            key,
+            f"{source} takes messages of {limit}, and {keeper}, which is to keep {what}, takes {most}",
+            f"raise streams.{keeper}.max_msg_size to {'more than the largest message' if needed is None else needed}, "
+            f"or lower streams.{source}.max_msg_size",
+        )
 
 
 # ---- [profiles]

@@ -23,6 +23,7 @@ from smith_codegen import spec
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
+from smith_codegen.topology_checks import too_small
 from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
 from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
 
@@ -369,3 +370,42 @@ def test_retries_that_outlive_the_memory_of_ids_are_warned_of(
     if said:
         line = next(number for number, line in enumerate(text.splitlines(), 1) if line.startswith("publishes"))
         assert f"acme.toml:{line}: consumers.buyer.publishes." in err
+
+
+KEPT = """
+[messages.Kept]
+fields = { order = "bytes", reason = "str" }
+
+[streams.KEPT]
+subjects = ["acme.kept"]
+max_msg_size = "%s"
+"""
+
+
+@pytest.mark.parametrize(
+    ("largest", "letters", "kept", "said"),
+    [
+        ("3MiB", "4MiB", "5MiB", []),
+        ("3MiB", "", "5MiB", []),
+        ("3MiB", "3MiB", "5MiB", ["consumers.buyer.stream", "DEAD, which is to keep a dead letter of it, takes 3MiB"]),
+        ("3MiB", "4MiB", "4MiB", ["consumers.buyer.publishes.0", "KEPT, which is to keep a Kept that holds it in base64"]),
+        ("", "4MiB", "5MiB", ["consumers.buyer.stream", "ORDERS takes messages of any size"]),
+    ],
+)
+def test_streams_too_small_for_what_they_are_to_keep_are_warned_of(
+    largest: str, letters: str, kept: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = ACME.replace("max_attempts = 3", 'max_attempts = 3\npublishes = ["keep"]') + KEPT % kept
+    text = text.replace('"tick" =', '"keep" = { pattern = "acme.kept", message = "Kept", stream = "KEPT" }\n"tick" =')
+    for stream, size in (("ORDERS", largest), ("DEAD", letters)):
+        if size:
+            text = text.replace(f"[streams.{stream}]", f'[streams.{stream}]\nmax_msg_size = "{size}"')
+    (tmp_path / "acme.toml").write_text(text)
+    assert main([str(tmp_path / "acme.toml"), str(tmp_path / "acme_bus")]) == 0
+    err = capsys.readouterr().err
+    assert all(words in err for words in said), err
+    assert ("which is to keep" in err) == bool(said)
+
+
+def test_the_streams_of_smith_hold_what_they_are_to_keep() -> None:
+    assert list(too_small(spec.read(SMITH_FILE.read_text()))) == []
