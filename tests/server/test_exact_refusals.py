@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from buses import Face, health, read_intent
+from buses import Face, health, log_entry, read_intent, state
 from support import eventually_async
 
 from smith_sdk import Allow, AsyncSmithBus, Auth, consumers, result_of, subjects
 from smith_sdk._core.connection.reasons import refused
+from smith_sdk._core.connection.refusals import Refusals as Refusals_
 from smith_sdk._core.connection.state import Listener
 from smith_sdk.errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 
@@ -168,6 +169,74 @@ async def test_two_publishes_whose_subjects_differ_in_case_only(face: Face, make
         with pytest.raises(PermissionDenied) as caught:
             await refusing
         assert caught.value.subject == str(health_of(upper))
+
+
+# ---- emit
+
+
+def forbidden(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if "forbid publishing" in one.getMessage()]
+
+
+async def test_emit_to_a_forbidden_subject_raises_at_the_next_call(
+    face: Face, make_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(jetstream=False, config=users('publish: { deny: "smith.logs.errors.Web" }'))
+    errors = subjects.logs.errors
+    entry, allowed = log_entry(service="Web"), log_entry(service="web")
+    async with face.bus(server.url, auth=SOME) as bus:
+        for _ in range(2):
+            caplog.clear()
+            await bus.emit(errors.of(allowed), allowed)
+            await bus.emit(errors.of(entry), entry)
+            with pytest.raises(PermissionDenied, match=r"smith\.logs\.errors\.Web") as caught:
+                await bus.flush()
+            assert caught.value.subject == "smith.logs.errors.Web"
+            for _ in range(3):
+                with pytest.raises(PermissionDenied):
+                    await bus.emit(errors.of(entry), entry)
+            await bus.emit(errors.of(allowed), allowed)
+            await bus.flush()
+            assert len(forbidden(caplog)) == 1
+            # the next server may have other permissions
+            await asyncio.to_thread(server.kill)
+            await eventually_async(lambda: state(bus) == "reconnecting")
+            await asyncio.to_thread(server.start)
+            await bus.flush()
+
+
+async def test_emit_in_a_loop_is_told_of_a_refusal_without_a_flush(face: Face, make_server: Any) -> None:
+    server = make_server(jetstream=False, config=users('publish: { deny: "smith.logs.>" }'))
+    entry = log_entry()
+    subject = subjects.logs.errors.of(entry)
+    async with face.bus(server.url, auth=SOME) as bus:
+
+        async def is_refused() -> bool:
+            try:
+                await bus.emit(subject, entry)
+            except PermissionDenied:
+                return True
+            return False
+
+        await eventually_async(is_refused, 2)
+
+
+def test_refusals_are_bounded_and_end() -> None:
+    now = [0.0]
+    refusals = Refusals_(lambda: now[0])
+    for number in range(3000):
+        refusals.emitting(f"a.{number}")
+        assert refusals.add(f"a.{number}")
+    assert len(refusals._refused) == len(refusals._emitted) == 1024
+    assert not refusals.add("a.2999")
+    with pytest.raises(PermissionDenied, match=r"a\.2999"):
+        refusals.emitting("a.2999")
+    now[0] = 31.0
+    refusals.emitting("a.2999")
+    refusals.add("never.emitted")
+    with pytest.raises(PermissionDenied, match=r"a\.0"):
+        refusals.flushed()
+    refusals.flushed()
 
 
 async def test_two_subscriptions_whose_subjects_differ_in_case_only(make_server: Any) -> None:

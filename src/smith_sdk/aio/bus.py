@@ -50,6 +50,7 @@ S = TypeVar("S", bound=AnySubject)
 
 _CLOSE_TIMEOUT: Final = 10.0
 _PUBLISH_TIMEOUT: Final = 10.0
+_FLUSH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _PROFILE: Final = "prod"
@@ -372,8 +373,12 @@ class AsyncSmithBus:
     async def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
         """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
+        It returns once the message is handed to the connection. If the server refuses it, that is
+        known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
+        raises `PermissionDenied`.
+
         Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
-        `PayloadTooLarge`, `BusClosed`.
+        `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
         """
         where, data = checked(self._session, subject, payload)
         if subject.STREAM is not None:
@@ -386,7 +391,18 @@ class AsyncSmithBus:
                 size=len(data),
                 limit=limit,
             )
-        await self._connection.publish(where, data)
+        await self._connection.emit(where, data)
+
+    async def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
+        """Wait until the server has processed everything that was emitted, for `timeout` seconds.
+
+        Without a connection it waits for the next one. Raises `PermissionDenied` if the server has
+        refused a message that was emitted since the last flush, naming the subject of the first;
+        `DeadlineExceeded` after `timeout` seconds; `ConnectionLost` if the connection was lost
+        meanwhile; `BusClosed`.
+        """
+        self._session.require_open()
+        await self._connection.flush(timeout=to_seconds("flush(timeout)", timeout))
 
     # ---- receiving
 

@@ -18,6 +18,7 @@ from .._core.jetstream.publish_request import PubAck
 from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,
+    _FLUSH_TIMEOUT,
     _MAX_BYTES,
     _MAX_MESSAGES,
     _PUBLISH_TIMEOUT,
@@ -257,10 +258,24 @@ class SmithBus(BlockingBus):
     def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
         """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
+        It returns once the message is handed to the connection. If the server refuses it, that is
+        known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
+        raises `PermissionDenied`.
+
         Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
-        `PayloadTooLarge`, `BusClosed`.
+        `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
         """
         self._portal.call(self._aio.emit, subject, payload)
+
+    def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
+        """Wait until the server has processed everything that was emitted, for `timeout` seconds.
+
+        Without a connection it waits for the next one. Raises `PermissionDenied` if the server has
+        refused a message that was emitted since the last flush, naming the subject of the first;
+        `DeadlineExceeded` after `timeout` seconds; `ConnectionLost` if the connection was lost
+        meanwhile; `BusClosed`.
+        """
+        self._portal.call(self._aio.flush, timeout)
 
     def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
         """Iterate over messages on `what`, as core NATS delivers them from now on.

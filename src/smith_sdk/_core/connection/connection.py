@@ -4,6 +4,7 @@ one."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import ssl
@@ -29,6 +30,7 @@ from .link import Link, LinkClosed, LinkError, LinkOpener, MessageTooLarge
 from .parser import RawMessage
 from .reasons import TOO_MANY_SUBSCRIPTIONS, explained
 from .reconnect import PING_INTERVAL, Reconnector
+from .refusals import Refusals
 from .server_pool import Server
 from .state import Listener, State, log
 
@@ -148,6 +150,7 @@ class Connection:
         self._held: deque[tuple[str, bytes, str, bytes]] = deque()
         self._held_bytes = 0
         self._max_payload = _MAX_PAYLOAD
+        self._refusals = Refusals()
         self._inboxes = 0
         self._inbox_root = f"_INBOX.{secrets.token_hex(11)}"
 
@@ -292,6 +295,7 @@ class Connection:
     async def adopt(self, link: Link) -> None:
         """Renew the subscriptions on `link`, then send what was held. Raises `LinkError`."""
         self._max_payload = link.max_payload
+        self._refusals.forget()
         link.on_max_payload = self._on_max_payload
         try:
             while missing := [one for one in self._subscriptions if one._link is not link]:
@@ -407,6 +411,20 @@ class Connection:
         except (LinkError, OSError) as error:
             raise self.meaning(error, subject) from None
 
+    async def emit(self, subject: str, data: bytes) -> None:
+        """`publish`, for a message that no reply or acknowledgement follows.
+
+        Raises `PermissionDenied` as well, if the server has refused one to `subject` before.
+        """
+        self._refusals.emitting(subject)
+        await self.publish(subject, data)
+
+    async def flush(self, *, timeout: float) -> None:
+        """`barrier`. Raises `PermissionDenied` as well, if the server has refused a message that
+        was emitted since the last flush."""
+        await self.barrier(timeout=timeout)
+        self._refusals.flushed()
+
     def send(self, subject: str, data: bytes, reply: str, block: bytes = b"", at_once: bool = False) -> Coroutine[Any, Any, None]:
         """`publish` without checks, for the hot path; its errors are the link's own, for `meaning`.
 
@@ -477,10 +495,13 @@ class Connection:
 
     def _on_refused(self, kind: str, subject: str) -> None:
         """The server's permissions forbid `kind`: "publish" or "subscription"."""
-        log.error("the server's permissions forbid %s to %s", kind, subject, extra=LogFields(subject=subject))
         if kind == "publish":
+            # once for each subject: a loop that emits to it would fill the log
+            level = logging.ERROR if self._refusals.add(subject) else logging.DEBUG
+            log.log(level, "the server's permissions forbid publishing to %s", subject, extra=LogFields(subject=subject))
             self._status.notify(lambda listener: listener.on_refused(subject))
             return
+        log.error("the server's permissions forbid a subscription to %s", subject, extra=LogFields(subject=subject))
         for subscription in tuple(self._subscriptions):
             if subscription.subject == subject:
                 subscription._refuse()

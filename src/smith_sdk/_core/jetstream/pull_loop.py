@@ -77,9 +77,8 @@ class PullLoop(Listener):
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
-        self._inbox = PullInbox(
-            connection, self._log, f"{stream}/{consumer}", self._on_late_message, partial(api.consumer_info, stream, consumer)
-        )
+        look = partial(api.consumer_info, stream, consumer)
+        self._inbox = PullInbox(connection, self._log, f"{stream}/{consumer}", self._on_late_message, look)
         self._next_subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
