@@ -453,24 +453,6 @@ async def test_a_dead_letter_is_written_though_the_answer_has_no_room(face: Face
         assert "ATOMS_RESULTS is full" in line
 
 
-async def test_a_dead_letter_is_written_though_the_answer_is_forbidden(
-    face: Face, make_server: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = make_server(
-        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
-        ' publish: { deny: "smith.results.>" } } } ] }'
-    )
-    async with (
-        AsyncSmithBus(server.url, auth=Auth(user="all", password="x"), manage="apply", profile="dev") as other,
-        face.bus(server.url, auth=Auth(user="some", password="x")) as bus,
-    ):
-        intents = await put(other, "raise")
-        async with running(handled(face, bus, fail)):
-            await eventually_async(lambda: has_letters(other, 1))
-        (line,) = [line for line in caplog.messages if "could not be published" in line]
-        assert f"forbid publishing to smith.results.{intents['raise'].id}" in line
-
-
 async def test_a_result_that_may_not_be_read_stands(face: Face, make_server: Any, caplog: pytest.LogCaptureFixture) -> None:
     """The worker's role needs no permission to read results: that there is one is enough."""
     server = make_server(

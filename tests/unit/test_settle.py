@@ -32,6 +32,7 @@ from smith_sdk.errors import (
     InvalidToken,
     PayloadDecodeError,
     PayloadTooLarge,
+    PermissionDenied,
     QueueFull,
     UnknownSubject,
     UnknownValue,
@@ -105,6 +106,22 @@ def test_a_process_that_cannot_start_costs_no_attempt() -> None:
     error = CannotRun()
     assert decide(error, 3, THREE, delay=2.0, stopping=True) == Retry(None, error)
     assert decide(error, 3, THREE, delay=2.0) == Retry(None, error)
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_what_a_worker_may_not_publish_is_no_verdict(attempt: int) -> None:
+    error, denied = CannotRun(), PermissionDenied("no", subject="smith.results.x")
+    error.__cause__ = denied
+    assert decide(error, attempt, THREE, delay=2.0) == Release(denied, delay=5.0)
+    assert release(denied) == Release(denied, delay=5.0)
+    assert isinstance(decide(denied, 3, THREE), DeadLetter)  # the handler's own
+
+
+def test_a_delivery_whose_ack_was_refused_is_counted_anew() -> None:
+    tally = Tally()
+    tally.settled("ack")
+    tally.refused("ack")
+    assert tally.stats(0) == WorkerStats(running=0, succeeded=0, retried=0, dead_lettered=0, unanswered=1)
 
 
 @pytest.mark.parametrize("attempt", [1, 3])

@@ -67,6 +67,8 @@ class FailureAnswers:
     async def send(self, message: Message[Any, Any], kind: str, text: str, cause: BaseException | None) -> None:
         """Publish the result that says why `message` is given up. If that fails, log a warning.
 
+        Raises `PermissionDenied` if no answer may be published: none ever will be.
+
         `kind`, `text` and `cause` are those of its dead letter.
         """
         intent_id = read_intent_id(message)
@@ -83,6 +85,8 @@ class FailureAnswers:
         words = one_line(text if code is ResultCode.REJECTED else f"{kind}: {text}")
         try:
             await put_answer(self._session, message, intent_id, status, code, words, timeout=_TIMEOUT)
+        except PermissionDenied:
+            raise
         except SmithError as error:
             log.warning(
                 "%s: the %s result of intent %s could not be published, so its caller has to wait: %s",

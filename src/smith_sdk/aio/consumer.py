@@ -134,8 +134,9 @@ class Consumer(Generic[M_co, S_co]):
         It takes up to a second more if the server does not confirm the end of the pull; what it
         sent until then is returned, too.
 
-        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
+        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied` (also
+        for an ack since the last read: no reply tells of its refusal), `BusClosed`, and
+        `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         wait = to_seconds("fetch(timeout)", timeout)
         loop = _fetch_loop(self._session, self.spec, positive_int("fetch(n)", n), wait, self._group)
@@ -148,6 +149,7 @@ class Consumer(Generic[M_co, S_co]):
                     while len(found) < n and (raw := await loop.next()) is not None:
                         found.append(raw)
             await loop.withdraw()
+            loop.raise_ack_refusal()
             if loop.is_over:
                 raise BusClosed(f"the bus was closed during a fetch from {self!r}: what had arrived was nak'ed")
             while len(found) < n and (raw := loop.take()) is not None:
@@ -262,6 +264,7 @@ def pull_loop(
         group=priority_group(spec) if group is None else group,
     )
     state = session.consumer_state(spec.stream, spec.name)
+    state.raise_ack_refusal()
     return PullLoop(session.connection, session.api, spec.stream, spec.name, diagnose, options, state)
 
 

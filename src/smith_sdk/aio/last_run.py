@@ -10,7 +10,6 @@ running, and a message that never had its isolated attempt is never given up.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ from .._core.dead_letters.store import DeadLetterStore
 from .._core.execution.isolation import ISOLATION
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
-from ..errors import ConnectionLost, DeadlineExceeded, SmithError
+from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from .log_fields import message_fields
 from .message import Message
 from .settle import Ack, DeadLetter, Release, Retry, Settler, Verdict
@@ -89,20 +88,23 @@ class LastRun:
                 await self._remove_marker(message)
         except (KeyboardInterrupt, GeneratorExit):  # these end the process, perhaps because of this message
             raise
-        except BaseException:  # the message will be redelivered, and the process has survived it
-            await self._remove_marker(message)
+        except BaseException as error:  # the message will be redelivered, and the process has survived it
+            try:
+                await self._remove_marker(message)
+            except PermissionDenied as denied:
+                error.add_note(f"then the attempt marker was not removed: {denied}")
             raise
 
     async def _remove_marker(self, message: Message[Any, Any]) -> None:
         """Remove the marker, also one whose storing was not confirmed.
 
         Gives up after `patience` seconds. A marker that is left behind counts for other processes,
-        not for this one.
+        not for this one. Raises `PermissionDenied`.
         """
         marking, self._marking = self._marking, None
         if marking is None:
             return
-        with contextlib.suppress(SmithError, TimeoutError):
+        try:
             async with asyncio.timeout(self._patience):
                 await asyncio.wait({marking})
                 while True:
@@ -111,3 +113,13 @@ class LastRun:
                         return
                     except (ConnectionLost, DeadlineExceeded):
                         await asyncio.sleep(_REMOVE_PAUSE)
+        except PermissionDenied:
+            raise
+        except (SmithError, TimeoutError) as error:
+            log.warning(
+                "%s: the attempt marker of seq %d was left behind, which stands if this process ends: %s",
+                self._consumer,
+                message.metadata.stream_seq,
+                str(error) or type(error).__name__,
+                extra=message_fields(message, error),
+            )

@@ -149,7 +149,8 @@ class Message(Received[M_co, S_co]):
     def ack(self) -> Coroutine[Any, Any, None]:
         """The message is done.
 
-        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
+        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait. If the
+        server's permissions forbid it, the next read of the consumer raises `PermissionDenied`.
         """
         return self._verdict(_ACK_CALLED, ACK)
 

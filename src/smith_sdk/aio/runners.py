@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
 
 from .._core.execution.context_call import call_in_context
 from .._core.execution.thread_pool import ThreadPool
-from ..errors import HandlerTimeout
+from ..errors import HandlerTimeout, PermissionDenied
 from .message import Message
 from .middleware import MiddlewareChain
 
@@ -24,7 +25,23 @@ Present = Callable[[Message[Any, Any]], Any]
 
 
 class CannotRun(Exception):
-    """A process for handlers could not be started. The error that says why is the cause."""
+    """Ends the run of a worker with the error that is its cause.
+
+    A process for handlers could not be started, or the server's permissions forbid what the worker
+    itself publishes. A handler's own `PermissionDenied` is an error of that handler.
+    """
+
+
+@contextlib.contextmanager
+def required_output() -> Iterator[None]:
+    """Turn a `PermissionDenied` for what a worker publishes into `CannotRun`.
+
+    No attempt can succeed without it: the message is released, and the run ends.
+    """
+    try:
+        yield
+    except PermissionDenied as error:
+        raise CannotRun from error
 
 
 class Runner(Protocol):

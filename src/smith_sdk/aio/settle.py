@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from math import inf
 from time import monotonic
 from typing import Any, ClassVar, Final
 
 import msgspec
 
+from .._core.connection.state import Listener
 from .._core.dead_letters.format import Death
 from .._core.events import Delivered, Settled, VerdictName
 from .._core.foreign_text import error_text, one_line
 from .._core.jetstream.delivery import ACK as WIRE_ACK
-from .._core.jetstream.delivery import TERM
+from .._core.jetstream.delivery import TERM, is_ack_of
+from .._core.jetstream.pull_failures import may_not_ack
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
 from ..contract import Contract, Envelope, Payload, is_token
@@ -28,6 +31,7 @@ from ..errors import (
     HandlerProcessDied,
     InvalidToken,
     PayloadTooLarge,
+    PermissionDenied,
     Reject,
     RetryLater,
     SmithError,
@@ -49,6 +53,10 @@ _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""
 _UNKNOWN_ATTEMPTS: Final = 5
 """Deliveries of a message that the contract does not know, where the policy has no limit."""
+_BY_ACK: Final = ("ack", "retry")
+"""Verdicts that the server learns of by an ack or nak and nothing else."""
+_REMEMBERED: Final = 1024
+"""Settled deliveries that can be counted anew: as many may be settled before a refusal arrives."""
 _ENDS_PROCESS: Final = (KeyboardInterrupt, GeneratorExit)
 
 
@@ -129,7 +137,7 @@ def decide(
     if isinstance(error, RetryLater) and _is_delay(error):
         return Retry(error.delay, error)
     if isinstance(error, CannotRun):
-        return Retry(None, error)
+        return release(error) if isinstance(error.__cause__, PermissionDenied) else Retry(None, error)
     if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
         return release(error, cancellable=cancellable)
     if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
@@ -146,6 +154,8 @@ def release(error: BaseException, *, cancellable: bool = True) -> Release:
         return Release(error, nak=cancellable)  # a thread may still finish the message
     if isinstance(error, HandlerProcessDied):  # while the worker stopped
         return Release(error)
+    if isinstance(error, CannotRun) and isinstance(error.__cause__, PermissionDenied):
+        error = error.__cause__
     if isinstance(error, SmithError):
         return Release(error, delay=_RELEASE_DELAY)
     return Release(error, nak=False)  # the process ends, or the worker does
@@ -190,7 +200,8 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     `running`: in flight now. `succeeded`: acknowledged. `retried`: nak'ed for another attempt.
     `dead_lettered`: copied to the dead letters. `unanswered`: released without a verdict and
     redelivered, because the bus closed, the drain ended, what the handler returned or the dead
-    letter could not be published, or other handlers still ran when it was to run alone.
+    letter could not be published, the server refused the ack by its permissions, or other handlers
+    still ran when it was to run alone.
     """
 
     running: int
@@ -211,6 +222,11 @@ class Tally:
     def settled(self, verdict: VerdictName) -> None:
         self._counts[verdict] += 1
 
+    def refused(self, verdict: VerdictName) -> None:
+        """A delivery that was counted with `verdict` will be redelivered: its ack was refused."""
+        self._counts[verdict] -= 1
+        self._counts["release"] += 1
+
     def stats(self, running: int) -> WorkerStats:
         return WorkerStats(
             running=running,
@@ -221,12 +237,17 @@ class Tally:
         )
 
 
-class Settler:
-    """Applies verdicts to the messages of one consumer. `begin` each when it is delivered."""
+class Settler(Listener):
+    """Applies verdicts to the messages of one consumer. `begin` each when it is delivered.
+
+    As a listener of the connection it notices acks that the server's permissions forbid: these
+    count as unanswered.
+    """
 
     def __init__(
         self,
         session: Session,
+        stream: str,
         consumer: str,
         policy: RetryPolicy,
         *,
@@ -235,6 +256,7 @@ class Settler:
     ) -> None:
         self._session = session
         self._events = session.events
+        self._stream = stream
         self._consumer = consumer
         self._policy = policy
         self._confirm = confirm
@@ -245,6 +267,12 @@ class Settler:
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
         """Messages that are delivered and not settled."""
+        self._latest: deque[tuple[str, VerdictName]] = deque(maxlen=_REMEMBERED)
+        """The latest deliveries that were settled, by their ack subject."""
+        self._refused: set[str] = set()
+        """Ack subjects of this run that the server's permissions forbid, in lower case."""
+        self.refusal: PermissionDenied | None = None
+        """That the server's permissions forbid acks."""
         self._since: dict[Message[Any, Any], float] = {}
         """When those of them were delivered whose delivery was observed."""
 
@@ -368,7 +396,11 @@ class Settler:
             self._outstanding.remove(message)
         except KeyError:  # each delivery counts once
             return
-        self._count(verdict.NAME)
+        name = verdict.NAME
+        if self._refused and name in _BY_ACK and message._raw.reply.lower() in self._refused:
+            name = "release"
+        self._latest.append((message._raw.reply, name))
+        self._count(name)
         if self._since and (since := self._since.pop(message, None)) is not None:
             place = message.metadata
             self._events.settled(
@@ -378,11 +410,28 @@ class Settler:
                     subject=message._raw.subject,
                     seq=place.stream_seq,
                     attempt=place.num_delivered,
-                    verdict=verdict.NAME,
+                    verdict=name,
                     seconds=monotonic() - since,
                     error=verdict.cause,
                 )
             )
+
+    def on_refused(self, subject: str) -> None:
+        """An ack was not accepted. If its message was counted by it, it is counted anew."""
+        subject = subject.lower()
+        if subject in self._refused or not is_ack_of(subject, self._stream, self._consumer):
+            return
+        self._refused.add(subject)
+        if self.refusal is None:
+            self.refusal = may_not_ack(self._stream, self._consumer)
+        verdict = next((name for reply, name in self._latest if reply.lower() == subject), None)
+        if verdict in _BY_ACK:
+            self._tally.refused(verdict)
+
+    def forget_refusals(self) -> None:
+        """A new run begins."""
+        self._refused.clear()
+        self.refusal = None
 
     def _log_failure(self, message: Message[Any, Any], verdict: Retry) -> None:
         most = self._policy.max_attempts

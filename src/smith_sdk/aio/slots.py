@@ -26,7 +26,7 @@ from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
-from ..errors import ContractError, OptionsError, SmithError
+from ..errors import ContractError, OptionsError, PermissionDenied, SmithError
 from ..options import RetryPolicy
 from .answers import FailureAnswers
 from .blocked import report_blocked
@@ -35,7 +35,7 @@ from .forgotten import ForgottenCalls
 from .last_run import LastRun
 from .message import Message
 from .middleware import Outcome
-from .runners import CannotRun
+from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 
 log: Final = sdk_logger("worker")
@@ -50,6 +50,8 @@ _CANCEL: Final = 5.0
 """Seconds for handlers that were cancelled to end."""
 _KILLED: Final = 5.0
 """Seconds for messages to be released whose processes were killed."""
+_REFUSED: Final = 1.0
+"""Seconds for the server to refuse the last acks of a run, if it does."""
 _inside: Final[contextvars.ContextVar[Slots | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
 """The slots that run the current handler, also in the handler's thread."""
 
@@ -123,7 +125,7 @@ class Slots:
         self._drain = drain
         self._undecodable = undecodable
         self._first_success = decide(None, 1, policy)
-        self._settler = Settler(session, spec.name, policy, confirm=confirm, answers=answers)
+        self._settler = Settler(session, spec.stream, spec.name, policy, confirm=confirm, answers=answers)
         self._forgotten = ForgottenCalls(spec.name)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
@@ -180,7 +182,10 @@ class Slots:
             self._stop_next = False
             return
         self._stopping, self._runner, self._left = stopping, asyncio.current_task(), self.max_messages or 0
+        self._failure = None
         before = self.stats
+        self._settler.forget_refusals()
+        self._session.connection.add_listener(self._settler)
         self._session.attach(self)
         inside = _inside.set(self)  # a hook that stops its own worker must not wait for itself either
         try:
@@ -194,6 +199,7 @@ class Slots:
         finally:
             _inside.reset(inside)
             self._session.detach(self)
+            self._session.connection.remove_listener(self._settler)
             self._handlers.close()
             self._stopping = None
             self._idle.set()
@@ -225,12 +231,23 @@ class Slots:
         if stopping.at_once:  # a handler that nothing can end: its slot has not released the message
             for message in self._settler.unanswered:
                 await self._settler.apply(message, Release())
+        else:
+            await self._notice_refusals()
         for slot in slots:
             if slot.done() and not slot.cancelled():
                 slot.result()
-        failure, self._failure = self._failure, None
+        failure, self._failure = self._failure or self._settler.refusal, None
         if failure is not None:
             raise failure
+
+    async def _notice_refusals(self) -> None:
+        """Wait until the server has processed the last acks, which no call waits for."""
+        with contextlib.suppress(SmithError, TimeoutError):  # the link is lost, or too slow to wait for
+            async with asyncio.timeout(_REFUSED):
+                await self._session.connection.confirm()
+        state = self._session.consumer_state(self._spec.stream, self._spec.name)
+        if self._settler.refusal is not None:
+            state.ack_refusal = None  # this run raises it
 
     async def _until_drained(self, stopping: Stopping, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
@@ -356,9 +373,24 @@ class Slots:
             finally:
                 ISOLATION.end()
         except BaseException as error:
+            is_final = self._end_if_final(error)
             await self._settler.apply(message, release(error, cancellable=self._may_nak))
-            if not isinstance(error, SmithError):
+            if not is_final and not isinstance(error, SmithError):
                 raise
+
+    def _end_if_final(self, error: BaseException) -> bool:
+        """End the run if no attempt can succeed after `error`; whether that is so.
+
+        A `PermissionDenied` here is for an output of the worker: its handler's own errors end in a
+        verdict.
+        """
+        cause = error.__cause__ if isinstance(error, CannotRun) else error
+        if cause is error and not isinstance(error, PermissionDenied):
+            return False
+        self._failure = self._failure or cause
+        if self._stopping is not None:
+            self._stopping.request()
+        return True
 
     async def _reject(self, message: Message[Any, Any], error: ContractError) -> Verdict:
         place = message.metadata
@@ -382,12 +414,11 @@ class Slots:
             if task.cancelling():
                 await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
             if outcome is not None:
-                await self._settler.publish(outcome, message)
+                with required_output():
+                    await self._settler.publish(outcome, message)
         except BaseException as error:
             if isinstance(error, CannotRun):
-                self._failure = error.__cause__
-                if self._stopping is not None:
-                    self._stopping.request()
+                self._end_if_final(error)
             verdict = decide(
                 error,
                 number,

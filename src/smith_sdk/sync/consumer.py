@@ -54,8 +54,9 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         It takes up to a second more if the server does not confirm the end of the pull; what it
         sent until then is returned, too.
 
-        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
+        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied` (also
+        for an ack since the last read: no reply tells of its refusal), `BusClosed`, and
+        `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         return Rows(Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout))
 

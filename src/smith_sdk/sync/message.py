@@ -81,7 +81,8 @@ class Message(Blocking, Received[M_co, S_co]):
     def ack(self) -> None:
         """The message is done.
 
-        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait.
+        Not confirmed: if the ack is lost, it is redelivered after the consumer's ack wait. If the
+        server's permissions forbid it, the next read of the consumer raises `PermissionDenied`.
         """
         self._portal.post(self._aio.ack())
 

@@ -171,11 +171,13 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         that it found are put back.
 
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
-        `PermissionDenied`, `BusClosed`; what a hook raises; `OptionsError` without a handler, while
-        it is running already, and for `signals` outside the main thread; with `processes` also
-        `HandlerProcessDied` if they do not start, with plain handlers `RuntimeError` if the system
-        has no more threads. If it is cancelled, it cancels its handlers and naks their messages at
-        once.
+        `BusClosed`; `PermissionDenied` for a pull, and for what the worker itself sends (acks, dead
+        letters, attempt markers, answers, and what a handler returned): its message is redelivered
+        then, after five seconds or its ack wait; what a hook raises; `OptionsError` without a
+        handler, while it is running already, and for `signals` outside the main thread; with
+        `processes` also `HandlerProcessDied` if they do not start, with plain handlers
+        `RuntimeError` if the system has no more threads. If it is cancelled, it cancels its
+        handlers and naks their messages at once.
         """
         self._portal.run(self._aio._run, self._aio._until_stopped(signals=signals))
 

@@ -63,6 +63,10 @@ class ConsumerState:
     def __init__(self, stream: str, consumer: str, look: Look) -> None:
         self.limits = PullLimits()
         self.delayed = DelayedRetries()
+        self.stream = stream
+        self.consumer = consumer
+        self.ack_refusal: PermissionDenied | None = None
+        """That the server's permissions have forbidden an ack, until a reader has raised it."""
         self._look = look
         self._log = consumer_log(stream, consumer)
         self._name = f"{stream}/{consumer}"
@@ -73,6 +77,12 @@ class ConsumerState:
         """What the consumer had delivered at the latest look that found it stalled."""
         self._stalled_at: float | None = None
         self._had_delayed = False
+
+    def raise_ack_refusal(self) -> None:
+        """Raise `PermissionDenied`, once, if an ack was forbidden since the last reader."""
+        refusal, self.ack_refusal = self.ack_refusal, None
+        if refusal is not None:
+            raise refusal
 
     def look_up_limits(self) -> Coroutine[Any, Any, None]:
         """Learn the limits from the consumer's config; until that is done, one pull at a time."""

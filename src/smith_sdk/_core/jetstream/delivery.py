@@ -61,6 +61,15 @@ def parse(ack_subject: str) -> Delivery | None:
     )
 
 
+def is_ack_of(subject: str, stream: str, consumer: str) -> bool:
+    """Whether `subject`, in any case, is an ack subject of that consumer."""
+    tokens = subject.lower().split(".")
+    if tokens[:2] != ["$js", "ack"]:
+        return False
+    place = tokens[2:4] if len(tokens) == _SHORT else tokens[4:6]
+    return place == [stream.lower(), consumer.lower()]
+
+
 def num_delivered(ack_subject: str) -> int:
     """`parse(ack_subject).num_delivered`, for the hot path: nothing is checked."""
     if ack_subject.count(".") == _SHORT - 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...errors import ConsumerNotFound, JetStreamError, PermissionDenied
 from .api_errors import APPLY
+from .delivery import ACK_PREFIX
 from .pull_status import PullStatus, StatusKind
 
 
@@ -22,6 +23,15 @@ def consumer_deleted(stream: str, consumer: str) -> ConsumerNotFound:
         code=409,
         stream=stream,
         consumer=consumer,
+    )
+
+
+def may_not_ack(stream: str, consumer: str) -> PermissionDenied:
+    subject = f"{ACK_PREFIX}{stream}.{consumer}.>"
+    return PermissionDenied(
+        f"the server's permissions forbid acknowledging messages of consumer {consumer} of stream {stream}, so each will be "
+        f"redelivered after its ack wait: allow the user to publish to {subject}",
+        subject=subject,
     )
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from ...errors import BusClosed, ConnectionLost, SmithError, StreamNotFound
+from ...errors import BusClosed, ConnectionLost, PermissionDenied, SmithError, StreamNotFound
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
@@ -24,8 +24,8 @@ from ..connection.state import Listener
 from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import IDLE, ConsumerState
-from .delivery import ACK_PREFIX, IN_PROGRESS, NAK
-from .pull_failures import consumer_deleted, may_not_pull, refusal
+from .delivery import ACK_PREFIX, IN_PROGRESS, NAK, is_ack_of
+from .pull_failures import consumer_deleted, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
@@ -93,6 +93,8 @@ class PullLoop(Listener):
         self._connected = False
         self._paused = False
         self._stopping = False
+        self._drops = False
+        """Whether what arrives is not handed out: it is nak'ed at the end."""
         self._asking = False
         self._failures = 0
         self._diagnosing = False
@@ -307,7 +309,7 @@ class PullLoop(Listener):
             self._take_in(message)
 
     def _take_in(self, message: RawMessage) -> None:
-        if self._stopping:
+        if self._drops:
             self._late.append(message)
             return
         self._buffer.append(message)
@@ -516,10 +518,28 @@ class PullLoop(Listener):
     def on_refused(self, subject: str) -> None:
         if subject == self._next_subject:
             self._fail(may_not_pull(self._next_subject))
+        elif is_ack_of(subject, self.stream, self.consumer):
+            self._drop()  # it would be handled in vain, and again after its ack wait
+            self._fail(may_not_ack(self.stream, self.consumer))
+            if self._state is not None:
+                self._state.ack_refusal = None  # this reader raises it
 
     def on_close(self, error: SmithError) -> None:
         self._connected = False
         self._fail(error)
+
+    def _drop(self) -> None:
+        """Hand out no more, neither what is here nor what arrives."""
+        self._drops = True
+        for waiting in (self.ahead, self._buffer):
+            with contextlib.suppress(IndexError):
+                while True:  # the reader's thread may take from it meanwhile
+                    self._late.append(waiting.popleft())
+
+    def raise_ack_refusal(self) -> None:
+        """Raise `PermissionDenied` if that has ended it: what it had was dropped."""
+        if self._drops and isinstance(self._error, PermissionDenied):
+            raise copy(self._error)
 
     @property
     def is_over(self) -> bool:
@@ -537,10 +557,7 @@ class PullLoop(Listener):
         self._connection.remove_listener(self)
         while self._waiters:
             self._wake()
-        for waiting in (self.ahead, self._buffer):
-            with contextlib.suppress(IndexError):
-                while True:  # the reader's thread may take from it meanwhile
-                    self._late.append(waiting.popleft())
+        self._drop()
         try:
             await self.withdraw()  # first: a nak'ed message would be delivered to an outstanding pull
         finally:

@@ -21,14 +21,16 @@ from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
-from ..log_records import sdk_logger
+from ..log_records import consumer_log, sdk_logger
 from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .consumer_state import ConsumerState
+from .delivery import is_ack_of
 from .interest import InterestCache
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
+from .pull_failures import may_not_ack
 
 log: Final = sdk_logger("publish")
 
@@ -71,6 +73,19 @@ class _StateEvents(Listener):
         self._events.state(state, reason)
 
 
+class _RefusedAcks(Listener):
+    """Keeps for the next reader of a consumer that an ack was forbidden: no call waits for one."""
+
+    def __init__(self, consumers: Mapping[tuple[str, str], ConsumerState]) -> None:
+        self._consumers = consumers
+
+    def on_refused(self, subject: str) -> None:
+        for state in self._consumers.values():
+            if state.ack_refusal is None and is_ack_of(subject, state.stream, state.consumer):
+                state.ack_refusal = may_not_ack(state.stream, state.consumer)
+                consumer_log(state.stream, state.consumer).error("%s", str(state.ack_refusal))
+
+
 class Session:
     """What every part of a bus shares. Created closed; may be opened again after `close`."""
 
@@ -98,6 +113,7 @@ class Session:
         """Classes of subjects that have been looked up in the contract."""
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
+        self._refused_acks = _RefusedAcks(self._consumers)
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.window = AckWindow(
             connection,
@@ -120,8 +136,9 @@ class Session:
         """Connect, and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
-        self.connection.remove_listener(self._state_events)  # of an earlier attempt
-        self.connection.add_listener(self._state_events)
+        for listener in (self._state_events, self._refused_acks):
+            self.connection.remove_listener(listener)  # of an earlier attempt
+            self.connection.add_listener(listener)
         await self.connection.connect()
         self.api.where = self.connection.url
         await self.requests.start()
