@@ -21,7 +21,7 @@ from .._core.dead_letters.format import Death
 from .._core.events import Delivered, Settled, VerdictName
 from .._core.foreign_text import error_text, one_line
 from .._core.jetstream.delivery import ACK as WIRE_ACK
-from .._core.jetstream.delivery import TERM, is_ack_of
+from .._core.jetstream.delivery import TERM, consumer_of
 from .._core.jetstream.pull_failures import may_not_ack
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
@@ -270,7 +270,7 @@ class Settler(Listener):
         self._latest: deque[tuple[str, VerdictName]] = deque(maxlen=_REMEMBERED)
         """The latest deliveries that were settled, by their ack subject."""
         self._refused: set[str] = set()
-        """Ack subjects of this run that the server's permissions forbid, in lower case."""
+        """Ack subjects of this run that the server's permissions forbid."""
         self.refusal: PermissionDenied | None = None
         """That the server's permissions forbid acks."""
         self._since: dict[Message[Any, Any], float] = {}
@@ -397,7 +397,7 @@ class Settler(Listener):
         except KeyError:  # each delivery counts once
             return
         name = verdict.NAME
-        if self._refused and name in _BY_ACK and message._raw.reply.lower() in self._refused:
+        if self._refused and name in _BY_ACK and message._raw.reply in self._refused:
             name = "release"
         self._latest.append((message._raw.reply, name))
         self._count(name)
@@ -418,13 +418,12 @@ class Settler(Listener):
 
     def on_refused(self, subject: str) -> None:
         """An ack was not accepted. If its message was counted by it, it is counted anew."""
-        subject = subject.lower()
-        if subject in self._refused or not is_ack_of(subject, self._stream, self._consumer):
+        if subject in self._refused or consumer_of(subject) != (self._stream, self._consumer):
             return
         self._refused.add(subject)
         if self.refusal is None:
             self.refusal = may_not_ack(self._stream, self._consumer)
-        verdict = next((name for reply, name in self._latest if reply.lower() == subject), None)
+        verdict = next((name for reply, name in self._latest if reply == subject), None)
         if verdict in _BY_ACK:
             self._tally.refused(verdict)
 

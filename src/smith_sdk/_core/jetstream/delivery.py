@@ -61,13 +61,13 @@ def parse(ack_subject: str) -> Delivery | None:
     )
 
 
-def is_ack_of(subject: str, stream: str, consumer: str) -> bool:
-    """Whether `subject`, in any case, is an ack subject of that consumer."""
-    tokens = subject.lower().split(".")
-    if tokens[:2] != ["$js", "ack"]:
-        return False
+def consumer_of(ack_subject: str) -> tuple[str, str] | None:
+    """The stream and the consumer that `ack_subject` belongs to; None if it is not one."""
+    tokens = ack_subject.split(".")
+    if tokens[:2] != ["$JS", "ACK"]:
+        return None
     place = tokens[2:4] if len(tokens) == _SHORT else tokens[4:6]
-    return place == [stream.lower(), consumer.lower()]
+    return (place[0], place[1]) if len(place) == 2 else None
 
 
 def num_delivered(ack_subject: str) -> int:

@@ -24,7 +24,7 @@ from ..connection.state import Listener
 from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import IDLE, ConsumerState
-from .delivery import ACK_PREFIX, IN_PROGRESS, NAK, is_ack_of
+from .delivery import ACK_PREFIX, IN_PROGRESS, NAK, consumer_of
 from .pull_failures import consumer_deleted, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
@@ -518,7 +518,7 @@ class PullLoop(Listener):
     def on_refused(self, subject: str) -> None:
         if subject == self._next_subject:
             self._fail(may_not_pull(self._next_subject))
-        elif is_ack_of(subject, self.stream, self.consumer):
+        elif consumer_of(subject) == (self.stream, self.consumer):
             self._drop()  # it would be handled in vain, and again after its ack wait
             self._fail(may_not_ack(self.stream, self.consumer))
             if self._state is not None:

@@ -26,7 +26,7 @@ from .ack_window import AckWindow
 from .api import JetStreamApi
 from .api_errors import APPLY
 from .consumer_state import ConsumerState
-from .delivery import is_ack_of
+from .delivery import consumer_of
 from .interest import InterestCache
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
@@ -80,10 +80,11 @@ class _RefusedAcks(Listener):
         self._consumers = consumers
 
     def on_refused(self, subject: str) -> None:
-        for state in self._consumers.values():
-            if state.ack_refusal is None and is_ack_of(subject, state.stream, state.consumer):
-                state.ack_refusal = may_not_ack(state.stream, state.consumer)
-                consumer_log(state.stream, state.consumer).error("%s", str(state.ack_refusal))
+        place = consumer_of(subject)
+        state = None if place is None else self._consumers.get(place)
+        if state is not None and state.ack_refusal is None:
+            state.ack_refusal = may_not_ack(state.stream, state.consumer)
+            consumer_log(state.stream, state.consumer).error("%s", str(state.ack_refusal))
 
 
 class Session:
