@@ -23,6 +23,8 @@ _LONGEST_DELAY: Final = 2**63 - 1
 """Nanoseconds. The server takes a larger delay for none at all."""
 _SHORT: Final = 9
 """Tokens of an ack subject without domain and account."""
+_LONG: Final = 11
+"""Tokens of one with them, at the least."""
 _FIELDS: Final = 7
 
 
@@ -64,10 +66,10 @@ def parse(ack_subject: str) -> Delivery | None:
 def consumer_of(ack_subject: str) -> tuple[str, str] | None:
     """The stream and the consumer that `ack_subject` belongs to; None if it is not one."""
     tokens = ack_subject.split(".")
-    if tokens[:2] != ["$JS", "ACK"]:
+    if tokens[:2] != ["$JS", "ACK"] or not (len(tokens) == _SHORT or len(tokens) >= _LONG):
         return None
-    place = tokens[2:4] if len(tokens) == _SHORT else tokens[4:6]
-    return (place[0], place[1]) if len(place) == 2 else None
+    at = 2 if len(tokens) == _SHORT else 4
+    return tokens[at], tokens[at + 1]
 
 
 def num_delivered(ack_subject: str) -> int:
