@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
 
 from ._core import codec
+from ._core.canonical_json import Document, refuse, unsignable
 from ._core.public_keys import is_on_curve, weakness
 from .errors import OptionsError, SignatureError, SigningNotInstalled
 from .protocol._messages import OneIntentT
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = ["canonical_json", "sign", "verify"]
-
-MAX_DEPTH: Final = 127
-"""Levels of nested objects and arrays: the recursion limit of serde_json (128), exclusive, so that
-readers in Rust can read what is signed here."""
 
 _SIGNATURE: Final = "signature_b64"
 _SIGNER: Final = "signer"
@@ -58,15 +54,17 @@ def canonical_json(data: bytes, *, without: Collection[str] = ()) -> bytes:
 
     Keys are sorted by code point at every level, and there is no white space. Strings are UTF-8;
     only the characters that must be are escaped: quote, backslash, and controls as
-    `\\b \\t \\n \\f \\r` or `\\u001f`. Numbers stay as written, so that none loses digits. Nulls
-    and unknown fields stay. `without` has keys of the outermost object to leave out.
+    `\\b \\t \\n \\f \\r` or `\\u001f`. Numbers are as smith-protocol writes them again: integers of
+    64 bits stay, others become floats; floats have the fewest digits that read the same, such as
+    1.5 for 1.50, 100.0 for 1e2 and 1e+16. Nulls and unknown fields stay. `without` has keys of the
+    outermost object to leave out.
 
     Raises `SignatureError` with reason "not_canonical" for JSON that two readers could understand
     differently, or not at all: a repeated key in one object, NaN and Infinity, half of a surrogate
-    pair, a byte order mark, more than 127 levels; and for bytes that are not UTF-8, not JSON or not
-    an object.
+    pair, a byte order mark, more than 127 levels, a number that is out of range; and for bytes that
+    are not UTF-8, not JSON or not an object.
     """
-    return _canonical(_parse(data), without)
+    return Document(data).canonical(without)
 
 
 def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
@@ -75,13 +73,15 @@ def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
     `key` is an `Ed25519PrivateKey` of the cryptography package, or its seed of 32 bytes. An older
     signature is replaced. Sign last: a copy with any other field changed needs a new signature.
 
-    Raises `OptionsError` for any other key, `SignatureError` if the intent's metadata has no
-    canonical JSON, and `SigningNotInstalled`.
+    Raises `OptionsError` for any other key, `SigningNotInstalled`, and `SignatureError` naming the
+    field whose value some reader would decode or write as another: a float of 1e16 or more, an
+    integer beyond 64 bits, NaN, half of a surrogate pair, a key that is not a str, and objects that
+    JSON does not have.
     """
     private = _private_key(key)
     signer = base64.b64encode(private.public_key().public_bytes_raw()).decode()
     unsigned = msgspec.structs.replace(intent, signer=signer, signature_b64="")
-    signature = private.sign(canonical_json(codec.encode(unsigned), without={_SIGNATURE}))
+    signature = private.sign(_signed_form(unsigned))
     return msgspec.structs.replace(unsigned, signature_b64=base64.b64encode(signature).decode())
 
 
@@ -92,6 +92,9 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
     in the same form, best in a set. With None every key is accepted, and the caller decides about
     the one returned. `data` may be any JSON object with `signer` and `signature_b64`.
 
+    A signature matches if it was made over the canonical form of `data`, or over that form with
+    the numbers as they were written.
+
     Raises `SignatureError`, whose `reason` says what is wrong, `OptionsError` if `trusted` is one
     str, and `SigningNotInstalled`.
     """
@@ -99,20 +102,37 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
         raise OptionsError(
             f"verify(trusted=...) takes a set of public keys, not one {type(trusted).__name__}: write trusted={{key}}"
         )
-    found = _parse(data)
+    document = Document(data)
+    found = document.members
     signer, public = _decoded(found, _SIGNER, _KEY_BYTES)
     if (why := weakness(public)) is not None:
         _refuse("malformed", f"the message's signer {signer} is not a key to trust: {why}")
     _, signature = _decoded(found, _SIGNATURE, _SIGNATURE_BYTES)
     if trusted is not None and signer not in trusted:
-        _refuse("untrusted", f"the signer {signer} is not one of the {len(trusted)} trusted keys (base64, compared as text)")
-    if not _fits(public, signature, _canonical(found, {_SIGNATURE})):
+        how = "base64, compared as text" if trusted else "the set is empty, so no message is accepted"
+        _refuse("untrusted", f"the signer {signer} is not one of the {len(trusted)} trusted keys ({how})")
+    if not _matches(document, public, signature):
         _refuse(
             "wrong",
             f"the signature of {signer} does not match this message: the message was changed after it was signed, encoded "
             f"again instead of passed on as received, or signed with another key",
         )
     return signer
+
+
+def _signed_form(unsigned: Any) -> bytes:
+    """What the signature of `unsigned`, an intent, is made over."""
+    try:
+        found = unsignable(unsigned)
+        if found is None:
+            data = codec.encode(unsigned)
+            found = codec.check(type(unsigned), unsigned, data)
+    except RecursionError:
+        refuse("the intent contains itself, or is nested too deeply")
+    if found is not None:
+        place, problem = found
+        _refuse("not_canonical", f"the intent cannot be signed: {place or 'its value'}: {problem}")
+    return canonical_json(data, without={_SIGNATURE})
 
 
 def require_installed() -> None:
@@ -150,77 +170,6 @@ def _decoded(found: dict[str, Any], field: str, size: int, *, what: str = "") ->
     return text, raw
 
 
-# ---- JSON
-
-
-class _Number(str):
-    """A number, as written."""
-
-    __slots__ = ()
-
-
-def _parse(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`, with numbers as `_Number`."""
-    try:
-        found = _decoder.decode(data.decode())
-    except UnicodeDecodeError as error:
-        _refuse("not_canonical", f"no canonical JSON: not UTF-8 at byte {error.start}")
-    except json.JSONDecodeError as error:
-        mark = " (a byte order mark)" if data.startswith(b"\xef\xbb\xbf") else ""
-        _refuse("not_canonical", f"no canonical JSON: {error}{mark}")
-    except RecursionError:
-        _refuse_depth()
-    if not isinstance(found, dict):
-        _refuse("not_canonical", "no canonical JSON: the outermost value is not an object")
-    return found
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            _refuse("not_canonical", f"no canonical JSON: the key {key[:60]!r} is repeated in one object")
-        found[key] = value
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    _refuse("not_canonical", f"no canonical JSON: {name} is not a JSON number")
-
-
-def _refuse_depth() -> NoReturn:
-    _refuse("not_canonical", f"no canonical JSON: more than {MAX_DEPTH} levels of objects and arrays")
-
-
-_decoder: Final = json.JSONDecoder(
-    parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant, object_pairs_hook=_unique
-)
-_plain: Final = json.JSONEncoder(ensure_ascii=False).encode  # for str, True, False and None
-
-
-def _canonical(found: dict[str, Any], without: Collection[str]) -> bytes:
-    try:
-        # Written before it is left out, since it must be canonical, too.
-        members = {key: f"{_plain(key)}:{_written(found[key], MAX_DEPTH - 1)}".encode() for key in sorted(found)}
-    except UnicodeEncodeError:
-        _refuse("not_canonical", "no canonical JSON: half of a surrogate pair in a string")
-    except RecursionError:
-        _refuse_depth()
-    return b"{" + b",".join(member for key, member in members.items() if key not in without) + b"}"
-
-
-def _written(value: object, levels: int) -> str:
-    if isinstance(value, _Number):
-        return value
-    if not isinstance(value, dict | list):
-        return _plain(value)
-    if levels == 0:
-        _refuse_depth()
-    if isinstance(value, list):
-        return f"[{','.join([_written(item, levels - 1) for item in value])}]"
-    return f"{{{','.join([f'{_plain(key)}:{_written(value[key], levels - 1)}' for key in sorted(value)])}}}"
-
-
 # ---- cryptography (the extra `signing`)
 
 
@@ -243,6 +192,14 @@ def _private_key(key: Ed25519PrivateKey | bytes) -> Ed25519PrivateKey:
     if len(key) != _KEY_BYTES:
         raise OptionsError(f"sign(key=...): the seed of an Ed25519 key has {_KEY_BYTES} bytes, this has {len(key)}")
     return Ed25519PrivateKey.from_private_bytes(key)
+
+
+def _matches(document: Document, public: bytes, signature: bytes) -> bool:
+    if _fits(public, signature, document.canonical({_SIGNATURE})):
+        return True
+    # Another writer may sign numbers in forms of its own, such as 1.50.
+    written = document.as_received({_SIGNATURE})
+    return written is not None and _fits(public, signature, written)
 
 
 def _fits(public: bytes, signature: bytes, message: bytes) -> bool:

@@ -47,7 +47,7 @@ async def arrived(bus: Any, spec: Any) -> Any:
 
 async def test_a_signed_intent_verifies_at_its_executor(face: Face) -> None:
     async with face.applied() as bus:
-        intent = sign(read_intent("/etc/hostname", metadata={"weight": 1e16, "count": 2**70, "name": "größe"}), KEY)
+        intent = sign(read_intent("/etc/hostname", metadata={"weight": 1e15, "count": 2**64 - 1, "name": "größe"}), KEY)
         await bus.publish(subjects.intents.raw.of(intent), intent)
         async with admitting(face, bus, lambda intent: Allow()):
             message = await arrived(bus, consumers.executor_fs_read)

@@ -10,6 +10,8 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -21,6 +23,7 @@ from strategies import json_value, values
 
 from smith_sdk import signing
 from smith_sdk._core import codec
+from smith_sdk._core.canonical_json import unsignable
 from smith_sdk.errors import OptionsError, SignatureError, SigningNotInstalled
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params
 from smith_sdk.protocol._messages import INTENT_CLASSES
@@ -59,10 +62,19 @@ def refusal(data: bytes, **options: Any) -> tuple[str, str]:
         (b' \r\n\t{ "a" : [ ] , "A":{ } }\n', b'{"A":{},"a":[]}'),
         (b'{"b":{"d":1,"c":[{"f":1,"e":2}]},"a":null}', b'{"a":null,"b":{"c":[{"e":2,"f":1}],"d":1}}'),
         (b'{"t":true,"f":false,"n":null}', b'{"f":false,"n":null,"t":true}'),
-        # Numbers as they are written.
-        (b'{"a":[1e16,1E+2,1.0,-0,-0.0,0.10]}', b'{"a":[1e16,1E+2,1.0,-0,-0.0,0.10]}'),
-        (b'{"a":[18446744073709551617,%s]}' % (b"9" * 5000), b'{"a":[18446744073709551617,%s]}' % (b"9" * 5000)),
-        (b'{"a":[1e999,3.14159265358979323846264338327950288]}', b'{"a":[1e999,3.14159265358979323846264338327950288]}'),
+        # Numbers as serde_json writes them again: integers of 64 bits, and shortest floats.
+        (b'{"a":[1e16,1E+2,1e2,1.0,1.50,-0,-0.0,0.10]}', b'{"a":[1e+16,100.0,100.0,1.0,1.5,-0.0,-0.0,0.1]}'),
+        (b'{"a":-0}', b'{"a":-0.0}'),
+        (b'{"a":[0, -0 ]}', b'{"a":[0,-0.0]}'),
+        (b'{"a":[18446744073709551615,-9223372036854775808]}', b'{"a":[18446744073709551615,-9223372036854775808]}'),
+        (b'{"a":[18446744073709551616,-9223372036854775809]}', b'{"a":[1.8446744073709552e+19,-9.223372036854776e+18]}'),
+        (b'{"a":1%s}' % (b"0" * 308), b'{"a":1e+308}'),
+        (
+            b'{"a":[1e-400,1e-5,0.000001,1e15,9999999999999998.0]}',
+            b'{"a":[0.0,0.00001,1e-6,1000000000000000.0,9999999999999998.0]}',
+        ),
+        (b'{"a":3.14159265358979323846264338327950288}', b'{"a":3.141592653589793}'),
+        (b'{"a":{"b":1e17,"a":"5e3, 1.50"},"A":1.50}', b'{"A":1.5,"a":{"a":"5e3, 1.50","b":1e+17}}'),
         # Strings: what must be escaped is, in the short form where there is one, and nothing else.
         (rb'{"a":"\u0022\u005c\/\b\t\n\f\r\u0008\u0000\u001F"}', rb'{"a":"\"\\/\b\t\n\f\r\b\u0000\u001f"}'),
         (rb'{"\u0061":"\u00e9\u2028\ud83d\ude00\u007f"}', '{"a":"é\u2028😀\x7f"}'.encode()),
@@ -94,6 +106,10 @@ HOSTILE = {
     b'{"a":NaN}': "NaN is not a JSON number",
     b'{"a":[Infinity]}': "Infinity is not a JSON number",
     b'{"a":-Infinity}': "-Infinity is not a JSON number",
+    b'{"a":1e999}': "the number 1e999 is out of range",
+    b'{"a":[-1E400]}': "the number -1E400 is out of range",
+    b'{"a":1%s}' % (b"0" * 309): "the number 1000",
+    b'{"a":%s}' % (b"9" * 5000): "out of range",
     rb'{"a":"\ud800"}': "surrogate",
     rb'{"\udc00":1}': "surrogate",
     rb'{"a":["\ude00\ud83d"]}': "surrogate",
@@ -156,10 +172,44 @@ def test_a_nearly_full_stack_raises_no_other_error() -> None:
 objects = st.dictionaries(st.text(max_size=5), json_value, max_size=5)
 
 
+def number(value: float) -> str:
+    """As serde_json writes it, from the digits that Python finds."""
+    if isinstance(value, int):
+        if -(2**63) <= value < 2**64:
+            return str(value)
+        value = float(value)
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0") or "0"
+    assert isinstance(exponent, int)
+    point = len(digits) + exponent if value else 1  # where it stands, from the first digit
+    minus = "-" * sign
+    if 0 < point <= 16:
+        whole = text[:point].ljust(point, "0")
+        return f"{minus}{whole}.{text[point:] or '0'}"
+    if -5 < point <= 0:
+        return f"{minus}0.{'0' * -point}{text}"
+    return f"{minus}{text[0]}{'.' if text[1:] else ''}{text[1:]}e{point - 1:+d}"
+
+
+def crate(value: Any) -> str:
+    match value:
+        case dict():
+            return f"{{{','.join(f'{crate(key)}:{crate(value[key])}' for key in sorted(value))}}}"
+        case list():
+            return f"[{','.join(map(crate, value))}]"
+        case bool() | None | str():
+            return json.dumps(value, ensure_ascii=False)
+    return number(value)
+
+
 @given(objects)
-def test_the_canonical_form_is_what_the_standard_library_writes_sorted_and_bare(value: dict[str, Any]) -> None:
-    expected = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    assert canonical_json(json.dumps(value, indent=3).encode()) == expected
+def test_the_canonical_form_of_anything(value: dict[str, Any]) -> None:
+    assert canonical_json(json.dumps(value, indent=3).encode()) == crate(value).encode()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**90), 2**90))
+def test_the_canonical_form_of_a_number(value: float) -> None:
+    assert canonical_json(b'{"a":%s}' % json.dumps(value).encode()) == f'{{"a":{number(value)}}}'.encode()
 
 
 # Faster than st.randoms, which draws every number of its own from the example.
@@ -205,7 +255,7 @@ def test_of_any_bytes_there_is_a_canonical_form_or_an_error_of_ours(data: bytes)
     except SignatureError:
         return
     assert canonical_json(canonical) == canonical
-    assert json.loads(canonical) == json.loads(data)
+    assert crate(json.loads(canonical)) == crate(json.loads(data, parse_int=lambda text: -0.0 if text == "-0" else int(text)))
 
 
 # ---- exact bytes
@@ -245,18 +295,19 @@ VECTOR = FsWriteV1Intent(
     created_at_ns=1738324800123456789,
     ttl_ms=300000,
     nonce="2d9e2c1a-7e0e-4c6e-9d55-0f3a7b1c8e42",
-    metadata={"z": None, "größe": 1e16, "a": [True, -0.5, 2**70], "quote": 'a "b" \\ / \n \x00 \u2028 😀'},
+    metadata={"z": None, "größe": 1e15, "a": [True, -0.5, 2**64 - 1], "quote": 'a "b" \\ / \n \x00 \u2028 😀'},
     params=FsWriteV1Params(path="/tmp/ä", content="line\tone", append=False),
 )
 CANONICAL = (
     '{"capability":"fs.write.v1","created_at_ns":1738324800123456789,"domain":"default",'
     '"id":"0194b7a0-5c00-7000-8000-000000000001",'
-    '"metadata":{"a":[true,-0.5,1180591620717411303424],"größe":1e16,"quote":"a \\"b\\" \\\\ / \\n \\u0000 \u2028 😀","z":null},'
+    '"metadata":{"a":[true,-0.5,18446744073709551615],"größe":1000000000000000.0,'
+    '"quote":"a \\"b\\" \\\\ / \\n \\u0000 \u2028 😀","z":null},'
     '"nonce":"2d9e2c1a-7e0e-4c6e-9d55-0f3a7b1c8e42",'
     '"params":{"append":false,"content":"line\\tone","create":null,"path":"/tmp/ä"},'
     f'"signer":"{SIGNER}","ttl_ms":300000}}'
 ).encode()
-SIGNATURE = "mulS2sACG8+w0Ypz6pq36zzTmGuossexvmGUjZ9I3wkaAvHXdQ6Q7qCcHfUbFmUw4scE0hiDdXqe6y0snZxlCw=="
+SIGNATURE = "wJ0ciqGBtMni4zkucMjOGu7Iy4CLg4slaE9yIbvsWMhhRPSZNQqho70pSabnAsqKzLigzrQ4v+dzNb7DrnI5AA=="
 
 
 def test_one_intent_to_the_letter() -> None:
@@ -294,11 +345,104 @@ def test_no_error_shows_the_key() -> None:
     assert base64.b64encode(SEED).decode() not in repr(sign(READ, SEED))
 
 
-@pytest.mark.parametrize("metadata", [{1: "a", "1": "b"}, {"deep": json.loads(nested(127))}])
-def test_metadata_without_canonical_json_is_not_signed(metadata: Any) -> None:
+ENDLESS: dict[str, Any] = {}
+ENDLESS["a"] = ENDLESS
+
+
+@pytest.mark.parametrize(
+    ("metadata", "problem"),
+    [
+        ({1: "a", "1": "b"}, "metadata: the key 1 is not a str but int"),
+        ({"a": {2: 1}}, "metadata.a: the key 2"),
+        ({"deep": json.loads(nested(127))}, "more than 127 levels"),
+        (ENDLESS, "contains itself"),
+        ({"a": [1, float("nan")]}, "metadata.a[1]: nan is not a number"),
+        ({"a": float("-inf")}, "metadata.a: -inf is not a number"),
+        ({"a": 1e16}, "metadata.a: a float of 1e16 or more (1e+16)"),
+        ({"a": -2e300}, "metadata.a: a float of 1e16 or more"),
+        ({"a": 2**64}, "metadata.a: an integer beyond 64 bits"),
+        ({"a": -(2**63) - 1}, "metadata.a: an integer beyond 64 bits"),
+        ({"a": 10**400}, "metadata.a: an integer beyond 64 bits"),
+        ({"a": "\ud800"}, "metadata.a: half of a surrogate pair"),
+        ({"\udfff": 1}, "metadata: a key is not valid: half of a surrogate pair"),
+        ({"a": b"x"}, "metadata.a: JSON has no bytes"),
+        ({"a": {"b": object()}}, "metadata.a.b: JSON has no object"),
+        ({"a": {1, 2}}, "metadata.a: JSON has no set"),
+        ({"a": datetime.now(UTC)}, "metadata.a: JSON has no datetime"),
+        ({"a": Decimal(1)}, "metadata.a: JSON has no Decimal"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_readers_would_read_or_write_as_another_value_is_not_signed(metadata: Any, problem: str) -> None:
     with pytest.raises(SignatureError) as caught:
         sign(msgspec.structs.replace(READ, metadata=metadata), SEED)
     assert caught.value.reason == "not_canonical"
+    assert problem in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_field_of_another_type_is_not_signed() -> None:
+    with pytest.raises(SignatureError, match="ttl_ms: expected int, got str"):
+        sign(msgspec.structs.replace(READ, ttl_ms="x"), SEED)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -0.0, 1.5, 9999999999999998.0, 1e15, 5e-324, 2**64 - 1, -(2**63), (1, [True, None]), "é\u2028\x7f"]
+)
+def test_what_all_readers_write_alike_is_signed(value: Any) -> None:
+    assert verify(codec.encode(sign(msgspec.structs.replace(READ, metadata={"a": value}), SEED))) == SIGNER
+
+
+# ---- keys that prove nothing
+
+
+P = 2**255 - 19
+D = -121665 * pow(121666, -1, P) % P
+
+
+def added(one: tuple[int, int], two: tuple[int, int]) -> tuple[int, int]:
+    """The sum of two points of the curve (RFC 8032, 5.1.4, in affine coordinates)."""
+    (x1, y1), (x2, y2) = one, two
+    k = D * x1 * x2 * y1 * y2
+    return (x1 * y2 + x2 * y1) * pow(1 + k, -1, P) % P, (y1 * y2 + x1 * x2) * pow(1 - k, -1, P) % P
+
+
+def small_points() -> set[tuple[int, int]]:
+    """The eight points whose order divides 8, from one of order 8."""
+    y = int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little")
+    root = pow((y * y - 1) * pow(D * y * y + 1, -1, P), (P + 3) // 8, P)
+    x = next(one for one in (root, root * pow(2, (P - 1) // 4, P) % P) if (one * one * (D * y * y + 1) - (y * y - 1)) % P == 0)
+    found, point = set(), (0, 1)
+    for _ in range(8):
+        found.add(point)
+        point = added(point, (x, y))
+    return found
+
+
+def test_small_order_keys_are_refused_with_and_without_trusted_keys() -> None:
+    points = small_points()
+    assert len(points) == 8
+    assert (0, 1) in points
+    encodings = {(y | (x & 1) << 255).to_bytes(32, "little") for x, y in points}
+    # the same y coordinates not reduced, and the other sign of x = 0
+    encodings |= {((y + P) | sign_ << 255).to_bytes(32, "little") for _, y in points if y + P < 2**255 for sign_ in (0, 1)}
+    encodings |= {(y | 1 << 255).to_bytes(32, "little") for x, y in points if x == 0}
+    assert len(encodings) == 14
+    for public in encodings:
+        key = base64.b64encode(public).decode()
+        for signature in (bytes(64), (1).to_bytes(32, "little") + bytes(32), public + bytes(32)):
+            forged = {**json.loads(RECEIVED), "signer": key, "signature_b64": base64.b64encode(signature).decode()}
+            for trusted in (None, {key}):
+                reason, message = refusal(json.dumps(forged).encode(), trusted=trusted)
+                assert reason == "malformed"
+                assert "is not a key to trust" in message
+
+
+def test_a_key_that_is_not_reduced_is_refused() -> None:
+    for y in range(19):
+        key = base64.b64encode((P + y).to_bytes(32, "little")).decode()
+        message = {**json.loads(RECEIVED), "signer": key}
+        assert "not reduced" in refusal(json.dumps(message).encode())[1]
 
 
 # ---- verify
@@ -308,7 +452,12 @@ def test_metadata_without_canonical_json_is_not_signed(metadata: Any) -> None:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_a_signed_intent_verifies_after_encoding(cls: Any, data: st.DataObject) -> None:
-    signed = sign(data.draw(values(msgspec.inspect.type_info(cls))), KEY)
+    intent = data.draw(values(msgspec.inspect.type_info(cls)))
+    if unsignable(intent) is not None:
+        with pytest.raises(SignatureError, match=r"cannot be signed: \w+.*: (a float of 1e16|an integer beyond)"):
+            sign(intent, KEY)
+        return
+    signed = sign(intent, KEY)
     assert type(signed) is cls
     received = codec.encode(signed)
     assert verify(received) == verify(received, trusted=[SIGNER]) == SIGNER
@@ -472,9 +621,11 @@ def test_trusted_keys() -> None:
     for trusted in (set(), {stranger}, {SIGNER + "\n"}, [stranger]):
         reason, message = refusal(RECEIVED, trusted=trusted)
         assert (reason, SIGNER in message, f"{len(trusted)} trusted" in message) == ("untrusted", True, True)
+        assert ("the set is empty" in message) == (not trusted)
     # A str is a collection of str as well, and a key a part of many.
-    with pytest.raises(OptionsError, match="not one str"):
-        verify(RECEIVED, trusted=SIGNER)
+    for one in (SIGNER, SIGNER.encode()):
+        with pytest.raises(OptionsError, match=f"not one {type(one).__name__}"):
+            verify(RECEIVED, trusted=one)  # type: ignore[arg-type]
 
 
 def test_a_trusted_name_on_the_work_of_another() -> None:
