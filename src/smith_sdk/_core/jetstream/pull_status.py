@@ -51,6 +51,7 @@ class PullStatus(msgspec.Struct, frozen=True, gc=False):
     unfilled: int
 
 
+_MAX_DIGITS = 18
 _BY_CODE = {
     "100": StatusKind.HEARTBEAT,
     "404": StatusKind.ENDED,
@@ -89,4 +90,4 @@ def _conflict(description: str) -> StatusKind:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if len(text) <= _MAX_DIGITS and text.isascii() and text.isdecimal() else 0

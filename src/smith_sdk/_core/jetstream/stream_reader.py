@@ -8,6 +8,7 @@ The server refuses such a consumer on a work queue: those cannot be read this wa
 from __future__ import annotations
 
 import asyncio
+import re
 from copy import copy
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +22,7 @@ from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT
 from ..connection.state import Listener
 from .api import NANOS
-from .delivery import parse
+from .delivery import ack_subjects, parse
 from .pull_status import StatusKind, classify
 from .session import Session
 
@@ -128,7 +129,8 @@ async def _read(
     found: list[Stored],
 ) -> None:
     name, pending = await _begin(session, stream, pattern, after, since, headers_only=headers_only)
-    inbox = _Inbox(session.connection, session.api.subject(f"CONSUMER.MSG.NEXT.{stream}.{name}"))
+    next_subject = session.api.subject(f"CONSUMER.MSG.NEXT.{stream}.{name}")
+    inbox = _Inbox(session.connection, next_subject, ack_subjects(stream, name))
     subscription = None
     try:
         if not pending:
@@ -159,12 +161,15 @@ async def _read(
 class _Inbox(Listener):
     """The answers to the pulls of one page."""
 
-    def __init__(self, connection: Connection, next_subject: str) -> None:
+    def __init__(self, connection: Connection, next_subject: str, deliveries: re.Pattern[str]) -> None:
         self._connection = connection
+        self._is_delivery = deliveries.fullmatch
         self.next_subject = next_subject
         self._answers: asyncio.Queue[RawMessage | SmithError] = asyncio.Queue()
 
     def take(self, message: RawMessage) -> None:
+        if message.reply and not self._is_delivery(message.reply):
+            return  # not from the server
         self._answers.put_nowait(message)
 
     def fail(self, error: SmithError) -> None:
