@@ -1,22 +1,25 @@
-"""Replay protection on a real server: an intent is let through once while it could be valid."""
+"""Trust on a real server: an intent is let through once while it could be valid; workers that
+verify."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from buses import Account, read_intent
+from buses import Account, Face, read_intent
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, ResultCode, Trust, consumers, subjects
+from smith_sdk import AsyncSmithBus, Backoff, ResultCode, RetryPolicy, Trust, Worker, consumers, result_of, subjects
 from smith_sdk.contract import now_ns
 from smith_sdk.embedded import EmbeddedServer
-from smith_sdk.errors import QueueFull, StreamNotFound
-from smith_sdk.protocol import ShellExecV1Intent, ShellExecV1Params
+from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound
+from smith_sdk.protocol import IntentId, ShellExecV1Intent, ShellExecV1Params
 from smith_sdk.signing import sign
 
 SEED = bytes(range(32))
@@ -169,3 +172,108 @@ async def test_an_unsigned_intent_uses_up_no_nonce_of_a_signer(account: Account)
         assert await claimed(bus, await received(bus, intent), trust) is None
         again = msgspec.structs.replace(forged, id="third")
         assert await claimed(bus, await received(bus, again), trust) == ResultCode.REPLAYED
+
+
+# ---- workers
+
+
+@contextlib.asynccontextmanager
+async def working(worker: Any) -> AsyncIterator[None]:
+    running = asyncio.ensure_future(worker.run())
+    try:
+        yield
+    finally:
+        await worker.stop()
+        await asyncio.wait_for(running, 20)
+
+
+async def vetted(bus: Any, intent: Any) -> None:
+    await bus.publish(subjects.intents.vetted.of(intent), intent)
+
+
+async def test_a_worker_runs_no_handler_for_what_it_does_not_trust(face: Face) -> None:
+    good, unsigned, changed = sign(read_intent(), SEED), read_intent(), sign(read_intent(), SEED)
+    changed = msgspec.structs.replace(changed, domain="other")
+    unknown = sign(read_intent(), bytes(32))
+    handled = []
+    async with face.applied() as bus:
+        worker = face.worker(bus, consumers.executor_fs_read, trust=Trust(keys=TRUST.keys))
+
+        def handle(message: Any) -> Any:
+            handled.append(message.payload.id)
+            return result_of(message.payload, output="done")
+
+        worker.handler(handle)
+        async with working(worker):
+            results = {}
+            for intent in (unsigned, changed, unknown, good):
+                await vetted(bus, intent)
+                results[intent.id] = await eventually_async(partial(result_on, bus, intent.id), timeout=20)
+        assert handled == [good.id]
+        assert results[good.id].status == "ok"
+        for intent, code in ((unsigned, "UNSIGNED"), (changed, "SIGNATURE_INVALID"), (unknown, "SIGNER_UNKNOWN")):
+            assert (results[intent.id].status, results[intent.id].error.code) == ("denied", code)
+            assert results[intent.id].error.message.startswith(f"{code}: ")
+        letters = await bus.dead_letters.list()
+        assert sorted(letter.error.partition(":")[0] for letter in letters) == ["SIGNATURE_INVALID", "SIGNER_UNKNOWN", "UNSIGNED"]
+        assert {letter.error_type for letter in letters} == {"Reject"}
+
+
+async def result_on(bus: Any, intent_id: IntentId) -> Any:
+    async with bus.read(subjects.results(intent_id=intent_id)) as reader:
+        async for message in reader:
+            return message.payload
+    return None
+
+
+async def test_the_keys_of_a_worker_are_rotated_while_it_runs(account: Account, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(sign(read_intent(), bytes(32)).signer)
+    async with account.applied() as bus:
+        worker = Worker(bus, consumers.executor_fs_read, trust=Trust(keys=path))
+
+        @worker.handler
+        async def handle(message: Any) -> Any:
+            return result_of(message.payload)
+
+        async with working(worker):
+            first, second = sign(read_intent(), SEED), sign(read_intent(), SEED)
+            await vetted(bus, first)
+            found = await eventually_async(lambda: result_on(bus, first.id), timeout=20)
+            assert found.error.code == ResultCode.SIGNER_UNKNOWN
+            path.with_suffix(".new").write_text(first.signer)
+            path.with_suffix(".new").replace(path)
+            await vetted(bus, second)
+            assert (await eventually_async(lambda: result_on(bus, second.id), timeout=20)).status == "ok"
+
+
+async def test_a_key_directory_that_fails_fails_the_attempt(account: Account) -> None:
+    asked = []
+
+    async def key_for(signer: str) -> bool:
+        asked.append(signer)
+        if len(asked) == 1:
+            raise ConnectionError("the directory is down")
+        return True
+
+    async with account.applied() as bus:
+        retry = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.01, max=0.01))
+        worker = Worker(bus, consumers.executor_fs_read, trust=Trust(key_for=key_for), retry=retry)
+
+        @worker.handler
+        async def handle(message: Any) -> Any:
+            return result_of(message.payload)
+
+        async with working(worker):
+            intent = sign(read_intent(), SEED)
+            await vetted(bus, intent)
+            assert (await eventually_async(lambda: result_on(bus, intent.id), timeout=20)).status == "ok"
+        assert worker.stats.retried == 1
+
+
+async def test_trust_is_for_workers_of_intents(account: Account) -> None:
+    async with account.applied() as bus:
+        with pytest.raises(OptionsError, match="does not deliver intents"):
+            Worker(bus, consumers.http_results, trust=TRUST)
+        with pytest.raises(OptionsError, match="a Trust is needed"):
+            Worker(bus, consumers.executor_fs_read, trust=SEED)  # type: ignore[arg-type]

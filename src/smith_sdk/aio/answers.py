@@ -47,6 +47,14 @@ _TIMEOUT: Final = 5.0
 Status = Literal["error", "denied", "timeout", "killed"]
 
 
+class NotTrusted(Reject):
+    """`Trust` refuses the message: its caller gets a result with `code`."""
+
+    def __init__(self, code: ResultCode, reason: str) -> None:
+        super().__init__(f"{code}: {reason}")
+        self.code = code
+
+
 def has_intents(contract: Contract, spec: ConsumerSpec[Any, Any]) -> bool:
     """Whether everything that `spec` delivers is an intent."""
     found = {cls for pattern in spec.filters for cls in contract.payloads_on(pattern)}
@@ -82,7 +90,7 @@ class FailureAnswers:
             )
             return
         status, code = self._meaning(message, cause)
-        words = one_line(text if code is ResultCode.REJECTED else f"{kind}: {text}")
+        words = one_line(text if code is ResultCode.REJECTED or isinstance(cause, NotTrusted) else f"{kind}: {text}")
         try:
             await put_answer(self._session, message, intent_id, status, code, words, timeout=_TIMEOUT)
         except PermissionDenied:
@@ -113,6 +121,8 @@ class FailureAnswers:
     def _meaning(self, message: Message[Any, Any], cause: BaseException | None) -> tuple[Status, ResultCode]:
         if cause is None:
             return "killed", ResultCode.HANDLER_DIED  # a poison message: `LastRun` has no error to show
+        if isinstance(cause, NotTrusted):
+            return "denied", cause.code
         if isinstance(cause, Reject):
             return "error", self._failed if self._failed is ResultCode.ADMISSION_FAILED else ResultCode.REJECTED
         if isinstance(cause, HandlerTimeout):

@@ -143,6 +143,10 @@ class Slots:
         self._left = 0
         """Messages that this run may still start, if it has such a limit."""
 
+    def wrap_runner(self, wrap: Callable[[MessageRunner], MessageRunner]) -> None:
+        """Run what `wrap` makes of the runner, from the next run on."""
+        self._handlers = wrap(self._handlers)
+
     @property
     def name(self) -> str:
         return f"worker {self._spec.name}"

@@ -15,6 +15,7 @@ from .._core.execution.stopping import Stopping
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
 from ..options import RetryPolicy, positive_int, to_seconds
+from ..trust import Trust
 from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
 from .consumer import require_spec, session_of
@@ -26,6 +27,7 @@ from .process_runner import PresentDetached
 from .runners import Present
 from .settle import WorkerStats
 from .slots import DRAIN, Slots
+from .verified_runner import VerifiedRunner, require_trust
 
 __all__ = ["Worker", "WorkerStats"]
 
@@ -59,6 +61,10 @@ class Worker(Generic[MessageT, SubjectT]):
     raises. `answer_failures=False` leaves its caller without one: for a worker beside the
     one that executes the intents.
 
+    With `trust` the signature of each intent is verified, over the bytes as received, before its
+    handler runs. One that is refused is dead-lettered, and its caller is answered with the code of
+    the refusal. Replays are refused by admission, not here.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -79,6 +85,7 @@ class Worker(Generic[MessageT, SubjectT]):
         drain_timeout: float | timedelta = DRAIN,
         answer_failures: bool | None = None,
         max_messages: int | None = None,
+        trust: Trust | None = None,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -106,10 +113,11 @@ class Worker(Generic[MessageT, SubjectT]):
         )
         answers = _require_answers(session.contract, spec, answer_failures)
         self._processes = processes is not None
+        self._trusts = trust is not None
         self._slots = Slots(
             session,
             spec,
-            self._handlers,
+            self._handlers if trust is None else VerifiedRunner(self._handlers, require_trust(session.contract, spec, trust)),
             policy,
             concurrency=slots,
             drain=self._drain,
@@ -126,6 +134,15 @@ class Worker(Generic[MessageT, SubjectT]):
             self._handlers.limit(limit)
         else:
             self._slots.max_messages = limit
+
+    def _verify(self, trust: Trust) -> None:
+        """Set `trust`, unless it runs or has one. For the command line."""
+        if self._trusts:
+            raise OptionsError(f"the worker of {self.spec.name} has a trust of its own: leave out --keys, or its trust")
+        self._trusts = True
+        self._slots.wrap_runner(
+            lambda runner: VerifiedRunner(runner, require_trust(session_of(self._bus).contract, self.spec, trust))
+        )
 
     def _show_as(self, present: Present, detached: PresentDetached) -> None:
         """Have handlers get what `present`, in a process `detached`, makes of a message.

@@ -16,6 +16,7 @@ from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
 from ..options import RetryPolicy
+from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
 from .middleware import Middleware
@@ -48,6 +49,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     raises. `answer_failures=False` leaves its caller without one: for a worker beside the
     one that executes the intents.
 
+    With `trust` the signature of each intent is verified, over the bytes as received, before its
+    handler runs. One that is refused is dead-lettered, and its caller is answered with the code of
+    the refusal. Replays are refused by admission, not here.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -70,6 +75,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         drain_timeout: float | timedelta = DRAIN,
         answer_failures: bool | None = None,
         max_messages: int | None = None,
+        trust: Trust | None = None,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -83,6 +89,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             drain_timeout=drain_timeout,
             answer_failures=answer_failures,
             max_messages=max_messages,
+            trust=trust,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
