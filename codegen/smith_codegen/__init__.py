@@ -12,6 +12,7 @@ render.py, docstrings.py, trie.py,
 templates/                           the model as source: formatted, compiled, deterministic
 publish.py                           comparing and writing the output directory
 compile.py, cli.py                   the whole pipeline, and the command
-breaking/, doctor/, lint/            the subcommands
+breaking/, doctor/, lint/            subcommands
+permissions.py                       what a server has to allow each role
 faces.py                             the blocking face of the SDK itself
 """

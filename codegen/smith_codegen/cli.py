@@ -14,7 +14,13 @@ from typing import Final
 from . import generate
 from .errors import SpecErrors
 
-COMMANDS: Final = {"breaking": "breaking", "doctor": "doctor", "hash": "hash_command", "lint": "lint"}
+COMMANDS: Final = {
+    "breaking": "breaking",
+    "doctor": "doctor",
+    "hash": "hash_command",
+    "lint": "lint",
+    "permissions": "permissions_command",
+}
 """Subcommands, and the module of each; a spec file with such a name is written `./hash`."""
 
 

@@ -1,0 +1,400 @@
+"""The permissions of a role, derived from a spec: what nats-server has to allow its user.
+
+A role is what one program does with the SDK. Nothing here imports `smith_sdk`; what each call of
+the SDK needs is shown by tests/server/test_roles.py, on a server with these permissions.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from .patterns import LITERAL, any_overlap, covers, positions
+from .placeholders import PLACEHOLDER, split, taken, widest
+from .spec import Spec, SubjectDecl
+from .topology_spec import ConsumerDecl
+
+API: Final = "$JS.API"
+"""The prefix of the JetStream API of an account that has it itself."""
+_ACK: Final = "$JS.ACK"
+_NONCES: Final = "KV_SMITH_NONCES"
+"""The stream in which admission remembers what it has let through."""
+_ADMISSION: Final = "admission"
+"""The consumer of that name is read by `Admission`."""
+_RESULTS: Final = "results"
+_RAW: Final = "intents.raw"
+_AUDIT: Final = "audit."
+_INTENT: Final = "Intent"
+
+
+class RoleError(ValueError):
+    """A role that the spec does not have, or that lacks what it needs. Its text names what
+    exists."""
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user of `role` may publish and subscribe to, as subjects with wildcards.
+
+    Its program connects with `inbox_prefix`: `SmithBus(..., inbox_prefix=...)`.
+    """
+
+    role: str
+    name: str
+    """A name for the user: the role, of a worker its consumer."""
+    inbox_prefix: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A user of a server's configuration. Without `permissions` it may do everything."""
+
+    name: str = ""
+    password: str = ""
+    nkey: str = ""
+    """The public key of a user that signs in with an NKey; then there is no name."""
+    permissions: Permissions | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a role is for. Which of these it needs, and which it takes, depends on the role."""
+
+    subjects: tuple[str, ...] = ()
+    """Subjects by their names in the spec; `name:token=value` for some of its subjects."""
+    consumers: tuple[str, ...] = ()
+    streams: tuple[str, ...] = ()
+    replay_protection: bool = False
+
+
+def block(
+    spec: Spec,
+    role: str,
+    *,
+    subjects: Sequence[str] = (),
+    consumers: Sequence[str] = (),
+    streams: Sequence[str] = (),
+    inbox_prefix: str = "",
+    api_prefix: str = API,
+    replay_protection: bool = False,
+) -> Permissions:
+    """The least permissions with which the SDK can do all that `role` does (one of `ROLES`).
+
+    `inbox_prefix` is `_INBOX_<role>` by default, of a worker `_INBOX_<consumer>`, so that no role
+    can read what is answered to another. `api_prefix` is `$JS.<domain>.API` for a JetStream domain.
+    Raises `RoleError`.
+    """
+    if role not in ROLES:
+        known = f"a role is needed, one of {', '.join(ROLES)}"
+        raise RoleError(f"{role!r} is not a role: {known}" if role else known)
+    wanted = Wanted(
+        subjects=tuple(subjects), consumers=tuple(consumers), streams=tuple(streams), replay_protection=replay_protection
+    )
+    given = {name: bool(getattr(wanted, name)) for name in ("subjects", "consumers", "streams", "replay_protection")}
+    for name, is_given in given.items():
+        if is_given and name not in ROLES[role].takes:
+            takes = ", ".join(map(_option, ROLES[role].takes)) or "no option of that kind"
+            raise RoleError(f"role {role} does not take {_option(name)}: it takes {takes}")
+    rights = _Rights(spec, api_prefix)
+    ROLES[role].grant(rights, wanted)
+    name = "-".join(consumers) if role == "worker" else role
+    inbox = _require_inbox(inbox_prefix or f"_INBOX_{name}")
+    return Permissions(
+        role=role,
+        name=name,
+        inbox_prefix=inbox,
+        publish=tuple(_needed(rights.publish)),
+        subscribe=tuple(_needed([*rights.subscribe, f"{inbox}.>"])),
+    )
+
+
+def _option(name: str) -> str:
+    return "--consumer" if name == "consumers" else f"--{name.replace('_', '-')}"
+
+
+def _require_inbox(prefix: str) -> str:
+    if not all(map(LITERAL.fullmatch, prefix.split("."))):
+        raise RoleError(f"the inbox prefix {prefix!r} is not a valid subject: letters, digits, - and _, tokens joined by dots")
+    return prefix
+
+
+def _needed(patterns: Iterable[str]) -> Iterator[str]:
+    """Each pattern once, without those that another one covers."""
+    once = list(dict.fromkeys(patterns))
+    for one in once:
+        if not any(other != one and covers(positions(other), positions(one)) for other in once):
+            yield one
+
+
+# ---- what roles are made of
+
+
+class _Rights:
+    """The permissions of one role while they are put together."""
+
+    def __init__(self, spec: Spec, api_prefix: str) -> None:
+        self.spec = spec
+        self._api = api_prefix
+        self.publish: list[str] = []
+        self.subscribe: list[str] = []
+
+    def ask(self, *verbs: str) -> None:
+        """Requests of the JetStream API."""
+        self.publish += [f"{self._api}.{verb}" for verb in verbs]
+
+    def send(self, name: str, given: dict[str, str] | None = None) -> None:
+        """Publishing to a subject of the spec."""
+        decl = self.spec.subjects[name]
+        self.publish.append(widest(self.spec, decl, given))
+        self.ask_interest(decl.stream)
+
+    def ask_interest(self, stream: str | None) -> None:
+        """What publishing to an interest stream asks: it drops what no consumer takes."""
+        if stream is not None and self.spec.streams[stream].retention == "interest":
+            self.ask(f"CONSUMER.LIST.{stream}")
+
+    def put_keys(self, stream: str) -> None:
+        """Creating keys of a key-value bucket, and looking at them."""
+        keys = f"$KV.{stream.removeprefix('KV_')}.>"
+        # Of another domain or account, keys are reached through its API alone.
+        self.publish.append(keys if self._api == API else f"{self._api}.{keys}")
+        self.ask(f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}")
+
+    def read(self, stream: str) -> None:
+        """Reading a stream in order, without a durable consumer."""
+        self.ask(f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}")
+        if self.spec.streams[stream].retention == "limits":  # others are looked up message by message
+            self.ask(f"CONSUMER.CREATE.{stream}.*", f"CONSUMER.MSG.NEXT.{stream}.*", f"CONSUMER.DELETE.{stream}.*")
+
+    def work(self, consumer: str) -> None:
+        """A worker of `consumer`: pulls, acks, dead letters, isolated attempts, outputs."""
+        decl = self.spec.consumers[consumer]
+        where = f"{decl.stream}.{consumer}"
+        self.ask(f"CONSUMER.INFO.{where}", f"CONSUMER.MSG.NEXT.{where}")
+        self.publish.append(f"{_ACK}.{where}.>")
+        letters = self.letters
+        if letters is not None:
+            root, stream = letters
+            self.publish += [f"{root}.{where}.*", f"{root}.{where}.*.trial"]
+            self.ask(f"STREAM.MSG.GET.{stream}", f"STREAM.MSG.DELETE.{stream}")
+        for name in decl.publishes:
+            self.send(name)
+        if self._takes_intents(decl):  # the answers to callers whose intent fails
+            self.send(_RESULTS)
+            self.ask(f"STREAM.MSG.GET.{self.spec.subjects[_RESULTS].stream}")
+
+    @property
+    def letters(self) -> tuple[str, str] | None:
+        """The root of the subjects of the dead letters, and their stream."""
+        for decl in self.spec.subjects.values():
+            if decl.dead_letters and decl.stream is not None:
+                return ".".join(split(decl.pattern)[:-3]), decl.stream
+        return None
+
+    def _takes_intents(self, decl: ConsumerDecl) -> bool:
+        """Whether all that it receives are intents, so that a caller may wait for the result."""
+        if _RESULTS not in self.spec.subjects or _INTENT not in self.spec.messages:
+            return False
+        mine = [positions(one) for one in taken(self.spec, decl)]
+        found = {one.message for one in self.spec.subjects.values() if any_overlap([positions(widest(self.spec, one))], mine)}
+        return found == {_INTENT}
+
+    # ---- what is named by the caller
+
+    def require(self, section: str, name: str, why: str = "") -> None:
+        known = getattr(self.spec, section)
+        if name not in known:
+            kind = section.removesuffix("s")
+            raise RoleError(f"{self.spec.file} declares no {kind} {name}{why}: {', '.join(known) or f'it declares no {kind}'}")
+
+    def each_subject(self, chosen: Sequence[str]) -> Iterator[tuple[str, SubjectDecl, dict[str, str]]]:
+        """Subjects as in `Wanted.subjects`, with the values of their tokens."""
+        for one in chosen:
+            name, _, rest = one.partition(":")
+            self.require("subjects", name)
+            decl = self.spec.subjects[name]
+            yield name, decl, dict(self._values(name, decl, rest.split(",") if rest else []))
+
+    def _values(self, name: str, decl: SubjectDecl, pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
+        tokens = [match[1] for piece in split(decl.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
+        for pair in pairs:
+            token, sign, value = pair.partition("=")
+            if not sign or token not in tokens:
+                raise RoleError(f"{name}:{pair}: name:token=value is needed, with a token of {decl.pattern}")
+            allowed = self.spec.tokens[token].enum
+            if allowed is not None and value not in allowed:
+                raise RoleError(f"{name}:{pair}: {token} is one of {', '.join(allowed)}")
+            if allowed is None and not LITERAL.fullmatch(value):
+                raise RoleError(f"{name}:{pair}: {value!r} is not a valid token")
+            yield token, value
+
+
+# ---- the roles
+
+
+class Role(msgspec.Struct, frozen=True):
+    """`grant` adds what it needs; `takes` are the fields of `Wanted` that it uses."""
+
+    doc: str
+    grant: Callable[[_Rights, Wanted], None]
+    takes: tuple[str, ...] = ()
+
+
+def _publisher(rights: _Rights, wanted: Wanted) -> None:
+    if not wanted.subjects:
+        raise RoleError(f"role publisher: name its subjects with --subjects: {', '.join(rights.spec.subjects)}")
+    for name, _, given in rights.each_subject(wanted.subjects):
+        rights.send(name, given)
+
+
+def _executer(rights: _Rights, wanted: Wanted) -> None:
+    rights.require("subjects", _RESULTS, ", which `execute` waits for")
+    chosen = wanted.subjects or (_RAW,)
+    for name, decl, given in rights.each_subject(chosen):
+        if decl.message != _INTENT:
+            raise RoleError(f"role executer: {name} carries {decl.message}, not intents")
+        rights.send(name, given)
+    results = rights.spec.subjects[_RESULTS]
+    rights.subscribe.append(widest(rights.spec, results))
+    rights.ask(f"STREAM.MSG.GET.{results.stream}")
+
+
+def _worker(rights: _Rights, wanted: Wanted) -> None:
+    if not wanted.consumers:
+        raise RoleError(f"role worker: name its consumer with --consumer: {', '.join(rights.spec.consumers)}")
+    for name in wanted.consumers:
+        rights.require("consumers", name)
+        rights.work(name)
+
+
+def _admission(rights: _Rights, wanted: Wanted) -> None:
+    rights.require("consumers", _ADMISSION, ", which admission reads")
+    rights.work(_ADMISSION)
+    if wanted.replay_protection:
+        rights.require("streams", _NONCES, ", in which admission remembers intents")
+        rights.put_keys(_NONCES)
+
+
+def _reader(rights: _Rights, wanted: Wanted) -> None:
+    if not wanted.subjects and not wanted.streams:
+        raise RoleError("role reader: name what it reads with --streams or --subjects")
+    for name in wanted.streams:
+        rights.require("streams", name)
+        rights.read(name)
+    for _, decl, given in rights.each_subject(wanted.subjects):
+        rights.subscribe.append(widest(rights.spec, decl, given))
+        if decl.stream is not None:
+            rights.read(decl.stream)
+
+
+def _auditor(rights: _Rights, wanted: Wanted) -> None:
+    trail = {decl.stream for name, decl in rights.spec.subjects.items() if name.startswith(_AUDIT) and decl.stream is not None}
+    if not trail:
+        raise RoleError(f"role auditor: {rights.spec.file} declares no subject audit.* that is kept in a stream")
+    for stream in sorted(trail):
+        rights.read(stream)
+
+
+def _health(rights: _Rights, wanted: Wanted) -> None:
+    rights.ask("INFO", "STREAM.LIST")
+    for name in rights.spec.streams:
+        rights.ask(f"STREAM.INFO.{name}", f"CONSUMER.LIST.{name}")
+    for name, decl in rights.spec.consumers.items():
+        rights.ask(f"CONSUMER.INFO.{decl.stream}.{name}")
+
+
+def _dlq_operator(rights: _Rights, wanted: Wanted) -> None:
+    letters = rights.letters
+    if letters is None:
+        raise RoleError(f"role dlq-operator: {rights.spec.file} declares no subject for dead letters")
+    root, stream = letters
+    for name in wanted.consumers:
+        rights.require("consumers", name)
+    rights.read(stream)
+    rights.ask(f"STREAM.MSG.DELETE.{stream}")
+    for name in wanted.consumers or rights.spec.consumers:
+        _handle_letters(rights, root, name)
+    for name, decl in rights.spec.streams.items():
+        if any(one.startswith("$JS.EVENT.ADVISORY.CONSUMER.") for one in decl.subjects):
+            rights.read(name)
+
+
+def _handle_letters(rights: _Rights, root: str, consumer: str) -> None:
+    """Replaying the dead letters of `consumer`, and the audit of them with its repairs."""
+    decl = rights.spec.consumers[consumer]
+    where = f"{decl.stream}.{consumer}"
+    rights.publish += [f"{root}.{where}.*", f"{root}.{where}.*.*", f"{_ACK}.{where}.>"]
+    rights.publish += taken(rights.spec, decl)
+    rights.ask_interest(decl.stream)
+    rights.ask(f"STREAM.INFO.{decl.stream}", f"STREAM.MSG.GET.{decl.stream}", f"CONSUMER.INFO.{where}")
+
+
+def _operator(rights: _Rights, wanted: Wanted) -> None:
+    rights.ask(">")
+    rights.publish.append(f"{_ACK}.>")
+    if (letters := rights.letters) is not None:
+        rights.publish.append(f"{letters[0]}.>")
+        for decl in rights.spec.consumers.values():
+            rights.publish += taken(rights.spec, decl)
+
+
+ROLES: Final = {
+    "publisher": Role("publishes to some subjects", _publisher, ("subjects",)),
+    "executer": Role("publishes intents and waits for their results (execute)", _executer, ("subjects",)),
+    "worker": Role("handles the messages of a consumer", _worker, ("consumers",)),
+    "admission": Role("decides about raw intents", _admission, ("replay_protection",)),
+    "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
+    "auditor": Role("reads the audit trail", _auditor),
+    "health": Role("looks at streams and consumers, and changes nothing", _health),
+    "dlq-operator": Role("lists, replays and discards dead letters", _dlq_operator, ("consumers",)),
+    "operator": Role("applies the topology, and handles dead letters", _operator),
+}
+"""What a program can be, by name."""
+
+
+# ---- as text
+
+
+def as_conf(permissions: Permissions, indent: str = "") -> str:
+    """The `permissions` of a user in a configuration of nats-server, with a line at its end."""
+    lines = ["permissions: {"]
+    for verb in ("publish", "subscribe"):
+        lines += [f"  {verb}: {{ allow: [", *(f"    {_quoted(one)}" for one in getattr(permissions, verb)), "  ] }"]
+    return "".join(f"{indent}{line}\n" for line in (*lines, "}"))
+
+
+def as_nsc(permissions: Permissions, user: str = "") -> str:
+    """The command of `nsc` that makes such a user, for a shell."""
+    words = ["nsc", "add", "user", "--name", user or permissions.name]
+    options = [("--allow-pub", one) for one in permissions.publish] + [("--allow-sub", one) for one in permissions.subscribe]
+    return " \\\n  ".join([shlex.join(words), *(shlex.join(option) for option in options)]) + "\n"
+
+
+def as_json(permissions: Permissions) -> str:
+    """The same as JSON: role, inbox_prefix, and the permissions as nats-server has them."""
+    content: dict[str, Any] = {
+        "role": permissions.role,
+        "inbox_prefix": permissions.inbox_prefix,
+        "permissions": {verb: {"allow": list(getattr(permissions, verb))} for verb in ("publish", "subscribe")},
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def authorization(users: Iterable[User]) -> str:
+    """The `authorization` block of a server's configuration for `users`, each with its
+    permissions."""
+    lines = ["authorization {", "  users: ["]
+    for user in users:
+        who = {"nkey": user.nkey} if user.nkey else {"user": user.name, "password": user.password}
+        lines.append("    { " + ", ".join(f"{key}: {_quoted(value)}" for key, value in who.items()))
+        if user.permissions is not None:
+            lines.append(as_conf(user.permissions, "      ").rstrip("\n"))
+        lines.append("    }")
+    return "\n".join([*lines, "  ]", "}", ""])
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)

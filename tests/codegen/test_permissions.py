@@ -1,0 +1,163 @@
+"""`smith-codegen permissions`: what is emitted for each role. tests/server/test_roles.py runs a
+server with it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smith_codegen import permissions, sources
+from smith_codegen.cli import main
+
+HERE = Path(__file__).parent
+SMITH = sources.load_package("smith_sdk")
+ACME = sources.load(HERE / "acme.toml")
+SHOP = sources.load(HERE / "shop.toml")
+
+
+def emitted(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["permissions", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(["permissions", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    return err
+
+
+def test_the_block_of_a_publisher(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ("intents.raw:capability=fs.read.v1", "intents.vetted", "logs.errors")
+    assert emitted(capsys, "smith_sdk", "--role", "publisher", "--subjects", *chosen) == (
+        "# publisher: connect with inbox_prefix='_INBOX_publisher'\n"
+        "permissions: {\n"
+        "  publish: { allow: [\n"
+        '    "smith.intents.raw.fs.read.v1"\n'
+        '    "smith.intents.vetted.*.*.*.*"\n'
+        '    "$JS.API.CONSUMER.LIST.ATOMS_VETTED"\n'  # an interest stream drops what no consumer takes
+        '    "smith.logs.errors.*"\n'
+        "  ] }\n"
+        "  subscribe: { allow: [\n"
+        '    "_INBOX_publisher.>"\n'
+        "  ] }\n"
+        "}\n"
+    )
+
+
+def test_the_command_of_nsc_is_one_for_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    text = emitted(capsys, "smith_sdk", "--role", "executer", "--format", "nsc", "--inbox-prefix", "_INBOX_web")
+    comment, command = text.split("\n", 1)
+    assert comment == "# executer: connect with inbox_prefix='_INBOX_web'"
+    assert shlex.split(command.replace("\\\n", "")) == [
+        *("nsc", "add", "user", "--name", "executer"),
+        *("--allow-pub", "smith.intents.raw.*.*.*", "--allow-pub", "$JS.API.STREAM.MSG.GET.ATOMS_RESULTS"),
+        *("--allow-sub", "smith.results.*", "--allow-sub", "_INBOX_web.>"),
+    ]
+
+
+def test_json_has_what_the_server_has(capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(emitted(capsys, str(HERE / "acme.toml"), "--role", "publisher", "--subjects", "tick", "--format", "json"))
+    assert found == {
+        "role": "publisher",
+        "inbox_prefix": "_INBOX_publisher",
+        "permissions": {"publish": {"allow": ["acme.tick"]}, "subscribe": {"allow": ["_INBOX_publisher.>"]}},
+    }
+
+
+@pytest.mark.parametrize(("option", "api"), [("--js-domain=hub", "$JS.hub.API"), ("--api-prefix=other.API", "other.API")])
+def test_another_api_stands_in_every_request(capsys: pytest.CaptureFixture[str], option: str, api: str) -> None:
+    found = emitted(capsys, "smith_sdk", "--role", "admission", "--trust", option)
+    assert "$JS.API" not in found
+    assert f"{api}.CONSUMER.MSG.NEXT.SDLC_RAW.admission" in found
+    assert f"{api}.$KV.SMITH_NONCES.>" in found  # keys of another domain are reached through its API
+    assert "$JS.ACK.SDLC_RAW.admission.>" in found
+
+
+def test_admission_has_its_bucket_with_replay_protection_alone() -> None:
+    plain, protected = (permissions.block(SMITH, "admission", replay_protection=on) for on in (False, True))
+    assert set(protected.publish) - set(plain.publish) == {
+        "$KV.SMITH_NONCES.>",
+        "$JS.API.STREAM.INFO.KV_SMITH_NONCES",
+        "$JS.API.STREAM.MSG.GET.KV_SMITH_NONCES",
+    }
+
+
+def test_a_worker_of_another_contract_has_its_own_subjects() -> None:
+    (name, decl), *_ = ACME.consumers.items()
+    found = permissions.block(ACME, "worker", consumers=[name])
+    where = f"{decl.stream}.{name}"
+    assert (found.name, found.inbox_prefix, found.subscribe) == (name, f"_INBOX_{name}", (f"_INBOX_{name}.>",))
+    assert {
+        f"$JS.API.CONSUMER.INFO.{where}",
+        f"$JS.API.CONSUMER.MSG.NEXT.{where}",
+        f"$JS.ACK.{where}.>",
+        f"acme.dead.{where}.*",
+    } <= set(found.publish)
+    assert not [one for one in found.publish if one.startswith("smith.")]
+
+
+@pytest.mark.parametrize("spec", [SMITH, ACME, SHOP], ids=["smith", "acme", "shop"])
+@pytest.mark.parametrize("role", permissions.ROLES)
+def test_every_role_of_every_contract_is_emitted_or_refused_with_what_exists(spec: Any, role: str) -> None:
+    options: dict[str, dict[str, Any]] = {
+        "publisher": {"subjects": list(spec.subjects)},
+        "worker": {"consumers": list(spec.consumers)},
+        "reader": {"streams": list(spec.streams)},
+    }
+    lacking = {"executer", "admission", "auditor"} if spec is not SMITH else set()
+    if role in lacking or (role == "dlq-operator" and not any(one.dead_letters for one in spec.subjects.values())):
+        with pytest.raises(permissions.RoleError, match="declares no"):
+            permissions.block(spec, role)
+        return
+    found = permissions.block(spec, role, **options.get(role, {}))
+    for allowed in (found.publish, found.subscribe):
+        assert len(set(allowed)) == len(allowed)
+    if role != "operator":  # the only one that may change streams, or read them all
+        assert not [one for one in found.publish if one in (">", "$JS.>", "$JS.API.>") or ".STREAM.UPDATE." in one]
+    assert ">" not in found.subscribe
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "a role is needed, one of publisher, executer, worker"),
+        (("--role", "boss"), "'boss' is not a role: a role is needed, one of publisher"),
+        (("--role", "publisher"), "name its subjects with --subjects: "),
+        (("--role", "publisher", "--subjects", "raw"), "declares no subject raw: ai_sdlc.action_request, "),
+        (("--role", "publisher", "--subjects", "intents.raw:domain=x"), "with a token of smith.intents.raw.{capability}"),
+        (("--role", "publisher", "--subjects", "intents.raw:capability=fs"), "capability is one of fs.read.v1, fs.write.v1"),
+        (("--role", "publisher", "--subjects", "results:intent_id=a b"), "'a b' is not a valid token"),
+        (("--role", "executer", "--subjects", "results"), "results carries IntentResult, not intents"),
+        (("--role", "worker"), "name its consumer with --consumer: admission, audit-collector, "),
+        (("--consumer", "executor"), "declares no consumer executor: admission, audit-collector, "),
+        (("--role", "reader"), "name what it reads with --streams or --subjects"),
+        (("--role", "reader", "--streams", "RAW"), "declares no stream RAW: ATOMS_RESULTS, "),
+        (("--role", "health", "--consumer", "admission"), "role health does not take --consumer"),
+        (("--role", "worker", "--consumer", "admission", "--trust"), "does not take --replay-protection: it takes --consumer"),
+        (("--role", "health", "--inbox-prefix", "a.>"), "the inbox prefix 'a.>' is not a valid subject"),
+    ],
+)
+def test_what_is_not_there_is_refused_with_what_is(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert words in refused(capsys, "smith_sdk", *arguments)
+
+
+def test_a_spec_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "subjects2.toml" in refused(capsys, "subjects2.toml", "--role", "health")
+    assert "package smith_sdk2 is not installed" in refused(capsys, "smith_sdk2", "--role", "health")
+
+
+def test_it_needs_neither_the_sdk_nor_jinja2() -> None:
+    code = (
+        "import sys, smith_codegen.permissions, smith_codegen.sources; print({'jinja2', 'smith_sdk', 'nats'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
