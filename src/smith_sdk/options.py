@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ __all__ = ["Auth", "Backoff", "RetryPolicy", "TLSFiles"]
 Duration = float | timedelta
 
 DEFAULT_URL: Final = "nats://127.0.0.1:4222"
+_PREFIX: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(?:\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
 def to_seconds(name: str, value: Duration, *, zero: bool = False) -> float:
@@ -42,6 +44,19 @@ def positive_int(name: str, value: int, *, least: int = 1) -> int:
     """`value`. Raises `OptionsError` naming `name` unless it is an int of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise OptionsError(f"{name}={value!r}: must be a whole number of at least {least}")
+    return value
+
+
+def subject_prefix(name: str, value: str, *, tokens: bool = True) -> str:
+    """`value`. Raises `OptionsError` naming `name` unless subjects can begin with it.
+
+    Without `tokens` it must be a single token.
+    """
+    text: Any = value  # callers without a type checker may pass anything
+    whole = isinstance(text, str) and _PREFIX.fullmatch(text) is not None
+    if not whole or (not tokens and "." in text):
+        what = "tokens joined with dots" if tokens else "one token"
+        raise OptionsError(f"{name}={text!r}: must be {what}, without wildcards, white space or a dot at the end")
     return value
 
 

@@ -80,7 +80,8 @@ def test_the_first_place_that_names_a_server_counts(
         ('["hidden"]', "{file} does not contain a JSON object"),
         ('{"url": "nats://a", "password": 12345, "user": "hidden"}', "password in {file} is not a string"),
         ('{"token": "hidden", "creds": "/hidden.creds"}', "context odd: Auth: give one way to sign in, not token and creds"),
-        ('{"jetstream_domain": "hub"}', "jetstream_domain in {file} is not supported"),
+        ('{"jetstream_domain": "h.b"}', "context odd: jetstream_domain='h.b': must be one token"),
+        ('{"tls_first": "yes"}', "tls_first in {file} is not true or false"),
     ],
 )
 def test_a_context_that_cannot_be_used_is_one_line(smith: Smith, tmp_path: Path, text: str | None, said: str) -> None:
@@ -102,9 +103,9 @@ def test_a_selection_that_cannot_be_read_is_one_line(smith: Smith, tmp_path: Pat
 
 
 def test_what_a_context_has_and_is_not_supported_is_named(smith: Smith, account: Account, tmp_path: Path) -> None:
-    file = write_context(tmp_path, "odd", url=account.url, inbox_prefix="_hidden", nsc="nsc://hidden", later="x", select=True)
+    file = write_context(tmp_path, "odd", url=account.url, user_jwt="hidden", nsc="nsc://hidden", later="x", select=True)
     assert smith(*LIST).status == 0
-    assert smith.err == f"smith: warning: context odd: nsc, inbox_prefix, later in {file} is not supported, and not used\n"
+    assert smith.err == f"smith: warning: context odd: nsc, user_jwt, later in {file} is not supported, and not used\n"
 
 
 def test_credentials_are_options_of_every_command(smith: Smith, make_server: Any, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ ATTRIBUTES: Final = {
     "_ps": "the parser, which Link.__init__ replaces with ours",
     "_public_nkey": "LinkOpener.open sets it from credentials",
     "_reading_task": "Link.watch and discard",
-    "_server_info": "the server's INFO: Link._connect_command, wants_client_certificate",
+    "_server_info": "the server's INFO, which Link replaces with a property that checks it",
     "_status": "Link._close and discard set it to CLOSED",
     "_transport": "Link._write and _socket",
 }
@@ -53,6 +53,7 @@ METHODS: Final = {
 OVERRIDDEN: Final = {
     "_close": "(self, status: 'int', do_cbs: 'bool' = True) -> 'None'",
     "_connect_command": "(self) -> 'bytes'",
+    "_connect_to_server": "(self, s: 'Srv') -> 'None'",
     "_flusher": "(self) -> 'None'",
     "_process_info": "(self, info: 'Dict[str, Any]', initial_connection: 'bool' = False) -> 'None'",
     "_send_command": "(self, cmd: 'bytes', priority: 'bool' = False) -> 'None'",
@@ -62,9 +63,9 @@ OVERRIDDEN: Final = {
 OF_THE_TRANSPORT: Final = {"_io_writer"}
 OURS: Final = {
     *vars(link.Link),
-    *("_pings", "_tls_only", "_last_sid", "_on_refused", "_account"),
-    *("_auth", "_tls", "_name", "_on_lame_duck"),
-}
+    *("_pings", "_greeting", "_last_sid", "_on_refused", "_account"),
+    *("_auth", "_tls", "_tls_first", "_name", "_on_lame_duck"),
+} - {"_server_info"}
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)

@@ -173,12 +173,12 @@ def test_a_context_s_files_are_found_from_home(clean: pytest.MonkeyPatch, tmp_pa
         ("../up", "name of a context"),
         ("broken", "cannot be read"),
         ("list", "does not contain a JSON object"),
-        ("odd", "socks_proxy, inbox_prefix"),
+        ("odd", "socks_proxy, user_seed"),
         ("two", "context two: Auth: give one way"),
     ],
 )
 def test_a_context_that_cannot_be_used(clean: pytest.MonkeyPatch, tmp_path: Path, context: str, said: str) -> None:
-    write_context(tmp_path, "odd", socks_proxy="socks5://hidden", inbox_prefix="_ME", url="nats://a")
+    write_context(tmp_path, "odd", socks_proxy="socks5://hidden", user_seed="hidden", url="nats://a")
     write_context(tmp_path, "two", token="hidden", creds="/x")
     for name, text in (("broken", '{"token": "hidden'), ("list", '["hidden"]')):
         (tmp_path / "nats" / "context" / f"{name}.json").write_text(text)
@@ -268,7 +268,7 @@ def test_a_server_is_read(url: str, user: str | None, password: str | None, show
         "nats://me:hidden@::1",
         "nats://me:hidden@[::1]4222",
         "nats://me:hidden@ho st",
-        "ws://me:hidden@host",
+        "ws://me:hidden@host:port/path",
         "http://me:hidden@host",
     ],
 )

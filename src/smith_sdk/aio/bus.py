@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
-from .._core.connection.credentials import find_access
+from .._core.connection.credentials import API_PREFIX, find_access
 from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.execution.thread_pool import run_in_thread
@@ -70,7 +70,14 @@ class AsyncSmithBus:
     - `contract`: None for Smith's own.
     - `auth`: how to sign in.
     - `tls`: `TLSFiles` or an `ssl.SSLContext`; with either, it never connects without TLS.
+    - `tls_first`: whether the TLS handshake comes before the server's greeting, as a server with
+      `handshake_first` demands.
     - `context`: name of a context of the nats command, for what is not given otherwise.
+    - `inbox_prefix`: what the subjects of all replies, acknowledgements and pulls begin with; None
+      for "_INBOX". Users of one account that may not read each other's replies need one each.
+    - `js_domain`: the JetStream domain to use, such as that of a hub from a leaf node.
+    - `api_prefix`: the prefix under which the account imports the JetStream API, in place of
+      `js_domain`; None for "$JS.API".
     - `name`: what the server's monitoring calls this connection.
     - `connect_mode`: "fail_fast" has `connect()` raise if no server can be reached. With "wait" it
       returns at once and goes on trying in the background; publishes wait for their own timeout.
@@ -91,9 +98,10 @@ class AsyncSmithBus:
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
-    NATS_CERT and NATS_KEY. Otherwise from the context `context` or NATS_CONTEXT. Otherwise the URL
-    is nats://127.0.0.1:4222. A user and password in a URL are for its server, unless `auth` is
-    given.
+    NATS_CERT and NATS_KEY. SMITH_TLS_FIRST, SMITH_INBOX_PREFIX, SMITH_JS_DOMAIN and
+    SMITH_API_PREFIX have no counterpart there. Otherwise from the context `context` or
+    NATS_CONTEXT. Otherwise the URL is nats://127.0.0.1:4222. A user and password in a URL are for
+    its server, unless `auth` is given.
 
     Raises `OptionsError` for an invalid option.
     """
@@ -105,7 +113,11 @@ class AsyncSmithBus:
         contract: Contract | None = None,
         auth: Auth | None = None,
         tls: ssl.SSLContext | TLSFiles | None = None,
+        tls_first: bool | None = None,
         context: str | None = None,
+        inbox_prefix: str | None = None,
+        js_domain: str | None = None,
+        api_prefix: str | None = None,
         name: str = "smith-sdk",
         connect_mode: Literal["fail_fast", "wait"] = "fail_fast",
         connect_timeout: float | timedelta = 5.0,
@@ -123,11 +135,22 @@ class AsyncSmithBus:
             raise OptionsError(
                 f'manage={manage!r}: must be "off" with connect_mode="wait", which returns before the bus is connected'
             )
-        access = find_access(url, auth, tls, context)
+        access = find_access(
+            url,
+            auth,
+            tls,
+            context,
+            tls_first=tls_first,
+            inbox_prefix=inbox_prefix,
+            js_domain=js_domain,
+            api_prefix=api_prefix,
+        )
         connection = Connection(
             access.servers,
             auth=access.auth,
             tls=access.tls,
+            tls_first=access.tls_first,
+            inbox_prefix=access.inbox_prefix,
             name=name,
             connect_timeout=to_seconds("connect_timeout", connect_timeout),
             ping_interval=to_seconds("ping_interval", ping_interval),
@@ -142,6 +165,7 @@ class AsyncSmithBus:
             max_messages=positive_int("max_pending_messages", max_pending_messages),
             max_bytes=positive_int("max_pending_bytes", max_pending_bytes),
             validate=validate,
+            api_prefix=access.api_prefix,
         )
 
     def _assemble(
@@ -155,6 +179,7 @@ class AsyncSmithBus:
         max_messages: int = _MAX_MESSAGES,
         max_bytes: int = _MAX_BYTES,
         validate: bool = True,
+        api_prefix: str = API_PREFIX,
     ) -> None:
         if not isinstance(validate, bool):
             raise OptionsError(f"validate={validate!r}: must be True or False")
@@ -169,6 +194,7 @@ class AsyncSmithBus:
             max_messages=max_messages,
             max_bytes=max_bytes,
             validate=validate,
+            api_prefix=api_prefix,
         )
         self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):

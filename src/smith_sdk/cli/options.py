@@ -40,9 +40,6 @@ Profile = Annotated[
 ]
 
 _URL_VARIABLES: Final = ("SMITH_NATS_URL", "NATS_URL")
-_WRONG_JETSTREAM: Final = frozenset(("jetstream_domain", "jetstream_api_prefix"))
-"""Keys of a context without which commands would act on another JetStream than the one meant."""
-
 
 _CREDENTIALS: Final = ("NATS_CREDS", "NATS_NKEY", "NATS_TOKEN", "NATS_USER", "NATS_PASSWORD")
 _FILES: Final = ("NATS_CA", "NATS_CERT", "NATS_KEY")
@@ -191,13 +188,7 @@ def _naming(source: str) -> Iterator[None]:
 
 
 def _warn_of_keys(context: Any) -> None:
-    """Warn of keys that are not used. Raises `OptionsError` for one without which it is unsafe."""
-    wrong = [key for key in context.unsupported if key in _WRONG_JETSTREAM]
-    if wrong:
-        raise OptionsError(
-            f"context {context.name}: {', '.join(wrong)} in {context.file} is not supported, and without it this would act on "
-            f"another JetStream; pass --url with a server of that domain"
-        )
+    """Warn of keys that are not used."""
     if unused := (*context.unsupported, *context.unknown):
         warn(f"context {context.name}: {', '.join(unused)} in {context.file} is not supported, and not used")
 

@@ -50,7 +50,14 @@ class SmithBus(BlockingBus):
     - `contract`: None for Smith's own.
     - `auth`: how to sign in.
     - `tls`: `TLSFiles` or an `ssl.SSLContext`; with either, it never connects without TLS.
+    - `tls_first`: whether the TLS handshake comes before the server's greeting, as a server with
+      `handshake_first` demands.
     - `context`: name of a context of the nats command, for what is not given otherwise.
+    - `inbox_prefix`: what the subjects of all replies, acknowledgements and pulls begin with; None
+      for "_INBOX". Users of one account that may not read each other's replies need one each.
+    - `js_domain`: the JetStream domain to use, such as that of a hub from a leaf node.
+    - `api_prefix`: the prefix under which the account imports the JetStream API, in place of
+      `js_domain`; None for "$JS.API".
     - `name`: what the server's monitoring calls this connection.
     - `connect_mode`: "fail_fast" has `connect()` raise if no server can be reached. With "wait" it
       returns at once and goes on trying in the background; publishes wait for their own timeout.
@@ -71,9 +78,10 @@ class SmithBus(BlockingBus):
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
-    NATS_CERT and NATS_KEY. Otherwise from the context `context` or NATS_CONTEXT. Otherwise the URL
-    is nats://127.0.0.1:4222. A user and password in a URL are for its server, unless `auth` is
-    given.
+    NATS_CERT and NATS_KEY. SMITH_TLS_FIRST, SMITH_INBOX_PREFIX, SMITH_JS_DOMAIN and
+    SMITH_API_PREFIX have no counterpart there. Otherwise from the context `context` or
+    NATS_CONTEXT. Otherwise the URL is nats://127.0.0.1:4222. A user and password in a URL are for
+    its server, unless `auth` is given.
 
     Raises `OptionsError` for an invalid option.
     """
@@ -87,7 +95,11 @@ class SmithBus(BlockingBus):
         contract: Contract | None = None,
         auth: Auth | None = None,
         tls: ssl.SSLContext | TLSFiles | None = None,
+        tls_first: bool | None = None,
         context: str | None = None,
+        inbox_prefix: str | None = None,
+        js_domain: str | None = None,
+        api_prefix: str | None = None,
         name: str = "smith-sdk",
         connect_mode: Literal["fail_fast", "wait"] = "fail_fast",
         connect_timeout: float | timedelta = 5.0,
@@ -104,7 +116,11 @@ class SmithBus(BlockingBus):
             contract=contract,
             auth=auth,
             tls=tls,
+            tls_first=tls_first,
             context=context,
+            inbox_prefix=inbox_prefix,
+            js_domain=js_domain,
+            api_prefix=api_prefix,
             name=name,
             connect_mode=connect_mode,
             connect_timeout=connect_timeout,

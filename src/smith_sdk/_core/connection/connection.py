@@ -26,7 +26,9 @@ from ...errors import (
 )
 from ...options import Auth, Backoff
 from ..log_records import LogFields
-from .link import Link, LinkClosed, LinkError, LinkOpener, MessageTooLarge
+from .credentials import INBOX_PREFIX
+from .link import Link, LinkOpener
+from .link_failures import LinkClosed, LinkError, MessageTooLarge
 from .parser import RawMessage
 from .reasons import TOO_MANY_SUBSCRIPTIONS, explained
 from .reconnect import PING_INTERVAL, Reconnector
@@ -79,8 +81,11 @@ class Subscription:
             self._sid = await link.subscribe_to(self.subject, self._callback)
 
     def _refuse(self) -> None:
+        prefix = self._connection._inbox_prefix
         inbox = (
-            ", where replies are received: allow its user to subscribe to _INBOX.>" if self.subject.startswith("_INBOX.") else ""
+            f", where replies are received: allow its user to subscribe to {prefix}.>, or set inbox_prefix to what it may subscribe to"
+            if self.subject.startswith(f"{prefix}.")
+            else ""
         )
         self.refusal = PermissionDenied(
             f"the server's permissions forbid a subscription to {self.subject}{inbox}", subject=self.subject
@@ -127,13 +132,15 @@ class Connection:
         *,
         auth: Auth | None = None,
         tls: ssl.SSLContext | None = None,
+        tls_first: bool = False,
+        inbox_prefix: str = INBOX_PREFIX,
         name: str = "smith-sdk",
         connect_timeout: float = 5.0,
         ping_interval: float = PING_INTERVAL,
         wait: bool = False,
         reconnect: Backoff | None = None,
     ) -> None:
-        opener = LinkOpener(auth=auth, tls=tls, name=name, on_refused=self._on_refused)
+        opener = LinkOpener(auth=auth, tls=tls, tls_first=tls_first, name=name, on_refused=self._on_refused)
         self._reconnector = Reconnector(
             self,
             opener,
@@ -152,7 +159,8 @@ class Connection:
         self._max_payload = _MAX_PAYLOAD
         self._refusals = Refusals()
         self._inboxes = 0
-        self._inbox_root = f"_INBOX.{secrets.token_hex(11)}"
+        self._inbox_prefix = inbox_prefix
+        self._inbox_root = f"{inbox_prefix}.{secrets.token_hex(11)}"
 
     # ---- its state
 

@@ -15,18 +15,13 @@ from typing import Any, Final
 
 from ...errors import OptionsError
 
-SUPPORTED: Final = ("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key")
-UNSUPPORTED: Final = (
-    "socks_proxy",
-    "nsc",
-    "user_jwt",
-    "user_seed",
-    "jetstream_domain",
-    "jetstream_api_prefix",
-    "inbox_prefix",
-    "tls_first",
+SUPPORTED: Final = (
+    *("url", "user", "password", "token", "creds", "nkey", "ca", "cert", "key"),
+    *("inbox_prefix", "jetstream_domain", "jetstream_api_prefix"),
 )
+UNSUPPORTED: Final = ("socks_proxy", "nsc", "user_jwt", "user_seed")
 """Keys that change the destination or the way there, so none may be ignored in silence."""
+_TLS_FIRST: Final = "tls_first"
 _HARMLESS: Final = ("name", "description", "color_scheme", "jetstream_event_prefix")
 
 
@@ -39,6 +34,7 @@ class Context:
 
     name: str = ""
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls_first: bool = False
     unsupported: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     file: str = ""
@@ -60,10 +56,15 @@ def read_context(name: str) -> Context:
     not_text = [key for key in SUPPORTED if not isinstance(found.get(key, ""), str | None)]
     if not_text:
         raise OptionsError(f"context={name!r}: {', '.join(not_text)} in {file} is not a string")
+    tls_first = found.get(_TLS_FIRST) or False
+    if not isinstance(tls_first, bool):
+        raise OptionsError(f"context={name!r}: {_TLS_FIRST} in {file} is not true or false")
     settings = {key: found[key] for key in SUPPORTED if found.get(key)}
     unsupported = tuple(key for key in UNSUPPORTED if found.get(key))
-    unknown = tuple(key for key, value in found.items() if value and key not in (*SUPPORTED, *UNSUPPORTED, *_HARMLESS))
-    return Context(name, settings, unsupported, unknown, str(file))
+    unknown = tuple(
+        key for key, value in found.items() if value and key not in (*SUPPORTED, _TLS_FIRST, *UNSUPPORTED, *_HARMLESS)
+    )
+    return Context(name, settings, tls_first, unsupported, unknown, str(file))
 
 
 def selected_context() -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import OptionsError, SigningNotInstalled
-from ...options import DEFAULT_URL, Auth, TLSFiles, server_urls
+from ...options import DEFAULT_URL, Auth, TLSFiles, server_urls, subject_prefix
 from .contexts import Context, read_context
 from .server_pool import Server, parse_server
 
@@ -26,13 +26,24 @@ _SEED: Final = 18 << 3  # the letter S
 _USER: Final = 20 << 3  # the letter U
 
 
+INBOX_PREFIX: Final = "_INBOX"
+API_PREFIX: Final = "$JS.API"
+_TRUE: Final = ("1", "true", "yes", "on")
+_FALSE: Final = ("", "0", "false", "no", "off")
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where to connect, and as whom."""
+    """Where to connect, as whom, and by which subjects."""
 
     servers: tuple[Server, ...]
     auth: Auth | None
     tls: ssl.SSLContext | None
+    tls_first: bool = False
+    inbox_prefix: str = INBOX_PREFIX
+    """What subjects for replies begin with."""
+    api_prefix: str = API_PREFIX
+    """What subjects of the JetStream API begin with."""
 
 
 def find_access(
@@ -40,9 +51,14 @@ def find_access(
     auth: Auth | None,
     tls: ssl.SSLContext | TLSFiles | None,
     context: str | Context | None,
+    *,
+    tls_first: bool | None = None,
+    inbox_prefix: str | None = None,
+    js_domain: str | None = None,
+    api_prefix: str | None = None,
 ) -> Access:
-    """The arguments, else the environment, else the context: `url`, `auth` and `tls` each by
-    itself.
+    """The arguments, else the environment, else the context, each by itself; `js_domain` and
+    `api_prefix` are two ways to say the same.
 
     URLs that carry users keep them, unless `auth` is given. A `Context` was read by the caller, and
     is used as it is.
@@ -59,7 +75,66 @@ def find_access(
     if auth is None and not any(server.user for server in servers):
         auth = _auth_of_environment(env) or _auth_of_context(context.name, settings)
     tls = tls or _tls_of_environment(env) or _tls_of_context(context.name, settings)
-    return Access(servers, auth, tls.context() if isinstance(tls, TLSFiles) else tls)
+    if tls_first is None:
+        flag = _flag_of_environment(env, "SMITH_TLS_FIRST")
+        tls_first = context.tls_first if flag is None else flag
+    elif not isinstance(tls_first, bool):
+        raise OptionsError(f"tls_first={tls_first!r}: must be True or False")
+    _require_encryption(servers, tls_first=tls_first, tls=tls is not None)
+    return Access(
+        servers,
+        auth,
+        tls.context() if isinstance(tls, TLSFiles) else tls,
+        tls_first,
+        _inbox_prefix(inbox_prefix, env, context),
+        _api_prefix(js_domain, api_prefix, env, context),
+    )
+
+
+def _require_encryption(servers: Sequence[Server], *, tls_first: bool, tls: bool) -> None:
+    """Raise `OptionsError` for a URL that leaves no room for the TLS that was asked for."""
+    for server in servers:
+        if server.scheme == "ws" and (tls or tls_first):
+            raise OptionsError(f"url: {server.url} is not encrypted, and TLS was requested: use wss://")
+
+
+def _flag_of_environment(env: Mapping[str, str], name: str) -> bool | None:
+    value = env.get(name, "").strip().lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise OptionsError(f"{name}={value!r}: must be true or false")
+    return (value in _TRUE) if value else None
+
+
+def _inbox_prefix(given: str | None, env: Mapping[str, str], context: Context) -> str:
+    if given is not None:
+        return subject_prefix("inbox_prefix", given)
+    if found := env.get("SMITH_INBOX_PREFIX"):
+        return subject_prefix("SMITH_INBOX_PREFIX", found)
+    if found := context.settings.get("inbox_prefix"):
+        return subject_prefix(f"context {context.name}: inbox_prefix", found)
+    return INBOX_PREFIX
+
+
+def _api_prefix(domain: str | None, prefix: str | None, env: Mapping[str, str], context: Context) -> str:
+    """The first of arguments, environment and context that names a domain or a prefix."""
+    settings, at = context.settings, f"context {context.name}: "
+    for name, one, other_name, other in (
+        ("js_domain", domain, "api_prefix", prefix),
+        ("SMITH_JS_DOMAIN", env.get("SMITH_JS_DOMAIN") or None, "SMITH_API_PREFIX", env.get("SMITH_API_PREFIX") or None),
+        (
+            f"{at}jetstream_domain",
+            settings.get("jetstream_domain"),
+            f"{at}jetstream_api_prefix",
+            settings.get("jetstream_api_prefix"),
+        ),
+    ):
+        if one is not None and other is not None:
+            raise OptionsError(f"{name} and {other_name}: give one of them; a domain has the prefix $JS.<domain>.API")
+        if one is not None:
+            return f"$JS.{subject_prefix(name, one, tokens=False)}.API"
+        if other is not None:
+            return subject_prefix(other_name, other.removesuffix(".") if isinstance(other, str) else other)
+    return API_PREFIX
 
 
 def _read_supported(name: str | None) -> Context:

@@ -9,7 +9,6 @@ tests/unit/test_nats_py_names.py pins every private name that stands here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import ssl
 from collections import deque
@@ -23,45 +22,27 @@ from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
 from ...options import Auth
 from ..log_records import LogFields
 from .credentials import sign_in
+from .greeting import checked_info
+from .link_failures import LinkClosed, MessageTooLarge, failure, read_refusal
 from .parser import Parser, RawMessage
 from .reasons import PERMISSIONS, explained, refused, said_by, said_in
 from .server_pool import Server
 from .state import log
 from .tasks import ignore_outcome
+from .websocket import WebSocketTransport
 
 _FOREVER: Final = 86_400
 _PING: Final = b"PING\r\n"
 _FLUSH_TIMEOUT: Final = 0.5
 """Seconds that a publish waits for room when 2 MiB are unsent, so that it does not hang on a
 stalled link."""
+_MOST_ANNOUNCED: Final = 1024
+"""Servers of a cluster that are taken from one INFO."""
 _LONGEST_REASON: Final = 1024
 """Characters of what the server says: it is logged and raised."""
-_READ_REFUSAL: Final = 0.3
-"""Seconds to read why a server hangs up on new connections."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
-_AUTH_ERRORS: Final = ("authorization violation", "authentication expired", "authentication revoked")
-
 Callback = Callable[[RawMessage], None]
-
-
-class LinkError(Exception):
-    """A link could not be made, or broke. Its text holds no credential."""
-
-    def __init__(self, message: str, *, refused: bool = False, said: str = "") -> None:
-        super().__init__(message)
-        self.refused = refused
-        """Whether the server does not accept the credentials."""
-        self.said = said
-        """The server's own reason, if it gave one."""
-
-
-class LinkClosed(LinkError):
-    """The link is over, and what was to be sent was not."""
-
-
-class MessageTooLarge(LinkError):
-    """The message exceeds the server's max_payload, and was not sent."""
 
 
 class _Parser(Parser):
@@ -88,9 +69,20 @@ class Link(Client):
     the rest, and waits for nothing.
     """
 
-    def __init__(self, server: Server, *, tls_only: bool, on_refused: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        server: Server,
+        *,
+        tls: ssl.SSLContext | None = None,
+        tls_first: bool = False,
+        on_refused: Callable[[str, str], None],
+    ) -> None:
+        self.bad_greeting = ""
+        """Why the server's first INFO is not valid."""
         super().__init__()
         self.server = server
+        self.is_tls_first = (tls_first and not server.is_websocket) or server.scheme == "wss"
+        """Whether TLS comes before anything else."""
         self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it ended."""
         self.said = ""
@@ -107,7 +99,7 @@ class Link(Client):
         """The callback of each subscription, by its sid."""
         self._last_sid = 0
         self._ps: Any = _Parser(self)  # nats-py declares a parser of its own
-        self._tls_only = tls_only
+        self._tls = tls
         self._on_refused = on_refused
         self._pings: deque[asyncio.Future[None]] = deque()
         """One for each PING that was sent and not answered, in order."""
@@ -127,6 +119,8 @@ class Link(Client):
 
     @property
     def _unread(self) -> bytes:
+        if isinstance(self._transport, WebSocketTransport):
+            return self._transport.unread()
         reader = getattr(self._transport, "_io_reader", None)
         return bytes(getattr(reader, "_buffer", b""))
 
@@ -266,20 +260,44 @@ class Link(Client):
         self.end(str(self._err or "closed by the server"))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if urls := info.get("connect_urls"):
+        if urls := info.get("connect_urls", [])[:_MOST_ANNOUNCED]:
             # Shuffled, or all clients of a node that stops would reconnect to the same other one.
             self.cluster = random.sample(urls, len(urls))
         self._account = info.get("remote_account") or self._account  # not in the first INFO
-        await super()._process_info(info, initial_connection)
+        # nats-py would keep a pool of its own, which a link does not use
+        await super()._process_info({**info, "connect_urls": []}, initial_connection)
         if (limit := info.get("max_payload")) and limit != self._max_payload:
             self._max_payload = limit
             if self.on_max_payload is not None:
                 self.on_max_payload(limit)
 
+    @property
+    def _server_info(self) -> dict[str, Any]:
+        return self._greeting
+
+    @_server_info.setter
+    def _server_info(self, info: Any) -> None:
+        # nats-py assigns the first INFO before it uses it, and reports what is raised here
+        try:
+            self._greeting: dict[str, Any] = checked_info(info)
+        except ValueError as error:
+            self.bad_greeting = str(error)
+            raise
+
+    async def _connect_to_server(self, s: Any) -> None:
+        if not self.server.is_websocket:
+            await super()._connect_to_server(s)
+            return
+        context = (self._tls or ssl.create_default_context()) if self.server.tls else None
+        name = self.server.tls_name or self.server.host
+        transport: Any = await WebSocketTransport.connect_to(self.server, s.uri.hostname, context, tls_name=name)
+        self._transport = transport
+
     def _connect_command(self) -> bytes:
         # The last step before credentials are sent: a server, or an impostor, may not have offered
         # TLS.
-        if self._tls_only and not self._server_info.get("tls_required"):
+        wanted = self.server.tls or self._tls is not None
+        if wanted and not (self.is_tls_first or self._server_info.get("tls_required")):
             raise nats.errors.Error("TLS was requested and the server does not offer it")
         command: bytes = super()._connect_command()
         return command
@@ -391,10 +409,17 @@ class LinkOpener:
     """
 
     def __init__(
-        self, *, auth: Auth | None, tls: ssl.SSLContext | None, name: str, on_refused: Callable[[str, str], None]
+        self,
+        *,
+        auth: Auth | None,
+        tls: ssl.SSLContext | None,
+        tls_first: bool,
+        name: str,
+        on_refused: Callable[[str, str], None],
     ) -> None:
         self._auth = auth
         self._tls = tls
+        self._tls_first = tls_first
         self._name = name
         self._on_refused = on_refused
 
@@ -408,7 +433,7 @@ class LinkOpener:
         Raises `LinkError`, `OptionsError`.
         """
         shown = sign_in(self._auth, server)
-        link = Link(server, tls_only=server.tls or self._tls is not None, on_refused=self._on_refused)
+        link = Link(server, tls=self._tls, tls_first=self._tls_first, on_refused=self._on_refused)
         link._public_nkey = shown.public_key
         link._auth_configured = True
         failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
@@ -422,9 +447,11 @@ class LinkOpener:
             on_lame_duck(link)
 
         host = f"[{address}]" if ":" in address else address
+        # nats-py starts TLS itself only for nats://; what it calls ws:// is a transport of ours
+        scheme = "ws" if server.is_websocket else "nats"
         jwt = shown.jwt
         options: dict[str, Any] = {
-            "servers": [f"nats://{host}:{server.port}"],
+            "servers": [f"{scheme}://{host}:{server.port}"],
             "name": self._name,
             "error_cb": on_error,
             "lame_duck_mode_cb": on_lame_duck_mode,
@@ -433,7 +460,8 @@ class LinkOpener:
             "ping_interval": _FOREVER,  # the reconnector pings
             "flush_timeout": _FLUSH_TIMEOUT,
             "flusher_queue_size": 0,  # unbounded: waiting for room in a bounded one has no deadline
-            "tls": self._tls,
+            "tls": None if server.is_websocket else self._tls,
+            "tls_handshake_first": link.is_tls_first and not server.is_websocket,
             "tls_hostname": server.tls_name or server.host,
             "user": shown.user,
             "password": shown.password,
@@ -457,9 +485,10 @@ class LinkOpener:
             if not isinstance(error, Exception):
                 raise
             said = link.read_reason() or said_by(error)
-            if not said and link.has_greeted and isinstance(error, ConnectionError):
-                said = await _read_refusal(address, server.port)
-            raise _failure(error, link, said, within) from error
+            greeted = link.has_greeted and not server.is_websocket
+            if not said and greeted and isinstance(error, ConnectionError):
+                said = await read_refusal(address, server.port)
+            raise failure(error, link, said, within) from error
         finally:
             failed.cancel()
         link.watch()
@@ -477,43 +506,6 @@ def _text(subject: bytes) -> str:
     The server takes any bytes as one; bytes that are not UTF-8 must not end a reader's link.
     """
     return subject.decode("utf-8", "backslashreplace")
-
-
-def _is_auth(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, nats.errors.AuthorizationError) or any(words in text for words in _AUTH_ERRORS)
-
-
-async def _read_refusal(address: str, port: int) -> str:
-    """Why a server hangs up on each new connection; empty if it does not.
-
-    A full server sends its greeting and the reason, then hangs up. If what a client sends meanwhile
-    is answered by a reset, the client never reads the reason: so this one only reads.
-    """
-    received = b""
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(_READ_REFUSAL):
-            reader, writer = await asyncio.open_connection(address, port)
-            try:
-                while not said_in(received) and (piece := await reader.read(4096)):
-                    received += piece
-            finally:
-                writer.transport.abort()
-    return said_in(received)
-
-
-def _failure(error: Exception, link: Link, said: str, within: float) -> LinkError:
-    """Why a handshake failed: as the server `said`, if it did, else by what it did."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if isinstance(error, ConnectionRefusedError):
-        text = "connection refused"  # its own text repeats the address, with an errno
-    if said:
-        text = f"the server said: {explained(said)}"
-    elif link.has_socket and not link.has_greeted:
-        did = f"no answer within {within:.2g} s" if isinstance(error, TimeoutError) else "no greeting of a NATS server"
-        text = f"it accepts the connection, but there was {did}; HTTP, monitoring, websocket and cluster ports do that"
-    refused = _is_auth(error) or any(words in said for words in _AUTH_ERRORS) or link.wants_client_certificate(error)
-    return LinkError(text, refused=refused, said=said)
 
 
 def _cancel(opening: asyncio.Task[None], link: Link) -> None:

@@ -13,6 +13,8 @@ from .greeting import checked_info
 from .headers import read as read_headers
 
 _HAS_HEADERS: Final = {b"MSG": 0, b"HMSG": 1}
+_MAX_MESSAGE: Final = 65 * 1024 * 1024
+"""Bytes of a message with its headers: a server's max_payload is at most 64 MiB."""
 _MAX_LINE: Final = 1024 * 1024
 """Bytes of a line: an INFO names every server of a cluster.
 
@@ -103,8 +105,8 @@ class Parser:
                 raise ValueError(f"a message line of {len(words)} words")
             body = begin + int(words[-2]) if has_headers else begin
             finish = begin + int(words[-1])
-            if not begin <= body <= finish:
-                raise ValueError("a message of negative size")
+            if not begin <= body <= finish <= begin + _MAX_MESSAGE:
+                raise ValueError("a message of negative size, or larger than any server takes")
             if finish + 2 > size:
                 missing = finish + 2 - size
                 break

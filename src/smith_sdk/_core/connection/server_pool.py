@@ -20,7 +20,8 @@ from ..log_records import LogFields, sdk_logger
 log: Final = sdk_logger("connection")
 
 DEFAULT_PORT: Final = 4222
-_SCHEMES: Final = ("nats", "tls")
+_PORTS: Final = {"nats": DEFAULT_PORT, "tls": DEFAULT_PORT, "ws": 80, "wss": 443}
+_WEBSOCKETS: Final = ("ws", "wss")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,10 @@ class Server:
 
     host: str
     port: int
-    tls: bool = False
-    """Whether its URL begins with `tls://`: credentials are sent over TLS or not at all."""
+    scheme: str = "nats"
+    """nats, tls, ws or wss."""
+    path: str = field(default="", repr=False)
+    """Path and query of a websocket; a query may hold a secret."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     tls_name: str | None = None
@@ -42,25 +45,39 @@ class Server:
     @property
     def url(self) -> str:
         """Its address without credentials."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'tls' if self.tls else 'nats'}://{host}:{self.port}"
+        return f"{self.scheme}://{self.authority}{self.path.partition('?')[0]}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def tls(self) -> bool:
+        """Whether credentials are sent over TLS or not at all."""
+        return self.scheme in ("tls", "wss")
+
+    @property
+    def is_websocket(self) -> bool:
+        return self.scheme in _WEBSOCKETS
 
 
-def _split(url: str) -> tuple[str, str, str]:
-    """Scheme, user and password, address.
+def _split(url: str) -> tuple[str, str, str, str]:
+    """Scheme, user and password, address, and what stands behind it from "/" or "?" on.
 
-    Everything up to the last "@" is the former: a password may hold any character.
+    Everything up to the last "@" is the second: a password may hold any character.
     """
     scheme, there, rest = url.partition("://")
     if not there:
         scheme, rest = "nats", url
     login, _, address = rest.rpartition("@")
-    return scheme, login, re.split("[/?#]", address, maxsplit=1)[0]
+    host = re.split("[/?#]", address, maxsplit=1)[0]
+    return scheme, login, host, address[len(host) :].partition("#")[0]
 
 
 def without_credentials(url: str) -> str:
     """`url` without user, password and token, for messages and logs."""
-    scheme, _, address = _split(url)
+    scheme, _, address, _ = _split(url)
     return f"{scheme}://{address}"
 
 
@@ -69,7 +86,7 @@ def parse_server(url: str) -> Server:
 
     Raises `OptionsError`, which does not show `url`: it may hold a password.
     """
-    scheme, login, address = _split(url)
+    scheme, login, address, path = _split(url)
     host, port = address, ""
     if address.startswith("["):
         host, _, port = address[1:].partition("]")
@@ -80,16 +97,18 @@ def parse_server(url: str) -> Server:
         host, _, port = address.partition(":")
     wrong = wrong or not host or re.search(r"[\s\x00-\x1f\x7f]", host) is not None
     wrong = wrong or not (port == "" or (port.isascii() and port.isdigit() and 0 < int(port) < 65536))
-    if wrong or scheme not in _SCHEMES:
+    wrong = wrong or re.search(r"[\s\x00-\x1f\x7f]", path) is not None
+    if wrong or scheme not in _PORTS:
         raise OptionsError(
-            "url: expected nats://host:port or tls://host:port, with an IPv6 address in brackets and special characters of user "
-            "and password %-encoded (the value is not shown: it may hold a password)"
+            "url: expected nats://host:port, or tls://, ws:// or wss:// in place of nats://, with an IPv6 address in brackets and "
+            "special characters of user and password %-encoded (the value is not shown: it may hold a password)"
         )
     user, colon, password = login.partition(":")
     return Server(
         host=host,
-        port=int(port or DEFAULT_PORT),
-        tls=scheme == "tls",
+        port=int(port or _PORTS[scheme]),
+        scheme=scheme,
+        path=path if scheme in _WEBSOCKETS else "",
         user=unquote(user) if login else None,
         password=unquote(password) if colon else None,
     )

@@ -1,4 +1,4 @@
-"""The JetStream API ($JS.API): requests and replies as plain JSON objects."""
+"""The JetStream API: requests and replies as plain JSON objects."""
 
 # nats-py's structs would lose fields that they do not know, and truncate nanoseconds.
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from ...errors import ChangeRefused, DeadlineExceeded, JetStreamError, TopologyRefused
+from ..connection.credentials import API_PREFIX
 from ..connection.headers import read as read_headers
 from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
@@ -21,8 +22,7 @@ from .api_errors import NOT_YET, ApiError, api_error, disabled, no_api
 from .api_shapes import NEVER as NEVER
 from .api_shapes import read_answer
 
-API: Final = "$JS.API"
-"""The prefix of the API's subjects on a server whose account has it itself."""
+API: Final = API_PREFIX
 NANOS: Final = 1_000_000_000
 """In a second: durations in the API's JSON are integer nanoseconds."""
 _MAX_WHY: Final = 300

@@ -23,7 +23,7 @@ from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
 from ..log_records import consumer_log, sdk_logger
 from .ack_window import AckWindow
-from .api import JetStreamApi
+from .api import API, JetStreamApi
 from .api_errors import APPLY
 from .consumer_state import ConsumerState
 from .delivery import consumer_of
@@ -100,6 +100,7 @@ class Session:
         max_messages: int,
         max_bytes: int,
         validate: bool = True,
+        api_prefix: str = API,
     ) -> None:
         self.connection = connection
         self.contract = contract
@@ -107,7 +108,7 @@ class Session:
         """Whether what is published is checked to be decodable."""
         self.publish_timeout = publish_timeout
         self.requests = RequestReply(connection)
-        self.api = JetStreamApi(self.requests)
+        self.api = JetStreamApi(self.requests, prefix=api_prefix)
         self.events = Events()
         self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()

@@ -1,0 +1,271 @@
+"""TLS before the greeting, and websockets with and without TLS, on servers configured for it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from buses import Face, health, read_intent, state
+from identities import Authority
+from plain_server import HOST, PlainServer, free_port
+from support import eventually_async
+
+from smith_sdk import Allow, AsyncSmithBus, Auth, TLSFiles, consumers, subjects
+from smith_sdk._core.connection.server_pool import parse_server
+from smith_sdk._core.connection.websocket import WebSocketError, WebSocketTransport, _frame
+from smith_sdk.errors import AuthenticationError, ConnectError, OptionsError, PermissionDenied
+
+USERS = """authorization { users: [ { user: me, password: hidden },
+  { user: some, password: hidden, permissions: { publish: { deny: "smith.intents.raw.>" } } } ] }"""
+
+
+class Server:
+    """A server that is configured for one of the transports."""
+
+    def __init__(self, directory: Path, transport: str) -> None:
+        authority = Authority(directory, "ours")
+        cert, key = authority.certificate("server")
+        self.tls = TLSFiles(ca=authority.ca)
+        port, self.port = free_port(), free_port()
+        files = f'cert_file: "{cert}", key_file: "{key}"'
+        config = f'listen: "{HOST}:{port}"\nmax_payload: 8MB\njetstream {{ store_dir: "{directory}/js" }}\n{USERS}\n'
+        self.options: dict[str, Any] = {}
+        if transport == "tls_first":
+            self.port = port
+            config += f"tls {{ {files}, handshake_first: true }}"
+            self.url, self.options = f"nats://{HOST}:{port}", {"tls": self.tls, "tls_first": True}
+        elif transport == "wss":
+            config += f'websocket {{ listen: "{HOST}:{self.port}", tls {{ {files} }} }}'
+            self.url, self.options = f"wss://{HOST}:{self.port}/any/path?hidden=1", {"tls": self.tls}
+        else:
+            config += f'websocket {{ listen: "{HOST}:{self.port}", no_tls: true }}'
+            self.url = f"ws://{HOST}:{self.port}"
+        self.process = PlainServer(directory, config, port, self.port)
+
+
+@pytest.fixture(params=["tls_first", "ws", "wss"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    server = Server(tmp_path, request.param)
+    with server.process:
+        yield server
+
+
+async def test_everything_works_over_it_and_after_a_reconnect(face: Face, served: Server) -> None:
+    options: dict[str, Any] = {"auth": Auth(user="me", password="hidden"), "ping_interval": 1, **served.options}
+    async with face.bus(served.url, manage="apply", profile="dev", **options) as bus:
+        link = (bus if face.is_async else bus.inner._aio)._connection.link
+        admission = face.admission(bus, policy=lambda intent: Allow(), executor_id="a")
+        running = asyncio.ensure_future(admission.run())
+        for _ in range(2):
+            large = read_intent("/" + "x" * 1_000_000)
+            await bus.publish(subjects.intents.raw.of(large), large)
+            [message] = await bus.consumer(consumers.executor_fs_read).fetch(1, timeout=20)
+            assert message.payload == large
+            await message.ack_sync()
+            async with bus.subscribe(subjects.events.health.filter()) as messages:
+                events = [health(f"s{number}") for number in range(200)]
+                await asyncio.gather(*(bus.publish(subjects.events.health.of(one), one) for one in events))
+                assert {(await anext(messages)).payload.service for _ in events} == {one.service for one in events}
+            await asyncio.to_thread(served.process.kill)
+            await eventually_async(lambda: state(bus) == "reconnecting")
+            await asyncio.to_thread(served.process.start)
+            await eventually_async(lambda: state(bus) == "connected")
+        now = (bus if face.is_async else bus.inner._aio)._connection.link
+        assert now is not link
+        await admission.stop()
+        await running
+        assert "hidden" not in repr(bus)
+
+
+async def test_what_the_server_refuses_over_it(served: Server) -> None:
+    with pytest.raises(AuthenticationError, match=f"{HOST}:{served.port}.* refused the credentials") as refused:
+        await AsyncSmithBus(served.url, auth=Auth(user="me", password="wrong"), **served.options).connect()
+    assert "hidden" not in str(refused.value)
+    async with AsyncSmithBus(served.url, auth=Auth(user="some", password="hidden"), **served.options) as bus:
+        intent = read_intent()
+        with pytest.raises(PermissionDenied):
+            await bus.publish(subjects.intents.raw.of(intent), intent)
+
+
+async def test_an_unknown_authority_is_refused(tmp_path: Path) -> None:
+    for transport in ("tls_first", "wss"):
+        server = Server(tmp_path, transport)
+        with server.process, pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            await AsyncSmithBus(server.url, tls_first=transport == "tls_first").connect()
+
+
+async def test_a_silent_peer_is_noticed_over_a_websocket(tmp_path: Path) -> None:
+    server = Server(tmp_path, "ws")
+    with server.process:
+        async with AsyncSmithBus(server.url, auth=Auth(user="me", password="hidden"), ping_interval=0.2) as bus:
+            link = bus._connection.link
+            assert link is not None
+            assert isinstance(link._transport, WebSocketTransport)
+            link._transport._io_writer.transport.pause_reading()
+            await eventually_async(lambda: bus._connection.link not in (None, link))
+
+
+# ---- what is wrong with the address
+
+
+async def test_ports_of_another_kind_are_named(tmp_path: Path) -> None:
+    port, websocket = free_port(), free_port()
+    config = f'listen: "{HOST}:{port}"\nwebsocket {{ listen: "{HOST}:{websocket}", no_tls: true }}'
+    with PlainServer(tmp_path, config, port, websocket):
+        for url, options, said in (
+            (f"ws://{HOST}:{port}", {}, "it is not a websocket port: use nats://"),
+            (f"wss://{HOST}:{websocket}", {}, "does not begin with a TLS handshake: use ws://"),
+            (f"nats://{HOST}:{port}", {"tls_first": True}, "does not begin with a TLS handshake: leave out tls_first"),
+        ):
+            with pytest.raises(ConnectError, match=said):
+                await AsyncSmithBus(url, connect_timeout=2, **options).connect()  # type: ignore[arg-type]
+
+
+async def test_a_server_that_wants_tls_first_is_named(tmp_path: Path) -> None:
+    server = Server(tmp_path, "tls_first")
+    with server.process, pytest.raises(ConnectError, match="handshake_first needs tls_first=True"):
+        await AsyncSmithBus(server.url, tls=server.tls, connect_timeout=0.5).connect()
+
+
+def test_a_websocket_without_tls_is_refused_with_tls() -> None:
+    for options in ({"tls": ssl.create_default_context()}, {"tls_first": True}):
+        with pytest.raises(OptionsError, match=r"url: ws://a:80/path is not encrypted, and TLS was requested: use wss://"):
+            AsyncSmithBus("ws://me:hidden@a/path?hidden=1", **options)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("ws://a", "ws://a:80"),
+        ("wss://a/b/c?d=hidden#e", "wss://a:443/b/c"),
+        ("wss://me:hidden@[::1]:9", "wss://[::1]:9"),
+        ("nats://a/b?c", "nats://a:4222"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    server = parse_server(url)
+    assert server.url == shown
+    assert "hidden" not in repr(server)
+
+
+# ---- from the environment and from contexts
+
+
+def context(directory: Path, name: str, **settings: Any) -> None:
+    file = directory / "nats" / "context" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
+
+
+async def test_a_context_and_the_environment_have_these_options(
+    face: Face, served: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    tls_first = bool(served.options.get("tls_first"))
+    both = {"url": served.url, "user": "me", "password": "hidden", "ca": served.tls.ca if served.options else ""}
+    context(tmp_path, "here", **both, tls_first=tls_first)
+    async with face.bus(context="here") as bus:
+        assert state(bus) == "connected"
+    context(tmp_path, "less", **both)
+    monkeypatch.setenv("SMITH_TLS_FIRST", str(tls_first).lower())
+    async with face.bus(context="less") as bus:
+        assert state(bus) == "connected"
+
+
+# ---- hostile websockets
+
+
+@contextlib.asynccontextmanager
+async def answering(*answers: Callable[[bytes], bytes]) -> AsyncIterator[str]:
+    """A peer that answers each connection's request with one of `answers`, then listens."""
+    left, open_ = list(answers), 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_
+        open_ += 1
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(left.pop(0)(request) if left else b"")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        open_ -= 1
+
+    async with await asyncio.start_server(serve, HOST, 0) as server:
+        yield f"ws://{HOST}:{server.sockets[0].getsockname()[1]}"
+        await eventually_async(lambda: not open_)  # every link was cut
+
+
+def accepted(request: bytes) -> bytes:
+    [key] = [line.split()[1] for line in request.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")]
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda request: b"HTTP/1.1 404 Not\x1b[31m Found\r\n\r\n", r"it refuses a websocket: HTTP '404 Not\\x1b\[31m Found'"),
+        (lambda request: b"HTTP/1.1 101 Ok\r\nSec-WebSocket-Accept: x\r\n\r\n", "another key"),
+        (lambda request: b"\xff" * 100_000, "does not answer an HTTP request"),
+        (lambda request: accepted(request) + b"\x81\x02hi", "not valid, or not binary"),
+        (lambda request: accepted(request) + b"\x82\xff" + b"\xff" * 12, "not valid"),
+        (lambda request: accepted(request) + b"\x82\x7f" + b"\xff" * 8, "frame of 18446744073709551615 bytes"),
+        (lambda request: accepted(request) + b"\x89\x7e\x01\x00" + b"x" * 256, "frame of 256 bytes"),
+        (lambda request: accepted(request) + b"\x82\x09INFO []\r\n", "its greeting is not valid"),
+    ],
+)  # fmt: skip
+async def test_a_hostile_websocket_is_a_connect_error(answer: Callable[[bytes], bytes], said: str) -> None:
+    async with answering(answer) as url:
+        with pytest.raises(ConnectError, match=said):
+            await AsyncSmithBus(url, connect_timeout=3).connect()
+
+
+async def test_frames_in_pieces_are_one_stream() -> None:
+    reader = asyncio.StreamReader()
+
+    class Writer:
+        def __init__(self) -> None:
+            self.data = b""
+
+        def write(self, data: bytes) -> None:
+            self.data += data
+
+    transport = WebSocketTransport(reader, writer := Writer())  # type: ignore[arg-type]
+    reader.feed_data(b"\x02\x03IN\x46")  # the first of two pieces
+    reader.feed_data(b"\x89\x01p")  # a ping between them
+    reader.feed_data(b"\x80\x05O {}\r\x82\x7e\x00\x04\nPIN\x82\x02G\r")
+    assert await transport.readline() == b"INFO {}\r\n"
+    assert writer.data[:2] == b"\x8a\x81"
+    assert bytes(a ^ b for a, b in zip(writer.data[6:], writer.data[2:6], strict=False)) == b"p"
+    assert transport.unread() == b"PING\r"
+    assert await transport.read(1) == b"PIN"
+    assert await transport.read(1) == b"G\r"
+    reader.feed_data(b"\x88\x02\x03\xe8")
+    assert await transport.read(1) == b""
+    assert transport.at_eof()
+    reader.feed_data(b"\x8b\x00")
+    transport._ended = False
+    with pytest.raises(WebSocketError):
+        await transport.read(1)
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_001])
+def test_a_frame_is_masked_as_the_protocol_demands(size: int) -> None:
+    payload = bytes(number % 251 for number in range(size))
+    frame = _frame(2, payload)
+    length, at = frame[1] & 0x7F, 2
+    assert (frame[0], frame[1] & 0x80) == (0x82, 0x80)
+    if length >= 126:
+        at += 2 if length == 126 else 8
+        length = int.from_bytes(frame[2:at], "big")
+    mask, masked = frame[at : at + 4], frame[at + 4 :]
+    assert length == len(masked) == size
+    assert bytes(byte ^ mask[number % 4] for number, byte in enumerate(masked)) == payload
