@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import os
 import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Sized
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -81,9 +82,39 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+LOGIN: Final = "authorization { user: both, password: planted }"
+"""For servers of one cluster, which clients find by themselves: with the same user on all."""
+
+
+def signed_in(url: str) -> str:
+    """The URL of a server that has `LOGIN` in its configuration."""
+    return url.replace("://", "://both:planted@")
+
+
+def without_login(url: str) -> str:
+    """`url` as the SDK shows it: without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def elsewhere(url: str, host: str) -> str:
+    """`url`, credentials included, with another host and port."""
+    return f"{url.rpartition('@')[0]}@{host}"
+
+
+async def raw_client(url: str, **facts: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the server at `url`, with its credentials sent, and no client library."""
+    login, _, place = url.removeprefix("nats://").rpartition("@")
+    user, _, password = login.partition(":")
+    host, _, port = place.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"CONNECT " + json.dumps({"verbose": False, "user": user, "pass": password, **facts}).encode() + b"\r\n")
+    return reader, writer
+
+
 def nats_info(url: str, timeout: float = 2.0) -> str:
     """The INFO line of the server at `url`."""
-    host, _, port = url.removeprefix("nats://").rpartition(":")
+    host, _, port = url.removeprefix("nats://").rpartition("@")[2].rpartition(":")
     with socket.create_connection((host, int(port)), timeout=timeout) as connection, connection.makefile("rb") as stream:
         return stream.readline().decode()
 

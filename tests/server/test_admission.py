@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
-from support import eventually_async
+from support import eventually_async, raw_client
 
 from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Transform, aio, consumers, subjects
 from smith_sdk.protocol import AuditEvent, FsReadV1Intent, FsReadV1Params, Intent
@@ -183,10 +183,10 @@ async def test_subjects_and_headers_that_are_not_text_do_not_stop_admission(
 ) -> None:
     """The server accepts any bytes from a publisher."""
     async with AsyncSmithBus.embedded() as bus:
-        reader, writer = await asyncio.open_connection(*bus.url.removeprefix("nats://").split(":"))
+        reader, writer = await raw_client(bus.url, headers=True)
         block, intent = b"NATS/1.0\r\na b: c\r\nX\xff: \xfe\r\n: z\r\n\r\n", msgspec.json.encode(read_intent())
         sizes = b"%d %d" % (len(block), len(block) + len(intent))
-        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\nPUB smith.intents.raw.' + name + b" 2\r\n{}\r\n")
+        writer.write(b"PUB smith.intents.raw." + name + b" 2\r\n{}\r\n")
         writer.write(b"HPUB smith.intents.raw.fs.read.v1 " + sizes + b"\r\n" + block + intent + b"\r\nPING\r\n")
         async with asyncio.timeout(5):
             await reader.readuntil(b"PONG\r\n")

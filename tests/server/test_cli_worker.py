@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from buses import Account, read_intent
-from support import eventually, is_alive, parent_of
+from support import eventually, is_alive, parent_of, without_login
 from worker_command import (
     ASYNC,
     BLOCKING,
@@ -103,7 +103,7 @@ def test_an_error_is_one_line_and_status_1(start: Start, make_server: Callable[.
     gone = start(source, url=server.url)
     assert gone.status() == 1
     assert len(gone.err) == 1
-    assert gone.err[0].startswith(f"smith: no NATS server at {server.url}")
+    assert gone.err[0].startswith(f"smith: no NATS server at {without_login(server.url)}")
 
 
 def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_module_that_cannot_be_loaded_waits_for_a_change(
     run = start("    " + wrong, "--reload")
     eventually(lambda: run.logged(": waiting for a file to change"), LONG)
     assert run.count(says) == 1  # and not once for each new attempt
-    shown = [line for line in run.err if line.startswith('  File "') and ", in " in line]
+    shown = [line for line in run.err if line.startswith('    File "') and ", in " in line]
     assert len(shown) == frames
     assert all(str(tmp_path / "jobs.py") in line for line in shown)
     write(tmp_path / "jobs.py", LIMITED["factory"] if frames else WORKER)

@@ -23,7 +23,7 @@ from buses import Account, Call, Face, declaring, health, log_entry, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Direction, Proxy, hold_port, port_of
 from msgspec.structs import replace
-from support import eventually_async, halt
+from support import LOGIN, elsewhere, eventually_async, halt, raw_client, signed_in, without_login
 
 from smith_sdk import AsyncSmithBus, Auth, SmithBus, consumers, subjects
 from smith_sdk._core.connection.parser import RawMessage
@@ -80,8 +80,8 @@ async def test_changes_of_state_are_reported_in_order(face: Face, make_server: A
     assert state(bus) == "closed"
     told = await asyncio.wait_for(following, 5)
     assert [change.state for change in told] == ["connecting", "connected", "reconnecting", "connected", "closed"]
-    assert all(change.server == server.url for change in told)
-    assert server.url in told[2].reason
+    assert all(change.server == without_login(server.url) for change in told)
+    assert without_login(server.url) in told[2].reason
     assert "lost" in told[2].reason
 
 
@@ -264,8 +264,7 @@ async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> No
         await bus._session.connection.barrier(timeout=5)
         link = connection.link
         assert link is not None
-        _, writer = await asyncio.open_connection(*nats_url.removeprefix("nats://").split(":"))
-        writer.write(b'CONNECT {"verbose":false}\r\n')
+        _, writer = await raw_client(nats_url)
         for sid in range(link._sid + 1):
             writer.write(b"PUB smith.events.x\x0b%d 2\r\n{}\r\n" % sid)
         await eventually_async(lambda: len(seen) == link._sid + 1)
@@ -334,7 +333,7 @@ async def test_the_first_server_that_answers_is_taken(make_server: Any, port: in
     with socket.create_server(("127.0.0.1", 0)) as silent:
         dead, deaf = f"nats://127.0.0.1:{port}", f"nats://127.0.0.1:{silent.getsockname()[1]}"
         async with AsyncSmithBus([dead, deaf, server.url], connect_timeout=2) as bus:
-            assert bus.url == server.url
+            assert bus.url == without_login(server.url)
         with pytest.raises(ConnectError, match=f"{dead}.*{deaf}") as caught:
             await AsyncSmithBus([dead, deaf], connect_timeout=0.5).connect()
         assert f"{dead}: connection refused; " in str(caught.value)
@@ -343,7 +342,8 @@ async def test_the_first_server_that_answers_is_taken(make_server: Any, port: in
 
 async def test_refused_credentials_are_reported_if_no_server_accepts_them(make_server: Any, port: int) -> None:
     strict = make_server(config='authorization { user: "me", password: "right-one" }', jetstream=False)
-    open_to_all, dead = make_server(jetstream=False), f"nats://127.0.0.1:{port}"
+    open_to_all = make_server(config='authorization { user: "me", password: "wrong-one" }', jetstream=False)
+    dead = f"nats://127.0.0.1:{port}"
     wrong = Auth(user="me", password="wrong-one")
     async with AsyncSmithBus([strict.url, open_to_all.url], auth=wrong) as bus:
         assert bus.url == open_to_all.url
@@ -358,9 +358,9 @@ async def test_another_server_takes_over(face: Face, make_server: Any) -> None:
     one, two = make_server(jetstream=False), make_server(jetstream=False)
     entry = log_entry()
     async with face.bus([one.url, two.url]) as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
-        assert url(bus) == one.url
+        assert url(bus) == without_login(one.url)
         await asyncio.to_thread(one.kill)
-        await eventually_async(lambda: url(bus) == two.url and state(bus) == "connected")
+        await eventually_async(lambda: url(bus) == without_login(two.url) and state(bus) == "connected")
         await bus.emit(subjects.logs.errors.of(entry), entry)
         assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
 
@@ -375,7 +375,7 @@ async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) 
         routes = [port, holder.getsockname()[1]]
         nodes = [
             make_server(
-                config=f'server_name: n{number}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
+                config=f'{LOGIN}\nserver_name: n{number}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
                 f'routes: ["nats://127.0.0.1:{routes[1 - number]}"] }}',
                 jetstream=False,
             )
@@ -383,11 +383,11 @@ async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) 
         ]
 
         async def both_known() -> bool:
-            async with AsyncSmithBus(nodes[0].url) as bus:
+            async with AsyncSmithBus(signed_in(nodes[0].url)) as bus:
                 return len(bus._connection._reconnector.servers.round()) == 2
 
         await eventually_async(both_known, 20, interval=0.1)
-        async with AsyncSmithBus(nodes[0].url) as bus:
+        async with AsyncSmithBus(signed_in(nodes[0].url)) as bus:
             await asyncio.to_thread(nodes[0].kill)
             await eventually_async(lambda: bus.url == nodes[1].url and bus.state == "connected", 15)
             await request(bus)
@@ -398,12 +398,12 @@ async def test_nodes_that_join_the_cluster_later_are_found(make_server: Any, por
     with hold_port() as holder:
         routes = [port, holder.getsockname()[1]]
         config = [
-            f'server_name: n{number}\n{SHORT}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
+            f'{LOGIN}\nserver_name: n{number}\n{SHORT}\ncluster {{ name: c, listen: "127.0.0.1:{routes[number]}", '
             f'routes: ["nats://127.0.0.1:{routes[1 - number]}"] }}'
             for number in range(2)
         ]
         first = make_server(config=config[0], jetstream=False)
-        async with AsyncSmithBus(first.url) as bus:
+        async with AsyncSmithBus(signed_in(first.url)) as bus:
             link = bus._connection.link
             assert link is not None
             assert len(bus._connection._reconnector.servers.round()) == 1
@@ -430,7 +430,7 @@ async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pyte
 
     with socket.create_server(("127.0.0.2", there)):  # takes connections, and never says a word
         monkeypatch.setattr(loop, "getaddrinfo", two)
-        async with AsyncSmithBus(f"nats://bus.example:{there}", connect_timeout=1) as bus:
+        async with AsyncSmithBus(elsewhere(server.url, f"bus.example:{there}"), connect_timeout=1) as bus:
             assert bus.url == f"nats://bus.example:{there}"
             await request(bus)
     with pytest.raises(ConnectError, match="not resolved"):
@@ -438,7 +438,8 @@ async def test_a_name_with_several_addresses(make_server: Any, monkeypatch: pyte
 
 
 async def test_an_ipv6_address(make_server: Any) -> None:
-    target = port_of(make_server().url)
+    server = make_server()
+    target = port_of(server.url)
     open_links = 0
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -457,7 +458,7 @@ async def test_an_ipv6_address(make_server: Any) -> None:
 
     async with await asyncio.start_server(relay, "::1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        async with AsyncSmithBus(f"nats://[::1]:{port}") as bus:
+        async with AsyncSmithBus(elsewhere(server.url, f"[::1]:{port}")) as bus:
             assert bus.url == f"nats://[::1]:{port}"
             await request(bus)
         await eventually_async(lambda: not open_links)
@@ -472,9 +473,9 @@ async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) 
     async with face.bus([lame.url, other.url]) as bus, bus.subscribe(subjects.logs.errors.filter()) as messages:
         session = (bus if face.is_async else bus.inner._aio)._session
         changes = (bus if face.is_async else bus.inner).states()
-        assert url(bus) == lame.url
+        assert url(bus) == without_login(lame.url)
         os.kill(lame.pid, signal.SIGUSR2)
-        await eventually_async(lambda: url(bus) == other.url and state(bus) == "connected")
+        await eventually_async(lambda: url(bus) == without_login(other.url) and state(bus) == "connected")
         assert lame.running  # it was left, it did not cut
         await bus.emit(subjects.logs.errors.of(entry), entry)
         assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
@@ -514,9 +515,9 @@ async def test_a_move_loses_nothing_in_flight(tmp_path: Path) -> None:
             working = [asyncio.ensure_future(work()) for work in (publish, publish, ask)]
             taking = asyncio.ensure_future(take())
             await eventually_async(lambda: len(taken) > 100)
-            here = next(node for node in cluster.nodes if node.url == bus.url)
+            here = next(node for node in cluster.nodes if without_login(node.url) == bus.url)
             os.kill(here.server.pid or 0, signal.SIGUSR2)
-            await eventually_async(lambda: bus.url != here.url and bus.state == "connected", 20)
+            await eventually_async(lambda: bus.url != without_login(here.url) and bus.state == "connected", 20)
             moved.set()
             await asyncio.wait_for(asyncio.gather(*working), 30)
             await eventually_async(lambda: {one.id for one in intents} == taken, 40)
@@ -590,7 +591,7 @@ async def test_closing_without_a_link_counts_what_was_published_and_not_what_was
 
 
 async def test_what_was_held_is_sent_in_order_and_is_bounded(tmp_path: Path, port: int) -> None:
-    bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
+    bus = AsyncSmithBus(f"nats://both:planted@127.0.0.1:{port}", connect_mode="wait")
     await bus.connect()
     got: list[bytes] = []
     await bus._connection.subscribe("held", lambda message: got.append(message.data))
@@ -599,7 +600,7 @@ async def test_what_was_held_is_sent_in_order_and_is_bounded(tmp_path: Path, por
         await bus._connection.publish("held", data)
     with pytest.raises(ConnectionLost, match="no room"):
         await bus._connection.publish("held", b"x" * 200_000)
-    with EmbeddedServer(tmp_path, port=port, jetstream=False):
+    with EmbeddedServer(tmp_path, port=port, config=LOGIN, jetstream=False):
         await eventually_async(lambda: got == sent)
         await bus.close()
 

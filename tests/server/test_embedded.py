@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -25,7 +26,7 @@ from typing import Any
 import nats
 import pytest
 from nats.js.api import StreamConfig
-from support import eventually, is_alive, nats_info, parent_of
+from support import eventually, is_alive, nats_info, parent_of, raw_client, without_login
 
 from smith_sdk.embedded import EmbeddedServer, find_nats_server
 from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
@@ -57,7 +58,7 @@ def test_it_answers_on_loopback_with_jetstream_and_eight_mebibytes(make_server: 
     assert facts["jetstream"] is True
     assert facts["max_payload"] == 8 * 1024 * 1024
     assert facts["host"] == "127.0.0.1"
-    assert server.url == f"nats://127.0.0.1:{facts['port']}"
+    assert without_login(server.url) == f"nats://127.0.0.1:{facts['port']}"
     assert server.running
     assert server.pid is not None
     assert is_alive(server.pid)
@@ -116,7 +117,7 @@ def test_a_given_port_is_used(make_server: MakeServer) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    assert make_server(port=port).url == f"nats://127.0.0.1:{port}"
+    assert without_login(make_server(port=port).url) == f"nats://127.0.0.1:{port}"
 
 
 def test_many_at_once_get_ports_of_their_own() -> None:
@@ -203,6 +204,98 @@ def test_a_given_directory_keeps_its_data_across_servers(tmp_path: Path) -> None
     with EmbeddedServer(store) as second:
         assert asyncio.run(get(second.url)) == [b"one"]
     assert store.is_dir()
+
+
+# ---- who is let in
+
+
+def refused(url: str) -> str:
+    """What the server at `url` answers to a client with these credentials."""
+
+    async def enter() -> str:
+        reader, writer = await raw_client(url)
+        writer.write(b"PING\r\n")
+        async with asyncio.timeout(10):
+            found = (await reader.read()).decode()
+        writer.close()
+        return found.lower()
+
+    return asyncio.run(enter())
+
+
+def files_of(server: EmbeddedServer) -> list[Path]:
+    runtime = server._runtime_dir
+    assert runtime is not None
+    return [runtime, *runtime.rglob("*")]
+
+
+def test_a_stranger_who_knows_the_port_is_refused(make_server: MakeServer) -> None:
+    server = make_server()
+    password = server.url.partition("smith:")[2].partition("@")[0]
+    assert re.fullmatch(r"[0-9a-f]{32}", password)
+    assert info(server)["auth_required"] is True
+    asyncio.run(put(server.url, b"mine"))
+    for wrong in ("", "smith:@", "smith:smith@", f"smith:{password[:-1]}@", f"{password}@", f"other:{password}@"):
+        assert "authorization" in refused(without_login(server.url).replace("://", f"://{wrong}"))
+
+
+def test_the_password_is_another_one_for_each_server(make_server: MakeServer) -> None:
+    one, two = make_server(), make_server()
+    assert one.url.partition("@")[0] != two.url.partition("@")[0]
+    assert "authorization" in refused(f"{one.url.partition('@')[0]}@{two.url.partition('@')[2]}")
+
+
+@linux_only
+def test_the_password_is_in_one_file_that_others_cannot_read(make_server: MakeServer) -> None:
+    server = make_server()
+    password = server.url.partition("smith:")[2].partition("@")[0]
+    assert server.pid is not None
+    for pid in (server.pid, parent_of(server.pid)):
+        for name in ("cmdline", "environ"):
+            assert password.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+    assert password not in repr(server) + str(server) + repr(vars(server)).replace(f"'_password': '{password}'", "")
+    having = [file for file in files_of(server) if file.is_file() and password.encode() in file.read_bytes()]
+    assert [file.name for file in having] == ["nats-server.conf"]
+    assert [stat.S_IMODE(os.stat(file).st_mode) for file in (having[0], having[0].parent)] == [0o600, 0o700]
+
+
+def test_the_password_of_a_given_directory_stays(tmp_path: Path) -> None:
+    with EmbeddedServer(tmp_path / "store") as first:
+        url = first.url
+        port = int(url.rpartition(":")[2])
+    file = tmp_path / "store" / "smith-sdk.password"
+    assert stat.S_IMODE(os.stat(file).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(tmp_path / "store").st_mode) == 0o700
+    with EmbeddedServer(tmp_path / "store", port=port) as second:
+        assert second.url == url
+    for spoiled in ("others may read it", "not a password", "a link"):
+        if spoiled == "others may read it":
+            file.chmod(0o644)
+        elif spoiled == "not a password":
+            file.write_text("short\n")
+        else:
+            file.rename(tmp_path / "elsewhere")
+            file.symlink_to(tmp_path / "elsewhere")
+        with EmbeddedServer(tmp_path / "store", port=port) as other:
+            assert other.url != url
+            url = other.url
+        assert stat.S_IMODE(os.lstat(file).st_mode) == 0o600
+        assert file.read_text().strip() in url
+
+
+def test_a_login_of_the_caller_s_is_the_only_one(make_server: MakeServer) -> None:
+    one = make_server(config="authorization { user: u, password: p }", jetstream=False)
+    two = make_server(config="accounts { A: { users: [{ user: u, password: p }] } }", jetstream=False)
+    for server in (one, two):
+        assert server.url == without_login(server.url)
+        assert "authorization" in refused(server.url)
+        assert info(server)["auth_required"] is True
+
+
+def test_a_store_that_cannot_keep_the_password(tmp_path: Path) -> None:
+    (tmp_path / "smith-sdk.password").mkdir()
+    with pytest.raises(ServerStartError, match=r"smith-sdk\.password"):
+        EmbeddedServer(tmp_path).start()
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["given", "temporary"])
@@ -644,11 +737,11 @@ def test_a_forked_child_prints_nothing_at_its_exit() -> None:
 
 
 def test_it_imports_nothing_of_the_sdk_but_errors() -> None:
-    source = Path(sys.modules[EmbeddedServer.__module__].__file__ or "").read_text()
+    sources = Path(sys.modules[EmbeddedServer.__module__].__file__ or "").parent.glob("*.py")
     imported: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in [node for source in sources for node in ast.walk(ast.parse(source.read_text()))]:
         if isinstance(node, ast.ImportFrom):
-            imported.add(node.module or "")
+            imported |= {node.module or ""} if not node.level else set()
         elif isinstance(node, ast.Import):
             imported.update(alias.name for alias in node.names)
     assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {"smith_sdk.errors"}

@@ -136,7 +136,7 @@ async def test_the_connection_names_the_server_without_credentials(
     face: Face, make_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "smith_sdk")
-    server: EmbeddedServer = make_server()
+    server: EmbeddedServer = make_server(config='authorization { user: me, password: "hunter2" }', jetstream=False)
     async with face.bus(server.url.replace("nats://", "nats://me:hunter2@")):
         server.kill()
         server.start()

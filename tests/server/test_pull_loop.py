@@ -17,7 +17,7 @@ from buses import Account, Face, read_intent
 from chaos.cluster import Cluster
 from chaos.proxy import Proxy
 from chaos.topology import CHAOS, EXECUTOR, new_intent, raw_reader
-from support import eventually_async, has_length
+from support import LOGIN, eventually_async, has_length, signed_in
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
@@ -189,14 +189,14 @@ async def test_a_consumer_that_pushes(face: Face, read: Any) -> None:
 
 @reading
 async def test_jetstream_is_off_after_a_restart(face: Face, read: Any, make_server: Any, tmp_path: Path) -> None:
-    server = make_server(tmp_path)
-    async with face.bus(server.url) as bus:
+    server = make_server(tmp_path, config=LOGIN)
+    async with face.bus(signed_in(server.url)) as bus:
         await bus.streams.apply(profile="dev")
         running = asyncio.ensure_future(read(face, bus))
-        async with AsyncSmithBus(server.url) as other:
+        async with AsyncSmithBus(signed_in(server.url)) as other:
             await eventually_async(lambda: pulled(other))
         await asyncio.to_thread(server.stop)
-        await asyncio.to_thread(make_server, port=int(server.url.rpartition(":")[2]), jetstream=False)
+        await asyncio.to_thread(make_server, port=int(server.url.rpartition(":")[2]), config=LOGIN, jetstream=False)
         assert isinstance(await ends(running), JetStreamDisabled)
 
 

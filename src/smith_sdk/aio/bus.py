@@ -240,8 +240,12 @@ class AsyncSmithBus:
 
     @property
     def url(self) -> str:
-        """URL (str) of the connected server, else of those it tries; without credentials."""
-        return self._connection.url
+        """URL (str) of the connected server, else of those it tries; without credentials.
+
+        Except that of an embedded server, whose user and password it carries once it runs: whoever
+        is given this URL is let in. Neither `repr` nor logs show them.
+        """
+        return self._connection.url if self._server is None or not self._server.running else self._server.url
 
     @property
     def state(self) -> State:
@@ -271,7 +275,7 @@ class AsyncSmithBus:
         if self._opening is not None or self._closing is not None:
             raise BusClosed("another task is connecting or closing the bus: call connect() once that is done")
         if self._session.is_open:
-            raise BusClosed(f"the bus is already connected to {self.url}: call close() first")
+            raise BusClosed(f"the bus is already connected to {self._connection.url}: call close() first")
         opening = self._opening = asyncio.ensure_future(self._open())
         try:
             await opening
@@ -529,4 +533,4 @@ class AsyncSmithBus:
         return self._dead_letters
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._contract.name} at {self.url}: {self._connection.state}>"
+        return f"<{type(self).__name__} {self._contract.name} at {self._connection.url}: {self._connection.state}>"

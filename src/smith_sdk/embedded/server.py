@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -27,6 +26,9 @@ from types import TracebackType
 from typing import Self
 
 from smith_sdk.errors import OptionsError, ServerError, ServerNotInstalled, ServerStartError
+
+from .config import has_login, secrets_in
+from .login import USER, kept_password, new_password, write_secret
 
 __all__ = ["EmbeddedServer", "find_nats_server"]
 
@@ -179,15 +181,21 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 class EmbeddedServer:
     """A private nats-server on loopback, owned by this process.
 
+    It demands a random password, which only `url` holds: other users of the machine, who can reach
+    loopback as well, are refused. Pass `url` on in an environment variable or a file, not in a
+    command line, which everybody can read.
+
     It stops with its owner: at `stop()`, at the end of a `with` block, at the interpreter's exit,
     and also if the owner is killed. A forked child may connect to it, but does not own it. On
     Windows `start` raises.
 
-    `store_dir` keeps JetStream's data across runs; without it they are in a temporary directory
-    that `stop()` removes. `port`: by default a free one is chosen, and kept for the object's life.
+    `store_dir` keeps JetStream's data, and the password, across runs; without it they are in a
+    temporary directory that `stop()` removes. `port`: by default a free one is chosen, and kept for
+    the object's life.
     `max_payload` is in bytes, `start_timeout` in seconds. `config` is appended to the server's
-    configuration file, where a later key replaces an earlier one. `jetstream=False` starts a server
-    with core NATS only.
+    configuration file, where a later key replaces an earlier one. If it says who may connect, by
+    `authorization`, `accounts`, an operator or `no_auth_user`, there is no password of ours.
+    `jetstream=False` starts a server with core NATS only.
 
     Raises `OptionsError` for a port, size or timeout that is out of range.
     """
@@ -212,6 +220,8 @@ class EmbeddedServer:
         self._port = port
         self._max_payload = max_payload
         self._config = config
+        self._has_password = not has_login(config)
+        self._password: str | None = None  # from the first start on, for the object's life
         self._jetstream = jetstream
         self._start_timeout = start_timeout
         self._lock = threading.RLock()
@@ -220,7 +230,7 @@ class EmbeddedServer:
         self._owner: int | None = None
 
     def __repr__(self) -> str:
-        state = f"url={self.url!r}, pid={self.pid}" if self.running else "not running"
+        state = f"at {HOST}:{self._port}, pid={self.pid}" if self.running else "not running"
         return f"<EmbeddedServer {state}, store_dir={str(self.store_dir) if self.store_dir else 'temporary'!r}>"
 
     def __enter__(self) -> Self:
@@ -232,13 +242,15 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """`nats://127.0.0.1:PORT`.
+        """`nats://smith:PASSWORD@127.0.0.1:PORT`: it lets in whoever has it.
 
-        Raises `ServerError` before the first `start()` of a server with no `port` given.
+        Without user and password if `config` says who may connect. Raises `ServerError` before the
+        first `start()`, unless `port` is given and there is no password.
         """
-        if self._port is None:
+        if self._port is None or (self._has_password and self._password is None):
             raise ServerError("the embedded server has no URL before start()")
-        return f"nats://{HOST}:{self._port}"
+        login = "" if self._password is None else f"{USER}:{self._password}@"
+        return f"nats://{login}{HOST}:{self._port}"
 
     @property
     def pid(self) -> int | None:
@@ -326,10 +338,12 @@ class EmbeddedServer:
         for stale in ports_dir.iterdir():  # a killed server leaves its file
             stale.unlink()
         config_file = runtime_dir / "nats-server.conf"
-        config_file.write_bytes(os.fsencode(self._render_config(store, ports_dir)))
         log = runtime_dir / "nats-server.log"
         lock = self._lock_store(store, deadline)
         try:
+            if self._has_password and self._password is None:
+                self._password = new_password() if self._given_store is None else kept_password(store)
+            write_secret(config_file, os.fsencode(self._render_config(store, ports_dir)))
             run = _Guarded([str(program), "-c", str(config_file)], runtime_dir=runtime_dir, log=log, lock=lock)
         finally:
             os.close(lock)  # the guard and the server hold it now, until both have ended
@@ -355,6 +369,8 @@ class EmbeddedServer:
         if self._jetstream:
             limits = f"max_file_store: {_STORE_LIMIT}, max_memory_store: {_MEMORY_LIMIT}"
             lines.append(f"jetstream {{ store_dir: {quoted(store)}, {limits} }}")
+        if self._password is not None:
+            lines.append(f'authorization {{ user: {USER}, password: "{self._password}" }}')
         return "\n".join([*lines, self._config, ""])
 
     def _lock_store(self, store: Path, deadline: float) -> int:
@@ -365,7 +381,7 @@ class EmbeddedServer:
         import fcntl  # here, since Windows has none: `start` has checked that
 
         try:
-            store.mkdir(parents=True, exist_ok=True)
+            store.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(store / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ServerStartError(f"cannot use {store} as a JetStream store: {error}") from error
@@ -403,7 +419,7 @@ class EmbeddedServer:
             return None
         port = int(url.rpartition(":")[2])
         # With a configuration of the caller's, an anonymous client may not be allowed to ask.
-        if not _answers(port, deadline, ask_jetstream=self._jetstream and not self._config):
+        if not _answers(port, deadline, self._password, ask_jetstream=self._jetstream and not self._config):
             return None
         self._port = port
         return port
@@ -416,7 +432,7 @@ class EmbeddedServer:
                     f"port {self._port} of {HOST} is taken: pass another port, or end the program that listens on it"
                 )
             tail = "\n".join(lines) or "(nothing)"
-            for secret in _secrets(self._config):
+            for secret in [*filter(None, [self._password]), *secrets_in(self._config)]:
                 tail = tail.replace(secret, "[redacted]")
             return ServerStartError(f"the embedded nats-server {what}; the end of its log:\n{tail}")
         return ServerStartError(f"the embedded nats-server {what}, and left no log")
@@ -484,14 +500,7 @@ def _is_alive(pid: str) -> bool:
     return True
 
 
-def _secrets(config: str) -> list[str]:
-    """The secrets in extra configuration, which must not be shown, longest first."""
-    values = re.findall(r"""(?i)(?:pass(?:word)?|token|seed|secret)\b\s*[:=]?\s*("[^"]*"|'[^']*'|[^\s,{}]+)""", config)
-    in_urls = re.findall(r"://([^/@\s\"']+)@", config)
-    return sorted({value.strip("\"'") for value in [*values, *in_urls]} - {""}, key=len, reverse=True)
-
-
-def _answers(port: int, deadline: float, *, ask_jetstream: bool) -> bool:
+def _answers(port: int, deadline: float, password: str | None, *, ask_jetstream: bool) -> bool:
     """Whether a NATS server sends INFO on this port, and JetStream answers if `ask_jetstream`."""
     try:
         with socket.create_connection((HOST, port), timeout=max(0.001, deadline - time.monotonic())) as connection:
@@ -500,9 +509,11 @@ def _answers(port: int, deadline: float, *, ask_jetstream: bool) -> bool:
                 return False
             if not ask_jetstream:
                 return True
+            login = {} if password is None else {"user": USER, "pass": password}
             # `echo` stays on, since the reply to our own request is for us.
+            facts = {"verbose": False, "pedantic": False, "lang": "python", "version": "0", "protocol": 1, **login}
             connection.sendall(
-                b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"0","protocol":1}\r\n'
+                b"CONNECT " + json.dumps(facts).encode() + b"\r\n"
                 b"SUB _INBOX.smith.start 1\r\nPUB $JS.API.INFO _INBOX.smith.start 0\r\n\r\n"
             )
             while not line.startswith((b"MSG ", b"-ERR")):

@@ -158,7 +158,11 @@ class SmithBus(BlockingBus):
 
     @property
     def url(self) -> str:
-        """URL (str) of the connected server, else of those it tries; without credentials."""
+        """URL (str) of the connected server, else of those it tries; without credentials.
+
+        Except that of an embedded server, whose user and password it carries once it runs: whoever
+        is given this URL is let in. Neither `repr` nor logs show them.
+        """
         found: str = self._aio.url
         return found
 
