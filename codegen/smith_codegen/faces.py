@@ -154,7 +154,7 @@ class _Face:
                 lines.append(self.rename(ast.unparse(node)))
             elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 typed_only.append(self.rename(ast.unparse(node)))
-        lines += ["import concurrent.futures", f"from ..aio import {module.name} as _async"]
+        lines += ["import concurrent.futures", "from typing import Any, cast", f"from ..aio import {module.name} as _async"]
         lines += ["from .._core.blocking.faces import Blocking, BlockingBus, BlockingIterator, unwrap"]
         lines += [f"from ..aio.{module.name} import {name}" for name in module.shared]
         lines += typed_only
@@ -202,7 +202,7 @@ class _Face:
         if not any(_head(parameter.annotation) == "Session" for parameter in parameters):
             owner = next((p.arg for p in parameters if _head(p.annotation) in self.twins), None)
             lines += ["", f"    def __init__({self.signature(init)}) -> None:"]
-            lines += [f"        aio = _async.{cls.name}({self.passed(init)})"]
+            lines += [f"        aio = _async.{cls.name}({self.passed(init, typed=True)})"]
             lines += [f"        self._adopt({f'{owner}._portal' if owner else 'None'}, aio)"]
             if "_show_as" in methods:
                 lines += ["        self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)"]
@@ -279,10 +279,17 @@ class _Face:
     def signature(self, method: Method) -> str:
         return self.rename(ast.unparse(method.args))
 
-    def passed(self, method: Method) -> str:
-        """The parameters as arguments; a blocking object is passed as its async one."""
+    def passed(self, method: Method, *, typed: bool = False) -> str:
+        """The parameters as arguments; a blocking object is passed as its async one.
+
+        `typed`: to a function whose types are known, which names the async class where a function
+        takes the blocking one.
+        """
 
         def value(parameter: ast.arg) -> str:
+            names = {node.id for node in ast.walk(parameter.annotation or parameter) if isinstance(node, ast.Name)}
+            if typed and names & self.twins and _head(parameter.annotation) not in self.twins:
+                return f'cast("Any", {parameter.arg})'
             if _head(parameter.annotation) in self.twins:
                 return f"unwrap({parameter.arg})"
             if _head(parameter.annotation) == "Iterable":

@@ -90,7 +90,7 @@ async def test_the_steps_of_intents_in_order_of_time(face: Face) -> None:
 
         done = await bus.trace(good.id)
         assert (kinds(done), done.state) == (["decision", "attempt", "result"], "finished")
-        assert done.steps[0].text == "vetted: allow by admission: allowed by policy"
+        assert done.steps[0].text == "ok: allow by policy: allowed by policy"
         assert done.steps[2].text == "ok"
         assert done.steps[2].elapsed >= 0.01
         assert "admission deletes" in done.missing["raw"]

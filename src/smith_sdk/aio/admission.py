@@ -2,123 +2,90 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import inspect
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
-from typing import Any, Final, Literal
-
-import msgspec
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from .. import subjects
-from .._core import codec
-from .._core.execution.context_call import call_in_context
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
-from .._core.foreign_text import one_line
-from .._core.log_records import LogFields, sdk_logger
-from ..contract import AnySubject, is_token, now_ns
-from ..errors import (
-    ContractError,
-    InvalidToken,
-    NoInterest,
-    OptionsError,
-    PayloadDecodeError,
-    PublishUnconfirmed,
-    QueueFull,
-    Reject,
-    RetryLater,
-    SmithError,
-)
-from ..options import Backoff, RetryPolicy, positive_int
-from ..protocol import (
-    AuditEvent,
-    ExecutorId,
-    Intent,
-    PolicyDecision,
-    QuarantinedIntent,
-    SecurityContext,
-)
+from .._core.result_codes import ResultCode
+from ..errors import OptionsError
+from ..options import RetryPolicy, positive_int, to_seconds
+from ..protocol import Intent
 from ..topology import consumers
-from .answers import FailureAnswers, ResultCode, put_answer, read_intent_id
+from ..trust import Trust
+from .admission_gate import Gate, refuse_undecodable
+from .admission_outputs import Outputs
+from .answers import FailureAnswers
 from .bus import AsyncSmithBus
 from .consumer import session_of
-from .log_fields import message_fields
+from .decision_records import Records
+from .decisions import Allow, Decision, Deny, Quarantine, Transform
 from .message import Message
-from .publisher import checked
-from .runners import Run, ThreadRunner
-from .settle import ACK, DeadLetter, Retry, Verdict, WorkerStats
+from .patience import Patience
+from .policy_calls import PolicyCalls, Present
+from .refused_messages import Refused
+from .settle import WorkerStats
 from .slots import Slots
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
-
-log: Final = sdk_logger("admission")
-
-_ADMISSION_RULE: Final = "admission"
-_CROWDED: Final = Backoff(initial=0.05, max=2.0, jitter=0.5)
-_UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
-
-
-class Allow(msgspec.Struct, frozen=True):
-    """Pass the intent on as it was published, byte for byte."""
-
-
-class Deny(msgspec.Struct, frozen=True):
-    """Refuse the intent: its publisher gets a result with status "denied" and this reason."""
-
-    reason: str
-
-
-class Transform(msgspec.Struct, frozen=True):
-    """Pass another intent on in its place: the same id and capability, other parameters."""
-
-    intent: Intent
-    reason: str = "transformed by policy"
-
-
-class Quarantine(msgspec.Struct, frozen=True):
-    """Do not pass the intent on, but keep it for review: its publisher gets a result with status
-    "denied" and the code "QUARANTINED".
-    """
-
-    reason: str
-
-
-Decision = Allow | Deny | Transform | Quarantine
 
 
 class Admission:
     """Consumes raw intents and vets, denies or quarantines each, with an audit event.
 
+    `policy` is called with the decoded intent, or with the intent and its message if it takes two
+    arguments, and returns a `Decision`; a plain function runs in a thread. `timeout` (seconds) is
+    how long it may take: after that the attempt has failed.
 
-    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
-    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and
-    the repeated publishes are deduplicated by their ids.
+    With `trust`, the signature of each intent is verified over the bytes as received before the
+    policy is called, and each intent is let through once. Expired intents, and those from further
+    in the future than clocks may differ (30 s, or what `trust` says), are always denied.
+
+    The audit event is stored before anything comes of a decision, and is its record: after a crash
+    the redelivered message leads to the same decision. The raw message is acknowledged last. While
+    the audit trail or another stream cannot be written, intents are held, not lost.
     """
 
     def __init__(
         self,
         bus: AsyncSmithBus,
         *,
-        policy: Callable[[Intent], Decision | Awaitable[Decision]],
+        policy: Callable[[Intent], Decision | Awaitable[Decision]]
+        | Callable[[Intent, Message[Intent, subjects.intents.raw[Any]]], Decision | Awaitable[Decision]],
         executor_id: str,
         concurrency: int = 64,
+        timeout: float | timedelta = 5.0,
+        trust: Trust | None = None,
     ) -> None:
         self._bus = bus
-        self._session = session_of(bus)
-        if not callable(policy):
-            raise OptionsError(f"Admission(policy={policy!r}): a function of an intent is needed")
-        self._executor_id = ExecutorId(executor_id)
-        spec = consumers.admission
+        session, spec = session_of(bus), consumers.admission
+        if trust is not None and not isinstance(trust, Trust):
+            raise OptionsError(f"Admission.trust={trust!r}: a Trust is needed, such as Trust(keys=[public_key])")
+        slots = positive_int("Admission.concurrency", concurrency)
+        self._policy = PolicyCalls(policy, slots, to_seconds("Admission.timeout", timeout))
+        patience, records = Patience(self._is_stopping), Records(session, executor_id)
+        outputs = Outputs(session, records, patience)
+        refused = Refused(session, executor_id, outputs, patience)
         self._worker = Slots(
-            self._session,
+            session,
             spec,
-            _Gate(policy, self._admit, positive_int("Admission.concurrency", concurrency)),
+            Gate(session, trust, self._policy, records, outputs, refused, patience),
             RetryPolicy(max_attempts=spec.max_attempts),
-            concurrency=concurrency,
-            undecodable=self._undecodable,
-            answers=FailureAnswers(self._session, spec.name, ResultCode.ADMISSION_FAILED),
+            concurrency=slots,
+            undecodable=partial(refuse_undecodable, refused),
+            answers=FailureAnswers(session, spec.name, ResultCode.ADMISSION_FAILED),
         )
+
+    def _show_as(self, present: Present, detached: object) -> None:
+        """Have the policy get what `present` makes of a message. For the blocking face."""
+        self._policy.show_as(present)
+
+    def _is_stopping(self) -> bool:
+        return self._worker.is_stopping
 
     @property
     def stats(self) -> WorkerStats:
@@ -128,7 +95,8 @@ class Admission:
     async def run(self, *, signals: Collection[int] | None = None) -> None:
         """Work until `stop()`, or one of `signals`; see `Worker.run`.
 
-        Raises what `Worker.run` raises.
+        Raises what `Worker.run` raises, and `PermissionDenied` as soon as the server forbids it to
+        publish what it decided.
         """
         with self._until_stopped(signals) as stopping:
             await self._run(stopping)
@@ -148,186 +116,3 @@ class Admission:
         See `Worker.stop`. Safe to repeat.
         """
         await self._worker.stop(now=now)
-
-    async def _admit(self, message: Message[Any, Any], decide: Run) -> None:
-        intent: Intent = message.payload
-        if not is_token(intent.id):
-            await self._quarantine(message, f"the id {intent.id!r} is not a valid token of a subject", None)
-            return
-        if intent.is_expired:
-            await self._deny(intent, ResultCode.INTENT_EXPIRED, f"expired: older than its {intent.ttl_ms} ms", message)
-            return
-        decision: Decision = await decide(intent)
-        match decision:
-            case Allow():
-                await self._vet(intent, message.raw, "allow", "allowed by policy", message)
-            case Transform(other, str(reason)):
-                if (other.id, type(other)) != (intent.id, type(intent)):
-                    raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
-                _, data = checked(self._session, subjects.intents.raw.of(other), other)
-                await self._vet(other, data, "transform", reason, message)
-            case Deny(str(reason)):
-                await self._deny(intent, ResultCode.POLICY_DENIED, reason, message)
-            case Quarantine(str(reason)):
-                await self._quarantine(message, reason, intent)
-            case _:
-                raise Reject(
-                    f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason a str"
-                )
-
-    async def _vet(
-        self, intent: Intent, data: bytes, word: Literal["allow", "transform"], reason: str, message: Message[Any, Any]
-    ) -> None:
-        try:
-            subject = subjects.intents.vetted.of(intent)
-        except InvalidToken as error:
-            await self._quarantine(message, str(error), intent)
-            return
-        await _both(self._publish(subject, data, intent.id), self._audit(intent, "vetted", word, reason))
-
-    async def _deny(self, intent: Intent, code: ResultCode, reason: str, message: Message[Any, Any]) -> None:
-        async def answer() -> None:
-            await self._patiently(lambda: put_answer(self._session, message, intent.id, "denied", code, reason))
-
-        await _both(answer(), self._audit(intent, "denied", "deny", reason))
-
-    async def _quarantine(self, message: Message[Any, Any], reason: str, intent: Intent | None) -> None:
-        subject = subjects.intents.quarantine(capability=message.subject.capability)
-        kept = QuarantinedIntent.new(intent=message.raw, reason=reason)
-        await self._publish(subject, codec.encode(kept), f"seq-{message.metadata.stream_seq}")
-        intent_id = read_intent_id(message)
-        log.warning(
-            "admission quarantines intent %s, seq %d on %s: %s",
-            intent_id or "(no readable id)",
-            message.metadata.stream_seq,
-            message._raw.subject,
-            one_line(reason),
-            extra=_fields(message, intent_id),
-        )
-        if intent_id is not None:
-            await self._answer_quarantined(message, intent_id, reason)
-        if intent is not None:
-            await self._audit(intent, "quarantined", "deny", reason)
-
-    async def _answer_quarantined(self, message: Message[Any, Any], intent_id: str, reason: str) -> None:
-        """Answer the caller. The intent is kept: if the answer fails, a warning is enough."""
-        try:
-            await put_answer(self._session, message, intent_id, "denied", ResultCode.QUARANTINED, one_line(reason))
-        except SmithError as error:
-            log.warning(
-                "admission could not publish the result of intent %s, which it quarantined: %s",
-                intent_id,
-                error,
-                extra=_fields(message, intent_id, error),
-            )
-
-    async def _undecodable(self, message: Message[Any, Any], error: ContractError, given_up: DeadLetter) -> Verdict:
-        """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
-        if not isinstance(error, PayloadDecodeError):
-            return given_up
-        try:
-            await self._quarantine(message, given_up.text, None)
-        except RetryLater as later:
-            return Retry(later.delay, later)
-        return ACK
-
-    async def _audit(self, intent: Intent, status: str, decision: Literal["allow", "deny", "transform"], reason: str) -> None:
-        try:
-            subject = subjects.audit.policy(intent_id=intent.id)
-        except InvalidToken as error:
-            log.error(
-                "no audit event for an intent whose id is not a valid token: %s",
-                error,
-                extra=LogFields(intent_id=intent.id, error_type=type(error).__name__),
-            )
-            return
-        event = AuditEvent(
-            intent_id=intent.id,
-            result_status=status,
-            timestamp_ns=now_ns(),
-            executor_id=self._executor_id,
-            policy_decisions=[PolicyDecision(rule_name=_ADMISSION_RULE, decision=decision, reason=reason)],
-            security_context=_UNCONFINED,
-        )
-        await self._publish(subject, codec.encode(event), _ADMISSION_RULE)
-
-    async def _publish(self, subject: AnySubject, data: bytes, identity: str) -> None:
-        """Publish, trying again while a stream is full: that costs the intent no attempt."""
-        where = str(subject)
-        await self._patiently(
-            lambda: self._session.publish(where, data, stream=subject.STREAM, msg_id=f"{where}:{identity}"),
-        )
-
-    async def _patiently(self, publish: Callable[[], Awaitable[object]]) -> None:
-        attempt = 0
-        while True:
-            try:
-                await publish()
-                return
-            except (QueueFull, NoInterest, PublishUnconfirmed) as error:
-                attempt += 1
-                pause = _CROWDED.delay(attempt)
-                if self._worker.is_stopping:
-                    raise RetryLater(pause) from error
-                if attempt == 1:
-                    log.warning("admission is held up and tries again: %s", error, extra=_held_up(error))
-                await asyncio.sleep(pause)
-
-
-def _fields(message: Message[Any, Any], intent_id: str | None, error: BaseException | None = None) -> LogFields:
-    fields = message_fields(message, error)
-    return fields if intent_id is None else fields | LogFields(intent_id=intent_id)
-
-
-def _held_up(error: BaseException) -> LogFields:
-    return LogFields(consumer=consumers.admission.name, error_type=type(error).__name__)
-
-
-async def _both(*work: Coroutine[Any, Any, None]) -> None:
-    """Run both at once.
-
-    If one fails, the other is cancelled: the redelivered message repeats both.
-    """
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-class _Gate:
-    """What the slots run for each raw intent: `admit`, with a way to run the policy."""
-
-    cancellable: bool = True  # a decision is a coroutine, also if the thread of its policy goes on
-
-    def __init__(
-        self, policy: Callable[[Intent], Any], admit: Callable[[Message[Any, Any], Run], Awaitable[None]], slots: int
-    ) -> None:
-        self._threads = None if inspect.iscoroutinefunction(policy) else ThreadRunner(consumers.admission.name, slots)
-        decide = policy if self._threads is None else self._threads.bind(policy)
-        self._admit = lambda message: admit(message, decide)
-        self._name = f"policy {getattr(policy, '__qualname__', None) or repr(policy)}"
-
-    async def open(self) -> None:
-        if self._threads is not None:
-            await self._threads.open()
-
-    def kill(self) -> bool:
-        return False
-
-    def announce_stop(self) -> None:
-        pass
-
-    async def finish(self) -> None:
-        pass
-
-    def close(self) -> None:
-        if self._threads is not None:
-            self._threads.close()
-
-    def name_of(self, message: Message[Any, Any]) -> str:
-        return self._name
-
-    def run(self, message: Message[Any, Any]) -> Awaitable[None]:
-        return call_in_context(self._admit, message)

@@ -61,6 +61,10 @@ def has_intents(contract: Contract, spec: ConsumerSpec[Any, Any]) -> bool:
     return bool(found) and found <= set(Intent.__args__)
 
 
+class NotQuarantined(Reject):
+    """Raised for an intent that admission dead-letters, since the quarantine cannot store it."""
+
+
 class FailureAnswers:
     """Answers for intents that one consumer's worker gives up.
 
@@ -123,6 +127,10 @@ class FailureAnswers:
             return "killed", ResultCode.HANDLER_DIED  # a poison message: `LastRun` has no error to show
         if isinstance(cause, NotTrusted):
             return "denied", cause.code
+        if isinstance(cause, NotQuarantined):
+            return "denied", ResultCode.QUARANTINED
+        if isinstance(cause, HandlerTimeout) and self._failed is ResultCode.ADMISSION_FAILED:
+            return "error", self._failed  # not the executor's `timeout`, which callers know
         if isinstance(cause, Reject):
             return "error", self._failed if self._failed is ResultCode.ADMISSION_FAILED else ResultCode.REJECTED
         if isinstance(cause, HandlerTimeout):

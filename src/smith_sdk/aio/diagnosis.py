@@ -170,7 +170,7 @@ class _Inquiry:
         """Bytes that are not an intent are quarantined without an audit event."""
         subject = subjects.intents.quarantine(capability=self._intent.capability)
         newest = await self._last(subject.STREAM, str(subject))
-        if newest is None or newest.headers.get(MSG_ID) != f"{subject}:seq-{self._seq}":
+        if newest is None or not newest.headers.get(MSG_ID, "").endswith(f":seq-{self._seq}"):
             return None
         return self._quarantined(str(msgspec.json.decode(newest.data, type=dict[str, Any]).get("reason", "")))
 

@@ -94,6 +94,8 @@ class DeadLetter(msgspec.Struct, frozen=True):
     kind: str
     text: str
     cause: BaseException | None = None
+    is_done: bool = False
+    """Whether that is done already, and only counted."""
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -340,7 +342,8 @@ class Settler(Listener):
             elif self._answers is not None:
                 await self._answer_ended(self._answers, message, verdict.cause)
         elif isinstance(verdict, DeadLetter):
-            await self._dead_letter(message, verdict)
+            if not verdict.is_done:
+                await self._dead_letter(message, verdict)
         else:
             await self._release(message, verdict)
             return

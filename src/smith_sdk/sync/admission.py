@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
+from typing import Any, cast
 
+from .. import subjects
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
-from ..aio.admission import (
-    Allow,
-    Decision,
-    Deny,
-    Quarantine,
-    Transform,
-)
+from ..aio.decisions import Allow, Decision, Deny, Quarantine, Transform
 from ..aio.settle import WorkerStats
 from ..protocol import Intent
+from ..trust import Trust
 from .bus import SmithBus
+from .message import Message
 
 __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 
@@ -24,10 +23,17 @@ __all__ = ["Admission", "Allow", "Decision", "Deny", "Quarantine", "Transform"]
 class Admission(Blocking):
     """Consumes raw intents and vets, denies or quarantines each, with an audit event.
 
+    `policy` is called with the decoded intent, or with the intent and its message if it takes two
+    arguments, and returns a `Decision`; a plain function runs in a thread. `timeout` (seconds) is
+    how long it may take: after that the attempt has failed.
 
-    `policy` is called with the decoded intent and returns a `Decision`; a plain function runs in a
-    thread. The raw message is acknowledged last, so a crash before that repeats the decision, and
-    the repeated publishes are deduplicated by their ids.
+    With `trust`, the signature of each intent is verified over the bytes as received before the
+    policy is called, and each intent is let through once. Expired intents, and those from further
+    in the future than clocks may differ (30 s, or what `trust` says), are always denied.
+
+    The audit event is stored before anything comes of a decision, and is its record: after a crash
+    the redelivered message leads to the same decision. The raw message is acknowledged last. While
+    the audit trail or another stream cannot be written, intents are held, not lost.
     """
 
     __slots__ = ()
@@ -36,12 +42,23 @@ class Admission(Blocking):
         self,
         bus: SmithBus,
         *,
-        policy: Callable[[Intent], Decision | Awaitable[Decision]],
+        policy: Callable[[Intent], Decision | Awaitable[Decision]]
+        | Callable[[Intent, Message[Intent, subjects.intents.raw[Any]]], Decision | Awaitable[Decision]],
         executor_id: str,
         concurrency: int = 64,
+        timeout: float | timedelta = 5.0,
+        trust: Trust | None = None,
     ) -> None:
-        aio = _async.Admission(unwrap(bus), policy=policy, executor_id=executor_id, concurrency=concurrency)
+        aio = _async.Admission(
+            unwrap(bus),
+            policy=cast("Any", policy),
+            executor_id=executor_id,
+            concurrency=concurrency,
+            timeout=timeout,
+            trust=trust,
+        )
         self._adopt(bus._portal, aio)
+        self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
 
     @property
     def stats(self) -> WorkerStats:
@@ -52,7 +69,8 @@ class Admission(Blocking):
     def run(self, *, signals: Collection[int] | None = None) -> None:
         """Work until `stop()`, or one of `signals`; see `Worker.run`.
 
-        Raises what `Worker.run` raises.
+        Raises what `Worker.run` raises, and `PermissionDenied` as soon as the server forbids it to
+        publish what it decided.
         """
         self._portal.run(self._aio._run, self._aio._until_stopped(signals=signals))
 

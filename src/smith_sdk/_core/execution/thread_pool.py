@@ -59,13 +59,20 @@ class ThreadPool:
 
     All are started at once, so that it shows now if the system has no more; and Python 3.12 starts
     none after the main thread has ended. Raises `RuntimeError` if one cannot be started.
+
+    `replace` makes up for threads whose calls do not return, to at most `most` threads in all.
     """
 
     # One thread at a time is woken to look for work, and wakes the next if it leaves some: short
     # calls are made by a thread that is awake anyway, while the others take over as soon as it
     # waits. Python's own queues may switch threads for every call.
 
-    def __init__(self, name: str, count: int) -> None:
+    def __init__(self, name: str, count: int, *, most: int | None = None) -> None:
+        self._name = name
+        self._count = count
+        self._most = count if most is None else most
+        self._replaced = 0
+        """Threads that were replaced and whose calls have not returned."""
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._work: deque[_Work] = deque()
@@ -79,7 +86,7 @@ class ThreadPool:
         """Whether the loop is going to collect results."""
         try:
             for number in range(count):
-                threading.Thread(target=self._serve, name=f"{name}-{number}", daemon=True).start()
+                self._start(number)
         except RuntimeError:
             self.close()
             raise
@@ -94,6 +101,28 @@ class ThreadPool:
             self._work.append((future, contextvars.copy_context().run, function, arguments))
             self._wake()
         return cast("T", await future)
+
+    def replace(self) -> bool:
+        """Start a thread in place of one whose call was given up. False if there are `most`.
+
+        The other one ends when its call returns after all.
+        """
+        with self._lock:
+            if self._count >= self._most or self._closed:
+                return False
+            self._count += 1
+            self._replaced += 1
+        try:
+            self._start(self._count)
+        except RuntimeError:  # the system has no more threads, or the main thread has ended
+            with self._lock:
+                self._count -= 1
+                self._replaced -= 1
+            return False
+        return True
+
+    def _start(self, number: int) -> None:
+        threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True).start()
 
     def close(self) -> None:
         with self._lock:
@@ -134,6 +163,7 @@ class ThreadPool:
                 woken = True
                 continue
             future, run, function, arguments = work
+            began_late = future.cancelled()  # given up before its turn: no thread was put in its place
             result: Any = None
             failure: BaseException | None = None
             try:
@@ -148,7 +178,18 @@ class ThreadPool:
                 self._notified = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiters with it
                     self._loop.call_soon_threadsafe(self._deliver)
+            if future.cancelled() and not began_late and self._is_replaced():
+                return
             del work, future, run, function, arguments, result, failure  # an idle thread keeps none of it alive
+
+    def _is_replaced(self) -> bool:
+        """Whether the thread whose call was given up is to end, since another took its place."""
+        with self._lock:
+            if not self._replaced:
+                return False
+            self._replaced -= 1
+            self._count -= 1
+            return True
 
     # ---- in the loop
 

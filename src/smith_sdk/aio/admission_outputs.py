@@ -1,0 +1,184 @@
+"""What a ruling does to the streams: the vetted intent, the denied result, the quarantine record.
+
+All of it may be repeated: after a crash the redelivered message leads to the same outputs, and each
+is found to be there. That is looked up, not believed: anybody may have published under our id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+from .. import subjects
+from .._core import codec
+from .._core.foreign_text import one_line
+from .._core.jetstream.api import StoredMessage
+from .._core.jetstream.session import Session
+from .._core.log_records import LogFields, sdk_logger
+from .._core.result_codes import ResultCode
+from ..errors import ContractError, MessageNotFound, PayloadTooLarge, QueueFull, SmithError, StreamNotFound
+from ..protocol import Intent, QuarantinedIntent
+from .answers import put_answer, read_intent_id
+from .decision_records import DECISION_FOR, Record, Records, digest_of, place_of
+from .log_fields import message_fields
+from .message import Message
+from .patience import Patience
+from .rulings import LetThrough, storable
+
+log: Final = sdk_logger("admission")
+
+FULL: Final = (QueueFull, StreamNotFound, PayloadTooLarge)
+"""What a stream raises that cannot keep a message."""
+IsOurs = Callable[[StoredMessage | None], Awaitable[bool]]
+"""Whether a message that was stored under our id is ours; None: it is not there any more."""
+_HEADS: Final = (256 * 1024, 16 * 1024, 0)
+"""Bytes of an intent that are kept if all of it is over the limit, until a record fits."""
+
+
+class Outputs:
+    """Publishes for one admission. Raises `CannotRun`, and `RetryLater` while it is stopped."""
+
+    def __init__(self, session: Session, records: Records, patience: Patience) -> None:
+        self._session = session
+        self._records = records
+        self._patience = patience
+
+    # ---- vetted
+
+    async def let_through(self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough) -> None:
+        """Publish the vetted intent. Raises `NoInterest` if no executor receives it."""
+        subject = subjects.intents.vetted.of(intent)
+        place, repeated = place_of(message), message.metadata.num_delivered > 1 or not record.is_own
+
+        def is_same(there: StoredMessage) -> bool:
+            # A policy may transform the same intent into other bytes each time.
+            is_transformed = ruling.word == "transform" and there.headers.get(DECISION_FOR) == place
+            return is_transformed or there.data == ruling.data
+
+        async def is_ours(there: StoredMessage | None) -> bool:
+            if there is not None and there.subject == str(subject) and is_same(there):
+                return True
+            if there is None and repeated:  # executed by now: an interest stream deletes what is acknowledged
+                return True
+            return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(message, intent.id))
+
+        # The same bytes published twice are one vetted intent; other bytes with its id are another.
+        await self._publish(subject, ruling.data, digest_of(message)[:32], intent.id, message, is_ours)
+
+    # ---- denied
+
+    async def answer(self, message: Message[Any, Any], intent_id: str, code: ResultCode, reason: str) -> None:
+        """Publish the result that says why an intent was not let through.
+
+        Without a stream for results a warning is enough: the decision is in the audit trail.
+        """
+        try:
+            await self._patience.until_done(
+                lambda: put_answer(self._session, message, intent_id, "denied", code, reason),
+                unless=(StreamNotFound,),
+            )
+        except StreamNotFound as error:
+            log.warning(
+                "admission could not publish the %s result of intent %s, whose caller has to wait: %s",
+                code,
+                intent_id,
+                error,
+                extra=fields_of(message, intent_id, error),
+            )
+
+    # ---- quarantined
+
+    async def quarantine(self, message: Message[Any, Any], reason: str) -> None:
+        """Store the bytes of `message` for review, and answer its publisher if its id is readable.
+
+        Raises one of `FULL` if the quarantine cannot store them.
+        """
+        for most in (len(message.raw), *_HEADS):
+            if most > len(message.raw):
+                continue
+            try:
+                await self._put_in_quarantine(message, reason, most)
+                break
+            except PayloadTooLarge:
+                if most == 0:
+                    raise
+        intent_id = read_intent_id(message)
+        log.warning(
+            "admission quarantines intent %s, seq %d on %s: %s",
+            intent_id or "(no readable id)",
+            message.metadata.stream_seq,
+            message._raw.subject,
+            one_line(reason),
+            extra=fields_of(message, intent_id),
+        )
+        if intent_id is not None:
+            await self.answer(message, intent_id, ResultCode.QUARANTINED, one_line(reason))
+
+    async def _put_in_quarantine(self, message: Message[Any, Any], reason: str, most: int) -> None:
+        raw, place = message.raw, message.metadata
+        reason = storable(reason)
+        if most < len(raw):
+            digest = hashlib.sha256(raw).hexdigest()
+            reason = f"{reason}; too large to be kept: the first {most} of {len(raw)} bytes, SHA-256 {digest}"
+        subject = subjects.intents.quarantine(capability=message.subject.capability)
+        kept = QuarantinedIntent.new(intent=raw[:most], reason=reason)
+
+        async def is_ours(there: StoredMessage | None) -> bool:
+            if there is None:
+                return place.num_delivered > 1  # reviewed by now
+            try:
+                found: QuarantinedIntent = codec.decode(QuarantinedIntent, there.data, there.subject)
+            except ContractError:
+                return False
+            return there.subject == str(subject) and found.intent == kept.intent
+
+        identity = f"seq-{place.stream_seq}"
+        await self._publish(subject, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL)
+
+    # ---- publishing
+
+    async def _publish(
+        self,
+        subject: Any,
+        data: bytes,
+        key: str,
+        identity: str,
+        message: Message[Any, Any],
+        is_ours: IsOurs,
+        *,
+        unless: tuple[type[SmithError], ...] = (),
+    ) -> None:
+        """Publish under an id of `key` and `identity`, and a further one if another message has it.
+
+        `execute` and `trace` find messages by ids that end with `identity`.
+        """
+        where, stream = str(subject), str(subject.STREAM)
+        headers = {DECISION_FOR: place_of(message)}
+        while True:
+            msg_id = f"{where}:{key}:{identity}"
+            ack = await self._patience.until_done(
+                partial(self._session.publish, where, data, stream=stream, msg_id=msg_id, headers=headers), unless=unless
+            )
+            if not ack.duplicate or await is_ours(await self._stored(stream, ack.seq)):
+                return
+            log.warning(
+                "the message id %s on stream %s was taken by another message: publishing under a further one",
+                msg_id,
+                stream,
+                extra=fields_of(message, None),
+            )
+            key = f"{key}.{uuid4().hex}"
+
+    async def _stored(self, stream: str, seq: int) -> StoredMessage | None:
+        try:
+            return await self._patience.until_done(partial(self._session.api.message, stream, seq))
+        except MessageNotFound:
+            return None
+
+
+def fields_of(message: Message[Any, Any], intent_id: str | None, error: BaseException | None = None) -> LogFields:
+    fields = message_fields(message, error)
+    return fields if intent_id is None else fields | LogFields(intent_id=intent_id)
