@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from buses import Account, Face, health, read_intent
 
-from smith_sdk import AsyncSmithBus, Message, Worker, consumers, subjects
-from smith_sdk.errors import OptionsError, WrongSequence
+from smith_sdk import Message, Worker, consumers, subjects
+from smith_sdk.errors import OptionsError
 from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.testing import run_worker_once
 
@@ -63,29 +63,35 @@ async def test_headers_of_a_received_message_are_passed_on_without_its_id(accoun
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("nats-ttl", "knows it as Nats-TTL only"),
-        ("Nats-Expected-last-sequence", "knows it as Nats-Expected-Last-Sequence only"),
+        ("Nats-TTL", "header Nats-TTL: the server acts upon Nats-TTL"),
+        ("nats-ttl", "header nats-ttl: the server acts upon Nats-TTL"),
+        ("Nats-Expected-Last-Sequence", "the server acts upon"),
+        ("Nats-Rollup", "the server acts upon"),
+        ("Nats-Schedule", "the server acts upon"),
+        ("Nats-Trace-Dest", "the server acts upon"),
+        ("Nats-Stream-Source", "the server acts upon"),
         ("Nats-Batch-Id", "part of a batch"),
         ("nats-batch-commit", "part of a batch"),
+        ("Smith-Replay-Count", "header Smith-Replay-Count: only the SDK itself writes headers of that name"),
+        ("smith-dead-error", "header smith-dead-error: only the SDK itself"),
+        ("Smith-Answer-For", "only the SDK itself"),
     ],
 )
-async def test_a_header_that_would_not_do_what_it_says_is_refused(name: str, reason: str, account: Account) -> None:
-    intent = read_intent()
-    async with account.applied() as bus:
+async def test_a_header_of_the_server_or_of_the_sdk_is_refused(name: str, reason: str, face: Face) -> None:
+    event = health()
+    where = subjects.events.health.of(event)
+    async with face.applied() as bus:
         with pytest.raises(OptionsError, match=reason):
-            await bus.publish(raw.of(intent), intent, headers={name: "1"})
+            await bus.publish(where, event, headers={name: "1"})
+        with pytest.raises(OptionsError, match=reason):
+            await (await bus.submit(where, event, headers={name: "1"}))
+        assert (await bus.streams.get("SYSTEM_EVENTS")).messages == 0
 
 
-async def test_what_the_server_does_with_its_headers_reaches_the_caller(account: Account) -> None:
+async def test_headers_that_mean_nothing_to_either_are_sent(account: Account) -> None:
     intent = read_intent()
     async with account.applied() as bus:
-        with pytest.raises(WrongSequence):
-            await bus.publish(raw.of(intent), intent, headers={"Nats-Expected-Last-Sequence": "7"})
-        await bus.publish(raw.of(intent), intent, headers={"Nats-Expected-Last-Sequence": "0"})
-        assert await stored(bus) == 1
-        await bus.publish(raw.of(read_intent("/y")), read_intent("/y"), headers={"Nats-Of-Their-Own": "x"})
-        assert await stored(bus) == 2
-
-
-async def stored(bus: AsyncSmithBus) -> int:
-    return (await bus.streams.get("SDLC_RAW")).messages
+        own = {"Nats-Of-Their-Own": "x", "Smith": "y", "Smithy-Dead": "z"}
+        await bus.publish(raw.of(intent), intent, headers=own)
+        (sent,) = await bus.consumer(consumers.admission).fetch(1)
+        assert own.items() <= dict(sent.headers).items()

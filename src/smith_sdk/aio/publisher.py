@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from .._core import codec
-from .._core.connection.headers import require_effective
+from .._core.connection.headers import require_publishers
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload, new_uuid7
@@ -153,6 +153,6 @@ def _checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str
             raise OptionsError(
                 f"header {name!r}: name and value must be str, not {type(name).__name__} and {type(value).__name__}"
             )
-        if name[:5].lower() == "nats-":
-            require_effective(name, value, msg_id)
+        if name[:5].lower() in ("nats-", "smith"):
+            require_publishers(name, value, msg_id)
     return dict(headers)

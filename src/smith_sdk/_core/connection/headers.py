@@ -9,7 +9,7 @@ from typing import Final
 from ...errors import OptionsError
 
 MSG_ID: Final = "Nats-Msg-Id"
-_BATCH: Final = "nats-batch-"
+_SERVERS: Final = "nats-"
 _SERVERS_OWN: Final = {
     name.lower(): name
     for name in (
@@ -19,25 +19,36 @@ _SERVERS_OWN: Final = {
         "Nats-Expected-Last-Subject-Sequence",
         "Nats-Expected-Last-Subject-Sequence-Subject",
         "Nats-Incr",
+        "Nats-Marker-Reason",
         "Nats-Required-Api-Level",
         "Nats-Rollup",
         "Nats-Schedule",
+        "Nats-Schedule-Next",
         "Nats-Schedule-Rollup",
         "Nats-Schedule-Source",
         "Nats-Schedule-Target",
         "Nats-Schedule-Time-Zone",
         "Nats-Schedule-TTL",
+        "Nats-Scheduler",
+        "Nats-Stream-Source",
+        "Nats-Trace-Dest",
+        "Nats-Trace-Hop",
+        "Nats-Trace-Only",
+        "Nats-Trace-Origin-Account",
         "Nats-TTL",
     )
 }
 """Headers of a publish that the server (2.15) acts upon, by their names in lower case. It compares
 letter by letter: in another spelling they do nothing."""
+_BATCHES: Final = ("nats-batch-", "nats-fast-batch-")
+_OURS: Final = ("smith-dead-", "smith-replay-", "smith-answer-", "smith-decision-", "smith-outbox-")
+"""Beginnings, in lower case, of headers that only this SDK writes."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A header's name: a token of RFC 9110."""
 
 
-def require_effective(name: str, value: str, msg_id: str | None) -> None:
-    """Raise `OptionsError` for a header that would not do what its name says.
+def require_publishers(name: str, value: str, msg_id: str | None) -> None:
+    """Raise `OptionsError` for a header that a publisher may not set: the server's, or the SDK's.
 
     `msg_id` is the message id that was given beside the headers.
     """
@@ -47,12 +58,25 @@ def require_effective(name: str, value: str, msg_id: str | None) -> None:
             f"header {name}={value!r}: pass msg_id={value!r} instead, so that the message keeps this id if it is sent again. To pass "
             f"on the headers of a received message, leave this one out: it is the id of that message"
         )
-    if lower.startswith(_BATCH):
+    if lower.startswith(_BATCHES):
         raise OptionsError(
             f"header {name}: the server takes the message for a part of a batch, and a publish is complete in itself"
         )
-    if (spelling := _SERVERS_OWN.get(lower, name)) != name:
-        raise OptionsError(f"header {name}: the server knows it as {spelling} only, and would ignore it")
+    if lower in _SERVERS_OWN:
+        raise OptionsError(
+            f"header {name}: the server acts upon {_SERVERS_OWN[lower]}, so it cannot be set here. To pass on the headers of a "
+            f"received message, leave out those that begin with Nats-: they were for its own publish"
+        )
+    if lower.startswith(_OURS):
+        raise OptionsError(
+            f"header {name}: only the SDK itself writes headers of that name. To pass on the headers of a received message, "
+            f"leave it out: it is about that message"
+        )
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a header with that name is the server's or this SDK's own, in any spelling."""
+    return name.lower().startswith((_SERVERS, *_OURS))
 
 
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
