@@ -104,11 +104,25 @@ async def is_stored(bus: AsyncSmithBus) -> bool:
     return bool((await bus.streams.get(STREAM)).messages)
 
 
-async def test_writers_with_the_same_id_all_succeed(account: Account) -> None:
+async def test_writers_with_the_same_id_and_bytes_all_succeed(account: Account) -> None:
     async with account.applied() as bus:
-        assert await put(bus, b"a", msg_id="one") == 1
-        assert await put(bus, b"b", msg_id="one") == 1
-        assert await put(bus, b"c", msg_id="two") == b"a"
+        assert await put_over(bus, 0, b"a", msg_id="one") == 1
+        assert await put_over(bus, 0, b"a", msg_id="one") == 1
+        assert await put_over(bus, 0, b"b", msg_id="one") == b"a"
+        assert await put_over(bus, 0, b"a", msg_id="two") == b"a"
+        assert await put_over(bus, 0, b"c", is_own=lambda there: there.data == b"a") == 1
+
+
+@pytest.mark.parametrize("where", [f"{KEY}.other", KEY])
+async def test_an_id_that_another_publisher_used_first_swallows_nothing(where: str, account: Account) -> None:
+    """The server calls the write a duplicate, and stores nothing: another id is made up."""
+    async with account.applied() as bus:
+        forged = await bus._session.publish(where, b"forged", stream=STREAM, msg_id="one")
+        if where == KEY:
+            assert await put_over(bus, 0, b"mine", msg_id="one") == b"forged"
+            await bus._session.api.call(f"STREAM.MSG.DELETE.{STREAM}", {"seq": forged.seq}, stream=STREAM)
+        assert await put_over(bus, 0, b"mine", msg_id="one") == forged.seq + 1
+        assert await there(bus) == b"mine"
 
 
 async def test_other_refusals_are_raised(account: Account) -> None:

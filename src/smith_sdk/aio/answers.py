@@ -176,7 +176,7 @@ async def put_answer(
                 codec.encode(result),
                 expected=expected,
                 headers={_HEADER: source},
-                msg_id=f"{where}:answer:{source}.{place.timestamp}",
+                is_own=lambda there: there.headers.get(_HEADER) == source,
                 timeout=timeout,
             )
         except PermissionDenied as error_:

@@ -77,6 +77,12 @@ def parse_time(text: str) -> datetime | None:
     return None if text == NEVER else datetime.fromisoformat(text).astimezone(UTC)
 
 
+def to_nanos(text: str) -> int:
+    """A time as the server writes it, in nanoseconds since 1970, without rounding."""
+    moment, _, fraction = text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * NANOS + int(fraction.ljust(9, "0") or 0)
+
+
 def from_nanos(nanos: int) -> datetime:
     """That many nanoseconds since 1970 as a datetime in UTC, truncated to microseconds."""
     whole, rest = divmod(nanos, NANOS)

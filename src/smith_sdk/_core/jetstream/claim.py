@@ -1,14 +1,15 @@
 """Conditional writes: put a message if its subject has none, or in place of a known one.
 
 Of several writers with the same expectation exactly one succeeds. Knows nothing of what is written:
-dead letters, replay claims and attempt markers are built on it.
+dead letters, replay claims and attempt markers are built on it. An acknowledgement of a "duplicate"
+is not a success: anybody may have published something else with that id before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import uuid4
 
@@ -34,6 +35,9 @@ class Taken(msgspec.Struct, frozen=True):
     message: StoredMessage | None
 
 
+IsOwn = Callable[[StoredMessage], bool]
+
+
 async def put_if_absent(
     session: Session,
     stream: str,
@@ -41,11 +45,10 @@ async def put_if_absent(
     data: bytes,
     *,
     headers: Mapping[str, str] | None = None,
-    msg_id: str | None = None,
     timeout: float | None = None,
 ) -> int | Taken:
     """`compare_and_set`, if the stream holds no message on `subject`."""
-    return await compare_and_set(session, stream, subject, data, expected=0, headers=headers, msg_id=msg_id, timeout=timeout)
+    return await compare_and_set(session, stream, subject, data, expected=0, headers=headers, timeout=timeout)
 
 
 async def compare_and_set(
@@ -57,42 +60,54 @@ async def compare_and_set(
     expected: int,
     headers: Mapping[str, str] | None = None,
     msg_id: str | None = None,
+    is_own: IsOwn | None = None,
     timeout: float | None = None,
 ) -> int | Taken:
     """Store `data` on `subject` of `stream` if the last message there has sequence `expected`.
 
     An `expected` of 0 means that there is none. Returns the sequence at which it is stored, or
-    `Taken`. A message on the subject with the same message id is this one: a lost acknowledgement
-    does not make a writer lose against itself. `msg_id` is made up unless it is given; given, it
-    must name the data, so that writers with the same id may all succeed.
+    `Taken`. A message on the subject is this one if it has its bytes and the id of this write (a
+    lost acknowledgement does not make a writer lose against itself), or if `is_own` returns True
+    for it. `msg_id` is made up unless it is given; where the stream has one with that id already,
+    on another subject or deleted since, another id is made up.
 
     `timeout` in seconds (None: the bus's publish timeout). Raises what publishing raises; after
     `PublishUnconfirmed` with `may_be_stored` only a look at the subject tells whether this write
-    succeeded, so `data` or `msg_id` should say whose it is.
+    succeeded, so `data` or `is_own` should say whose it is.
     """
     wait = session.publish_timeout if timeout is None else timeout
     deadline = time.monotonic() + wait
-    msg_id = msg_id or uuid4().hex
+    ids = [msg_id or uuid4().hex]
+
+    def is_this(there: StoredMessage) -> bool:
+        if is_own is not None and is_own(there):
+            return True
+        return there.data == data and there.headers.get(MSG_ID) in ids
+
     conditional = {**(headers or {}), EXPECTED: str(expected)}
     while True:
         try:
-            ack = await session.publish(subject, data, stream=stream, msg_id=msg_id, headers=conditional, timeout=wait)
+            ack = await session.publish(subject, data, stream=stream, msg_id=ids[-1], headers=conditional, timeout=wait)
         except WrongSequence as refusal:
             if refusal.err_code == WRONG_LAST_SEQUENCE:
-                return await _what_is_there(session, stream, subject, msg_id)
+                return await _what_is_there(session, stream, subject, is_this)
             wait = deadline - time.monotonic() - _PAUSE
             if refusal.err_code != _IN_FLIGHT or wait <= 0:
                 raise
             await asyncio.sleep(_PAUSE)
         else:
-            return ack.seq
+            if not ack.duplicate:
+                return ack.seq
+            # Where this write itself was stored and its acknowledgement got lost, the next one is
+            # refused by the sequence, and what is there is looked at.
+            ids.append(uuid4().hex)
 
 
-async def _what_is_there(session: Session, stream: str, subject: str, msg_id: str) -> int | Taken:
+async def _what_is_there(session: Session, stream: str, subject: str, is_this: IsOwn) -> int | Taken:
     # The server compares sequences before it looks for a duplicate id (seen on 2.15): a message
     # that is sent again because its acknowledgement was lost is refused by its own first copy.
     try:
         there = await session.api.last_message(stream, subject)
     except MessageNotFound:
         return Taken(None)
-    return there.seq if there.headers.get(MSG_ID) == msg_id else Taken(there)
+    return there.seq if is_this(there) else Taken(there)
