@@ -3,17 +3,22 @@ bounded, and read back."""
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk._core.connection.headers import NAME, write
+from smith_sdk._core.connection.headers import NAME, is_reserved, write
 from smith_sdk._core.dead_letters import format as letter_format
 from smith_sdk._core.dead_letters.format import MAX_HEADERS, DeadLetter, Death, Original, Reporter
+from smith_sdk._core.dead_letters.selection import Ref
 from smith_sdk._core.foreign_text import one_line
 from smith_sdk._core.jetstream.api import from_nanos
+from smith_sdk._core.jetstream.stream_reader import Stored
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 BY = Reporter(host="h1", worker="w1", now=NOW)
@@ -92,11 +97,7 @@ def test_what_is_written_is_legal_and_reads_back(one: Original, why: Death) -> N
 @given(originals, deaths)
 def test_the_originals_own_headers_are_kept_or_counted(one: Original, why: Death) -> None:
     letter = read_back(one, letter_format.encode(one, why, BY))
-    own = {
-        name: value
-        for name, value in one.headers.items()
-        if not name.startswith("Smith-Dead-") and not name.lower().startswith("nats-")
-    }
+    own = {name: value for name, value in one.headers.items() if not is_reserved(name)}
     assert set(letter.headers) == {name for name in own if NAME.fullmatch(name)}
     assert letter.dropped_headers == len(own) - len(letter.headers)
     for name, value in letter.headers.items():
@@ -155,11 +156,114 @@ def test_a_letter_of_another_version_is_read_as_far_as_it_goes() -> None:
     assert (letter.headers, letter.replays, letter.replay_of) == ({"A": "1"}, 0, None)
 
 
+TRAIL = {"Smith-Replay-Of": "S.c.7", "Smith-Replay-First": "S.c.1", "Smith-Replay-Count": "2"}
+
+
 def test_the_trail_of_a_replay_is_read() -> None:
-    trail = {"Smith-Replay-Of": "S.c.7", "Smith-Replay-First": "S.c.1", "Smith-Replay-Count": "2"}
-    letter = read_back(original(), letter_format.encode(original(headers=trail), death(), BY))
+    one = original(headers={**TRAIL, "Nats-Msg-Id": letter_format.replay_id("S.c.7:t:5", "token"), "A": "1"})
+    letter = read_back(one, letter_format.encode(one, death(), BY))
     assert (letter.replay_of, letter.first_letter, letter.replays) == ("S.c.7", "S.c.1", 2)
-    assert letter.headers == trail  # the next replay writes its own over them
+    assert (letter.headers, letter.problems) == ({"A": "1"}, ())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        TRAIL,
+        {**TRAIL, "Nats-Msg-Id": letter_format.replay_id("S.c.70:t:5", "token")},
+        {**TRAIL, "Nats-Msg-Id": letter_format.replay_id("S.c.7:t:5", ""), "Smith-Replay-Count": "x"},
+        {"Smith-Replay-Count": "5", "Nats-Msg-Id": "dead-letter::"},
+        {"smith-replay-count": "5", "SMITH-DEAD-ERROR": "forged", "Smith-Answer-For": "S.c.7", "Nats-TTL": "1s"},
+    ],
+)
+def test_headers_of_ours_are_not_taken_from_a_publisher(headers: dict[str, str]) -> None:
+    one = original(headers={**headers, "A": "1"})
+    written = letter_format.encode(one, death(), BY)
+    letter = read_back(one, written)
+    assert (letter.replays, letter.replay_of, letter.first_letter, letter.error) == (0, None, None, "no good")
+    assert (letter.headers, letter.dropped_headers, letter.problems) == ({"A": "1"}, 0, ())
+    assert {name for name in written if not name.startswith("Smith-Dead-")} == {"A"}
+
+
+def test_a_payload_that_is_cut_says_so() -> None:
+    one = original(data=b"0123456789")
+    headers = letter_format.encode(one, death(), BY, 0, kept=4)
+    letter = letter_format.decode(f"dlq.{one.id}", 5, NOW, one.data[:4], headers)
+    assert (letter.truncated, letter.size, letter.sha256) == (True, 10, hashlib.sha256(one.data).hexdigest())
+    whole = read_back(one, letter_format.encode(one, death(), BY))
+    assert (whole.truncated, whole.size, whole.sha256) == (False, 10, None)
+
+
+# ---- letters that were forged
+
+FACTS = sorted(
+    letter_format.encode(original(headers={"Nats-Msg-Id": "m"}), death(cause=ValueError(), first_delivered=NOW), BY, kept=0)
+)
+odd_values = st.one_of(
+    anything,
+    st.integers().map(str),
+    st.datetimes().map(lambda one: one.isoformat()),
+    st.sampled_from(
+        [
+            "9" * 5000,
+            "-1",
+            "1_0",
+            "\N{ARABIC-INDIC DIGIT ONE}",
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "2026-01-01",
+            "2026-01-01T00:00:00.123456789Z",
+            "[" * 100_000,
+            '"\\ud800"',
+            "{",
+            "\x00",
+            "dead-letter:S.c.7:",
+            "x" * 70_000,
+        ]
+    ),
+)
+
+
+@given(
+    st.dictionaries(st.one_of(st.sampled_from([*FACTS, *TRAIL]), names), odd_values, max_size=12),
+    st.text(st.characters(codec="utf-8", exclude_characters=". \t\r\n"), min_size=1, max_size=30),
+    st.binary(max_size=20),
+)
+def test_whatever_a_letter_says_it_is_read(headers: dict[str, str], last: str, data: bytes) -> None:
+    letter = letter_format.decode(f"dlq.S.c.{last}", 5, NOW, data, headers)
+    assert (letter.id, letter.payload, letter.position) == (f"S.c.{last}", data, 5)
+    assert min(letter.seq, letter.attempts, letter.dropped_headers, letter.replays, letter.size) >= 0
+    for moment in (letter.stored, letter.first_delivered, letter.last_delivered):
+        assert moment is None or moment.utcoffset() == timedelta(0)
+    assert not any(map(is_reserved, letter.headers))
+    msgspec.json.encode(letter.to_dict(), enc_hook=str)
+    assert Ref.of(Stored(subject=f"dlq.S.c.{last}", seq=5, time=0, data=data, headers=headers)).position == 5
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"Smith-Dead-Attempts": "many"}, "Smith-Dead-Attempts: 'many' is not a number"),
+        ({"Smith-Dead-Attempts": "9" * 5000}, f"Smith-Dead-Attempts: '{'9' * 100}'... is not a number"),
+        ({"Smith-Dead-Dropped-Headers": "-1"}, "Smith-Dead-Dropped-Headers: '-1' is not a number"),
+        ({"Smith-Dead-Stored": "yesterday"}, "Smith-Dead-Stored: 'yesterday' is not a time with a time zone"),
+        ({"Smith-Dead-First-Delivered": "2026-01-01T00:00:00"}, "Smith-Dead-First-Delivered: '2026-01-01T00:00:00' is not"),
+        ({"Smith-Dead-Last-Delivered": "0001-01-01T00:00:00+14:00"}, "Smith-Dead-Last-Delivered: '0001-"),
+        ({"Smith-Dead-Traceback": "{"}, "Smith-Dead-Traceback: '{' is not a text in JSON"),
+        ({"Smith-Replay-Count": "x"}, "Smith-Replay-Count: 'x' is not of a replay"),
+    ],
+)
+def test_what_is_not_valid_is_named(headers: dict[str, str], problem: str) -> None:
+    letter = letter_format.decode("dlq.S.c.7", 5, NOW, b"", headers)
+    assert len(letter.problems) == 1
+    assert letter.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize("last", ["x", "0", "07", "-1", "9" * 20, "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_an_id_without_a_sequence_is_shown(last: str) -> None:
+    letter = letter_format.decode(f"dlq.S.c.{last}", 5, NOW, b"", {})
+    assert (letter.id, letter.seq) == (f"S.c.{last}", 0)
+    assert letter.problems == (f"the last token of its id: {last!r} is not a sequence",)
 
 
 def test_an_identity_is_of_one_message_of_one_stream() -> None:

@@ -1,13 +1,14 @@
 """The format of a dead letter: the bytes of a message, and headers that say why it failed. No I/O.
 
 Facts about the original are in headers `Smith-Dead-*`. The original's own headers are kept beside
-them, so that a replay can restore them; those that begin with `Nats-` are left out, because the
-server would obey them. `Smith-Replay-*` is the trail of a replayed message, kept like any other
-header.
+them, so that a replay can restore them. Left out are those that begin with `Nats-`, because the
+server would obey them, and those that only this SDK writes. `Smith-Replay-*` is the trail of a
+replayed message, which is kept if the message has the id of a replay.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import traceback
 from datetime import UTC, datetime
@@ -16,10 +17,12 @@ from typing import Final
 import msgspec
 
 from ...display import Record
+from ..connection.headers import MSG_ID, is_reserved
 from ..connection.headers import NAME as HEADER_NAME
 from ..foreign_text import one_line
 from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import Stored
+from .facts import Facts, read_number, read_seq
 
 REPLAY_OF: Final = "Smith-Replay-Of"
 REPLAY_FIRST: Final = "Smith-Replay-First"
@@ -29,7 +32,10 @@ _FACT: Final = "Smith-Dead-"
 _STORED: Final = _FACT + "Stored"
 MSG_ID_FACT: Final = _FACT + "Msg-Id"
 """The header with the message id of the original."""
-_SERVERS_OWN: Final = "nats-"
+_TRUNCATED: Final = _FACT + "Truncated"
+_SHA256: Final = _FACT + "Sha256"
+_SIZE: Final = _FACT + "Size"
+_REPLAY_ID: Final = "dead-letter:"
 # The server refuses more than 64 KiB. The rest is for the message id and the expected sequence.
 MAX_HEADERS: Final = 60 * 1024
 """Bytes that the headers of a letter may take."""
@@ -53,6 +59,14 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     did not fit or have an invalid name. `replays` is how often the message was replayed before it
     failed again: then `replay_of` is the id of the letter that the last replay published, and
     `first_letter` that of the first letter.
+
+    `truncated`: the payload did not fit into a letter, `payload` is only its beginning, and
+    `sha256` (hexadecimal, None otherwise) is that of the whole. Such a letter cannot be replayed.
+    `size` is the size of the whole payload in bytes.
+
+    Whoever may publish to a letter's subject can forge one. What is missing or invalid in it is 0,
+    "" or None here, `seq` included, and `problems` names each invalid value; `problems` is empty
+    for a letter of this SDK.
     """
 
     id: str
@@ -77,6 +91,10 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     replays: int
     replay_of: str | None
     first_letter: str | None
+    truncated: bool
+    size: int
+    sha256: str | None
+    problems: tuple[str, ...]
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,22 +139,26 @@ class Reporter(msgspec.Struct, frozen=True, kw_only=True):
 # ---- writing
 
 
-def encode(original: Original, death: Death, by: Reporter, room: int = MAX_HEADERS) -> dict[str, str]:
+def encode(original: Original, death: Death, by: Reporter, room: int = MAX_HEADERS, *, kept: int | None = None) -> dict[str, str]:
     """The headers of the letter.
 
     `room` bytes are for all of them; the traceback and the original's own headers are left out
     where they do not fit. The facts are bounded and always written, so `room=0` gives the smallest
-    letter.
+    letter. `kept`: only so many bytes of the payload are in the letter (None: all).
     """
     headers = {_FACT + name: value for name, value in _facts(original, death, by).items() if value is not None}
+    if kept is not None:
+        digest = hashlib.sha256(original.data).hexdigest()
+        headers |= {_TRUNCATED: str(kept), _SIZE: str(len(original.data)), _SHA256: digest}
+    headers |= _trail(original.headers, original.headers.get(MSG_ID, ""))
     room -= sum(map(_size, headers.items()))
     if death.cause is not None:
         trace = _FACT + "Traceback", _traceback(death.cause)
         if (size := _size(trace)) <= room:
             room -= size
             headers.update([trace])
-    kept, dropped = _fit(own_headers(original.headers), room)
-    headers |= kept
+    own, dropped = _fit(own_headers(original.headers), room)
+    headers |= own
     if dropped:
         headers[_FACT + "Dropped-Headers"] = str(dropped)
     return headers
@@ -146,7 +168,7 @@ def _facts(original: Original, death: Death, by: Reporter) -> dict[str, str | No
     first, last = death.first_delivered, death.last_delivered or by.now
     if first is None and original.attempts == 1:
         first = last
-    msg_id = original.headers.get("Nats-Msg-Id")
+    msg_id = original.headers.get(MSG_ID)
     return {
         "Subject": original.subject,
         "Stream": original.stream,
@@ -175,12 +197,29 @@ def _fit(headers: dict[str, str], room: int) -> tuple[dict[str, str], int]:
 
 
 def own_headers(headers: dict[str, str]) -> dict[str, str]:
-    """The headers that are a message's own, rather than the server's or a letter's."""
-    return {name: value for name, value in headers.items() if not (name.startswith(_FACT) or _is_servers(name))}
+    """The headers that are a message's own, rather than the server's or this SDK's."""
+    return {name: value for name, value in headers.items() if not is_reserved(name)}
 
 
-def _is_servers(name: str) -> bool:
-    return name.lower().startswith(_SERVERS_OWN)
+def replay_id(key: str, token: str) -> str:
+    """The message id with which the letter of that `key` is published again.
+
+    `token` is its replay's own, which a publisher of messages cannot know.
+    """
+    return f"{_REPLAY_ID}{key}{token and ':' + token}"
+
+
+def _trail(headers: dict[str, str], msg_id: str) -> dict[str, str]:
+    """The trail of a message with that id: none unless it is whole, and a replay's.
+
+    It is shown to people, and nothing is decided by it: a publisher who makes up such an id can
+    forge it.
+    """
+    of, first = headers.get(REPLAY_OF, ""), headers.get(REPLAY_FIRST, "")
+    count = headers.get(REPLAY_COUNT, "")
+    if not (of and first and read_number(count)) or not msg_id.startswith(f"{_REPLAY_ID}{of}:"):
+        return {}
+    return {REPLAY_OF: one_line(of), REPLAY_FIRST: one_line(first), REPLAY_COUNT: count}
 
 
 def _time(nanos: int) -> str:
@@ -206,37 +245,64 @@ def _size(header: tuple[str, str]) -> int:
 
 
 def decode(subject: str, position: int, time: datetime, data: bytes, headers: dict[str, str]) -> DeadLetter:
-    """The letter at `position` of the stream of dead letters."""
-    stream, consumer, seq = subject.split(".")[-3:]
-    facts = {name.removeprefix(_FACT): value for name, value in headers.items() if name.startswith(_FACT)}
-
-    def moment(name: str) -> datetime | None:
-        return datetime.fromisoformat(facts[name]) if name in facts else None
-
+    """The letter at `position` of the stream of dead letters, whatever its headers are."""
+    stream, consumer, last = subject.split(".")[-3:]
+    facts = Facts(headers, _FACT)
+    seq = read_seq(last)
+    if seq is None:
+        facts.problem("the last token of its id", last, "a sequence")
+    trail = _trail(headers, headers.get(MSG_ID_FACT, ""))
+    for name in () if trail else (REPLAY_OF, REPLAY_FIRST, REPLAY_COUNT):
+        if name in headers:
+            facts.problem(name, headers[name], "of a replay")
+    truncated = is_truncated(headers)
     return DeadLetter(
-        id=f"{stream}.{consumer}.{seq}",
+        id=f"{stream}.{consumer}.{last}",
         position=position,
         time=time,
-        subject=facts.get("Subject", ""),
+        subject=facts.text("Subject"),
         stream=stream,
         consumer=consumer,
-        seq=int(seq),
-        attempts=int(facts.get("Attempts", "0")),
-        stored=moment("Stored"),
-        first_delivered=moment("First-Delivered"),
-        last_delivered=moment("Last-Delivered"),
-        error_type=facts.get("Error-Type", ""),
-        error=facts.get("Error", ""),
-        traceback=msgspec.json.decode(facts["Traceback"], type=str) if "Traceback" in facts else "",
-        host=facts.get("Host", ""),
-        worker=facts.get("Worker", ""),
+        seq=seq or 0,
+        attempts=facts.number("Attempts"),
+        stored=facts.time("Stored"),
+        first_delivered=facts.time("First-Delivered"),
+        last_delivered=facts.time("Last-Delivered"),
+        error_type=facts.text("Error-Type"),
+        error=facts.text("Error"),
+        traceback=facts.json_text("Traceback"),
+        host=facts.text("Host"),
+        worker=facts.text("Worker"),
         payload=data,
         headers=own_headers(headers),
-        dropped_headers=int(facts.get("Dropped-Headers", "0")),
-        replays=int(headers.get(REPLAY_COUNT, "0")),
-        replay_of=headers.get(REPLAY_OF),
-        first_letter=headers.get(REPLAY_FIRST),
+        dropped_headers=facts.number("Dropped-Headers"),
+        replays=read_number(trail.get(REPLAY_COUNT, "0")) or 0,
+        replay_of=trail.get(REPLAY_OF),
+        first_letter=trail.get(REPLAY_FIRST),
+        truncated=truncated,
+        size=facts.number("Size") if truncated else len(data),
+        sha256=facts.text("Sha256") if truncated else None,
+        problems=tuple(facts.problems),
     )
+
+
+def is_truncated(headers: dict[str, str]) -> bool:
+    """Whether the letter with these headers has only the beginning of its payload."""
+    return any(name in headers for name in (_TRUNCATED, _SIZE, _SHA256))
+
+
+def is_copy(stored: StoredMessage, original: Original) -> bool:
+    """Whether `stored`, on the subject of the letter of `original`, is a copy of it.
+
+    Byte for byte; of a truncated letter the bytes that it has, and the hash of all.
+    """
+    headers, data = stored.headers, original.data
+    if headers.get(_STORED) != _time(original.stored) or subject_of(headers) != original.subject:
+        return False
+    if not is_truncated(headers):
+        return stored.data == data
+    size, digest = str(len(data)), hashlib.sha256(data).hexdigest()
+    return headers.get(_SIZE) == size and headers.get(_SHA256) == digest and data.startswith(stored.data)
 
 
 def of_stored(stored: StoredMessage) -> DeadLetter:
@@ -257,6 +323,11 @@ def identity(id: str, headers: dict[str, str]) -> str:
 
 def error_type_of(headers: dict[str, str]) -> str:
     return headers.get(_FACT + "Error-Type", "")
+
+
+def origin_of(headers: dict[str, str]) -> tuple[str | None, str | None, str | None]:
+    """The stream, consumer and sequence that the headers name, each None if it is absent."""
+    return headers.get(_FACT + "Stream"), headers.get(_FACT + "Consumer"), headers.get(_FACT + "Seq")
 
 
 def subject_of(headers: dict[str, str]) -> str:
