@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
+import msgspec
 import pytest
 from buses import Account, Face, read_intent
 from letters import READER, contract, held, mark, original, put_letters, to_dead_letters
@@ -108,7 +110,13 @@ async def test_a_repair_without_a_confirmation_times_out(monkeypatch: pytest.Mon
     async with account.applied(contract=retained("limits")) as bus:
         await put(bus)
         await give_up(bus)
-        await bus._session.api.consumer_delete(READER.stream, NAME)
+        really = DeadLetterStore.put
+
+        async def put_then_delete(store: DeadLetterStore, original: Original, death: Death) -> None:
+            await really(store, original, death)
+            await bus._session.api.consumer_delete(READER.stream, NAME)
+
+        monkeypatch.setattr(DeadLetterStore, "put", put_then_delete)
         with pytest.raises(DeadlineExceeded, match=r"\$JS\.ACK.* within 0.5 s"):
             await bus.dead_letters.audit(repair=True)
         assert await bus.dead_letters.count() == 1
@@ -183,6 +191,162 @@ async def test_an_audit_skips_streams_and_consumers_that_do_not_exist(account: A
         await bus._session.api.consumer_delete("ATOMS_VETTED", NAME)
         await bus._session.api.stream_delete("SDLC_RAW")
         assert await bus.dead_letters.audit(repair=True) == ()
+
+
+# ---- what anybody can publish
+
+GIVEN_UP = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.ATOMS_VETTED.{NAME}"
+TERMINATED = f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.ATOMS_VETTED.{NAME}"
+
+
+def advisory(**fields: Any) -> bytes:
+    facts = {"stream": "ATOMS_VETTED", "consumer": NAME, "stream_seq": 1, "deliveries": 1, "timestamp": "2026-01-01T00:00:00Z"}
+    return msgspec.json.encode({**facts, **fields})
+
+
+async def advise(bus: Any, *data: bytes, subject: str = GIVEN_UP) -> None:
+    for one in data:
+        await bus._session.publish(subject, one, stream="SMITH_ADVISORIES", msg_id=os.urandom(8).hex())
+
+
+ODD = [
+    b"garbage",
+    b"\xff",
+    b"",
+    b"[" * 100_000,
+    b"{}",
+    advisory(stream_seq=-1),
+    advisory(stream_seq=0),
+    advisory(stream_seq=10**22),
+    advisory(deliveries="many"),
+    advisory(timestamp="2026-01-01T00:00:00"),
+    advisory(timestamp="0001-01-01T00:00:00+14:00"),
+    advisory(timestamp="9999-12-31T23:59:59-14:00"),
+    advisory(consumer="executor-shell-exec"),  # its subject names another
+    advisory(consumer="*"),
+]
+
+
+async def test_advisories_that_are_none_are_logged_once_and_skipped(
+    face: Face, account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    declared = retained("workqueue")
+    async with account.applied(contract=declared) as server, face.bus(account.url, contract=declared) as bus:
+        await put(server)
+        await advise(server, *ODD)
+        await advise(server, *ODD, subject=TERMINATED)
+        await give_up(server)
+        assert facts(await bus.dead_letters.audit()) == [("limbo", NAME, 1, False)]
+        lines = [record.getMessage() for record in caplog.records if record.name == "smith_sdk.dead_letters"]
+        assert len(lines) == 1
+        assert lines[0].startswith("seq 1 of stream SMITH_ADVISORIES is not an advisory of the server, and is skipped")
+        watch = await bus.dead_letters.watch() if not face.is_async else bus.dead_letters.watch()
+        assert facts((await asyncio.wait_for(watch.__anext__(), 10),)) == [("limbo", NAME, 1, False)]
+        await watch.stop()
+
+
+@pytest.mark.parametrize("retention", ["interest", "workqueue", "limits"])
+@pytest.mark.parametrize("state", ["waiting", "in hand", "done"])
+async def test_a_forged_advisory_buries_no_healthy_message(retention: str, state: str, account: Account) -> None:
+    """One that no worker has yet, one that a handler works on, and one that is done, which a stream
+    with retention by limits still has."""
+    declared = retained(retention)
+    async with account.applied(contract=declared) as bus:
+        await put(bus, 2)
+        messages = [] if state == "waiting" else await bus.consumer(READER).fetch(2)
+        if state == "done":
+            for message in messages:
+                await message.ack_sync()
+        await advise(bus, advisory(), advisory(stream_seq=2, deliveries=5), advisory(stream_seq=99))
+        before = await unanswered(bus)
+        for repair in (False, True):
+            assert await bus.dead_letters.audit(repair=repair) == ()
+        watch = bus.dead_letters.watch(repair=True)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(watch.__anext__(), 0.5)
+        await watch.stop()
+        assert await unanswered(bus) == before
+        assert await bus.dead_letters.count() == 0
+        for message in messages:
+            if state == "in hand":
+                await message.ack_sync()
+        assert await unanswered(bus) == 0
+
+
+async def test_what_may_be_in_flight_is_doubtful_until_it_is_known(account: Account) -> None:
+    """A consumer that was changed by hand does give up; others of its messages are in flight."""
+    async with account.applied(contract=retained("workqueue")) as bus:
+        admin = bus._session.api
+        config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
+        await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 1, "ack_wait": 20 * 10**9}, "update")
+        await put(bus, 3)
+        given_up, held_one, done = await bus.consumer(READER).fetch(3)
+        await given_up.nack()
+        await done.ack_sync()
+        assert not await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while a pull waits
+        await eventually_async(lambda: held(bus, "SMITH_ADVISORIES"))
+        await advise(bus, advisory(stream_seq=2))  # forged: it is in hand
+        for _ in range(2):
+            assert facts(await bus.dead_letters.audit(repair=True)) == [
+                ("doubtful", NAME, 1, False),
+                ("doubtful", NAME, 2, False),
+            ]
+        watch = bus.dead_letters.watch(repair=True)
+        telling = asyncio.ensure_future(watch.__anext__())
+        await held_one.ack_sync()
+        assert facts((await asyncio.wait_for(telling, 10),)) == [("limbo", NAME, 1, True)]
+        await watch.stop()
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.seq, letter.payload) == (1, given_up.raw)
+
+
+async def test_a_message_is_found_that_was_given_up_before_its_consumer_was_mended(account: Account) -> None:
+    async with account.applied(contract=retained("limits")) as bus:
+        await put(bus)
+        await give_up(bus)
+        await put(bus)
+        (other,) = await bus.consumer(READER).fetch(1)
+        await other.ack_sync()
+        await bus.streams.apply(profile="dev")
+        assert (await bus._session.api.consumer_info("ATOMS_VETTED", NAME))["config"]["max_deliver"] == -1
+        assert facts(await bus.dead_letters.audit(repair=True)) == [("limbo", NAME, 1, True)]
+
+
+async def test_a_forged_letter_or_marker_hides_no_message_that_was_given_up(account: Account) -> None:
+    async with account.applied(contract=retained("limits")) as bus:
+        await put(bus)
+        await give_up(bus)
+        for subject in (f"smith.dlq.ATOMS_VETTED.{NAME}.1", f"smith.dlq.ATOMS_VETTED.{NAME}.1.limbo"):
+            await bus._session.publish(subject, b"", stream="SMITH_DLQ", msg_id=subject)
+        assert facts(await bus.dead_letters.audit(repair=True)) == [("limbo", NAME, 1, True)]
+
+
+async def test_a_forged_advisory_of_a_termination_keeps_no_message_in_flight(account: Account) -> None:
+    async with account.applied(contract=retained("limits")) as bus:
+        await put(bus)
+        (message,) = await bus.consumer(READER).fetch(1)
+        place = message.metadata
+        copy = Original(
+            stream=place.stream,
+            consumer=place.consumer,
+            seq=place.stream_seq,
+            subject=str(message.subject),
+            data=message.raw,
+            headers={},
+            stored=place.timestamp,
+            attempts=1,
+        )
+        await put_letters(bus, copy)
+        await advise(bus, advisory(), subject=TERMINATED)
+
+        async def terminated() -> bool:
+            await bus.dead_letters.audit(repair=True)
+            return await unanswered(bus) == 0
+
+        await eventually_async(terminated)
+
+
+# ---- watching
 
 
 @pytest.mark.parametrize("repair", [True, False])

@@ -1,29 +1,35 @@
-"""The audit: finds and repairs messages that are stuck before they are dead-lettered."""
+"""The audit: finds and repairs messages that are stuck before they are dead-lettered.
+
+Letters, markers and advisories can be forged. Nothing is terminated or copied because of them: they
+say where to look, and the server is asked about that consumer and that message.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import msgspec
 
-from ...contract import ConsumerSpec
+from ...contract import ConsumerSpec, is_token
 from ...display import Record
 from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound
 from ..connection.request_reply import API_TIMEOUT
+from ..jetstream.api import JetStreamApi, StoredMessage, to_nanos
 from ..jetstream.claim import put_if_absent
 from ..jetstream.delivery import ack_subject, term
-from ..jetstream.stream_reader import PAGE, Stored, read_page
 from . import attempt_marker
-from .format import Death, Original, id_of
+from .advisories import GIVEN_UP, TERMINATED, Advisories, Advisory
+from .facts import read_seq
+from .format import Death, Original, id_of, is_copy
+from .given_up import Progress, is_given_up
 from .store import DeadLetterStore
 
-_ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
-_GIVEN_UP: Final = f"{_ADVISORY}.MAX_DELIVERIES"
-_TERMINATED: Final = f"{_ADVISORY}.MSG_TERMINATED"
 _COPIED: Final = "limbo"
 """Marks a message that an audit has copied; it stays when the letter is replayed or discarded."""
+_MOST_OPEN: Final = 1000
+"""Advisories that a watch keeps to look at again."""
 
 
 class Finding(Record, frozen=True, kw_only=True):
@@ -33,15 +39,16 @@ class Finding(Record, frozen=True, kw_only=True):
 
     - "limbo": the server gave the message up after its `max_deliver`, and it has no dead letter;
       repaired by copying and terminating it
+    - "doubtful": an advisory says so, and the message may as well be in flight; look again later
     - "copied": it has a dead letter and was never terminated, so it would be redelivered; repaired
       by terminating it
     - "trial": the marker of an isolated attempt is left over, and the message is settled or
-      deleted; repaired by removing the marker
+      deleted, or the marker names no message; repaired by removing the marker
     - "unanswered": messages were delivered more than once, are not acknowledged, and no worker
       pulls: start one
     """
 
-    kind: Literal["limbo", "copied", "trial", "unanswered"]
+    kind: Literal["limbo", "doubtful", "copied", "trial", "unanswered"]
     stream: str
     consumer: str
     seq: int | None
@@ -49,35 +56,45 @@ class Finding(Record, frozen=True, kw_only=True):
     repaired: bool
 
 
-class _Advisory(msgspec.Struct, frozen=True):
-    """The fields of an advisory that are read."""
-
-    stream: str
-    consumer: str
-    stream_seq: int
-    deliveries: int
-    timestamp: datetime
-
-    @property
-    def id(self) -> str:
-        return f"{self.stream}.{self.consumer}.{self.stream_seq}"
-
-
-class _Progress(msgspec.Struct, frozen=True, kw_only=True):
+class _Info(msgspec.Struct, frozen=True, kw_only=True):
     """How far a consumer is at `now`, by the server's clock; `ack_wait` in seconds."""
 
     now: datetime
-    ack_floor: int
-    delivered: int
-    unanswered: int
-    redelivered: int
+    progress: Progress
     waiting: int
     last_active: datetime | None
     ack_wait: float
 
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> _Info:
+        active = info["delivered"].get("last_active")
+        return cls(
+            now=datetime.fromisoformat(info["ts"]),
+            progress=Progress.of(info),
+            waiting=info["num_waiting"],
+            last_active=None if active is None else datetime.fromisoformat(active),
+            ack_wait=info["config"]["ack_wait"] / 1e9,
+        )
+
     def is_past(self, seq: int) -> bool:
         """Whether that message was delivered and is settled."""
-        return seq <= self.ack_floor or (seq <= self.delivered and not self.unanswered)
+        return seq <= self.progress.delivered and not self.progress.is_in_flight(seq)
+
+
+class _Asked:
+    """What the server answers about streams, each asked once."""
+
+    def __init__(self, api: JetStreamApi) -> None:
+        self._api = api
+        self._found: dict[str, tuple[dict[str, Progress], str]] = {}
+
+    async def about(self, stream: str) -> tuple[dict[str, Progress], str]:
+        """Its consumers by name, and its retention."""
+        if stream not in self._found:
+            retention = (await self._api.stream_info(stream))["config"]["retention"]
+            infos = await self._api.consumers(stream)
+            self._found[stream] = {info["name"]: Progress.of(info) for info in infos}, retention
+        return self._found[stream]
 
 
 class Audit:
@@ -86,18 +103,22 @@ class Audit:
     def __init__(self, store: DeadLetterStore) -> None:
         self._store = store
         self._session = store.session
-        streams = self._session.contract.streams
-        self._advisories = next((s.name for s in streams if f"{_GIVEN_UP}.>" in s.subjects), None)
+        self._advisories = Advisories(store.session)
         self._read_to = 0
+        self._open: dict[str, Advisory] = {}
+        """Advisories that may come true: what they are about may be in flight."""
+        self._reported: set[bytes] = set()
+        """Messages that were found: there may be any number of advisories about each."""
         self._declared = {(spec.stream, spec.name) for spec in self._session.contract.consumers}
 
     async def run(self, *, repair: bool) -> tuple[Finding, ...]:
         found = await self.limbo(repair=repair)
+        found += [_doubtful(one) for one in self._open.values()]
         for spec in self._session.contract.consumers:
-            progress = await self._progress(spec.stream, spec.name)
-            if progress is not None:
-                found += await self._copied(spec, progress, repair)
-                found += self._unanswered(spec, progress)
+            info = await self._info(spec.stream, spec.name)
+            if info is not None:
+                found += await self._copied(spec, info, repair)
+                found += _unanswered(spec, info)
         return (*found, *await self._left_over_markers(repair))
 
     # ---- given up by the server
@@ -109,60 +130,72 @@ class Audit:
     async def limbo(self, *, repair: bool) -> list[Finding]:
         """The messages that the server gave up, from the advisories since the last call."""
         found: list[Finding] = []
-        if self._advisories is None:
-            return found
-        async for stored in self._each_advisory(f"{_GIVEN_UP}.>", self._read_to):
-            advisory = msgspec.json.decode(stored.data, type=_Advisory)
-            if (advisory.stream, advisory.consumer) in self._declared and not await self._is_copied(advisory):
-                finding = await self._rescue(advisory, repair)
-                found += [] if finding is None else [finding]
-            self._read_to = stored.seq
+        asked = _Asked(self._session.api)
+        for advisory in tuple(self._open.values()):
+            found += await self._judge(advisory, asked, repair)
+        async for seq, new in self._advisories.read(GIVEN_UP, self._read_to):
+            if new is not None and (new.stream, new.consumer) in self._declared:
+                found += await self._judge(new, asked, repair)
+            self._read_to = seq
         return found
 
-    async def _is_copied(self, advisory: _Advisory) -> bool:
-        """Whether it has a letter or had one, which was replayed or discarded since."""
-        for subject in (self._store.subject(advisory.id), self._store.subject(advisory.id, _COPIED)):
-            try:
-                await self._store.last(subject)
-            except MessageNotFound:
-                continue
-            return True
-        return False
-
-    async def _rescue(self, advisory: _Advisory, repair: bool) -> Finding | None:
-        try:
+    async def _judge(self, advisory: Advisory, asked: _Asked, repair: bool) -> list[Finding]:
+        self._open.pop(advisory.id, None)
+        try:  # the message last: if it is acknowledged in between, it is deleted
+            consumers, retention = await asked.about(advisory.stream)
             message = await self._session.api.message(advisory.stream, advisory.stream_seq)
         except (MessageNotFound, StreamNotFound):
-            return None  # settled or deleted meanwhile
-        words = f"the server gave it up after {advisory.deliveries} deliveries, and it has no dead letter"
-        if repair:
-            original = Original(
-                stream=advisory.stream,
-                consumer=advisory.consumer,
-                seq=advisory.stream_seq,
-                subject=message.subject,
-                data=message.data,
-                headers=message.headers,
-                stored=_nanos(message.time),
-                attempts=advisory.deliveries,
-            )
-            death = Death(
-                error_type="MaxDeliveries",
-                error=f"the server gave it up after {advisory.deliveries} deliveries without a verdict",
-                last_delivered=advisory.timestamp.astimezone(UTC),
-                worker="audit",
-            )
-            await self._store.put(original, death)
-            await self._terminate(advisory.stream, advisory.consumer, advisory.stream_seq, "dead letter: MaxDeliveries")
-            await put_if_absent(self._session, self._store.stream, self._store.subject(advisory.id, _COPIED), b"")
-        return Finding(
-            kind="limbo",
+            return []  # settled or deleted meanwhile
+        progress = consumers.get(advisory.consumer)
+        if progress is None:
+            return []
+        others = [one for name, one in consumers.items() if name != advisory.consumer]
+        answer = is_given_up(advisory, message.subject, progress, retention, others)
+        if answer == "unknown":
+            if len(self._open) >= _MOST_OPEN:
+                self._open.pop(next(iter(self._open)))
+            self._open[advisory.id] = advisory
+        if answer != "yes":
+            return []
+        original = Original(
             stream=advisory.stream,
             consumer=advisory.consumer,
             seq=advisory.stream_seq,
-            words=words,
-            repaired=repair,
+            subject=message.subject,
+            data=message.data,
+            headers=message.headers,
+            stored=to_nanos(message.time),
+            attempts=advisory.deliveries,
         )
+        if _key(original) in self._reported or await self._is_copied(original):
+            return []
+        self._reported.add(_key(original))
+        if repair:
+            await self._rescue(original, advisory)
+        words = f"the server gave it up after {advisory.deliveries} deliveries, and it has no dead letter"
+        return [_finding("limbo", advisory.stream, advisory.consumer, advisory.stream_seq, words, repaired=repair)]
+
+    async def _is_copied(self, original: Original) -> bool:
+        """Whether it has a letter, or had one that was replayed or discarded since."""
+        async for letter in self._store.all_of(original.id):
+            if is_copy(letter, original):
+                return True
+        try:
+            marker = await self._store.last(self._store.subject(original.id, _COPIED))
+        except MessageNotFound:
+            return False
+        return marker.data == _key(original)
+
+    async def _rescue(self, original: Original, advisory: Advisory) -> None:
+        death = Death(
+            error_type="MaxDeliveries",
+            error=f"the server gave it up after {advisory.deliveries} deliveries without a verdict",
+            last_delivered=advisory.timestamp.astimezone(UTC),
+            worker="audit",
+        )
+        await self._store.put(original, death)
+        await self._terminate(original.stream, original.consumer, original.seq, "dead letter: MaxDeliveries")
+        await put_if_absent(self._session, self._store.stream, self._store.subject(original.id, _COPIED), _key(original))
 
     async def _terminate(self, stream: str, consumer: str, seq: int, reason: str) -> None:
         """Terminate a delivered message without having it. Does nothing if it is settled."""
@@ -170,114 +203,133 @@ class Audit:
 
     # ---- copied, and not terminated
 
-    async def _copied(self, spec: ConsumerSpec[Any, Any], progress: _Progress, repair: bool) -> list[Finding]:
+    async def _copied(self, spec: ConsumerSpec[Any, Any], info: _Info, repair: bool) -> list[Finding]:
         # A worker terminates a message right after it has copied it: two ack waits later, that
         # worker is dead.
-        if not progress.unanswered:
+        if not info.progress.in_flight:
             return []
-        old = int((progress.now - timedelta(seconds=2 * progress.ack_wait)).timestamp() * 1e9)
+        old = int((info.now - timedelta(seconds=2 * info.ack_wait)).timestamp() * 1e9)
         still_open: list[int] = []
         async for letter in self._store.each(self._store.subject(f"{spec.stream}.{spec.name}.*")):
-            seq = int(letter.subject.rpartition(".")[2])
-            if letter.time < old and progress.ack_floor < seq <= progress.delivered and await self._exists(spec.stream, seq):
+            seq = read_seq(letter.subject.rpartition(".")[2])
+            if seq is None or letter.time >= old or not info.progress.is_in_flight(seq) or seq in still_open:
+                continue
+            if await self._holds_copy(spec, seq, letter.seq):
                 still_open.append(seq)
         if not still_open:
             return []
         terminated = await self._terminated(spec)
         found: list[Finding] = []
+        words = "it has a dead letter and was never terminated: its worker died in between"
         for seq in still_open:
-            if seq in terminated:
-                continue
-            if repair:
+            if repair:  # also what an advisory calls terminated: it may be forged, and a second time does nothing
                 await self._terminate(spec.stream, spec.name, seq, "dead letter: copied before")
-            words = "it has a dead letter and was never terminated: its worker died in between"
-            found.append(Finding(kind="copied", stream=spec.stream, consumer=spec.name, seq=seq, words=words, repaired=repair))
+            if seq not in terminated:
+                found.append(_finding("copied", spec.stream, spec.name, seq, words, repaired=repair))
         return found
+
+    async def _holds_copy(self, spec: ConsumerSpec[Any, Any], seq: int, position: int) -> bool:
+        """Whether the message at `seq` exists, and the letter at `position` is a copy of it."""
+        message = await self._message(spec.stream, seq)
+        if message is None:
+            return False
+        try:
+            letter = await self._store.at(position)
+        except MessageNotFound:
+            return False
+        original = Original(
+            stream=spec.stream,
+            consumer=spec.name,
+            seq=seq,
+            subject=message.subject,
+            data=message.data,
+            headers={},
+            stored=to_nanos(message.time),
+            attempts=0,
+        )
+        return is_copy(letter, original)
 
     async def _terminated(self, spec: ConsumerSpec[Any, Any]) -> set[int]:
         """The messages that the server reported as terminated."""
         # On a stream with retention by limits nothing else tells.
-        return {
-            msgspec.json.decode(stored.data, type=_Advisory).stream_seq
-            async for stored in self._each_advisory(f"{_TERMINATED}.{spec.stream}.{spec.name}", 0)
-        }
+        of_consumer = self._advisories.read(TERMINATED, consumer=f"{spec.stream}.{spec.name}")
+        return {advisory.stream_seq async for _, advisory in of_consumer if advisory is not None}
 
     # ---- markers that are left over
 
     async def _left_over_markers(self, repair: bool) -> list[Finding]:
         found: list[Finding] = []
-        known: dict[tuple[str, str], _Progress | None] = {}
+        known: dict[tuple[str, str], _Info | None] = {}
         async for marker in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
-            id = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}"))
-            stream, consumer, number = id.split(".")
-            seq, key = int(number), (stream, consumer)
-            if key not in known:
-                known[key] = await self._progress(stream, consumer)
-            progress = known[key]
-            if progress is not None and not progress.is_past(seq) and await self._exists(stream, seq):
-                continue  # it may be redelivered, and then the marker counts
+            stream, consumer, last = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}")).split(".")
+            seq, key = read_seq(last), (stream, consumer)
+            if seq is None or not (is_token(stream) and is_token(consumer)):
+                words = "the marker of an isolated attempt names no message: no worker has put it there"
+            else:
+                if key not in known:
+                    known[key] = await self._info(stream, consumer)
+                info = known[key]
+                if info is not None and not info.is_past(seq) and await self._message(stream, seq) is not None:
+                    continue  # it may be redelivered, and then the marker counts
+                words = (
+                    "a marker of its isolated attempt is left over: a new message with that sequence would get no isolated "
+                    "attempt"
+                )
             if repair:
                 await self._store.remove(marker.seq)
-            words = (
-                "a marker of its isolated attempt is left over: a new message with that sequence would get no isolated attempt"
-            )
-            found.append(Finding(kind="trial", stream=stream, consumer=consumer, seq=seq, words=words, repaired=repair))
+            found.append(_finding("trial", stream, consumer, seq, words, repaired=repair))
         return found
-
-    # ---- messages without a worker
-
-    def _unanswered(self, spec: ConsumerSpec[Any, Any], progress: _Progress) -> list[Finding]:
-        idle = None if progress.last_active is None else (progress.now - progress.last_active).total_seconds()
-        if progress.waiting or not progress.redelivered or not progress.unanswered:
-            return []
-        if idle is None or idle < 2 * progress.ack_wait:
-            return []
-        words = (
-            f"{progress.unanswered} delivered and not acknowledged, some more than once, "
-            f"and no worker has pulled for {idle:.0f} s: start a worker"
-        )
-        return [Finding(kind="unanswered", stream=spec.stream, consumer=spec.name, seq=None, words=words, repaired=False)]
 
     # ---- asking the server
 
-    async def _progress(self, stream: str, consumer: str) -> _Progress | None:
+    async def _info(self, stream: str, consumer: str) -> _Info | None:
         """None if it is not on the server: `smith streams verify` reports that."""
         try:
-            info = await self._session.api.consumer_info(stream, consumer)
+            return _Info.of(await self._session.api.consumer_info(stream, consumer))
         except (ConsumerNotFound, StreamNotFound):
             return None
-        active = info["delivered"].get("last_active")
-        return _Progress(
-            now=datetime.fromisoformat(info["ts"]),
-            ack_floor=info["ack_floor"]["stream_seq"],
-            delivered=info["delivered"]["stream_seq"],
-            unanswered=info["num_ack_pending"],
-            redelivered=info["num_redelivered"],
-            waiting=info["num_waiting"],
-            last_active=None if active is None else datetime.fromisoformat(active),
-            ack_wait=info["config"]["ack_wait"] / 1e9,
-        )
 
-    async def _exists(self, stream: str, seq: int) -> bool:
+    async def _message(self, stream: str, seq: int) -> StoredMessage | None:
         try:
-            await self._session.api.message(stream, seq)
+            return await self._session.api.message(stream, seq)
         except (MessageNotFound, StreamNotFound):
-            return False
-        return True
-
-    async def _each_advisory(self, pattern: str, after: int) -> AsyncGenerator[Stored, None]:
-        if self._advisories is None:
-            return
-        while True:
-            page = await read_page(self._session, self._advisories, pattern, after=after)
-            for one in page:
-                yield one
-            if len(page) < PAGE:
-                return
-            after = page[-1].seq
+            return None
 
 
-def _nanos(time: str) -> int:
-    """Nanoseconds since 1970 of a time as the server writes it, without rounding."""
-    moment, _, fraction = time.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)
+def _key(original: Original) -> bytes:
+    return f"{original.id}:{original.stored}".encode()
+
+
+def _finding(
+    kind: Literal["limbo", "doubtful", "copied", "trial", "unanswered"],
+    stream: str,
+    consumer: str,
+    seq: int | None,
+    words: str,
+    *,
+    repaired: bool = False,
+) -> Finding:
+    return Finding(kind=kind, stream=stream, consumer=consumer, seq=seq, words=words, repaired=repaired)
+
+
+def _doubtful(advisory: Advisory) -> Finding:
+    words = (
+        f"an advisory reports that the server gave it up after {advisory.deliveries} deliveries, and it may as well be in flight: "
+        f"audit again when the consumer has fewer messages in flight"
+    )
+    return _finding("doubtful", advisory.stream, advisory.consumer, advisory.stream_seq, words)
+
+
+def _unanswered(spec: ConsumerSpec[Any, Any], info: _Info) -> list[Finding]:
+    """Messages without a worker."""
+    progress = info.progress
+    idle = None if info.last_active is None else (info.now - info.last_active).total_seconds()
+    if info.waiting or not progress.redelivered or not progress.in_flight:
+        return []
+    if idle is None or idle < 2 * info.ack_wait:
+        return []
+    words = (
+        f"{progress.in_flight} delivered and not acknowledged, some more than once, "
+        f"and no worker has pulled for {idle:.0f} s: start a worker"
+    )
+    return [_finding("unanswered", spec.stream, spec.name, None, words)]
