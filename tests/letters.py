@@ -21,6 +21,8 @@ from smith_sdk.topology import CONTRACT
 
 STREAM: Final = "SYSTEM_EVENTS"
 READER: Final = replace(consumers.executor_fs_read, ack_wait=1.0)
+EVENTS_READER: Final = replace(consumers.audit_collector, name="reader", stream=STREAM, filters=("smith.events.>",))
+"""The consumer of the letters that `original` makes."""
 
 
 def contract(**events: Any) -> Contract:
@@ -30,9 +32,12 @@ def contract(**events: Any) -> Contract:
         replace(one, **{"max_msgs": 200_000, "max_bytes": None, **events}) if one.name == STREAM else one
         for one in CONTRACT.streams
     )
-    return replace(
-        CONTRACT, streams=streams, consumers=tuple(READER if one.name == READER.name else one for one in CONTRACT.consumers)
-    )
+    declared = tuple(READER if one.name == READER.name else one for one in CONTRACT.consumers)
+    return replace(CONTRACT, streams=streams, consumers=(*declared, EVENTS_READER))
+
+
+APPLIED: Final = contract()
+"""For a command: `--contract letters:APPLIED`."""
 
 
 def original(number: int, **otherwise: Any) -> Original:

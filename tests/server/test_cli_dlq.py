@@ -9,12 +9,13 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from buses import Account, read_intent
-from cli import Smith, contract_module, on_terminal
+from cli import Smith, on_terminal
 from letters import READER, STREAM, contract, mark, original, put_letters, replayed
 from support import eventually_async
 
@@ -27,6 +28,8 @@ NAME = READER.name
 def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
     """A server with eight letters, which the environment names."""
     monkeypatch.setenv("SMITH_NATS_URL", account.url)
+    monkeypatch.setenv("SMITH_CONTRACT", "letters:APPLIED")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
 
     async def fill(bus: AsyncSmithBus) -> None:
         await bus.streams.apply(profile="dev")
@@ -39,9 +42,8 @@ def url(account: Account, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def smith(url: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Smith]:
-    with contract_module("letters_of_test", contract()):
-        yield Smith(capsys)
+def smith(url: str, capsys: pytest.CaptureFixture[str]) -> Smith:
+    return Smith(capsys)
 
 
 def on(url: str, work: Callable[[AsyncSmithBus], Any]) -> Any:
@@ -149,7 +151,7 @@ def test_replay(smith: Smith, url: str) -> None:
     assert sorted(on(url, replayed)) == list(range(1, 8))
     gone = smith("dlq", "replay", "--all")
     assert gone.status == 1
-    assert "GONE" in gone.err
+    assert "GONE.reader.8 is refused: contract smith declares no stream GONE" in gone.err
     assert ids(smith) == ["GONE.reader.8"]
 
 
@@ -194,12 +196,11 @@ def test_audit(smith: Smith, url: str) -> None:
         await message.ack_sync()
 
     on(url, leave_a_marker)
-    where = ("--contract", "letters_of_test:CONTRACT")
-    assert smith("dlq", "audit", *where).status == 1
+    assert smith("dlq", "audit").status == 1
     assert "trial" in smith.out
-    assert smith("dlq", "audit", "--json", *where).json[0]["consumer"] == NAME
-    assert smith("dlq", "audit", "--repair", *where).status == 0
-    assert smith("dlq", "audit", *where).status == 0
+    assert smith("dlq", "audit", "--json").json[0]["consumer"] == NAME
+    assert smith("dlq", "audit", "--repair").status == 0
+    assert smith("dlq", "audit").status == 0
 
 
 def test_a_killed_replay_can_be_run_again(url: str) -> None:

@@ -72,12 +72,13 @@ def test_invalid_filters(filters: dict[str, Any], message: str) -> None:
         Filters(**filters)
 
 
-@pytest.mark.parametrize("id", ["S.c.1", "A_B.executor-fs-read.12345"])
+# the last ones can only be of letters that were forged
+@pytest.mark.parametrize("id", ["S.c.1", "A_B.executor-fs-read.12345", "S.c.x", "S.a*b.>>", "S.c.\x1b[31m\x00"])
 def test_valid_ids(id: str) -> None:
     assert valid_id(id) == id
 
 
-@pytest.mark.parametrize("id", ["", "S.c", "S.c.x", "S.c.1.trial", "S.c.>", "S.*.1", "S c.d.1", "S.c.1\n", 7, None])
+@pytest.mark.parametrize("id", ["", "S.c", "S.c.", "S.c.1.trial", "S.c.>", "S.c.\ud800", "S.*.1", "S c.d.1", "S.c.1\n", 7, None])
 def test_invalid_ids(id: Any) -> None:
     with pytest.raises(OptionsError, match=r"is not a valid id of a dead letter, which is \{stream\}"):
         valid_id(id)
@@ -99,4 +100,4 @@ def test_a_choice_is_by_ids_or_by_filters() -> None:
 
 def test_a_reference_has_what_a_replay_needs() -> None:
     ref = Ref.of(stored())
-    assert (ref.id, ref.position, ref.subject, ref.key) == ("S.c.7", 5, "a.b", "S.c.7:t")
+    assert (ref.id, ref.position, ref.subject, ref.key) == ("S.c.7", 5, "a.b", "S.c.7:t:5")

@@ -181,6 +181,9 @@ def _show(letter: DeadLetter) -> None:
         "replay of": letter.replay_of,
         "first letter": letter.first_letter,
         "headers dropped": letter.dropped_headers or None,
+        "payload": f"the first {len(letter.payload):,} of {letter.size:,} bytes" if letter.truncated else None,
+        "sha-256": letter.sha256,
+        **{f"problem {number}": text for number, text in enumerate(letter.problems, 1)},
         **{f"header {plain(name)}": value for name, value in letter.headers.items()},
     }
     show_facts({name: value for name, value in facts.items() if value is not None})
@@ -206,8 +209,9 @@ def replay(
     """Publish letters to their original subjects again, and remove them.
 
     Replays those with IDS, or those that the options choose.
+    A letter goes only to a subject that its own stream and consumer take; others are refused.
     An interrupted replay can be run again; each letter is replayed at most once. Exit status 1 if a
-    letter failed or is in doubt.
+    letter failed, is refused or is in doubt.
     """
     chosen = which.chosen(ids, all_)
     with where.bus() as bus, Progress() as progress:
@@ -234,13 +238,15 @@ def replay(
         say(f"{_letters(report.gone)} not found: replayed or discarded before", json=True)
     for failure in report.failed:
         say(f"{failure.id}: {failure.error}", json=True)
+    for refused in report.refused:
+        say(f"{refused.id} is refused: {refused.error}. Read it, then discard it", json=True)
     for id in report.in_doubt:
         say(
             f"{id} is in doubt: an interrupted replay may have published it. "
             f"Check, then discard it or replay it with --in-doubt replay",
             json=True,
         )
-    return 1 if report.failed or report.in_doubt else 0
+    return 1 if report.failed or report.refused or report.in_doubt else 0
 
 
 @dlq.command

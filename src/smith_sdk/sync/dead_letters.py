@@ -60,7 +60,7 @@ class DeadLetters(Blocking):
         return found
 
     def get(self, id: str) -> DeadLetter:
-        """The dead letter with the id `{stream}.{consumer}.{seq}`.
+        """The newest dead letter with the id `{stream}.{consumer}.{seq}`.
 
         Raises `MessageNotFound`, and `OptionsError` for an invalid id.
         """
@@ -110,6 +110,11 @@ class DeadLetters(Blocking):
         most once. If that cannot be guaranteed after a crash, the letter stays and is reported as
         in doubt (see `ReplayReport`), unless `in_doubt="replay"`. `progress` is called in the event
         loop with the outcome of each letter; it must return at once.
+
+        A letter is published only to where it can have come from: a subject that its stream
+        captures and its consumer takes, as the contract declares them. Others are reported as
+        refused, also by a `dry_run`, and stay: whoever may publish to the subjects of dead letters
+        can forge one. That a message was admitted before cannot be told from its letter.
 
         A letter that its stream refuses is reported as failed and stays. Raises an error that
         concerns all of them, once the letters that were begun are finished: `StreamNotFound` (the
@@ -177,7 +182,8 @@ class DeadLetters(Blocking):
         """Iterate over messages that the server gives up, beginning with those of the past.
 
         Reads the server's advisories from the stream that the contract declares for them. With
-        `repair`, copies each message to the dead letters.
+        `repair`, copies each message to the dead letters. An advisory is believed only if the
+        server, asked about that consumer and that message, bears it out.
         """
         return Findings._wrap(self._portal, self._aio.watch(repair=repair))
 

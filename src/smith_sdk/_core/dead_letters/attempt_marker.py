@@ -13,27 +13,37 @@ from typing import Final
 from uuid import uuid4
 
 from ...contract import Metadata
-from ..jetstream.claim import Taken, put_if_absent
+from ..jetstream.api import NANOS, to_nanos
+from ..jetstream.claim import Taken, compare_and_set
 from .store import DeadLetterStore
 
 NAME: Final = "trial"
+_SKEW: Final = 30 * NANOS
+"""How far the clocks of two servers of a cluster may be apart, in nanoseconds."""
 
 
 async def put(store: DeadLetterStore, place: Metadata) -> bool:
     """Store the marker for the message at `place`. False if a marker of another process is there.
 
     True if it is this process's own: the process has survived that attempt, or never began it, and
-    did not learn that the marker was stored or removed. Raises what publishing raises; after
-    `PublishUnconfirmed` the marker may be there.
+    did not learn that the marker was stored or removed. A marker that is older than the message is
+    about another one with that sequence, or forged, and is replaced. Raises what publishing raises;
+    after `PublishUnconfirmed` the marker may be there.
     """
     subject, owner = _subject(store, place), _owner(os.getpid())
+    expected = 0
     while True:
-        stored = await put_if_absent(store.session, store.stream, subject, owner)
+        stored = await compare_and_set(store.session, store.stream, subject, owner, expected=expected)
         if not isinstance(stored, Taken):
             return True
-        if stored.message is not None:
-            return stored.message.data == owner
-        # It was removed meanwhile: its process has survived.
+        if stored.message is None:  # it was removed meanwhile: its process has survived
+            expected = 0
+        elif stored.message.data == owner:
+            return True
+        elif to_nanos(stored.message.time) >= place.timestamp - _SKEW:
+            return False
+        else:
+            expected = stored.message.seq
 
 
 async def remove(store: DeadLetterStore, place: Metadata) -> None:

@@ -1,5 +1,7 @@
 """Replaying dead letters: each is published to its original subject at most once.
 
+Only to where it can have come from: see `replay_target`. A letter that fails this is refused.
+
 That holds for concurrent and for interrupted replays. A replay claims the letter, reads it again,
 publishes the message and removes the letter, in this order; each step is on the server before the
 next begins. A later replay continues from whatever step an interrupted one reached.
@@ -7,10 +9,12 @@ next begins. A later replay continues from whatever step an interrupted one reac
 
 # Two streams are written to, and no server writes to both at once. The steps in detail:
 #
-# 1. The claim: a marker `.replay` beside the letter, which only one replay can put there.
+# 1. The claim: a marker `.{position}.replay` beside the letter, which only one replay can put
+#    there. It has a token, which those who may publish letters, and may not read them, do not know.
 # 2. The letter is read again: one that was discarded or replayed meanwhile is not published.
-# 3. The message, with an id made from `format.identity`, so its stream stores it once within its
-#    duplicate window.
+# 3. The message, with an id made from `format.identity`, the letter's position and the claim's
+#    token, so its stream stores it once within its duplicate window, and no publisher of messages
+#    can have taken that id before.
 # 4. The letter is removed. The marker stays: it is what is left of the letter.
 #
 # A claim whose letter is still there belongs to a running replay or to one that was interrupted
@@ -27,12 +31,12 @@ next begins. A later replay continues from whatever step an interrupted one reac
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Final, Literal
+from uuid import uuid4
 
 import msgspec
 
@@ -50,21 +54,23 @@ from ..connection.headers import MSG_ID
 from ..jetstream.api import NANOS, StoredMessage
 from ..jetstream.claim import Taken, compare_and_set
 from ..jetstream.session import Session
-from .format import REPLAY_COUNT, REPLAY_FIRST, REPLAY_OF, of_stored
+from .facts import read_number
+from .format import REPLAY_COUNT, REPLAY_FIRST, REPLAY_OF, of_stored, replay_id
+from .replay_target import refusal
 from .selection import Ref
 from .store import DeadLetterStore
 from .task_pool import TaskPool
 
 CLAIM: Final = "replay"
 _LAST_SEQ: Final = "Smith-Replay-After"
+_TOKEN: Final = "Smith-Replay-Token"
 _SHARE: Final = 0.25
 """Of the duplicate window: the bound of a claim's age, and of a publish, that is explained
 above."""
 _LEAST: Final = 0.5
-_SUBJECT: Final = re.compile(r"[^\s\x00-\x1f\x7f]+")
 _CLAIMS: Final = 8
 
-Fate = Literal["replayed", "finished", "gone", "in_doubt", "failed", "planned"]
+Fate = Literal["replayed", "finished", "gone", "in_doubt", "failed", "refused", "planned"]
 
 
 class Replayed(Record, frozen=True, kw_only=True):
@@ -77,6 +83,8 @@ class Replayed(Record, frozen=True, kw_only=True):
     - "gone": replayed or discarded by another caller before
     - "in_doubt": see `ReplayReport`
     - "failed": `error` says why; the letter stays
+    - "refused": it cannot have come from its stream and consumer as the contract declares them, or
+      its payload is incomplete; `error` says why, nothing is sent, and the letter stays
     - "planned": a dry run would replay it
     """
 
@@ -93,6 +101,8 @@ class ReplayReport(Record, frozen=True, kw_only=True):
     longer remembers message ids of that time, and messages were removed from it since. They may
     have been replayed or not: check their effects, then discard them or replay them with
     `in_doubt="replay"`.
+
+    `refused` are letters that may be forged: read them, then discard them.
     """
 
     replayed: int
@@ -101,6 +111,7 @@ class ReplayReport(Record, frozen=True, kw_only=True):
     planned: int
     in_doubt: tuple[str, ...]
     failed: tuple[Replayed, ...]
+    refused: tuple[Replayed, ...]
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +136,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def lost_nothing(self, claimed: datetime, after: int) -> bool:
         """Whether it holds every message that was stored behind `after` since that claim."""
         return self.created < claimed and self.first_seq <= after + 1 and not self.holes
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim on a letter, at `position` among the dead letters; `is_own`: of this replay."""
+
+    position: int
+    token: str
+    is_own: bool
 
 
 async def read_target(session: Session, stream: str) -> Target:
@@ -153,13 +172,17 @@ class Replay:
         self._counts: dict[Fate, int] = {}
         self._in_doubt: list[str] = []
         self._failed: list[Replayed] = []
+        self._refused: list[Replayed] = []
 
     async def run(self, pages: AsyncIterator[Sequence[Ref]], *, rate: float | None, dry_run: bool) -> ReplayReport:
         async with TaskPool(None if dry_run else rate) as pool:
             async for page in pages:
                 self._targets.clear()
                 for ref in page:
-                    if dry_run:
+                    why = refusal(self._session.contract, ref)
+                    if why is not None:
+                        self._end(Replayed(id=ref.id, outcome="refused", error=why))
+                    elif dry_run:
                         await self._target(ref)
                         self._end(Replayed(id=ref.id, outcome="planned"))
                     else:
@@ -171,6 +194,7 @@ class Replay:
             planned=self._counts.get("planned", 0),
             in_doubt=tuple(self._in_doubt),
             failed=tuple(self._failed),
+            refused=tuple(self._refused),
         )
 
     def missing(self, id: str) -> None:
@@ -183,6 +207,8 @@ class Replay:
             self._in_doubt.append(outcome.id)
         elif outcome.outcome == "failed":
             self._failed.append(outcome)
+        elif outcome.outcome == "refused":
+            self._refused.append(outcome)
         if self._progress is not None:
             self._progress(outcome)
 
@@ -203,8 +229,6 @@ class Replay:
         self._end(outcome)
 
     async def _one(self, ref: Ref) -> Replayed:
-        if not _SUBJECT.fullmatch(ref.subject):
-            return Replayed(id=ref.id, outcome="failed", error="the letter has no valid original subject: discard it")
         expected = 0
         for _ in range(_CLAIMS):
             began = time.monotonic()
@@ -214,81 +238,88 @@ class Replay:
                 found = 0 if claim.message is None else await self._judge(ref, claim.message)
                 if isinstance(found, Replayed):
                     return found
-                if found is not None:
+                if isinstance(found, int):
                     expected = found
                     continue
-            try:
-                letter = await self._store.at(ref.position)
-            except MessageNotFound:
+                claim = found
+            letter = await self._letter(ref)
+            if letter is None:
                 return Replayed(id=ref.id, outcome="gone")
             # another replay may already judge the claim as old: claim again
             if time.monotonic() - began > target.share:
-                await self._withdraw(claim)
+                if claim.is_own:
+                    await self._store.remove(claim.position)
                 expected = 0
                 continue
-            return await self._publish(ref, letter, target, claim)
+            outcome = await self._publish(ref, letter, target, claim)
+            if outcome is not None:
+                return outcome
+            expected = claim.position
         return Replayed(
             id=ref.id, outcome="failed", error="it could not be claimed in time: replay it again when the server is less busy"
         )
 
-    async def _claim(self, ref: Ref, expected: int, target: Target) -> int | Taken:
+    async def _letter(self, ref: Ref) -> StoredMessage | None:
+        """The letter as it is now, whole; None if it was removed, or another stands there."""
+        try:
+            letter = await self._store.at(ref.position)
+        except MessageNotFound:
+            return None
+        return letter if Ref.of(letter) == ref else None
+
+    async def _claim(self, ref: Ref, expected: int, target: Target) -> Claim | Taken:
         """Put the claim beside the letter, in place of the one at `expected` (0: none is there)."""
-        headers = {_LAST_SEQ: str(target.last_seq), "Smith-Replay-By": f"{socket.gethostname()}:{os.getpid()}"}
-        return await compare_and_set(
-            self._session,
-            self._store.stream,
-            self._store.subject(ref.id, CLAIM),
-            ref.key.encode(),
-            expected=expected,
-            headers=headers,
+        token = uuid4().hex
+        headers = {
+            _LAST_SEQ: str(target.last_seq),
+            _TOKEN: token,
+            "Smith-Replay-By": f"{socket.gethostname()}:{os.getpid()}",
+        }
+        subject = self._store.subject(f"{ref.id}.{ref.position}", CLAIM)
+        stored = await compare_and_set(
+            self._session, self._store.stream, subject, ref.key.encode(), expected=expected, headers=headers
         )
+        return stored if isinstance(stored, Taken) else Claim(position=stored, token=token, is_own=True)
 
-    async def _withdraw(self, claim: int | Taken) -> None:
-        if not isinstance(claim, Taken):
-            await self._store.remove(claim)
-
-    async def _judge(self, ref: Ref, claim: StoredMessage) -> Replayed | int | None:
+    async def _judge(self, ref: Ref, claim: StoredMessage) -> Replayed | int | Claim:
         """Decide about an earlier claim.
 
-        Returns the outcome, or the claim's position if it is to be replaced, or None to publish
-        beside it.
+        Returns the outcome, or the claim's position if it is to be replaced, or the claim to
+        publish beside it.
         """
-        try:
-            await self._store.at(ref.position)
-        except MessageNotFound:
+        letter = await self._letter(ref)
+        if letter is None:
             return Replayed(id=ref.id, outcome="gone")
-        # of another letter: the stream was deleted and created again since
-        if claim.data != ref.key.encode():
+        after, token = read_number(claim.headers.get(_LAST_SEQ, "")), claim.headers.get(_TOKEN, "")
+        # of another letter (the stream was deleted and created again since), or not of a replay
+        if claim.data != ref.key.encode() or after is None or not token:
             return claim.seq
         target = await read_target(self._session, ref.id.split(".")[0])
         claimed = datetime.fromisoformat(claim.time)
         if target.is_fresh(claimed):
-            return None
-        after = int(claim.headers.get(_LAST_SEQ, "0"))
+            return Claim(position=claim.seq, token=token, is_own=False)
         nothing_since = target.last_seq == after
-        if target.created < claimed and not nothing_since and await self._is_stored(ref, after):
+        if target.created < claimed and not nothing_since and await self._is_stored(ref, letter, token, after):
             await self._store.remove(ref.position)
             return Replayed(id=ref.id, outcome="finished")
         if nothing_since or target.lost_nothing(claimed, after) or self._force:
             return claim.seq
         return Replayed(id=ref.id, outcome="in_doubt")
 
-    async def _is_stored(self, ref: Ref, after: int) -> bool:
+    async def _is_stored(self, ref: Ref, letter: StoredMessage, token: str, after: int) -> bool:
         """Whether the stream holds the message behind sequence `after`."""
-        stream, seq = ref.id.split(".")[0], after + 1
+        stream, seq, msg_id = ref.id.split(".")[0], after + 1, replay_id(ref.key, token)
         while True:
             try:
                 found = await self._session.api.next_message(stream, seq, ref.subject)
             except MessageNotFound:
                 return False
-            if found.headers.get(MSG_ID) == self._msg_id(ref):
+            if found.headers.get(MSG_ID) == msg_id and found.data == letter.data:
                 return True
             seq = found.seq + 1
 
-    def _msg_id(self, ref: Ref) -> str:
-        return f"dead-letter:{ref.key}"
-
-    async def _publish(self, ref: Ref, stored: StoredMessage, target: Target, claim: int | Taken) -> Replayed:
+    async def _publish(self, ref: Ref, stored: StoredMessage, target: Target, claim: Claim) -> Replayed | None:
+        """Publish it and remove the letter. None if the claim is to be replaced: it was forged."""
         letter = of_stored(stored)
         headers = {
             **letter.headers,
@@ -298,16 +329,31 @@ class Replay:
             "Nats-Expected-Stream": letter.stream,
         }
         timeout = min(self._session.publish_timeout, target.share)
+        msg_id = replay_id(ref.key, claim.token)
         try:
             ack = await self._session.publish(
-                letter.subject, letter.payload, stream=letter.stream, msg_id=self._msg_id(ref), headers=headers, timeout=timeout
+                letter.subject, letter.payload, stream=letter.stream, msg_id=msg_id, headers=headers, timeout=timeout
             )
         except PublishUnconfirmed as error:
-            if not error.may_be_stored:
-                await self._withdraw(claim)
+            if not error.may_be_stored and claim.is_own:
+                await self._store.remove(claim.position)
             raise
         except (JetStreamError, OptionsError, PermissionDenied):
-            await self._withdraw(claim)
+            if claim.is_own:
+                await self._store.remove(claim.position)
             raise
+        if ack.duplicate and not await self._is_there(letter.stream, ack.seq, stored, letter.subject):
+            return None
         await self._store.remove(ref.position)
         return Replayed(id=ref.id, outcome="finished" if ack.duplicate else "replayed", seq=ack.seq)
+
+    async def _is_there(self, stream: str, seq: int, letter: StoredMessage, subject: str) -> bool:
+        """Whether the message at `seq`, which has the replay's id, is the replayed one.
+
+        One that was taken from a work queue since is: only who may read claims knows the id.
+        """
+        try:
+            there = await self._session.api.message(stream, seq)
+        except MessageNotFound:
+            return True
+        return there.subject == subject and there.data == letter.data

@@ -11,15 +11,17 @@ from typing import Final
 
 import msgspec
 
-from ...errors import MessageNotFound, OptionsError
+from ...errors import OptionsError
 from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import PAGE, Stored
-from .format import error_type_of, id_of, identity, subject_of
+from .format import error_type_of, id_of, identity, is_truncated, origin_of, subject_of
 from .store import DeadLetterStore
 
 _TOKEN: Final = r"[^\s.*>\x00-\x1f\x7f]+"
 _NAME: Final = re.compile(_TOKEN)
-_ID: Final = re.compile(rf"{_TOKEN}\.{_TOKEN}\.[0-9]+")
+# A letter that was forged may have any id, and can be discarded by it.
+_ID_TOKEN: Final = r"(?![*>](?:\.|\Z))[^. \t\r\n\f\ud800-\udfff]+"
+_ID: Final = re.compile(rf"{_ID_TOKEN}\.{_ID_TOKEN}\.{_ID_TOKEN}")
 
 _SPAN: Final = 100
 _SPAN_GROWS: Final = 4
@@ -69,21 +71,33 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ref(msgspec.Struct, frozen=True, kw_only=True):
-    """A letter without its payload: its original's subject and `format.identity`."""
+    """A letter without its payload.
+
+    `key` names it for good, `origin` is what its headers say of where its original was.
+    """
 
     id: str
     position: int
     subject: str
     key: str
+    origin: tuple[str | None, str | None, str | None]
+    is_truncated: bool
 
     @classmethod
     def of(cls, message: Stored | StoredMessage) -> Ref:
-        id = id_of(message.subject)
-        return cls(id=id, position=message.seq, subject=subject_of(message.headers), key=identity(id, message.headers))
+        id, headers = id_of(message.subject), message.headers
+        return cls(
+            id=id,
+            position=message.seq,
+            subject=subject_of(headers),
+            key=f"{identity(id, headers)}:{message.seq}",
+            origin=origin_of(headers),
+            is_truncated=is_truncated(headers),
+        )
 
 
 def valid_id(id: str) -> str:
-    """`id`. Raises `OptionsError` unless it is `{stream}.{consumer}.{seq}`."""
+    """`id`. Raises `OptionsError` unless it has the three tokens `{stream}.{consumer}.{seq}`."""
     if not isinstance(id, str) or not _ID.fullmatch(id):
         raise OptionsError(f"{id!r} is not a valid id of a dead letter, which is {{stream}}.{{consumer}}.{{seq}}")
     return id
@@ -168,9 +182,7 @@ async def refs(
                     return
         return
     for id in dict.fromkeys(chosen):
-        try:
-            found = await store.get(id)
-        except MessageNotFound:
+        found = [Ref.of(one) async for one in store.all_of(id) if one.seq <= end]
+        if not found:
             missing(id)
-        else:
-            yield [Ref.of(found)]
+        yield found

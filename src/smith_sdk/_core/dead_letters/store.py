@@ -1,8 +1,8 @@
 """The dead letters on the server: put, read, list, count and remove them.
 
 A letter is at `{root}.{stream}.{consumer}.{seq}`, named by its original. Markers stand beside it,
-one token deeper: `.trial` (an isolated attempt has begun), `.replay` (claimed by a replay),
-`.limbo` (copied by an audit).
+deeper: `.trial` (an isolated attempt has begun), `.{position}.replay` (claimed by a replay),
+`.limbo` (copied by an audit). A worker needs the right to publish to them, and no right to read.
 """
 
 from __future__ import annotations
@@ -12,18 +12,50 @@ import socket
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
-from ...errors import ContractError, MessageNotFound, PayloadTooLarge, TopologyRefused
+from ...errors import ContractError, MessageNotFound, PayloadTooLarge, PermissionDenied, TopologyRefused, WrongSequence
 from ..jetstream import stream_reader
 from ..jetstream.api import StoredMessage
 from ..jetstream.claim import Taken, compare_and_set
 from ..jetstream.session import Session
 from ..jetstream.stream_reader import Stored
 from . import format as letter_format
-from .format import Death, Original
+from .format import Death, Original, Reporter
 
+_TRIES: Final = 8
+"""How often a letter is put while other publishers write to its subject."""
+_CUT_FACTS: Final = 256
+"""Bytes for the headers that say that a payload was cut."""
 # The errors for deleting a deleted message: within the stream; before its first or after its last.
 _NOT_THERE: Final = (10043, 10057)
+
+
+class _Fit:
+    """A letter that sheds what does not fit: headers first, then the end of its payload."""
+
+    def __init__(self, original: Original, death: Death, by: Reporter) -> None:
+        self._original, self._death, self._by = original, death, by
+        self._kept: int | None = None
+        self._is_bare = False
+        self.data = original.data
+        self.headers = letter_format.encode(original, death, by)
+
+    def shrink(self, error: PayloadTooLarge) -> bool:
+        """Make it smaller than the one that raised `error`. False if nothing is left to shed."""
+        if not self._is_bare:
+            self._is_bare = True
+        elif self._kept is None:
+            whole, self._kept = len(self.data), len(self.data) // 2
+            if error.limit and error.size:  # it was refused here; a server does not say by how much
+                self._kept = max(0, min(whole, error.limit - (error.size - whole) - _CUT_FACTS))
+        elif self._kept:
+            self._kept //= 2
+        else:
+            return False
+        self.data = self._original.data[: self._kept]
+        self.headers = letter_format.encode(self._original, self._death, self._by, 0, kept=self._kept)
+        return True
 
 
 class DeadLetterStore:
@@ -51,34 +83,63 @@ class DeadLetterStore:
         return f"{self.root}.{id}.{marker}" if marker else f"{self.root}.{id}"
 
     async def put(self, original: Original, death: Death) -> None:
-        """Store a copy of `original`, once: it is there when this returns.
+        """Store a copy of `original`, once: it is there, byte for byte, when this returns.
 
-        The subject may hold the letter of another message, from a stream of the same name that was
-        deleted and counted the same sequences. Then this letter is put behind that one. Raises what
-        publishing raises.
+        The subject may hold another message: the letter of a message from a stream of the same name
+        that was deleted and counted the same sequences, or what another publisher put there. Then
+        this letter is put behind that one. A payload that does not fit is cut, and the letter says
+        so. Raises what publishing raises; `WrongSequence` if other publishers are faster each time.
         """
-        subject = self.subject(original.id)
-        msg_id = f"{subject}:{original.stored}"
-        expected, room = 0, letter_format.MAX_HEADERS
+        subject, expected = self.subject(original.id), 0
         by = letter_format.Reporter(host=socket.gethostname(), worker=death.worker or str(os.getpid()), now=datetime.now(UTC))
+        fit = _Fit(original, death, by)
+        for _ in range(_TRIES):
+            stored = await self._put_fitting(subject, fit, expected)
+            if stored is None:
+                return
+            if stored.message is not None and letter_format.is_copy(stored.message, original):
+                return  # by an earlier delivery, whose worker got no further
+            expected = 0 if stored.message is None else stored.message.seq
+        raise WrongSequence(
+            f"the dead letter of seq {original.seq} of {original.stream} could not be stored in {_TRIES} attempts, because others "
+            f"publish to {subject} as well: find out which, and take their right to do so away",
+            stream=self.stream,
+            subject=subject,
+        )
+
+    async def _put_fitting(self, subject: str, fit: _Fit, expected: int) -> Taken | None:
+        """Put the letter, smaller each time that it is too large. None: it is stored."""
         while True:
-            headers = letter_format.encode(original, death, by, room)
             try:
                 stored = await compare_and_set(
-                    self.session, self.stream, subject, original.data, expected=expected, headers=headers, msg_id=msg_id
+                    self.session, self.stream, subject, fit.data, expected=expected, headers=fit.headers
                 )
-            except PayloadTooLarge:
-                if not room:
+            except PayloadTooLarge as error:
+                if not fit.shrink(error):
                     raise
-                room = 0  # the payload may fit without the headers that can be left out
-                continue
-            if not isinstance(stored, Taken):  # by this call, or by an earlier delivery whose worker got no further
-                return
-            expected = 0 if stored.message is None else stored.message.seq
+            except PermissionDenied as error:
+                if error.subject == subject:
+                    raise
+                # What is there may not be read. A second letter of one message is better than none.
+                await self.session.publish(subject, fit.data, stream=self.stream, msg_id=uuid4().hex, headers=fit.headers)
+                return None
+            else:
+                return stored if isinstance(stored, Taken) else None
 
     async def get(self, id: str) -> StoredMessage:
         """The newest letter with that id. Raises `MessageNotFound`."""
         return await self.last(self.subject(id))
+
+    async def all_of(self, id: str) -> AsyncGenerator[StoredMessage, None]:
+        """Every letter with that id, the oldest first."""
+        subject, seq = self.subject(id), 1
+        while True:
+            try:
+                found = await self.session.api.next_message(self.stream, seq, subject)
+            except MessageNotFound:
+                return
+            yield found
+            seq = found.seq + 1
 
     async def last(self, subject: str) -> StoredMessage:
         """The newest message on `subject`. Raises `MessageNotFound`."""

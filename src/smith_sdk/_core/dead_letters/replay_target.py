@@ -1,0 +1,47 @@
+"""Where a letter may be replayed to: what the contract says, not what the letter says. Pure.
+
+A letter can be forged by whoever may publish to its subject, such as any worker of its consumer. A
+replay runs with the rights of an operator, so it goes only where a message can have come from: to a
+subject that the letter's stream captures and that its consumer takes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ...contract import Contract, covers, is_token
+from .facts import read_seq
+from .selection import Ref
+
+_LONGEST: Final = 4096
+"""Characters of a subject that is checked token by token."""
+
+
+def refusal(contract: Contract, ref: Ref) -> str | None:
+    """Why the letter may not be replayed; None if it may."""
+    stream, consumer, last = ref.id.split(".")
+    if read_seq(last) is None:
+        return f"its id ends with {last[:50]!r}, which is not a sequence"
+    found = next((spec for spec in contract.consumers if (spec.stream, spec.name) == (stream, consumer)), None)
+    declared = next((spec for spec in contract.streams if spec.name == stream), None)
+    if declared is None or found is None:
+        what = f"stream {stream}" if declared is None else f"consumer {consumer} of stream {stream}"
+        return f"contract {contract.name} declares no {what}, so nothing tells where its messages come from"
+    for name, said, token in zip(("stream", "consumer", "sequence"), ref.origin, (stream, consumer, last), strict=True):
+        if said not in (None, token):
+            return f"its headers name another {name} than its id"
+    subject = ref.subject
+    if not _is_literal(subject):
+        return "it has no valid original subject"
+    if not any(covers(pattern, subject) for pattern in declared.subjects):
+        return f"stream {stream} does not capture its original subject {subject[:200]!r}"
+    if found.filters and not any(covers(pattern, subject) for pattern in found.filters):
+        return f"consumer {consumer} does not take its original subject {subject[:200]!r}"
+    if ref.is_truncated:
+        return "its payload is incomplete: it was too large for a dead letter"
+    return None
+
+
+def _is_literal(subject: str) -> bool:
+    """Whether a message of an application can have that subject: `$` begins the server's own."""
+    return not subject.startswith("$") and len(subject) <= _LONGEST and all(map(is_token, subject.split(".")))
