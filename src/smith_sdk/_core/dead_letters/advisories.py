@@ -6,7 +6,6 @@ decided by what the server answers when it is asked (see `given_up`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -15,9 +14,9 @@ import msgspec
 
 from ..jetstream.session import Session
 from ..jetstream.stream_reader import PAGE, Stored, read_page
-from ..log_records import LogFields
+from ..log_records import LogFields, sdk_logger
 
-log: Final = logging.getLogger("smith_sdk.dead_letters")
+log: Final = sdk_logger("dead_letters")
 
 _ADVISORY: Final = "$JS.EVENT.ADVISORY.CONSUMER"
 GIVEN_UP: Final = f"{_ADVISORY}.MAX_DELIVERIES"
