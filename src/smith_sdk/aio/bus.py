@@ -516,7 +516,8 @@ class AsyncSmithBus:
         and where it is now. It looks through at most 3,000 messages of each stream where an intent
         has no subject of its own, from the time in its id on, for at most 10 seconds. What could
         not be found or looked for is in `missing`. Raises `InvalidToken`, `SubjectMismatch` if the
-        contract has no intents, `JetStreamDisabled`, `ConnectionLost`, `BusClosed`.
+        contract has no intents, `JetStreamDisabled`, `PermissionDenied` if the user may look for
+        none of it, `ConnectionLost`, `BusClosed`.
         """
         return await trace(self._session, intent_id)
 

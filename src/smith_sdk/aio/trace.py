@@ -83,7 +83,8 @@ class Trace(Record, frozen=True, kw_only=True):
 async def trace(session: Session, intent_id: str) -> Trace:
     """Look up everything about the intent.
 
-    Raises `InvalidToken`, `SubjectMismatch`, `JetStreamDisabled`, `BusError`.
+    Raises `InvalidToken`, `SubjectMismatch`, `JetStreamDisabled`, `BusError`, and
+    `PermissionDenied` if nothing may be looked for.
     """
     session.require_open()
     return await _Inquiry(session, intent_id).run()
@@ -100,6 +101,8 @@ class _Inquiry:
         self._missing: dict[StepKind, str] = {}
         self._doubtful: list[StepKind] = []
         """Kinds that were not looked for, or not in all messages."""
+        self._denied: list[PermissionDenied] = []
+        """Why kinds were not looked for, by the user's permissions."""
         self._intent: Intent | None = None
         self._raw_seq: int | None = None
         self._has_result = False
@@ -114,6 +117,8 @@ class _Inquiry:
             self._look("quarantined", self._quarantined()),
             self._look("dead_letter", self._dead_letters()),
         )
+        if len(self._denied) == len(found):
+            raise self._denied[0]
         steps = sorted(_distinct(step for some in found for step in some), key=lambda step: step.time)
         for step in steps:
             if step.kind != "attempt":
@@ -135,6 +140,8 @@ class _Inquiry:
         except JetStreamDisabled:
             raise
         except (PermissionDenied, JetStreamError, DeadlineExceeded) as error:
+            if isinstance(error, PermissionDenied):
+                self._denied.append(error)
             why = str(error)
         except TimeoutError:
             why = f"the server had not answered all within {_BUDGET:g} s"
