@@ -156,6 +156,11 @@ class _Rights:
         if stream is not None and self.spec.streams[stream].retention == "interest":
             self.ask(f"CONSUMER.LIST.{stream}")
 
+    def look_up(self, stream: str | None) -> None:
+        """Reading single messages of a stream."""
+        if stream is not None:
+            self.ask(f"STREAM.MSG.GET.{stream}")
+
     def put_keys(self, stream: str) -> None:
         """Creating keys of a key-value bucket, and looking at them."""
         keys = f"$KV.{stream.removeprefix('KV_')}.>"
@@ -184,7 +189,7 @@ class _Rights:
             self.send(name)
         if self._takes_intents(decl):  # the answers to callers whose intent fails
             self.send(_RESULTS)
-            self.ask(f"STREAM.MSG.GET.{self.spec.subjects[_RESULTS].stream}")
+            self.look_up(self.spec.subjects[_RESULTS].stream)
 
     @property
     def letters(self) -> tuple[str, str] | None:
@@ -259,7 +264,7 @@ def _executer(rights: _Rights, wanted: Wanted) -> None:
         rights.send(name, given)
     results = rights.spec.subjects[_RESULTS]
     rights.subscribe.append(widest(rights.spec, results))
-    rights.ask(f"STREAM.MSG.GET.{results.stream}")
+    rights.look_up(results.stream)
 
 
 def _worker(rights: _Rights, wanted: Wanted) -> None:
@@ -273,6 +278,8 @@ def _worker(rights: _Rights, wanted: Wanted) -> None:
 def _admission(rights: _Rights, wanted: Wanted) -> None:
     rights.require("consumers", _ADMISSION, ", which admission reads")
     rights.work(_ADMISSION)
+    for name in rights.spec.consumers[_ADMISSION].publishes:  # whether an output is there, after a crash
+        rights.look_up(rights.spec.subjects[name].stream)
     if wanted.replay_protection:
         rights.require("streams", _NONCES, ", in which admission remembers intents")
         rights.put_keys(_NONCES)
@@ -326,7 +333,7 @@ def _handle_letters(rights: _Rights, root: str, consumer: str) -> None:
     """Replaying the dead letters of `consumer`, and the audit of them with its repairs."""
     decl = rights.spec.consumers[consumer]
     where = f"{decl.stream}.{consumer}"
-    rights.publish += [f"{root}.{where}.*", f"{root}.{where}.*.*", f"{_ACK}.{where}.>"]
+    rights.publish += [f"{root}.{where}.>", f"{_ACK}.{where}.>"]
     rights.publish += taken(rights.spec, decl)
     rights.ask_interest(decl.stream)
     rights.ask(f"STREAM.INFO.{decl.stream}", f"STREAM.MSG.GET.{decl.stream}", f"CONSUMER.INFO.{where}")
