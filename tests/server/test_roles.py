@@ -1,0 +1,538 @@
+"""Roles: on a server with the permissions that smith-codegen emits, each role can do all that it is
+for, and everything else is refused at once, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from buses import Face, health, log_entry, read_intent
+from support import eventually_async
+
+from smith_codegen import permissions, sources
+from smith_sdk import AsyncSmithBus, Auth, Backoff, Reject, RetryPolicy, Trust, consumers, result_of, subjects
+from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
+from smith_sdk.embedded import EmbeddedServer
+from smith_sdk.errors import MessageNotFound, PermissionDenied, PublishManyError
+from smith_sdk.protocol import AuditEvent, ExecutorId, FsReadV1Params, PolicyDecision, QuarantinedIntent, SecurityContext
+from smith_sdk.signing import sign
+from smith_sdk.testing.accounts import delete_streams
+
+SPEC: Final = sources.load_package("smith_sdk")
+WORKER: Final = consumers.executor_fs_read.name
+ROLES: Final = {
+    "publisher": permissions.block(SPEC, "publisher", subjects=["intents.raw", "events.health", "logs.errors"]),
+    "executer": permissions.block(SPEC, "executer"),
+    "worker": permissions.block(SPEC, "worker", consumers=[WORKER]),
+    "admission": permissions.block(SPEC, "admission", replay_protection=True),
+    "reader": permissions.block(SPEC, "reader", subjects=["results", "logs.errors"], streams=["SDLC_RAW"]),
+    "auditor": permissions.block(SPEC, "auditor"),
+    "health": permissions.block(SPEC, "health"),
+    "dlq-operator": permissions.block(SPEC, "dlq-operator"),
+    "operator": permissions.block(SPEC, "operator"),
+}
+QUICK: Final = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
+raw, vetted = subjects.intents.raw, subjects.intents.vetted
+_ACCOUNTS: Final = 40
+_AT_MOST: Final = 2.0
+"""Seconds until a call that is refused raises."""
+
+
+class Account:
+    """An account with a user for each role, and one more that may do everything."""
+
+    def __init__(self, number: int, place: str, password: str) -> None:
+        self._number = number
+        self.url = f"nats://{place}"
+        self._password = password
+
+    def signed_in(self, role: str) -> dict[str, Any]:
+        """Options of a bus."""
+        prefix = {"inbox_prefix": ROLES[role].inbox_prefix} if role in ROLES else {}
+        return {"auth": Auth(user=f"{role}-{self._number}", password=self._password), **prefix}
+
+    def owner(self, **options: Any) -> AsyncSmithBus:
+        return AsyncSmithBus(self.url, profile="dev", **self.signed_in("owner"), **options)
+
+    def bus(self, face: Face, role: str) -> Any:
+        return face.bus(self.url, profile="dev", **self.signed_in(role))
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[Iterator[Account]]:
+    password = os.urandom(8).hex()
+
+    def account(number: int) -> str:
+        users = [f"{{ user: owner-{number}, password: {password} }}"]
+        for role, allowed in ROLES.items():
+            users.append(f"{{ user: {role}-{number}, password: {password}\n{permissions.as_conf(allowed)} }}")
+        return f"a{number}: {{ jetstream: enabled, users: [\n" + "\n".join(users) + "\n] }"
+
+    with EmbeddedServer(config="\n".join(["accounts {", *map(account, range(_ACCOUNTS)), "}"])) as server:
+        yield (Account(number, server.url.removeprefix("nats://"), password) for number in range(_ACCOUNTS))
+
+
+@pytest.fixture
+def place(accounts: Iterator[Account]) -> Iterator[Account]:
+    """An account with Smith's streams."""
+    found = next(accounts)
+
+    async def start() -> None:
+        async with found.owner(manage="apply"):
+            pass
+
+    async def clean() -> None:  # the storage that streams reserve counts for the whole server
+        async with found.owner() as bus:
+            await delete_streams(bus._session)
+
+    asyncio.run(start())
+    yield found
+    asyncio.run(clean())
+
+
+@pytest.fixture
+def violations(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What the server has refused so far, as the SDK has logged it."""
+    caplog.set_level(logging.INFO, "smith_sdk")
+    return lambda: [line for line in caplog.messages if "permissions forbid" in line]
+
+
+@contextlib.asynccontextmanager
+async def running(made: Any) -> AsyncIterator[None]:
+    """Run a worker or an admission of either face. What ends it is raised."""
+    task = asyncio.ensure_future(made.run())
+    try:
+        yield
+    finally:
+        await made.stop()
+        await task
+
+
+def handled(face: Face, bus: Any, handler: Callable[[Any], Any], **options: Any) -> Any:
+    """A worker, for a handler that is a plain function on both faces."""
+    worker = face.worker(bus, consumers.executor_fs_read, retry=QUICK, **options)
+    (worker if face.is_async else worker.inner).handler(handler)
+    return worker
+
+
+async def stored(bus: AsyncSmithBus, stream: str) -> int:
+    return (await bus.streams.get(stream)).messages
+
+
+async def has(bus: AsyncSmithBus, stream: str, count: int) -> bool:
+    found = await stored(bus, stream)
+    assert found == count, f"{stream} has {found}"
+    return True
+
+
+def audit_event(intent: Any) -> AuditEvent:
+    return AuditEvent(
+        intent_id=intent.id,
+        result_status="ok",
+        timestamp_ns=time.time_ns(),
+        executor_id=ExecutorId("e"),
+        policy_decisions=[PolicyDecision(rule_name="r", decision="allow", reason="x")],
+        security_context=SecurityContext(landlock_enabled=False, seccomp_enabled=False),
+    )
+
+
+# ---- what each role is for
+
+
+async def test_a_publisher_publishes(face: Face, place: Account, violations: Any) -> None:
+    async with place.bus(face, "publisher") as bus:
+        intents = [read_intent() for _ in range(4)]
+        await bus.publish(raw.of(intents[0]), intents[0])
+        await (await bus.submit(raw.of(intents[1]), intents[1]))
+        await bus.publish_many([raw.of(one).envelope(one) for one in intents[2:]])
+        await bus.publish(subjects.events.health.of(event := health()), event)
+        await bus.emit(subjects.logs.errors.of(entry := log_entry()), entry)
+        await bus.flush()
+    async with place.owner() as owner:
+        assert await stored(owner, "SDLC_RAW") == 4
+    assert violations() == []
+
+
+async def test_what_an_interest_stream_needs_is_allowed_as_well(face: Face, violations: Any, make_server: Any) -> None:
+    allowed = permissions.block(SPEC, "publisher", subjects=["intents.vetted:capability=fs.read.v1"])
+    users = [permissions.User(name="owner", password="a"), permissions.User(name="p", password="b", permissions=allowed)]
+    server = make_server(config=permissions.authorization(users))
+    async with AsyncSmithBus(server.url, auth=Auth(user="owner", password="a"), manage="apply", profile="dev") as owner:
+        intent = read_intent()
+        async with face.bus(server.url, auth=Auth(user="p", password="b"), inbox_prefix=allowed.inbox_prefix) as bus:
+            await bus.publish(vetted.of(intent), intent)
+        assert await stored(owner, "ATOMS_VETTED") == 1
+    assert violations() == []
+
+
+async def test_an_executer_executes(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner, place.bus(face, "executer") as bus:
+        admission = Face("async", None).admission(owner, policy=lambda _: Allow(), executor_id="a")  # type: ignore[arg-type]
+        worker = handled(Face("async", None), owner, lambda message: result_of(message.payload, output=7))  # type: ignore[arg-type]
+        async with running(admission), running(worker):
+            result = await bus.execute(read_intent(), timeout=10)
+        assert (result.status, result.output) == ("ok", 7)
+    assert violations() == []
+
+
+async def test_a_worker_settles_every_kind_of_message(face: Face, place: Account, violations: Any) -> None:
+    """Results, retries, dead letters with their answers, undecodable ones, an isolated attempt."""
+
+    def handler(message: Any) -> Any:
+        word = message.payload.params.path
+        if word == "reject":
+            raise Reject("no")
+        if word == "fail":
+            raise ValueError("no")
+        return result_of(message.payload, output=word) if word == "result" else None
+
+    async with place.owner() as owner:
+        consumer = owner.consumer(consumers.executor_fs_read)
+        for word in ("killed", "result", "nothing", "reject", "fail"):
+            await owner.publish(vetted.of(intent := read_intent(word)), intent)
+            if word == "killed":  # a message that was delivered before, as often as it may be attempted
+                for _ in range(2):
+                    (message,) = await consumer.fetch(1)
+                    await message.nack()
+        await owner._session.publish(str(vetted.of(intent)), b"{", stream="ATOMS_VETTED", msg_id="x")
+        async with place.bus(face, "worker") as bus, running(handled(face, bus, handler)):
+            await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
+        assert {one.error_type for one in await owner.dead_letters.list()} == {"Reject", "ValueError", "PayloadDecodeError"}
+        assert await stored(owner, "ATOMS_RESULTS") == 3  # one result, and the answers to two callers
+        assert await stored(owner, "SMITH_DLQ") == 3  # no marker of the isolated attempt
+    assert violations() == []
+
+
+async def test_a_result_that_its_handler_has_published_stands(face: Face, place: Account, violations: Any) -> None:
+    """The answer to a failure looks for it."""
+    async with place.owner() as owner:
+        await owner.publish(vetted.of(intent := read_intent()), intent)
+        await owner.publish(subjects.results.of(result := result_of(intent)), result)
+
+        def reject(_: Any) -> None:
+            raise Reject("no")
+
+        async with place.bus(face, "worker") as bus, running(handled(face, bus, reject)):
+            await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
+        assert await stored(owner, "ATOMS_RESULTS") == 1
+    assert violations() == []
+
+
+async def test_admission_decides_in_every_way(face: Face, place: Account, violations: Any) -> None:
+    def policy(intent: Any) -> Any:
+        word = intent.params.path
+        return {
+            "deny": Deny(reason="no"),
+            "keep": Quarantine(reason="odd"),
+            "change": Transform(intent.__class__(**{**_fields(intent), "params": FsReadV1Params(path="/safe")})),
+        }.get(word, Allow())
+
+    async with place.owner() as owner:
+        for word in ("allow", "deny", "keep", "change"):
+            await owner.publish(raw.of(intent := read_intent(word)), intent)
+        await owner._session.publish(str(raw.of(intent)), b"{", stream="SDLC_RAW", msg_id="x")
+        await owner._session.publish("smith.intents.raw.mind.read.v9", b'{"id": "x"}', stream="SDLC_RAW", msg_id="y")
+        async with place.bus(face, "admission") as bus, running(face.admission(bus, policy=policy, executor_id="a")):
+            await eventually_async(partial(has, owner, "SDLC_RAW", 0))
+        assert await stored(owner, "ATOMS_VETTED") == 2
+        assert await stored(owner, "SDLC_QUARANTINE_BACKPRESSURE") == 2
+        assert await stored(owner, "AUDIT_SECURITY") >= 4
+        assert await owner.dead_letters.count() == 1
+    assert violations() == []
+
+
+async def test_admission_verifies_signatures_and_refuses_replays(face: Face, place: Account, violations: Any) -> None:
+    seed = bytes(range(32))
+    signed = sign(read_intent(), seed)
+    async with place.owner() as owner:
+        for msg_id, intent in (("1", signed), ("2", signed), ("3", read_intent())):
+            await owner.publish(raw.of(intent), intent, msg_id=msg_id)
+        async with place.bus(face, "admission") as bus:
+            admission = face.admission(bus, policy=lambda _: Allow(), executor_id="a", trust=Trust(keys=[signed.signer]))
+            async with running(admission):
+                await eventually_async(partial(has, owner, "SDLC_RAW", 0))
+        assert (await stored(owner, "ATOMS_VETTED"), await stored(owner, "KV_SMITH_NONCES")) == (1, 1)
+        codes = [one.payload.error.code async for one in owner.read(subjects.results.filter()) if one.payload.error]
+        assert sorted(codes) == ["REPLAYED", "UNSIGNED"]
+    assert violations() == []
+
+
+def _fields(struct: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+async def test_an_operator_operates(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        letters = await give_up(owner, 3)
+        async with place.bus(face, "operator") as bus:
+            assert not (await bus.streams.plan(profile="dev")).changes
+            await bus.streams.apply(profile="dev")
+            await bus.streams.verify(profile="dev")
+            await replay_and_discard(bus, letters)
+            await bus.trace(read_intent().id)
+    assert violations() == []
+
+
+async def test_a_dlq_operator_handles_dead_letters_alone(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        letters = await give_up(owner, 3)
+        async with place.bus(face, "dlq-operator") as bus:
+            await replay_and_discard(bus, letters)
+        assert await stored(owner, "ATOMS_VETTED") == 1
+        assert await owner.dead_letters.count() == 1
+    assert violations() == []
+
+
+async def give_up(owner: AsyncSmithBus, count: int) -> list[str]:
+    """Dead-letter so many intents; the ids of the letters."""
+
+    async def reject(_: Any) -> None:
+        raise Reject("no")
+
+    for _ in range(count):
+        await owner.publish(vetted.of(intent := read_intent()), intent)
+    async with running(handled(Face("async", None), owner, reject)):  # type: ignore[arg-type]
+        await eventually_async(partial(has, owner, "SMITH_DLQ", count))
+        await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
+    return [one.id for one in await owner.dead_letters.list()]
+
+
+async def replay_and_discard(bus: Any, letters: list[str]) -> None:
+    assert len(await bus.dead_letters.list()) == len(letters)
+    assert (await bus.dead_letters.get(letters[0])).id == letters[0]
+    assert await bus.dead_letters.count(error_type="Reject") == len(letters)
+    report = await bus.dead_letters.replay([letters[0]])
+    assert report.replayed == 1
+    assert tuple(await bus.dead_letters.discard([letters[1]])) == (letters[1],)
+    await bus.dead_letters.audit(repair=True)
+
+
+async def test_an_auditor_reads_the_audit_trail(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        for _ in range(3):
+            event = audit_event(read_intent())
+            await owner.publish(subjects.audit.policy.of(event), event)
+        async with place.bus(face, "auditor") as bus:
+            found = [one async for one in bus.read(subjects.audit.policy.filter())]
+            assert len(found) == 3
+            newest = [one async for one in bus.read(subjects.audit.policy.filter(), last=1)]
+            assert [one.payload.intent_id for one in newest] == [event.intent_id]
+    assert violations() == []
+
+
+async def test_a_reader_reads_and_subscribes(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner, place.bus(face, "reader") as bus:
+        await owner.publish(raw.of(intent := read_intent()), intent)
+        await owner.publish(subjects.results.of(result := result_of(intent)), result)
+        assert [one.payload.id async for one in bus.read(raw.filter())] == [intent.id]
+        assert [one.payload.intent_id async for one in bus.read(subjects.results.filter())] == [intent.id]
+        async with bus.subscribe(subjects.logs.errors.filter()) as lines:
+            await owner.emit(subjects.logs.errors.of(entry := log_entry()), entry)
+            assert (await anext(lines)).payload == entry
+    assert violations() == []
+
+
+async def test_health_looks_at_everything_and_changes_nothing(face: Face, place: Account, violations: Any) -> None:
+    async with place.bus(face, "health") as bus:
+        await bus.streams.verify(profile="dev")
+        assert len(await bus.streams.info()) == len(SPEC.streams)
+        await bus.consumer(consumers.admission).info()
+    assert violations() == []
+
+
+# ---- everything else
+
+
+Call = Callable[[Any, Face], Awaitable[object]]
+
+
+async def _work(bus: Any, face: Face) -> None:
+    worker = handled(face, bus, lambda _: None)
+    running = asyncio.ensure_future(worker.run())
+    await asyncio.wait({running}, timeout=2 * _AT_MOST)
+    await worker.stop()
+    await running
+
+
+async def _admit(bus: Any, face: Face) -> None:
+    admission = face.admission(bus, policy=lambda _: Allow(), executor_id="a")
+    running = asyncio.ensure_future(admission.run())
+    await asyncio.wait({running}, timeout=2 * _AT_MOST)
+    await admission.stop()
+    await running
+
+
+def _publish(subject: Any, payload: Any) -> Call:
+    return lambda bus, _: bus.publish(subject, payload)
+
+
+async def _emit(bus: Any, _: Face) -> None:
+    entry = log_entry()
+    await bus.emit(subjects.logs.errors.of(entry), entry)
+    await bus.flush()
+
+
+async def _submit(bus: Any, _: Face) -> object:
+    intent = read_intent()
+    return await (await bus.submit(vetted.of(intent), intent))
+
+
+async def _publish_many(bus: Any, _: Face) -> object:
+    intents = [read_intent() for _ in range(3)]
+    return await bus.publish_many([vetted.of(one).envelope(one) for one in intents])
+
+
+async def _read(bus: Any, what: Any, **options: Any) -> list[Any]:
+    return [one async for one in bus.read(what, **options)]
+
+
+async def _subscribe(bus: Any, what: Any) -> None:
+    """Raises, or is cut off while it waits for a message."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await anext(bus.subscribe(what))
+
+
+def _calls() -> dict[str, tuple[Call, set[str]]]:
+    """Every call, and the roles that may make it."""
+    intent = read_intent()
+    event, result, fact = audit_event(intent), result_of(intent), health()
+    kept = QuarantinedIntent.new(intent=b"{}", reason="x")
+    audit, quarantine = subjects.audit.policy.of(event), subjects.intents.quarantine(capability=intent.capability)
+    gate, executor = consumers.admission, consumers.executor_fs_read
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    whole = {"operator"}
+    letters = {"operator", "dlq-operator"}
+    publishes: dict[str, tuple[Call, set[str]]] = {
+        "publish raw": (_publish(raw.of(intent), intent), {"publisher", "executer", *letters}),
+        "publish vetted": (_publish(vetted.of(intent), intent), {"admission", *letters}),
+        "publish result": (_publish(subjects.results.of(result), result), {"worker", "admission", *letters}),
+        "publish audit": (_publish(audit, event), {"admission", *letters}),
+        "publish quarantined": (_publish(quarantine, kept), {"admission", *letters}),
+        "publish event": (_publish(subjects.events.health.of(fact), fact), {"publisher"}),
+        "submit vetted": (_submit, {"admission", *letters}),
+        "publish many vetted": (_publish_many, {"admission", *letters}),
+        "emit log": (_emit, {"publisher"}),
+        "execute": (lambda bus, _: bus.execute(read_intent(), timeout=20), set()),
+        "admission": (_admit, set()),
+        "worker": (_work, set()),
+    }
+    reads: dict[str, tuple[Call, set[str]]] = {
+        "subscribe results": (lambda bus, _: _subscribe(bus, subjects.results.filter()), {"executer", "reader"}),
+        "subscribe logs": (lambda bus, _: _subscribe(bus, subjects.logs.errors.filter()), {"reader"}),
+        "subscribe raw": (lambda bus, _: _subscribe(bus, raw.filter()), set()),
+        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", *letters}),
+        "read vetted": (lambda bus, _: _read(bus, vetted.filter()), letters),
+        "read results": (lambda bus, _: _read(bus, subjects.results.filter()), {"reader", *whole}),
+        "read last result": (lambda bus, _: _read(bus, subjects.results.filter(), last=1), {"reader", *whole}),
+        "read audit": (lambda bus, _: _read(bus, subjects.audit.policy.filter()), {"auditor", *whole}),
+        "read letters": (lambda bus, _: _read(bus, subjects.dlq.filter()), letters),
+        "trace": (lambda bus, _: bus.trace(intent.id), {*letters, "auditor", "reader"}),
+        "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", *letters}),
+        "fetch": (lambda bus, _: bus.consumer(gate).fetch(1, timeout=0.2), {"admission", *whole}),
+        "messages": (lambda bus, _: _first(bus.consumer(executor).messages()), {"worker", *whole}),
+        "pause": (lambda bus, _: bus.consumer(gate).pause(0.001), whole),
+        "resume": (lambda bus, _: bus.consumer(gate).resume(), whole),
+        "reset": (lambda bus, _: bus.consumer(gate).reset(), whole),
+    }
+    manages: dict[str, tuple[Call, set[str]]] = {
+        "streams.plan": (lambda bus, _: bus.streams.plan(), {"health", *whole}),
+        "streams.apply": (lambda bus, _: bus.streams.apply(), {"health", *whole}),  # nothing is to be changed
+        "streams.verify": (lambda bus, _: bus.streams.verify(), {"health", *whole}),
+        "streams.info": (lambda bus, _: bus.streams.info(), {"health", *whole}),
+        "streams.get": (lambda bus, _: bus.streams.get("SDLC_RAW"), {"health", *whole}),
+        "streams.purge": (lambda bus, _: bus.streams.purge("SYSTEM_EVENTS"), whole),
+        "dead_letters.list": (lambda bus, _: bus.dead_letters.list(), letters),
+        "dead_letters.get": (
+            lambda bus, _: _missing(bus.dead_letters.get(f"ATOMS_VETTED.{WORKER}.1")),
+            {*letters, "worker", "admission"},
+        ),
+        "dead_letters.count": (lambda bus, _: bus.dead_letters.count(), letters),
+        "dead_letters.replay": (lambda bus, _: bus.dead_letters.replay(until=past), letters),
+        "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
+        "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
+        "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
+    }
+    return publishes | reads | manages
+
+
+async def _first(iteration: Any) -> None:
+    if inspect.isawaitable(iteration):  # a call of the blocking face
+        iteration = await iteration
+    try:
+        async with asyncio.timeout(0.3):
+            await anext(iteration)
+    except TimeoutError:
+        pass
+    finally:
+        await iteration.stop()
+
+
+async def _missing(call: Awaitable[object]) -> None:
+    with contextlib.suppress(MessageNotFound):
+        await call
+
+
+ENDLESS: Final = {"execute", "admission", "worker"}
+"""Calls that the roles they are for do not end by themselves; those have tests of their own."""
+OWN: Final = {"execute": {"executer"}, "admission": {"admission", "operator"}, "worker": {"worker", "operator"}}
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_every_other_call_is_refused_at_once_and_by_name(face: Face, place: Account, role: str) -> None:
+    wrong: list[str] = []
+    async with place.owner() as owner:  # what is not there needs no permission to be read
+        intent = read_intent()
+        await owner.publish(raw.of(intent), intent)
+        await owner.publish(subjects.results.of(result := result_of(intent)), result)
+        await owner.publish(subjects.audit.policy.of(event := audit_event(intent)), event)
+        await give_up(owner, 1)
+        await owner.publish(vetted.of(intent), intent)
+    async with place.bus(face, role) as bus:
+        for name, (call, allowed) in _calls().items():
+            if role in OWN.get(name, ()):
+                continue
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(10):
+                    await call(bus, face)
+                what = "succeeded"
+            except PermissionDenied as error:
+                is_named = error.subject.startswith(("$JS.", "smith.")) and error.subject in str(error)
+                what = "refused" if is_named else f"refused without its subject: {error.subject!r}: {error}"
+            except PublishManyError as error:
+                denied = all(isinstance(one, PermissionDenied) for one in error.failures)
+                what = "refused" if denied else f"raised {error}"
+            except Exception as error:
+                what = f"raised {type(error).__name__}: {error}"
+            seconds = time.monotonic() - began
+            expected = "succeeded" if role in allowed else "refused"
+            if what != expected or (expected == "refused" and seconds > _AT_MOST):
+                wrong.append(f"{name}: {what} after {seconds:.1f} s, not {expected}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_no_role_can_read_what_is_answered_to_another(place: Account, role: str) -> None:
+    async with AsyncSmithBus(place.url, **place.signed_in(role)) as bus:
+        for prefix in {one.inbox_prefix for one in ROLES.values()} - {ROLES[role].inbox_prefix} | {"_INBOX"}:
+            seen = await bus._session.connection.subscribe(f"{prefix}.>", lambda _: None)
+            await bus._session.connection.confirm()
+            assert isinstance(seen.refusal, PermissionDenied), prefix
+
+
+def test_the_table_has_every_public_call() -> None:
+    """A new method of the bus needs a line there."""
+    described = " ".join(_calls()) + " submit publish_many emit subscribe read consumer execute trace flush"
+    for name, member in inspect.getmembers(AsyncSmithBus):
+        if not name.startswith("_") and inspect.isfunction(member) and name not in ("connect", "close", "states"):
+            assert name in described, name
