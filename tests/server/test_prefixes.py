@@ -17,6 +17,7 @@ from support import eventually_async
 
 from smith_sdk import Allow, AsyncSmithBus, Auth, Reject, consumers, result_of, subjects
 from smith_sdk._core.connection.credentials import find_access
+from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk.errors import JetStreamDisabled, OptionsError, PermissionDenied
 
 raw, vetted = subjects.intents.raw, subjects.intents.vetted
@@ -74,6 +75,20 @@ async def use(face: Face, bus: Any) -> None:
     # a hub may not yet know that the worker behind a leaf node has stopped
     assert info.num_pending + info.num_ack_pending == 1
     await bus.dead_letters.audit()
+    bucket = Bucket((bus if face.is_async else bus.inner._aio)._session, "SMITH_NONCES")
+    assert await on(face, bus, bucket.create("k", b"1", ttl=60)) is None
+    assert (await on(face, bus, bucket.create("k", b"2", ttl=60))).data == b"1"
+
+
+async def on(face: Face, bus: Any, call: Any) -> Any:
+    """Await `call` in the event loop of `bus`."""
+    if face.is_async:
+        return await call
+
+    async def run() -> Any:
+        return await call
+
+    return await asyncio.to_thread(bus.inner._portal.call, run)
 
 
 # ---- inboxes
@@ -216,10 +231,11 @@ async def test_a_leaf_node_reaches_the_domain_of_its_hub(
 
 ACCOUNTS = """accounts {{
   A: {{ jetstream: enabled, users: [ {{ user: a, password: x }} ], exports: [
-    {{ service: "$JS.API.>", response_type: stream }}, {{ service: "$JS.ACK.>" }}, {{ service: "smith.>" }}, {{ stream: "smith.>" }} ] }}
+    {{ service: "$JS.API.>", response_type: stream }}, {{ service: "$JS.ACK.>" }}, {{ service: "smith.>" }},
+    {{ service: "$KV.>" }} ] }}
   B: {{ users: [ {{ user: b, password: x }} ], imports: [
     {{ service: {{ account: A, subject: "$JS.API.>" }}, to: "JS.A.API.>" }}, {{ service: {{ account: A, subject: "$JS.ACK.>" }} }},
-    {{ service: {{ account: A, subject: "smith.>" }} }} ] }} }}
+    {{ service: {{ account: A, subject: "smith.>" }} }}, {{ service: {{ account: A, subject: "$KV.>" }} }} ] }} }}
   jetstream {{ store_dir: "{store}" }}, listen: "{host}:{port}", max_payload: 8MB"""
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from .api_shapes import read_answer
 API: Final = API_PREFIX
 NANOS: Final = 1_000_000_000
 """In a second: durations in the API's JSON are integer nanoseconds."""
+_KEYS: Final = "$KV."
+_DOMAIN: Final = re.compile(r"\$JS\.[^.]+\.API")
 _MAX_WHY: Final = 300
 """Characters of a decoder's reason in an error message."""
 
@@ -108,12 +111,14 @@ class JetStreamApi:
         """The subject of `verb`."""
         return f"{self.prefix}.{verb}"
 
-    def key_subject(self, subject: str) -> str:
-        """Where to publish to the key-value `subject` (`$KV.<bucket>.<key>`).
+    def publish_subject(self, subject: str) -> str:
+        """Where to publish a message that the stream is to store on `subject`.
 
-        Of another domain or account, keys are reached through its API alone, as in nats.go.
+        A leaf node does not pass on the keys of another domain (`$KV.<bucket>.<key>`): that domain
+        takes them below its API, as it does from nats.go.
         """
-        return subject if self.prefix == API else self.subject(subject)
+        is_key = subject.startswith(_KEYS) and _DOMAIN.fullmatch(self.prefix) is not None
+        return self.subject(subject) if is_key else subject
 
     async def call(
         self, verb: str, body: object = None, *, stream: str | None = None, consumer: str | None = None

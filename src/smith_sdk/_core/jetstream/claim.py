@@ -84,10 +84,11 @@ async def compare_and_set(
             return True
         return there.data == data and there.headers.get(MSG_ID) in ids
 
+    where = session.api.publish_subject(subject)
     conditional = {**(headers or {}), EXPECTED: str(expected)}
     while True:
         try:
-            ack = await session.publish(subject, data, stream=stream, msg_id=ids[-1], headers=conditional, timeout=wait)
+            ack = await session.publish(where, data, stream=stream, msg_id=ids[-1], headers=conditional, timeout=wait)
         except WrongSequence as refusal:
             if refusal.err_code == WRONG_LAST_SEQUENCE:
                 return await _what_is_there(session, stream, subject, is_this)
