@@ -6,7 +6,21 @@ import signal
 from datetime import timedelta
 from typing import Any, TypeVar, assert_type
 
-from smith_sdk import AsyncSmithBus, Message, Middleware, PubAck, Worker, consumers, result_of, subjects
+from smith_sdk import (
+    Admission,
+    Allow,
+    AsyncSmithBus,
+    Decision,
+    Deny,
+    Message,
+    Middleware,
+    PubAck,
+    Trust,
+    Worker,
+    consumers,
+    result_of,
+    subjects,
+)
 from smith_sdk.aio import Reader, ReadMessage
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
@@ -20,7 +34,7 @@ from smith_sdk.protocol import (
     SecurityEvent,
 )
 from smith_sdk.subjects import capability
-from smith_sdk.subjects.intents import VettedMsg, raw, vetted
+from smith_sdk.subjects.intents import RawMsg, VettedMsg, raw, vetted
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -145,3 +159,22 @@ async def handlers_by_type(bus: AsyncSmithBus, result: IntentResult) -> None:
 
     assert_type(worker.stats.succeeded, int)
     Worker(bus, consumers.executor_fs_read, processes=2, timeout=timedelta(seconds=5))
+
+
+def policies(bus: AsyncSmithBus, trust: Trust) -> None:
+    def of_intent(intent: Intent) -> Decision:
+        return Allow()
+
+    def of_both(intent: Intent, message: Message[Intent]) -> Allow | Deny:
+        return Deny(f"{len(message.raw)} bytes")
+
+    async def later(intent: Intent, message: RawMsg[Intent]) -> Decision:
+        return Deny(message.subject.capability)
+
+    Admission(bus, policy=later, executor_id="a")
+
+    Admission(bus, policy=of_intent, executor_id="a", timeout=timedelta(seconds=1), concurrency=8)
+    admission = Admission(bus, policy=of_both, executor_id="a", trust=trust)
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a")
+    Admission(bus, policy=lambda intent, message: Deny("no"), executor_id="a")
+    assert_type(admission.stats.succeeded, int)

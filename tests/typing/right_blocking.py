@@ -6,7 +6,7 @@ import signal
 from datetime import timedelta
 from typing import Any, TypeVar, assert_type
 
-from smith_sdk import PubAck, SmithBus, consumers, result_of, subjects
+from smith_sdk import Allow, Decision, Deny, PubAck, SmithBus, Trust, consumers, result_of, subjects
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -20,7 +20,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import VettedMsg, raw, vetted
-from smith_sdk.sync import Message, Middleware, Reader, ReadMessage, Worker
+from smith_sdk.sync import Admission, Message, Middleware, Reader, ReadMessage, Worker
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -145,3 +145,17 @@ def handlers_by_type(bus: SmithBus, result: IntentResult) -> None:
 
     assert_type(worker.stats.succeeded, int)
     Worker(bus, consumers.executor_fs_read, processes=2, timeout=timedelta(seconds=5))
+
+
+def policies(bus: SmithBus, trust: Trust) -> None:
+    def of_intent(intent: Intent) -> Decision:
+        return Allow()
+
+    def of_both(intent: Intent, message: Message[Intent]) -> Allow | Deny:
+        return Deny(f"{len(message.raw)} bytes")
+
+    Admission(bus, policy=of_intent, executor_id="a", timeout=timedelta(seconds=1), concurrency=8)
+    admission = Admission(bus, policy=of_both, executor_id="a", trust=trust)
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a")
+    Admission(bus, policy=lambda intent, message: Deny("no"), executor_id="a")
+    assert_type(admission.stats.succeeded, int)

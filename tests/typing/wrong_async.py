@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 
-from smith_sdk import AsyncSmithBus, Message, Middleware, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk import Admission, Allow, AsyncSmithBus, Message, Middleware, SmithBus, Worker, consumers, subjects, sync
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
     FsReadV1Params,
     HttpFetchV1Intent,
     HttpFetchV1Params,
+    Intent,
     IntentResult,
     LogEntry,
 )
@@ -190,3 +191,20 @@ class Noting(Middleware):
 
     def aftr(self) -> None:
         super().aftr()  # error
+
+
+def policies(bus: AsyncSmithBus) -> None:
+    def not_decided(intent: Intent) -> bool:
+        return True
+
+    def of_one_capability(intent: FsReadV1Intent) -> Allow:
+        return Allow()
+
+    def of_results(intent: Intent, message: Message[IntentResult]) -> Allow:
+        return Allow()
+
+    Admission(bus, policy=not_decided, executor_id="a")  # error
+    Admission(bus, policy=of_one_capability, executor_id="a")  # error
+    Admission(bus, policy=of_results, executor_id="a")  # error
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", timeout="5s")  # error
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", trust=["key"])  # error

@@ -8,19 +8,20 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 import smith_sdk
-from smith_sdk import AsyncSmithBus, SmithBus, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, SmithBus, consumers, subjects
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
     FsReadV1Params,
     HttpFetchV1Intent,
     HttpFetchV1Params,
+    Intent,
     IntentResult,
     LogEntry,
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg, VettedMsg
-from smith_sdk.sync import Message, Middleware, Worker
+from smith_sdk.sync import Admission, Message, Middleware, Worker
 
 
 def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
@@ -186,3 +187,20 @@ class Noting(Middleware):
 
     def aftr(self) -> None:
         super().aftr()  # error
+
+
+def policies(bus: SmithBus) -> None:
+    def not_decided(intent: Intent) -> bool:
+        return True
+
+    def of_one_capability(intent: FsReadV1Intent) -> Allow:
+        return Allow()
+
+    def of_results(intent: Intent, message: Message[IntentResult]) -> Allow:
+        return Allow()
+
+    Admission(bus, policy=not_decided, executor_id="a")  # error
+    Admission(bus, policy=of_one_capability, executor_id="a")  # error
+    Admission(bus, policy=of_results, executor_id="a")  # error
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", timeout="5s")  # error
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", trust=["key"])  # error

@@ -69,7 +69,8 @@ class Admission:
         self._policy = PolicyCalls(policy, slots, to_seconds("Admission.timeout", timeout))
         patience, records = Patience(self._is_stopping), Records(session, executor_id)
         outputs = Outputs(session, records, patience)
-        refused = Refused(session, executor_id, outputs, patience)
+        answers = FailureAnswers(session, spec.name, ResultCode.ADMISSION_FAILED)
+        refused = Refused(session, executor_id, outputs, answers, patience)
         self._worker = Slots(
             session,
             spec,
@@ -77,7 +78,7 @@ class Admission:
             RetryPolicy(max_attempts=spec.max_attempts),
             concurrency=slots,
             undecodable=partial(refuse_undecodable, refused),
-            answers=FailureAnswers(session, spec.name, ResultCode.ADMISSION_FAILED),
+            answers=answers,
         )
 
     def _show_as(self, present: Present, detached: object) -> None:

@@ -185,9 +185,9 @@ class Gate:
 
 async def refuse_undecodable(refused: Refused, message: Message[Any, Any], error: ContractError, given_up: DeadLetter) -> Verdict:
     """Quarantine bytes that are not an intent; dead-letter them under an unknown subject."""
-    if not isinstance(error, PayloadDecodeError):
-        return given_up
     try:
-        return await refused.keep(message, "payload", given_up)
+        if isinstance(error, PayloadDecodeError):
+            return await refused.keep(message, "payload", given_up)
+        return await refused.give_up(message, "subject", given_up)
     except RetryLater as later:  # the admission is being stopped
         return Retry(later.delay, later)

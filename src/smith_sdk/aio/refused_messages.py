@@ -23,8 +23,8 @@ from .._core.result_codes import ResultCode
 from ..errors import SmithError
 from ..protocol import EventType, SecurityEvent
 from ..topology import consumers
-from .admission_outputs import FULL, Outputs
-from .answers import read_intent_id
+from .admission_outputs import FULL, Outputs, fields_of
+from .answers import FailureAnswers, read_intent_id
 from .dead_letters import dead_letter
 from .message import Message
 from .patience import Patience
@@ -44,8 +44,9 @@ Fate = Literal["quarantined", "dead_lettered", "terminated"]
 class Refused:
     """Settles messages that are no intent, and reports how many there were."""
 
-    def __init__(self, session: Session, executor_id: str, outputs: Outputs, patience: Patience) -> None:
+    def __init__(self, session: Session, executor_id: str, outputs: Outputs, answers: FailureAnswers, patience: Patience) -> None:
         self._session = session
+        self._answers = answers
         self._executor_id = executor_id
         self._outputs = outputs
         self._patience = patience
@@ -62,27 +63,40 @@ class Refused:
         try:
             await self._outputs.quarantine(message, given_up.text)
         except FULL as full:
-            return await self._dead_letter(message, why, given_up, full)
-        self.count(why, "quarantined")
+            intent_id = read_intent_id(message)
+            if intent_id is not None:
+                await self._outputs.answer(message, intent_id, ResultCode.QUARANTINED, one_line(given_up.text))
+            return await self._dead_letter(message, why, given_up, f"{given_up.text}; not quarantined: {full}")
+        self._count(why, "quarantined")
         return ACK
 
-    def count(self, why: str, fate: Fate) -> None:
-        self._reasons[why] += 1
-        self._fates[fate] += 1
+    async def give_up(self, message: Message[Any, Any], why: str, given_up: DeadLetter) -> Verdict:
+        """Dead-letter `message`; terminate it if there is no room."""
+        await self._answers.send(message, given_up.kind, given_up.text, given_up.cause)
+        return await self._dead_letter(message, why, given_up, given_up.text)
 
-    async def _dead_letter(self, message: Message[Any, Any], why: str, given_up: DeadLetter, full: SmithError) -> Verdict:
+    async def _dead_letter(self, message: Message[Any, Any], why: str, given_up: DeadLetter, text: str) -> Verdict:
+        death = Death(error_type=given_up.kind, error=text, cause=given_up.cause)
         fate: Fate = "dead_lettered"
-        cause = Death(error_type=given_up.kind, error=f"{given_up.text}; not quarantined: {full}", cause=None)
         try:
-            await self._patience.until_done(lambda: dead_letter(self._session, message, cause), unless=FULL)
+            await self._patience.until_done(lambda: dead_letter(self._session, message, death), unless=FULL)
         except FULL as error:
             fate = "terminated"
             await message._send(term(f"no intent, and no room to keep it: {one_line(str(error), 128)}"))
-        self.count(why, fate)
-        intent_id = read_intent_id(message)
-        if intent_id is not None:
-            await self._outputs.answer(message, intent_id, ResultCode.QUARANTINED, one_line(given_up.text))
+        else:
+            log.warning(
+                "admission dead-letters seq %d on %s, which is no intent: %s",
+                message.metadata.stream_seq,
+                message._raw.subject,
+                one_line(text),
+                extra=fields_of(message, None),
+            )
+        self._count(why, fate)
         return DeadLetter(given_up.kind, given_up.text, is_done=True)
+
+    def _count(self, why: str, fate: Fate) -> None:
+        self._reasons[why] += 1
+        self._fates[fate] += 1
 
     # ---- reports
 
