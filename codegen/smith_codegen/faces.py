@@ -9,6 +9,7 @@ decides the line:
     async def f(...) -> asyncio.Future[T]  queued; returns a concurrent.futures.Future[T]
     def f(...) -> Coroutine[Any, Any, None]  arguments checked in the caller, queued, not waited for
     async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
+    async def f() beside _f_closed()       `_f_closed` while the bus is not connected, else a call
     a class with `_batch`                  an iterator by batches, with stop() after close()
     anything else                          the async method, its result wrapped if needed
 
@@ -44,6 +45,7 @@ MODULES: Final = (
     "states",
     "read",
     "trace",
+    "health",
     "bus",
 )
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"
@@ -252,6 +254,8 @@ class _Face:
             call = f"self._{name}({passed})"
         elif name == "run" and "stop" in methods:
             call = f"self._portal.run(self._aio._run, self._aio._until_stopped({passed}))"
+        elif f"_{name}_closed" in methods:
+            call = f"self._call_or(self._aio._{name}_closed, {with_arguments})"
         elif name == "stop" and "_batch" in methods:
             call = "self._portal.end(self._aio.stop)"
         else:

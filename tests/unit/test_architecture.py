@@ -26,6 +26,7 @@ CORE: Final = (
     "_core.jetstream",
     "_core.topology",
     "_core.dead_letters",
+    "_core.monitoring",
 )
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
@@ -62,6 +63,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
         "_core.jetstream",
     ),
+    "_core.monitoring": ("errors", "options", "contract", "display", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json"),
     "trust": ("errors", "options", "contract", "protocol", "_core.result_codes", "_core.jetstream", "signing"),
     "embedded": ("errors",),

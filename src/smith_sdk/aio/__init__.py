@@ -12,6 +12,7 @@ from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .execute import result_of
+from .health import Check, HealthReport
 from .message import Message
 from .middleware import Middleware
 from .read import Reader, ReadMessage
@@ -27,6 +28,7 @@ __all__ = [
     "AsyncSmithBus",
     "Caution",
     "Change",
+    "Check",
     "Consumer",
     "ConsumerInfo",
     "DeadLetter",
@@ -36,6 +38,7 @@ __all__ = [
     "Difference",
     "Finding",
     "Findings",
+    "HealthReport",
     "Message",
     "Messages",
     "Middleware",

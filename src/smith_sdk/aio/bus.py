@@ -36,6 +36,7 @@ from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
+from .health import HealthReport, health, without_connection
 from .publisher import checked, publish, publish_many, publish_request
 from .read import Reader, start_of
 from .states import StateChanges
@@ -50,6 +51,7 @@ S = TypeVar("S", bound=AnySubject)
 
 _CLOSE_TIMEOUT: Final = 10.0
 _PUBLISH_TIMEOUT: Final = 10.0
+_HEALTH_TIMEOUT: Final = 2.0
 _FLUSH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
@@ -521,7 +523,7 @@ class AsyncSmithBus:
         """
         return await trace(self._session, intent_id)
 
-    # ---- streams and dead letters
+    # ---- streams, dead letters and health
 
     @property
     def streams(self) -> Streams:
@@ -532,6 +534,19 @@ class AsyncSmithBus:
     def dead_letters(self) -> DeadLetters:
         """Messages that no handler could process: list, replay, discard."""
         return self._dead_letters
+
+    async def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
+        """How the bus is: the connection, each declared stream, and the dead letters.
+
+        Takes at most `timeout` seconds, also with the server gone: what is not known by then is
+        reported as such. A bad state is in the report, and never an exception; on a bus that is
+        closed or was never connected, the report says that. Raises `OptionsError` for an invalid
+        timeout.
+        """
+        return await health(self._session, to_seconds("health(timeout)", timeout))
+
+    def _health_closed(self) -> HealthReport:
+        return without_connection(self._session)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contract.name} at {self._connection.url}: {self._connection.state}>"

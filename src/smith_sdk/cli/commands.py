@@ -11,6 +11,7 @@ COMMANDS = {
     "streams": ("streams:streams", "Plan, apply and verify the declared streams; show and purge."),
     "consumers": ("consumers:consumers", "Show, pause, resume and reset consumers."),
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
+    "health": ("health:health", "Show how the server, the streams and the dead letters are."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),
     "execute": ("execute:execute", "Execute one capability and print its output."),
     "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),

@@ -9,6 +9,7 @@ from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .execute import result_of
+from .health import Check, HealthReport
 from .message import Message
 from .middleware import Middleware
 from .read import Reader, ReadMessage
@@ -23,6 +24,7 @@ __all__ = [
     "Allow",
     "Caution",
     "Change",
+    "Check",
     "Consumer",
     "ConsumerInfo",
     "DeadLetter",
@@ -32,6 +34,7 @@ __all__ = [
     "Difference",
     "Finding",
     "Findings",
+    "HealthReport",
     "Message",
     "Messages",
     "Middleware",

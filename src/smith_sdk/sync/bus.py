@@ -19,6 +19,7 @@ from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,
     _FLUSH_TIMEOUT,
+    _HEALTH_TIMEOUT,
     _MAX_BYTES,
     _MAX_MESSAGES,
     _PUBLISH_TIMEOUT,
@@ -31,6 +32,7 @@ from ..options import Auth, TLSFiles
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
+from .health import HealthReport
 from .read import Reader
 from .states import StateChanges
 from .streams import Streams
@@ -386,3 +388,14 @@ class SmithBus(BlockingBus):
     def dead_letters(self) -> DeadLetters:
         """Messages that no handler could process: list, replay, discard."""
         return DeadLetters._wrap(self._portal, self._aio.dead_letters)
+
+    def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
+        """How the bus is: the connection, each declared stream, and the dead letters.
+
+        Takes at most `timeout` seconds, also with the server gone: what is not known by then is
+        reported as such. A bad state is in the report, and never an exception; on a bus that is
+        closed or was never connected, the report says that. Raises `OptionsError` for an invalid
+        timeout.
+        """
+        found: HealthReport = self._call_or(self._aio._health_closed, self._aio.health, timeout)
+        return found

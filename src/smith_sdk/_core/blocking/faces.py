@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar, cast
 
 from ...errors import BusClosed, NotAcknowledgeable, OptionsError
 from .portal import Portal
+
+AnswerT = TypeVar("AnswerT")
 
 _BATCH: Final = 256
 
@@ -99,6 +101,13 @@ class BlockingBus(Blocking):
 
     def _close(self, timeout: float | timedelta) -> None:
         self._portal.close(timeout)
+
+    def _call_or(self, closed: Callable[[], AnswerT], function: Callable[..., Awaitable[AnswerT]], *args: Any) -> AnswerT:
+        """Call `function` in the loop; `closed` here while there is no loop."""
+        try:
+            return self._portal.call(function, *args)
+        except BusClosed:
+            return closed()
 
 
 class _Batches(Protocol):

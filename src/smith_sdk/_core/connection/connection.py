@@ -212,6 +212,11 @@ class Connection:
         return self._reconnector.problem
 
     @property
+    def closed_by(self) -> SmithError | None:
+        """What has closed it for good, such as refused credentials; None if nothing has."""
+        return self._reconnector.error
+
+    @property
     def max_payload(self) -> int:
         """Bytes that the server accepts in one message, headers included.
 
