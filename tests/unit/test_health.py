@@ -143,7 +143,7 @@ def test_the_connection_is_as_its_state_and_says_why(state: Any, status: str) ->
 
 
 def test_a_report_is_as_bad_as_the_worst_check_and_sorts_the_problems() -> None:
-    ok, bad, worst = (Check(name=one, status=one, reason="x") for one in ("ok", "degraded", "failing"))  # type: ignore[arg-type]
+    ok, bad, worst = (Check(name=one, status=one, reason="x") for one in ("ok", "degraded", "failing"))
     assert [report(some).status for some in ([], [ok], [bad, ok], [bad, worst, ok])] == ["ok", "ok", "degraded", "failing"]
     assert report([bad, ok, worst]).problems == (worst, bad)
     assert sync.HealthReport is aio.HealthReport
