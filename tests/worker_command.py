@@ -116,13 +116,19 @@ MAKES = """
 
 
 class Run:
-    """A `smith worker` in the background: what it has said, line by line."""
+    """A `smith worker` or `smith admission` in the background: what it has said, line by line."""
 
     def __init__(
-        self, directory: Path, url: str, *arguments: str, command: list[str] = SMITH, env: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        url: str,
+        *arguments: str,
+        verb: str = "worker",
+        command: list[str] = SMITH,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.process = subprocess.Popen(
-            [*command, "worker", *arguments],
+            [*command, verb, *arguments],
             cwd=directory,
             env={**os.environ, "SMITH_NATS_URL": url, **(env or {})},
             stdin=subprocess.DEVNULL,

@@ -27,7 +27,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
@@ -41,7 +43,7 @@ from .protocol._messages import OneIntentT
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["canonical_json", "sign", "verify"]
+__all__ = ["canonical_json", "generate_key", "load_key", "public_key", "sign", "verify"]
 
 _SIGNATURE: Final = "signature_b64"
 _SIGNER: Final = "signer"
@@ -79,7 +81,7 @@ def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
     JSON does not have.
     """
     private = _private_key(key)
-    signer = base64.b64encode(private.public_key().public_bytes_raw()).decode()
+    signer = public_key(private)
     unsigned = msgspec.structs.replace(intent, signer=signer, signature_b64="")
     signature = private.sign(_signed_form(unsigned))
     return msgspec.structs.replace(unsigned, signature_b64=base64.b64encode(signature).decode())
@@ -118,6 +120,64 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
             f"again instead of passed on as received, or signed with another key",
         )
     return signer
+
+
+# ---- keys
+
+
+def generate_key() -> Ed25519PrivateKey:
+    """A new private key. Raises `SigningNotInstalled`."""
+    with _installed():
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.generate()
+
+
+def public_key(key: Ed25519PrivateKey | bytes) -> str:
+    """The public key of `key` (or of its seed) in base64: the `signer` of what it signs.
+
+    Raises what `sign` raises for a key of another kind.
+    """
+    return base64.b64encode(_private_key(key).public_key().public_bytes_raw()).decode()
+
+
+def load_key(path: str | os.PathLike[str]) -> Ed25519PrivateKey:
+    """The private key in the file at `path`: PEM (PKCS #8), as `smith keys generate` writes it.
+
+    Raises `OptionsError` if the file cannot be read or has no such key, and `SigningNotInstalled`.
+    """
+    with _installed():
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(Path(path).read_bytes(), password=None)
+    except OSError as error:
+        raise OptionsError(f"the key in {path} cannot be read: {error.strerror or error}") from None
+    except TypeError:
+        raise OptionsError(f"the key in {path} is encrypted: decrypt it with `openssl pkey`") from None
+    except (ValueError, UnsupportedAlgorithm):  # whose texts are about OpenSSL
+        raise OptionsError(f"{path} has no private key in PEM: `smith keys generate` makes one") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise OptionsError(f"the key in {path} is not an Ed25519 key: `smith keys generate` makes one")
+    return key
+
+
+def key_to_pem(key: Ed25519PrivateKey) -> str:
+    """`key` as `load_key` reads it. Not encrypted."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def save_key(key: Ed25519PrivateKey, path: Path) -> None:
+    """Write `key` to a new file that its owner alone can read. Raises `OSError`."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(key_to_pem(key))
+
+
+# ---- helpers
 
 
 def _signed_form(unsigned: Any) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
-import logging
 import os
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from . import signing
 from ._core.jetstream.kv import Bucket
+from ._core.log_records import sdk_logger
+from ._core.reread_file import RereadFile
 from ._core.result_codes import ResultCode
 from .contract import Received, now_ns
 from .errors import OptionsError, SignatureError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Refusal", "Trust"]
 
-log: Final = logging.getLogger("smith_sdk.trust")
+log: Final = sdk_logger("trust")
 
 BUCKET: Final = "SMITH_NONCES"
 """The key-value bucket of the intents that were let through: the stream KV_SMITH_NONCES."""
@@ -228,25 +229,10 @@ class _KeyFile:
     """A file of keys, which is read again when it has changed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = _stamp(path)
-        self._keys = _read_keys(path)
+        self._file = RereadFile(path, _read_keys, log)
 
     def trusts(self, signer: str) -> bool:
-        self._refresh()
-        return signer in self._keys
-
-    def _refresh(self) -> None:
-        seen = _stamp(self._path)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._keys = _read_keys(self._path)
-        except OptionsError as error:
-            log.error("the trusted keys have changed and are not valid, so those from before stay in force: %s", error)
-        else:
-            log.info("the trusted keys in %s have changed: there are %d now", self._path, len(self._keys))
+        return signer in self._file.content
 
 
 def _signers(keys: Collection[str] | os.PathLike[str] | None) -> _Signers:
@@ -260,18 +246,6 @@ def _signers(keys: Collection[str] | os.PathLike[str] | None) -> _Signers:
             f"write keys=[key] for one key, keys=Path(name) for a file"
         )
     return _Keys(keys)
-
-
-Stamp = tuple[int, ...] | None
-
-
-def _stamp(path: Path) -> Stamp:
-    """What changes whenever the file does; None if it cannot be found."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _read_keys(path: Path) -> frozenset[str]:

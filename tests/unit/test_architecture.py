@@ -49,6 +49,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.result_codes": (),
     "_core.public_keys": (),
     "_core.canonical_json": ("errors",),
+    "_core.reread_file": ("errors",),
     "_core.blocking": ("errors", "options", "_core.log_records"),
     "_core.execution": ("errors", "_core.log_records"),
     "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
@@ -65,7 +66,17 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "_core.monitoring": ("errors", "options", "contract", "display", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json"),
-    "trust": ("errors", "options", "contract", "protocol", "_core.result_codes", "_core.jetstream", "signing"),
+    "trust": (
+        "errors",
+        "options",
+        "contract",
+        "protocol",
+        "_core.result_codes",
+        "_core.reread_file",
+        "_core.log_records",
+        "_core.jetstream",
+        "signing",
+    ),
     "embedded": ("errors",),
     "server": ("embedded",),
     "aio": (
@@ -83,6 +94,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", "_core.result_codes", *CORE, "trust", "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "trust", "aio", "sync"),
+    "policy": ("errors", "protocol", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
@@ -97,6 +109,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
         "signing",
         "trust",
+        "policy",
         "embedded",
         "aio",
         "sync",
@@ -107,7 +120,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 # Libraries, and the only rooms that may import them; a library that is not listed is imported
 # nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
-    "msgspec": ("display", "contract", "protocol", "signing", "_core", "aio", "cli"),
+    "msgspec": ("display", "contract", "protocol", "signing", "policy", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol"),
     "nats": ("_core.connection.link",),
     "cryptography": ("signing", "_core.connection.credentials"),

@@ -241,7 +241,7 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path, caplog: py
     caplog.clear()
     path.unlink()
     assert [refused(trust, signed()), refused(trust, signed(OTHER))] == [ResultCode.SIGNER_UNKNOWN, None]
-    assert "stay in force" in caplog.text
+    assert "stays in force" in caplog.text
     replace_file(path, SIGNER)
     assert [refused(trust, signed()), refused(trust, signed(OTHER))] == [None, ResultCode.SIGNER_UNKNOWN]
 

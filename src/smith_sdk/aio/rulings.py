@@ -1,7 +1,7 @@
 """What is to become of a raw intent, as values. Nothing here does I/O.
 
-A ruling names the rule that made it: "expiry", "signature", "policy", "executor", "replay" or
-"contract".
+A ruling names the rule that made it: "expiry", "signature", "executor", "replay", "contract", or
+the `rule` of a policy's decision ("policy" unless it says otherwise).
 """
 
 from __future__ import annotations
@@ -73,19 +73,21 @@ def of_decision(session: Session, intent: Intent, raw: bytes, decision: object) 
     Raises `Reject` for what is no `Decision`.
     """
     match decision:
-        case Allow():
-            return LetThrough(raw, "policy", "allowed by policy")
-        case Transform(other, str(reason)):
+        case Allow(str(reason), str(rule)):
+            return LetThrough(raw, rule, storable(reason))
+        case Transform(other, str(reason), str(rule)):
             if (other.id, type(other)) != (intent.id, type(intent)):
                 raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
             _, data = checked(session, subjects.intents.raw.of(other), other)
-            return LetThrough(data, "policy", storable(reason), "transform")
-        case Deny(str(reason)):
-            return Refuse(ResultCode.POLICY_DENIED, "policy", storable(reason))
-        case Quarantine(str(reason)):
-            return Keep("policy", storable(reason))
+            return LetThrough(data, rule, storable(reason), "transform")
+        case Deny(str(reason), str(rule)):
+            return Refuse(ResultCode.POLICY_DENIED, rule, storable(reason))
+        case Quarantine(str(reason), str(rule)):
+            return Keep(rule, storable(reason))
         case _:
-            raise Reject(f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason a str")
+            raise Reject(
+                f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason and rule str"
+            )
 
 
 def storable(reason: str) -> str:

@@ -13,6 +13,8 @@ COMMANDS = {
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
     "health": ("health:health", "Show how the server, the streams and the dead letters are."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),
+    "admission": ("admission:admission", "Run the gate between raw and vetted intents."),
+    "keys": ("keys:keys", "Make and show keys that sign intents."),
     "execute": ("execute:execute", "Execute one capability and print its output."),
     "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),
     "tail": ("tail:tail", "Show the last messages of a subject, and follow new ones."),

@@ -122,6 +122,20 @@ def load(targets: Iterable[str], opener: Opener) -> list[Part]:
     return list({id(part.aio): part for part in found}.values())
 
 
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that MODULE:NAME `target` names. Raises as `load` does."""
+    add_working_directory()
+    module, name = split(target)
+    found = _attribute(_imported(module), module, name, "functions", _functions)
+    if not callable(found):
+        raise OptionsError(f"{target} is {_a(found)}, not a function")
+    return found  # type: ignore[no-any-return]
+
+
+def _functions(module: types.ModuleType) -> Iterator[str]:
+    return (name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__)
+
+
 def _parts(target: str, opener: Opener) -> Iterator[Part]:
     module, name = split(target)
     found = _attribute(_imported(module), module, name)
@@ -162,12 +176,18 @@ def _where_else(where: str) -> str:
     return "; start smith in the directory that holds it"
 
 
-def _attribute(module: types.ModuleType, where: str, name: str) -> Any:
+def _attribute(
+    module: types.ModuleType,
+    where: str,
+    name: str,
+    what: str = "workers",
+    others: Callable[[types.ModuleType], Iterator[str]] | None = None,
+) -> Any:
     try:
         return reduce(getattr, name.split("."), module)
     except AttributeError:
-        candidates = ", ".join(_candidates(module)) or "none"
-        raise OptionsError(f"module {where} has no attribute {name}; workers at its top level: {candidates}") from None
+        candidates = ", ".join((others or _candidates)(module)) or "none"
+        raise OptionsError(f"module {where} has no attribute {name}; {what} at its top level: {candidates}") from None
 
 
 def _candidates(module: types.ModuleType) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,7 +13,9 @@ from cyclopts import Parameter, Token, convert
 from cyclopts.validators import Number
 
 from .._core.log_records import LogFields, sdk_logger
+from ..aio import Worker as AsyncWorker
 from ..errors import OptionsError, SmithError
+from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
 from .processes import USAGE_ERROR, EndedEarly, Lifeline, ProcessGroup, Signals
@@ -22,7 +25,7 @@ from .targets import NotLoaded, Part, add_working_directory, load, split
 log: Final = sdk_logger("cli")
 
 
-def _in_lower_case(kind: Any, tokens: Sequence[Token]) -> Any:
+def in_lower_case(kind: Any, tokens: Sequence[Token]) -> Any:
     """`logging` itself writes levels in upper case."""
     return convert(kind, [token.evolve(value=token.value.lower()) for token in tokens])
 
@@ -44,8 +47,12 @@ def worker(
     max_messages: Annotated[
         int | None, Parameter(help="Replace a process after this many messages of a worker.", validator=Number(gte=1))
     ] = None,
+    keys: Annotated[
+        Path | None,
+        Parameter(help="Verify signatures: a file with one trusted public key a line, read again when it changes."),
+    ] = None,
     reload: Annotated[bool, Parameter(negative="", help="Restart when a .py file of a module's package changes.")] = False,
-    log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=_in_lower_case)] = None,
+    log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=in_lower_case)] = None,
     log_format: Annotated[Format | None, Parameter(help="Lines of text, or a JSON object a line. Default: text.")] = None,
     log_config: Annotated[
         Path | None, Parameter(help="A .json or .toml file for logging.config.dictConfig, or an .ini file.")
@@ -76,18 +83,27 @@ def worker(
         add_working_directory()
         modules = [split(target)[0] for target in targets]
         if lifeline is not None or (processes == 1 and not reload and max_messages is None):
-            return _work(targets, processes, max_messages, options, lifeline)
+            load_all = partial(_loaded, targets, processes, keys)
+            return run_parts(targets, load_all, options, max_messages=max_messages, lifeline=lifeline)
         options.after_import()  # nothing of the user's is imported here
         limit = [] if max_messages is None else ["--max-messages", str(max_messages)]
-        arguments = ["worker", *targets, "--processes", str(processes), *limit, *options.arguments]
+        trusted = [] if keys is None else ["--keys", str(keys)]
+        arguments = ["worker", *targets, "--processes", str(processes), *limit, *trusted, *options.arguments]
         return ProcessGroup(arguments, processes, modules if reload else ()).run()
     except SmithError as error:
         report(str(error))
         return USAGE_ERROR if isinstance(error, OptionsError) else 1
 
 
-def _work(targets: list[str], processes: int, max_messages: int | None, options: LogOptions, lifeline: int | None) -> int:
-    """Load and run what `targets` name in this process."""
+def run_parts(
+    targets: list[str],
+    make: Callable[[AsyncHost], list[Part]],
+    options: LogOptions,
+    *,
+    max_messages: int | None = None,
+    lifeline: int | None = None,
+) -> int:
+    """Run what `make` returns, for `targets` in logs, in this process; the exit status."""
     events: Events = Events()
     parent = ending = None
     try:
@@ -95,8 +111,8 @@ def _work(targets: list[str], processes: int, max_messages: int | None, options:
             parent = None if lifeline is None else Lifeline(lifeline, lambda: events.put(signal.SIGTERM))
             with contextlib.ExitStack() as closing:
                 host = AsyncHost(closing, events)
-                parts = _loaded(targets, host, options)
-                _check_servers(parts, processes)
+                parts = make(host)
+                options.after_import()
                 runner = Runner(parts, host, events)
                 if max_messages is not None:
                     runner.limit(max_messages)
@@ -140,10 +156,19 @@ def _log_failure(error: NotLoaded) -> int:
     return error.status
 
 
-def _loaded(targets: list[str], host: AsyncHost, options: LogOptions) -> list[Part]:
+def _loaded(targets: list[str], processes: int, keys: Path | None, host: AsyncHost) -> list[Part]:
     parts = load(targets, host)
-    options.after_import()
+    _check_servers(parts, processes)
+    if keys is not None:
+        _verify(parts, Trust(keys=keys.expanduser()))
     return parts
+
+
+def _verify(parts: list[Part], trust: Trust) -> None:
+    for part in parts:
+        if not isinstance(part.aio, AsyncWorker):
+            raise OptionsError(f"--keys: {part.target} is an Admission: pass trust=Trust(...) to it, or run `smith admission`")
+        part.aio._verify(trust)
 
 
 def _check_servers(parts: list[Part], processes: int) -> None:
