@@ -55,6 +55,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
             return st.dictionaries(st.text(max_size=5), values(kind.value_type), max_size=3)
         case info.LiteralType():
             return st.sampled_from(kind.values)
+        case info.Metadata(type=info.IntType(ge=least), extra_json_schema={"maximum": most}):
+            return st.integers(least, most)
         case info.IntType(ge=least, le=most):
             return st.integers(-(2**80) if least is None else least, 2**80 if most is None else most)
         case info.FloatType():

@@ -21,7 +21,7 @@ from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .patterns import LITERAL
 from .placeholders import PLACEHOLDER, split
-from .resolve import GENERATORS
+from .resolve import GENERATORS, LARGEST_INT
 from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
 
 _SUBJECT_MEMBERS: Final = frozenset(
@@ -42,6 +42,9 @@ _SUBJECT_MEMBERS: Final = frozenset(
     )
 )
 """Names that generated subject classes and their modules use."""
+
+_DEEPEST: Final = 127
+"""Levels of JSON that the Rust crates read."""
 
 _PAYLOAD_MEMBERS: Final = frozenset(
     (
@@ -173,6 +176,7 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
         return
     if not _is_class_name(names.camel(name)):
         yield spec.error(key, f"{name!r} does not make a valid type name", "begin it with a letter")
+    yield from _aliases(spec, key, name, decl)
     width = len(values[0].split("."))
     for index, value in enumerate(values):
         where = (*key, "enum", str(index))
@@ -195,6 +199,17 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
                 )
 
 
+def _aliases(spec: Spec, key: Key, name: str, decl: TokenDecl) -> Iterator[SpecError]:
+    if decl.aliases and name not in spec.selectors:
+        yield spec.error((*key, "aliases"), "are for a token that selects a payload", "remove them")
+    for alias, value in decl.aliases.items():
+        where = (*key, "aliases", alias)
+        if alias in (decl.enum or ()):
+            yield spec.error(where, "is a value of the token itself", "remove it")
+        elif value not in (decl.enum or ()):
+            yield spec.error(where, f"{value!r} is not a value of {name}", f"write one of {', '.join(decl.enum or ())}")
+
+
 # ---- [messages]
 
 
@@ -202,6 +217,7 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     key = ("messages", name)
     if not _is_class_name(name):
         yield spec.error(key, f"{name!r} is not a valid class name", "write it like IntentResult")
+    yield from _message_limits(spec, key, decl)
     taken = frozenset((decl.by, "params")) if decl.by else frozenset()
     tagged = [field for field, inner in decl.fields.items() if inner.kinds]
     for field in tagged[0 if decl.by else 1 :]:
@@ -234,6 +250,13 @@ def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
         yield from _fields(spec, (*key, "params", value), fields, frozenset())
 
 
+def _message_limits(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecError]:
+    if decl.max_items is not None and decl.max_items < 1:
+        yield spec.error((*key, "max_items"), "is less than 1", "leave it out for 100,000")
+    if decl.max_depth is not None and not 1 <= decl.max_depth <= _DEEPEST:
+        yield spec.error((*key, "max_depth"), f"is not within 1 to {_DEEPEST}", f"leave it out for {_DEEPEST}")
+
+
 def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
     known = {*spec.messages, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
     selectors = {names.type_name(name, None) for name in spec.selectors}
@@ -264,16 +287,49 @@ def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -
     for bound in ("min", "max"):
         if getattr(decl, bound) is not None and kind.kind != "int":
             yield spec.error((*key, bound), "is for fields of type int", "remove it")
+    if decl.min is not None and abs(decl.min) > LARGEST_INT:
+        yield spec.error((*key, "min"), "is beyond 64 bits", "leave it out")
+    yield from _spellings(spec, key, kind, decl)
     for which in ("default", "new"):
         value: Any = getattr(decl, which)
         if value is msgspec.UNSET or (
             which == "new" and isinstance(value, str) and value in GENERATORS and _makes(spec, kind, value)
         ):
             continue
+        if which == "new" and value == {} and _may_be_empty(spec, kind):
+            continue
         if not kind.accepts(value, lambda ref: _base(spec, ref)):
             fix = f"write {_example(spec, kind)}"
             fix += f", or have it made: {', '.join(map(repr, GENERATORS))}" if which == "new" else ""
             yield spec.error((*key, which), f"{value!r} is not a valid {decl.type}", fix)
+
+
+def _spellings(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -> Iterator[SpecError]:
+    token = next((one for name, one in spec.tokens.items() if names.type_name(name, one.newtype) == kind.name), None)
+    values = kind.values if token is None else token.enum or ()
+    if decl.case is not None and (kind.kind != "ref" or not values):
+        yield spec.error((*key, "case"), "is for fields of the type of a token with an enum", "remove it")
+    elif decl.case is not None and (len({value.upper() for value in values} | set(values)) < 2 * len(values) or decl.reads):
+        problem = "needs values in lower case that stay different, and no reads"
+        yield spec.error((*key, "case"), problem, "remove it")
+    if decl.reads and (not values or decl.default is not msgspec.UNSET):
+        yield spec.error((*key, "reads"), "is for fields of a closed set without a default", "remove it, or write enum:a|b")
+        return
+    for other, value in decl.reads.items():
+        if other in values:
+            yield spec.error((*key, "reads", other), "is a value of the field itself", "remove it")
+        elif value not in values:
+            yield spec.error((*key, "reads", other), f"{value!r} is not a value", f"write one of {', '.join(values)}")
+
+
+def _may_be_empty(spec: Spec, kind: fieldtypes.FieldType) -> bool:
+    """Whether it is a message without a required field."""
+    message = spec.messages.get(kind.name)
+    return (
+        message is not None
+        and message.by is None
+        and all(one.type.endswith("?") or one.default is not msgspec.UNSET for one in message.fields.values())
+    )
 
 
 def _example(spec: Spec, kind: fieldtypes.FieldType) -> str:

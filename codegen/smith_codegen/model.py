@@ -28,6 +28,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     max: int | None = None
     format: str | None = None
     family: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
     doc: str = ""
 
     @property
@@ -49,7 +50,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of a payload, as Python source. `default` is "" where it is required."""
+    """A field of a payload, as Python source. `default` is "" where it is required.
+
+    `reads` is the annotation with other spellings, which `spellings` turns into values; "" if there
+    are none. `most` is a maximum that msgspec cannot check, being beyond 64 bits with a sign.
+    """
 
     name: str
     annotation: str
@@ -59,6 +64,9 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     new_annotation: str
     new_default: str
     new_value: str
+    reads: str = ""
+    spellings: tuple[tuple[str, str], ...] = ()
+    most: int | None = None
 
 
 class TokenField(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +76,7 @@ class TokenField(msgspec.Struct, frozen=True, kw_only=True):
     token: Token
     pattern: str
     may_be_empty: bool
+    is_upper: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +94,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     tag: str = ""
     cap: str = ""
     family: str = ""
+    aliases: tuple[str, ...] = ()
+    max_items: int | None = None
+    max_depth: int | None = None
+
+    @property
+    def respelled(self) -> tuple[Field, ...]:
+        """Fields with other spellings of their values."""
+        return tuple(field for field in self.fields if field.spellings)
+
+    @property
+    def checked(self) -> bool:
+        """Whether an instance is checked, or respelled, when it is made."""
+        return bool(self.tokens) or any(field.reads or field.most is not None for field in self.fields)
 
     @property
     def expires(self) -> bool:
@@ -110,7 +132,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A subject's class. `message` is a payload class, "bytes" or a family's name.
 
-    `also` are the other classes that its widest filter receives.
+    `readable` are the tokens that are fields of the payload, `upper` the fields of it that are in
+    upper case. `also` are the other classes that its widest filter receives.
     """
 
     name: str
@@ -125,6 +148,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     stream: str | None
     doc: str
     readable: tuple[str, ...]
+    upper: tuple[str, ...]
     also: tuple[str, ...]
 
     @property

@@ -86,7 +86,7 @@ class _Output:
             "protocol/_messages.py",
             "messages.py.j2",
             {
-                "typing": ["Annotated", "Any", "ClassVar", "Final", "Literal", "TypeAlias"],
+                "typing": ["TYPE_CHECKING", "Annotated", "Any", "ClassVar", "Final", "Literal", "TypeAlias"],
                 "": ["msgspec"],
                 "typing_extensions": ["TypeVar"],
                 _CONTRACT: [
@@ -95,7 +95,9 @@ class _Output:
                     "is_int_token",
                     "is_token",
                     "kind_of",
+                    "refuse_int",
                     "refuse_token",
+                    "respell",
                     *sorted(GENERATORS.values()),
                 ],
                 **self.payloads("."),

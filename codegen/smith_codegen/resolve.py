@@ -18,6 +18,9 @@ from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, Placeme
 GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
 """Values that a field's `new` may name, and their functions in smith_sdk.contract."""
 
+LARGEST_INT: Final = 2**63 - 1
+"""The largest bound of an int that msgspec can check."""
+
 _CLASSES: Final[dict[type[Strict], str]] = {
     ConsumerLimitsDecl: "ConsumerLimits",
     ExternalDecl: "External",
@@ -41,7 +44,8 @@ def build(spec: Spec) -> Model:
         if decl.by:
             families.append(_family(home, name, decl, by_name, messages))
         else:
-            messages.append(_message(home, name, decl.doc, decl.id, decl.fields, by_name))
+            message = _message(home, name, decl.doc, decl.id, decl.fields, by_name)
+            messages.append(_limited(message, decl))
     subjects = _subjects(spec, by_name, {family.name: family for family in families})
     messages = [msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in messages]
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
@@ -75,6 +79,7 @@ def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token
         max=decl.max,
         format=decl.format,
         family=caps.get(name, ""),
+        aliases=tuple(sorted(decl.aliases.items())),
         doc=decl.doc,
     )
 
@@ -91,36 +96,52 @@ def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], m
             tag=value,
             cap=constant,
             family=name,
+            aliases=tuple(alias for alias, of in by.aliases if of == value),
         )
+        member = _limited(member, decl)
         messages += (params, member)
         members.append(member)
     return Family(home=home, name=name, by=by, members=tuple(members), doc=decl.doc)
 
 
+def _limited(message: Message, decl: MessageDecl) -> Message:
+    return msgspec.structs.replace(message, max_items=decl.max_items, max_depth=decl.max_depth)
+
+
 def _message(
     home: str, name: str, doc: str, id_field: str | None, fields: dict[str, FieldDecl], tokens: dict[str, Token]
 ) -> Message:
-    newtypes = {token.type_name: token for token in tokens.values() if token.kind in ("open", "int")}
+    by_type = {token.type_name: token for token in tokens.values()}
     return Message(
         home=home,
         name=name,
         doc=doc,
         id=id_field,
-        fields=tuple(_field(field, decl, newtypes) for field, decl in fields.items()),
+        fields=tuple(_field(field, decl, by_type) for field, decl in fields.items()),
         has_new=any(decl.new is not msgspec.UNSET for decl in fields.values()),
     )
 
 
-def _field(name: str, decl: FieldDecl, newtypes: dict[str, Token]) -> Field:
+def _field(name: str, decl: FieldDecl, tokens: dict[str, Token]) -> Field:
     kind = fieldtypes.parse(decl.type)
-    bounds = ", ".join(f"{key}={value}" for key, value in (("ge", decl.min), ("le", decl.max)) if value is not None)
+    values = tokens[kind.name].values if kind.name in tokens else kind.values
+    spellings = tuple(decl.reads.items())
+    if decl.case is not None:
+        spellings += tuple((value, value.upper()) for value in values)
+        kind = FieldType("enum", optional=kind.optional, values=tuple(value.upper() for value in values))
+    wide = FieldType("enum", optional=kind.optional, values=(*(kind.values or values), *(other for other, _ in spellings)))
+    beyond = decl.max is not None and decl.max > LARGEST_INT
+    limits = (("ge", decl.min), ("le", None if beyond else decl.max))
+    bounds = ", ".join(f"{key}={value}" for key, value in limits if value is not None)
+    if beyond:  # JSON schemas have it; `refuse_int` checks it
+        bounds += f"{', ' * bool(bounds)}extra_json_schema={{'maximum': {decl.max}}}"
     if decl.default is msgspec.UNSET:
         default = "None" if kind.optional else ""
     elif isinstance(decl.default, dict | list):
         default = f"msgspec.field(default_factory={type(decl.default).__name__})"
     else:
         default = repr(decl.default)
-    annotation, new_default, new_value = _for_new(name, kind, decl, newtypes)
+    annotation, new_default, new_value = _for_new(name, wide if decl.case else kind, decl, tokens)
     return Field(
         name=name,
         annotation=kind.python(f"msgspec.Meta({bounds})" if bounds else ""),
@@ -129,13 +150,17 @@ def _field(name: str, decl: FieldDecl, newtypes: dict[str, Token]) -> Field:
         doc=decl.doc,
         new_annotation=annotation,
         new_default=new_default,
-        new_value=new_value,
+        new_value=f"{name}_" if decl.case else new_value,
+        reads=wide.python() if spellings else "",
+        spellings=spellings,
+        most=decl.max if beyond else None,
     )
 
 
-def _for_new(name: str, kind: FieldType, decl: FieldDecl, newtypes: dict[str, Token]) -> tuple[str, str, str]:
+def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Token]) -> tuple[str, str, str]:
     """Annotation, default and value of a parameter of `.new()`; a NewType is given as its base."""
-    token = newtypes.get(kind.name) if kind.kind == "ref" else None
+    token = tokens.get(kind.name) if kind.kind == "ref" else None
+    token = None if token is None or token.kind not in ("open", "int") else token
     plain = kind if token is None else FieldType("int" if token.kind == "int" else "str", optional=kind.optional)
     annotation = plain.python()
     value: Any = decl.new if decl.new is not msgspec.UNSET else decl.default
@@ -146,7 +171,8 @@ def _for_new(name: str, kind: FieldType, decl: FieldDecl, newtypes: dict[str, To
     if isinstance(value, str) and value in GENERATORS and decl.new is value:
         return f"{annotation} | None", "None", typed(f"{GENERATORS[value]}() if {name} is None else {name}")
     if isinstance(value, dict | list):
-        return f"{annotation} | None", "None", f"{value!r} if {name} is None else {name}"
+        empty = f"{kind.name}()" if kind.kind == "ref" else repr(value)
+        return f"{annotation} | None", "None", f"{empty} if {name} is None else {name}"
     if value is not msgspec.UNSET:
         return annotation, repr(value), typed(name)
     if kind.optional:
@@ -175,6 +201,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 family=family,
                 stream=decl.stream,
                 doc=decl.doc,
+                upper=_upper(spec, decl),
                 readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
                 also=tuple(names.camel(other) for other in every if other != name and patterns.any_overlap(own, every[other])),
             )
@@ -200,7 +227,13 @@ def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenFi
                 continue
             partly = not (is_id or message.family or all(field.name in one.readable for one in carrying))
             may_be_empty = partly and token.kind == "open"
-            found[field.name] = TokenField(name=field.name, token=token, pattern=subject.pattern, may_be_empty=may_be_empty)
+            found[field.name] = TokenField(
+                name=field.name,
+                token=token,
+                pattern=subject.pattern,
+                may_be_empty=may_be_empty,
+                is_upper=token.name in subject.upper,
+            )
     return tuple(found.values())
 
 
@@ -215,6 +248,12 @@ def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[s
         if token.name == message.by or (field is not None and field.type in (token.type_name, "str")):
             found.append(token.name)
     return tuple(found)
+
+
+def _upper(spec: Spec, decl: SubjectDecl) -> tuple[str, ...]:
+    """Fields of the payload that are in upper case in its JSON."""
+    message = spec.messages.get(decl.message)
+    return () if message is None else tuple(name for name, field in message.fields.items() if field.case is not None)
 
 
 def _stream(spec: Spec, name: str) -> Declared:

@@ -39,7 +39,11 @@ class SpecDecl(Strict, frozen=True):
 
 
 class TokenDecl(Strict, frozen=True):
-    """One of `[tokens]`: open (`newtype`) or a closed set (`enum`). `format` of an int: `02x`."""
+    """One of `[tokens]`: open (`newtype`) or a closed set (`enum`). `format` of an int: `02x`.
+
+    `aliases`, of a token that selects a payload, are other tags that the payload's JSON may have,
+    each with the value that it stands for. They are read, and never written.
+    """
 
     newtype: str | None = None
     enum: tuple[str, ...] | None = None
@@ -48,6 +52,7 @@ class TokenDecl(Strict, frozen=True):
     min: int | None = None
     max: int | None = None
     exclude: tuple[str, ...] = ()
+    aliases: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class FieldDecl(Strict, frozen=True):
@@ -56,6 +61,10 @@ class FieldDecl(Strict, frozen=True):
 
     `kinds` are the known tags of a field of type any that is externally tagged, as serde writes
     enums: `{"RunStart": {...}}`. They type the payload's `kind`, and do not bind the wire.
+
+    `reads` are other spellings of the values of a closed set, each with its value: they are read,
+    and never written. `case` of a token's closed set: the JSON has its values in upper case, the
+    token's own are read, too.
     """
 
     type: str
@@ -64,13 +73,21 @@ class FieldDecl(Strict, frozen=True):
     new: Any = msgspec.UNSET
     min: int | None = None
     max: int | None = None
+    case: Literal["upper"] | None = None
+    reads: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class MessageDecl(Strict, frozen=True):
-    """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token."""
+    """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token.
+
+    `max_items` and `max_depth` limit its JSON: how many elements and members all its arrays and
+    objects have together, and how many of these are inside each other.
+    """
 
     id: str | None = None
     by: str | None = None
+    max_items: int | None = None
+    max_depth: int | None = None
     fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)
 

@@ -22,23 +22,23 @@ import pytest
 from smith_sdk import protocol
 from smith_sdk._core import codec
 from smith_sdk.contract import Payload
-from smith_sdk.errors import PayloadDecodeError
+from smith_sdk.errors import PayloadDecodeError, PayloadMismatch
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentResult, MetricsEvent, QuarantinedIntent
 from smith_sdk.signing import canonical_json, verify
 
 INTENT = (
-    "id: str, domain: str, created_at_ns: int, ttl_ms: int 0..4294967295, nonce: str, "
+    "id: str, domain: str, created_at_ns: uint, ttl_ms: u32, nonce: str, "
     "signer: str = '', signature_b64: str = '', metadata: map of any = {}"
 )
 FIELDS = {
-    "FsReadV1Params": "path: str, max_bytes?: int, follow_symlinks?: bool",
+    "FsReadV1Params": "path: str, max_bytes?: u64, follow_symlinks?: bool",
     "FsWriteV1Params": "path: str, content: str, append?: bool, create?: bool",
-    "HttpFetchV1Params": "url: str, method?: str, headers?: map of str, body?: str, timeout_ms?: int",
+    "HttpFetchV1Params": "url: str, method?: str, headers?: map of str, body?: str, timeout_ms?: u32",
     "GitCloneV1Params": "url: str, dest?: str, branch?: str, depth?: int",
     "ArchiveReadV1Params": "path: str, extract_content?: bool",
-    "SqliteQueryV1Params": "database_path: str, query: str, params?: list of any, max_rows?: int, timeout_ms?: int",
-    "BenchReportV1Params": "benchmark_name: str, metrics: map of float, metadata?: map of any, retention_days?: int",
-    "ShellExecV1Params": ("command: str, args?: list of str, env?: map of str, cwd?: str, timeout_ms?: int, stdin?: str"),
+    "SqliteQueryV1Params": "database_path: str, query: str, params?: list of any, max_rows?: u32, timeout_ms?: u32",
+    "BenchReportV1Params": "benchmark_name: str, metrics: map of float, metadata?: map of any, retention_days?: u32",
+    "ShellExecV1Params": ("command: str, args?: list of str, env?: map of str, cwd?: str, timeout_ms?: u32, stdin?: str"),
     "FsReadV1Intent": f"{INTENT}, params: FsReadV1Params",
     "FsWriteV1Intent": f"{INTENT}, params: FsWriteV1Params",
     "HttpFetchV1Intent": f"{INTENT}, params: HttpFetchV1Params",
@@ -47,46 +47,59 @@ FIELDS = {
     "SqliteQueryV1Intent": f"{INTENT}, params: SqliteQueryV1Params",
     "BenchReportV1Intent": f"{INTENT}, params: BenchReportV1Params",
     "ShellExecV1Intent": f"{INTENT}, params: ShellExecV1Params",
-    "QuarantinedIntent": "intent: base64, reason: str, timestamp_ns: int",
+    "QuarantinedIntent": "intent: base64, reason: str, timestamp_ns: uint",
     "IntentResult": (
         "intent_id: str, status: ok | error | denied | timeout | killed | success | failed, output?: any, error?: ExecutionError, "
-        "started_at_ns: int, finished_at_ns: int, runner_meta: RunnerMetadata, audit_ref: AuditRef"
+        "started_at_ns: uint, finished_at_ns: uint, runner_meta: RunnerMetadata, audit_ref: AuditRef"
     ),
     "ExecutionError": "code: str, message: str",
-    "RunnerMetadata": "pid: int, cpu_ms: int, max_rss_kb: int, capability_digest?: str",
-    "AuditRef": "id: str, timestamp: int, hash: str",
+    "RunnerMetadata": "pid: u32, cpu_ms: u32, max_rss_kb: u32, capability_digest?: str",
+    "AuditRef": "id: str, timestamp: u64, hash: str",
     "AuditEvent": (
-        "intent_id: str, result_status: str, timestamp_ns: int, executor_id: str, policy_decisions: list of PolicyDecision, "
+        "intent_id: str, result_status: ok | error | denied | timeout | killed | success | failed, timestamp_ns: uint, "
+        "executor_id: str, policy_decisions: list of PolicyDecision, "
         "security_context: SecurityContext, resource_usage?: ResourceUsage"
     ),
     "PolicyDecision": "rule_name: str, decision: allow | deny | transform, reason: str",
     "SecurityContext": (
-        "sandbox_mode?: full | demo | unsafe, user_ns?: int, mount_ns?: int, pid_ns?: int, net_ns?: int, cgroup_path?: str, "
+        "sandbox_mode?: full | demo | unsafe, user_ns?: u32, mount_ns?: u32, pid_ns?: u32, net_ns?: u32, cgroup_path?: str, "
         "landlock_enabled: bool, seccomp_enabled: bool, allowlist_hits?: list of AllowlistHit"
     ),
-    "AllowlistHit": "resource_type: str, resource_id: str, operation: str, timestamp_ns: int",
+    "AllowlistHit": "resource_type: str, resource_id: str, operation: str, timestamp_ns: uint",
     "ResourceUsage": (
-        "peak_memory_kb: int, cpu_time_ms: int, wall_time_ms: int, fd_count: int, disk_read_bytes: int, disk_write_bytes: int, "
-        "network_tx_bytes: int, network_rx_bytes: int"
+        "peak_memory_kb: u32, cpu_time_ms: u32, wall_time_ms: u32, fd_count: u32, disk_read_bytes: u64, disk_write_bytes: u64, "
+        "network_tx_bytes: u64, network_rx_bytes: u64"
     ),
     "SecurityEvent": (
-        "event_type: str, severity: info | warning | critical, timestamp_ns: int, intent_id?: str, detail: map of any"
+        "event_type: str, severity: info | warning | critical, timestamp_ns: uint, intent_id?: str, detail: map of any"
     ),
-    "LifecycleEvent": ("executor_id: str, state: starting | ready | draining | stopped, timestamp_ns: int, detail?: str"),
-    "HealthEvent": "service: str, healthy: bool, timestamp_ns: int, detail?: map of any",
-    "MetricsEvent": "service: str, timestamp_ns: int, metrics: map of float",
+    "LifecycleEvent": ("executor_id: str, state: starting | ready | draining | stopped, timestamp_ns: uint, detail?: str"),
+    "HealthEvent": "service: str, healthy: bool, timestamp_ns: uint, detail?: map of any",
+    "MetricsEvent": "service: str, timestamp_ns: uint, metrics: map of float",
     "LogEntry": (
-        "timestamp: str, level: trace | debug | info | warn | error, service: str, target: str, message: str, fields: map of any, "
-        "span?: any, trace?: any, correlation_id: str, node_id: str, metadata: map of any"
+        "timestamp: str, level: TRACE | DEBUG | INFO | WARN | ERROR, service: str, target: str, message: str, fields: map of any, "
+        "span?: LogSpan, trace?: LogTrace, correlation_id: str, node_id: str, metadata: LogMetadata"
     ),
+    "LogSpan": "id: str, parent_id?: str, name: str, fields: map of any",
+    "LogTrace": "id: str, context: map of any",
+    "LogMetadata": "file?: str, line?: u32, module_path?: str, thread_id?: str, performance_category?: any",
     "BenchmarkEvent": (
-        "run_id: str, task_id: str, step_id: str, ts: str, policy_id: str, cfg_hash: str, env_hash: str, seed: int, "
+        "run_id: str, task_id: str, step_id: str, ts: str, policy_id: str, cfg_hash: str, env_hash: str, seed: u64, "
         "event_type: any, data: any"
     ),
-    "PlatformEvent": "event: str, timestamp_ns: int, data: any",
+    "PlatformEvent": "event: str, timestamp_ns: uint, data: any",
 }
 """Of each payload its fields: `name: type`, `name?: type` where it may be absent or null, `= value`
-what it is where it is absent."""
+what it is where it is absent. u32 and u64 are unsigned integers of so many bits, uint has no end.
+"""
+
+INTEGERS = {"u32": (0, 2**32 - 1), "u64": (0, 2**64 - 1), "uint": (0, None), "int": (None, None)}
+"""The kinds of integers, each with its least and largest value."""
+SPELLINGS = {
+    "AuditEvent.result_status": {"vetted": "ok", "quarantined": "error", "expired": "denied"},
+    "LogEntry.level": {word.lower(): word for word in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")},
+}
+"""Other spellings of words that are read, and what they become."""
 
 CAPABILITIES = {
     "FsReadV1Intent": "fs.read.v1",
@@ -145,7 +158,7 @@ def read(name: str, document: Any) -> Any:
     return codec.decode(CLASSES[name], json.dumps(document).encode(), "smith.s")
 
 
-def full(name: str, **changed: Any) -> dict[str, Any]:
+def full(name: str, /, **changed: Any) -> dict[str, Any]:
     return {**copy.deepcopy(GOLDEN[name]["full"]), **changed}
 
 
@@ -177,10 +190,10 @@ def notation(kind: Any) -> str:
             return f"map of {notation(kind.value_type)}"
         case info.LiteralType():
             return " | ".join(map(str, kind.values))
-        case info.IntType(ge=None, le=None):
-            return "int"
+        case info.Metadata(type=info.IntType(ge=least), extra_json_schema={"maximum": most}):
+            return integer(least, most)
         case info.IntType(ge=least, le=most):
-            return f"int {least}..{most}"
+            return integer(least, most)
     plain: dict[type, str] = {
         info.StrType: "str",
         info.FloatType: "float",
@@ -189,6 +202,10 @@ def notation(kind: Any) -> str:
         info.AnyType: "any",
     }
     return plain[type(kind)]
+
+
+def integer(least: int | None, most: int | None) -> str:
+    return next(name for name, bounds in INTEGERS.items() if bounds == (least, most))
 
 
 def default(field: Any) -> Any:
@@ -201,7 +218,7 @@ def test_the_fields_are_those_agreed_on(name: str) -> None:
         Field(
             field.encode_name,
             default(field) is None,
-            notation(field.type),
+            written(f"{name}.{field.name}", notation(field.type)),
             None if field.required or default(field) is None else repr(default(field)),
         )
         for field in msgspec.inspect.type_info(CLASSES[name]).fields  # type: ignore[attr-defined]
@@ -210,6 +227,11 @@ def test_the_fields_are_those_agreed_on(name: str) -> None:
     assert {field._replace(type=unordered(field.type)) for field in found} == {
         field._replace(type=unordered(field.type)) for field in fields(name)
     }
+
+
+def written(name: str, kind: str) -> str:
+    """A type without the words that are read only."""
+    return " | ".join(word for word in kind.split(" | ") if word not in SPELLINGS.get(name, {}))
 
 
 def unordered(kind: str) -> str:
@@ -288,11 +310,13 @@ def test_unknown_fields_are_ignored_at_every_level(name: str) -> None:
     assert all("later" in json.dumps(document[key]) for key in inner)
 
 
-@each_payload_with(lambda field: field.type == "int")
+@each_payload_with(lambda field: field.type in INTEGERS)
 def test_integers_are_exact(name: str, chosen: list[Field], subtests: pytest.Subtests) -> None:
     for field in chosen:
         with subtests.test(field=field.name):
-            for number in (0, -1, *BIG):
+            least, most = INTEGERS[field.type]
+            inside = [one for one in (0, -1, *BIG) if (least is None or one >= least) and (most is None or one <= most)]
+            for number in {*inside, *(one for one in (least, most) if one is not None)}:
                 data = json.dumps(full(name, **{field.name: number})).encode()
                 payload = codec.decode(CLASSES[name], data, "smith.s")
                 assert type(getattr(payload, field.name)) is int
@@ -359,11 +383,13 @@ def wrong_values(kind: str) -> Iterator[Any]:
     match kind.split()[0]:
         case "str":
             yield from (7, True, ["a"], {})
-        case "int":
+        case word if word in INTEGERS:
             yield from ("7", 1.5, True, [1])
-            if kind != "int":
-                least, most = map(int, kind.removeprefix("int ").split(".."))
-                yield from (least - 1, most + 1)
+            least, most = INTEGERS[word]
+            if least is not None:
+                yield least - 1
+            if most is not None and most < 2**63:  # of others msgspec does not name the place
+                yield most + 1
         case "bool":
             yield from ("true", 0, 1, [])
         case "base64":
@@ -377,7 +403,7 @@ def wrong_values(kind: str) -> Iterator[Any]:
         case word if word in FIELDS:
             yield from ([], "a", 7)
         case _:
-            yield from ("", "nonsense", kind.split(" | ")[0].upper(), 0)
+            yield from ("", "nonsense", kind.split(" | ")[0].title(), 0)
 
 
 @each_payload
@@ -394,7 +420,23 @@ def test_every_word_of_a_closed_set(name: str, chosen: list[Field], subtests: py
     for field in chosen:
         with subtests.test(field=field.name):
             for word in field.type.split(" | "):
-                assert getattr(read(name, full(name, **{field.name: word})), field.name) == word
+                payload = read(name, full(name, **{field.name: word}))
+                assert getattr(payload, field.name) == word
+                assert json.loads(codec.encode(payload))[field.name] == word
+            for word, means in SPELLINGS.get(f"{name}.{field.name}", {}).items():
+                assert read(name, full(name, **{field.name: word})) == read(name, full(name, **{field.name: means}))
+
+
+@each_payload_with(lambda field: field.type == "u64")
+def test_an_integer_beyond_64_bits_is_refused_when_it_is_made_and_when_it_is_read(name: str, chosen: list[Field]) -> None:
+    for field in chosen:
+        document = full(name, **{field.name: 2**64})
+        with pytest.raises(PayloadDecodeError, match=f"{name}.{field.name} cannot be 18446744073709551616"):
+            read(name, document)
+        payload = read(name, full(name))
+        with pytest.raises(PayloadMismatch, match=f"{name}.{field.name} cannot be 18446744073709551616") as caught:
+            msgspec.structs.replace(payload, **{field.name: 2**64})
+        assert caught.value.field == field.name
 
 
 @pytest.mark.parametrize(

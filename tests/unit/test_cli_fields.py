@@ -60,7 +60,7 @@ def test_fields_are_filled_in_and_dots_lead_into_nested_payloads() -> None:
         (FsReadV1Intent, ["domain=d", "params.pth=1"], r"it: params has no field pth; did you mean path\?"),
         (FsReadV1Intent, ["domain=d", "params.path=/x", "ttl_ms=-1"], "ttl_ms: Expected `int` >= 0"),
         (FsReadV1Intent, ["domain=d", 'params={"path": "/x"}', "params.path=/y"], "params and params.path exclude each other"),
-        (LogEntry, ["level=loud"], r"level: .*; it takes one of debug \| error \| info \| trace \| warn"),
+        (LogEntry, ["level=loud"], r"level: .*; it takes one of DEBUG \| ERROR \| INFO \| TRACE \| WARN"),
     ],
 )
 def test_what_is_wrong_names_the_field_and_what_it_takes(cls: Any, words: list[str], said: str) -> None:

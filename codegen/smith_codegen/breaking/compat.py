@@ -43,6 +43,10 @@ _ALLOWED: Final = (
 """What a stream lets its users do."""
 
 
+_LIMITS: Final = {"max_items": 100_000, "max_depth": 127}
+"""Limits of a message's JSON, each with what it is where the spec is silent."""
+
+
 class Change(msgspec.Struct, frozen=True):
     """One breaking change. `key` is the TOML key in the old spec, or in the new one for an
     addition. `deploy`: the order in which nothing breaks.
@@ -116,6 +120,36 @@ def _bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) 
         problem += "values that were valid are refused" if narrower else "older readers refuse the new values"
         kind: Kind = "wire" if narrower else "consumer"
         yield _change(kind, (*path, which), problem, "publishers first" if narrower else "readers first")
+
+
+def _spellings(path: Path, old: FieldDecl, new: FieldDecl) -> Iterator[Change]:
+    """Changes in how the values of a closed set are written, and in what is read for them."""
+    if old.case is None and new.case is not None:
+        yield _change("wire", (*path, "case"), "is now written in upper case: older readers refuse it", "readers first")
+    elif old.case is not None and new.case is None:
+        problem = "is no longer written in upper case, and upper case no longer read"
+        yield _change("wire", (*path, "case"), problem, "publishers first")
+    yield from _dropped((*path, "reads"), old.reads, new.reads)
+
+
+def _dropped(path: Path, old: dict[str, str], new: dict[str, str]) -> Iterator[Change]:
+    """Other spellings that are no longer read, or mean something else."""
+    gone = [other for other in old if other not in new]
+    if gone:
+        yield _change("wire", path, f"{', '.join(gone)} no longer read: newer readers refuse it", "publishers first")
+    for other, value in new.items():
+        if old.get(other, value) != value:
+            yield _change("consumer", (*path, other), f"is read as {value} instead of {old[other]}", "side by side")
+
+
+def _sizes(path: Path, old: MessageDecl, new: MessageDecl) -> Iterator[Change]:
+    for which, usual in _LIMITS.items():
+        was, now = (getattr(decl, which) or usual for decl in (old, new))
+        if was != now:
+            problem = f"is {now:,} instead of {was:,}: "
+            problem += "messages that were valid are refused" if now < was else "older readers refuse larger messages"
+            kind: Kind = "wire" if now < was else "consumer"
+            yield _change(kind, (*path, which), problem, "publishers first" if now < was else "readers first")
 
 
 def _absent(decl: FieldDecl) -> str | None:
@@ -216,6 +250,7 @@ class _Comparison:
         elif old.enum is not None and new.enum is not None:
             for kind, problem, deploy in changed_values(old.enum, new.enum):
                 yield _change(kind, (*path, "enum"), problem, deploy)
+            yield from _dropped((*path, "aliases"), old.aliases, new.aliases)
         else:
             if old.newtype != new.newtype:
                 yield _change("source", (*path, "newtype"), f"{old.newtype} is now called {new.newtype}")
@@ -245,6 +280,7 @@ class _Comparison:
             yield _change("source", path, f"is now called {now}")
             return
         new = self.new.messages[name]
+        yield from _sizes(path, old, new)
         if old.id != new.id:
             problem = f"is {new.id or 'none'} instead of {old.id or 'none'}: duplicates are recognized by another field"
             yield _change("wire", (*path, "id"), problem)
@@ -286,6 +322,7 @@ class _Comparison:
         if any(kind == "wire" for kind, _, _ in found):
             return
         yield from _bounds(path, old, new)
+        yield from _spellings(path, old, new)
         was, now = _absent(old), _absent(new)
         key = (*path, "default")
         if now is None and was is not None:

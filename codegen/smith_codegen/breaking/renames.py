@@ -146,7 +146,7 @@ class Renames:
 
     def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair]) -> bool:
         kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
-        same = (old.default, old.min, old.max) == (new.default, new.min, new.max)
+        same = all(getattr(old, which) == getattr(new, which) for which in ("default", "min", "max", "case", "reads"))
         return same and all(kind == "source" for kind, _, _ in kinds)
 
     def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[Found]:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import PayloadDecodeError, UnknownValue
+from .foreign_text import LIMIT, bounded, escape_control
+from .json_limits import excess, repeated_key, unchecked_sizes
 from .payload_check import problem_of, unencodable_field
 
 to_json: Final = msgspec.json.Encoder().encode
@@ -17,11 +19,40 @@ _UNKNOWN_VALUE: Final = "Invalid enum value "
 """How msgspec begins its message about a value outside a `Literal`."""
 _UNKNOWN_TAG: Final = "Invalid value "
 """How msgspec begins its message about a tag that selects no class of a family."""
+_BRACKET: Final = ord("[")
+_SHORT: Final = 16 * 1024
+"""Bytes up to which encoding a payload again is the cheapest check for repeated keys."""
+_SUBJECT: Final = 256
+"""Characters of a subject that an error shows: with the problem it stays within `LIMIT`."""
+_MAX_ITEMS: Final = 100_000
+_MAX_DEPTH: Final = 127
+"""The limits of what has none of its own: a union of the members of a family."""
 
 
-@cache
-def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cls)
+class _Reader:
+    """What reads one payload class. One object with attributes: several look-ups take longer."""
+
+    __slots__ = ("decode", "max_depth", "max_items", "within", "within_objects")
+
+    def __init__(self, cls: Any) -> None:
+        self.decode = msgspec.json.Decoder(cls).decode
+        self.max_items: int = getattr(cls, "MAX_ITEMS", _MAX_ITEMS)
+        self.max_depth: int = getattr(cls, "MAX_DEPTH", _MAX_DEPTH)
+        self.within, self.within_objects = unchecked_sizes(self.max_items, self.max_depth)
+
+    def excess(self, cls: Any, data: bytes) -> str | None:
+        """What `data` has too much of for a `cls`; None if nothing."""
+        size = len(data)
+        if size <= self.within or (size <= self.within_objects and _BRACKET not in data):
+            return None
+        return excess(cls, data, self.max_items, self.max_depth)
+
+
+_readers: Final[dict[Any, _Reader]] = {}
+
+
+def _reader_of(cls: Any) -> _Reader:
+    return _readers.setdefault(cls, _Reader(cls))
 
 
 def encode(payload: object) -> bytes:
@@ -36,18 +67,25 @@ def unencodable(payload: object) -> str:
 
 def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:
     """The field of `payload`, and its problem, if readers cannot decode `data`, its JSON, to the
-    same; None if they can.
+    same; None if they can. The field is "" for the whole.
 
     Decoding is the cheapest complete check: 0.4 us for an intent of 300 bytes, where a walk over
     the fields in Python takes ten times as long.
     """
     try:
+        problem = (_readers.get(cls) or _reader_of(cls)).excess(cls, data)
+        if problem is not None:
+            return "", problem
         read = (_checkers.get(cls) or _checker_of(cls))(data)
         if _as_tuple(read) == _as_tuple(payload):
             return None
-        return problem_of(payload, _decoder(cls).decode(data), None)
+        return _shown(problem_of(payload, _readers[cls].decode(data), None))
     except (msgspec.DecodeError, RecursionError) as error:
-        return problem_of(payload, None, error)
+        return _shown(problem_of(payload, None, error))
+
+
+def _shown(problem: tuple[str, str] | None) -> tuple[str, str] | None:
+    return None if problem is None else (bounded(problem[0], _SUBJECT), _text(problem[1]))
 
 
 _as_tuple: Final = msgspec.structs.astuple
@@ -85,12 +123,71 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
     """
     if cls is bytes:
         return data
+    reader = _readers.get(cls) or _reader_of(cls)
+    size = len(data)
+    if size > reader.within and (size > reader.within_objects or _BRACKET in data):
+        problem = excess(cls, data, reader.max_items, reader.max_depth)
+        if problem is not None:
+            raise _refusal(PayloadDecodeError, cls, data, subject, problem)
     try:
-        return _decoder(cls).decode(data)
+        try:
+            payload = reader.decode(data)
+        except msgspec.ValidationError as error:
+            payload = _with_alias(cls, data, error)
+        if size > _SHORT or to_json(payload) != data:  # what this SDK has written has no key twice
+            key = repeated_key(type(payload), data)
+            if key is not None:
+                raise _refusal(PayloadDecodeError, cls, data, subject, f"it has the key `{key}` twice")
+        return payload
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        name = getattr(cls, "__name__", str(cls))
         kind = UnknownValue if _is_unknown(cls, str(error)) else PayloadDecodeError
-        raise kind(f"the message on {subject} is not a valid {name}: {error}", subject=subject, raw=data) from None
+        raise _refusal(kind, cls, data, subject, str(error)) from None
+
+
+def _refusal(kind: type[PayloadDecodeError], cls: Any, data: bytes, subject: str, problem: str) -> PayloadDecodeError:
+    # msgspec repeats values, and who may publish chooses their length, and that of the subject.
+    where = escape_control(bounded(subject, _SUBJECT), keep_layout=False)
+    text = f"the message on {where} is not a valid {getattr(cls, '__name__', str(cls))}: "
+    return kind(text + _text(problem, LIMIT - len(text)), subject=subject, raw=data)
+
+
+def _text(problem: str, limit: int = LIMIT // 2) -> str:
+    """`problem` at a length, and without control characters, that an error can have."""
+    more = len(problem) - limit
+    if more > 0:  # the end says where in the JSON it is, so the middle is left out
+        half = limit // 2 - 32
+        problem = f"{problem[:half]}... ({len(problem) - 2 * half:,} more characters) ...{problem[-half:]}"
+    return escape_control(problem)
+
+
+def _with_alias(cls: Any, data: bytes, error: msgspec.ValidationError) -> Any:
+    """`data` as a `cls` whose tag has another name. Raises `error` if it is not that."""
+    aliases: tuple[str, ...] = getattr(cls, "ALIASES", ())
+    if not aliases or not _is_tag(cls, str(error)):
+        raise error
+    for alias in aliases:
+        try:
+            read = _alias_decoder(cls, alias)(data)
+        except msgspec.ValidationError as other:
+            if _is_tag(cls, str(other)):
+                continue
+            raise
+        return cls(**{name: getattr(read, name) for name in cls.__struct_fields__})
+    raise error
+
+
+@cache
+def _alias_decoder(cls: Any, alias: str) -> Callable[[bytes], Any]:
+    tag_field = cls.__struct_config__.tag_field
+    other = msgspec.defstruct(cls.__name__, [], bases=(cls,), tag=alias, tag_field=tag_field, frozen=True, kw_only=True)
+    return msgspec.json.Decoder(other).decode
+
+
+def _is_tag(cls: Any, problem: str) -> bool:
+    """Whether `problem`, in msgspec's words, is the value of the tag."""
+    config = getattr(cls, "__struct_config__", None)
+    tag_field = None if config is None else config.tag_field
+    return tag_field is not None and problem.startswith(_UNKNOWN_TAG) and problem.endswith(f" - at `$.{tag_field}`")
 
 
 def _is_unknown(cls: Any, problem: str) -> bool:
@@ -98,5 +195,4 @@ def _is_unknown(cls: Any, problem: str) -> bool:
     if not problem.startswith(_UNKNOWN_TAG):
         return problem.startswith(_UNKNOWN_VALUE)
     # The subject has selected one class of a family: another tag contradicts it in any contract.
-    config = getattr(cls, "__struct_config__", None)
-    return config is None or not problem.endswith(f" - at `$.{config.tag_field}`")
+    return not _is_tag(cls, problem)

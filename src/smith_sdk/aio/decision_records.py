@@ -126,11 +126,11 @@ class Records:
 
     def _event(self, intent_id: str, ruling: Ruling) -> bytes:
         word: Literal["allow", "deny", "transform"] = ruling.word if isinstance(ruling, LetThrough) else "deny"
-        status = {LetThrough: "ok", Refuse: "denied", Keep: "error"}[type(ruling)]
+        statuses: dict[type[Ruling], Literal["ok", "denied", "error"]] = {LetThrough: "ok", Refuse: "denied", Keep: "error"}
         return codec.encode(
             AuditEvent(
                 intent_id=IntentId(intent_id),
-                result_status=status,
+                result_status=statuses[type(ruling)],
                 timestamp_ns=now_ns(),
                 executor_id=self._executor_id,
                 policy_decisions=[PolicyDecision(rule_name=ruling.rule, decision=word, reason=ruling.reason)],

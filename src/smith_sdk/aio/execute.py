@@ -51,6 +51,8 @@ _LAST_LOOK: Final = 0.05
 _SETTLED: Final = 1.0
 """Seconds after which a result that was received is not waited for any more: another one that is
 stored stands in its place."""
+_LARGEST: Final = 2**32 - 1
+"""The contract's maximum of milliseconds of processor time, and of KiB: a long life has more."""
 
 
 def result_of(
@@ -89,8 +91,10 @@ def result_for(
         error=error,
         started_at_ns=now if started_at_ns is None else started_at_ns,
         finished_at_ns=now,
-        runner_meta=RunnerMetadata(pid=os.getpid(), cpu_ms=int(time.process_time() * 1000), max_rss_kb=_peak_kib()),
-        audit_ref=AuditRef(id=new_uuid7(), timestamp=now, hash=digest),
+        runner_meta=RunnerMetadata(
+            pid=os.getpid(), cpu_ms=min(int(time.process_time() * 1000), _LARGEST), max_rss_kb=min(_peak_kib(), _LARGEST)
+        ),
+        audit_ref=AuditRef(id=new_uuid7(), timestamp=now // 1_000_000_000, hash=digest),
     )
 
 

@@ -113,6 +113,8 @@ def _known(kind: Any) -> kinds.Type:
 
 
 def _words(kind: kinds.Type) -> str:
+    if isinstance(kind, kinds.Metadata):  # of an int with a maximum beyond 64 bits
+        kind = kind.type
     if isinstance(kind, kinds.LiteralType):
         return f"one of {' | '.join(map(str, kind.values))}"
     return next((words for cls, words in _EXAMPLES if isinstance(kind, cls)), type(kind).__name__)

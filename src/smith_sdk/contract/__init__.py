@@ -5,7 +5,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 """
 
 from .._lazy_names import lazy_names
-from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339
+from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, respell
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
 from .subjects import (
@@ -78,7 +78,9 @@ __all__ = [
     "now_ns",
     "now_rfc3339",
     "read_int_token",
+    "refuse_int",
     "refuse_message",
     "refuse_token",
+    "respell",
     "unique",
 ]

@@ -6,9 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+
+import msgspec
 
 from ..display import Record
+from ..errors import PayloadMismatch
 from .pydantic_schema import DATACLASS_PARAMS, DataclassFields, core_schema, json_schema
 
 if TYPE_CHECKING:
@@ -21,10 +24,18 @@ class Payload(Record, frozen=True, kw_only=True):
     """Base of every generated payload.
 
     `ID_FIELD` names the field whose value identifies a payload for deduplication; None if it has
-    no such field.
+    no such field. `MAX_ITEMS` is how many elements and members all arrays and objects of its JSON
+    may have together, `MAX_DEPTH` how many of these may be inside each other: `publish` and readers
+    refuse more.
     """
 
     ID_FIELD: ClassVar[str | None] = None
+    ALIASES: ClassVar[tuple[str, ...]] = ()
+    """Other tags that its JSON may have. They are read, and never written."""
+    MAX_ITEMS: ClassVar[int] = 100_000
+    MAX_DEPTH: ClassVar[int] = 127  # what the Rust crates read
+    SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {}
+    """Other spellings of values, by field. They are read, and never written."""
 
     if not TYPE_CHECKING:  # type checkers would take the class for a dataclass, with its rules
         __dataclass_fields__: ClassVar = DataclassFields()
@@ -50,6 +61,20 @@ def kind_of(value: object, kinds: tuple[T, ...]) -> T | None:
     """The tag of an externally tagged value, `{tag: content}` or `tag`; None if not of `kinds`."""
     tag: object = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
     return next((kind for kind in kinds if kind == tag), None)
+
+
+def respell(payload: Payload) -> None:
+    """Give the fields of a `payload` that is being made the values that their spellings mean."""
+    for field, spellings in payload.SPELLINGS.items():
+        value = getattr(payload, field)
+        if isinstance(value, str) and value in spellings:
+            msgspec.structs.force_setattr(payload, field, spellings[value])
+
+
+def refuse_int(payload: str, field: str, value: int, most: int) -> NoReturn:
+    """Raise the `PayloadMismatch` for a `value` above `most`."""
+    shown = str(value) if value < 1 << 256 else f"of {value.bit_length()} bits"
+    raise PayloadMismatch(f"{payload}.{field} cannot be {shown}: at most {most}", subject="", field=field)
 
 
 # ---- values that a new payload is given

@@ -3,22 +3,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from typing_extensions import TypeVar
 
-from smith_sdk.contract import Cap, Payload, is_token, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_token
+from smith_sdk.contract import (
+    Cap,
+    Payload,
+    is_token,
+    kind_of,
+    new_uuid4,
+    new_uuid7,
+    now_ns,
+    now_rfc3339,
+    refuse_int,
+    refuse_token,
+    respell,
+)
 
-from ._tokens import LEVEL_VALUES, Domain, EventType, ExecutorId, IntentId, Level, RunId, Service, StepId, TaskId
+from ._tokens import LEVEL_VALUES, Domain, EventType, ExecutorId, IntentId, RunId, Service, StepId, TaskId
 
 
 class FsReadV1Params(Payload, frozen=True, kw_only=True):
     """The parameters of fs.read.v1."""
 
     path: str
-    max_bytes: int | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})] | None = None
     follow_symlinks: bool | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.max_bytes) is int and self.max_bytes > 18446744073709551615:
+            refuse_int("FsReadV1Params", "max_bytes", self.max_bytes, 18446744073709551615)
 
 
 class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
@@ -26,11 +42,12 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[FsReadV1Intent]] = Cap("fs.read.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -101,11 +118,12 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[FsWriteV1Intent]] = Cap("fs.write.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -169,7 +187,7 @@ class HttpFetchV1Params(Payload, frozen=True, kw_only=True):
     method: str | None = None
     headers: dict[str, str] | None = None
     body: str | None = None
-    timeout_ms: int | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
 class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
@@ -177,11 +195,13 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[HttpFetchV1Intent]] = Cap("http.fetch.v1")
+    ALIASES: ClassVar[tuple[str, ...]] = ("http_fetch",)
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -252,11 +272,12 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[GitCloneV1Intent]] = Cap("git.clone.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -325,11 +346,12 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[ArchiveReadV1Intent]] = Cap("archive.read.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -392,8 +414,8 @@ class SqliteQueryV1Params(Payload, frozen=True, kw_only=True):
     database_path: str
     query: str
     params: list[Any] | None = None
-    max_rows: int | None = None
-    timeout_ms: int | None = None
+    max_rows: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
 class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
@@ -401,11 +423,12 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[SqliteQueryV1Intent]] = Cap("sqlite.query.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -468,7 +491,7 @@ class BenchReportV1Params(Payload, frozen=True, kw_only=True):
     benchmark_name: str
     metrics: dict[str, float]
     metadata: dict[str, Any] | None = None
-    retention_days: int | None = None
+    retention_days: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
 class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
@@ -476,11 +499,12 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[BenchReportV1Intent]] = Cap("bench.report.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -544,7 +568,7 @@ class ShellExecV1Params(Payload, frozen=True, kw_only=True):
     args: list[str] | None = None
     env: dict[str, str] | None = None
     cwd: str | None = None
-    timeout_ms: int | None = None
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
     stdin: str | None = None
 
 
@@ -553,11 +577,12 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
 
     ID_FIELD: ClassVar[str | None] = "id"
     SELECTOR: ClassVar[Cap[ShellExecV1Intent]] = Cap("shell.exec.v1")
+    MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: int
-    """Nanoseconds since 1970 (UTC)."""
+    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
     ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
@@ -620,7 +645,7 @@ class QuarantinedIntent(Payload, frozen=True, kw_only=True):
     intent: bytes
     """The intent as it was received; base64 in JSON."""
     reason: str
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
 
     @classmethod
@@ -643,15 +668,16 @@ class IntentResult(Payload, frozen=True, kw_only=True):
     """What became of an intent."""
 
     ID_FIELD: ClassVar[str | None] = "intent_id"
+    MAX_ITEMS: ClassVar[int] = 1000000
 
     intent_id: IntentId
     status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
     """`success` and `failed` are older words for `ok` and `error`."""
     output: Any = None
     error: ExecutionError | None = None
-    started_at_ns: int
+    started_at_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
-    finished_at_ns: int
+    finished_at_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     runner_meta: RunnerMetadata
     audit_ref: AuditRef
@@ -696,10 +722,10 @@ class ExecutionError(Payload, frozen=True, kw_only=True):
 class RunnerMetadata(Payload, frozen=True, kw_only=True):
     """The process that executed an intent, and what it used."""
 
-    pid: int
-    cpu_ms: int
+    pid: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    cpu_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds of processor time."""
-    max_rss_kb: int
+    max_rss_kb: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
     """Largest resident set, in KiB."""
     capability_digest: str | None = None
 
@@ -708,16 +734,38 @@ class AuditRef(Payload, frozen=True, kw_only=True):
     """Where the audit trail speaks of this result."""
 
     id: str
-    timestamp: int
+    timestamp: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    """Seconds since 1970 (UTC)."""
     hash: str
+    """SHA-256 of the intent's bytes as they were received, in hexadecimal."""
+
+    def __post_init__(self) -> None:
+        if type(self.timestamp) is int and self.timestamp > 18446744073709551615:
+            refuse_int("AuditRef", "timestamp", self.timestamp, 18446744073709551615)
 
 
 class AuditEvent(Payload, frozen=True, kw_only=True):
     """One entry of the audit trail about an intent."""
 
+    SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
+        "result_status": {
+            "vetted": "ok",
+            "quarantined": "error",
+            "expired": "denied",
+        },
+    }
+
     intent_id: IntentId
-    result_status: str
-    timestamp_ns: int
+    if TYPE_CHECKING:
+        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
+    else:
+        result_status: Literal[
+            "ok", "error", "denied", "timeout", "killed", "success", "failed", "vetted", "quarantined", "expired"
+        ]
+    """Admitted: ok; refused or expired: denied; quarantined: error. `policy_decisions` has what was
+    decided, and why.
+    """
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     executor_id: ExecutorId
     policy_decisions: list[PolicyDecision]
@@ -725,6 +773,7 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
     resource_usage: ResourceUsage | None = None
 
     def __post_init__(self) -> None:
+        respell(self)
         if not is_token(self.intent_id):
             refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id, "", "AuditEvent")
 
@@ -733,7 +782,7 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
         cls,
         *,
         intent_id: str,
-        result_status: str,
+        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"],
         timestamp_ns: int | None = None,
         executor_id: str,
         policy_decisions: list[PolicyDecision],
@@ -764,10 +813,10 @@ class SecurityContext(Payload, frozen=True, kw_only=True):
     """What an intent was confined by."""
 
     sandbox_mode: Literal["full", "demo", "unsafe"] | None = None
-    user_ns: int | None = None
-    mount_ns: int | None = None
-    pid_ns: int | None = None
-    net_ns: int | None = None
+    user_ns: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    mount_ns: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    pid_ns: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    net_ns: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
     cgroup_path: str | None = None
     landlock_enabled: bool
     seccomp_enabled: bool
@@ -780,20 +829,30 @@ class AllowlistHit(Payload, frozen=True, kw_only=True):
     resource_type: str
     resource_id: str
     operation: str
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ResourceUsage(Payload, frozen=True, kw_only=True):
     """What an execution used."""
 
-    peak_memory_kb: int
-    cpu_time_ms: int
-    wall_time_ms: int
-    fd_count: int
-    disk_read_bytes: int
-    disk_write_bytes: int
-    network_tx_bytes: int
-    network_rx_bytes: int
+    peak_memory_kb: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    cpu_time_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    wall_time_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    fd_count: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    disk_read_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    disk_write_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    network_tx_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    network_rx_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+
+    def __post_init__(self) -> None:
+        if type(self.disk_read_bytes) is int and self.disk_read_bytes > 18446744073709551615:
+            refuse_int("ResourceUsage", "disk_read_bytes", self.disk_read_bytes, 18446744073709551615)
+        if type(self.disk_write_bytes) is int and self.disk_write_bytes > 18446744073709551615:
+            refuse_int("ResourceUsage", "disk_write_bytes", self.disk_write_bytes, 18446744073709551615)
+        if type(self.network_tx_bytes) is int and self.network_tx_bytes > 18446744073709551615:
+            refuse_int("ResourceUsage", "network_tx_bytes", self.network_tx_bytes, 18446744073709551615)
+        if type(self.network_rx_bytes) is int and self.network_rx_bytes > 18446744073709551615:
+            refuse_int("ResourceUsage", "network_rx_bytes", self.network_rx_bytes, 18446744073709551615)
 
 
 class SecurityEvent(Payload, frozen=True, kw_only=True):
@@ -801,7 +860,7 @@ class SecurityEvent(Payload, frozen=True, kw_only=True):
 
     event_type: EventType
     severity: Literal["info", "warning", "critical"]
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     intent_id: IntentId | None = None
     detail: dict[str, Any]
@@ -835,7 +894,7 @@ class LifecycleEvent(Payload, frozen=True, kw_only=True):
 
     executor_id: ExecutorId
     state: Literal["starting", "ready", "draining", "stopped"]
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     detail: str | None = None
 
@@ -866,7 +925,7 @@ class HealthEvent(Payload, frozen=True, kw_only=True):
 
     service: Service
     healthy: bool
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     detail: dict[str, Any] | None = None
 
@@ -896,7 +955,7 @@ class MetricsEvent(Payload, frozen=True, kw_only=True):
     """Figures of a service."""
 
     service: Service
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     metrics: dict[str, float]
 
@@ -923,21 +982,36 @@ class MetricsEvent(Payload, frozen=True, kw_only=True):
 class LogEntry(Payload, frozen=True, kw_only=True):
     """One line of a service's log."""
 
+    SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
+        "level": {
+            "trace": "TRACE",
+            "debug": "DEBUG",
+            "info": "INFO",
+            "warn": "WARN",
+            "error": "ERROR",
+        },
+    }
+
     timestamp: str
     """RFC 3339."""
-    level: Level
+    if TYPE_CHECKING:
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
+    else:
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"]
+    """In upper case; the subject has it in lower case."""
     service: Service
     target: str
     message: str
     fields: dict[str, Any]
-    span: Any = None
-    trace: Any = None
+    span: LogSpan | None = None
+    trace: LogTrace | None = None
     correlation_id: str
     node_id: str
-    metadata: dict[str, Any]
+    metadata: LogMetadata
 
     def __post_init__(self) -> None:
-        if not isinstance(self.level, str) or self.level not in LEVEL_VALUES:
+        respell(self)
+        if not isinstance(self.level, str) or not self.level.isupper() or self.level.lower() not in LEVEL_VALUES:
             refuse_token("smith.logs.{log_service}.{level}", "level", self.level, ", ".join(sorted(LEVEL_VALUES)), "LogEntry")
         if self.service != "" and (not is_token(self.service)):
             refuse_token("smith.logs.errors.{service}", "service", self.service, "", "LogEntry")
@@ -947,21 +1021,22 @@ class LogEntry(Payload, frozen=True, kw_only=True):
         cls,
         *,
         timestamp: str | None = None,
-        level: Level,
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"],
         service: str,
         target: str,
         message: str,
         fields: dict[str, Any] | None = None,
-        span: Any = None,
-        trace: Any = None,
+        span: LogSpan | None = None,
+        trace: LogTrace | None = None,
         correlation_id: str,
         node_id: str,
-        metadata: dict[str, Any] | None = None,
+        metadata: LogMetadata | None = None,
     ) -> LogEntry:
         """A new payload; fields that are not given are filled in."""
+        level_: Any = level
         return cls(
             timestamp=now_rfc3339() if timestamp is None else timestamp,
-            level=level,
+            level=level_,
             service=Service(service),
             target=target,
             message=message,
@@ -970,8 +1045,34 @@ class LogEntry(Payload, frozen=True, kw_only=True):
             trace=trace,
             correlation_id=correlation_id,
             node_id=node_id,
-            metadata={} if metadata is None else metadata,
+            metadata=LogMetadata() if metadata is None else metadata,
         )
+
+
+class LogSpan(Payload, frozen=True, kw_only=True):
+    """The span of a log entry."""
+
+    id: str
+    parent_id: str | None = None
+    name: str
+    fields: dict[str, Any]
+
+
+class LogTrace(Payload, frozen=True, kw_only=True):
+    """The trace of a log entry."""
+
+    id: str
+    context: dict[str, Any]
+
+
+class LogMetadata(Payload, frozen=True, kw_only=True):
+    """Where a log entry comes from."""
+
+    file: str | None = None
+    line: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    module_path: str | None = None
+    thread_id: str | None = None
+    performance_category: Any = None
 
 
 class BenchmarkEvent(Payload, frozen=True, kw_only=True):
@@ -985,12 +1086,14 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
     policy_id: str
     cfg_hash: str
     env_hash: str
-    seed: int
+    seed: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
     event_type: Any
     """`{kind: content}`; a newer publisher may send other kinds."""
     data: Any
 
     def __post_init__(self) -> None:
+        if type(self.seed) is int and self.seed > 18446744073709551615:
+            refuse_int("BenchmarkEvent", "seed", self.seed, 18446744073709551615)
         if self.run_id != "" and (not is_token(self.run_id)):
             refuse_token("smith.benchmark.runs.{run_id}", "run_id", self.run_id, "", "BenchmarkEvent")
         if self.step_id != "" and (not is_token(self.step_id)):
@@ -1061,7 +1164,7 @@ class PlatformEvent(Payload, frozen=True, kw_only=True):
     """Something that happened on the platform around Smith."""
 
     event: str
-    timestamp_ns: int
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     data: Any
 

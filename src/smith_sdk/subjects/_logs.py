@@ -58,7 +58,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         read: Any = message
         return cls(
             log_service=log_service,
-            level=read.level,
+            level=read.level.lower(),
         )
 
     @classmethod
