@@ -120,15 +120,16 @@ def jain(handled: Sequence[int]) -> float:
 class Crew:
     """Workers of one consumer, their records, and the harness's own bus."""
 
-    def __init__(self, bus: AsyncSmithBus, directory: Path) -> None:
-        self._bus = bus
+    def __init__(self, bus: AsyncSmithBus, url: str, directory: Path) -> None:
+        self._bus, self._url = bus, url
         self._directory = directory
         self.processes: list[Process] = []
         self.most_unanswered = 0
 
     async def add(self, work: float) -> None:
-        arguments = (self._bus.url, str(self._file(len(self.processes))), str(work))
-        self.processes.append(await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments))
+        arguments = (str(self._file(len(self.processes))), str(work))
+        env = {**os.environ, "SMITH_NATS_URL": self._url}
+        self.processes.append(await asyncio.create_subprocess_exec(sys.executable, __file__, *arguments, env=env))
 
     def _file(self, place: int) -> Path:
         return self._directory / str(place)
@@ -175,7 +176,7 @@ async def until(is_so: Callable[[], bool | Awaitable[bool]]) -> None:
 async def crew(work: Sequence[float]) -> AsyncIterator[Crew]:
     with tempfile.TemporaryDirectory(prefix="smith-bench-") as scratch:
         async with fresh_server() as server, AsyncSmithBus(server.url) as bus:
-            workers = Crew(bus, Path(scratch))
+            workers = Crew(bus, server.url, Path(scratch))
             try:
                 for one in work:
                     await workers.add(one)
@@ -195,9 +196,9 @@ def _envelope(number: int) -> Envelope:
 # ---- a worker
 
 
-async def work_at(url: str, file: str, seconds: float) -> None:
+async def work_at(file: str, seconds: float) -> None:
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    async with AsyncSmithBus(url) as bus:
+    async with AsyncSmithBus() as bus:
         worker = Worker(bus, SPEC, concurrency=SLOTS)
 
         @worker.handler
@@ -214,4 +215,4 @@ async def work_at(url: str, file: str, seconds: float) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
-    asyncio.run(work_at(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+    asyncio.run(work_at(sys.argv[1], float(sys.argv[2])))

@@ -1,7 +1,7 @@
 """How results look in a notebook, and as plain data.
 
-A leaf: it imports nothing of the SDK. Text that came off the wire is escaped, and cut where it is
-long.
+It imports `foreign_text` alone. Text that came off the wire is escaped, for HTML and for what would
+reorder or hide it, and cut where it is long.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from datetime import datetime
 from typing import Any, Final, Protocol, SupportsIndex, TypeVar, overload
 
 import msgspec
+
+from ._core.foreign_text import escape_control
 
 __all__ = ["FixedRows", "Record", "Rows"]
 
@@ -120,7 +122,7 @@ def rows_table(shown: Sequence[Mapping[str, object]], count: int) -> str:
 
 def lines_block(lines: Iterable[str]) -> str:
     """HTML of text whose lines and columns matter."""
-    return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
+    return f"<pre>{html.escape(chr(10).join(escape_control(line, keep_layout=False) for line in lines))}</pre>"
 
 
 def _is_blank(value: object) -> bool:
@@ -152,17 +154,17 @@ def _text(value: object) -> str:
         case datetime():
             return value.isoformat(" ", timespec="milliseconds")
         case bool() | str():
-            return str(value)
+            return escape_control(str(value))
         case bytes():
-            return value.decode("utf-8", "replace")
+            return escape_control(value.decode("utf-8", "replace"))
         case float():
             return f"{value:.4g}"
         case list() | tuple():
             return ", ".join(map(_text, value))
         case Record():
             # By its name where it has one, as streams and consumers do.
-            return str(getattr(value, "name", None) or _text(value.to_dict()))
+            return _text(getattr(value, "name", None) or value.to_dict())
         case dict():
-            return ", ".join(f"{key}: {_text(one)}" for key, one in value.items())
+            return ", ".join(f"{_text(key)}: {_text(one)}" for key, one in value.items())
         case _:
-            return str(value)
+            return escape_control(str(value))

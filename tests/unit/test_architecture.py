@@ -37,7 +37,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.foreign_text": (),
     "errors": ("_core.foreign_text",),
     "options": ("errors",),
-    "display": (),
+    "display": ("_core.foreign_text",),
     "contract": ("_lazy_names", "errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),

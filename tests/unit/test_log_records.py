@@ -132,3 +132,20 @@ def test_no_module_has_a_logger_of_another_kind() -> None:
                 where = f"{path}:{node.lineno}: sdk_logger(...) makes the loggers of the SDK"
                 assert not is_ours, where
                 assert ast.unparse(name) != "__name__", where
+
+
+PRINTING: Final = {
+    "output.py": "the functions that escape",
+    "__init__.py": "runs before output.py is imported",
+    "app.py": "the help, and errors line by line",
+    "logs.py": "an error, without credentials",
+    "progress.py": "numbers, and names of outcomes",
+}
+
+
+def test_no_command_prints_by_itself() -> None:
+    """It says what it has to say by `say`, `note` and `warn`, which escape what they are given."""
+    for path in (SOURCE / "cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and path.name not in PRINTING:
+                assert ast.unparse(node.args[0]).startswith("plain("), f"{path}:{node.lineno}: print a line with say or note"

@@ -34,7 +34,9 @@ def main() -> None:
         status = _PIPE_CLOSED
     except OSError as error:  # such as a full disk
         _drop_output()
-        print(f"smith: {error}", file=sys.stderr)
+        from .._core.foreign_text import escape_control  # its text names a file, whose name may hold anything
+
+        print(f"smith: {escape_control(str(error), keep_layout=False)}", file=sys.stderr)
         status = 1
     sys.exit(status)
 

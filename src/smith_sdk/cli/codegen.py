@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from .output import plain
+from .output import note
 
 
 def codegen(spec: Path = Path("subjects.toml"), out_dir: Path = Path(), /, *, check: bool = False) -> int:
     """Generate typed subjects and payloads from SPEC into the package directory OUT_DIR."""
     if not spec.is_file():
-        print(plain(f"smith: there is no spec {spec}: pass the file, as in `smith codegen SPEC OUT_DIR`"), file=sys.stderr)
+        note(f"smith: there is no spec {spec}: pass the file, as in `smith codegen SPEC OUT_DIR`")
         return 2
     from smith_codegen.cli import main as generate
 

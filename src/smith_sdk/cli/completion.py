@@ -10,6 +10,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import Parameter
 
 from ..errors import OptionsError
+from .output import note, say
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -36,8 +37,8 @@ def completion(
         file = app.install_completion(shell=chosen)
     except OSError as error:
         raise OptionsError(f"the script cannot be written to {error.filename}: {error.strerror}") from None
-    print(file)
-    print(f"start a new {chosen} to use it", file=sys.stderr)
+    say(str(file))
+    note(f"start a new {chosen} to use it")
 
 
 def _own_shell() -> Shell:

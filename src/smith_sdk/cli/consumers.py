@@ -99,7 +99,7 @@ def reset(
     if json:
         show_json(found)
     else:
-        print(f"reset consumer {name} of {found.stream}: {messages(found.num_pending)} to deliver")
+        say(f"reset consumer {name} of {found.stream}: {messages(found.num_pending)} to deliver")
 
 
 def show_consumers(found: Iterable[ConsumerInfo]) -> None:
@@ -117,7 +117,7 @@ def show_consumers(found: Iterable[ConsumerInfo]) -> None:
 def _show_full(found: Iterable[ConsumerInfo]) -> None:
     for one in found:
         if one.is_full:
-            print(
+            say(
                 f"{one.name} delivers nothing: {messages(one.num_ack_pending)} unacknowledged, which is its max_ack_pending="
                 f"{one.max_ack_pending}. They are being handled, or wait for a delayed retry"
             )
@@ -140,4 +140,4 @@ def _show_pause(found: ConsumerInfo, json: bool) -> None:
         show_json(found)
     else:
         state = f"paused until {shown(found.paused_until)}" if found.paused_until else "not paused"
-        print(f"consumer {found.name} of {found.stream} is {state}")
+        say(f"consumer {found.name} of {found.stream} is {state}")

@@ -27,7 +27,7 @@ from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
 from .executor import read_file
-from .output import Json, plain, show_json, show_table
+from .output import Json, note, plain, show_json, show_table
 
 IN_FLIGHT: Final = 256
 """Maximum intents in flight: bounds latency, and what the queues must hold."""
@@ -72,7 +72,7 @@ def demo(
     """
     root = path.resolve()
     if not root.is_dir():
-        print(plain(f"smith: {path} is not a directory"), file=sys.stderr)
+        note(f"smith: {path} is not a directory")
         return 2
     report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr))
     if json:
@@ -266,7 +266,7 @@ async def _compare(ledger: _Ledger, path: str, result: IntentResult) -> None:
         there = error
     if result.output != there:
         ledger.differing += 1
-        print(f"smith demo: {path}: the executor read {result.output}, but the file has {there}", file=sys.stderr)
+        note(f"smith demo: {path}: the executor read {result.output}, but the file has {there}")
 
 
 async def _collect_dead_letters(messages: Subscription[bytes, subjects.dlq], ledger: _Ledger) -> None:
@@ -281,7 +281,7 @@ async def _collect_dead_letters(messages: Subscription[bytes, subjects.dlq], led
             except OSError:
                 continue
             ledger.differing += 1
-            print(f"smith demo: {path} is a dead letter, but the file can be read", file=sys.stderr)
+            note(f"smith demo: {path} is a dead letter, but the file can be read")
 
 
 async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
@@ -292,7 +292,7 @@ async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
 
     if not stream.isatty():
         while True:
-            print(f"smith demo: {summary()}", file=stream, flush=True)
+            print(plain(f"smith demo: {summary()}"), file=stream, flush=True)
             await asyncio.sleep(_REPORT_EVERY * 5)
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from cyclopts import Parameter
 
 from ..errors import ServerError
 from .options import ContractName, load_contract
+from .output import note, say
 
 
 def dev(
@@ -33,8 +33,8 @@ def dev(
         signal.signal(number, lambda *_: stop.set())
     with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared, profile=profile) as bus:
         bus.streams.apply()
-        print(f"export SMITH_NATS_URL={server.url}", flush=True)
-        print(f"applied the streams of profile {profile}; press Ctrl-C to stop the server", file=sys.stderr, flush=True)
+        say(f"export SMITH_NATS_URL={server.url}")
+        note(f"applied the streams of profile {profile}; press Ctrl-C to stop the server")
         while server.running and not stop.wait(0.5):
             pass
         if not stop.is_set():

@@ -189,8 +189,8 @@ def _show(letter: DeadLetter) -> None:
     show_facts({name: value for name, value in facts.items() if value is not None})
     for text in (letter.traceback, letter.payload.decode("utf-8", "backslashreplace")):
         if text:
-            print()
-            show_lines(text)
+            say("")
+            show_lines(text, indent="  ")  # it could look like the facts above
 
 
 @dlq.command
@@ -230,10 +230,10 @@ def replay(
     if json:
         show_json(report)
     elif dry_run:
-        print(f"{_letters(report.planned)} would be replayed")
+        say(f"{_letters(report.planned)} would be replayed")
     else:
         done = report.replayed + report.finished
-        print(f"replayed {_letters(done)}" + f", {report.finished:,} of them by another replay" * bool(report.finished))
+        say(f"replayed {_letters(done)}" + f", {report.finished:,} of them by another replay" * bool(report.finished))
     if report.gone:
         say(f"{_letters(report.gone)} not found: replayed or discarded before", json=True)
     for failure in report.failed:
@@ -277,7 +277,7 @@ def discard(
     if json:
         show_json(found)
     else:
-        print(f"{_letters(len(found))} would be discarded" if dry_run else f"discarded {_letters(len(found))}")
+        say(f"{_letters(len(found))} would be discarded" if dry_run else f"discarded {_letters(len(found))}")
 
 
 @dlq.command
@@ -299,7 +299,7 @@ def audit(
         rows = [[one.kind, one.stream, one.consumer, one.seq, one.words, "repaired" if one.repaired else None] for one in found]
         show_table(["finding", "stream", "consumer", "seq", "description", ""], rows)
     else:
-        print("nothing found")
+        say("nothing found")
     return 0 if all(one.repaired for one in found) else 1
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
+from .._core.foreign_text import bounded
 from ..errors import OptionsError
 from .options import HERE, Where
-from .output import Json, plain, show_json, show_lines
+from .output import Json, note, plain, show_json, show_lines
 from .values import Seconds
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def execute(
             result = bus.execute(intent, timeout)
         except KeyboardInterrupt:
             id = plain(intent.id)
-            print(f"smith: interrupted: intent {id} may still be executed; `smith trace {id}` shows its steps", file=sys.stderr)
+            note(f"smith: interrupted: intent {id} may still be executed; `smith trace {id}` shows its steps")
             raise
     return _show(result, json)
 
@@ -102,7 +103,7 @@ def _show(result: IntentResult, json: bool) -> int:
     if result.status in _OK:
         return 0
     why = f": {result.error.code}: {result.error.message}" if result.error is not None else ""
-    print(f"smith: {plain(f'{result.status}{why}')}", file=sys.stderr)
+    note(f"smith: {result.status}{bounded(why)}")
     return 1
 
 

@@ -23,7 +23,7 @@ import msgspec
 from .._core.foreign_text import escape_control
 from .._core.log_records import sdk_logger
 from ..errors import OptionsError
-from .output import plain
+from .output import plain, printable_json
 
 log: Final = sdk_logger("cli")
 
@@ -33,6 +33,7 @@ Format = Literal["text", "json"]
 _TEXT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 _STANDARD: Final = frozenset((*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"))
 _OURS: Final = ("timestamp", "level", "logger", "message", "pid", "exception", "stack")
+_FURTHER: Final = re.compile(r"\n(?=\S)")
 # A traceback shows source lines, and a source line may hold the URL of a server.
 _CREDENTIALS: Final = re.compile(r"""\b([a-z][a-z0-9+.-]*://)[^\s/@"'\\]+@""", re.IGNORECASE)
 
@@ -43,13 +44,14 @@ def without_secrets(text: str) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """Lines for people. Control characters are escaped, or they would control the terminal."""
+    """Lines for people. Control characters are escaped, or they would control the terminal, and
+    further lines of a record are indented, or they could look like records of their own."""
 
     def __init__(self) -> None:
         super().__init__(_TEXT)
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(escape_control(super().format(record)))
+        return without_secrets(_FURTHER.sub("\n  ", escape_control(super().format(record))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -95,7 +97,7 @@ def _text(value: Any) -> str:
 
 
 def _encoded(fields: dict[str, msgspec.Raw]) -> str:
-    return msgspec.json.encode(fields).decode()
+    return printable_json(msgspec.json.encode(fields).decode())
 
 
 # ---- configuring

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
@@ -72,22 +72,29 @@ def show_json(value: Any) -> None:
 def json_line(value: Any) -> str:
     """`value` as JSON on one line.
 
-    Characters that standard output cannot encode are escaped, and those that a terminal would obey.
+    Characters that standard output cannot encode are escaped, and those that a terminal would obey,
+    or that reorder or hide what is shown.
     """
     import msgspec
 
-    text = msgspec.json.encode(value).decode()
+    text = printable_json(msgspec.json.encode(value).decode())
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        pass
-    else:
-        if text.isprintable():
-            return text
+        return _escaped(text, str.isascii)
+    return text
+
+
+def printable_json(text: str) -> str:
+    """JSON on one line, with what is not printable as `\\u00xx`."""
+    return text if text.isprintable() else _escaped(text, str.isprintable)
+
+
+def _escaped(text: str, is_kept: Callable[[str], bool]) -> str:
     import json
 
-    # Whatever is not ASCII is within strings, where JSON has escapes of its own.
-    return "".join(char if char.isascii() else json.dumps(char)[1:-1] for char in text)
+    # Whatever these are, they are within strings, where JSON has escapes of its own.
+    return "".join(char if is_kept(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str = "", sections: str | None = None) -> None:
@@ -246,15 +253,20 @@ def print_wrapped(head: Text, text: Text, out: Console) -> None:
         head = Text(" " * head.cell_len)
 
 
-def show_lines(text: str) -> None:
+def show_lines(text: str, *, indent: str = "") -> None:
     """Print `text` line by line, with control characters escaped."""
     for line in text.splitlines():
-        print(plain(line.expandtabs()))
+        print(f"{indent}{plain(line.expandtabs())}")
 
 
-def say(text: str, *, json: bool) -> None:
+def say(text: str, *, json: bool = False) -> None:
     """Print a line for people: on stdout, or with `json` on stderr."""
     print(plain(text), file=sys.stderr if json else sys.stdout, flush=True)
+
+
+def note(text: str) -> None:
+    """Print a line on stderr."""
+    say(text, json=True)
 
 
 def warn(text: str) -> None:
@@ -284,7 +296,7 @@ def warnings_shown() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """`text` with control characters escaped."""
+    """`text` with control characters escaped, line feeds and tabs as well."""
     # Its author must not control the terminal that shows it.
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 

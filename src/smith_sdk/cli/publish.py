@@ -19,7 +19,7 @@ from ..errors import InvalidToken, OptionsError, SmithError, UnknownSubject
 from .fields import build, read_words
 from .names import subject_classes
 from .options import HERE, Where
-from .output import Json, messages, plain, show_json
+from .output import Json, messages, note, plain, say, show_json
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -211,14 +211,14 @@ def _publish(where: Where, envelopes: Iterable[tuple[Any, Any]], msg_id: str | N
         # Closing the bus has ended those in flight.
         stored = len(done) + sum(one.done() and not one.cancelled() and one.exception() is None for one in flying)
         if stored:
-            print(f"smith: {messages(stored)} published before that", file=sys.stderr)
+            note(f"smith: {messages(stored)} published before that")
         raise
     if json:
         show_json(done if many else done[0])
     elif many:
-        print(f"published {messages(len(done))}")
+        say(f"published {messages(len(done))}")
     else:
-        print(_words(done[0]) + _id(envelopes))
+        say(_words(done[0]) + _id(envelopes))
 
 
 def _id(envelopes: Iterable[tuple[Any, Any]]) -> str:

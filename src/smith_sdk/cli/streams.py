@@ -95,7 +95,7 @@ def apply(
     if json:
         show_json(_as_json(found))
     elif found.changes:
-        print("applied")
+        say("applied")
 
 
 def _asked(plan: Plan, yes: bool, json: bool) -> bool:
@@ -125,7 +125,7 @@ def verify(*, where: Where = HERE, profile: Profile = None, json: Json = False) 
     if json:
         show_json({"profile": found, "differences": []})
     else:
-        print("as declared")
+        say("as declared")
 
 
 @streams.command
@@ -161,7 +161,7 @@ def show(name: str, /, *, where: Where = HERE, json: Json = False) -> None:
         **{f"of {limit}": Percent(used) for limit, used in found.utilisation.items()},
     }
     show_facts(rows)
-    print()
+    say("")
     show_consumers(found.consumers)
 
 
@@ -193,7 +193,7 @@ def purge(
     if json:
         show_json({"stream": name, "messages": count, "dry_run": dry_run})
     elif not dry_run:
-        print(f"deleted {messages(count)} of stream {name}")
+        say(f"deleted {messages(count)} of stream {name}")
 
 
 def _row(info: StreamInfo) -> list[Any]:

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from ..errors import NotAcknowledgeable, OptionsError
 from .names import subject_classes
 from .options import HERE, Where
-from .output import console, json_line, plain
+from .output import console, json_line, note, plain
 from .trace import time_of
 from .values import MOMENT_HELP, Moment
 
@@ -65,7 +65,7 @@ def tail(
         except BrokenPipeError:  # `smith tail ... | head`: there is nothing left to write to
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if is_empty:
-        print(f"no messages on {plain(str(what))}", file=sys.stderr)
+        note(f"no messages on {what}")
 
 
 def _start(last: int | None, since: datetime | None, from_seq: int | None, every: bool, follow: bool) -> dict[str, Any]:
