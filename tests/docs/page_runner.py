@@ -286,6 +286,7 @@ def main(file: str) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("the page took too long"))
     with EmbeddedServer() as server:
         os.environ["SMITH_NATS_URL"] = server.url
+        os.environ.setdefault("XDG_CONFIG_HOME", str(Path("config").absolute()))  # where `smith dev` writes a context
         with SmithBus(server.url, manage="apply", profile="dev"):
             pass
         page = Page(server.url)

@@ -30,11 +30,16 @@ def smith(*arguments: str, url: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment, check=False)
 
 
+@pytest.fixture(autouse=True)
+def no_contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 def start_dev(store: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
     command = [sys.executable, "-m", "smith_sdk.cli", "dev", "--store-dir", str(store), *arguments]
     dev = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert dev.stdout is not None
-    said = re.fullmatch(r"export SMITH_NATS_URL=(nats://127\.0\.0\.1:\d+)\n", dev.stdout.readline())
+    said = re.fullmatch(r"export SMITH_NATS_URL=(nats://smith:[0-9a-f]{32}@127\.0\.0\.1:\d+)\n", dev.stdout.readline())
     assert said is not None
     return dev, said[1]
 

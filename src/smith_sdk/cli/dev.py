@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..errors import ServerError
+from .dev_context import NAME, dev_context
 from .options import ContractName, load_contract
 from .output import note, say
 
@@ -20,13 +21,18 @@ def dev(
     port: int | None = None,
     contract: ContractName = None,
     profile: Annotated[str, Parameter(help="The profile of the topology.")] = "dev",
+    context: Annotated[str, Parameter(help="The context of the nats command that leads to it while it runs.")] = NAME,
 ) -> int:
     """Run a private nats-server with the declared streams until Ctrl-C or SIGTERM.
 
-    Messages are kept in STORE_DIR if it is given.
+    It demands a password, which the printed URL and the context hold, and nobody else knows.
+    Messages and the password are kept in STORE_DIR if it is given.
     """
+    from .._core.connection.contexts import context_file
     from ..embedded import EmbeddedServer
     from ..sync import SmithBus
+
+    context_file(context)  # a name that is not valid is refused before anything starts
 
     declared, stop = load_contract(contract), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -34,9 +40,11 @@ def dev(
     with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared, profile=profile) as bus:
         bus.streams.apply()
         say(f"export SMITH_NATS_URL={server.url}")
-        note(f"applied the streams of profile {profile}; press Ctrl-C to stop the server")
-        while server.running and not stop.wait(0.5):
-            pass
+        with dev_context(context, server.url) as file:
+            ways = f"; `smith ... --context {context}` and `nats --context {context} ...` lead here" if file else ""
+            note(f"applied the streams of profile {profile}{ways}; press Ctrl-C to stop the server")
+            while server.running and not stop.wait(0.5):
+                pass
         if not stop.is_set():
             raise ServerError("nats-server exited unexpectedly")
     return 0

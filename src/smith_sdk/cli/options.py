@@ -50,7 +50,13 @@ _FILES: Final = ("NATS_CA", "NATS_CERT", "NATS_KEY")
 class Server:
     """The server and the credentials of a command."""
 
-    url: Annotated[str | None, Parameter(help="Default: SMITH_NATS_URL, NATS_URL, or the context's.")] = None
+    url: Annotated[
+        str | None,
+        Parameter(
+            help="Default: SMITH_NATS_URL, NATS_URL, or the context's. A password in it shows in the process list: pass it "
+            "in SMITH_NATS_URL, or use --creds, --nkey or --context."
+        ),
+    ] = None
     context: Annotated[str | None, Parameter(help="Of the nats command. Default: the selected one.")] = None
     creds: Annotated[Path | None, Parameter(help="A .creds file.")] = None
     nkey: Annotated[Path | None, Parameter(help="A file with an NKey seed.")] = None
@@ -63,6 +69,7 @@ class Server:
         self._auth()
         self._tls()
         if self.url is not None:
+            _warn_of_password(self.url)
             os.environ[_URL_VARIABLES[0]] = self.url
         if self.context is not None:
             os.environ["NATS_CONTEXT"] = self.context
@@ -153,6 +160,7 @@ class Where(Server):
         context = Context() if name is None else read_context(name)
         _warn_of_keys(context)
         if self.url is not None:
+            _warn_of_password(self.url)
             source = "from --url"
         elif variable is not None:
             source = f"from {variable}"
@@ -172,6 +180,14 @@ ENVIRONMENT = Server()
 def _home(path: Path | None) -> Path | None:
     """The path, for a shell that leaves the tilde of `--creds=~/user.creds` as it is."""
     return None if path is None else path.expanduser()
+
+
+def _warn_of_password(url: str) -> None:
+    if any("@" in one.partition("://")[2] for one in url.split(",")):
+        warn(
+            "a password in --url shows in the process list, to every user of this machine: pass the URL in SMITH_NATS_URL, or "
+            "use --creds, --nkey or --context"
+        )
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Context:
 
 def read_context(name: str) -> Context:
     """The context `name`. Raises `OptionsError`, which names the file and the key."""
-    file = _directory() / "context" / f"{_valid(name)}.json"
+    file = context_file(name)
     try:
         found: Any = json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -65,6 +65,11 @@ def read_context(name: str) -> Context:
         key for key, value in found.items() if value and key not in (*SUPPORTED, _TLS_FIRST, *UNSUPPORTED, *_HARMLESS)
     )
     return Context(name, settings, tls_first, unsupported, unknown, str(file))
+
+
+def context_file(name: str) -> Path:
+    """Where the context `name` is kept. Raises `OptionsError` if it is not a valid name."""
+    return _directory() / "context" / f"{_valid(name)}.json"
 
 
 def selected_context() -> str | None:
