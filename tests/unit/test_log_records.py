@@ -139,6 +139,7 @@ PRINTING: Final = {
     "__init__.py": "runs before output.py is imported",
     "app.py": "the help, and errors line by line",
     "logs.py": "an error, without credentials",
+    "keys.py": "keys that it has made or checked",
     "progress.py": "numbers, and names of outcomes",
 }
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 
 from ..errors import SmithError
 from .options import HERE, Where
-from .output import Json, console, plain, print_wrapped, show_json
+from .output import Json, console, note, plain, print_wrapped, show_json
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -36,7 +35,7 @@ def health(
         with where.bus(connect_mode="wait", connect_timeout=timeout) as bus:
             found = bus.health(timeout)
     except SmithError as error:  # its exit status would be that of "degraded"
-        print(f"smith: {plain(str(error))}", file=sys.stderr)
+        note(f"smith: {error}")
         return _STATUS["failing"]
     if json:
         show_json(found)
