@@ -101,7 +101,7 @@ def test_the_originals_own_headers_are_kept_or_counted(one: Original, why: Death
     assert set(letter.headers) == {name for name in own if NAME.fullmatch(name)}
     assert letter.dropped_headers == len(own) - len(letter.headers)
     for name, value in letter.headers.items():
-        if value.isascii() and not set(value) & {"\r", "\n"}:
+        if value.isascii() and not set(own[name]) & {"\r", "\n"}:
             assert value == own[name]
 
 
@@ -199,8 +199,9 @@ def test_a_payload_that_is_cut_says_so() -> None:
 FACTS = sorted(
     letter_format.encode(original(headers={"Nats-Msg-Id": "m"}), death(cause=ValueError(), first_delivered=NOW), BY, kept=0)
 )
+arrived = st.text(st.characters(codec="utf-8"), max_size=40)  # a header that was read has no surrogates
 odd_values = st.one_of(
-    anything,
+    arrived,
     st.integers().map(str),
     st.datetimes().map(lambda one: one.isoformat()),
     st.sampled_from(
@@ -225,7 +226,7 @@ odd_values = st.one_of(
 
 
 @given(
-    st.dictionaries(st.one_of(st.sampled_from([*FACTS, *TRAIL]), names), odd_values, max_size=12),
+    st.dictionaries(st.one_of(st.sampled_from([*FACTS, *TRAIL]), arrived), odd_values, max_size=12),
     st.text(st.characters(codec="utf-8", exclude_characters=". \t\r\n"), min_size=1, max_size=30),
     st.binary(max_size=20),
 )
