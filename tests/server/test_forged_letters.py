@@ -59,7 +59,7 @@ REFUSED = {
     "white space": (READ, f"{VETTED} x", "no valid original subject"),
     "an undeclared consumer": ("ATOMS_VETTED.other", VETTED, "declares no consumer other of stream ATOMS_VETTED"),
     "an undeclared stream": ("OTHER.executor-fs-read", VETTED, "declares no stream OTHER"),
-    "advisories": ("SMITH_ADVISORIES.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.a.b", "declares no consumer x"),
+    "advisories": ("SMITH_ADVISORIES.x", "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.a.b", "no valid original subject"),
 }
 
 

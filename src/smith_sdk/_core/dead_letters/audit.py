@@ -14,7 +14,7 @@ import msgspec
 
 from ...contract import ConsumerSpec, is_token
 from ...display import Record
-from ...errors import ConsumerNotFound, MessageNotFound, StreamNotFound
+from ...errors import ConsumerNotFound, MessageNotFound, PermissionDenied, StreamNotFound
 from ..connection.request_reply import API_TIMEOUT
 from ..jetstream.api import JetStreamApi, StoredMessage, to_nanos
 from ..jetstream.claim import put_if_absent
@@ -82,19 +82,31 @@ class _Info(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Asked:
-    """What the server answers about streams, each asked once."""
+    """What the server answers about consumers and streams, each asked once."""
 
     def __init__(self, api: JetStreamApi) -> None:
         self._api = api
-        self._found: dict[str, tuple[dict[str, Progress], str]] = {}
+        self._retention: dict[str, str] = {}
+        self._consumers: dict[tuple[str, str], Progress] = {}
+        self._others: dict[str, dict[str, Progress]] = {}
 
-    async def about(self, stream: str) -> tuple[dict[str, Progress], str]:
-        """Its consumers by name, and its retention."""
-        if stream not in self._found:
-            retention = (await self._api.stream_info(stream))["config"]["retention"]
-            infos = await self._api.consumers(stream)
-            self._found[stream] = {info["name"]: Progress.of(info) for info in infos}, retention
-        return self._found[stream]
+    async def retention(self, stream: str) -> str:
+        if stream not in self._retention:
+            self._retention[stream] = (await self._api.stream_info(stream))["config"]["retention"]
+        return self._retention[stream]
+
+    async def consumer(self, stream: str, name: str) -> Progress:
+        if (stream, name) not in self._consumers:
+            self._consumers[stream, name] = Progress.of(await self._api.consumer_info(stream, name))
+        return self._consumers[stream, name]
+
+    async def others(self, stream: str, name: str) -> list[Progress]:
+        """The other consumers of a stream with retention by interest; elsewhere none matters."""
+        if await self.retention(stream) != "interest":
+            return []
+        if stream not in self._others:
+            self._others[stream] = {info["name"]: Progress.of(info) for info in await self._api.consumers(stream)}
+        return [progress for other, progress in self._others[stream].items() if other != name]
 
 
 class Audit:
@@ -142,14 +154,12 @@ class Audit:
     async def _judge(self, advisory: Advisory, asked: _Asked, repair: bool) -> list[Finding]:
         self._open.pop(advisory.id, None)
         try:  # the message last: if it is acknowledged in between, it is deleted
-            consumers, retention = await asked.about(advisory.stream)
+            progress = await asked.consumer(advisory.stream, advisory.consumer)
+            others = await asked.others(advisory.stream, advisory.consumer)
+            retention = await asked.retention(advisory.stream)
             message = await self._session.api.message(advisory.stream, advisory.stream_seq)
-        except (MessageNotFound, StreamNotFound):
+        except (ConsumerNotFound, MessageNotFound, StreamNotFound):
             return []  # settled or deleted meanwhile
-        progress = consumers.get(advisory.consumer)
-        if progress is None:
-            return []
-        others = [one for name, one in consumers.items() if name != advisory.consumer]
         answer = is_given_up(advisory, message.subject, progress, retention, others)
         if answer == "unknown":
             if len(self._open) >= _MOST_OPEN:
@@ -262,23 +272,32 @@ class Audit:
         known: dict[tuple[str, str], _Info | None] = {}
         async for marker in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
             stream, consumer, last = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}")).split(".")
-            seq, key = read_seq(last), (stream, consumer)
-            if seq is None or not (is_token(stream) and is_token(consumer)):
-                words = "the marker of an isolated attempt names no message: no worker has put it there"
-            else:
-                if key not in known:
-                    known[key] = await self._info(stream, consumer)
-                info = known[key]
-                if info is not None and not info.is_past(seq) and await self._message(stream, seq) is not None:
-                    continue  # it may be redelivered, and then the marker counts
-                words = (
-                    "a marker of its isolated attempt is left over: a new message with that sequence would get no isolated "
-                    "attempt"
-                )
+            seq = read_seq(last)
+            try:
+                words = await self._why_left_over(stream, consumer, seq, known)
+            except PermissionDenied:
+                if (stream, consumer) in self._declared:
+                    raise
+                continue  # of another contract, if it is not forged
+            if words is None:
+                continue
             if repair:
                 await self._store.remove(marker.seq)
             found.append(_finding("trial", stream, consumer, seq, words, repaired=repair))
         return found
+
+    async def _why_left_over(
+        self, stream: str, consumer: str, seq: int | None, known: dict[tuple[str, str], _Info | None]
+    ) -> str | None:
+        """None if the marker may count; `known` is what was asked before."""
+        if seq is None or not (is_token(stream) and is_token(consumer)):
+            return "the marker of an isolated attempt names no message: no worker has put it there"
+        if (stream, consumer) not in known:
+            known[stream, consumer] = await self._info(stream, consumer)
+        info = known[stream, consumer]
+        if info is not None and not info.is_past(seq) and await self._message(stream, seq) is not None:
+            return None  # it may be redelivered, and then the marker counts
+        return "a marker of its isolated attempt is left over: a new message with that sequence would get no isolated attempt"
 
     # ---- asking the server
 

@@ -22,23 +22,32 @@ def refusal(contract: Contract, ref: Ref) -> str | None:
     stream, consumer, last = ref.id.split(".")
     if read_seq(last) is None:
         return f"its id ends with {last[:50]!r}, which is not a sequence"
-    found = next((spec for spec in contract.consumers if (spec.stream, spec.name) == (stream, consumer)), None)
-    declared = next((spec for spec in contract.streams if spec.name == stream), None)
-    if declared is None or found is None:
-        what = f"stream {stream}" if declared is None else f"consumer {consumer} of stream {stream}"
-        return f"contract {contract.name} declares no {what}, so nothing tells where its messages come from"
     for name, said, token in zip(("stream", "consumer", "sequence"), ref.origin, (stream, consumer, last), strict=True):
         if said not in (None, token):
             return f"its headers name another {name} than its id"
-    subject = ref.subject
-    if not _is_literal(subject):
+    if not _is_literal(ref.subject):
         return "it has no valid original subject"
+    why = _not_from(contract, stream, consumer, ref.subject)
+    if why is None and ref.is_truncated:
+        why = "its payload is incomplete: it was too large for a dead letter"
+    return why
+
+
+def _not_from(contract: Contract, stream: str, consumer: str, subject: str) -> str | None:
+    """Why a message on `subject` cannot have come from that consumer; None if it can."""
+    declared = next((spec for spec in contract.streams if spec.name == stream), None)
+    if declared is None:
+        return f"contract {contract.name} declares no stream {stream}, so nothing tells where its messages come from"
+    found = next((spec for spec in contract.consumers if (spec.stream, spec.name) == (stream, consumer)), None)
+    if found is None:
+        return (
+            f"contract {contract.name} declares no consumer {consumer} of stream {stream}, so nothing tells where its messages "
+            f"come from"
+        )
     if not any(covers(pattern, subject) for pattern in declared.subjects):
         return f"stream {stream} does not capture its original subject {subject[:200]!r}"
     if found.filters and not any(covers(pattern, subject) for pattern in found.filters):
         return f"consumer {consumer} does not take its original subject {subject[:200]!r}"
-    if ref.is_truncated:
-        return "its payload is incomplete: it was too large for a dead letter"
     return None
 
 
