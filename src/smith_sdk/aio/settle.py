@@ -32,6 +32,7 @@ from ..errors import (
     InvalidToken,
     PayloadTooLarge,
     PermissionDenied,
+    QueueFull,
     Reject,
     RetryLater,
     SmithError,
@@ -44,6 +45,7 @@ from .dead_letters import dead_letter
 from .execute import outcome_envelope
 from .log_fields import message_fields
 from .message import Message
+from .owed_letters import OwedLetters
 from .publisher import publish
 from .runners import CannotRun
 
@@ -265,6 +267,7 @@ class Settler(Listener):
         """Whether every ack waits for the server's confirmation."""
         self._answers = answers
         """Answers callers whose message is dead-lettered; None if none waits for an answer."""
+        self._owed = OwedLetters(session, consumer)
         self._tally = Tally()
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
@@ -349,6 +352,23 @@ class Settler(Listener):
             return
         self._settled(message, verdict)
 
+    @property
+    def owes_letters(self) -> bool:
+        """Whether the letter of any message could not be stored yet."""
+        return bool(self._owed)
+
+    async def apply_owed(self, message: Message[Any, Any]) -> bool:
+        """Store the letter of a message that was given up before, and count it.
+
+        False if no letter is owed. Raises `SmithError` as `apply` does.
+        """
+        death = self._owed.of(message)
+        if death is None:
+            return False
+        await self._store(message, death)
+        self._settled(message, DeadLetter(death.error_type, death.error))
+        return True
+
     async def _answer_ended(self, answers: FailureAnswers, message: Message[Any, Any], error: BaseException | None) -> None:
         """Answer the caller of a message that its handler gave up itself: it is not redelivered.
 
@@ -375,11 +395,23 @@ class Settler(Listener):
         )
         if self._answers is not None:  # first: a caller that has its answer can look for the letter
             await self._answers.send(message, verdict.kind, verdict.text, verdict.cause)
-        death = Death(error_type=verdict.kind, error=verdict.text, cause=verdict.cause)
-        await dead_letter(self._session, message, death)
+        await self._store(message, Death(error_type=verdict.kind, error=verdict.text, cause=verdict.cause))
+
+    async def _store(self, message: Message[Any, Any], death: Death) -> None:
+        try:
+            await dead_letter(self._session, message, death)
+        except QueueFull as error:
+            if self._owed.is_full(error):
+                self._owed.add(message, death)
+            raise
+        self._owed.stored(message)
 
     async def _release(self, message: Message[Any, Any], verdict: Release) -> None:
-        if isinstance(verdict.cause, SmithError) and not isinstance(verdict.cause, HandlerProcessDied):
+        delay = verdict.delay
+        if verdict.cause is not None and self._owed.is_full(verdict.cause):
+            self._owed.log_full(verdict.cause)
+            delay = self._owed.delay(message, delay or 0.0)
+        elif isinstance(verdict.cause, SmithError) and not isinstance(verdict.cause, HandlerProcessDied):
             log.error(
                 "%s: %s is not settled and will be redelivered: %s",
                 self._consumer,
@@ -390,7 +422,7 @@ class Settler(Listener):
         try:
             if verdict.nak and not message._answered:
                 with contextlib.suppress(SmithError):  # without a connection it is redelivered after its ack wait
-                    await message.nack(verdict.delay)
+                    await message.nack(delay)
         finally:
             self._settled(message, verdict)
 

@@ -361,6 +361,8 @@ class Slots:
         message._retry, message._stopping = self._policy, self._stopping
         self._settler.begin(message)
         try:
+            if self._settler.owes_letters and await self._settler.apply_owed(message):
+                return
             try:
                 message.payload  # noqa: B018 -- decodes, and remembers
             except ContractError as error:

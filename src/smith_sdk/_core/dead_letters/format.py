@@ -122,7 +122,7 @@ class Death(msgspec.Struct, frozen=True, kw_only=True):
 
     error_type: str
     error: str
-    cause: BaseException | None = None
+    cause: BaseException | traceback.TracebackException | None = None
     first_delivered: datetime | None = None
     last_delivered: datetime | None = None
     worker: str | None = None
@@ -228,9 +228,10 @@ def _time(nanos: int) -> str:
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _traceback(cause: BaseException) -> str:
+def _traceback(cause: BaseException | traceback.TracebackException) -> str:
     """The end of the traceback, where the error is, as one line of JSON."""
-    lines = "".join(traceback.format_exception(cause)).encode("utf-8", "backslashreplace")
+    made = cause if isinstance(cause, traceback.TracebackException) else traceback.TracebackException.from_exception(cause)
+    lines = "".join(made.format()).encode("utf-8", "backslashreplace")
     if len(lines) > _MAX_TRACEBACK:
         lines = b"[...]\n" + lines[6 - _MAX_TRACEBACK :]
     return msgspec.json.encode(lines.decode("utf-8", "ignore")).decode()

@@ -276,9 +276,20 @@ class Replay:
             "Smith-Replay-By": f"{socket.gethostname()}:{os.getpid()}",
         }
         subject = self._store.subject(f"{ref.id}.{ref.position}", CLAIM)
-        stored = await compare_and_set(
-            self._session, self._store.stream, subject, ref.key.encode(), expected=expected, headers=headers
-        )
+        try:
+            stored = await compare_and_set(
+                self._session, self._store.stream, subject, ref.key.encode(), expected=expected, headers=headers
+            )
+        except QueueFull as error:
+            raise QueueFull(
+                f"stream {self._store.stream} is full, and a replay needs a little room there for each letter until it is "
+                f"removed: discard a letter that is no longer needed, or raise max_bytes of the stream",
+                err_code=error.err_code,
+                code=error.code,
+                stream=error.stream,
+                subject=error.subject,
+                msg_id=error.msg_id,
+            ) from error
         return stored if isinstance(stored, Taken) else Claim(position=stored, token=token, is_own=True)
 
     async def _judge(self, ref: Ref, claim: StoredMessage) -> Replayed | int | Claim:
