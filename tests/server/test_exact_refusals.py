@@ -14,7 +14,7 @@ from smith_sdk import Allow, AsyncSmithBus, Auth, consumers, result_of, subjects
 from smith_sdk._core.connection.reasons import refused
 from smith_sdk._core.connection.refusals import Refusals as Refusals_
 from smith_sdk._core.connection.state import Listener
-from smith_sdk.errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from smith_sdk.errors import ConnectionLost, DeadlineExceeded, PermissionDenied, PublishUnconfirmed, SmithError
 
 raw = subjects.intents.raw
 ALL = Auth(user="all", password="x")
@@ -249,3 +249,44 @@ async def test_two_subscriptions_whose_subjects_differ_in_case_only(make_server:
         await bus._connection.barrier(timeout=5)
         assert time.monotonic() - began < 2
         assert [len(found) for found in refusals.values()] == [1, 0]
+
+
+# ---- acknowledgements that are none
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"x",
+        b"[]",
+        b"null",
+        b"{}",
+        b"\xff",
+        b"[" * 5000,
+        b'{"stream": 5, "seq": 1}',
+        b'{"stream": "SYSTEM_EVENTS", "seq": "1"}',
+        b'{"stream": "SYSTEM_EVENTS", "seq": -1}',
+        b'{"stream": "SYSTEM_EVENTS"}',
+        b'{"error": 5}',
+        b'{"error": {"err_code": "x"}}',
+    ],
+    ids=lambda data: data[:30].decode("latin-1"),
+)
+async def test_a_malformed_acknowledgement_leaves_open_whether_the_message_is_stored(
+    face: Face, account: Any, reply: bytes
+) -> None:
+    event = health()
+    async with AsyncSmithBus(account.url) as other, face.bus(account.url) as bus:
+        tasks: list[asyncio.Future[None]] = []
+
+        def take(message: Any) -> None:
+            tasks.append(asyncio.ensure_future(other._connection.publish(message.reply, reply)))
+
+        await other._connection.subscribe("smith.events.health.>", take)
+        await other._connection.barrier(timeout=5)
+        began = time.monotonic()
+        with pytest.raises(PublishUnconfirmed, match=r"smith\.events\.health\.web: malformed reply") as caught:
+            await bus.publish(subjects.events.health.of(event), event)
+        assert caught.value.may_be_stored
+        assert time.monotonic() - began < 2

@@ -24,6 +24,7 @@ from ..connection.connection import Connection, Subscription
 from ..connection.headers import write as write_headers
 from ..connection.parser import RawMessage
 from ..connection.state import Listener, wrong_loop_error
+from ..foreign_text import one_line
 from ..log_records import LogFields, sdk_logger
 from .api_errors import (
     IN_PROCESS,
@@ -50,9 +51,11 @@ _NO_LEADER: Final = Backoff(initial=0.1, max=1.0, jitter=0.5)
 
 
 class _Refusal(msgspec.Struct):
-    error: ApiError = ApiError()
+    error: ApiError
 
 
+_MAX_WHY: Final = 300
+"""Characters of a decoder's reason in an error message."""
 _NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are not the expected JSON."""
 _decode_ack: Final = msgspec.json.Decoder(PubAck).decode
@@ -335,7 +338,7 @@ class AckWindow(Listener):
             self._on_no_ack(token, entry, message)
             return
         expected = entry.request.stream
-        if ack.seq == 0:
+        if ack.seq <= 0:
             self._on_no_ack(token, entry, message)
         elif expected is not None and ack.stream != expected:
             self._fail(token, wrong_stream(entry.request, ack.stream))
@@ -359,7 +362,9 @@ class AckWindow(Listener):
         try:
             refusal = _decode_refusal(message.data)
         except _NOT_DECODED as error:
-            refusal = _Refusal(ApiError(description=f"the reply to the publish is not valid JSON of the JetStream API: {error}"))
+            why = f"malformed reply, which is neither an acknowledgement nor an error: {one_line(str(error), _MAX_WHY)}"
+            self._unconfirmed(token, entry, why)
+            return
         if refusal.error.err_code == IN_PROCESS:
             self._resend_later(entry)
             return
