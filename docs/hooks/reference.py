@@ -42,7 +42,7 @@ PACKAGES: Final = {
 FORMER: Final = {"smith_sdk.server": "smith_sdk.embedded"}
 """Import paths that are kept for older code, and the package that has the names now."""
 COMMANDS: Final = "reference/commands.md"
-CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "hash")
+CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "permissions", "hash")
 
 PAYLOADS: Final = "smith_sdk.protocol"
 """Here the fields of a class stand in a table: there are many, and most have no more to say than

@@ -217,7 +217,7 @@ async def test_intents_are_dead_lettered_if_the_policy_fails_or_returns_nonsense
         letters = sorted((letter.error_type, letter.error) for letter in await bus.dead_letters.list())
         assert [kind for kind, _ in letters] == ["Reject", "Reject", "RuntimeError"]
         assert "'yes'" in letters[0][1]
-        assert "Deny(reason=None)" in letters[1][1]
+        assert "Deny(reason=None, rule='policy')" in letters[1][1]
         assert letters[2][1] == "the policy is broken"
         found = await counts(bus)
         assert ("ATOMS_VETTED" in found, found["ATOMS_RESULTS"]) == (False, 3)

@@ -15,7 +15,19 @@ import pytest
 from buses import Account, Face, read_intent
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Backoff, ResultCode, RetryPolicy, Trust, Worker, consumers, result_of, subjects
+from smith_sdk import (
+    Admission,
+    Allow,
+    AsyncSmithBus,
+    Backoff,
+    ResultCode,
+    RetryPolicy,
+    Trust,
+    Worker,
+    consumers,
+    result_of,
+    subjects,
+)
 from smith_sdk.contract import now_ns
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import OptionsError, QueueFull, StreamNotFound
@@ -277,3 +289,82 @@ async def test_trust_is_for_workers_of_intents(account: Account) -> None:
             Worker(bus, consumers.http_results, trust=TRUST)
         with pytest.raises(OptionsError, match="a Trust is needed"):
             Worker(bus, consumers.executor_fs_read, trust=SEED)  # type: ignore[arg-type]
+
+
+# ---- admission
+
+
+@contextlib.asynccontextmanager
+async def admitting(*admissions: Any) -> AsyncIterator[None]:
+    running = [asyncio.ensure_future(admission.run()) for admission in admissions]
+    try:
+        yield
+    finally:
+        for admission in admissions:
+            await admission.stop()
+        await asyncio.wait_for(asyncio.gather(*running), 20)
+
+
+async def settled(bus: AsyncSmithBus, stream: str = "SDLC_RAW") -> bool:
+    state = (await bus._session.api.stream_info(stream))["state"]
+    return bool(state["messages"] == 0)
+
+
+async def test_several_gates_let_each_nonce_through_once(face: Face) -> None:
+    async with face.applied() as bus, face.applied() as other, AsyncSmithBus(face.url) as reader:
+        gates = [face.admission(one, policy=allow, executor_id="gate", trust=TRUST) for one in (bus, other)]
+        nonces = [read_intent().nonce for _ in range(5)]
+        async with admitting(*gates):
+            for nonce in nonces * 4:
+                await reader.publish(subjects.intents.raw.of(intent := sign(read_intent(nonce=nonce), SEED)), intent)
+            await eventually_async(partial(settled, reader), timeout=30)
+        messages = await reader.consumer(consumers.executor_fs_read).fetch(20, timeout=2)
+        assert sorted(message.payload.nonce for message in messages) == sorted(nonces)
+        assert (await reader._session.api.stream_info("ATOMS_RESULTS"))["state"]["messages"] == 15
+
+
+def allow(intent: Any) -> Allow:
+    return Allow()
+
+
+async def test_a_gate_without_its_bucket_does_not_start(face: Face) -> None:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        await other._session.api.stream_delete("KV_SMITH_NONCES")
+        gate = face.admission(bus, policy=allow, executor_id="gate", trust=TRUST)
+        with pytest.raises(StreamNotFound, match=r"KV_SMITH_NONCES does not exist.*smith streams apply"):
+            await asyncio.wait_for(gate.run(), 20)
+
+
+async def test_while_the_bucket_is_full_intents_wait_at_the_gate(account: Account, caplog: pytest.LogCaptureFixture) -> None:
+    async with account.applied() as bus, account.applied() as other:
+        config = (await bus._session.api.stream_info("KV_SMITH_NONCES"))["config"]
+        await bus._session.api.stream_update({**config, "max_msgs": 1})
+        gate = Admission(bus, policy=allow, executor_id="gate", trust=TRUST)
+        async with admitting(gate):
+            for intent in (sign(read_intent(), SEED), sign(read_intent(), SEED)):
+                await other.publish(subjects.intents.raw.of(intent), intent)
+            (first,) = await other.consumer(consumers.executor_fs_read).fetch(1, timeout=10)
+            await first.ack_sync()
+            await eventually_async(lambda: "KV_SMITH_NONCES is full" in caplog.text, timeout=20)
+            assert await settled(other, "ATOMS_VETTED")
+            await bus._session.api.stream_update({**config, "max_msgs": -1})
+            (second,) = await other.consumer(consumers.executor_fs_read).fetch(1, timeout=20)
+            await second.ack_sync()
+        assert first.payload.id != second.payload.id
+
+
+async def test_a_gate_remembers_after_the_server_was_restarted(
+    make_server: Callable[..., EmbeddedServer], tmp_path: Path
+) -> None:
+    intent = sign(read_intent(), SEED)
+    for turn in range(2):
+        server = make_server(store_dir=tmp_path)
+        async with AsyncSmithBus(server.url, manage="apply", profile="dev") as bus:
+            async with admitting(Admission(bus, policy=allow, executor_id="gate", trust=TRUST)):
+                await bus.publish(subjects.intents.raw.of(intent), intent, msg_id=f"turn-{turn}")
+                await eventually_async(partial(settled, bus), timeout=20)
+            assert (await bus._session.api.stream_info("ATOMS_VETTED"))["state"]["last_seq"] == 1
+            found = await result_on(bus, intent.id)
+            assert (None if found is None else found.error.code) == (None if turn == 0 else "REPLAYED")
+        server.kill()
+        server.stop()
