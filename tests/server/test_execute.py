@@ -397,3 +397,85 @@ async def test_a_refused_result_gives_way_to_the_one_that_is_stored(face: Face, 
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         await say(other, result_of(intent, status="error", output="x" * 2000))
         assert (await asyncio.wait_for(executing, 5)) == kept
+
+
+# ---- what others put on the subject of a result
+
+
+async def put(bus: AsyncSmithBus, intent: FsReadV1Intent, *datas: bytes) -> None:
+    """Have the results stream store `datas` on the subject of the intent's result."""
+    before = await stored(bus, "ATOMS_RESULTS")
+    for data in datas:
+        await bus._connection.publish(f"smith.results.{intent.id}", data)
+    await eventually_async(lambda: has(bus, "ATOMS_RESULTS", before + len(datas)))
+
+
+def others_result() -> bytes:
+    return msgspec.json.encode(result_of(read_intent(), output="of another intent"))
+
+
+STRAYS: Final = {
+    "garbage": [b"garbage"],
+    "empty": [b""],
+    "another intent's": [others_result()],
+    "200": [b"\xff" * 100] * 200,
+    "huge": [b"[" * 3_000_000, b"7" * 3_000_000, b'"' + b"\x00\x1b" * 1_000_000],
+    "an unknown status": [others_result().replace(b'"ok"', b'"perfect"')],
+}
+
+
+@pytest.mark.parametrize("strays", STRAYS.values(), ids=STRAYS)
+async def test_what_is_no_result_does_not_end_the_wait(face: Face, strays: list[bytes], caplog: pytest.LogCaptureFixture) -> None:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        intent = read_intent()
+        executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
+        await eventually_async(lambda: stored(other, "SDLC_RAW"))
+        await put(other, intent, *strays)
+        await put(other, intent, msgspec.json.encode(result := result_of(intent, output="the true one")))
+        assert await asyncio.wait_for(executing, 10) == result
+        (line,) = [line for line in caplog.messages if "no result of it" in line]
+        assert intent.id in line
+        assert len(line) < 1024
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "strays", [STRAYS["garbage"], STRAYS["200"], STRAYS["another intent's"]], ids=["one", "200", "another's"]
+)
+async def test_a_result_is_found_behind_what_is_none(face: Face, strays: list[bytes]) -> None:
+    """It was stored before the wait, and not received."""
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        intent = read_intent()
+        result = result_of(intent, output="the true one")
+        await put(other, intent, strays[0], msgspec.json.encode(result), *strays)
+        assert await bus.execute(intent, timeout=SOON) == result
+
+
+async def test_a_result_is_found_behind_what_is_none_after_a_lost_connection(face: Face, account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        async with account.applied() as other, face.bus(proxy.url) as bus:
+            intent = read_intent()
+            executing = asyncio.ensure_future(bus.execute(intent, timeout=30))
+            await eventually_async(lambda: stored(other, "SDLC_RAW"))
+            await put(other, intent, b"garbage")
+            proxy.cut()
+            result = result_of(intent, output="the true one")
+            await put(other, intent, b"", msgspec.json.encode(result), b"garbage", others_result())
+            proxy.restore()
+            assert await asyncio.wait_for(executing, 20) == result
+
+
+async def test_a_timeout_says_what_came_in_place_of_the_result(face: Face) -> None:
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        intent = read_intent()
+        executing = asyncio.ensure_future(timed_out(bus, intent, 1.0))
+        await eventually_async(lambda: stored(other, "SDLC_RAW"))
+        await put(other, intent, b"\x1b[2Jgarbage", others_result())
+        error = await executing
+        assert error.state == "awaiting_admission"
+        assert "; 2 messages on its subject are no result of this intent: it is the result of intent " in str(error)
+        again = read_intent()
+        await put(other, again, b"\x1b[2J")
+        error = await timed_out(bus, again)
+        assert "; a message on its subject is no result of this intent: the message on smith.results." in str(error)
+        assert str(error).isprintable()

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from buses import Account, Face, read_intent
 from chaos.proxy import Proxy
@@ -292,3 +293,26 @@ def brewery() -> Contract:
 def test_both_faces_share_what_a_trace_is() -> None:
     assert sync.Trace is aio.Trace
     assert sync.TraceStep is aio.TraceStep
+
+
+async def test_times_later_than_a_datetime_and_what_is_no_result(face: Face) -> None:
+    """The contract's nanoseconds have no end; results may be anything."""
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        intent = read_intent(created_at_ns=10**40)
+        await other.publish(subjects.intents.vetted.of(intent), intent)
+        odd = msgspec.structs.replace(result_of(read_intent()), started_at_ns=2**127, finished_at_ns=2**128 - 1)
+        for data in (b"garbage", msgspec.json.encode(odd)):
+            await other._connection.publish(f"smith.results.{intent.id}", data)
+        await eventually_async(lambda: are_two(other))
+        found = await bus.trace(intent.id)
+        texts = [step.text for step in found.steps if step.kind == "result"]
+        assert sorted(texts) == sorted(["7 bytes that are not a result", f"a result of intent {odd.intent_id}"])
+        assert found.state == "queued"
+        assert "expires 9999-12-31" in next(step.text for step in found.steps if step.kind == "vetted")
+        true = msgspec.structs.replace(odd, intent_id=intent.id)
+        await other.publish(subjects.results.of(true), true)
+        assert (await bus.trace(intent.id)).state == "finished"
+
+
+async def are_two(bus: AsyncSmithBus) -> bool:
+    return (await bus.streams.get("ATOMS_RESULTS")).messages == 2

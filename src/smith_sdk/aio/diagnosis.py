@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -20,15 +20,13 @@ from .._core.connection.headers import MSG_ID
 from .._core.dead_letters import format as letter_format
 from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.store import DeadLetterStore
-from .._core.jetstream.api import StoredMessage
+from .._core.jetstream.api import StoredMessage, from_nanos
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import PAGE, Stored, read_page
 from ..contract import ConsumerSpec, covers
 from ..errors import (
-    BusError,
     ConsumerNotFound,
     ContractError,
-    DeadlineExceeded,
     IntentState,
     MessageNotFound,
     PermissionDenied,
@@ -36,6 +34,7 @@ from ..errors import (
     StreamNotFound,
 )
 from ..protocol import AuditEvent, Intent, IntentResult
+from .stored_results import StoredResults
 
 T = TypeVar("T")
 
@@ -60,41 +59,21 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """The result, if it is stored by now; then nothing else counts."""
 
 
-async def diagnose(session: Session, intent: Intent, seq: int | None, result: subjects.results) -> Diagnosis:
+async def diagnose(session: Session, intent: Intent, seq: int | None, results: StoredResults) -> Diagnosis:
     """Where `intent` is now. `seq` is its sequence in the raw stream, None if unknown.
 
-    `result` is the subject of its result. Takes at most `BUDGET` seconds.
+    Takes at most `BUDGET` seconds.
     """
     inquiry = _Inquiry(session, intent, seq)
     try:
         async with asyncio.timeout(BUDGET):
-            found = await inquiry.run(result)
+            found = await inquiry.run(results)
     except TimeoutError:
         found = inquiry.unknown(f"the server did not say within {BUDGET:g} s where it is")
     except (SmithError, msgspec.MsgspecError, ValueError) as error:
         found = inquiry.unknown(f"where it is could not be found out: {error}")
     denied = f" (not asked, for lack of permission: {', '.join(inquiry.denied)})" if inquiry.denied else ""
     return msgspec.structs.replace(found, words=found.words + denied)
-
-
-async def last_result(session: Session, subject: subjects.results) -> StoredMessage | None:
-    """The newest result on `subject`.
-
-    None if there is none, or while the connection is lost. Raises `PermissionDenied` and what else
-    the server answers.
-    """
-    try:
-        return await session.api.last_message(str(subject.STREAM), str(subject))
-    except PermissionDenied:
-        raise
-    except (MessageNotFound, BusError, DeadlineExceeded):
-        return None
-
-
-def decode_result(stored: StoredMessage) -> IntentResult:
-    """Raises `PayloadDecodeError`."""
-    found: IntentResult = codec.decode(IntentResult, stored.data, stored.subject)
-    return found
 
 
 class _Inquiry:
@@ -113,7 +92,7 @@ class _Inquiry:
     def unknown(self, words: str) -> Diagnosis:
         return Diagnosis(state="unknown", words=f"{self._name}: {words}{_MAY_BE_EXECUTED}")
 
-    async def run(self, result: subjects.results) -> Diagnosis:
+    async def run(self, results: StoredResults) -> Diagnosis:
         raw = subjects.intents.raw.of(self._intent)
         vetted = subjects.intents.vetted
         admission = self._reader(str(raw.STREAM), str(raw))
@@ -121,14 +100,12 @@ class _Inquiry:
         audit = subjects.audit.policy(intent_id=self._intent.id)
         quarantined: Diagnosis | None
         (stored, waits, given_up), (audited, quarantined), (deciding, executing) = await asyncio.gather(
-            asyncio.gather(
-                self._ask(last_result(self._session, result)), self._in_raw(str(raw.STREAM)), self._raw_letter(admission)
-            ),
+            asyncio.gather(self._ask(results.newest()), self._in_raw(str(raw.STREAM)), self._raw_letter(admission)),
             asyncio.gather(self._last(audit.STREAM, str(audit)), self._newest_quarantined()),
             asyncio.gather(self._info(admission), self._info(executor)),
         )
         if stored is not None:
-            return Diagnosis(state="finished", words="", result=decode_result(stored))
+            return Diagnosis(state="finished", words="", result=stored.payload)
         if given_up is not None:
             return self._dead_lettered(letter_format.of_stored(given_up))
         if waits:
@@ -198,7 +175,7 @@ class _Inquiry:
         stream, name = executor.stream, executor.name
         if info is None:
             return self.unknown(f"consumer {name} of stream {stream} could not be asked")
-        since = datetime.fromtimestamp(self._intent.created_at_ns / 1e9, UTC)
+        since = from_nanos(self._intent.created_at_ns)
         if audited is not None:
             since = datetime.fromisoformat(audited.time)
         # Below the ack floor nothing is left: an interest stream deletes what is acknowledged.

@@ -32,8 +32,9 @@ from ..errors import (
     SmithError,
 )
 from ..protocol import AuditRef, ExecutionError, Intent, IntentId, IntentResult, RunnerMetadata
-from .diagnosis import decode_result, diagnose, last_result
+from .diagnosis import diagnose
 from .message import Message
+from .stored_results import StoredResults, Strays, words
 from .subscription import Subscription
 
 try:
@@ -153,14 +154,14 @@ async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], in
             intent_id=intent.id,
             state="not_published",
         )
-    found = await diagnose(session, intent, None if ack is None else ack.seq, subject)
+    found = await diagnose(session, intent, None if ack is None else ack.seq, waiting.stored)
     if found.result is not None:  # it came with the timeout
         return found.result
-    state, words = found.state, found.words
+    state, why = found.state, found.words
     if state in ("finished", "unknown") and waiting.unstored:
-        state, words = "not_stored", f"a result was sent, and {subject.STREAM} has not stored it; {words}"
+        state, why = "not_stored", f"a result was sent, and {subject.STREAM} has not stored it; {why}"
     raise ResultTimeout(
-        f"{head}; {words}{waiting.denied}",
+        f"{head}; {why}{waiting.denied}{words(waiting.strays, waiting.stored.strays)}",
         timeout=timeout,
         intent_id=intent.id,
         state=state,
@@ -182,8 +183,13 @@ class _Waiting(Listener):
         self._session = session
         self._subject = subject
         self._news = asyncio.Event()
+        self.stored: Final = StoredResults(session, subject)
+        self.strays: Final = Strays(subject)
+        """What was received on the subject and is no result of the intent."""
         self._live: Message[IntentResult, Any] | None = None
         """The newest result that was received and may not be stored yet."""
+        self._result: IntentResult | None = None
+        """Its payload."""
         self._since = 0.0
         """When it was received (monotonic clock)."""
         self._any = False
@@ -208,12 +214,25 @@ class _Waiting(Listener):
     async def take_all(self, messages: Subscription[IntentResult, AnySubject]) -> None:
         try:
             async for message in messages:
-                self._live, self._since = message, time.monotonic()
+                payload = self.strays.read(message.raw)
+                if payload is None:
+                    self._warn_once()
+                    continue
+                self._live, self._result, self._since = message, payload, time.monotonic()
                 self._news.set()
             raise BusClosed("the bus was closed before the result arrived; the intent may still be executed")
         except SmithError as error:
             self._error = error
             self._news.set()
+
+    def _warn_once(self) -> None:
+        if self.strays.count == 1:
+            log.warning(
+                "a message on the subject of the result of intent %s is no result of it: %s",
+                self._subject.intent_id,
+                self.strays.reason,
+                extra=LogFields(stream=str(self._subject.STREAM), intent_id=self._subject.intent_id),
+            )
 
     async def result(self) -> IntentResult:
         while True:
@@ -240,15 +259,15 @@ class _Waiting(Listener):
     async def _look_up(self) -> IntentResult | None:
         live = self._live
         try:
-            stored = await last_result(self._session, self._subject)
+            stored = await self.stored.newest()
         except PermissionDenied as error:
             self.denied = f"; {self._subject.STREAM}, which may have it, could not be asked: {error}"
             return None if live is None else self._unverified(live)
         if stored is None:
             return None
         late = live is not None and time.monotonic() - self._since > _SETTLED
-        if self._any or late or (live is not None and _is_same(live, stored)):
-            return decode_result(stored)
+        if self._any or late or (live is not None and _is_same(live, stored.message)):
+            return stored.payload
         return None
 
     def _unverified(self, live: Message[IntentResult, Any]) -> IntentResult | None:
@@ -266,7 +285,7 @@ class _Waiting(Listener):
             stream,
             extra=LogFields(stream=stream, intent_id=self._subject.intent_id),
         )
-        return live.payload
+        return self._result
 
 
 def _is_same(live: Message[IntentResult, Any], stored: StoredMessage) -> bool:

@@ -30,6 +30,7 @@ from ..errors import ContractError, DeadlineExceeded, IntentState, JetStreamDisa
 from ..protocol import AuditEvent, Intent, IntentId, IntentResult, QuarantinedIntent
 from .dead_letters import DeadLetter
 from .diagnosis import diagnose
+from .stored_results import StoredResults
 
 __all__ = ["Trace", "TraceStep"]
 
@@ -169,7 +170,6 @@ class _Inquiry:
         found = await self._on(self._result)
         if not found:
             self._missing["result"] = f"nothing on {self._result.PATTERN}"
-        self._has_result = bool(found)
         steps = []
         for one in found:
             text, began = f"{len(one.data)} bytes that are not a result", None
@@ -178,6 +178,11 @@ class _Inquiry:
             except ContractError:
                 pass
             else:
+                if result.intent_id != self._result.intent_id:
+                    text = f"a result of intent {result.intent_id}"
+                    steps.append(self._step("result", self._result.STREAM, one, text))
+                    continue
+                self._has_result = True
                 text = result.status if result.error is None else f"{result.status}: {result.error.code}: {result.error.message}"
                 if result.started_at_ns < result.finished_at_ns:
                     began = f"began in process {result.runner_meta.pid}"
@@ -303,7 +308,7 @@ class _Inquiry:
         except ContractError as error:
             return f"not a valid intent: {error}"
         self._intent = intent
-        expires = from_nanos(intent.created_at_ns) + timedelta(milliseconds=intent.ttl_ms)
+        expires = from_nanos(intent.created_at_ns + intent.ttl_ms * 1_000_000)
         late = " (past)" if intent.is_expired else ""
         return f"{intent.capability} in domain {intent.domain}, expires {expires:%Y-%m-%dT%H:%M:%SZ}{late}"
 
@@ -331,7 +336,7 @@ class _Inquiry:
         if self._has_result:
             return "finished", f"finished: {last['result'].text}"
         if self._intent is not None:
-            found = await diagnose(self._session, self._intent, self._raw_seq, self._result)
+            found = await diagnose(self._session, self._intent, self._raw_seq, StoredResults(self._session, self._result))
             return found.state, found.words
         if "dead_letter" in last:
             return "dead_lettered", f"dead-lettered: {last['dead_letter'].text}"

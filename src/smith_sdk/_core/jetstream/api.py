@@ -86,9 +86,16 @@ def to_nanos(text: str) -> int:
     return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * NANOS + int(fraction.ljust(9, "0") or 0)
 
 
+_LATEST: Final = 253_402_300_800 * NANOS - 1
+"""The last nanosecond of the year 9999, since 1970."""
+
+
 def from_nanos(nanos: int) -> datetime:
-    """That many nanoseconds since 1970 as a datetime in UTC, truncated to microseconds."""
-    whole, rest = divmod(nanos, NANOS)
+    """That many nanoseconds since 1970 as a datetime in UTC, truncated to microseconds.
+
+    A later time than a datetime can be, which payloads of others may have, is the latest.
+    """
+    whole, rest = divmod(min(nanos, _LATEST), NANOS)
     return datetime.fromtimestamp(whole, UTC).replace(microsecond=rest // 1000)
 
 

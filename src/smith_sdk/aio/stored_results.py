@@ -1,0 +1,107 @@
+"""The results of one intent among what is stored, or sent, on the subject of its result.
+
+A program with the right to publish there can put anything on that subject: bytes that are no
+result, or another intent's result. Such messages are counted, and looked past.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from .. import subjects
+from .._core import codec
+from .._core.foreign_text import one_line
+from .._core.jetstream.api import StoredMessage
+from .._core.jetstream.session import Session
+from ..errors import BusError, ContractError, DeadlineExceeded, MessageNotFound, PermissionDenied
+from ..protocol import IntentResult
+
+_REASON: Final = 300
+"""Characters of a reason in an error's text."""
+
+
+class StoredResult(msgspec.Struct, frozen=True):
+    """A result, and the message that it is stored in."""
+
+    message: StoredMessage
+    payload: IntentResult
+
+
+class Strays:
+    """Messages on the subject of a result that are not results of its intent."""
+
+    def __init__(self, subject: subjects.results) -> None:
+        self._subject = subject
+        self.count = 0
+        self.reason = ""
+        """What was wrong with the last of them."""
+
+    def read(self, data: bytes) -> IntentResult | None:
+        """The result of the intent that `data` is; None if it is not one."""
+        try:
+            found: IntentResult = codec.decode(IntentResult, data, str(self._subject))
+        except ContractError as error:
+            self._add(str(error))
+            return None
+        if found.intent_id != self._subject.intent_id:
+            self._add(f"it is the result of intent {found.intent_id}")
+            return None
+        return found
+
+    def _add(self, reason: str) -> None:
+        self.count += 1
+        self.reason = one_line(reason, _REASON)
+
+
+class StoredResults:
+    """The results of one intent in its stream. Several looks read each message only once."""
+
+    def __init__(self, session: Session, subject: subjects.results) -> None:
+        self._api = session.api
+        self._stream = str(subject.STREAM)
+        self._subject = str(subject)
+        self._read_up_to = 0
+        """The sequence of the last message that was read."""
+        self._newest: StoredResult | None = None
+        self.strays: Final = Strays(subject)
+
+    async def newest(self) -> StoredResult | None:
+        """The newest result.
+
+        None if there is none, or while the connection is lost. Raises `PermissionDenied` and what
+        else the server answers.
+        """
+        try:
+            last = await self._api.last_message(self._stream, self._subject)
+            if last.seq > self._read_up_to:
+                await self._read_new(last)
+        except PermissionDenied:
+            raise
+        except (MessageNotFound, BusError, DeadlineExceeded):
+            pass
+        return self._newest
+
+    async def _read_new(self, last: StoredMessage) -> None:
+        found = self.strays.read(last.data)
+        if found is None:  # one before it may be the result: from the oldest, for want of another order
+            while True:
+                earlier = await self._api.next_message(self._stream, self._read_up_to + 1, self._subject)
+                if earlier.seq >= last.seq:
+                    break
+                payload = self.strays.read(earlier.data)
+                self._newest = self._newest if payload is None else StoredResult(earlier, payload)
+                self._read_up_to = earlier.seq
+        else:
+            self._newest = StoredResult(last, found)
+        self._read_up_to = last.seq
+
+
+def words(received: Strays, stored: Strays) -> str:
+    """For an error: how many strays there were, and why; "" if there were none."""
+    most: Any = max(received, stored, key=lambda strays: strays.count)
+    if not most.count:
+        return ""
+    many = f"{most.count:,} messages on its subject are" if most.count > 1 else "a message on its subject is"
+    return f"; {many} no result of this intent: {most.reason}"
