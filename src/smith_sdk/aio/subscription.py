@@ -9,9 +9,9 @@ from copy import copy
 from types import TracebackType
 from typing import Final, Generic, Self
 
-from .._core.connection.connection import Subscription as CoreSubscription
 from .._core.connection.parser import RawMessage
 from .._core.connection.state import Listener
+from .._core.connection.subscription import Subscription as CoreSubscription
 from .._core.jetstream.session import Session
 from ..contract import AnySubject, M_co, S_co, Subscribable, covers
 from ..errors import ConnectionLost, SlowConsumer, SmithError

@@ -20,7 +20,6 @@ from ...errors import (
     DeadlineExceeded,
     OptionsError,
     PayloadTooLarge,
-    PermissionDenied,
     PublishError,
     SmithError,
 )
@@ -35,6 +34,7 @@ from .reconnect import PING_INTERVAL, Reconnector
 from .refusals import Refusals
 from .server_pool import Server
 from .state import Listener, State, log
+from .subscription import Subscription
 
 _MAX_HELD: Final = 2 * 1024 * 1024
 """Bytes of payloads that are held while there is no link."""
@@ -43,81 +43,6 @@ _MAX_PAYLOAD: Final = 64 * 1024 * 1024
 _BAD_SUBJECT: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _CANCEL_TIMEOUT: Final = 1.0
 """Seconds that cancelled tasks get to end."""
-
-
-class Subscription:
-    """One subscription, renewed on every link."""
-
-    __slots__ = ("_callback", "_connection", "_link", "_on_error", "_sid", "is_new", "may_linger", "number", "refusal", "subject")
-
-    def __init__(
-        self,
-        connection: Connection,
-        subject: str,
-        callback: Callable[[RawMessage], None],
-        on_error: Callable[[SmithError], None] | None,
-    ) -> None:
-        self._connection = connection
-        self._callback = callback
-        self._link: Link | None = None
-        self._sid: int | None = None
-        self._on_error = on_error
-        self.subject = subject
-        self.refusal: PermissionDenied | None = None
-        """Why nothing is received on this link."""
-        self.number = 0
-        """In the order in which they were made."""
-        self.is_new = False
-        """Whether it was made after the first link was up, and none has shown it to be in force."""
-        self.may_linger = False
-        """Whether it was on an earlier link that was lost: its server may not have noticed that
-        yet, and go on to count it."""
-
-    async def _attach(self, link: Link) -> None:
-        """Subscribe on `link`, unless that was done."""
-        if self._link is not link:
-            self.may_linger = self.may_linger or (self._link is not None and not self._link.has_left)
-            self._link, self.refusal = link, None
-            self._sid = await link.subscribe_to(self.subject, self._callback)
-
-    def _refuse(self) -> None:
-        prefix = self._connection._inbox_prefix
-        inbox = (
-            f", where replies are received: allow its user to subscribe to {prefix}.>, or set inbox_prefix to what it may subscribe to"
-            if self.subject.startswith(f"{prefix}.")
-            else ""
-        )
-        self.refusal = PermissionDenied(
-            f"the server's permissions forbid a subscription to {self.subject}{inbox}", subject=self.subject
-        )
-        if self._on_error is not None:
-            self._on_error(self.refusal)
-
-    async def withdraw(self) -> None:
-        """Ask the server to send no more, on later links either.
-
-        What it sent before reaches the callback, until `unsubscribe`.
-        """
-        self._connection._subscriptions.discard(self)
-        if self._link is not None and self._sid is not None:
-            await self._link.withdraw(self._sid)
-
-    def _give_up(self, why: str) -> None:
-        """End it, since the server does not allow it."""
-        self._connection._subscriptions.discard(self)
-        self.refusal = PermissionDenied(f"no subscription to {self.subject}: {why}", subject=self.subject)
-        if self._on_error is not None:
-            self._on_error(self.refusal)
-
-    async def unsubscribe(self) -> None:
-        """End it; messages on their way are dropped.
-
-        Safe to repeat, and after the connection was closed.
-        """
-        self._connection._subscriptions.discard(self)
-        sid, self._sid = self._sid, None
-        if self._link is not None and sid is not None:
-            await self._link.unsubscribe(sid)
 
 
 class Connection:
@@ -159,7 +84,8 @@ class Connection:
         self._max_payload = _MAX_PAYLOAD
         self._refusals = Refusals()
         self._inboxes = 0
-        self._inbox_prefix = inbox_prefix
+        self.inbox_prefix = inbox_prefix
+        """What subjects for replies begin with."""
         self._inbox_root = f"{inbox_prefix}.{secrets.token_hex(11)}"
 
     # ---- its state
@@ -223,6 +149,10 @@ class Connection:
         Before the first connection, the most that any server may.
         """
         return self._max_payload
+
+    def drop(self, subscription: Subscription) -> None:
+        """Renew `subscription` no more. Safe to repeat."""
+        self._subscriptions.discard(subscription)
 
     def new_inbox(self) -> str:
         """A unique subject for replies."""

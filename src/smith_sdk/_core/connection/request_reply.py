@@ -12,9 +12,10 @@ from copy import copy
 from typing import Final
 
 from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
-from .connection import Connection, Subscription
+from .connection import Connection
 from .parser import RawMessage
 from .state import Listener, wrong_loop_error
+from .subscription import Subscription
 
 API_TIMEOUT: Final = 5.0
 """Seconds that a JetStream API request may take."""

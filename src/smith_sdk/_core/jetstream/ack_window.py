@@ -20,11 +20,11 @@ import msgspec
 
 from ...errors import BusClosed, ConnectionLost, PayloadTooLarge, PermissionDenied, PublishUnconfirmed, SmithError
 from ...options import Backoff
-from ..connection.connection import Connection, Subscription
+from ..connection.connection import Connection
 from ..connection.headers import write as write_headers
 from ..connection.parser import RawMessage
 from ..connection.state import Listener, wrong_loop_error
-from ..foreign_text import one_line
+from ..connection.subscription import Subscription
 from ..log_records import LogFields, sdk_logger
 from .api_errors import (
     IN_PROCESS,
@@ -362,7 +362,7 @@ class AckWindow(Listener):
         try:
             refusal = _decode_refusal(message.data)
         except _NOT_DECODED as error:
-            why = f"malformed reply, which is neither an acknowledgement nor an error: {one_line(str(error), _MAX_WHY)}"
+            why = f"malformed reply, which is neither an acknowledgement nor an error: {str(error)[:_MAX_WHY]}"
             self._unconfirmed(token, entry, why)
             return
         if refusal.error.err_code == IN_PROCESS:

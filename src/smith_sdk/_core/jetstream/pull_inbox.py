@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ...errors import BusError, DeadlineExceeded, SmithError
-from ..connection.connection import Connection, Subscription
+from ..connection.connection import Connection
 from ..connection.parser import RawMessage
+from ..connection.subscription import Subscription
 from ..log_records import ConsumerLog
 
 _CONFIRMED: Final = 1.0
