@@ -62,11 +62,11 @@ class Server:
             raise RuntimeError(f"{subject}: {answer['error']}")
         return answer
 
-    async def purge(self) -> None:
-        await self._api(f"STREAM.PURGE.{STREAM}")
+    async def purge(self, stream: str = STREAM) -> None:
+        await self._api(f"STREAM.PURGE.{stream}")
 
-    async def stored(self) -> int:
-        state: dict[str, int] = (await self._api(f"STREAM.INFO.{STREAM}"))["state"]
+    async def stored(self, stream: str = STREAM) -> int:
+        state: dict[str, int] = (await self._api(f"STREAM.INFO.{stream}"))["state"]
         return state["messages"]
 
     async def all_acked(self) -> None:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
+import gate
 import others
 import workers
 from goals import GOALS
@@ -102,6 +103,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
     show_throughput(flat)
     if "worker.loop.ratio" in flat:
         show_workers(flat)
+    if "admission.plain.ratio" in flat:
+        show_gates(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
@@ -160,6 +163,22 @@ def show_workers(flat: Flat) -> None:
                 f"{flat[f'worker.{reader}.cpu_us']:.1f}",
             )
             for reader, name in workers.READERS.items()
+        ],
+    )
+
+
+def show_gates(flat: Flat) -> None:
+    table(
+        "Admission with 64 slots: signed intents let through",
+        ("gate", "intents/s", "x plain", "CPU us each"),
+        [
+            (
+                name,
+                f"{flat[f'admission.{kind}.msgs_per_s']:,}",
+                f"{flat[f'admission.{kind}.ratio']:.2f}",
+                f"{flat[f'admission.{kind}.cpu_us']:.1f}",
+            )
+            for kind, name in gate.GATES.items()
         ],
     )
 

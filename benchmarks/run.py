@@ -62,6 +62,11 @@ four has all; the spread is the difference between the largest and the smallest 
 The slow worker takes ten times as long and is killed in the end: what is delivered again is what it
 held.
 
+Admission: the same signed intents wait in the raw stream and are let through by a gate with 64
+slots and a policy that allows everything: with nothing verified, with signatures, and with
+signatures and replay protection (one more confirmed write for each intent). The clock stops when
+the raw stream is empty.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every
 5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
 publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
@@ -81,6 +86,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import fairness
+import gate
 import latency
 import loops
 import machine
@@ -107,6 +113,12 @@ def working(figures: report.Figures, quick: bool) -> None:
     rounds, count = (3, 2_000) if quick else (5, 20_000)
     report.progress(f"worker: {rounds} rounds of {count:,} messages each")
     figures.add(asyncio.run(workers.costs(rounds, count)))
+
+
+def gates(figures: report.Figures, quick: bool) -> None:
+    rounds, count = (2, 400) if quick else (5, 4_000)
+    report.progress(f"admission: {rounds} rounds of {count:,} intents each")
+    figures.add(asyncio.run(gate.costs(rounds, count)))
 
 
 def latencies(figures: report.Figures, quick: bool) -> None:
@@ -147,6 +159,7 @@ def scales(figures: report.Figures, quick: bool) -> None:
 PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
     "worker": working,
+    "admission": gates,
     "latency": latencies,
     "fairness": fair_shares,
     "memory": memories,
