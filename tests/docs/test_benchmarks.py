@@ -24,9 +24,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def two_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    """Two parts alone: what was printed, and the figures."""
+    """Some parts alone: what was printed, and the figures."""
     file = tmp_path_factory.mktemp("figures") / "figures.json"
-    done = run("--quick", "--only", "subject", "--only", "publish_many", "--json", str(file))
+    done = run("--quick", "--only", "subject", "--only", "publish_many", "--only", "admission", "--json", str(file))
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())
 
@@ -42,6 +42,10 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
         assert figures[f"publish_many.{peer}.cpu_us"] > 0
     assert {"publish_many.async.ratio", "publish_many.blocking.ratio", "publish_many.blocking.ratio_to_async"} <= figures.keys()
     assert not [name for name in figures if name.startswith(("consume.", "latency.", "memory.", "uvloop.", "mypy."))]
+    for gate in ("plain", "signature", "replay"):
+        assert figures[f"admission.{gate}.msgs_per_s"] > 0
+        assert figures[f"admission.{gate}.ratio"] > 0
+    assert "signed intents let through" in printed
     assert "Throughput" in printed
     assert "Typed subjects" in printed
 
