@@ -7,6 +7,7 @@ the SDK needs is shown by tests/server/test_roles.py, on a server with these per
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -20,6 +21,7 @@ from .topology_spec import ConsumerDecl
 
 API: Final = "$JS.API"
 """The prefix of the JetStream API of an account that has it itself."""
+_DOMAIN: Final = re.compile(r"\$JS\.[^.]+\.API")
 _ACK: Final = "$JS.ACK"
 _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
@@ -137,13 +139,15 @@ class _Rights:
 
     def __init__(self, spec: Spec, api_prefix: str) -> None:
         self.spec = spec
-        self._api = api_prefix
+        # A server of the domain itself maps the domain's API to its own, and then checks that.
+        self._apis = (api_prefix, API) if _DOMAIN.fullmatch(api_prefix) else (api_prefix,)
         self.publish: list[str] = []
         self.subscribe: list[str] = []
 
     def ask(self, *verbs: str) -> None:
         """Requests of the JetStream API."""
-        self.publish += [f"{self._api}.{verb}" for verb in verbs]
+        for api in self._apis:
+            self.publish += [f"{api}.{verb}" for verb in verbs]
 
     def send(self, name: str, given: dict[str, str] | None = None) -> None:
         """Publishing to a subject of the spec."""
@@ -165,7 +169,7 @@ class _Rights:
         """Creating keys of a key-value bucket, and looking at them."""
         keys = f"$KV.{stream.removeprefix('KV_')}.>"
         # Of another domain or account, keys are reached through its API alone.
-        self.publish.append(keys if self._api == API else f"{self._api}.{keys}")
+        self.publish += [keys if api == API else f"{api}.{keys}" for api in self._apis]
         self.ask(f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}")
 
     def read(self, stream: str) -> None:

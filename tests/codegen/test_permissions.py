@@ -71,13 +71,21 @@ def test_json_has_what_the_server_has(capsys: pytest.CaptureFixture[str]) -> Non
     }
 
 
-@pytest.mark.parametrize(("option", "api"), [("--js-domain=hub", "$JS.hub.API"), ("--api-prefix=other.API", "other.API")])
-def test_another_api_stands_in_every_request(capsys: pytest.CaptureFixture[str], option: str, api: str) -> None:
-    found = emitted(capsys, "smith_sdk", "--role", "admission", "--trust", option)
+def test_another_api_stands_in_every_request(capsys: pytest.CaptureFixture[str]) -> None:
+    found = emitted(capsys, "smith_sdk", "--role", "admission", "--trust", "--api-prefix=other.API")
     assert "$JS.API" not in found
-    assert f"{api}.CONSUMER.MSG.NEXT.SDLC_RAW.admission" in found
-    assert f"{api}.$KV.SMITH_NONCES.>" in found  # keys of another domain are reached through its API
+    assert "other.API.CONSUMER.MSG.NEXT.SDLC_RAW.admission" in found
+    assert "other.API.$KV.SMITH_NONCES.>" in found  # keys of another account are reached through its API
     assert "$JS.ACK.SDLC_RAW.admission.>" in found
+
+
+def test_the_api_of_a_domain_is_allowed_as_its_own_server_maps_it_too() -> None:
+    api, own = (
+        permissions.block(SMITH, "admission", replay_protection=True, api_prefix=prefix) for prefix in ("$JS.hub.API", "$JS.API")
+    )
+    requests = {one for one in own.publish if one.startswith("$JS.API.")}
+    mapped = {one.replace("$JS.API.", "$JS.hub.API.") for one in requests}
+    assert set(api.publish) == {*own.publish, *mapped, "$JS.hub.API.$KV.SMITH_NONCES.>"}
 
 
 def test_admission_has_its_bucket_with_replay_protection_alone() -> None:

@@ -12,10 +12,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from buses import Face, health, log_entry, read_intent
+from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
 from smith_codegen import permissions, sources
@@ -348,6 +350,40 @@ async def test_health_looks_at_everything_and_changes_nothing(face: Face, place:
         await bus.consumer(consumers.admission).info()
         assert (await bus.health()).status == "ok"
     assert violations() == []
+
+
+async def test_roles_of_a_domain_ask_its_api(face: Face, tmp_path: Path, violations: Any) -> None:
+    roles = {
+        "admission": permissions.block(SPEC, "admission", replay_protection=True, api_prefix="$JS.hub.API"),
+        "worker": permissions.block(SPEC, "worker", consumers=[WORKER], api_prefix="$JS.hub.API"),
+    }
+    users = [permissions.User(name="owner", password="x")]
+    users += [permissions.User(name=name, password="x", permissions=allowed) for name, allowed in roles.items()]
+    port = free_port()
+    own = f'listen: "{HOST}:{port}", max_payload: 8MB, jetstream {{ domain: hub, store_dir: "{tmp_path}/hub" }}'
+    with PlainServer(tmp_path, own + "\n" + permissions.authorization(users), port):
+
+        def bus(role: str) -> Any:
+            prefix = {"inbox_prefix": roles[role].inbox_prefix} if role in roles else {}
+            auth = Auth(user=role, password="x")
+            return face.bus(f"nats://{HOST}:{port}", auth=auth, js_domain="hub", profile="dev", **prefix)
+
+        signed = sign(read_intent(), bytes(range(32)))
+        async with bus("owner") as owner, bus("admission") as gate, bus("worker") as executor:
+            await owner.streams.apply()
+            await owner.publish(raw.of(signed), signed)
+            admission = face.admission(gate, policy=lambda _: Allow(), executor_id="a", trust=Trust(keys=[signed.signer]))
+            worker = handled(face, executor, lambda message: result_of(message.payload))
+            async with running(admission), running(worker):
+                await eventually_async(partial(has, owner, "ATOMS_RESULTS", 1))
+                await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
+            assert violations() == []
+            began = time.monotonic()  # the server names the subject as it maps it
+            with pytest.raises(PermissionDenied, match=r"\$JS\.hub\.API\.STREAM\.INFO\."):
+                await executor.streams.info()
+            with pytest.raises(PermissionDenied, match=r"\$JS\.hub\.API\.CONSUMER\.MSG\.NEXT\.SDLC_RAW\.admission"):
+                await executor.consumer(consumers.admission).fetch(1)
+            assert time.monotonic() - began < _AT_MOST
 
 
 # ---- everything else

@@ -442,12 +442,16 @@ class Connection:
             # once for each subject: a loop that emits to it would fill the log
             level = logging.ERROR if self._refusals.add(subject) else logging.DEBUG
             log.log(level, "the server's permissions forbid publishing to %s", subject, extra=LogFields(subject=subject))
-            self._status.notify(lambda listener: listener.on_refused(subject))
+            self.notify_refused(subject)
             return
         log.error("the server's permissions forbid a subscription to %s", subject, extra=LogFields(subject=subject))
         for subscription in tuple(self._subscriptions):
             if subscription.subject == subject:
                 subscription._refuse()
+
+    def notify_refused(self, subject: str) -> None:
+        """Notify the listeners that the server's permissions forbid publishing to `subject`."""
+        self._status.notify(lambda listener: listener.on_refused(subject))
 
 
 class _NextLink(Listener):

@@ -87,6 +87,21 @@ class _RefusedAcks(Listener):
             consumer_log(state.stream, state.consumer).error("%s", str(state.ack_refusal))
 
 
+class _MappedRefusals(Listener):
+    """Translates refusals by a server of the domain whose API is asked.
+
+    Such a server maps `$JS.<domain>.API.X` to `$JS.API.X` first, and names that in its refusal.
+    """
+
+    def __init__(self, connection: Connection, prefix: str) -> None:
+        self._connection = connection
+        self._prefix = prefix
+
+    def on_refused(self, subject: str) -> None:
+        if self._prefix != API and subject.startswith(f"{API}."):
+            self._connection.notify_refused(f"{self._prefix}.{subject.removeprefix(f'{API}.')}")
+
+
 class Session:
     """What every part of a bus shares. Created closed; may be opened again after `close`."""
 
@@ -115,7 +130,7 @@ class Session:
         """Classes of subjects that have been looked up in the contract."""
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
-        self._refused_acks = _RefusedAcks(self._consumers)
+        self._refusals = (_RefusedAcks(self._consumers), _MappedRefusals(connection, api_prefix))
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.window = AckWindow(
             connection,
@@ -138,7 +153,7 @@ class Session:
         """Connect, and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
-        for listener in (self._state_events, self._refused_acks):
+        for listener in (self._state_events, *self._refusals):
             self.connection.remove_listener(listener)  # of an earlier attempt
             self.connection.add_listener(listener)
         await self.connection.connect()
