@@ -23,6 +23,7 @@ import smith_sdk.sync
 from smith_sdk import Admission, Allow, AsyncSmithBus, Deny, Quarantine, ResultCode, Transform, Trust, aio, consumers, subjects
 from smith_sdk._core.jetstream.api import StoredMessage
 from smith_sdk.aio import refused_messages
+from smith_sdk.aio.admission_outputs import fewer_bytes
 from smith_sdk.aio.decision_records import Records
 from smith_sdk.aio.rulings import LetThrough, Refuse
 from smith_sdk.contract import now_ns
@@ -198,10 +199,16 @@ async def test_a_record_over_the_limit_holds_the_head_and_says_so(account: Accou
         (one,) = await stored(bus, QUARANTINE)
         kept = msgspec.json.decode(one.data, type=QuarantinedIntent)
         assert kept.intent == data[: len(kept.intent)]
-        assert 200_000 < len(kept.intent) < 400_000
+        assert 200_000 < len(kept.intent) < 375_000
         assert f"the first {len(kept.intent)} of {len(data)} bytes" in kept.reason
         assert hashlib.sha256(data).hexdigest() in kept.reason
         assert admission.stats.unanswered == 0
+
+
+def test_a_record_over_a_known_limit_keeps_as_much_as_fits() -> None:
+    assert fewer_bytes(900_000, 500_000) == (500_000 - 4096) // 4 * 3
+    assert fewer_bytes(900_000, None) == 450_000
+    assert fewer_bytes(300, 500_000) == fewer_bytes(900_000, 100) == 0
 
 
 async def test_the_largest_raw_message_ends_somewhere(account: Account) -> None:
@@ -445,6 +452,45 @@ def only_refusing(subject: str) -> str:
         "authorization { users: [ { user: op, password: x }, "
         f'{{ user: u, password: x, permissions: {{ publish: {{ deny: ["{subject}"] }} }} }} ] }}'
     )
+
+
+async def test_an_intent_that_expires_while_the_audit_is_held_up_is_denied(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with account.applied() as bus:
+        api = bus._session.api
+        config = (await api.stream_info("AUDIT_SECURITY"))["config"]
+        await api.stream_delete("AUDIT_SECURITY")
+        intent = read_intent(ttl_ms=1500)
+        await publish(bus, intent)
+        async with admitting(bus):
+            await eventually_async(lambda: "held up" in caplog.text)
+            await eventually_async(lambda: intent.is_expired)
+            await api.stream_create(config)
+            await eventually_async(lambda: decided(bus))
+        assert await events(bus) == [(intent.id, "denied", "expiry")]
+        assert await stored(bus, "ATOMS_VETTED") == []
+
+
+async def test_a_forbidden_report_ends_the_run(
+    make_server: Callable[..., EmbeddedServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refused_messages, "INTERVAL", 0.1)
+    server = make_server(config=only_refusing("smith.audit.security.>"))
+    place = server.url.removeprefix("nats://")
+    async with (
+        AsyncSmithBus(f"nats://op:x@{place}", manage="apply", profile="dev") as op,
+        AsyncSmithBus(f"nats://u:x@{place}") as bus,
+    ):
+        running = asyncio.ensure_future(Admission(bus, policy=allow, executor_id="a").run())
+        number = 0
+        while not running.done():
+            number += 1
+            await put_raw(op, GARBAGE, f"m{number}")
+            await asyncio.wait({running}, timeout=0.05)
+            assert number < 100
+        with pytest.raises(PermissionDenied, match=r"smith\.audit\.security\.admission_refused"):
+            await running
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)

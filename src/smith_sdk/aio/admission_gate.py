@@ -96,7 +96,12 @@ class Gate:
         await self._carry_out(message, intent, record)
 
     async def _put(self, message: Message[Any, Any], intent: Intent, ruling: Ruling, *, after: int = 0) -> Record:
-        return await self._patience.until_done(partial(self._records.put, message, intent.id, ruling, after=after))
+        def put() -> Awaitable[Record]:
+            # It may be held up for hours: what has expired meanwhile must not be let through.
+            late = out_of_time(intent, now_ns(), self._skew) if isinstance(ruling, LetThrough) else None
+            return self._records.put(message, intent.id, late or ruling, after=after)
+
+        return await self._patience.until_done(put)
 
     async def _ruling(self, message: Message[Any, Any], intent: Intent) -> Ruling:
         """What the checks and the policy say, in their order: the cheap ones first."""

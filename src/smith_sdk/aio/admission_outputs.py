@@ -34,8 +34,8 @@ FULL: Final = (QueueFull, StreamNotFound, PayloadTooLarge)
 """What a stream raises that cannot keep a message."""
 IsOurs = Callable[[StoredMessage | None], Awaitable[bool]]
 """Whether a message that was stored under our id is ours; None: it is not there any more."""
-_HEADS: Final = (256 * 1024, 16 * 1024, 0)
-"""Bytes of an intent that are kept if all of it is over the limit, until a record fits."""
+_FRAME: Final = 4096
+"""Bytes of a quarantine record beside the intent, at most: the reason, the headers."""
 
 
 class Outputs:
@@ -96,15 +96,15 @@ class Outputs:
 
         Raises one of `FULL` if the quarantine cannot store them.
         """
-        for most in (len(message.raw), *_HEADS):
-            if most > len(message.raw):
-                continue
+        most = len(message.raw)
+        while True:
             try:
                 await self._put_in_quarantine(message, reason, most)
                 break
-            except PayloadTooLarge:
+            except PayloadTooLarge as error:
                 if most == 0:
                     raise
+                most = fewer_bytes(most, error.limit)
         intent_id = read_intent_id(message)
         log.warning(
             "admission quarantines intent %s, seq %d on %s: %s",
@@ -177,6 +177,13 @@ class Outputs:
             return await self._patience.until_done(partial(self._session.api.message, stream, seq))
         except MessageNotFound:
             return None
+
+
+def fewer_bytes(most: int, limit: int | None) -> int:
+    """How many bytes to keep if a record with `most` of them is over `limit` (None: unknown)."""
+    if limit is not None and (fitting := (limit - _FRAME) // 4 * 3) < most:  # base64 makes 4 of 3
+        return max(0, fitting)
+    return most // 2 if most > _FRAME else 0
 
 
 def fields_of(message: Message[Any, Any], intent_id: str | None, error: BaseException | None = None) -> LogFields:

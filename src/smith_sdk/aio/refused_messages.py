@@ -20,7 +20,7 @@ from .._core.jetstream.delivery import term
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.result_codes import ResultCode
-from ..errors import SmithError
+from ..errors import PermissionDenied, SmithError
 from ..protocol import EventType, SecurityEvent
 from ..topology import consumers
 from .admission_outputs import FULL, Outputs, fields_of
@@ -28,6 +28,7 @@ from .answers import FailureAnswers, read_intent_id
 from .dead_letters import dead_letter
 from .message import Message
 from .patience import Patience
+from .runners import CannotRun
 from .settle import ACK, DeadLetter, Verdict
 
 log: Final = sdk_logger("admission")
@@ -53,6 +54,8 @@ class Refused:
         self._reasons: Counter[str] = Counter()
         self._fates: Counter[str] = Counter()
         self._since = monotonic()
+        self._denied: PermissionDenied | None = None
+        """That the server's permissions forbid the reports."""
         self._reporting: asyncio.Task[None] | None = None
 
     async def keep(self, message: Message[Any, Any], why: str, given_up: DeadLetter) -> Verdict:
@@ -60,6 +63,7 @@ class Refused:
 
         `why` is one word, `given_up` the verdict of any other worker.
         """
+        self._require_reports()
         try:
             await self._outputs.quarantine(message, given_up.text)
         except FULL as full:
@@ -72,6 +76,7 @@ class Refused:
 
     async def give_up(self, message: Message[Any, Any], why: str, given_up: DeadLetter) -> Verdict:
         """Dead-letter `message`; terminate it if there is no room."""
+        self._require_reports()
         await self._answers.send(message, given_up.kind, given_up.text, given_up.cause)
         return await self._dead_letter(message, why, given_up, given_up.text)
 
@@ -101,6 +106,7 @@ class Refused:
     # ---- reports
 
     def start(self) -> None:
+        self._denied = None
         self._since = monotonic()
         self._reporting = asyncio.ensure_future(self._report_regularly())
 
@@ -111,6 +117,13 @@ class Refused:
             await asyncio.wait({self._reporting})
             self._reporting = None
         await self._report()
+        if self._denied is not None:
+            raise self._denied
+
+    def _require_reports(self) -> None:
+        """Raise `CannotRun` if the server's permissions forbid to report what is refused."""
+        if self._denied is not None:
+            raise CannotRun from self._denied
 
     async def _report_regularly(self) -> None:
         while True:
@@ -150,6 +163,9 @@ class Refused:
                 msg_id=uuid4().hex,
                 timeout=_REPORT_TIMEOUT,
             )
+        except PermissionDenied as error:
+            self._denied = error
+            return
         except SmithError as error:
             log.warning("admission could not report what it refused, and counts on: %s", error, extra=_FIELDS)
             return
