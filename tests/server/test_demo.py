@@ -15,6 +15,11 @@ from typing import Any
 import pytest
 from support import eventually, is_alive
 
+from smith_sdk import AsyncSmithBus, TLSFiles
+from smith_sdk.cli import secure_demo
+from smith_sdk.cli.app import run
+from smith_sdk.errors import AuthenticationError, ConnectError
+
 FILES = 400
 
 
@@ -65,6 +70,59 @@ def test_every_intent_has_the_ending_that_was_planted(tmp_path: Path) -> None:
     assert report["intents_per_s"] > 0
     assert 0 < report["p50_ms"] <= report["p99_ms"]
     assert demo.returncode == 0, err
+
+
+def test_the_secure_demo_has_the_same_endings_and_refuses_each_role_the_rest(tmp_path: Path) -> None:
+    planted = plant(tmp_path, 40)
+    demo = start_demo(tmp_path, "--secure", "--workers", "1")
+    executor = eventually(lambda: executors_of(demo.pid), timeout=20)[0]
+    url = dict(one.split("=", 1) for one in Path(f"/proc/{executor}/environ").read_text().split("\0") if "=" in one)[
+        "SMITH_NATS_URL"
+    ]
+    password = url.partition("@")[0].rpartition(":")[2]
+    lines = [file.read_text() for file in Path("/proc").glob("[0-9]*/cmdline") if is_alive(int(file.parent.name))]
+    out, err = demo.communicate(timeout=50)
+    report: dict[str, Any] = json.loads(out)
+    assert {name: report[name] for name in planted} == planted
+    assert (report["lost"], report["differing"], report["skipped"]) == (0, 0, 0)
+    refused: list[dict[str, Any]] = report["refused"]
+    assert [one for one in refused if not one["refused"]] == []
+    assert {one["role"] for one in refused} == {"publisher", "admission", "executor", "collector", "watcher", "operator"}
+    by = {(one["role"], one["tried"]): one["by"] for one in refused}
+    assert by["admission", "take intents from the executors"] == "$JS.API.CONSUMER.MSG.NEXT.ATOMS_VETTED.executor-fs-read"
+    assert by["executor", "publish an intent"] == "smith.intents.raw.fs.read.v1"
+    assert by["executor", "read what admission is answered"] == "_INBOX_admission.>"
+    assert by["publisher", "have an unsigned intent executed"] == "UNSIGNED"
+    assert by["publisher", "have an intent of an unknown signer executed"] == "SIGNER_UNKNOWN"
+    assert re.fullmatch("[0-9a-f]{32}", password)
+    assert any(str(tmp_path) in line for line in lines)
+    assert not any(password in text for text in (*lines, out, err))
+    assert demo.returncode == 0, err
+
+
+def test_the_secure_demo_fails_if_a_role_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    (tmp_path / "one").write_text("1")
+    allowed = "publish an intent", secure_demo._publish_raw
+    monkeypatch.setattr(secure_demo, "_FORBIDDEN", {"publisher": (allowed,)})
+    assert run(["demo", str(tmp_path), "--secure", "--workers", "1"]) == 1
+    assert re.search(r"^publisher +publish an intent +NOT REFUSED", capsys.readouterr().out, re.MULTILINE)
+
+
+async def test_the_server_of_the_secure_demo_wants_tls_and_a_password() -> None:
+    async with secure_demo.a_role_for_each() as roles:
+        url = roles.executors["SMITH_NATS_URL"]
+        ca = TLSFiles(ca=roles.executors["NATS_CA"])
+        place = f"nats://{url.rpartition('@')[2]}"
+        for wrong in (
+            AsyncSmithBus(url),
+            AsyncSmithBus(place, tls=ca),
+            AsyncSmithBus(url.replace("executor:", "operator:"), tls=ca),
+        ):
+            with pytest.raises((ConnectError, AuthenticationError)):
+                await wrong.connect()
+        async with AsyncSmithBus(url, tls=ca, inbox_prefix="_INBOX_executor-fs-read"):
+            pass
+    assert not Path(roles.executors["NATS_CA"]).parent.exists()
 
 
 @pytest.mark.timeout(120)

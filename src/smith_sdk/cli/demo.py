@@ -1,7 +1,8 @@
 """`smith demo`: reads every file under a directory through the bus, and checks each result.
 
 Publisher, admission and collector run in this process, executors in processes of their own. Every
-intent ends with a result (executed or denied) or a dead letter; one that does not is lost.
+intent ends with a result (executed or denied) or a dead letter; one that does not is lost. With
+`--secure` each of them signs in as a role of its own (`secure_demo`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, Final, TextIO
 
@@ -26,8 +28,9 @@ from .. import subjects
 from ..aio import Admission, Allow, AsyncSmithBus, Decision, Deny, Subscription
 from ..protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentId, IntentResult
 from ..topology import consumers
+from .demo_roles import Refused, Roles, one_role_for_all
 from .executor import read_file
-from .output import Json, note, plain, show_json, show_table
+from .output import Json, note, plain, say, show_json, show_table
 
 IN_FLIGHT: Final = 256
 """Maximum intents in flight: bounds latency, and what the queues must hold."""
@@ -41,8 +44,9 @@ _STOP_GRACE: Final = 15.0
 _read_intent: Final = msgspec.json.Decoder(FsReadV1Intent).decode
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How many intents ended how. `failed`: the execution failed; they end as dead letters."""
+class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many intents ended how. `failed`: the execution failed; they end as dead letters.
+    `refused`, with `--secure`: what each role tried that belongs to another one."""
 
     published: int
     admitted: int
@@ -58,29 +62,42 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     intents_per_s: float
     p50_ms: float
     p99_ms: float
+    refused: tuple[Refused, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        return not (self.lost or self.differing) and all(one.refused for one in self.refused)
 
 
 def demo(
     path: Path = Path(),
     *,
     workers: Annotated[int, Parameter(help="Executor processes.", validator=Number(gte=1, lte=64))] = 2,
+    secure: Annotated[
+        bool, Parameter(negative="", help="With TLS, signed intents, and a user for each role, which tries what it may not do.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """Read every file under PATH through the bus, on an embedded server, and check each result.
 
-    Exit status 1 if a result is lost or differs from the file.
+    Exit status 1 if a result is lost or differs from the file, or, with --secure, if a role was not
+    refused what belongs to another one.
     """
     root = path.resolve()
     if not root.is_dir():
         note(f"smith: {path} is not a directory")
         return 2
-    report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr))
+    report = asyncio.run(run_demo(root, workers=workers, progress=sys.stderr, secure=secure))
     if json:
         show_json(report)
     else:
-        rows = [[name.replace("_", " "), value] for name, value in msgspec.structs.asdict(report).items()]
+        rows = [[name.replace("_", " "), value] for name, value in msgspec.structs.asdict(report).items() if name != "refused"]
         show_table(["measure", "value"], rows)
-    return 1 if report.lost or report.differing else 0
+        if report.refused:
+            say("")
+            tried = [[one.role, one.tried, "refused" if one.refused else "NOT REFUSED", one.by] for one in report.refused]
+            show_table(["role", "tried to", "outcome", "by subject or code"], tried)
+    return 0 if report.is_right else 1
 
 
 def files_under(root: Path) -> Iterator[str]:
@@ -130,6 +147,8 @@ class _Ledger:
         self.open: dict[str, tuple[str, float]] = {}
         self.published = self.denied = self.executed = self.failed = self.differing = self.dead_lettered = 0
         self.latencies: list[float] = []
+        self.others: dict[str, IntentResult] = {}
+        """Denied results of intents that are not files of the demo."""
         self.last_ending = time.monotonic()
         self.all_published = False
         self.finished = asyncio.Event()
@@ -158,26 +177,34 @@ class _Ledger:
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 2) if ordered else 0.0
 
 
-async def run_demo(root: Path, *, workers: int, progress: TextIO) -> Report:
+def _roles(secure: bool) -> AbstractAsyncContextManager[Roles]:
+    if not secure:
+        return one_role_for_all()
+    from .secure_demo import a_role_for_each
+
+    return a_role_for_each()
+
+
+async def run_demo(root: Path, *, workers: int, progress: TextIO, secure: bool = False) -> Report:
     """Run the demo over the files below `root`, which is absolute and resolved, and report."""
     logging.getLogger("smith_sdk").addHandler(logging.NullHandler())
     found = list(files_under(root))
     paths = [path for path in found if _is_text(path)]
     ledger, policy = _Ledger(), _Policy(root)
     started = time.monotonic()
-    async with AsyncSmithBus.embedded() as bus, bus.subscribe(subjects.dlq.filter()) as dead_letters:
-        executors = _Executors(bus.url, workers)
-        admission = Admission(bus, policy=policy, executor_id="smith-demo")
-        jobs = [
-            asyncio.ensure_future(job)
-            for job in (admission.run(), _collect(bus, ledger), _collect_dead_letters(dead_letters, ledger), executors.run())
-        ]
+    refused: tuple[Refused, ...] = ()
+    async with _roles(secure) as roles, roles.watcher.subscribe(subjects.dlq.filter()) as dead_letters:
+        executors = _Executors(roles.executors, workers)
+        admission = Admission(roles.admission, policy=policy, executor_id="smith-demo", trust=roles.trust)
+        collecting = _collect(roles.collector, ledger), _collect_dead_letters(dead_letters, ledger)
+        jobs = [asyncio.ensure_future(job) for job in (admission.run(), *collecting, executors.run())]
         shown = asyncio.ensure_future(_show_progress(ledger, len(paths), progress))
-        publishing = asyncio.ensure_future(_publish(bus, ledger, paths))
+        publishing = asyncio.ensure_future(_publish(roles, ledger, paths))
         try:
             await _until_finished(ledger, publishing, jobs)
-        finally:
             seconds = time.monotonic() - started
+            refused = await roles.try_forbidden(ledger.others)
+        finally:
             await executors.stop()
             await admission.stop()
             for task in (publishing, shown, *jobs):
@@ -198,6 +225,7 @@ async def run_demo(root: Path, *, workers: int, progress: TextIO) -> Report:
         intents_per_s=round(len(ledger.latencies) / seconds, 1),
         p50_ms=ledger.percentile_ms(0.50),
         p99_ms=ledger.percentile_ms(0.99),
+        refused=refused,
     )
 
 
@@ -228,13 +256,13 @@ async def _until_finished(ledger: _Ledger, publishing: asyncio.Task[None], jobs:
                 raise KeyboardInterrupt
 
 
-async def _publish(bus: AsyncSmithBus, ledger: _Ledger, paths: list[str]) -> None:
+async def _publish(roles: Roles, ledger: _Ledger, paths: list[str]) -> None:
     acks: set[asyncio.Task[object]] = set()
     for path in paths:
         await ledger.room.acquire()
-        intent = FsReadV1Intent.new(domain="demo", params=FsReadV1Params(path=path))
+        intent = roles.sign(FsReadV1Intent.new(domain="demo", params=FsReadV1Params(path=path)))
         ledger.begin(intent)
-        acks.add(asyncio.create_task(bus.publish(subjects.intents.raw.of(intent), intent)))
+        acks.add(asyncio.create_task(roles.publisher.publish(subjects.intents.raw.of(intent), intent)))
         if len(acks) >= IN_FLIGHT:
             done, acks = await asyncio.wait(acks, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
@@ -250,6 +278,8 @@ async def _collect(bus: AsyncSmithBus, ledger: _Ledger) -> None:
         result = message.payload
         # An intent that failed is counted by its dead letter, which comes after its error result.
         path = ledger.end(result.intent_id) if result.status in ("denied", "ok") else None
+        if path is None and result.status == "denied":
+            ledger.others[result.intent_id] = result
         if path is not None:
             if result.status == "denied":
                 ledger.denied += 1
@@ -308,8 +338,8 @@ async def _show_progress(ledger: _Ledger, total: int, stream: TextIO) -> None:
 class _Executors:
     """The executor processes; one that dies is replaced."""
 
-    def __init__(self, url: str, count: int) -> None:
-        self._environment = {**os.environ, "SMITH_NATS_URL": url}
+    def __init__(self, environment: Mapping[str, str], count: int) -> None:
+        self._environment = environment
         self._count = count
         self._processes: list[asyncio.subprocess.Process] = []
         self._stopping = False

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from .._core.connection.contexts import context_file
 from .output import warn
 
 NAME: Final = "smith-dev"
@@ -26,6 +25,8 @@ _MARK: Final = "smith dev, process "
 def dev_context(name: str, url: str) -> Iterator[Path | None]:
     """The file of context `name` for `url`, for the block; None, with a warning, if it cannot be
     written. Raises `OptionsError` if `name` is not a valid name."""
+    from .._core.connection.contexts import context_file
+
     file = context_file(name)
     written = _written(file, url)
     try:

@@ -11,12 +11,16 @@ import signal
 import stat
 import threading
 
+import msgspec
+
 from ..contract import now_ns
 from ..errors import Reject
 from ..options import Backoff, RetryPolicy
 from ..protocol import FsReadV1Intent, IntentResult
 from ..sync import Message, SmithBus, Worker, result_of
 from ..topology import consumers
+from ..trust import Trust
+from .demo_roles import EXECUTOR_ROLE, ExecutorRole
 
 CHUNK = 1024 * 1024
 FAST_RETRIES = Backoff(initial=0.05, max=0.5)
@@ -38,9 +42,12 @@ def read_file(path: str) -> dict[str, object]:
 def main() -> None:
     """Work until SIGTERM, or until standard input ends."""
     spec = consumers.executor_fs_read
-    with SmithBus(name="smith-demo-executor") as bus:
+    told = os.environ.get(EXECUTOR_ROLE)
+    role = None if told is None else msgspec.json.decode(told, type=ExecutorRole)
+    trust = None if role is None else Trust(keys=role.trusted, replay_window=0)  # admission refuses replays
+    with SmithBus(name="smith-demo-executor", inbox_prefix=None if role is None else role.inbox_prefix) as bus:
         retry = RetryPolicy(max_attempts=spec.max_attempts, backoff=FAST_RETRIES)
-        worker = Worker(bus, spec, concurrency=8, retry=retry)
+        worker = Worker(bus, spec, concurrency=8, retry=retry, trust=trust)
 
         @worker.handler
         def read(message: Message[FsReadV1Intent]) -> IntentResult:
