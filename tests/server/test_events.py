@@ -29,6 +29,7 @@ from smith_sdk.errors import (
     StreamNotFound,
     WrongSequence,
 )
+from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.topology import CONTRACT
 
 Make = Callable[..., EmbeddedServer]
@@ -95,12 +96,18 @@ async def test_every_publish_of_many_is_reported_once_before_its_caller_goes_on(
         assert [one.msg_id for one in recorder.published] == [f"{raw.of(one)}:{one.id}" for one in intents]
 
 
+def refused(intent: FsReadV1Intent) -> PublishRequest:
+    """One that the stream refuses: it is not at that sequence."""
+    headers = {"Nats-Expected-Last-Sequence": "7"}
+    return PublishRequest(str(raw.of(intent)), msgspec.json.encode(intent), "SDLC_RAW", intent.id, headers)
+
+
 async def test_a_publish_that_the_stream_refused(account: Account) -> None:
     async with account.applied() as bus:
         recorder = observed(bus)
         intent = read_intent()
         with pytest.raises(WrongSequence) as caught:
-            await bus.publish(raw.of(intent), intent, headers={"Nats-Expected-Last-Sequence": "7"})
+            await (await bus._session.submit(refused(intent)))
         assert recorder.the_one(WrongSequence).error is caught.value
 
 
@@ -193,7 +200,7 @@ async def test_an_error_that_no_caller_looks_at_is_still_logged(account: Account
     async with account.applied() as bus:
         recorder = observed(bus)
         intent = read_intent()
-        future = await bus.submit(raw.of(intent), intent, headers={"Nats-Expected-Last-Sequence": "7"})
+        future = await bus._session.submit(refused(intent))
         await eventually_async(future.done)
         recorder.published.clear()
         caplog.clear()
@@ -212,7 +219,7 @@ async def test_an_event_that_its_own_error_leads_back_to_is_collected(account: A
             bus._session.events.add(recorder)
             intent = read_intent()
             with pytest.raises(WrongSequence):
-                await bus.publish(raw.of(intent), intent, headers={"Nats-Expected-Last-Sequence": "7"})
+                await (await bus._session.submit(refused(intent)))
             bus._session.events.remove(recorder)
             error = recorder.the_one(WrongSequence).error
             assert error is not None
