@@ -256,6 +256,19 @@ async def test_bytes_in_quarantine_have_no_audit_event(face: Face) -> None:
         assert "not a valid FsReadV1Intent" in str(error)
 
 
+async def test_what_only_looks_like_a_record_about_it_says_nothing(face: Face) -> None:
+    """In the quarantine and among the dead letters anything may stand."""
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        intent = read_intent()
+        place = subjects.intents.quarantine(capability=intent.capability)
+        await other._session.publish(str(place), b"{", stream=str(place.STREAM), msg_id=f"{place}:seq-1")
+        odd = {"Smith-Dead-Attempts": "x", "Smith-Dead-Msg-Id": f"{raw.of(intent)}:{intent.id}"}
+        letter = f"smith.dlq.ATOMS_VETTED.{consumers.executor_fs_read.name}.x"
+        await other._session.publish(letter, b"", stream="SMITH_DLQ", msg_id="odd", headers=odd)
+        error = await timed_out(bus, intent)
+        assert error.state == "awaiting_admission"
+
+
 async def test_an_intent_that_is_vetted_and_unread(face: Face) -> None:
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         before, intent = read_intent(), read_intent()

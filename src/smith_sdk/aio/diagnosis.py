@@ -33,7 +33,7 @@ from ..errors import (
     SmithError,
     StreamNotFound,
 )
-from ..protocol import AuditEvent, Intent, IntentResult
+from ..protocol import AuditEvent, Intent, IntentResult, QuarantinedIntent
 from .stored_results import StoredResults
 
 T = TypeVar("T")
@@ -149,7 +149,11 @@ class _Inquiry:
         newest = await self._last(subject.STREAM, str(subject))
         if newest is None or not newest.headers.get(MSG_ID, "").endswith(f":seq-{self._seq}"):
             return None
-        return self._quarantined(str(msgspec.json.decode(newest.data, type=dict[str, Any]).get("reason", "")))
+        try:
+            record: QuarantinedIntent = codec.decode(QuarantinedIntent, newest.data, newest.subject)
+        except ContractError:
+            return None  # of another program, whatever its id is: it says nothing here
+        return self._quarantined(record.reason)
 
     def _refused(self, audited: StoredMessage) -> Diagnosis | None:
         """What the newest audit event says, unless the intent was passed on."""
