@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from .. import subjects
@@ -15,6 +16,7 @@ from .._core.result_codes import ResultCode
 from ..contract import now_ns
 from ..errors import ContractError, NoInterest, PayloadDecodeError, PayloadTooLarge, Reject, RetryLater
 from ..protocol import Intent
+from ..topology import consumers
 from ..trust import Trust
 from .admission_outputs import FULL, Outputs, fields_of
 from .answers import NotQuarantined
@@ -88,12 +90,13 @@ class Gate:
 
     async def _admit(self, message: Message[Any, Any]) -> None:
         intent: Intent = message.payload
+        began = monotonic()
         record = None
         if message.metadata.num_delivered > 1:  # the first decision stands, whatever the time is now
             record = await self._patience.until_done(lambda: self._records.find(message, intent.id))
         if record is None:
             record = await self._put(message, intent, await self._ruling(message, intent))
-        await self._carry_out(message, intent, record)
+        await self._carry_out(message, intent, record, began)
 
     async def _put(self, message: Message[Any, Any], intent: Intent, ruling: Ruling, *, after: int = 0) -> Record:
         def put() -> Awaitable[Record]:
@@ -153,10 +156,10 @@ class Gate:
 
     # ---- what comes of a ruling
 
-    async def _carry_out(self, message: Message[Any, Any], intent: Intent, record: Record) -> None:
+    async def _carry_out(self, message: Message[Any, Any], intent: Intent, record: Record, began: float) -> None:
         match record.ruling:
             case LetThrough() as ruling:
-                await self._let_through(message, intent, record, ruling)
+                await self._let_through(message, intent, record, ruling, began)
             case Refuse(code, _, reason):
                 await self._outputs.answer(message, intent.id, code, reason)
             case Keep(rule, reason):
@@ -165,18 +168,22 @@ class Gate:
                 except FULL as full:  # the dead letters keep it for review as well
                     raise NotQuarantined(f"quarantined by rule {rule}: {reason}; not stored there: {full}") from full
 
-    async def _let_through(self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough) -> None:
+    async def _let_through(
+        self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough, began: float
+    ) -> None:
         if ruling.word == "transform":
             ruling = await self._transformed(message, intent, record, ruling)
+        # A process that was halted may find that another one has carried out its decision.
+        may_be_done = not record.is_own or monotonic() - began > consumers.admission.ack_wait
         try:
-            await self._outputs.let_through(message, intent, record, ruling)
+            await self._outputs.let_through(message, intent, ruling, may_be_done)
         except NoInterest as error:  # since it was checked
             other: Ruling = self._no_executor(message, intent, str(error.subject), error)
         except PayloadTooLarge as error:
             other = Keep("contract", f"it cannot be passed on: {error}")
         else:
             return
-        await self._carry_out(message, intent, await self._put(message, intent, other, after=record.seq))
+        await self._carry_out(message, intent, await self._put(message, intent, other, after=record.seq), began)
 
     async def _transformed(self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough) -> LetThrough:
         """`ruling` with the bytes to publish: a record does not hold them."""

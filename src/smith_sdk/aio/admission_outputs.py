@@ -22,7 +22,7 @@ from .._core.result_codes import ResultCode
 from ..errors import ContractError, MessageNotFound, PayloadTooLarge, QueueFull, SmithError, StreamNotFound
 from ..protocol import Intent, QuarantinedIntent
 from .answers import put_answer, read_intent_id
-from .decision_records import DECISION_FOR, Record, Records, digest_of, place_of
+from .decision_records import DECISION_FOR, Records, digest_of, place_of
 from .log_fields import message_fields
 from .message import Message
 from .patience import Patience
@@ -48,10 +48,14 @@ class Outputs:
 
     # ---- vetted
 
-    async def let_through(self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough) -> None:
-        """Publish the vetted intent. Raises `NoInterest` if no executor receives it."""
+    async def let_through(self, message: Message[Any, Any], intent: Intent, ruling: LetThrough, may_be_done: bool) -> None:
+        """Publish the vetted intent. Raises `NoInterest` if no executor receives it.
+
+        `may_be_done`: for this raw message it may have been published, and be executed by now.
+        """
         subject = subjects.intents.vetted.of(intent)
-        place, repeated = place_of(message), message.metadata.num_delivered > 1 or not record.is_own
+        place = place_of(message)
+        may_be_done = may_be_done or message.metadata.num_delivered > 1
 
         def is_same(there: StoredMessage) -> bool:
             # A policy may transform the same intent into other bytes each time.
@@ -61,7 +65,7 @@ class Outputs:
         async def is_ours(there: StoredMessage | None) -> bool:
             if there is not None and there.subject == str(subject) and is_same(there):
                 return True
-            if there is None and repeated:  # executed by now: an interest stream deletes what is acknowledged
+            if there is None and may_be_done:  # an interest stream deletes what is acknowledged
                 return True
             return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(message, intent.id))
 
