@@ -45,8 +45,8 @@ _EFFECTS: Final[tuple[Effect, ...]] = get_args(Effect)
 _FIELDS: Final = ("capability", "domain", "signer")
 _KEYS: Final = ("name", "effect", *_FIELDS, "params", "reason")
 _CLASSES: Final[dict[str, Any]] = {cls.__struct_config__.tag: cls for cls in get_args(Intent)}
-_CLIMBS: Final = re.compile(r"(^|[/\\])\.\.([/\\]|$)")
-"""A path that leaves the directory it seems to be in."""
+_CLIMBS: Final = re.compile(r"(?i)(^|[/\\]|%2f|%5c)(\.|%2e){2}([/\\?#;]|%2f|%5c|$)")
+"""A path that leaves the directory it seems to be in, also as readers of URLs understand it."""
 
 
 def load(path: str | os.PathLike[str]) -> FilePolicy:
@@ -270,6 +270,8 @@ _PLAIN: Final[dict[type, type]] = {
 
 def _plain_types(info: msgspec.inspect.Type) -> set[type]:
     """The Python types of a field; `object` for what no rule can match."""
+    if isinstance(info, msgspec.inspect.Metadata):
+        return _plain_types(info.type)
     if isinstance(info, msgspec.inspect.UnionType):
         return {kind for one in info.types for kind in _plain_types(one)} - {type(None)}
     return {type(None)} if isinstance(info, msgspec.inspect.NoneType) else {_PLAIN.get(type(info), object)}

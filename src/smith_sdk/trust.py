@@ -122,7 +122,7 @@ class Trust:
                 reason=f"the intent is not signed: its {missing} is empty; sign it with smith_sdk.signing.sign",
             )
         if not await self._is_trusted(signer):
-            return Refusal(code=ResultCode.SIGNER_UNKNOWN, reason=f"the signer {signer[:64]} is not one of the trusted keys")
+            return Refusal(code=ResultCode.SIGNER_UNKNOWN, reason=f"the signer {signer[:64]!r} is not one of the trusted keys")
         try:
             # The signer as decoded: if another parser saw another one, it is not trusted here.
             if len(raw) < LARGE:

@@ -111,6 +111,11 @@ def test_globs_of_paths(tmp_path: Path, glob: str, value: str, matches: bool) ->
         ("https://evil.com\\.example.com/", False),
         ("http://a.example.com/x", False),
         ("https://a.example.com/../x", False),
+        ("https://a.example.com/%2E%2e/x", False),
+        ("https://a.example.com/y/.%2e%2Fx", False),
+        ("https://a.example.com/y/..?x", False),
+        ("https://a.example.com/y/..;/x", False),
+        ("https://a.example.com/y...?x", True),
     ],
 )
 def test_a_star_stays_within_the_host_of_a_url(tmp_path: Path, url: str, matches: bool) -> None:

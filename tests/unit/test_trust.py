@@ -108,6 +108,14 @@ def test_each_refusal_has_its_code() -> None:
     assert refused(trust, good[:-1] + b',"extra":1}') == ResultCode.SIGNATURE_INVALID
 
 
+def test_a_reason_holds_nothing_that_a_terminal_obeys() -> None:
+    forged = msgspec.structs.replace(sign(read_intent(), KEY), signer="\x1b[2J\u202e\n" * 100)
+    refusal = asyncio.run(Trust(keys=[SIGNER]).check(codec.encode(forged), forged))
+    assert refusal is not None
+    assert refusal.reason.isprintable()
+    assert len(refusal.reason) < 500
+
+
 def test_without_a_required_signature_unsigned_passes_and_a_wrong_one_does_not() -> None:
     trust = Trust(keys=[SIGNER], require_signature=False)
     good = signed()
