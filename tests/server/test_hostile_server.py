@@ -150,9 +150,11 @@ async def test_a_link_on_which_anything_comes_is_replaced(hostile: bytes) -> Non
 
 
 @pytest.mark.parametrize("hostile", [b"INFO []\r\n", b'INFO {"connect_urls": 5}\r\n'])
-async def test_both_faces_go_on(face: Face, hostile: bytes) -> None:
+async def test_both_faces_go_on(face: Face, hostile: bytes, caplog: pytest.LogCaptureFixture) -> None:
     async with Peer().listening() as peer, face.bus(peer.url) as bus:
         peer.send(hostile)
+        await eventually_async(lambda: "that cannot be parsed" in caplog.text, 8)
+        assert "in the INFO of the server" in caplog.text or "the INFO of the server is not" in caplog.text
         await eventually_async(lambda: peer.links == 2 and state(bus) == "connected", 8)
         await bus.flush()
 

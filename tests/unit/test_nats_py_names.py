@@ -63,7 +63,7 @@ OVERRIDDEN: Final = {
 OF_THE_TRANSPORT: Final = {"_io_writer"}
 OURS: Final = {
     *vars(link.Link),
-    *("_pings", "_greeting", "_last_sid", "_on_refused", "_account"),
+    *("_pings", "_greeting", "_end", "_last_sid", "_on_refused", "_account"),
     *("_auth", "_tls", "_tls_first", "_name", "_on_lame_duck"),
 } - {"_server_info"}
 

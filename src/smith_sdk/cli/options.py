@@ -53,11 +53,17 @@ class Server:
     url: Annotated[
         str | None,
         Parameter(
-            help="Default: SMITH_NATS_URL, NATS_URL, or the context's. A password in it shows in the process list: pass it "
-            "in SMITH_NATS_URL, or use --creds, --nkey or --context."
+            help="nats://, tls://, ws:// or wss://. Default: SMITH_NATS_URL, NATS_URL, or the context's. A password in it shows "
+            "in the process list: pass it in SMITH_NATS_URL, or use --creds, --nkey or --context."
         ),
     ] = None
-    context: Annotated[str | None, Parameter(help="Of the nats command. Default: the selected one.")] = None
+    context: Annotated[
+        str | None,
+        Parameter(
+            help="Of the nats command: its URL, credentials, TLS, inbox prefix, JetStream domain or API prefix. Default: the "
+            "selected one."
+        ),
+    ] = None
     creds: Annotated[Path | None, Parameter(help="A .creds file.")] = None
     nkey: Annotated[Path | None, Parameter(help="A file with an NKey seed.")] = None
     tlsca: Annotated[Path | None, Parameter(help="Certificates to trust (PEM).")] = None

@@ -40,6 +40,8 @@ _MOST_ANNOUNCED: Final = 1024
 """Servers of a cluster that are taken from one INFO."""
 _LONGEST_REASON: Final = 1024
 """Characters of what the server says: it is logged and raised."""
+_LONGEST_MISTAKE: Final = 300
+"""Characters of why the server's bytes cannot be parsed."""
 _CANCEL_AGAIN: Final = 0.1
 """Seconds between two attempts to cancel a task that may have swallowed the first."""
 Callback = Callable[[RawMessage], None]
@@ -51,13 +53,20 @@ class _Parser(Parser):
     nats-py's read loop knows one error for that; any other would end the loop and keep the link.
     """
 
+    def __init__(self, link: Link) -> None:
+        super().__init__(link)
+        self._end = link.end
+
     async def parse(self, data: bytes = b"") -> None:
         try:
             await super().parse(data)
         except (nats.errors.Error, OSError):
             raise
         except Exception as error:
-            log.warning("the server sent bytes that cannot be parsed: %s", type(error).__name__)
+            if not isinstance(error, (ValueError, RecursionError)):
+                log.error("a mistake of the SDK in reading what the server has sent", exc_info=error)
+            why = str(error)[:_LONGEST_MISTAKE] or type(error).__name__
+            self._end(f"the server sent bytes that cannot be parsed: {why}")
             raise nats.errors.ProtocolError from error
 
 
