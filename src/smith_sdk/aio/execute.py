@@ -59,6 +59,7 @@ _LARGEST: Final = 2**32 - 1
 def result_of(
     intent: Intent,
     *,
+    raw: bytes | None = None,
     status: Literal["ok", "error", "denied", "timeout", "killed"] = "ok",
     output: Any = None,
     error: ExecutionError | None = None,
@@ -68,9 +69,11 @@ def result_of(
 
     `output` is any value that JSON has. `started_at_ns` is nanoseconds since 1970 (None: now). Pid,
     processor time and peak memory are this process's own, by `getrusage` (on Windows, which has
-    none, the peak is 0). `audit_ref.hash` is the SHA-256 of the intent's JSON.
+    none, the peak is 0). `audit_ref.hash` is the SHA-256 of the intent's bytes as received: of
+    `raw`, which is `message.raw`, or else of the intent's JSON, the same where this SDK has
+    published it.
     """
-    digest = hashlib.sha256(codec.encode(intent)).hexdigest()
+    digest = hashlib.sha256(codec.encode(intent) if raw is None else raw).hexdigest()
     return result_for(intent.id, digest, status=status, output=output, error=error, started_at_ns=started_at_ns)
 
 
