@@ -52,7 +52,8 @@ class Refusal:
     """The same in words, with what to do about it."""
 
 
-KeyFor = Callable[[str], bool | Awaitable[bool]]
+Found = bool | str | None
+KeyFor = Callable[[str], Found | Awaitable[Found]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -73,9 +74,10 @@ class Trust:
     a file that is replaced apply from the next message on. While a changed file is not valid, the
     keys from before stay in force, and an error is logged."""
     key_for: KeyFor | None = None
-    """A function, plain or async, of a signer: whether it is trusted. It is called for each signed
-    message, in the event loop, so a plain function must not block. What it raises fails the attempt
-    at that message."""
+    """A function, plain or async, of a signer: whether it is trusted (bool), or the trusted key
+    itself, None if there is none, as a look-up returns it. It is called for each signed message, in
+    the event loop, so a plain function must not block. What it raises fails the attempt at that
+    message."""
     require_signature: bool = True
     """Whether an unsigned intent is refused. A wrong or unknown signature always is."""
     max_clock_skew: Duration = 30.0
@@ -139,12 +141,15 @@ class Trust:
             return True
         if self.key_for is None:
             return False
-        found = self.key_for(signer)
-        if inspect.isawaitable(found):
-            found = await found
-        if not isinstance(found, bool):
-            raise OptionsError(f"Trust.key_for returned {found!r} for a signer: True or False is needed")
-        return found
+        asked = self.key_for(signer)
+        found: Found = await asked if inspect.isawaitable(asked) else asked
+        if isinstance(found, bool):
+            return found
+        if found is not None and found != signer:
+            raise OptionsError(
+                f"Trust.key_for returned {found!r} for the signer {signer!r}: True, False, that key or None is needed"
+            )
+        return found is not None
 
     # ---- replays
 

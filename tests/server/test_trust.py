@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Account, Face, read_intent
+from handling import in_a_process
 from support import eventually_async
 
 from smith_sdk import (
@@ -236,6 +237,18 @@ async def result_on(bus: Any, intent_id: IntentId) -> Any:
         async for message in reader:
             return message.payload
     return None
+
+
+async def test_processes_get_what_is_trusted_only(account: Account) -> None:
+    async with account.applied() as bus:
+        worker = Worker(bus, consumers.executor_fs_read, processes=1, trust=TRUST)
+        worker.handler(in_a_process)
+        async with working(worker):
+            good, bad = sign(read_intent("/etc/hostname"), SEED), sign(read_intent("/etc/hostname"), bytes(32))
+            for intent in (bad, good):
+                await vetted(bus, intent)
+            assert (await eventually_async(partial(result_on, bus, good.id), timeout=30)).status == "ok"
+            assert (await eventually_async(partial(result_on, bus, bad.id), timeout=30)).error.code == "SIGNER_UNKNOWN"
 
 
 async def test_the_keys_of_a_worker_are_rotated_while_it_runs(account: Account, tmp_path: Path) -> None:

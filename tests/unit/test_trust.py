@@ -235,7 +235,12 @@ def test_a_function_that_raises_or_returns_no_bool_lets_nothing_through() -> Non
     with pytest.raises(LookupError):
         refused(Trust(key_for=broken), signed())
     with pytest.raises(OptionsError, match="key_for returned 'yes'"):
-        refused(Trust(key_for=lambda signer: "yes"), signed())  # type: ignore[arg-type, return-value]
+        refused(Trust(key_for=lambda signer: "yes"), signed())
+
+
+def test_a_function_may_look_the_key_up() -> None:
+    trust = Trust(key_for={SIGNER: SIGNER}.get)
+    assert [refused(trust, signed()), refused(trust, signed(OTHER))] == [None, ResultCode.SIGNER_UNKNOWN]
 
 
 def replace_file(path: Path, text: str) -> None:
