@@ -17,7 +17,7 @@ from letters import READER, STREAM, contract, held, mark, original, put_letters,
 from msgspec.structs import replace
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, subjects
+from smith_sdk import AsyncSmithBus, Auth, Backoff, Message, RetryPolicy, Worker, subjects
 from smith_sdk._core.dead_letters import format as letter_format
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import WrongSequence
@@ -271,6 +271,22 @@ async def test_an_id_that_was_used_before_does_not_swallow_a_letter(account: Acc
         assert (await bus.dead_letters.get(one.id)).payload == one.data
 
 
+async def test_a_worker_without_the_right_to_read_letters_stores_its_own(make_server: Any) -> None:
+    """It cannot see whether what is there is a true copy: a second letter is better than none."""
+    server = make_server(
+        config='authorization { users: [ { user: "all", password: "x" }, { user: "worker", password: "x", permissions: {'
+        ' publish: { deny: ["$JS.API.STREAM.MSG.GET.>"] } } } ] }'
+    )
+    async with (
+        AsyncSmithBus(server.url, auth=Auth(user="all", password="x"), manage="apply", profile="dev") as other,
+        AsyncSmithBus(server.url, auth=Auth(user="worker", password="x")) as bus,
+    ):
+        one = original(1)
+        await forge(other, one.id, HEALTH)
+        await put_letters(bus, one)
+        assert [letter.payload for letter in await other.dead_letters.list()] == [b"{}", one.data]
+
+
 async def test_a_letter_is_not_put_for_ever(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another publisher is faster each time: the original stays with its consumer."""
     async with account.applied() as bus:
@@ -331,6 +347,17 @@ async def test_a_message_as_large_as_allowed_has_a_letter_that_says_what_it_lack
         assert letter.sha256 == hashlib.sha256(data).hexdigest()
         assert data.startswith(letter.payload)
         assert len(letter.payload) > len(data) - 2000
+
+
+async def test_a_limit_that_only_the_server_knows_cuts_a_letter_as_well(account: Account) -> None:
+    async with account.applied() as bus:
+        config = (await bus._session.api.stream_info(DLQ))["config"]
+        await bus._session.api.stream_update({**config, "max_msg_size": 3000})
+        one = original(1, data=os.urandom(20_000))
+        await put_letters(bus, one, one)
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.truncated, letter.size) == (True, 20_000)
+        assert 1000 < len(letter.payload) < 3000
 
 
 async def test_the_handler_of_a_message_that_has_no_letter_whole_runs_once(make_server: Any, tmp_path: Path) -> None:

@@ -355,7 +355,8 @@ class AsyncSmithBus:
 
         - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
           subject and the payload's own id; for a payload without one, a UUIDv7 made for this call.
-        - `headers`: a mapping of str to str, sent with the message. Not for the message id.
+        - `headers`: a mapping of str to str, sent with the message. Not for the message id, nor for
+          what the server or the SDK acts upon (`Nats-TTL`, `Smith-Dead-Error`, ...).
         - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
         - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
           late or the connection is lost. That goes on for three quarters of the duplicate window.
