@@ -188,7 +188,7 @@ class _Rights:
         if letters is not None:
             root, stream = letters
             self.publish += [f"{root}.{where}.*", f"{root}.{where}.*.trial"]
-            self.ask(f"STREAM.MSG.GET.{stream}", f"STREAM.MSG.DELETE.{stream}")
+            self.look_up(stream)
         for name in decl.publishes:
             self.send(name)
         if self._takes_intents(decl):  # the answers to callers whose intent fails

@@ -1,5 +1,4 @@
-"""The marker of an isolated attempt: one process at a time has it, and only its owner removes
-it."""
+"""The marker of an isolated attempt: one process at a time has it, and only its owner ends it."""
 
 from __future__ import annotations
 
@@ -29,27 +28,37 @@ async def held(bus: AsyncSmithBus) -> bytes:
     return (await bus._session.api.last_message("SMITH_DLQ", SUBJECT)).data
 
 
-async def test_its_own_marker_may_be_put_again_and_is_removed(account: Account) -> None:
+async def test_its_own_marker_may_be_put_again_and_is_ended(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     async with account.applied() as bus:
         store = DeadLetterStore(bus._session)
         assert await attempt_marker.put(store, PLACE)
         before = await held(bus)
         assert await attempt_marker.put(store, PLACE)
         assert await held(bus) == before
-        await attempt_marker.remove(store, PLACE)
-        with pytest.raises(MessageNotFound):
-            await attempt_marker.remove(store, PLACE)
+        for _ in range(2):
+            await attempt_marker.end(store, PLACE)
+            assert await held(bus) == b""
+        as_another_process(monkeypatch)  # such as a worker that gets the message later on
         assert await attempt_marker.put(store, PLACE)
+        assert await held(bus) == b"another"
 
 
-async def test_another_process_neither_puts_nor_removes_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_end_of_a_marker_that_is_not_there_is_not_stored(account: Account) -> None:
+    async with account.applied() as bus:
+        with pytest.raises(MessageNotFound):
+            await attempt_marker.end(DeadLetterStore(bus._session), PLACE)
+        with pytest.raises(MessageNotFound):
+            await held(bus)
+
+
+async def test_another_process_neither_puts_nor_ends_it(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     async with account.applied() as bus:
         store = DeadLetterStore(bus._session)
         assert await attempt_marker.put(store, PLACE)
         before = await held(bus)
         as_another_process(monkeypatch)
         assert not await attempt_marker.put(store, PLACE)
-        await attempt_marker.remove(store, PLACE)
+        await attempt_marker.end(store, PLACE)
         assert await held(bus) == before
 
 

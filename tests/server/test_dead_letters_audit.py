@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
+from smith_sdk._core.dead_letters import attempt_marker
 from smith_sdk._core.dead_letters import audit as audit_module
 from smith_sdk._core.dead_letters.format import Death, Original
 from smith_sdk._core.dead_letters.store import DeadLetterStore
@@ -168,6 +169,19 @@ async def test_left_over_attempt_markers_are_removed(account: Account) -> None:
         assert await bus.dead_letters.audit(repair=True) == ()
         await still.ack_sync()
         assert facts(await bus.dead_letters.audit(repair=True)) == [("trial", NAME, 2, True)]
+
+
+async def test_markers_of_attempts_that_are_over_are_cleared_away_and_no_finding(account: Account) -> None:
+    async with account.applied(contract=contract()) as bus:
+        await put(bus, 1)
+        (message,) = await bus.consumer(READER).fetch(1)
+        for _ in range(2):
+            assert await mark(bus, message)
+            await attempt_marker.end(DeadLetterStore(bus._session), message.metadata)
+        assert await bus.dead_letters.audit() == ()
+        assert len(await held(bus, "SMITH_DLQ")) == 4
+        assert await bus.dead_letters.audit(repair=True) == ()
+        assert await held(bus, "SMITH_DLQ") == []
 
 
 async def test_messages_without_a_worker_are_reported(account: Account) -> None:

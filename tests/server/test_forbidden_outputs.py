@@ -14,6 +14,7 @@ from buses import Face, declaring, read_intent
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Reject, RetryPolicy, consumers, result_of, subjects
+from smith_sdk._core.dead_letters import attempt_marker
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import PermissionDenied
 from smith_sdk.protocol import IntentResult
@@ -221,10 +222,12 @@ async def test_a_worker_ends_when_it_may_not_keep_a_message_in_progress(face: Fa
 
 
 @pytest.mark.parametrize(
-    ("what", "outcome", "attempts"), [("letters", result, []), ("results", result, [2])], ids=["marker", "result"]
+    ("what", "outcome", "attempts", "markers"),
+    [("letters", result, [], 0), ("results", result, [2], 2)],  # the marker, and that its attempt is over
+    ids=["marker", "result"],
 )
 async def test_an_isolated_attempt_ends_the_run_like_any_other(
-    face: Face, accounts: Any, what: str, outcome: Callable[[Any], Any], attempts: list[int]
+    face: Face, accounts: Any, what: str, outcome: Callable[[Any], Any], attempts: list[int], markers: int
 ) -> None:
     owner, user = accounts(what)
     await put(owner)
@@ -236,7 +239,11 @@ async def test_an_isolated_attempt_ends_the_run_like_any_other(
     assert run.denied().startswith("smith.dlq." if what == "letters" else "smith.results.")
     assert run.attempts == attempts
     assert run.stats.unanswered == 1
-    assert await left(owner) == (1, 0)  # no marker stays behind, which would make it a poison message
+    assert await left(owner) == (1, markers)
+    if markers:  # otherwise the message would be taken for a poison message
+        async with AsyncSmithBus(owner, contract=CONTRACT_HERE) as bus:
+            last = await bus._session.api.last_message("SMITH_DLQ", "smith.dlq.ATOMS_VETTED.executor-fs-read.1.trial")
+        assert attempt_marker.is_over(last.headers)
 
 
 async def test_a_handler_that_is_denied_has_failed_like_any_other(face: Face, accounts: Any) -> None:

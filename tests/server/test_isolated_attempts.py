@@ -23,6 +23,7 @@ from letters import mark
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryLater, RetryPolicy, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk._core.dead_letters import attempt_marker
 from smith_sdk._core.execution.isolation import ISOLATION, IsolationLock
 from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import MessageNotFound
@@ -230,11 +231,12 @@ MARKER = f"smith.dlq.{spec.stream}.{spec.name}.1.trial"
 
 
 async def marker(bus: AsyncSmithBus) -> int:
-    """The position of the first message's attempt marker; 0 if there is none."""
+    """The position of the first message's attempt marker; 0 if none stands."""
     try:
-        return (await bus._session.api.last_message("SMITH_DLQ", MARKER)).seq
+        found = await bus._session.api.last_message("SMITH_DLQ", MARKER)
     except MessageNotFound:
         return 0
+    return 0 if attempt_marker.is_over(found.headers) else found.seq
 
 
 async def test_a_message_has_one_isolated_attempt(account: Account) -> None:

@@ -2,9 +2,9 @@
 
 Earlier deliveries ended without a verdict: perhaps this message kills its process, perhaps it only
 stood beside one that does, or was nak'ed. It runs once more with no other handler beside it in the
-process. An attempt marker in the stream of the dead letters says so before, and is removed if the
-process survives: a message that is redelivered while its marker stands is dead-lettered without
-running, and a message that never had its isolated attempt is never given up.
+process. An attempt marker in the stream of the dead letters says so before, and another message
+behind it if the process survives: a message that is redelivered while its marker stands is
+dead-lettered without running, and one that never had its isolated attempt is never given up.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .settle import Ack, DeadLetter, Release, Retry, Settler, Verdict
 
 log: Final = sdk_logger("worker")
 
-_REMOVE_PAUSE: Final = 0.1
-"""Seconds between attempts to remove a marker while the connection is down."""
+_END_PAUSE: Final = 0.1
+"""Seconds between attempts to end a marker while the connection is down."""
 
 Attempt = Callable[[Message[Any, Any], int], Awaitable[Verdict]]
 
@@ -82,21 +82,21 @@ class LastRun:
                 text = f"{number - 1} deliveries ended without a verdict, the last alone"
                 verdict = DeadLetter("DeliveriesExhausted", text)
             if isinstance(verdict, Retry):
-                await self._remove_marker(message)  # before the redelivery, which would find it
+                await self._end_marker(message)  # before the redelivery, which would find it
             await self._settler.apply(message, verdict)
             if isinstance(verdict, Ack):  # it may have been delivered more than once meanwhile
-                await self._remove_marker(message)
+                await self._end_marker(message)
         except (KeyboardInterrupt, GeneratorExit):  # these end the process, perhaps because of this message
             raise
         except BaseException as error:  # the message will be redelivered, and the process has survived it
             try:
-                await self._remove_marker(message)
+                await self._end_marker(message)
             except PermissionDenied as denied:
-                error.add_note(f"then the attempt marker was not removed: {denied}")
+                error.add_note(f"then the attempt marker was left standing: {denied}")
             raise
 
-    async def _remove_marker(self, message: Message[Any, Any]) -> None:
-        """Remove the marker, also one whose storing was not confirmed.
+    async def _end_marker(self, message: Message[Any, Any]) -> None:
+        """Store that the attempt is over, also behind a marker that was not confirmed.
 
         Gives up after `patience` seconds. A marker that is left behind counts for other processes,
         not for this one. Raises `PermissionDenied`.
@@ -109,15 +109,15 @@ class LastRun:
                 await asyncio.wait({marking})
                 while True:
                     try:
-                        await attempt_marker.remove(self._store, message.metadata)
+                        await attempt_marker.end(self._store, message.metadata)
                         return
                     except (ConnectionLost, DeadlineExceeded):
-                        await asyncio.sleep(_REMOVE_PAUSE)
+                        await asyncio.sleep(_END_PAUSE)
         except PermissionDenied:
             raise
         except (SmithError, TimeoutError) as error:
             log.warning(
-                "%s: the attempt marker of seq %d was left behind, which stands if this process ends: %s",
+                "%s: the attempt marker of seq %d stands, so no other process would attempt that message again: %s",
                 self._consumer,
                 message.metadata.stream_seq,
                 str(error) or type(error).__name__,

@@ -6,7 +6,7 @@ say where to look, and the server is asked about that consumer and that message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ from ..connection.request_reply import API_TIMEOUT
 from ..jetstream.api import JetStreamApi, StoredMessage, to_nanos
 from ..jetstream.claim import put_if_absent
 from ..jetstream.delivery import ack_subject, term
+from ..jetstream.stream_reader import Stored
 from . import attempt_marker
 from .advisories import GIVEN_UP, TERMINATED, Advisories, Advisory
 from .facts import read_seq
@@ -270,7 +271,15 @@ class Audit:
     async def _left_over_markers(self, repair: bool) -> list[Finding]:
         found: list[Finding] = []
         known: dict[tuple[str, str], _Info | None] = {}
-        async for marker in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
+        markers: dict[str, list[Stored]] = {}
+        async for one in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
+            markers.setdefault(one.subject, []).append(one)
+        for same in markers.values():
+            marker = same[-1]
+            if attempt_marker.is_over(marker.headers):  # as it should be
+                if repair:
+                    await self._remove(same)
+                continue
             stream, consumer, last = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}")).split(".")
             seq = read_seq(last)
             try:
@@ -282,9 +291,13 @@ class Audit:
             if words is None:
                 continue
             if repair:
-                await self._store.remove(marker.seq)
+                await self._remove(same)
             found.append(_finding("trial", stream, consumer, seq, words, repaired=repair))
         return found
+
+    async def _remove(self, markers: Sequence[Stored]) -> None:
+        for one in markers[::-1]:  # the one that counts first
+            await self._store.remove(one.seq)
 
     async def _why_left_over(
         self, stream: str, consumer: str, seq: int | None, known: dict[tuple[str, str], _Info | None]
