@@ -67,6 +67,6 @@ async def test_a_missing_bucket_and_one_without_expiry_name_the_remedy(account: 
         await bus._session.api.stream_delete(bucket.stream)
         with pytest.raises(StreamNotFound, match=r"KV_SMITH_NONCES does not exist.*smith streams apply"):
             await bucket.require()
-        await bus._session.api.stream_create({"name": bucket.stream, "subjects": [f"$KV.{NAME}.>"]})
-        with pytest.raises(TopologyRefused, match=r"allow_msg_ttl.*smith streams apply"):
+        await bus._session.api.stream_create({"name": bucket.stream, "subjects": [f"$KV.{NAME}.>"], "max_age": 60_000_000_000})
+        with pytest.raises(TopologyRefused, match=r"allow_msg_ttl.*discard.*max_age.*smith streams apply"):
             await bucket.require()

@@ -31,13 +31,18 @@ class Bucket:
         self._prefix = f"$KV.{name}."
 
     async def require(self) -> None:
-        """Raise `StreamNotFound` unless the bucket exists, `TopologyRefused` unless its keys can
-        expire, and what a call of the JetStream API raises."""
+        """Raise `StreamNotFound` unless the bucket exists, `TopologyRefused` unless it keeps each
+        key for the key's own time, and what a call of the JetStream API raises."""
         config = (await self._session.api.stream_info(self.stream))["config"]
-        if not config.get("allow_msg_ttl"):
+        problems = {
+            "its keys do not expire (allow_msg_ttl)": not config.get("allow_msg_ttl"),
+            "it deletes keys when it is full (discard)": config.get("discard") != "new",
+            "it deletes every key after some time (max_age)": bool(config.get("max_age")),
+        }
+        if any(problems.values()):
+            found = ", ".join(problem for problem, is_there in problems.items() if is_there)
             raise TopologyRefused(
-                f"stream {self.stream} does not let its keys expire (allow_msg_ttl), as the contract declares: {APPLY}",
-                stream=self.stream,
+                f"stream {self.stream} is not as the contract declares it: {found}; {APPLY}", stream=self.stream
             )
 
     async def create(self, key: str, value: bytes, *, ttl: float) -> StoredMessage | None:
