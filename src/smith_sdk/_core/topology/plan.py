@@ -110,6 +110,8 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
     - "stranded": messages would be left without a reader: `apply` refuses that unless told to
     - "unread": the same of what the contract declares no more, whatever the plan does
     - "renamed": a consumer takes over from another one, and delivers some messages again
+    - "bootstrap": the stream has the subjects that smith-bus's own bootstrap gives it, which
+      capture none of the contract's
     - "profile": the streams were last applied under another profile
     - "shrinks": a limit is lowered below what is stored, and the excess is deleted
     - "full": the same on a stream with `discard = new`: nothing is deleted, but publishing is
@@ -121,7 +123,19 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
     - "storage": the streams reserve more than the account has left
     """
 
-    kind: Literal["stranded", "unread", "renamed", "profile", "shrinks", "full", "drops", "pending", "no_consumer", "storage"]
+    kind: Literal[
+        "stranded",
+        "unread",
+        "renamed",
+        "bootstrap",
+        "profile",
+        "shrinks",
+        "full",
+        "drops",
+        "pending",
+        "no_consumer",
+        "storage",
+    ]
     text: str
     stream: str | None = None
     consumer: str | None = None

@@ -12,6 +12,7 @@ from ..jetstream.api import JetStreamApi
 from .config_keys import NANOS, Json
 from .plan import Caution, Change
 from .server_state import ServerState
+from .work_queues import overlap
 
 _SHRINKS: Final = ("max_msgs", "max_bytes", "max_age", "max_msgs_per_subject")
 
@@ -27,9 +28,35 @@ async def cautions(api: JetStreamApi, steps: tuple[Change, ...], state: ServerSt
             if step.stream not in read and not state.consumers.get(step.stream):
                 found += _without_consumer(step)
             info = state.streams[step.stream]
+            found += _bootstrapped(step)
             if step.kind == "update" and info is not None:
                 found += [caution async for caution in _shrunk(api, step, info)]
     return (*found, *_storage(state.account, steps))
+
+
+def _bootstrapped(step: Change) -> list[Caution]:
+    """Whether another program has taken the stream's subjects back to what it thinks they are.
+
+    `bootstrap_streams()` of the Rust crate smith-bus 0.1.2 gives `a.b.*` to a stream for `a.b.>` or
+    `a.b.*.*.*`: no subject of more tokens, such as one with a capability, is captured then.
+    """
+    declared, seen = step.declared.get("subjects") or (), (step.seen or {}).get("subjects") or ()
+    lost = [one for one in declared if not any(overlap(one, other) for other in seen) or (one.endswith(".>") and one not in seen)]
+    theirs = {f"{_literal(one)}.*" for one in declared if one.startswith("smith.")}
+    if not lost or not seen or not set(seen) <= theirs:
+        return []
+    text = (
+        f"{step.name} captures {', '.join(seen)} and not {', '.join(lost)}: that looks like smith-bus's own bootstrap, "
+        "bootstrap_streams() of the Rust crate, run on this server. Publishing fails until this plan is applied, and again "
+        "whenever the bootstrap is run: let one program own the streams (docs/operating.md)"
+    )
+    return [Caution(kind="bootstrap", stream=step.stream, text=text, subjects=tuple(lost))]
+
+
+def _literal(pattern: str) -> str:
+    """The tokens of a pattern before its first wildcard."""
+    tokens = pattern.split(".")
+    return ".".join(tokens[: next((index for index, token in enumerate(tokens) if token in ("*", ">")), len(tokens))])
 
 
 def _without_consumer(step: Change) -> list[Caution]:
