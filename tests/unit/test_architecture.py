@@ -55,7 +55,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.execution": ("errors", "_core.log_records"),
     "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
     "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.log_records", "_core.connection"),
-    "_core.topology": ("errors", "options", "contract", "display", "_core.log_records", "_core.jetstream"),
+    "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
     "_core.dead_letters": (
         "errors",
         "contract",

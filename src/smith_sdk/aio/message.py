@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from .._core import codec
 from .._core.connection.parser import RawMessage
 from .._core.execution.stopping import Stopping
+from .._core.foreign_text import escape_control
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
@@ -331,7 +332,7 @@ class Message(Received[M_co, S_co]):
             self._unstarted = tuple(calls)
 
     def __repr__(self) -> str:
-        return f"<Message {self._raw.subject} {len(self._raw.data)} bytes>"
+        return f"<Message {escape_control(self._raw.subject, keep_layout=False)} {len(self._raw.data)} bytes>"
 
 
 def _metadata(raw: RawMessage, retry: RetryPolicy | None) -> Metadata:

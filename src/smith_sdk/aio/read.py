@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, cast
 
 from .._core import codec
+from .._core.foreign_text import escape_control
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.lookup_reader import LookupReader
 from .._core.jetstream.ordered_reader import OrderedReader
@@ -118,7 +119,8 @@ class ReadMessage(Received[M_co, S_co]):
         return fields_table("ReadMessage", self._shown())
 
     def __repr__(self) -> str:
-        return f"<ReadMessage {self._stored.subject} {len(self._stored.data)} bytes, seq {self._stored.seq} of {self._stream}>"
+        subject = escape_control(self._stored.subject, keep_layout=False)
+        return f"<ReadMessage {subject} {len(self._stored.data)} bytes, seq {self._stored.seq} of {self._stream}>"
 
 
 def start_of(

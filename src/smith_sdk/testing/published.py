@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
 
+from .._core.foreign_text import escape_control
 from ..contract import M_co, S_co
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Stored(Generic[M_co, S_co]):
         return cast("S_co", self._contract.parse(self._found.subject))
 
     def __repr__(self) -> str:
-        return f"<Stored {self._found.subject}, seq {self.seq} of {self.stream}, {len(self.raw)} bytes>"
+        subject = escape_control(self._found.subject, keep_layout=False)
+        return f"<Stored {subject}, seq {self.seq} of {self.stream}, {len(self.raw)} bytes>"
 
 
 @overload

@@ -15,6 +15,7 @@ import msgspec
 from ...contract import Contract
 from ...display import lines_block
 from ...errors import OptionsError, PlanOutdated
+from ..foreign_text import escape_control
 from .config_keys import EVERY, Json, format_value, merged, normal, same
 from .stamps import STAMPS, stale
 
@@ -225,7 +226,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             found.append(", ".join(f"{count[kind]} {text}" for kind, text in _COUNTED if count[kind]))
         else:
             found.append("nothing to do")
-        return found
+        return [escape_control(line, keep_layout=False) for line in found]  # what is on the server has any name
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
