@@ -21,7 +21,8 @@ from support import LOGIN, eventually_async, has_length, signed_in
 
 from smith_sdk import AsyncSmithBus, SmithBus, SmithError, Worker, consumers, subjects
 from smith_sdk._core.jetstream.delivery import ACK
-from smith_sdk._core.jetstream.pull_loop import Diagnose, PullLoop
+from smith_sdk._core.jetstream.pull_failures import Diagnose
+from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound

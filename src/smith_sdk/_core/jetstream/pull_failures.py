@@ -1,11 +1,43 @@
-"""The errors that end a pull loop, made from a status of the server."""
+"""The errors that end a pull loop, and finding out which of them it is."""
 
 from __future__ import annotations
 
-from ...errors import ConsumerNotFound, JetStreamError, PermissionDenied
+from collections.abc import Awaitable, Callable
+
+from ...errors import ConsumerNotFound, JetStreamError, PermissionDenied, SmithError, StreamNotFound
+from ..log_records import ConsumerLog
 from .api_errors import APPLY
 from .delivery import ACK_PREFIX
 from .pull_status import PullStatus, StatusKind
+
+Diagnose = Callable[[], Awaitable[SmithError | None]]
+"""Called when no server answers a pull.
+
+Returns the error that says why none ever will, or None if asking again may help.
+"""
+
+
+class PullCause:
+    """Finds out why pulls of `consumer` are not answered."""
+
+    def __init__(self, stream: str, consumer: str, diagnose: Diagnose, log: ConsumerLog) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._diagnose = diagnose
+        self._log = log
+
+    async def find(self) -> SmithError | None:
+        """Why none ever will be; None if asking again may help, or that is not known."""
+        try:
+            return await self._diagnose()
+        except SmithError as failure:
+            self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self._stream, self._consumer, str(failure))
+            return None
+
+    async def of_deletion(self) -> SmithError:
+        """The server sends the same status for a deleted consumer and for a deleted stream."""
+        error = await self.find()
+        return error if isinstance(error, StreamNotFound) else consumer_deleted(self._stream, self._consumer)
 
 
 def refusal(stream: str, consumer: str, status: PullStatus) -> JetStreamError:

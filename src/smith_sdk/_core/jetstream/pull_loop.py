@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from copy import copy
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from ...errors import BusClosed, ConnectionLost, PermissionDenied, SmithError, StreamNotFound
+from ...errors import BusClosed, ConnectionLost, PermissionDenied, SmithError
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
@@ -25,7 +25,7 @@ from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import IDLE, ConsumerState
 from .delivery import IN_PROGRESS, NAK, ack_subjects, consumer_of
-from .pull_failures import consumer_deleted, may_not_ack, may_not_pull, refusal
+from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
@@ -37,12 +37,6 @@ _MIN_SILENCE: Final = 1.0
 """Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
 heartbeats of a short fetch."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
-
-Diagnose = Callable[[], Awaitable[SmithError | None]]
-"""Called when no server answers a pull.
-
-Returns the error that says why none ever will, or None if asking again may help.
-"""
 
 
 class PullLoop(Listener):
@@ -67,7 +61,7 @@ class PullLoop(Listener):
         self.stream = stream
         self.consumer = consumer
         self._log = consumer_log(stream, consumer)
-        self._diagnose = diagnose
+        self._cause = PullCause(stream, consumer, diagnose, self._log)
         self._options = options
         self._state = state
         """What is known of the consumer; None: nothing, and nothing is to be asked."""
@@ -347,7 +341,7 @@ class PullLoop(Listener):
                 self._refill_if_low()
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0
-                self._spawn(self._fail_deleted())
+                self._spawn(self._fail_for(self._cause.of_deletion()))
             case StatusKind.WRONG_PIN if self._options.group is not None:
                 self._log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
                 self._options.group.pin = ""
@@ -356,7 +350,7 @@ class PullLoop(Listener):
                 self._ask_later()
                 if not self._diagnosing:
                     self._diagnosing = True
-                    self._spawn(self._fail_if_final())
+                    self._spawn(self._fail_for(self._cause.find()))
             case StatusKind.INTERRUPTED:
                 self._log.info("%s/%s: %s; asking again", self.stream, self.consumer, status.description)
                 self._ask_later()
@@ -385,24 +379,12 @@ class PullLoop(Listener):
 
     # ---- what ends it
 
-    async def _fail_deleted(self) -> None:
-        """The server sends the same status for a deleted consumer and for a deleted stream."""
-        error = await self._find_cause()
-        self._fail(error if isinstance(error, StreamNotFound) else consumer_deleted(self.stream, self.consumer))
-
-    async def _fail_if_final(self) -> None:
-        """No server answered a pull: fail if none ever will."""
-        error = await self._find_cause()
+    async def _fail_for(self, cause: Awaitable[SmithError | None]) -> None:
+        """Fail for `cause`, if there is one."""
+        error = await cause
         self._diagnosing = False
         if error is not None:
             self._fail(error)
-
-    async def _find_cause(self) -> SmithError | None:
-        try:
-            return await self._diagnose()
-        except SmithError as failure:
-            self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self.stream, self.consumer, str(failure))
-            return None
 
     def _fail(self, error: SmithError) -> None:
         self._error = self._error or error
