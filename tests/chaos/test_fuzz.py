@@ -9,7 +9,7 @@ from buses import Account
 from fuzzing.runs import PATHS, fuzz
 
 COUNT = 2_000
-COUNTS = {"wire": 100}  # each costs the connection, and perhaps a request its time-out
+COUNTS = {"wire": 60}  # each costs the connection, and perhaps a request its time-out
 
 
 @pytest.mark.chaos

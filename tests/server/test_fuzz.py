@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import pytest
 from buses import Account
-from fuzzing.runs import fuzz
+from fuzzing.runs import PATHS, fuzz
 
-SMALL = ("consumer", "worker_inline", "worker_threads", "admission", "read", "trace", "core", "answers", "wire")
-COUNTS = {"wire": 10}  # each costs the connection, and perhaps a request its time-out
+COUNTS = {"wire": 5}  # each costs the connection, and perhaps a request its time-out
 
 
-@pytest.mark.parametrize("path", SMALL)
+@pytest.mark.parametrize("path", PATHS)
 async def test_hostile_messages(path: str, account: Account, fuzz_seed: int) -> None:
     await fuzz(path, account.url, seed=fuzz_seed, count=COUNTS.get(path, 100), deadline=30)
