@@ -228,10 +228,12 @@ def _class(package: str, name: str) -> ast.ClassDef | None:
 def _fields(struct: ast.ClassDef) -> list[str]:
     """A payload's fields as a table, and which of them its `new()` fills in."""
     rows = []
-    for node, after in zip(struct.body, [*struct.body[1:], None], strict=True):
+    found = _statements(struct)
+    for node, after in zip(found, [*found[1:], None], strict=True):
         if not isinstance(node, ast.AnnAssign) or "ClassVar" in ast.unparse(node.annotation):
             continue
         doc = ast.literal_eval(after.value) if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        doc = " ".join(doc.split())
         rows.append(f"| `{ast.unparse(node.target)}` | {_code(_type(node.annotation))} | {_default(node.value)} | {doc} |")
     if not rows:
         return []
@@ -245,15 +247,27 @@ def _fields(struct: ast.ClassDef) -> list[str]:
     return body
 
 
+def _statements(struct: ast.ClassDef) -> list[ast.stmt]:
+    """The body of a class as a type checker sees it: more may be read than a field can be."""
+    found: list[ast.stmt] = []
+    for node in struct.body:
+        found += node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else [node]
+    return found
+
+
 def _type(annotation: ast.expr) -> str:
     """A type for people: the limits of a number are not the business of its name."""
     if isinstance(annotation, ast.Subscript) and ast.unparse(annotation.value) == "Annotated":
-        kind, *limits = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        inner, *limits = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
         found = [f"{word.arg} {ast.unparse(word.value)}" for one in limits if isinstance(one, ast.Call) for word in one.keywords]
+        found = [re.sub(r"extra_json_schema \{'maximum': (\d+)\}", r"le \1", text) for text in found]
         words = {"ge": "at least", "le": "at most"}
         return ", ".join(
-            [_type(kind), *(" ".join([words.get(text.split()[0], text.split()[0]), text.split()[1]]) for text in found)]
+            [_type(inner), *(" ".join([words.get(text.split()[0], text.split()[0]), text.split()[1]]) for text in found)]
         )
+    if isinstance(annotation, ast.BinOp) and ast.unparse(annotation.right) == "None":
+        kind, comma, bounds = _type(annotation.left).partition(", at ")
+        return f"{kind} | None{comma}{bounds}"
     return ast.unparse(annotation)
 
 
@@ -270,7 +284,7 @@ def _code(text: str) -> str:
 
 def _filled_by_new(struct: ast.ClassDef) -> list[str]:
     """The required fields that the `new` of a payload does not require."""
-    required = [ast.unparse(node.target) for node in struct.body if isinstance(node, ast.AnnAssign) and node.value is None]
+    required = [ast.unparse(node.target) for node in _statements(struct) if isinstance(node, ast.AnnAssign) and node.value is None]
     for node in struct.body:
         if isinstance(node, ast.FunctionDef) and node.name == "new":
             given = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
