@@ -8,6 +8,8 @@ import contextlib
 import hashlib
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,10 @@ async def test_a_context_and_the_environment_have_these_options(
     context(tmp_path, "here", **both, tls_first=tls_first)
     async with face.bus(context="here") as bus:
         assert state(bus) == "connected"
+    if face.is_async:  # the command line uses the blocking face
+        command = [sys.executable, "-m", "smith_sdk.cli", "streams", "ls", "--json", "--context", "here"]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
     context(tmp_path, "less", **both)
     monkeypatch.setenv("SMITH_TLS_FIRST", str(tls_first).lower())
     async with face.bus(context="less") as bus:
