@@ -62,3 +62,34 @@ def test_every_error_comes_whole_out_of_another_process() -> None:
             assert {key: repr(value) for key, value in vars(again).items()} == {
                 key: repr(value) for key, value in vars(error).items()
             }
+
+
+LISTING = {
+    "OptionsError",
+    "TopologyDrift",
+    "PlanOutdated",
+    "MessagesStranded",
+    "ServerError",
+    "ServerNotInstalled",
+    "ServerStartError",
+}
+"""These name what the caller has, or quote the log of a server."""
+
+
+def test_what_a_message_quotes_is_escaped_and_bounded() -> None:
+    hostile = "\x1b]0;owned\x07\x9b2J\u202e\u2028" + "A" * 1_200_000
+    for name in errors.__all__:
+        cls = getattr(errors, name)
+        if not issubclass(cls, SmithError) or name == "PublishManyError":
+            continue
+        own = any("__init__" in vars(base) for base in cls.__mro__ if base.__module__ == errors.__name__)
+        parameters = inspect.signature(cls).parameters.values() if own else ()
+        given = {one.name: hostile for one in parameters if one.kind is one.KEYWORD_ONLY}
+        error = cls(f"{hostile} is not valid:\nrun `smith streams apply`", **given)
+        text = str(error)
+        assert text.startswith(r"\x1b]0;owned\x07\x9b2J\u202e\u2028AAA"), name
+        assert text.endswith("A is not valid:\nrun `smith streams apply`"), name
+        assert "more characters) ...A" in text, name
+        assert len(text) < (16_500 if name in LISTING else 2_200), name
+        assert all(getattr(error, one) == hostile for one in given), name
+        assert str(pickle.loads(pickle.dumps(error))) == text

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .._core.foreign_text import escape_control
 
-_LIMIT = 4096
-"""Characters of a message. Its end stays, where it says what to do."""
-_TAIL = 1024
+_LIMIT = 2048
+"""Characters of a message: 1 KiB of what it quotes, and words of ours."""
+_TAIL = 512
+"""Characters of its end, where it says what to do."""
+LONGEST = 16 * 1024
+"""Characters of a message that lists what the caller has, such as streams that differ."""
 
 
 def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
@@ -16,11 +21,11 @@ def _rebuild(kind: type[Exception], args: tuple[object, ...]) -> Exception:
     return error
 
 
-def _fit_to_show(message: str) -> str:
+def _fit_to_show(message: str, limit: int) -> str:
     text = escape_control(message)
-    if len(text) <= _LIMIT:
+    if len(text) <= limit:
         return text
-    head, tail = text[: _LIMIT - _TAIL], text[-_TAIL:]
+    head, tail = text[: limit - _TAIL], text[-_TAIL:]
     return f"{head}... ({len(text) - len(head) - len(tail):,} more characters) ...{tail}"
 
 
@@ -29,11 +34,13 @@ class SmithError(Exception):
 
     Each can be pickled, attributes and notes included: it may have to come from another process.
     Its message may quote what a message or a server contains: control characters are escaped in it,
-    and at most 4,096 characters of it are kept. Attributes hold what they hold as it is.
+    and a long one is cut in the middle. Attributes hold what they hold as it is.
     """
 
+    _limit: ClassVar[int] = _LIMIT
+
     def __init__(self, *args: object) -> None:
-        super().__init__(*(_fit_to_show(one) if isinstance(one, str) else one for one in args))
+        super().__init__(*(_fit_to_show(one, self._limit) if isinstance(one, str) else one for one in args))
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.args), self.__dict__
@@ -41,3 +48,5 @@ class SmithError(Exception):
 
 class OptionsError(SmithError, ValueError):
     """An option has a value that can never work; the message names the option."""
+
+    _limit = LONGEST

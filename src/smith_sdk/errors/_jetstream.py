@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._base import SmithError
+from ._base import LONGEST, SmithError
 
 
 class JetStreamError(SmithError):
@@ -191,6 +191,8 @@ class TopologyDrift(SmithError):
     `differences` (tuple of str) describes each difference in one line.
     """
 
+    _limit = LONGEST
+
     def __init__(self, message: str, *, differences: tuple[str, ...]) -> None:
         super().__init__(message)
         self.differences = differences
@@ -201,6 +203,8 @@ class PlanOutdated(SmithError):
 
     It was left as it is. Make a new plan.
     """
+
+    _limit = LONGEST
 
     def __init__(self, message: str, *, stream: str, consumer: str | None = None) -> None:
         super().__init__(message)
@@ -214,6 +218,8 @@ class MessagesStranded(SmithError):
     They are in `stream` on `subjects` (tuple of str); `consumer` (str or None) reads them now.
     The step was not carried out.
     """
+
+    _limit = LONGEST
 
     def __init__(self, message: str, *, stream: str, consumer: str | None, subjects: tuple[str, ...], messages: int) -> None:
         super().__init__(message)

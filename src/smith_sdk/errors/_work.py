@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from ._base import OptionsError, SmithError, _rebuild
+from ._base import LONGEST, OptionsError, SmithError, _rebuild
 
 
 class NotAcknowledgeable(SmithError):
@@ -52,6 +52,8 @@ class SigningNotInstalled(SmithError):
 
 class ServerError(SmithError):
     """The embedded nats-server."""
+
+    _limit = LONGEST  # the end of its log
 
 
 class ServerNotInstalled(ServerError):
