@@ -279,6 +279,15 @@ async def test_no_repr_and_no_cell_of_a_notebook_shows_it(hostile: None, face: F
             assert set(re.findall(r"</?([a-z0-9]+)", page)) <= TAGS
 
 
+async def test_a_trace_is_bounded(face: Face) -> None:
+    async with face.applied() as bus:
+        result = result_of(INTENT, status="error", error=ExecutionError(code="E", message=LONG))
+        await bus.publish(subjects.results.of(result), result)
+        trace = await bus.trace(INTENT.id)
+    assert len(repr(trace)) < 8000
+    assert "more characters)" in trace.steps[0].text
+
+
 # ---- logs
 
 

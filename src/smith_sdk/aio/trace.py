@@ -19,6 +19,7 @@ from .._core import codec
 from .._core.connection.headers import MSG_ID
 from .._core.dead_letters import format as letter_format
 from .._core.dead_letters.store import DeadLetterStore
+from .._core.foreign_text import bounded, escape_control
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.lookup_reader import LookupReader
 from .._core.jetstream.reading import Start
@@ -324,7 +325,7 @@ class _Inquiry:
         return TraceStep(
             kind=kind,
             time=from_nanos(one.time) if time is None else time.astimezone(UTC),
-            text=text,
+            text=bounded(escape_control(text, keep_layout=False)),  # of executors and policies
             subject=one.subject,
             stream=str(stream),
             seq=one.seq,
