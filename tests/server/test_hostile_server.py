@@ -116,6 +116,12 @@ def test_null_and_unknown_fields_of_a_greeting_are_ignored() -> None:
     assert checked_info({"nonce": None, "later": [1], "max_payload": 5}) == {"later": [1], "max_payload": 5}
 
 
+async def test_null_in_a_greeting_is_no_value() -> None:
+    fields = ("connect_urls", "nonce", "ldm", "version", "tls_required", "auth_required", "max_payload", "cluster", "headers")
+    async with Peer(json.dumps(dict.fromkeys(fields)).encode()).listening() as peer, AsyncSmithBus(peer.url) as bus:
+        await bus.flush()
+
+
 HOSTILE: Final = [
     *(b"INFO " + info + b"\r\n" for info in BAD_INFO if b"\r" not in info),
     b"INFO\r\n",

@@ -269,7 +269,7 @@ class Link(Client):
         self.end(str(self._err or "closed by the server"))
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        if urls := info.get("connect_urls", [])[:_MOST_ANNOUNCED]:
+        if urls := (info.get("connect_urls") or [])[:_MOST_ANNOUNCED]:
             # Shuffled, or all clients of a node that stops would reconnect to the same other one.
             self.cluster = random.sample(urls, len(urls))
         self._account = info.get("remote_account") or self._account  # not in the first INFO
