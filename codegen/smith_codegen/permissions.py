@@ -31,6 +31,7 @@ _RESULTS: Final = "results"
 _RAW: Final = "intents.raw"
 _AUDIT: Final = "audit."
 _INTENT: Final = "Intent"
+_SDK: Final = "smith_sdk"
 
 
 class RoleError(ValueError):
@@ -205,8 +206,8 @@ class _Rights:
 
     def _takes_intents(self, decl: ConsumerDecl) -> bool:
         """Whether all that it receives are intents, so that a caller may wait for the result."""
-        if _RESULTS not in self.spec.subjects or _INTENT not in self.spec.messages:
-            return False
+        if _RESULTS not in self.spec.subjects or self.spec.home(("messages", _INTENT)) != _SDK:
+            return False  # another contract's message of that name is not the SDK's
         mine = [positions(one) for one in taken(self.spec, decl)]
         found = {one.message for one in self.spec.subjects.values() if any_overlap([positions(widest(self.spec, one))], mine)}
         return found == {_INTENT}

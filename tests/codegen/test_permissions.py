@@ -111,6 +111,16 @@ def test_a_worker_of_another_contract_has_its_own_subjects() -> None:
     assert not [one for one in found.publish if one.startswith("smith.")]
 
 
+def test_a_worker_of_a_contract_that_extends_smiths_answers_callers_of_its_intents() -> None:
+    brew = sources.load(HERE / "brew.toml")
+    asked, cellar = (set(permissions.block(brew, "worker", consumers=[name]).publish) for name in ("asked", "cellar"))
+    assert {"smith.dlq.BREW.asked.*", "smith.results.*", "$JS.API.CONSUMER.MSG.NEXT.BREW.asked"} <= asked
+    assert "smith.dlq.BREW.cellar.*" in cellar
+    assert "smith.results.*" not in cellar  # it has no intents
+    chosen = permissions.block(brew, "publisher", subjects=["batches.asked:capability=fs.read.v1,kettle=0a", "restarts"])
+    assert chosen.publish == ("brew.asked.fs.read.v1.0a", "smith.events.brew.*")
+
+
 @pytest.mark.parametrize("spec", [SMITH, ACME, SHOP], ids=["smith", "acme", "shop"])
 @pytest.mark.parametrize("role", permissions.ROLES)
 def test_every_role_of_every_contract_is_emitted_or_refused_with_what_exists(spec: Any, role: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Face, declaring, read_intent
+from handling import in_a_process
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Reject, RetryPolicy, consumers, result_of, subjects
@@ -244,6 +245,17 @@ async def test_an_isolated_attempt_ends_the_run_like_any_other(
         async with AsyncSmithBus(owner, contract=CONTRACT_HERE) as bus:
             last = await bus._session.api.last_message("SMITH_DLQ", "smith.dlq.ATOMS_VETTED.executor-fs-read.1.trial")
         assert attempt_marker.is_over(last.headers)
+
+
+async def test_a_worker_with_processes_ends_as_well(face: Face, accounts: Any) -> None:
+    owner, user = accounts("results")
+    await put(owner)
+    async with face.bus(user, contract=CONTRACT_HERE) as bus:
+        worker = face.worker(bus, spec, processes=1, retry=QUICK)
+        (worker if face.is_async else worker.inner).handler(in_a_process)
+        with pytest.raises(PermissionDenied, match=r"smith\.results\."):
+            await asyncio.wait_for(worker.run(), 15)
+    assert await left(owner) == (1, 0)
 
 
 async def test_a_handler_that_is_denied_has_failed_like_any_other(face: Face, accounts: Any) -> None:

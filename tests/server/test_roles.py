@@ -23,6 +23,7 @@ from support import eventually_async
 from smith_codegen import permissions, sources
 from smith_sdk import AsyncSmithBus, Auth, Backoff, Reject, RetryPolicy, Trust, consumers, result_of, subjects
 from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
+from smith_sdk.contract import covers
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import MessageNotFound, PermissionDenied, PublishManyError
 from smith_sdk.protocol import AuditEvent, ExecutorId, FsReadV1Params, PolicyDecision, QuarantinedIntent, SecurityContext
@@ -186,27 +187,32 @@ async def test_an_executer_executes(face: Face, place: Account, violations: Any)
     assert violations() == []
 
 
+def every_outcome(message: Any) -> Any:
+    word = message.payload.params.path
+    if word == "reject":
+        raise Reject("no")
+    if word == "fail":
+        raise ValueError("no")
+    return result_of(message.payload, output=word) if word == "result" else None
+
+
+async def put_every_kind(owner: AsyncSmithBus) -> None:
+    """Messages for `every_outcome`."""
+    consumer = owner.consumer(consumers.executor_fs_read)
+    for word in ("killed", "result", "nothing", "reject", "fail"):
+        await owner.publish(vetted.of(intent := read_intent(word)), intent)
+        if word == "killed":  # a message that was delivered before, as often as it may be attempted
+            for _ in range(2):
+                (message,) = await consumer.fetch(1)
+                await message.nack()
+    await owner._session.publish(str(vetted.of(intent)), b"{", stream="ATOMS_VETTED", msg_id=os.urandom(8).hex())
+
+
 async def test_a_worker_settles_every_kind_of_message(face: Face, place: Account, violations: Any) -> None:
     """Results, retries, dead letters with their answers, undecodable ones, an isolated attempt."""
-
-    def handler(message: Any) -> Any:
-        word = message.payload.params.path
-        if word == "reject":
-            raise Reject("no")
-        if word == "fail":
-            raise ValueError("no")
-        return result_of(message.payload, output=word) if word == "result" else None
-
     async with place.owner() as owner:
-        consumer = owner.consumer(consumers.executor_fs_read)
-        for word in ("killed", "result", "nothing", "reject", "fail"):
-            await owner.publish(vetted.of(intent := read_intent(word)), intent)
-            if word == "killed":  # a message that was delivered before, as often as it may be attempted
-                for _ in range(2):
-                    (message,) = await consumer.fetch(1)
-                    await message.nack()
-        await owner._session.publish(str(vetted.of(intent)), b"{", stream="ATOMS_VETTED", msg_id="x")
-        async with place.bus(face, "worker") as bus, running(handled(face, bus, handler)):
+        await put_every_kind(owner)
+        async with place.bus(face, "worker") as bus, running(handled(face, bus, every_outcome)):
             await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
         assert {one.error_type for one in await owner.dead_letters.list()} == {"Reject", "ValueError", "PayloadDecodeError"}
         assert await stored(owner, "ATOMS_RESULTS") == 3  # one result, and the answers to two callers
@@ -384,6 +390,39 @@ async def test_roles_of_a_domain_ask_its_api(face: Face, tmp_path: Path, violati
             with pytest.raises(PermissionDenied, match=r"\$JS\.hub\.API\.CONSUMER\.MSG\.NEXT\.SDLC_RAW\.admission"):
                 await executor.consumer(consumers.admission).fetch(1)
             assert time.monotonic() - began < _AT_MOST
+
+
+async def test_without_any_of_its_rights_a_worker_ends_by_its_name_or_goes_on(make_server: Any) -> None:
+    """It never handles a message again and again, waits, or loses one."""
+    rights = ROLES["worker"].publish
+    users = ["{ user: owner, password: x }"]
+    for number, right in enumerate(rights):
+        users.append(f'{{ user: u{number}, password: x, permissions: {{ publish: {{ deny: ["{right}"] }} }} }}')
+    server = make_server(config="authorization { users: [\n" + "\n".join(users) + "\n] }")
+    face = Face("async", None)  # type: ignore[arg-type]
+    ended: dict[str, int] = {}
+    async with AsyncSmithBus(server.url, auth=Auth(user="owner", password="x"), manage="apply", profile="dev") as owner:
+        for number, right in enumerate(rights):
+            await put_every_kind(owner)
+            async with AsyncSmithBus(server.url, auth=Auth(user=f"u{number}", password="x")) as bus:
+                worker = handled(face, bus, every_outcome)
+                task = asyncio.ensure_future(worker.run())
+                settled = asyncio.ensure_future(eventually_async(partial(has, owner, "ATOMS_VETTED", 0)))
+                await asyncio.wait({task, settled}, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    settled.cancel()
+                else:
+                    await settled
+                await worker.stop()
+                ending = (await asyncio.gather(task, return_exceptions=True))[0]
+            if ending is not None:
+                assert isinstance(ending, PermissionDenied), right
+                assert ending.subject == right or covers(right, ending.subject)
+                ended[right] = await stored(owner, "ATOMS_VETTED")
+            await owner.streams.purge("ATOMS_VETTED")
+    optional = {one for one in rights if "CONSUMER.INFO" in one or one.endswith("MSG.GET.ATOMS_RESULTS")}
+    assert set(ended) == set(rights) - optional
+    assert all(ended.values())  # what could not be settled is still there
 
 
 # ---- everything else
