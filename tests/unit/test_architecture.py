@@ -38,7 +38,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "errors": ("_core.foreign_text",),
     "options": ("errors",),
     "display": ("_core.foreign_text",),
-    "contract": ("_lazy_names", "errors", "display"),
+    "contract": ("_lazy_names", "_core.foreign_text", "errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
     "topology": ("contract", "protocol", "subjects"),

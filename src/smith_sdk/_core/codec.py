@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import PayloadDecodeError, UnknownValue
-from .foreign_text import LIMIT, bounded, escape_control
+from .foreign_text import LIMIT, shortened
 from .json_limits import excess, repeated_key, unchecked_sizes
 from .payload_check import problem_of, unencodable_field
 
@@ -85,7 +85,7 @@ def check(cls: Any, payload: Any, data: bytes) -> tuple[str, str] | None:
 
 
 def _shown(problem: tuple[str, str] | None) -> tuple[str, str] | None:
-    return None if problem is None else (bounded(problem[0], _SUBJECT), _text(problem[1]))
+    return None if problem is None else (shortened(problem[0], _SUBJECT), shortened(problem[1], LIMIT // 2))
 
 
 _as_tuple: Final = msgspec.structs.astuple
@@ -146,18 +146,9 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
 
 def _refusal(kind: type[PayloadDecodeError], cls: Any, data: bytes, subject: str, problem: str) -> PayloadDecodeError:
     # msgspec repeats values, and who may publish chooses their length, and that of the subject.
-    where = escape_control(bounded(subject, _SUBJECT), keep_layout=False)
+    where = shortened(subject, _SUBJECT)
     text = f"the message on {where} is not a valid {getattr(cls, '__name__', str(cls))}: "
-    return kind(text + _text(problem, LIMIT - len(text)), subject=subject, raw=data)
-
-
-def _text(problem: str, limit: int = LIMIT // 2) -> str:
-    """`problem` at a length, and without control characters, that an error can have."""
-    more = len(problem) - limit
-    if more > 0:  # the end says where in the JSON it is, so the middle is left out
-        half = limit // 2 - 32
-        problem = f"{problem[:half]}... ({len(problem) - 2 * half:,} more characters) ...{problem[-half:]}"
-    return escape_control(problem)
+    return kind(text + shortened(problem, LIMIT - len(text)), subject=subject, raw=data)
 
 
 def _with_alias(cls: Any, data: bytes, error: msgspec.ValidationError) -> Any:

@@ -42,6 +42,20 @@ def bounded(text: str, limit: int = LIMIT) -> str:
     return text if more <= 0 else text[:limit] + _note(more)
 
 
+def shortened(text: str, limit: int = LIMIT) -> str:
+    """`text` with its middle left out, if it is longer than `limit` characters (64 or more).
+
+    Control characters are escaped, and line feeds, too: the result is one line.
+    """
+    line = escape_control(text if len(text) <= limit else _without_middle(text, limit), keep_layout=False)
+    return line if len(line) <= limit else _without_middle(line, limit)
+
+
+def _without_middle(text: str, limit: int) -> str:
+    kept = (limit - 40) // 2
+    return f"{text[:kept]}... ({len(text) - 2 * kept:,} more characters) ...{text[-kept:]}"
+
+
 def _note(more: int) -> str:
     return f"... ({more:,} more character{'s' * (more != 1)})"
 

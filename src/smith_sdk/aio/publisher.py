@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from .._core import codec
 from .._core.connection.headers import require_publishers
+from .._core.foreign_text import shortened
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, PublishManyError, SmithError, SubjectMismatch
 from ..options import to_seconds
+
+_SHOWN: Final = 256
+"""Characters of a field's name, and of what is wrong with it, that an error shows."""
 
 _Outcome = PubAck | SmithError | asyncio.Future[PubAck]
 """Of one message: in flight until it is a PubAck or an error."""
@@ -129,9 +133,12 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
         data = payload if expected is bytes else codec.to_json(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         field = codec.unencodable(payload)
+        field, why = shortened(field, _SHOWN), shortened(str(error), _SHOWN)
         at = f" - at `$.{field}`" if field else ""
         raise PayloadMismatch(
-            f"the payload for {where} has a value that JSON cannot represent: {error}{at}", subject=where, field=field
+            f"the payload for {where} has a value that JSON cannot represent: {why}{at}",
+            subject=where,
+            field=field,
         ) from error
     if session.validate and expected is not bytes:
         problem = codec.check(expected, payload, data)

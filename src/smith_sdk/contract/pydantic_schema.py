@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from .._core.foreign_text import shortened
+
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema, SerializationInfo
 
@@ -61,7 +63,7 @@ def core_schema(cls: type[Any]) -> CoreSchema:
         try:
             return msgspec.convert(value, cls)
         except msgspec.ValidationError as error:
-            raise ValueError(str(error)) from None  # which pydantic reports as its own
+            raise ValueError(shortened(str(error))) from None  # which pydantic reports as its own
 
     def serialize(value: object, info: SerializationInfo) -> object:
         plain = msgspec.to_builtins(value)

@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from typing_extensions import TypeVar, get_original_bases
 
+from .._core.foreign_text import shortened
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, Profile, StreamSpec
@@ -18,6 +19,9 @@ RUNTIME_ABI: Final = 1
 
 A generated package records the ABI that it was generated for.
 """
+
+_SHOWN: Final = 256
+"""Characters of a subject that an error shows."""
 
 _DeclaredT = TypeVar("_DeclaredT")
 
@@ -105,7 +109,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             if leaf is not None:
                 found: AnySubject = leaf.from_tokens(tokens)
                 return found
-        raise UnknownSubject(f"no subject of contract {self.name!r} matches {subject!r}", subject=subject)
+        shown = shortened(repr(subject), _SHOWN)
+        raise UnknownSubject(f"no subject of contract {self.name!r} matches {shown}", subject=subject)
 
     def payloads_on(self, pattern: str) -> frozenset[Any]:
         """The classes of payloads on the subjects that match `pattern`; wildcards are allowed."""
@@ -121,7 +126,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         cls = type(subject)
         if not isinstance(subject, AnySubject):
             raise SubjectMismatch(
-                f"{subject!r} ({cls.__name__}) is not a subject of contract {self.name!r}: use a class of its subjects package"
+                f"{shortened(repr(subject), _SHOWN)} ({cls.__name__}) is not a subject of contract {self.name!r}: "
+                "use a class of its subjects package"
             )
         origin = getattr(cls, "ORIGIN", None)
         if origin != self.origin and origin not in self.inherits:
