@@ -138,8 +138,11 @@ async def test_a_hung_thread_costs_no_other_call_until_there_are_too_many(caplog
 
 
 async def test_a_thread_that_was_replaced_ends_with_its_call() -> None:
-    before, hang = threading.active_count(), threading.Event()
-    pool = ThreadPool("test", 2, most=3)
+    hang, pool = threading.Event(), ThreadPool("replacing", 2, most=3)
+
+    def alive() -> int:
+        return sum(thread.name.startswith("replacing-") for thread in threading.enumerate())
+
     try:
         began = threading.Event()
 
@@ -153,9 +156,9 @@ async def test_a_thread_that_was_replaced_ends_with_its_call() -> None:
         await asyncio.wait({call})
         assert pool.replace()
         assert not pool.replace()
-        assert threading.active_count() == before + 3
+        assert alive() == 3
         hang.set()
-        await eventually_async(lambda: threading.active_count() == before + 2)
+        await eventually_async(lambda: alive() == 2)
         assert await pool.run(pow, 2, 3) == 8
     finally:
         hang.set()

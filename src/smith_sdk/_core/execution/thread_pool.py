@@ -185,7 +185,7 @@ class ThreadPool:
     def _is_replaced(self) -> bool:
         """Whether the thread whose call was given up is to end, since another took its place."""
         with self._lock:
-            if not self._replaced:
+            if not self._replaced or self._work:  # all others may hang: then there is work to do
                 return False
             self._replaced -= 1
             self._count -= 1
