@@ -41,7 +41,15 @@ _SERVERS_OWN: Final = {
 """Headers of a publish that the server (2.15) acts upon, by their names in lower case. It compares
 letter by letter: in another spelling they do nothing."""
 _BATCHES: Final = ("nats-batch-", "nats-fast-batch-")
-_OURS: Final = ("smith-dead-", "smith-replay-", "smith-answer-", "smith-decision", "smith-intent-", "smith-outbox-")
+_OURS: Final = (
+    "smith-dead-",
+    "smith-replay-",
+    "smith-attempt",
+    "smith-answer-",
+    "smith-decision",
+    "smith-intent-",
+    "smith-outbox-",
+)
 """Beginnings, in lower case, of headers that only this SDK writes."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 """A header's name: a token of RFC 9110."""
