@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from support import eventually_async, has_length, without_login
 from smith_sdk import AsyncSmithBus, PubAck, consumers, result_of, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import (
+    AuthenticationError,
     BusClosed,
     DeadlineExceeded,
     NotAcknowledgeable,
@@ -495,6 +497,29 @@ async def test_a_bus_can_be_opened_again(face: Face, make_server: Any) -> None:
             with pytest.raises(BusClosed, match="already"):
                 await bus.connect()
             assert len(await bus.consumer(consumers.admission).fetch(1)) == 1
+
+
+async def test_the_url_of_an_embedded_bus_lets_in_and_nothing_else_shows_its_password(
+    face: Face, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "smith_sdk")
+    bus = face.embedded()
+    changes = (bus if face.is_async else bus.inner).states()
+    async with bus:
+        password = bus.url.partition("smith:")[2].partition("@")[0]
+        assert len(password) == 32
+        async with AsyncSmithBus(bus.url) as other:
+            await other.streams.verify("dev")
+        shown = [repr(bus if face.is_async else bus.inner), repr(await bus.streams.info())]
+        shown.append(repr([await anext(changes) if face.is_async else await asyncio.to_thread(next, changes) for _ in range(2)]))
+        with pytest.raises(AuthenticationError) as refused:
+            await AsyncSmithBus(without_login(bus.url)).connect()
+        with pytest.raises(BusClosed) as again:
+            await bus.connect()
+        shown += [str(refused.value), str(again.value)]
+    shown += [caplog.text, repr(bus if face.is_async else bus.inner), "".join(map(repr, (vars(one) for one in caplog.records)))]
+    assert "connected to nats://127.0.0.1:" in caplog.text
+    assert not [one for one in shown if password in one]
 
 
 async def test_an_embedded_bus_keeps_its_streams_in_a_given_directory(face: Face, tmp_path: Path) -> None:

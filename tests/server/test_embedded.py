@@ -292,6 +292,14 @@ def test_a_login_of_the_caller_s_is_the_only_one(make_server: MakeServer) -> Non
         assert info(server)["auth_required"] is True
 
 
+def test_a_server_that_does_not_start_shows_no_password() -> None:
+    server = EmbeddedServer(config="no_such_key: 1\ndebug: true\ntrace: true")
+    with pytest.raises(ServerStartError, match="no_such_key") as caught:
+        server.start()
+    assert server._password is not None
+    assert server._password not in str(caught.value)
+
+
 def test_a_store_that_cannot_keep_the_password(tmp_path: Path) -> None:
     (tmp_path / "smith-sdk.password").mkdir()
     with pytest.raises(ServerStartError, match=r"smith-sdk\.password"):

@@ -20,6 +20,7 @@ from .._core.connection.headers import MSG_ID
 from .._core.dead_letters import format as letter_format
 from .._core.dead_letters.format import DeadLetter
 from .._core.dead_letters.store import DeadLetterStore
+from .._core.foreign_text import bounded
 from .._core.jetstream.api import StoredMessage, from_nanos
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import PAGE, Stored, read_page
@@ -165,11 +166,11 @@ class _Inquiry:
         if event.result_status in _QUARANTINED:
             return self._quarantined(reason)
         if event.result_status in _DENIED:
-            return Diagnosis(state="denied", words=f"{self._name} was denied by admission: {reason}")
+            return Diagnosis(state="denied", words=f"{self._name} was denied by admission: {bounded(reason)}")
         return None
 
     def _quarantined(self, reason: str) -> Diagnosis:
-        return Diagnosis(state="quarantined", words=f"{self._name} was quarantined by admission: {reason}")
+        return Diagnosis(state="quarantined", words=f"{self._name} was quarantined by admission: {bounded(reason)}")
 
     # ---- after it
 
@@ -218,7 +219,7 @@ class _Inquiry:
         )
 
     def _dead_lettered(self, letter: DeadLetter) -> Diagnosis:
-        why = f"{letter.error_type}: {letter.error}"
+        why = bounded(f"{letter.error_type}: {letter.error}")
         return Diagnosis(
             state="dead_lettered",
             words=f"{self._name} was dead-lettered as {letter.id} after attempt {letter.attempts}: {why}",
