@@ -104,6 +104,14 @@ CASES = {
     # ---- streams
     "a retention": Case([('retention = "workqueue"', 'retention = "limits"')], ["wire streams.ORDERS.retention"], ["wire streams.ORDERS.retention"]),
     "a smaller message": Case([('max_bytes = "10MiB"', 'max_bytes = "10MiB"\nmax_msg_size = "1KiB"')], ["wire streams.DONE.max_msg_size"]),
+    # ---- spellings, and limits of a message
+    "other spellings of a value": Case([('"enum:good|bad"', '{ type = "enum:good|bad", reads = { fine = "good" } }')], back=[f"wire {DONE_FIELD}.outcome.reads"], first=[(OUTCOME, 'outcome = "enum:good|bad"')]),
+    "another meaning of a spelling": Case([('fine = "good"', 'fine = "bad"')], [f"consumer {DONE_FIELD}.outcome.reads.fine"], [f"consumer {DONE_FIELD}.outcome.reads.fine"], first=[(OUTCOME, 'outcome = { type = "enum:good|bad", reads = { fine = "good" } }')]),
+    "values in upper case": Case([('level = "Level?"', 'level = { type = "Level?", case = "upper" }')], [f"wire {DONE_FIELD}.level.case"], [f"wire {DONE_FIELD}.level.case"]),
+    "an alias of a tag": Case([('doc = "What an order does."', 'aliases = { buy = "buy.v1" }')], back=["wire tokens.kind.aliases"]),
+    "a limit of a message": Case([("[messages.Done]\n", "[messages.Done]\nmax_items = 10\nmax_depth = 9\n")], ["wire messages.Done.max_depth", "wire messages.Done.max_items"], ["consumer messages.Done.max_depth", "consumer messages.Done.max_items"]),
+    "a limit that is the usual one": Case([("[messages.Done]\n", "[messages.Done]\nmax_items = 100_000\nmax_depth = 127\n")]),
+    "a maximum beyond 64 bits": Case([('size = "int"', 'size = { type = "int", max = 18446744073709551615 }')], [f"wire {SIZE}.max"], [f"consumer {SIZE}.max"]),
     # ---- subjects
     "a literal": Case([("acme.tick", "acme.tack")], ["wire subjects.tick.pattern"], ["wire subjects.tick.pattern"]),
     "a literal more": Case([("acme.tick", "acme.tick.more")], ["wire subjects.tick.pattern"], ["wire subjects.tick.pattern"]),

@@ -29,6 +29,18 @@ ORDERS = 'subjects = ["acme.orders.>"]'
 BUYER = 'filter = { subject = "orders.placed", kind = "buy.v1" }'
 
 CASES = {
+    # spellings and limits
+    "alias of no selector": ('level = { enum = ["low", "high"] }', 'level = { enum = ["low", "high"], aliases = { l = "low" } } # !', "tokens.level.aliases", "for a token that selects a payload"),
+    "alias that is a value": (KIND, 'kind = { enum = ["buy.v1", "sell.v1"], aliases = { "buy.v1" = "sell.v1" } } # !', 'tokens.kind.aliases."buy.v1"', "a value of the token itself"),
+    "alias of an unknown value": (KIND, 'kind = { enum = ["buy.v1", "sell.v1"], aliases = { buy = "buy.v2" } } # !', "tokens.kind.aliases.buy", "is not a value of kind"),
+    "reads of an open field": ('order_id = "OrderId"', 'order_id = { type = "OrderId", reads = { a = "b" } } # !', "messages.Done.fields.order_id.reads", "fields of a closed set"),
+    "reads that are a value": ('level = "Level?"', 'level = { type = "Level?", reads = { low = "high" } } # !', "messages.Done.fields.level.reads.low", "a value of the field itself"),
+    "reads of an unknown value": ('level = "Level?"', 'level = { type = "Level?", reads = { l = "lo" } } # !', "messages.Done.fields.level.reads.l", "is not a value"),
+    "case of an inline set": ('level = "Level?"', 'level = { type = "enum:low|high?", case = "upper" } # !', "messages.Done.fields.level.case", "the type of a token with an enum"),
+    "no item": ("[messages.Done]", "[messages.Done]\nmax_items = 0 # !", "messages.Done.max_items", "less than 1"),
+    "too many levels": ("[messages.Done]", "[messages.Done]\nmax_depth = 128 # !", "messages.Done.max_depth", "not within 1 to 127"),
+    "minimum beyond 64 bits": ('"buy.v1" = { size = "int" }', '"buy.v1" = { size = { type = "int", min = 18446744073709551615 } } # !', 'messages.Order.params."buy.v1".size.min', "beyond 64 bits"),
+    "an empty message that needs a field": ("steps = { type = \"list[Step]\", new = [] }", 'steps = { type = "Step", new = {} } # !', "messages.Done.fields.steps.new", "not a valid Step"),
     # form
     "no TOML": ("[spec]", "[spec # !", "", "invalid TOML"),
     "unknown section": ("[spec]", "[other] # !\n[spec]", "other", "unknown key"),
