@@ -33,14 +33,12 @@ from ..protocol import ExecutionError, Intent, IntentResult
 from .execute import result_for
 from .log_fields import message_fields
 from .message import Message
+from .stored_results import ANSWER_FOR
 
 __all__ = ["ResultCode"]
 
 log: Final = sdk_logger("worker")
 
-_HEADER: Final = "Smith-Answer-For"
-"""Marks an answer. Its value is `{stream}.{consumer}.{seq}` of the message that is answered, which
-is also the id of that message's dead letter."""
 _TIMEOUT: Final = 5.0
 """Seconds for an answer to be stored: the dead letter waits for it."""
 
@@ -175,8 +173,8 @@ async def put_answer(
                 where,
                 codec.encode(result),
                 expected=expected,
-                headers={_HEADER: source},
-                is_own=lambda there: there.headers.get(_HEADER) == source,
+                headers={ANSWER_FOR: source},
+                is_own=lambda there: there.headers.get(ANSWER_FOR) == source,
                 timeout=timeout,
             )
         except PermissionDenied as error_:
@@ -185,7 +183,7 @@ async def put_answer(
             return _stands(intent_id, code)  # there is a result, and it may not be read
         if not isinstance(stored, Taken):
             return True
-        if stored.message is not None and _HEADER not in stored.message.headers:
+        if stored.message is not None and ANSWER_FOR not in stored.message.headers:
             return _stands(intent_id, code)
         expected = 0 if stored.message is None else stored.message.seq
 

@@ -12,7 +12,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal
 
 from .. import subjects
@@ -34,7 +34,7 @@ from ..errors import (
 from ..protocol import AuditRef, ExecutionError, Intent, IntentId, IntentResult, RunnerMetadata
 from .diagnosis import diagnose
 from .message import Message
-from .stored_results import StoredResults, Strays, words
+from .stored_results import StoredResults, Strays, answered_message, words
 from .subscription import Subscription
 
 try:
@@ -139,7 +139,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], in
             subscribed = True
             session.connection.add_listener(waiting)
             pump = asyncio.ensure_future(waiting.take_all(messages))
-            ack = await publish()
+            ack = waiting.ack = await publish()
             if ack.duplicate:  # its result may have been stored before
                 waiting.look()
             return await waiting.result()
@@ -200,6 +200,8 @@ class _Waiting(Listener):
         self._error: BaseException | None = None
         self.denied = ""
         """For the error: why the stream could not be asked."""
+        self.ack: PubAck | None = None
+        """Where the intent is stored, once it is."""
 
     @property
     def unstored(self) -> bool:
@@ -265,13 +267,25 @@ class _Waiting(Listener):
             stored = await self.stored.newest()
         except PermissionDenied as error:
             self.denied = f"; {self._subject.STREAM}, which may have it, could not be asked: {error}"
-            return None if live is None else self._unverified(live)
+            return None if live is None or self._is_anothers(live.headers) else self._unverified(live)
         if stored is None:
+            return None
+        if self._is_anothers(stored.message.headers):
+            self._live = None
             return None
         late = live is not None and time.monotonic() - self._since > _SETTLED
         if self._any or late or (live is not None and _is_same(live, stored.message)):
             return stored.payload
         return None
+
+    def _is_anothers(self, headers: Mapping[str, str]) -> bool:
+        """Whether it answers another raw message with the same intent id.
+
+        Whoever replays an intent that is being executed, or sends another one with its id, is
+        denied: that is no answer to the caller of the first.
+        """
+        place = answered_message(headers)
+        return self.ack is not None and place is not None and place[0] == self.ack.stream and place[1] != self.ack.seq
 
     def _unverified(self, live: Message[IntentResult, Any]) -> IntentResult | None:
         """The result as received, for a caller that may not look into the stream.

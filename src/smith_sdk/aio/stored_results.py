@@ -6,6 +6,7 @@ result, or another intent's result. Such messages are counted, and looked past.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,9 @@ from .._core.jetstream.session import Session
 from ..errors import BusError, ContractError, DeadlineExceeded, MessageNotFound, PermissionDenied
 from ..protocol import IntentResult
 
+ANSWER_FOR: Final = "Smith-Answer-For"
+"""Marks an answer, which no handler has made. Its value is `{stream}.{consumer}.{seq}` of the
+message that is answered, which is also the id of that message's dead letter."""
 _REASON: Final = 300
 """Characters of a reason in an error's text."""
 
@@ -27,6 +31,13 @@ class StoredResult(msgspec.Struct, frozen=True):
 
     message: StoredMessage
     payload: IntentResult
+
+
+def answered_message(headers: Mapping[str, str]) -> tuple[str, int] | None:
+    """The stream and the sequence of the message that a result answers; None if it does not say."""
+    stream, _, rest = headers.get(ANSWER_FOR, "").partition(".")
+    seq = rest.rpartition(".")[2]
+    return (stream, int(seq)) if len(seq) < 20 and seq.isascii() and seq.isdecimal() else None
 
 
 class Strays:
