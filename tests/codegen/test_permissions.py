@@ -168,6 +168,31 @@ def test_what_is_not_there_is_refused_with_what_is(
     assert words in refused(capsys, "smith_sdk", *arguments)
 
 
+def test_users_stand_in_one_block_with_their_permissions() -> None:
+    health = permissions.Permissions(
+        role="health", name="h", inbox_prefix="_INBOX_h", publish=("a.*",), subscribe=("_INBOX_h.>",)
+    )
+    users = [permissions.User(name="all", password="p"), permissions.User(nkey="UABC", permissions=health)]
+    assert permissions.authorization(users).splitlines() == [
+        "authorization {",
+        "  users: [",
+        '    { user: "all", password: "p"',
+        "    }",
+        '    { nkey: "UABC"',
+        "      permissions: {",
+        "        publish: { allow: [",
+        '          "a.*"',
+        "        ] }",
+        "        subscribe: { allow: [",
+        '          "_INBOX_h.>"',
+        "        ] }",
+        "      }",
+        "    }",
+        "  ]",
+        "}",
+    ]
+
+
 def test_a_spec_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "subjects2.toml" in refused(capsys, "subjects2.toml", "--role", "health")
     assert "package smith_sdk2 is not installed" in refused(capsys, "smith_sdk2", "--role", "health")

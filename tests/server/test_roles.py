@@ -167,11 +167,12 @@ async def test_a_publisher_publishes(face: Face, place: Account, violations: Any
 
 async def test_what_an_interest_stream_needs_is_allowed_as_well(face: Face, violations: Any, make_server: Any) -> None:
     allowed = permissions.block(SPEC, "publisher", subjects=["intents.vetted:capability=fs.read.v1"])
-    users = [permissions.User(name="owner", password="a"), permissions.User(name="p", password="b", permissions=allowed)]
+    odd = 'b" \\ä$X'
+    users = [permissions.User(name="owner", password="a"), permissions.User(name="p", password=odd, permissions=allowed)]
     server = make_server(config=permissions.authorization(users))
     async with AsyncSmithBus(server.url, auth=Auth(user="owner", password="a"), manage="apply", profile="dev") as owner:
         intent = read_intent()
-        async with face.bus(server.url, auth=Auth(user="p", password="b"), inbox_prefix=allowed.inbox_prefix) as bus:
+        async with face.bus(server.url, auth=Auth(user="p", password=odd), inbox_prefix=allowed.inbox_prefix) as bus:
             await bus.publish(vetted.of(intent), intent)
         assert await stored(owner, "ATOMS_VETTED") == 1
     assert violations() == []
