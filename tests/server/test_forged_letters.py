@@ -238,6 +238,31 @@ async def test_an_odd_letter_is_listed_and_the_others_with_it(last: str, face: F
         assert await bus.dead_letters.discard(until=LATER) == (odd.id, plain.id)
 
 
+async def test_a_publisher_writes_no_fact_of_a_letter(face: Face, account: Account) -> None:
+    async with account.applied(contract=contract()) as server, face.bus(account.url, contract=contract()) as bus:
+        intent = read_intent("/x")
+        forged = {
+            "Smith-Replay-Count": "x",
+            "Smith-Replay-Of": f"{READ}.9",
+            "Smith-Dead-Subject": "$JS.API.STREAM.DELETE.ATOMS_RESULTS",
+            "smith-dead-attempts": "many",
+            "Smith-Dead-Truncated": "1",
+            "Smith-Answer-For": "x",
+            "Trace-Id": "t1",
+        }
+        data = msgspec.json.encode(intent)
+        await server._session.publish(VETTED, data, stream="ATOMS_VETTED", msg_id="dead-letter:x", headers=forged)
+        (message,) = await server.consumer(READER).fetch(1)
+        await to_dead_letters(server, message, "ValueError", "no good")
+        (letter,) = await bus.dead_letters.list()
+        assert (letter.subject, letter.attempts, letter.replays, letter.replay_of) == (VETTED, 1, 0, None)
+        assert (letter.headers, letter.problems, letter.truncated) == ({"Trace-Id": "t1"}, (), False)
+        assert (await bus.dead_letters.replay(letter.id)).replayed == 1
+        (again,) = await server.consumer(READER).fetch(1)
+        assert again.raw == data
+        assert again.headers["Smith-Replay-Count"] == "1"
+
+
 # ---- a letter is there, byte for byte
 
 

@@ -125,7 +125,8 @@ async def test_an_isolated_attempt_waits_for_room_and_does_not_run(
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: worker.stats.unanswered >= 3)
         assert runs == 0
-        assert sum("no dead letter can be stored" in record.getMessage() for record in caplog.records) == 1
+        (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert "no dead letter can be stored" in line
         await bus.dead_letters.discard("S.c.1")
         await eventually_async(lambda: worker.stats.succeeded == 1)
         await worker.stop()

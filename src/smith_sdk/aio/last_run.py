@@ -18,7 +18,7 @@ from .._core.dead_letters.store import DeadLetterStore
 from .._core.execution.isolation import ISOLATION
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
-from ..errors import ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from ..errors import ConnectionLost, DeadlineExceeded, MessageNotFound, PermissionDenied, QueueFull, SmithError
 from .log_fields import message_fields
 from .message import Message
 from .settle import Ack, DeadLetter, Release, Retry, Settler, Verdict
@@ -111,7 +111,9 @@ class LastRun:
                     try:
                         await attempt_marker.end(self._store, message.metadata)
                         return
-                    except (ConnectionLost, DeadlineExceeded):
+                    except MessageNotFound:  # it was not stored
+                        return
+                    except (ConnectionLost, DeadlineExceeded, QueueFull):
                         await asyncio.sleep(_END_PAUSE)
         except PermissionDenied:
             raise
