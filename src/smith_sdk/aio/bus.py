@@ -138,14 +138,7 @@ class AsyncSmithBus:
                 f'manage={manage!r}: must be "off" with connect_mode="wait", which returns before the bus is connected'
             )
         access = find_access(
-            url,
-            auth,
-            tls,
-            context,
-            tls_first=tls_first,
-            inbox_prefix=inbox_prefix,
-            js_domain=js_domain,
-            api_prefix=api_prefix,
+            url, auth, tls, context, tls_first=tls_first, inbox_prefix=inbox_prefix, js_domain=js_domain, api_prefix=api_prefix
         )
         connection = Connection(
             access.servers,
