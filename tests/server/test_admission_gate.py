@@ -306,7 +306,9 @@ DIES = """
     import asyncio, os, signal, sys
     from msgspec.structs import replace
     from smith_sdk import Admission, Allow, AsyncSmithBus, Deny, Message, Quarantine, Transform
+    from smith_sdk import Trust
     from smith_sdk.aio.admission_outputs import Outputs
+    from smith_sdk.aio.decision_records import Records
 
     def die(*args, **options):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -317,21 +319,24 @@ DIES = """
 
     async def main():
         async with AsyncSmithBus(sys.argv[1]) as bus:
-            if sys.argv[3] == "before":
+            trust = None
+            if sys.argv[3] == "claimed":
+                trust, Records.put = Trust(keys=[sys.argv[4]]), die
+            elif sys.argv[3] == "before":
                 Outputs.let_through = Outputs.answer = Outputs.quarantine = die
             else:
                 Message._send = die
             print("ready", flush=True)
-            await Admission(bus, policy=policy, executor_id="first").run()
+            await Admission(bus, policy=policy, executor_id="first", trust=trust).run()
     asyncio.run(main())
 """
 QUICK = declaring(msgspec.structs.replace(consumers.admission, ack_wait=1.0))
 
 
 @contextlib.asynccontextmanager
-async def killed(account: Account, word: str, when: str) -> AsyncIterator[None]:
+async def killed(account: Account, word: str, when: str, *key: str) -> AsyncIterator[None]:
     """An admission that is killed by the first intent, which is to be published within."""
-    command = [sys.executable, "-c", textwrap.dedent(DIES), account.url, word, when]
+    command = [sys.executable, "-c", textwrap.dedent(DIES), account.url, word, when, *key]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
     async with asyncio.timeout(20):
@@ -367,6 +372,21 @@ async def test_the_first_decision_stands_after_a_crash_though_the_ttl_has_passed
             {} if passed else {intent.id: ("denied", "POLICY_DENIED" if word == "deny" else "QUARANTINED")}
         )
         assert len(await stored(bus, QUARANTINE)) == (word == "quarantine")
+
+
+async def test_an_intent_is_no_replay_of_itself_after_a_crash(account: Account) -> None:
+    async with account.applied(contract=QUICK) as bus:
+        intent = sign(read_intent(), SEED)
+        async with killed(account, "allow", "claimed", intent.signer):
+            await publish(bus, intent)
+        replay = sign(read_intent(nonce=intent.nonce), SEED)
+        async with admitting(bus, trust=TRUST):
+            await eventually_async(lambda: decided(bus), 15)
+            await publish(bus, replay)
+            await eventually_async(lambda: decided(bus), 15)
+        assert await events(bus) == [(intent.id, "ok", "policy"), (replay.id, "denied", "replay")]
+        assert await codes(bus) == {replay.id: ("denied", "REPLAYED")}
+        assert [one.data for one in await stored(bus, "ATOMS_VETTED")] == [msgspec.json.encode(intent)]
 
 
 async def test_of_two_admissions_that_decide_at_once_the_later_adopts_the_decision(account: Account) -> None:
