@@ -13,7 +13,7 @@ from letters import READER, contract, held, mark, original, put_letters, to_dead
 from msgspec.structs import replace
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Message, RetryPolicy, Worker, subjects
+from smith_sdk import AsyncSmithBus, Auth, Message, RetryPolicy, Worker, subjects
 from smith_sdk._core.dead_letters import attempt_marker
 from smith_sdk._core.dead_letters import audit as audit_module
 from smith_sdk._core.dead_letters.format import Death, Original
@@ -362,6 +362,35 @@ async def test_a_forged_advisory_of_a_termination_keeps_no_message_in_flight(acc
             return await unanswered(bus) == 0
 
         await eventually_async(terminated)
+
+
+async def test_a_marker_of_a_consumer_that_may_not_be_asked_about_ends_no_audit(make_server: Any) -> None:
+    server = make_server(
+        config='authorization { users: [ { user: "all", password: "x" }, { user: "some", password: "x", permissions: {'
+        ' publish: { deny: ["$JS.API.CONSUMER.INFO.OTHER.>"] } } } ] }'
+    )
+    async with (
+        AsyncSmithBus(server.url, auth=Auth(user="all", password="x"), manage="apply", profile="dev") as other,
+        AsyncSmithBus(server.url, auth=Auth(user="some", password="x")) as bus,
+    ):
+        for place in ("OTHER.c.1", f"ATOMS_VETTED.{NAME}.1"):
+            subject = f"smith.dlq.{place}.trial"
+            await other._session.publish(subject, b"", stream="SMITH_DLQ", msg_id=subject)
+        assert facts(await bus.dead_letters.audit()) == [("trial", NAME, 1, False)]
+
+
+async def test_more_doubtful_messages_than_are_remembered_push_the_oldest_out(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "_MOST_OPEN", 2)
+    async with account.applied(contract=retained("workqueue")) as bus:
+        admin = bus._session.api
+        config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
+        await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 5}, "update")
+        await put(bus, 3)
+        await bus.consumer(READER).fetch(3)
+        await advise(bus, *(advisory(stream_seq=seq) for seq in (1, 2, 3)))
+        assert [one.seq for one in await bus.dead_letters.audit()] == [2, 3]
 
 
 # ---- watching
