@@ -113,8 +113,8 @@ class DeadLetters(Blocking):
 
         A letter is published only to where it can have come from: a subject that its stream
         captures and its consumer takes, as the contract declares them. Others are reported as
-        refused, also by a `dry_run`, and stay: whoever may publish to the subjects of dead letters
-        can forge one. That a message was admitted before cannot be told from its letter.
+        refused, also by a `dry_run`, and stay: any program that may publish to the subjects of dead
+        letters can forge one. That a message was admitted before cannot be told from its letter.
 
         A letter that its stream refuses is reported as failed and stays. Raises an error that
         concerns all of them, once the letters that were begun are finished: `StreamNotFound` (the

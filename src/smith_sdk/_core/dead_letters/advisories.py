@@ -1,7 +1,7 @@
 """The server's advisories, as the stream that captures them holds them.
 
-Anybody who may publish to their subjects can forge one. They say where to look; what is done is
-decided by what the server answers when it is asked (see `given_up`).
+Any program that may publish to their subjects can forge one. They say where to look; what the
+server answers decides what is done (see `given_up`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _decode: Final = msgspec.json.Decoder(Advisory).decode
 
 
 class Advisories:
-    """Reads advisories. What is none is skipped, and logged once."""
+    """Reads advisories. Messages that are not valid advisories are skipped; the first is logged."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,7 +1,7 @@
 """Values in the headers of a letter, as any publisher may have written them.
 
-A letter is a message like any other: whoever may publish to its subject may have put anything into
-its headers. Reading never raises; what is not a valid value is reported as a problem. No I/O.
+A letter is a message like any other: its headers are what a program with the right to publish to
+its subject put there. Reading never raises; invalid values are reported as problems. No I/O.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_number(text: str) -> int | None:
 
 
 def read_seq(token: str) -> int | None:
-    """The sequence in the last token of an id, from 1; None if it is none."""
+    """The sequence in the last token of an id, from 1; None if it is not valid."""
     return read_number(token) or None
 
 

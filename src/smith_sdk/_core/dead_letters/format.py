@@ -64,9 +64,9 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     `sha256` (hexadecimal, None otherwise) is that of the whole. Such a letter cannot be replayed.
     `size` is the size of the whole payload in bytes.
 
-    Whoever may publish to a letter's subject can forge one. What is missing or invalid in it is 0,
-    "" or None here, `seq` included, and `problems` names each invalid value; `problems` is empty
-    for a letter of this SDK.
+    Any program that may publish to a letter's subject can forge one. What is missing or invalid in
+    it is 0, "" or None here, `seq` included, and `problems` names each invalid value; `problems` is
+    empty for a letter of this SDK.
     """
 
     id: str

@@ -10,7 +10,7 @@ next begins. A later replay continues from whatever step an interrupted one reac
 # Two streams are written to, and no server writes to both at once. The steps in detail:
 #
 # 1. The claim: a marker `.{position}.replay` beside the letter, which only one replay can put
-#    there. It has a token, which those who may publish letters, and may not read them, do not know.
+#    there. It has a token, unknown to programs that may publish letters, and may not read them.
 # 2. The letter is read again: one that was discarded or replayed meanwhile is not published.
 # 3. The message, with an id made from `format.identity`, the letter's position and the claim's
 #    token, so its stream stores it once within its duplicate window, and no publisher of messages
@@ -361,7 +361,7 @@ class Replay:
     async def _is_there(self, stream: str, seq: int, letter: StoredMessage, subject: str) -> bool:
         """Whether the message at `seq`, which has the replay's id, is the replayed one.
 
-        One that was taken from a work queue since is: only who may read claims knows the id.
+        One that was taken from a work queue since is: only a reader of claims knows the id.
         """
         try:
             there = await self._session.api.message(stream, seq)

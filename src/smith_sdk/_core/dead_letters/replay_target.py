@@ -1,6 +1,6 @@
 """Where a letter may be replayed to: what the contract says, not what the letter says. Pure.
 
-A letter can be forged by whoever may publish to its subject, such as any worker of its consumer. A
+Any program that may publish to a letter's subject can forge it, such as a worker of its consumer. A
 replay runs with the rights of an operator, so it goes only where a message can have come from: to a
 subject that the letter's stream captures and that its consumer takes.
 """

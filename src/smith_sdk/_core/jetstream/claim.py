@@ -2,7 +2,7 @@
 
 Of several writers with the same expectation exactly one succeeds. Knows nothing of what is written:
 dead letters, replay claims and attempt markers are built on it. An acknowledgement of a "duplicate"
-is not a success: anybody may have published something else with that id before.
+is not a success: another program may have published something else with that id.
 """
 
 from __future__ import annotations
