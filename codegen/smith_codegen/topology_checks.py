@@ -334,16 +334,14 @@ def _holds_bytes(spec: Spec, message: str) -> bool:
 def _outgrown(spec: Spec, key: Path, source: str, keeper: str, what: str, factor: float) -> Iterator[SpecError]:
     """A warning if `what`, `factor` times a message of `source`, may not fit into `keeper`."""
     most, largest = spec.streams[keeper].max_msg_size, spec.streams[source].max_msg_size
-    if most is None:
+    if most is None or largest is None:  # without a limit of its own the server's max_payload is one
         return
-    needed = None if largest is None else int(size(largest) * factor) + _FACTS
-    if needed is None or size(most) < needed:
-        limit = "any size" if largest is None else largest
+    needed = int(size(largest) * factor) + _FACTS
+    if size(most) < needed:
         yield spec.error(
             key,
-            f"{source} takes messages of {limit}, and {keeper}, which is to keep {what}, takes {most}",
-            f"raise streams.{keeper}.max_msg_size to {'more than the largest message' if needed is None else needed}, "
-            f"or lower streams.{source}.max_msg_size",
+            f"{source} takes messages of {largest}, and {keeper}, which is to keep {what}, takes {most}",
+            f"raise streams.{keeper}.max_msg_size to {needed}, or lower streams.{source}.max_msg_size",
         )
 
 

@@ -56,7 +56,7 @@ FAULTS = {
         },
     ),
     "nor can vetted.*": Fault(
-        mend={'["smith.intents.vetted.*"]': '["smith.intents.vetted.>"]'},
+        mend={'["smith.intents.vetted.*"]': '["smith.intents.vetted.*.*.*.*"]'},
         errors={'subjects."intents.vetted".stream': "captures none of smith.intents.vetted.{capability}.{domain}"},
     ),
     "vetted intents that no executor asks for are dropped": Fault(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, assert_never, assert_type
+from typing import Literal, TypeVar, assert_never, assert_type
 
 from smith_sdk import subjects
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, CoreSubject, Envelope, Filter, StreamSubject, Subscribable
@@ -138,6 +138,12 @@ def made(step: BenchmarkEvent) -> None:
     assert_type(intent.id, IntentId)
     assert_type(intent, FsReadV1Intent)
     shout(subjects.benchmark.tools.of(step, tool_name=ToolName("grep")), step)
+
+
+def levels(entry: LogEntry, event: AuditEvent) -> None:
+    assert_type(entry.level, Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"])
+    assert_type(event.result_status, Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"])
+    LogEntry.new(level="INFO", service=Service("api"), target="t", message="m", correlation_id="c", node_id="n")
 
 
 def log() -> LogEntry:

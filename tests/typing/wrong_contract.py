@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from smith_sdk import subjects
 from smith_sdk.contract import Cap, ConsumerSpec, CoreSubject, Envelope, Filter, StreamSubject, Subject, Subscribable
 from smith_sdk.protocol import (
+    AuditEvent,
     BenchmarkEvent,
     Domain,
     FsReadV1Intent,
@@ -19,6 +20,7 @@ from smith_sdk.protocol import (
     Intent,
     IntentId,
     IntentResult,
+    LogEntry,
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg
@@ -137,3 +139,9 @@ def capabilities(read: FsReadV1Intent) -> None:
     capability.all().fs_read_v1  # error
     read.is_expired()  # error
     read.is_expired = True  # error
+
+
+def levels(entry: LogEntry, event: AuditEvent) -> None:
+    lower: Literal["info"] = entry.level  # error
+    LogEntry.new(level="loud", service="s", target="t", message="m", correlation_id="c", node_id="n")  # error
+    older: Literal["vetted"] = event.result_status  # error
