@@ -86,7 +86,6 @@ NULLABLE = {
     "filter_subject",
     "ack_wait",
     "last_active",
-    "paused",
     "level",
 }
 

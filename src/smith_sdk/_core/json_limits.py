@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable
 from functools import cache
+from itertools import accumulate
 from typing import Any, Final, get_args
 
 import msgspec
@@ -17,6 +19,9 @@ _ALL: Final = bytes(range(256))
 _STRUCTURE: Final = bytes(set(_ALL) - set(b'[]{},"'))
 """All bytes but those that structure JSON, and the quotes of its strings."""
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
+"""Into and out of a level, as signed bytes."""
+_ROUNDS: Final = 6
 _STRING: Final = re.compile(b'"[^"]*"')
 _QUOTE: Final = ord('"')
 _BRACE: Final = ord("{")
@@ -94,11 +99,13 @@ def _without_strings(data: bytes) -> bytes:
 def _is_deeper(structure: bytes, most: int) -> bool:
     """Whether more than `most` brackets are inside each other."""
     left = structure.replace(b",", b"")
-    for _ in range(most):  # each round removes the innermost pairs
+    rounds = min(_ROUNDS, most)
+    for _ in range(rounds):  # each removes the innermost pairs
         before, left = len(left), left.replace(b"[]", b"")
         if not left or len(left) == before:  # the latter is not JSON: decoding refuses it
             return False
-    return bool(left)
+    # What is left is deep: a round for each level would take 90 ms for 200 KB of brackets.
+    return max(accumulate(array("b", left.translate(_STEPS)))) > most - rounds
 
 
 def repeated_key(cls: Any, data: bytes) -> str | None:

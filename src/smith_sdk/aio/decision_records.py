@@ -7,8 +7,10 @@ that subject, under whatever message id, does not prevent it.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -32,6 +34,8 @@ _DIGEST: Final = "Smith-Intent-Sha256"
 """Of the raw message's bytes, in hex."""
 _LET_THROUGH: Final = "OK"
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
+_TRAILS: Final = 1024
+"""Intents of which the events are remembered."""
 _MOST_READ: Final = 1000
 """Events on the subject of one intent that are read for the one that is looked for."""
 
@@ -56,12 +60,40 @@ def digest_of(message: Message[Any, Any]) -> str:
     return hashlib.sha256(message.raw).hexdigest()
 
 
+class _Trail:
+    """The events on the subject of one intent that this admission has read or written.
+
+    Raw messages may share an id, by the thousand if their publisher is hostile. Each event is read
+    once, and one of them is decided about at a time: they would all compete for the same subject.
+    """
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        """Decisions that wait for it, or have it."""
+        self.read_up_to = 0
+        """The sequence of the last of the events; 0 if there are none."""
+        self.decisions: dict[str, list[int]] = {}
+        """By the raw messages that they are for: the sequences of their events, in order."""
+
+    def add(self, seq: int, headers: Mapping[str, str]) -> None:
+        if seq > self.read_up_to:
+            self.read_up_to = seq
+            if (place := headers.get(DECISION_FOR)) is not None:
+                self.decisions.setdefault(place, []).append(seq)
+
+    def clear(self) -> None:
+        self.read_up_to = 0
+        self.decisions.clear()
+
+
 class Records:
     """Writes and reads the events of one admission. Raises what publishing and reading raise."""
 
     def __init__(self, session: Session, executor_id: str) -> None:
         self._session = session
         self._executor_id = ExecutorId(executor_id)
+        self._trails: dict[str, _Trail] = {}
 
     async def put(self, message: Message[Any, Any], intent_id: str, ruling: Ruling, *, after: int = 0) -> Record:
         """Store `ruling`, unless a decision about `message` is stored: then return that one.
@@ -70,24 +102,37 @@ class Records:
         """
         subject = _subject(intent_id)
         data, headers = self._event(intent_id, ruling), _headers(message, ruling)
-        expected = after
-        while True:
-            stored = await compare_and_set(
-                self._session, str(subject.STREAM), str(subject), data, expected=expected, headers=headers
-            )
-            if not isinstance(stored, Taken):
-                return Record(ruling, stored, True)
-            if stored.message is None:
-                expected = 0
-                continue
-            found = await self._find(subject, message, after, last=stored.message)
-            if found is not None:
-                return found
-            expected = stored.message.seq
+        async with self._trail(intent_id) as trail:
+            while True:
+                if (found := await self._known(trail, message, after)) is not None:
+                    return found
+                expected = max(after, trail.read_up_to)
+                stored = await compare_and_set(
+                    self._session, str(subject.STREAM), str(subject), data, expected=expected, headers=headers
+                )
+                if not isinstance(stored, Taken):
+                    trail.add(stored, headers)
+                    return Record(ruling, stored, True)
+                if stored.message is None or stored.message.seq < trail.read_up_to:
+                    trail.clear()  # the stream was deleted, and made again
+                if stored.message is not None:
+                    await self._follow(trail, subject, stored.message)
+                else:
+                    after = 0
 
     async def find(self, message: Message[Any, Any], intent_id: str) -> Record | None:
         """The decision about `message` that is stored, if one is."""
-        return await self._find(_subject(intent_id), message, 0)
+        subject = _subject(intent_id)
+        async with self._trail(intent_id) as trail:
+            try:
+                last = await self._session.api.last_message(str(subject.STREAM), str(subject))
+            except MessageNotFound:
+                trail.clear()
+                return None
+            if last.seq < trail.read_up_to:
+                trail.clear()
+            await self._follow(trail, subject, last)
+            return await self._known(trail, message, 0)
 
     async def was_let_through_elsewhere(self, message: Message[Any, Any], intent_id: str) -> bool:
         """Whether another raw message with the same bytes was let through."""
@@ -98,21 +143,45 @@ class Records:
                 return True
         return False
 
-    async def _find(
-        self, subject: subjects.audit.policy, message: Message[Any, Any], after: int, last: StoredMessage | None = None
-    ) -> Record | None:
-        """The newest decision about `message` that was stored later than `after`."""
+    async def _known(self, trail: _Trail, message: Message[Any, Any], after: int) -> Record | None:
+        """The newest decision about `message` later than `after`, of the events that were read."""
         place = place_of(message)
-        if last is None:
+        for seq in reversed(trail.decisions.get(place, ())):
+            if seq <= after:
+                break
             try:
-                last = await self._session.api.last_message(str(subject.STREAM), str(subject))
+                stored = await self._session.api.message(str(subjects.audit.policy.STREAM), seq)
             except MessageNotFound:
-                return None
-        if (found := _read(last, place, message)) is not None:  # the usual case: one raw message for each intent
-            return found if found.seq > after else None
-        async for one in self._on(subject, after):
-            found = _read(one, place, message) or found
-        return found
+                continue
+            if (found := _read(stored, place, message)) is not None:
+                return found
+        return None
+
+    async def _follow(self, trail: _Trail, subject: subjects.audit.policy, last: StoredMessage) -> None:
+        """Read the events up to `last` that were not read before.
+
+        Beyond a bound, some are left out: their raw messages may be decided about once more.
+        """
+        async for one in self._on(subject, trail.read_up_to):
+            if one.seq >= last.seq:
+                break
+            trail.add(one.seq, one.headers)
+        trail.add(last.seq, last.headers)
+
+    @contextlib.asynccontextmanager
+    async def _trail(self, intent_id: str) -> AsyncIterator[_Trail]:
+        """What is known of the events of an intent; for one decision at a time."""
+        trail = self._trails.pop(intent_id, None) or _Trail()
+        self._trails[intent_id] = trail  # as the newest
+        trail.users += 1
+        try:
+            async with trail.lock:
+                yield trail
+        finally:
+            trail.users -= 1
+            if len(self._trails) > _TRAILS:
+                for old in [name for name, one in self._trails.items() if not one.users][: len(self._trails) - _TRAILS]:
+                    del self._trails[old]
 
     async def _on(self, subject: subjects.audit.policy, after: int) -> AsyncIterator[StoredMessage]:
         """The events of an intent that were stored later than `after`, the oldest first."""

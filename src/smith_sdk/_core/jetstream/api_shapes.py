@@ -155,7 +155,7 @@ class _Purged(msgspec.Struct):
 
 class _Paused(msgspec.Struct):
     pause_until: _Time
-    paused: bool = False
+    paused: bool
 
 
 class _Level(msgspec.Struct):
