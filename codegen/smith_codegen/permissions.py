@@ -409,4 +409,4 @@ def authorization(users: Iterable[User]) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # nats-server does not know \\u
+    return json.dumps(text, ensure_ascii=False)  # nats-server does not know \u
