@@ -66,6 +66,7 @@ def canonical_json(data: bytes, *, without: Collection[str] = ()) -> bytes:
     pair, a byte order mark, more than 127 levels, a number that is out of range; and for bytes that
     are not UTF-8, not JSON or not an object.
     """
+    _require_bytes("canonical_json", data)
     return Document(data).canonical(without)
 
 
@@ -80,6 +81,8 @@ def sign(intent: OneIntentT, key: Ed25519PrivateKey | bytes) -> OneIntentT:
     integer beyond 64 bits, NaN, half of a surrogate pair, a key that is not a str, and objects that
     JSON does not have.
     """
+    if not isinstance(intent, msgspec.Struct) or _SIGNATURE not in intent.__struct_fields__:
+        raise OptionsError(f"sign() takes an intent, not {type(intent).__name__}")
     private = _private_key(key)
     signer = public_key(private)
     unsigned = msgspec.structs.replace(intent, signer=signer, signature_b64="")
@@ -100,10 +103,11 @@ def verify(data: bytes, *, trusted: Collection[str] | None = None) -> str:
     Raises `SignatureError`, whose `reason` says what is wrong, `OptionsError` if `trusted` is one
     str, and `SigningNotInstalled`.
     """
-    if isinstance(trusted, (str, bytes)):
+    if isinstance(trusted, (str, bytes)) or not (trusted is None or isinstance(trusted, Collection)):
         raise OptionsError(
             f"verify(trusted=...) takes a set of public keys, not one {type(trusted).__name__}: write trusted={{key}}"
         )
+    _require_bytes("verify", data)
     document = Document(data)
     found = document.members
     signer, public = _decoded(found, _SIGNER, _KEY_BYTES)
@@ -180,8 +184,14 @@ def save_key(key: Ed25519PrivateKey, path: Path) -> None:
 # ---- helpers
 
 
+def _require_bytes(function: str, data: object) -> None:
+    if not isinstance(data, (bytes, bytearray)):
+        raise OptionsError(f"{function}() takes bytes, such as message.raw, not {type(data).__name__}")
+
+
 def _signed_form(unsigned: Any) -> bytes:
     """What the signature of `unsigned`, an intent, is made over."""
+    data = b""
     try:
         found = unsignable(unsigned)
         if found is None:
@@ -189,6 +199,8 @@ def _signed_form(unsigned: Any) -> bytes:
             found = codec.check(type(unsigned), unsigned, data)
     except RecursionError:
         refuse("the intent contains itself, or is nested too deeply")
+    except (TypeError, ValueError, OverflowError) as error:  # such as a subclass of float
+        found = codec.unencodable(unsigned), str(error)
     if found is not None:
         place, problem = found
         _refuse("not_canonical", f"the intent cannot be signed: {place or 'its value'}: {problem}")

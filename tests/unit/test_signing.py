@@ -345,6 +345,14 @@ def test_no_error_shows_the_key() -> None:
     assert base64.b64encode(SEED).decode() not in repr(sign(READ, SEED))
 
 
+class OwnFloat(float):
+    """As libraries for numbers have them."""
+
+
+class OwnInt(int):
+    pass
+
+
 ENDLESS: dict[str, Any] = {}
 ENDLESS["a"] = ENDLESS
 
@@ -354,7 +362,7 @@ ENDLESS["a"] = ENDLESS
     [
         ({1: "a", "1": "b"}, "metadata: the key 1 is not a str but int"),
         ({"a": {2: 1}}, "metadata.a: the key 2"),
-        ({"deep": json.loads(nested(127))}, "more than 127 levels"),
+        ({"deep": json.loads(nested(127))}, "127 levels"),
         (ENDLESS, "contains itself"),
         ({"a": [1, float("nan")]}, "metadata.a[1]: nan is not a number"),
         ({"a": float("-inf")}, "metadata.a: -inf is not a number"),
@@ -370,6 +378,8 @@ ENDLESS["a"] = ENDLESS
         ({"a": {1, 2}}, "metadata.a: JSON has no set"),
         ({"a": datetime.now(UTC)}, "metadata.a: JSON has no datetime"),
         ({"a": Decimal(1)}, "metadata.a: JSON has no Decimal"),
+        ({"a": [OwnFloat(1.5)]}, "metadata.a[0]: "),
+        ({"a": OwnInt(7)}, "metadata.a: "),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -379,6 +389,21 @@ def test_what_readers_would_read_or_write_as_another_value_is_not_signed(metadat
     assert caught.value.reason == "not_canonical"
     assert problem in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_arguments_of_another_kind() -> None:
+    for call in (
+        lambda: sign("x", SEED),  # type: ignore[type-var]
+        lambda: sign(READ.params, SEED),  # type: ignore[type-var]
+        lambda: verify(RECEIVED.decode()),  # type: ignore[arg-type]
+        lambda: verify(memoryview(RECEIVED)),  # type: ignore[arg-type]
+        lambda: verify(RECEIVED, trusted=iter([SIGNER])),  # type: ignore[arg-type]
+        lambda: verify(RECEIVED, trusted=7),  # type: ignore[arg-type]
+        lambda: canonical_json("{}"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(OptionsError):
+            call()
+    assert verify(bytearray(RECEIVED)) == SIGNER  # type: ignore[arg-type]
 
 
 def test_a_field_of_another_type_is_not_signed() -> None:
