@@ -22,10 +22,11 @@ MAX_DEPTH: Final = 127
 readers in Rust can read what is signed here."""
 LARGE: Final = 1e16
 """Floats from here on are written as 1e16 or 1e+16, by the version of serde_json."""
-INTEGERS: Final = range(-(2**63), 2**64)
-"""Integers that serde_json keeps as such. It makes floats of the others."""
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**64 - 1
+"""The integers that serde_json keeps as such. It makes floats of the others."""
 
-# Integers that are not in `INTEGERS`, and perhaps some that are.
+# Integers beyond 64 bits, and perhaps some that are not.
 _LONG: Final = re.compile(rb"[0-9]{20}")
 _LONG_NEGATIVE: Final = re.compile(rb"-[0-9]{19}")
 _NEGATIVE_ZERO: Final = re.compile(rb"-0[,\]}\s]")
@@ -46,7 +47,7 @@ class Document:
         self._foreign = False
         """Whether a number is written otherwise than in the canonical form."""
         self._large = any(pattern.search(data) for pattern in (_LONG, _LONG_NEGATIVE, _NEGATIVE_ZERO))
-        """Whether a number needs the slow way: see `LARGE` and `INTEGERS`."""
+        """Whether a number needs the slow way: see `LARGE` and `_MOST`."""
         # The scanner makes ints itself, and calls back for floats and objects only: an array of a
         # million numbers takes a tenth of the time that it takes to keep each as text.
         self.members = _read(
@@ -208,7 +209,7 @@ def _float_text(value: float) -> str:
 
 
 def _is_integer(text: str) -> bool:
-    return not {".", "e", "E"} & set(text) and len(text) <= 20 and int(text) in INTEGERS
+    return not {".", "e", "E"} & set(text) and len(text) <= 20 and _LEAST <= int(text) <= _MOST
 
 
 # ---- values that are to be signed
@@ -246,7 +247,9 @@ def _problem(value: str | float) -> str | None:
         return "half of a surrogate pair, which is not text" if not value.isascii() and _SURROGATE.search(value) else None
     if isinstance(value, int):
         return (
-            None if value in INTEGERS else "an integer beyond 64 bits, of which readers in Rust make a float: write it as a str"
+            None
+            if _LEAST <= value <= _MOST
+            else "an integer beyond 64 bits, of which readers in Rust make a float: write it as a str"
         )
     if not math.isfinite(value):
         return f"{value!r} is not a number that JSON can represent"
