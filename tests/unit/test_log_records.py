@@ -57,12 +57,13 @@ def log() -> Iterator[tuple[logging.Logger, io.StringIO]]:
         ("%s", ([HOSTILE],), f"[{HOSTILE!r}]"),
         ("%(what)s", ({"what": HOSTILE},), SHOWN),
         (HOSTILE, (), SHOWN),
+        (ValueError(HOSTILE), (), SHOWN),
         ("%d of %s, %.1f %s", (3, None, 2.5, True), "3 of None, 2.5 True"),
         ("%s", ("A" * 1_200_000,), "A" * 1024 + "... (1,198,976 more characters)"),
         ("%s", ("Grüße 世界",), "Grüße 世界"),
     ],
 )
-def test_a_record_is_one_line(log: tuple[logging.Logger, io.StringIO], message: str, args: tuple[Any, ...], shown: str) -> None:
+def test_a_record_is_one_line(log: tuple[logging.Logger, io.StringIO], message: Any, args: tuple[Any, ...], shown: str) -> None:
     log[0].error(message, *args)
     assert log[1].getvalue() == f"ERROR:smith_sdk.test:{shown}\n"
 

@@ -62,8 +62,7 @@ def escape_foreign_text(record: logging.LogRecord) -> bool:
 
     This holds for its text, its fields, and its traceback, each line of which is indented.
     """
-    if isinstance(record.msg, str):
-        record.msg = escape_control(record.msg, keep_layout=False)
+    record.msg = escape_control(record.msg, keep_layout=False) if isinstance(record.msg, str) else _Escaped(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(map(_escaped, record.args))
     elif record.args:

@@ -240,7 +240,8 @@ class AsyncSmithBus:
         Except that of an embedded server, whose user and password it carries once it runs: whoever
         is given this URL is let in. Neither `repr` nor logs show them.
         """
-        return self._connection.url if self._server is None or not self._server.running else self._server.url
+        # `pid` rather than `running`, whose lock is held while the server starts.
+        return self._connection.url if self._server is None or self._server.pid is None else self._server.url
 
     @property
     def state(self) -> State:
