@@ -140,7 +140,7 @@ async def test_the_connection_names_the_server_without_credentials(
     async with face.bus(server.url.replace("nats://", "nats://me:hunter2@")):
         server.kill()
         server.start()
-        await eventually_async(lambda: having(caplog, "connected to"), 20)
+        await eventually_async(lambda: len(having(caplog, "connected to")) == 2, 20)
     (lost,) = having(caplog, " lost: ")
     assert fields(lost) == {"server": server.url}
     assert fields(having(caplog, "connected to")[0]) == {"server": server.url}
