@@ -20,7 +20,7 @@ message; the old signature does not match it.
     'A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg='
 
 A valid signature proves who wrote the message, not when. Admission checks whether it has expired,
-and a repeated message is recognised by its id.
+and with a `smith_sdk.Trust` lets each signer and nonce through once.
 """
 
 from __future__ import annotations
