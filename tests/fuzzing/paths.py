@@ -146,6 +146,12 @@ async def attempt(run: Run, what: str, call: Callable[[], Awaitable[Any]]) -> An
     return None
 
 
+def show(value: Any) -> None:
+    """Show a value in the ways in which a user may."""
+    repr(value)
+    value.to_dict()
+
+
 async def settled(bus: AsyncSmithBus, spec: Any) -> None:
     """Wait until the consumer has nothing left to deliver, and nothing is in flight."""
 
@@ -344,7 +350,7 @@ async def dead_letters(run: Run) -> None:
             after = page[-1].position
             found += page
         for letter in found:
-            repr(letter), letter.to_dict()
+            show(letter)
         (stream,) = [one for one in await bus.streams.info() if one.name == "SMITH_DLQ"]
         before = stream.messages
         await asyncio.gather(*(attempt(run, f"get {one.id!r}", partial(letters.get, one.id)) for one in found[:300]))
@@ -355,7 +361,7 @@ async def dead_letters(run: Run) -> None:
         await letters.count(error_type="x")
         for repair in (False, True):
             for finding in await letters.audit(repair=repair):
-                repr(finding), finding.to_dict()
+                show(finding)
         report = await letters.replay(until=datetime.now(UTC))
         repr(report)
         assert report.replayed + len(report.failed) + len(report.in_doubt) + report.finished <= before
@@ -375,11 +381,11 @@ async def advisories(run: Run) -> None:
         await run.stored_in(bus, "SMITH_ADVISORIES")
         for repair in (False, True):
             for finding in await bus.dead_letters.audit(repair=repair):
-                repr(finding), finding.to_dict()
+                show(finding)
 
         async def watch() -> None:
             async for finding in bus.dead_letters.watch(repair=True):
-                repr(finding), finding.to_dict()
+                show(finding)
 
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(watch(), 2)
@@ -430,7 +436,7 @@ async def trace(run: Run) -> None:
         for one in intents:
             found = await attempt(run, f"trace {one.id}", partial(bus.trace, one.id))
             assert found is not None
-            repr(found), found.to_dict()
+            show(found)
 
 
 async def core(run: Run) -> None:

@@ -56,8 +56,8 @@ class HealthReport(Record, frozen=True, kw_only=True):
 
 def report(checks: Iterable[Check]) -> HealthReport:
     found = tuple(checks)
-    worst: Health = max((check.status for check in found), key=_WORST.__getitem__, default="ok")
-    return HealthReport(status=worst, checks=found)
+    statuses: list[Health] = ["ok", *(check.status for check in found)]
+    return HealthReport(status=max(statuses, key=lambda status: _WORST[status]), checks=found)
 
 
 # ---- the connection
