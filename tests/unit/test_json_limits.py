@@ -56,6 +56,16 @@ def test_as_many_items_as_are_allowed_are_read_and_one_more_is_not(value: Any) -
         codec.decode(Small, more, "s")
 
 
+@pytest.mark.parametrize("part", ["[]", "{ }", "[\n]", '"[]"', '["[],"]', r'"\"[],"'])
+def test_an_empty_array_has_no_item(part: str) -> None:
+    per = len(json.loads(part)) if part[0] != '"' else 0  # with those inside
+    most = 9 // (1 + per)
+    data = '{"data": [%s]}'
+    assert len(codec.decode(Small, (data % ", ".join([part] * most)).encode(), "s").data) == most
+    with pytest.raises(PayloadDecodeError, match=r"it has 1[12] items"):
+        codec.decode(Small, (data % ", ".join([part] * (most + 1))).encode(), "s")
+
+
 @pytest.mark.parametrize("lists", [False, True])
 def test_as_many_levels_as_are_allowed_are_read_and_one_more_is_not(lists: bool) -> None:
     for cls, key, most in ((Small, "data", 4), (PlatformEvent, "data", 127)):
