@@ -42,7 +42,7 @@ WALKS = (  # of docs/
     "howto/dead-letters",
     "howto/production",
 )  # of docs/
-EXTRAS = "server,cli,codegen,signing,uvloop,testing"
+EXTRAS = "server,cli,codegen,signing,websocket,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 

@@ -19,11 +19,17 @@ from buses import Face, health, read_intent, state
 from identities import Authority
 from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from smith_sdk import Allow, AsyncSmithBus, Auth, TLSFiles, consumers, subjects
+from smith_sdk._core.connection.link_failures import WebSocketError
 from smith_sdk._core.connection.server_pool import parse_server
-from smith_sdk._core.connection.websocket import WebSocketError, WebSocketTransport, _frame
-from smith_sdk.errors import AuthenticationError, ConnectError, OptionsError, PermissionDenied
+from smith_sdk._core.connection.websocket import WebSocketTransport
+from smith_sdk.errors import AuthenticationError, ConnectError, OptionsError, PermissionDenied, WebSocketNotInstalled
 
 USERS = """authorization { users: [ { user: me, password: hidden },
   { user: some, password: hidden, permissions: { publish: { deny: "smith.intents.raw.>" } } } ] }"""
@@ -209,22 +215,31 @@ async def answering(*answers: Callable[[bytes], bytes]) -> AsyncIterator[str]:
         await eventually_async(lambda: not open_)  # every link was cut
 
 
+SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
 def accepted(request: bytes) -> bytes:
     [key] = [line.split()[1] for line in request.split(b"\r\n") if line.startswith(b"Sec-WebSocket-Key:")]
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-    return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+    return SWITCHING + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
         (lambda request: b"HTTP/1.1 404 Not\x1b[31m Found\r\n\r\n", r"it refuses a websocket: HTTP '404 Not\\x1b\[31m Found'"),
-        (lambda request: b"HTTP/1.1 101 Ok\r\nSec-WebSocket-Accept: x\r\n\r\n", "another key"),
+        (lambda request: b"HTTP/1.1 101 Ok\r\nSec-WebSocket-Accept: x\r\n\r\n", "not valid: .missing Connection header"),
+        (lambda request: SWITCHING + b"Sec-WebSocket-Accept: \x9b\r\n\r\n", r"invalid Sec-WebSocket-Accept header: \\(x|udc)9b"),
+        (lambda request: SWITCHING + b"no field\x1b\r\n\r\n", r"not valid: .invalid HTTP header line: no field\\x1b"),
+        (lambda request: SWITCHING + b"a: b\r\n" * 1_000, "request for a websocket is not valid"),
+        (lambda request: SWITCHING + b"a: " + b"b" * 100_000, "request for a websocket is not valid"),
         (lambda request: b"\xff" * 100_000, "does not answer an HTTP request"),
-        (lambda request: accepted(request) + b"\x81\x02hi", "not valid, or not binary"),
+        (lambda request: b"HTTP/1.1 " + b"\xff" * 100_000, "request for a websocket is not valid"),
+        (lambda request: accepted(request) + b"\x81\x02hi", "not valid: it is text, not binary"),
         (lambda request: accepted(request) + b"\x82\xff" + b"\xff" * 12, "not valid"),
-        (lambda request: accepted(request) + b"\x82\x7f" + b"\xff" * 8, "frame of 18446744073709551615 bytes"),
-        (lambda request: accepted(request) + b"\x89\x7e\x01\x00" + b"x" * 256, "frame of 256 bytes"),
+        (lambda request: accepted(request) + b"\x82\x7f" + b"\xff" * 8, "not valid: .*18446744073709551615"),
+        (lambda request: accepted(request) + b"\x89\x7e\x01\x00" + b"x" * 256, "not valid: .*control frame too long"),
+        (lambda request: accepted(request) + b"\x80\x02hi", "not valid: .*unexpected continuation"),
         (lambda request: accepted(request) + b"\x82\x09INFO []\r\n", "its greeting is not valid"),
     ],
 )  # fmt: skip
@@ -234,44 +249,114 @@ async def test_a_hostile_websocket_is_a_connect_error(answer: Callable[[bytes], 
             await AsyncSmithBus(url, connect_timeout=3).connect()
 
 
+class Peer:
+    """A transport, and the server at its other end."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader()
+        self.server = ServerProtocol(state=State.OPEN, max_size=None)
+        self.transport = WebSocketTransport(self.reader, self, ClientProtocol(parse_uri("ws://a"), state=State.OPEN))  # type: ignore[arg-type]
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes) -> None:
+        self.server.receive_data(data)
+
+    @property
+    def received(self) -> list[tuple[Opcode, bytes]]:
+        """The frames of the client; the server raises for those that are not valid."""
+        if self.server.parser_exc is not None:
+            raise self.server.parser_exc
+        return [(event.opcode, bytes(event.data)) for event in self.server.events_received() if isinstance(event, Frame)]
+
+
 async def test_frames_in_pieces_are_one_stream() -> None:
-    reader = asyncio.StreamReader()
-
-    class Writer:
-        def __init__(self) -> None:
-            self.data = b""
-
-        def write(self, data: bytes) -> None:
-            self.data += data
-
-    transport = WebSocketTransport(reader, writer := Writer())  # type: ignore[arg-type]
-    reader.feed_data(b"\x02\x03IN\x46")  # the first of two pieces
-    reader.feed_data(b"\x89\x01p")  # a ping between them
-    reader.feed_data(b"\x80\x05O {}\r\x82\x7e\x00\x04\nPIN\x82\x02G\r")
+    peer = Peer()
+    transport = peer.transport
+    peer.reader.feed_data(b"\x02\x03IN\x46")  # the first of two pieces
+    peer.reader.feed_data(b"\x89\x01p")  # a ping between them
+    peer.reader.feed_data(b"\x80\x05O {}\r\x82\x7e\x00\x04\nPIN\x82\x02G\r")
     assert await transport.readline() == b"INFO {}\r\n"
-    assert writer.data[:2] == b"\x8a\x81"
-    assert bytes(a ^ b for a, b in zip(writer.data[6:], writer.data[2:6], strict=False)) == b"p"
-    assert transport.unread() == b"PING\r"
-    assert await transport.read(1) == b"PIN"
-    assert await transport.read(1) == b"G\r"
-    reader.feed_data(b"\x88\x02\x03\xe8")
+    assert peer.received == [(Opcode.PONG, b"p")]
+    assert await transport.read(1) == b"PING\r"
+    peer.reader.feed_data(b"\x88\x02\x03\xe8")
     assert await transport.read(1) == b""
     assert transport.at_eof()
-    reader.feed_data(b"\x8b\x00")
-    transport._ended = False
-    with pytest.raises(WebSocketError):
-        await transport.read(1)
+    assert peer.received == [(Opcode.CLOSE, b"\x03\xe8")]
+    transport.write(b"PUB")  # not allowed after a CLOSE
+    assert peer.received == []
+
+
+async def test_what_was_not_read_is_known_and_can_still_be_read() -> None:
+    peer = Peer()
+    transport = peer.transport
+    peer.reader.feed_data(b"\x82\x03MSG\x82\x06-ERR")  # the second is not whole
+    assert transport.unread() == transport.unread() == b"MSG"
+    assert await transport.read(1) == b"MSG"
+    peer.reader.feed_data(b" x\x88\x00")
+    peer.reader.set_exception(ConnectionResetError())
+    assert transport.unread() == b"-ERR x"
+    assert await transport.read(1) == b"-ERR x"
+    assert await transport.read(1) == b""
+
+
+async def test_what_arrives_before_a_frame_that_is_not_valid_is_read() -> None:
+    peer = Peer()
+    peer.reader.feed_data(b"\x82\x03MSG\x8b\x00")
+    assert await peer.transport.read(1) == b"MSG"
+    with pytest.raises(WebSocketError, match="invalid opcode"):
+        await peer.transport.read(1)
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 100_001])
-def test_a_frame_is_masked_as_the_protocol_demands(size: int) -> None:
+async def test_payloads_of_every_length_pass_both_ways(size: int) -> None:
     payload = bytes(number % 251 for number in range(size))
-    frame = _frame(2, payload)
-    length, at = frame[1] & 0x7F, 2
-    assert (frame[0], frame[1] & 0x80) == (0x82, 0x80)
-    if length >= 126:
-        at += 2 if length == 126 else 8
-        length = int.from_bytes(frame[2:at], "big")
-    mask, masked = frame[at : at + 4], frame[at + 4 :]
-    assert length == len(masked) == size
-    assert bytes(byte ^ mask[number % 4] for number, byte in enumerate(masked)) == payload
+    peer = Peer()
+    peer.transport.writelines([payload[:10], payload[10:]])
+    assert peer.received == [(Opcode.BINARY, payload)]
+    peer.server.send_binary(payload)
+    peer.server.send_binary(b"end\n")
+    peer.reader.feed_data(b"".join(peer.server.data_to_send()))
+    assert await peer.transport.read(1) == payload + b"end\n"
+
+
+# ---- the package
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:1", "wss://127.0.0.1:1/path"])
+@pytest.mark.parametrize("mode", ["fail_fast", "wait"])
+async def test_without_websockets_the_error_names_the_extra(
+    face: Face, url: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, WebSocketTransport.__module__)
+    monkeypatch.setitem(sys.modules, "websockets.client", None)
+    with pytest.raises(WebSocketNotInstalled, match=r"pip install 'smith-sdk\[websocket\]'"):
+        async with face.bus(["nats://127.0.0.1:1", url], connect_mode=mode):
+            pass
+
+
+def test_websockets_is_imported_when_it_is_needed() -> None:
+    script = (
+        "import sys, smith_sdk; smith_sdk.SmithBus('ws://a'); "
+        "print([name for name in sys.modules if name.partition('.')[0] == 'websockets'])"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("url", ["ws://a/\udcff", "ws://a]b"])
+async def test_an_address_that_is_no_websocket_is_refused(face: Face, url: str) -> None:
+    with pytest.raises(OptionsError, match="is not a valid address of a websocket"):
+        async with face.bus(url):
+            pass
+
+
+async def test_no_frame_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "smith_sdk.connection")
+    caplog.set_level("DEBUG", "websockets")
+    server = Server(tmp_path, "ws")
+    with server.process:
+        async with AsyncSmithBus(server.url, auth=Auth(user="me", password="hidden")):
+            pass
+    assert "connected" in caplog.text
+    assert "hidden" not in caplog.text

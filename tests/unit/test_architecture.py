@@ -124,6 +124,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "msgspec": ("display", "contract", "protocol", "signing", "policy", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol"),
     "nats": ("_core.connection.link",),
+    "websockets": ("_core.connection.websocket",),
     "cryptography": ("signing", "_core.connection.credentials", "cli.demo_tls"),
     "cyclopts": ("cli",),
     "rich": ("cli",),

@@ -263,10 +263,11 @@ class AsyncSmithBus:
         """Connect to the first server that accepts; in the background with `connect_mode="wait"`.
 
         Raises `AuthenticationError` if every server that answers refuses the credentials,
-        `ConnectError` if all have failed or `connect_timeout` has passed, and `BusClosed` if the
-        bus is connected already. With an embedded server also `ServerNotInstalled` and
-        `ServerStartError`, with `manage` also what `streams.verify` and `streams.apply` raise. In
-        "wait" mode refused credentials close the bus, and the next call raises that error.
+        `ConnectError` if all have failed or `connect_timeout` has passed, `BusClosed` if the bus is
+        connected already, and `WebSocketNotInstalled` for a ws:// or wss:// URL without the extra
+        `websocket`. With an embedded server also `ServerNotInstalled` and `ServerStartError`, with
+        `manage` also what `streams.verify` and `streams.apply` raise. In "wait" mode refused
+        credentials close the bus, and the next call raises that error.
         """
         if self._opening is not None or self._closing is not None:
             raise BusClosed("another task is connecting or closing the bus: call connect() once that is done")

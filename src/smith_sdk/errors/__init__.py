@@ -45,6 +45,7 @@
     ├── SlowConsumer                a core subscription fell behind and lost messages
     ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
+    ├── WebSocketNotInstalled
     ├── ServerError                 the embedded nats-server
     │   ├── ServerNotInstalled
     │   └── ServerStartError
@@ -117,6 +118,7 @@ from ._work import (
     SignatureError,
     SigningNotInstalled,
     SlowConsumer,
+    WebSocketNotInstalled,
 )
 
 __all__ = [
@@ -169,6 +171,7 @@ __all__ = [
     "TopologyRefused",
     "UnknownSubject",
     "UnknownValue",
+    "WebSocketNotInstalled",
     "WrongSequence",
     "WrongStream",
 ]

@@ -1,4 +1,4 @@
-"""Messages and handlers, signatures, the embedded server, the blocking face."""
+"""Messages and handlers, signatures, websockets, the embedded server, the blocking face."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ class SignatureError(SmithError, ValueError):
 
 class SigningNotInstalled(SmithError):
     """The cryptography package is not installed: `pip install 'smith-sdk[signing]'`."""
+
+
+class WebSocketNotInstalled(SmithError):
+    """The websockets package, which ws:// and wss:// need, is not installed, or too old:
+    `pip install 'smith-sdk[websocket]'`."""
 
 
 # ---- the embedded server, the blocking face

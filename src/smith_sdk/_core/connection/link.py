@@ -13,12 +13,13 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import nats.errors
 from nats.aio.client import Client
 from nats.protocol.command import hpub_cmd, pub_cmd, sub_cmd, unsub_cmd
 
+from ...errors import WebSocketNotInstalled
 from ...options import Auth
 from ..log_records import LogFields
 from .credentials import sign_in
@@ -29,7 +30,9 @@ from .reasons import PERMISSIONS, explained, refused, said_by, said_in
 from .server_pool import Server
 from .state import log
 from .tasks import ignore_outcome
-from .websocket import WebSocketTransport
+
+if TYPE_CHECKING:
+    from .websocket import WebSocketTransport
 
 _FOREVER: Final = 86_400
 _PING: Final = b"PING\r\n"
@@ -128,8 +131,8 @@ class Link(Client):
 
     @property
     def _unread(self) -> bytes:
-        if isinstance(self._transport, WebSocketTransport):
-            return self._transport.unread()
+        if (unread := getattr(self._transport, "unread", None)) is not None:  # of a websocket
+            return bytes(unread())
         reader = getattr(self._transport, "_io_reader", None)
         return bytes(getattr(reader, "_buffer", b""))
 
@@ -299,7 +302,7 @@ class Link(Client):
             return
         context = (self._tls or ssl.create_default_context()) if self.server.tls else None
         name = self.server.tls_name or self.server.host
-        transport: Any = await WebSocketTransport.connect_to(self.server, s.uri.hostname, context, tls_name=name)
+        transport: Any = await _websocket().connect_to(self.server, s.uri.hostname, context, tls_name=name)
         self._transport = transport
 
     def _connect_command(self) -> bytes:
@@ -433,8 +436,11 @@ class LinkOpener:
         self._on_refused = on_refused
 
     def check(self, server: Server) -> None:
-        """Raise `OptionsError` or `SigningNotInstalled` if the credentials cannot be read."""
+        """Raise `OptionsError` for credentials that cannot be read or an address that is not valid,
+        `SigningNotInstalled` and `WebSocketNotInstalled`."""
         sign_in(self._auth, server)
+        if server.is_websocket:
+            _websocket().check(server)
 
     async def open(self, server: Server, address: str, within: float, on_lame_duck: Callable[[Link], None]) -> Link:
         """A link to `server` at IP address `address`, in `within` seconds.
@@ -502,6 +508,17 @@ class LinkOpener:
             failed.cancel()
         link.watch()
         return link
+
+
+def _websocket() -> type[WebSocketTransport]:
+    """The transport of ws:// and wss://, imported when needed. Raises `WebSocketNotInstalled`."""
+    try:
+        from .websocket import WebSocketTransport
+    except ImportError:
+        raise WebSocketNotInstalled(
+            "ws:// and wss:// need the websockets package, 13 or newer: pip install 'smith-sdk[websocket]'"
+        ) from None
+    return WebSocketTransport
 
 
 def _resolve(waiting: asyncio.Future[None]) -> None:

@@ -9,7 +9,6 @@ from typing import Final, Protocol
 
 from .reasons import explained, said_in
 from .server_pool import Server
-from .websocket import WebSocketError
 
 _AUTH_ERRORS: Final = (
     "authorization violation",
@@ -40,6 +39,10 @@ class LinkClosed(LinkError):
 
 class MessageTooLarge(LinkError):
     """The message exceeds the server's max_payload, and was not sent."""
+
+
+class WebSocketError(ConnectionError):
+    """The peer does not speak the websocket protocol, or refuses to."""
 
 
 class Attempt(Protocol):

@@ -124,7 +124,8 @@ class Reconnector:
 
         Raises `AuthenticationError` if every server that answers refuses the credentials,
         `ConnectError` if all have failed or `connect_timeout` seconds have passed, both naming the
-        servers; `OptionsError` for credentials files that cannot be read.
+        servers; `OptionsError` for credentials files that cannot be read; `SigningNotInstalled` and
+        `WebSocketNotInstalled` without the extra that a server needs.
         """
         if self._runner is not None:
             raise BusClosed(f"already connected to {self.url}")
