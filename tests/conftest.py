@@ -130,5 +130,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def fuzz_seed(request: pytest.FixtureRequest) -> int:
-    seed: int = request.config.getoption("--fuzz-seed")
-    return seed
+    seed: Any = request.config.getoption("--fuzz-seed")
+    return int(seed)

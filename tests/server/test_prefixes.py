@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, health, read_intent
+from buses import Face, bus_with, health, read_intent
 from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
@@ -149,7 +149,7 @@ def test_a_prefix_that_no_subject_can_begin_with_is_refused(prefix: Any) -> None
     names = ("inbox_prefix", "api_prefix") if prefix != "a." else ("inbox_prefix",)  # of an API, a dot at the end is left out
     for name in names:
         with pytest.raises(OptionsError, match=f"{name}="):
-            AsyncSmithBus(**{name: prefix})
+            bus_with(**{name: prefix})
 
 
 # ---- the JetStream API

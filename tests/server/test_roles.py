@@ -327,14 +327,14 @@ async def replay_and_discard(bus: Any, letters: list[str]) -> None:
 
 async def test_an_auditor_reads_the_audit_trail(face: Face, place: Account, violations: Any) -> None:
     async with place.owner() as owner:
-        for _ in range(3):
-            event = audit_event(read_intent())
+        events = [audit_event(read_intent()) for _ in range(3)]
+        for event in events:
             await owner.publish(subjects.audit.policy.of(event), event)
         async with place.bus(face, "auditor") as bus:
             found = [one async for one in bus.read(subjects.audit.policy.filter())]
             assert len(found) == 3
             newest = [one async for one in bus.read(subjects.audit.policy.filter(), last=1)]
-            assert [one.payload.intent_id for one in newest] == [event.intent_id]
+            assert [one.payload.intent_id for one in newest] == [events[-1].intent_id]
     assert violations() == []
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from buses import Face, health, read_intent, state
+from buses import Face, bus_with, health, read_intent, state
 from identities import Authority
 from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
@@ -117,7 +117,8 @@ async def test_a_silent_peer_is_noticed_over_a_websocket(tmp_path: Path) -> None
             link = bus._connection.link
             assert link is not None
             assert isinstance(link._transport, WebSocketTransport)
-            link._transport._io_writer.transport.pause_reading()
+            transport: Any = link._transport._io_writer.transport
+            transport.pause_reading()
             await eventually_async(lambda: bus._connection.link not in (None, link))
 
 
@@ -134,7 +135,7 @@ async def test_ports_of_another_kind_are_named(tmp_path: Path) -> None:
             (f"nats://{HOST}:{port}", {"tls_first": True}, "does not begin with a TLS handshake: leave out tls_first"),
         ):
             with pytest.raises(ConnectError, match=said):
-                await AsyncSmithBus(url, connect_timeout=2, **options).connect()  # type: ignore[arg-type]
+                await bus_with(url, connect_timeout=2, **options).connect()
 
 
 async def test_a_server_that_wants_tls_first_is_named(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ async def test_a_server_that_wants_tls_first_is_named(tmp_path: Path) -> None:
 def test_a_websocket_without_tls_is_refused_with_tls() -> None:
     for options in ({"tls": ssl.create_default_context()}, {"tls_first": True}):
         with pytest.raises(OptionsError, match=r"url: ws://a:80/path is not encrypted, and TLS was requested: use wss://"):
-            AsyncSmithBus("ws://me:hidden@a/path?hidden=1", **options)
+            bus_with("ws://me:hidden@a/path?hidden=1", **options)
 
 
 @pytest.mark.parametrize(

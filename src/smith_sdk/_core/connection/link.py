@@ -288,7 +288,7 @@ class Link(Client):
         return self._greeting
 
     @_server_info.setter
-    def _server_info(self, info: Any) -> None:
+    def _server_info(self, info: Any) -> None:  # pyright: ignore[reportIncompatibleVariableOverride] -- a plain attribute there
         # nats-py assigns the first INFO before it uses it, and reports what is raised here
         try:
             self._greeting: dict[str, Any] = checked_info(info)

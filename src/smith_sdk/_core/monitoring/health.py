@@ -56,8 +56,11 @@ class HealthReport(Record, frozen=True, kw_only=True):
 
 def report(checks: Iterable[Check]) -> HealthReport:
     found = tuple(checks)
-    statuses: list[Health] = ["ok", *(check.status for check in found)]
-    return HealthReport(status=max(statuses, key=lambda status: _WORST[status]), checks=found)
+    worst: Health = "ok"
+    for check in found:
+        if _WORST[check.status] > _WORST[worst]:
+            worst = check.status
+    return HealthReport(status=worst, checks=found)
 
 
 # ---- the connection
