@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final, Literal
 
@@ -93,7 +94,7 @@ class Records:
     def __init__(self, session: Session, executor_id: str) -> None:
         self._session = session
         self._executor_id = ExecutorId(executor_id)
-        self._trails: dict[str, _Trail] = {}
+        self._trails: OrderedDict[str, _Trail] = OrderedDict()
 
     async def put(self, message: Message[Any, Any], intent_id: str, ruling: Ruling, *, after: int = 0) -> Record:
         """Store `ruling`, unless a decision about `message` is stored: then return that one.
@@ -171,17 +172,23 @@ class Records:
     @contextlib.asynccontextmanager
     async def _trail(self, intent_id: str) -> AsyncIterator[_Trail]:
         """What is known of the events of an intent; for one decision at a time."""
-        trail = self._trails.pop(intent_id, None) or _Trail()
-        self._trails[intent_id] = trail  # as the newest
+        trail = self._trails.setdefault(intent_id, _Trail())
+        self._trails.move_to_end(intent_id)
         trail.users += 1
         try:
             async with trail.lock:
                 yield trail
         finally:
             trail.users -= 1
-            if len(self._trails) > _TRAILS:
-                for old in [name for name, one in self._trails.items() if not one.users][: len(self._trails) - _TRAILS]:
-                    del self._trails[old]
+            self._forget()
+
+    def _forget(self) -> None:
+        """Let the oldest trails go, up to one that is in use."""
+        while len(self._trails) > _TRAILS:
+            oldest = next(iter(self._trails))
+            if self._trails[oldest].users:
+                return
+            del self._trails[oldest]
 
     async def _on(self, subject: subjects.audit.policy, after: int) -> AsyncIterator[StoredMessage]:
         """The events of an intent that were stored later than `after`, the oldest first."""
