@@ -256,3 +256,28 @@ async def test_an_account_uses_the_jetstream_of_another_under_an_imported_prefix
         context(tmp_path, "b", url=url, user="b", password="x", jetstream_api_prefix="JS.A.API")
         async with face.bus(context="b") as bus:
             assert (await bus.consumer(consumers.executor_fs_read).info()).stream == "ATOMS_VETTED"
+
+
+async def test_everything_in_one_context(face: Face, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A websocket, an inbox of its own, an imported API, and a user with no more rights."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    port, websocket = free_port(), free_port()
+    narrow = """permissions: { publish: { deny: [ "_INBOX.>", "_MINE.b.>", "$JS.API.>" ] },
+        subscribe: { allow: [ "_MINE.b.>", "smith.>" ] } }"""
+    accounts = ACCOUNTS.format(store=tmp_path / "js", host=HOST, port=port)
+    config = accounts.replace("user: b, password: x", f"user: b, password: x, {narrow}")
+    config += f'\nwebsocket {{ listen: "{HOST}:{websocket}", no_tls: true }}'
+    place = {"inbox_prefix": "_MINE.b", "jetstream_api_prefix": "JS.A.API."}
+    context(tmp_path, "all", url=f"ws://{HOST}:{websocket}/nats?hidden=1", user="b", password="x", **place)
+    with PlainServer(tmp_path, config, port, websocket):
+        async with face.bus(context="all", manage="apply", profile="dev") as bus:
+            assert bus.url == f"ws://{HOST}:{websocket}/nats"
+            assert await execution(face, bus) == "ok"
+            await use(face, bus)
+        if face.is_async:
+            monkeypatch.setenv("SMITH_NATS_URL", f"ws://b:x@{HOST}:{websocket}")
+            monkeypatch.setenv("SMITH_INBOX_PREFIX", "_MINE.b")
+            monkeypatch.setenv("SMITH_API_PREFIX", "JS.A.API")
+            command = [sys.executable, "-m", "smith_sdk.cli", "consumers", "ls"]
+            done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True)
+            assert (done.returncode, done.stderr) == (0, "")
