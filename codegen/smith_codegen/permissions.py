@@ -22,6 +22,8 @@ from .topology_spec import ConsumerDecl
 API: Final = "$JS.API"
 """The prefix of the JetStream API of an account that has it itself."""
 _DOMAIN: Final = re.compile(r"\$JS\.[^.]+\.API")
+_TOKEN: Final = re.compile(r"""[^\s.*>"\\\x00-\x20\x7f-\x9f]+""")
+"""A token of a prefix of the JetStream API."""
 _ACK: Final = "$JS.ACK"
 _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
@@ -101,10 +103,10 @@ def block(
         if is_given and name not in ROLES[role].takes:
             takes = ", ".join(map(_option, ROLES[role].takes)) or "no option of that kind"
             raise RoleError(f"role {role} does not take {_option(name)}: it takes {takes}")
-    rights = _Rights(spec, api_prefix)
+    rights = _Rights(spec, _require_api(api_prefix.removesuffix(".")))
     ROLES[role].grant(rights, wanted)
     name = "-".join(consumers) if role == "worker" else role
-    inbox = _require_inbox(inbox_prefix or f"_INBOX_{name}")
+    inbox = _require_inbox(spec, inbox_prefix or f"_INBOX_{name}")
     return Permissions(
         role=role,
         name=name,
@@ -118,9 +120,28 @@ def _option(name: str) -> str:
     return "--consumer" if name == "consumers" else f"--{name.replace('_', '-')}"
 
 
-def _require_inbox(prefix: str) -> str:
+def api_of(domain: str) -> str:
+    """The prefix of the JetStream API of `domain`. Raises `RoleError`."""
+    if not _TOKEN.fullmatch(domain):
+        raise RoleError(f"{domain!r} is not a valid JetStream domain: one token, without white space, wildcards and quotes")
+    return f"$JS.{domain}.API"
+
+
+def _require_api(prefix: str) -> str:
+    if not all(map(_TOKEN.fullmatch, prefix.split("."))):
+        raise RoleError(
+            f"the API prefix {prefix!r} is not a valid subject: tokens joined by dots, without white space, wildcards and quotes"
+        )
+    return prefix
+
+
+def _require_inbox(spec: Spec, prefix: str) -> str:
     if not all(map(LITERAL.fullmatch, prefix.split("."))):
         raise RoleError(f"the inbox prefix {prefix!r} is not a valid subject: letters, digits, - and _, tokens joined by dots")
+    inbox = [positions(f"{prefix}.>")]
+    for name, decl in spec.subjects.items():  # its user would receive all messages there
+        if any_overlap(inbox, [positions(widest(spec, decl))]):
+            raise RoleError(f"the inbox prefix {prefix!r} holds subject {name} of the spec: take one that no subject begins with")
     return prefix
 
 

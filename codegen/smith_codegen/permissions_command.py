@@ -47,7 +47,7 @@ def run(given: argparse.Namespace) -> int:
             consumers=given.consumer,
             streams=given.streams,
             inbox_prefix=given.inbox_prefix,
-            api_prefix=given.api_prefix or (f"$JS.{given.js_domain}.API" if given.js_domain else permissions.API),
+            api_prefix=_api_prefix(given),
             replay_protection=given.replay_protection,
         )
     except permissions.RoleError as error:
@@ -59,6 +59,12 @@ def run(given: argparse.Namespace) -> int:
         print(f"# {found.role}: connect with inbox_prefix={found.inbox_prefix!r}")
         sys.stdout.write(permissions.as_nsc(found) if given.format == "nsc" else permissions.as_conf(found))
     return 0
+
+
+def _api_prefix(given: argparse.Namespace) -> str:
+    if given.js_domain is not None:
+        return permissions.api_of(given.js_domain)
+    return permissions.API if given.api_prefix is None else str(given.api_prefix)
 
 
 def _spec(name: str) -> Spec:

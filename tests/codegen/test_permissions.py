@@ -160,12 +160,28 @@ def test_every_role_of_every_contract_is_emitted_or_refused_with_what_exists(spe
         (("--role", "health", "--consumer", "admission"), "role health does not take --consumer"),
         (("--role", "worker", "--consumer", "admission", "--trust"), "does not take --replay-protection: it takes --consumer"),
         (("--role", "health", "--inbox-prefix", "a.>"), "the inbox prefix 'a.>' is not a valid subject"),
+        (("--role", "health", "--inbox-prefix", "smith"), "the inbox prefix 'smith' holds subject "),
+        (("--role", "health", "--inbox-prefix", "smith.results"), "holds subject results of the spec: take one that no"),
+        (("--role", "health", "--js-domain", ""), "'' is not a valid JetStream domain: one token"),
+        (("--role", "health", "--js-domain", "*"), "'*' is not a valid JetStream domain"),
+        (("--role", "health", "--js-domain", "a.b"), "'a.b' is not a valid JetStream domain"),
+        (("--role", "health", "--js-domain", "a b"), "'a b' is not a valid JetStream domain"),
+        (("--role", "health", "--api-prefix", ""), "the API prefix '' is not a valid subject"),
+        (("--role", "health", "--api-prefix", ">"), "the API prefix '>' is not a valid subject"),
+        (("--role", "health", "--api-prefix", "a..b"), "the API prefix 'a..b' is not a valid subject"),
+        (("--role", "health", "--api-prefix", 'a"] } } b'), "is not a valid subject: tokens joined by dots"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
 ) -> None:
     assert words in refused(capsys, "smith_sdk", *arguments)
+
+
+def test_a_dot_at_the_end_of_an_api_prefix_is_left_out_as_the_bus_does() -> None:
+    assert permissions.block(SMITH, "health", api_prefix="imported.api.") == permissions.block(
+        SMITH, "health", api_prefix="imported.api"
+    )
 
 
 def test_users_stand_in_one_block_with_their_permissions() -> None:
