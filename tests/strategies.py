@@ -39,6 +39,12 @@ def token_fields(cls: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def payloads(cls: Any) -> st.SearchStrategy[Any]:
+    """Payloads of a class. Made once: hypothesis looks at a strategy when it is first used."""
+    return values(msgspec.inspect.type_info(cls))
+
+
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a type as msgspec sees it."""
     info = msgspec.inspect

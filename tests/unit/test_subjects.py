@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import values
+from strategies import payloads
 
 from smith_sdk import protocol, subjects
 from smith_sdk.contract import AnySubject, CoreSubject, Filter, Leaf, Payload, StreamSubject, covers
@@ -360,7 +360,7 @@ def test_no_illegal_token_gets_through_from_a_payload(name: str, data: st.DataOb
     others = {field: data.draw(anything | TOKENS.get(field, token), field) for field in of if field != "message"}
     subject = cls(**{field: data.draw(TOKENS.get(field, token), field) for field in cls.__struct_fields__})
     read = [field for field in cls.__struct_fields__ if field not in others and field != "capability"]
-    payload = data.draw(values(msgspec.inspect.type_info(subject.message_type)))
+    payload = data.draw(payloads(subject.message_type))
     drawn = {field: data.draw(anything | token, field) for field in read if hasattr(payload, field)}
     with contextlib.suppress(InvalidToken):  # from the payload as well: it checks its own tokens
         check_let_through(cls, cls.of(msgspec.structs.replace(payload, **drawn), **others))
@@ -404,7 +404,7 @@ def test_parse_refuses() -> None:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.differing_executors, HealthCheck.too_slow], deadline=None)
 @given(data=st.data())
 def test_payloads_go_over_the_wire_and_back(cls: type[Payload], data: st.DataObject) -> None:
-    payload = data.draw(values(msgspec.inspect.type_info(cls)))
+    payload = data.draw(payloads(cls))
     assert msgspec.json.decode(msgspec.json.encode(payload), type=cls) == payload
     if cls.ID_FIELD:
         assert isinstance(getattr(payload, cls.ID_FIELD), str)
