@@ -141,14 +141,15 @@ def test_credentials_are_options_of_every_command(smith: Smith, make_server: Any
 def test_what_is_wrong_with_the_server_is_one_line_with_a_remedy(smith: Smith, make_server: Any) -> None:
     without = make_server(jetstream=False)
     assert smith(*LIST, "--url", without.url).status == 1
-    (line,) = smith.err.splitlines()
+    warning, line = smith.err.splitlines()
+    assert warning.startswith("smith: warning: a password in --url shows in the process list")
     assert line.endswith(": start nats-server with -js, or enable it for the account")
     assert line.count("-js") == 1
     permissions = 'permissions: { publish: { deny: ["$JS.API.>"] } }'
     denied = make_server(config=f"authorization {{ users: [ {{ user: a, password: b, {permissions} }} ] }}")
     url = denied.url.replace("//", "//a:b@")
     assert smith(*LIST, "--url", url).status == 1
-    (line,) = smith.err.splitlines()
+    _, line = smith.err.splitlines()
     assert "$JS.API.STREAM" in line
     assert "use credentials that may (--creds, --nkey or --context)" in line
     for wrong, said in (("nats://", "(from --url)"), ("http://x:1", "(from --url)")):
