@@ -360,4 +360,5 @@ async def test_no_frame_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         async with AsyncSmithBus(server.url, auth=Auth(user="me", password="hidden")):
             pass
     assert "connected" in caplog.text
-    assert "hidden" not in caplog.text
+    # the package leaves out the middle of a long frame, so the password might not show by chance
+    assert [word for word in ("hidden", "BINARY", "Sec-WebSocket") if word in caplog.text] == []
