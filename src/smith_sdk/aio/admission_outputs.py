@@ -22,7 +22,8 @@ from .._core.result_codes import ResultCode
 from ..errors import ContractError, MessageNotFound, PayloadTooLarge, QueueFull, SmithError, StreamNotFound
 from ..protocol import Intent, QuarantinedIntent
 from .answers import put_answer, read_intent_id
-from .decision_records import DECISION_FOR, Records, digest_of, place_of
+from .decision_headers import DECISION_FOR
+from .decision_records import Records, digest_of, place_of
 from .log_fields import message_fields
 from .message import Message
 from .patience import Patience

@@ -1,7 +1,8 @@
 """Answers to callers whose intent no handler answers: the result that `execute` waits for.
 
 An answer never takes the place of a result that a handler has published, whatever that says: the
-work may be done, and only what came after it has failed. It may follow an earlier answer.
+work may be done, and only what came after it has failed. It may follow an earlier answer, but for
+the denial of a replay: that does not follow what became of the intent that was let through.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .. import subjects
 from .._core import codec
 from .._core.connection.headers import MSG_ID
 from .._core.foreign_text import one_line
+from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.claim import Taken, compare_and_set
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
@@ -33,7 +35,7 @@ from ..protocol import ExecutionError, Intent, IntentResult
 from .execute import result_for
 from .log_fields import message_fields
 from .message import Message
-from .stored_results import ANSWER_FOR
+from .stored_results import ANSWER_FOR, answered_message
 
 __all__ = ["ResultCode"]
 
@@ -183,9 +185,18 @@ async def put_answer(
             return _stands(intent_id, code)  # there is a result, and it may not be read
         if not isinstance(stored, Taken):
             return True
-        if stored.message is not None and ANSWER_FOR not in stored.message.headers:
+        if stored.message is not None and _must_stand(stored.message, code, place.stream):
             return _stands(intent_id, code)
         expected = 0 if stored.message is None else stored.message.seq
+
+
+def _must_stand(result: StoredMessage, code: ResultCode, stream: str) -> bool:
+    """Whether no answer with `code` to a message of `stream` may follow `result`."""
+    if ANSWER_FOR not in result.headers:
+        return True
+    answered = answered_message(result.headers)
+    # An executor has given up what was let through; a copy of it does not change that.
+    return code is ResultCode.REPLAYED and answered is not None and answered[0] != stream
 
 
 def _stands(intent_id: str, code: ResultCode) -> bool:

@@ -25,15 +25,10 @@ from .._core.result_codes import ResultCode
 from ..contract import now_ns
 from ..errors import ContractError, MessageNotFound
 from ..protocol import AuditEvent, ExecutorId, IntentId, PolicyDecision, SecurityContext
+from .decision_headers import DECISION, DECISION_FOR, DIGEST, LET_THROUGH
 from .message import Message
 from .rulings import Keep, LetThrough, Refuse, Ruling
 
-DECISION_FOR: Final = "Smith-Decision-For"
-"""`{stream}.{seq}.{timestamp}` of the raw message that was decided about (nanoseconds)."""
-_DECISION: Final = "Smith-Decision"
-_DIGEST: Final = "Smith-Intent-Sha256"
-"""Of the raw message's bytes, in hex."""
-_LET_THROUGH: Final = "OK"
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
 _TRAILS: Final = 1024
 """Intents of which the events are remembered."""
@@ -140,7 +135,7 @@ class Records:
         subject, place, digest = _subject(intent_id), place_of(message), digest_of(message)
         async for one in self._on(subject, 0):
             headers = one.headers
-            if headers.get(_DIGEST) == digest and headers.get(_DECISION) == _LET_THROUGH and headers.get(DECISION_FOR) != place:
+            if headers.get(DIGEST) == digest and headers.get(DECISION) == LET_THROUGH and headers.get(DECISION_FOR) != place:
                 return True
         return False
 
@@ -220,13 +215,13 @@ def _subject(intent_id: str) -> subjects.audit.policy:
 
 
 def _headers(message: Message[Any, Any], ruling: Ruling) -> dict[str, str]:
-    return {DECISION_FOR: place_of(message), _DECISION: _name(ruling), _DIGEST: digest_of(message)}
+    return {DECISION_FOR: place_of(message), DECISION: _name(ruling), DIGEST: digest_of(message)}
 
 
 def _name(ruling: Ruling) -> str:
     match ruling:
         case LetThrough():
-            return _LET_THROUGH
+            return LET_THROUGH
         case Refuse(code):
             return code.value
         case _:
@@ -236,12 +231,12 @@ def _name(ruling: Ruling) -> str:
 def _read(stored: StoredMessage, place: str, message: Message[Any, Any]) -> Record | None:
     """The decision that `stored` records, if it is one about the raw message at `place`."""
     headers = stored.headers
-    if headers.get(DECISION_FOR) != place or headers.get(_DIGEST) != digest_of(message):
+    if headers.get(DECISION_FOR) != place or headers.get(DIGEST) != digest_of(message):
         return None
     try:
         event: AuditEvent = codec.decode(AuditEvent, stored.data, stored.subject)
         decision = event.policy_decisions[0]
-        ruling = _ruling(headers.get(_DECISION, ""), decision, message)
+        ruling = _ruling(headers.get(DECISION, ""), decision, message)
     except (ContractError, IndexError, ValueError):
         return None  # not written by an admission
     return Record(ruling, stored.seq, False)
@@ -249,7 +244,7 @@ def _read(stored: StoredMessage, place: str, message: Message[Any, Any]) -> Reco
 
 def _ruling(name: str, decision: PolicyDecision, message: Message[Any, Any]) -> Ruling:
     """Raises `ValueError` for a name that is no decision."""
-    if name == _LET_THROUGH:
+    if name == LET_THROUGH:
         is_transformed = decision.decision == "transform"
         return LetThrough(message.raw, decision.rule_name, decision.reason, "transform" if is_transformed else "allow")
     code = ResultCode(name)

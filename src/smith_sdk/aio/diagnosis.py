@@ -35,6 +35,7 @@ from ..errors import (
     StreamNotFound,
 )
 from ..protocol import AuditEvent, Intent, IntentResult, QuarantinedIntent
+from .decision_headers import decided_message
 from .stored_results import StoredResults
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ BUDGET: Final = 1.0
 """Seconds for all questions together, after the caller's own timeout."""
 _MOST: Final = 3 * PAGE
 """Messages whose headers are looked through, in the vetted stream and in the dead letters."""
+_MOST_EVENTS: Final = 100
+"""Audit events of one intent that are looked through."""
 _CLOCK_SKEW: Final = timedelta(minutes=1)
 _QUARANTINED: Final = ("quarantined", "error")
 _DENIED: Final = ("denied",)
@@ -102,7 +105,7 @@ class _Inquiry:
         quarantined: Diagnosis | None
         (stored, waits, given_up), (audited, quarantined), (deciding, executing) = await asyncio.gather(
             asyncio.gather(self._ask(results.newest()), self._in_raw(str(raw.STREAM)), self._raw_letter(admission)),
-            asyncio.gather(self._last(audit.STREAM, str(audit)), self._newest_quarantined()),
+            asyncio.gather(self._decision(str(audit.STREAM), str(audit)), self._newest_quarantined()),
             asyncio.gather(self._info(admission), self._info(executor)),
         )
         if stored is not None:
@@ -155,6 +158,23 @@ class _Inquiry:
         except ContractError:
             return None  # of another program, whatever its id is: it says nothing here
         return self._quarantined(record.reason)
+
+    async def _decision(self, stream: str, subject: str) -> StoredMessage | None:
+        """The newest event about the raw message; others with the intent's id have their own."""
+        newest = await self._last(stream, subject)
+        if newest is None or self._is_about_it(newest):
+            return newest
+        found, after = None, 0
+        for _ in range(_MOST_EVENTS):
+            one = await self._ask(self._api.next_message(stream, after + 1, subject))
+            if one is None:
+                break
+            found, after = (one if self._is_about_it(one) else found), one.seq
+        return found
+
+    def _is_about_it(self, event: StoredMessage) -> bool:
+        place = decided_message(event.headers)
+        return self._seq is None or place is None or place[1] == self._seq
 
     def _refused(self, audited: StoredMessage) -> Diagnosis | None:
         """What the newest audit event says, unless the intent was passed on."""

@@ -140,7 +140,7 @@ async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], in
             session.connection.add_listener(waiting)
             pump = asyncio.ensure_future(waiting.take_all(messages))
             ack = waiting.ack = await publish()
-            if ack.duplicate:  # its result may have been stored before
+            if ack.duplicate or waiting.unstored:  # its result may have been stored before
                 waiting.look()
             return await waiting.result()
     except TimeoutError:
@@ -186,7 +186,7 @@ class _Waiting(Listener):
         self._session = session
         self._subject = subject
         self._news = asyncio.Event()
-        self.stored: Final = StoredResults(session, subject)
+        self.stored: Final = StoredResults(session, subject, self._is_anothers)
         self.strays: Final = Strays(subject)
         """What was received on the subject and is no result of the intent."""
         self._live: Message[IntentResult, Any] | None = None
@@ -222,6 +222,8 @@ class _Waiting(Listener):
                 payload = self.strays.read(message.raw)
                 if payload is None:
                     self._warn_once()
+                    continue
+                if self._is_anothers(message.headers):
                     continue
                 self._live, self._result, self._since = message, payload, time.monotonic()
                 self._news.set()
@@ -262,16 +264,17 @@ class _Waiting(Listener):
                 pause = min(2 * pause, _LAST_LOOK)
 
     async def _look_up(self) -> IntentResult | None:
+        if self._live is not None and self._is_anothers(self._live.headers):
+            self._live = None
         live = self._live
+        if live is None and not self._any:
+            return None
         try:
             stored = await self.stored.newest()
         except PermissionDenied as error:
             self.denied = f"; {self._subject.STREAM}, which may have it, could not be asked: {error}"
-            return None if live is None or self._is_anothers(live.headers) else self._unverified(live)
+            return None if live is None else self._unverified(live)
         if stored is None:
-            return None
-        if self._is_anothers(stored.message.headers):
-            self._live = None
             return None
         late = live is not None and time.monotonic() - self._since > _SETTLED
         if self._any or late or (live is not None and _is_same(live, stored.message)):

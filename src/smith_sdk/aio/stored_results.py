@@ -1,12 +1,13 @@
 """The results of one intent among what is stored, or sent, on the subject of its result.
 
 A program with the right to publish there can put anything on that subject: bytes that are no
-result, or another intent's result. Such messages are counted, and looked past.
+result, or another intent's result. Such messages are counted, and looked past. So are answers to
+another message with the same intent id: its own caller is meant.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.session import Session
 from ..errors import BusError, ContractError, DeadlineExceeded, MessageNotFound, PermissionDenied
 from ..protocol import IntentResult
+from .decision_headers import to_place
 
 ANSWER_FOR: Final = "Smith-Answer-For"
 """Marks an answer, which no handler has made. Its value is `{stream}.{consumer}.{seq}` of the
@@ -36,8 +38,7 @@ class StoredResult(msgspec.Struct, frozen=True):
 def answered_message(headers: Mapping[str, str]) -> tuple[str, int] | None:
     """The stream and the sequence of the message that a result answers; None if it does not say."""
     stream, _, rest = headers.get(ANSWER_FOR, "").partition(".")
-    seq = rest.rpartition(".")[2]
-    return (stream, int(seq)) if len(seq) < 20 and seq.isascii() and seq.isdecimal() else None
+    return to_place(stream, rest.rpartition(".")[2])
 
 
 class Strays:
@@ -67,19 +68,23 @@ class Strays:
 
 
 class StoredResults:
-    """The results of one intent in its stream. Several looks read each message only once."""
+    """The results of one intent in its stream. Several looks read each message only once.
 
-    def __init__(self, session: Session, subject: subjects.results) -> None:
+    `is_anothers` tells by the headers of a result whether it answers another caller.
+    """
+
+    def __init__(self, session: Session, subject: subjects.results, is_anothers: Callable[[Mapping[str, str]], bool]) -> None:
         self._api = session.api
         self._stream = str(subject.STREAM)
         self._subject = str(subject)
+        self._is_anothers = is_anothers
         self._read_up_to = 0
         """The sequence of the last message that was read."""
         self._newest: StoredResult | None = None
         self.strays: Final = Strays(subject)
 
     async def newest(self) -> StoredResult | None:
-        """The newest result.
+        """The newest result for this caller.
 
         None if there is none, or while the connection is lost. Raises `PermissionDenied` and what
         else the server answers.
@@ -95,18 +100,23 @@ class StoredResults:
         return self._newest
 
     async def _read_new(self, last: StoredMessage) -> None:
-        found = self.strays.read(last.data)
+        found = self._read(last)
         if found is None:  # one before it may be the result: from the oldest, for want of another order
             while True:
                 earlier = await self._api.next_message(self._stream, self._read_up_to + 1, self._subject)
                 if earlier.seq >= last.seq:
                     break
-                payload = self.strays.read(earlier.data)
-                self._newest = self._newest if payload is None else StoredResult(earlier, payload)
+                self._newest = self._read(earlier) or self._newest
                 self._read_up_to = earlier.seq
         else:
-            self._newest = StoredResult(last, found)
+            self._newest = found
         self._read_up_to = last.seq
+
+    def _read(self, message: StoredMessage) -> StoredResult | None:
+        if self._is_anothers(message.headers):
+            return None
+        payload = self.strays.read(message.data)
+        return None if payload is None else StoredResult(message, payload)
 
 
 def words(received: Strays, stored: Strays) -> str:

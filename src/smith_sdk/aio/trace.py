@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, get_args
 
@@ -30,8 +30,9 @@ from ..display import Record
 from ..errors import ContractError, DeadlineExceeded, IntentState, JetStreamDisabled, JetStreamError, PermissionDenied
 from ..protocol import AuditEvent, Intent, IntentId, IntentResult, QuarantinedIntent
 from .dead_letters import DeadLetter
+from .decision_headers import DECISION, LET_THROUGH, decided_message
 from .diagnosis import diagnose
-from .stored_results import StoredResults
+from .stored_results import StoredResults, answered_message
 
 __all__ = ["Trace", "TraceStep"]
 
@@ -107,7 +108,10 @@ class _Inquiry:
         """Why kinds were not looked for, by the user's permissions."""
         self._intent: Intent | None = None
         self._raw_seq: int | None = None
-        self._has_result = False
+        self._let_through: set[int] = set()
+        """The raw messages with the intent's id that were let through, by their sequence."""
+        self._outcomes: list[tuple[dict[str, str], str]] = []
+        """Headers and text of each result of the intent, in order."""
 
     async def run(self) -> Trace:
         found = await asyncio.gather(
@@ -158,6 +162,10 @@ class _Inquiry:
         found = await self._on(subject)
         if not found:
             self._missing["decision"] = f"nothing on {subject.PATTERN}: admission has not decided"
+        for one in found:
+            place = decided_message(one.headers)
+            if place is not None and one.headers.get(DECISION) == LET_THROUGH:
+                self._let_through.add(place[1])
         return [self._step("decision", subject.STREAM, one, _decided(one)) for one in found]
 
     async def _audit(self) -> list[TraceStep]:
@@ -183,8 +191,8 @@ class _Inquiry:
                     text = f"a result of intent {result.intent_id}"
                     steps.append(self._step("result", self._result.STREAM, one, text))
                     continue
-                self._has_result = True
                 text = result.status if result.error is None else f"{result.status}: {result.error.code}: {result.error.message}"
+                self._outcomes.append((one.headers, text))
                 if result.started_at_ns < result.finished_at_ns:
                     began = f"began in process {result.runner_meta.pid}"
                     moment = from_nanos(result.started_at_ns)
@@ -334,10 +342,13 @@ class _Inquiry:
     # ---- where it is now
 
     async def _state(self, last: dict[StepKind, TraceStep]) -> tuple[IntentState, str]:
-        if self._has_result:
-            return "finished", f"finished: {last['result'].text}"
+        outcomes = [text for headers, text in self._outcomes if not self._is_anothers(headers)]
+        if outcomes:
+            return "finished", f"finished: {bounded(escape_control(outcomes[-1], keep_layout=False))}"
         if self._intent is not None:
-            found = await diagnose(self._session, self._intent, self._raw_seq, StoredResults(self._session, self._result))
+            seq = max(self._let_through, default=self._raw_seq)
+            results = StoredResults(self._session, self._result, self._is_anothers)
+            found = await diagnose(self._session, self._intent, seq, results)
             return found.state, found.words
         if "dead_letter" in last:
             return "dead_lettered", f"dead-lettered: {last['dead_letter'].text}"
@@ -347,6 +358,12 @@ class _Inquiry:
         if "decision" in last:
             return "unknown", f"admission has decided about it, and no stream has it or a result of it{doubt}"
         return "unknown", f"no stream {'has it any more' if last else 'knows of it'}{doubt}"
+
+    def _is_anothers(self, headers: Mapping[str, str]) -> bool:
+        """Whether a result denies a copy of the intent while another one was let through."""
+        place = answered_message(headers)
+        is_of_raw = place is not None and place[0] == subjects.intents.raw.STREAM
+        return bool(self._let_through) and is_of_raw and place is not None and place[1] not in self._let_through
 
 
 class _Identified(msgspec.Struct):
