@@ -28,6 +28,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from . import signing
+from ._core.globs import Glob
 from ._core.log_records import sdk_logger
 from ._core.reread_file import RereadFile
 from .aio import Allow, Decision, Deny, Quarantine
@@ -150,19 +151,19 @@ def _rule(number: int, table: Mapping[str, Any]) -> _Rule:
     capabilities = list(_CLASSES)
     if "capability" in table:
         globs = _globs("capability", table["capability"])
-        capabilities = [one for one in _CLASSES if any(glob.fullmatch(one) for glob in globs)]
+        capabilities = [one for one in _CLASSES if any(glob.matches(one) for glob in globs)]
         if not capabilities:
             raise _Mistake("capability", f"{table['capability']!r} matches none of {', '.join(_CLASSES)}")
         chosen = frozenset(capabilities)
         conditions.append(lambda intent: intent.__struct_config__.tag in chosen)
     if "domain" in table:
         domains = _globs("domain", table["domain"])
-        conditions.append(lambda intent: any(glob.fullmatch(intent.domain) for glob in domains))
+        conditions.append(lambda intent: any(glob.matches(intent.domain) for glob in domains))
     if "signer" in table:
         signers = _globs("signer", table["signer"])
         _check_signers(table["signer"])
         # Without a signature the field says what its publisher likes.
-        conditions.append(lambda intent: bool(intent.signature_b64) and any(glob.fullmatch(intent.signer) for glob in signers))
+        conditions.append(lambda intent: bool(intent.signature_b64) and any(glob.matches(intent.signer) for glob in signers))
     conditions += _params(table.get("params", {}), capabilities, effect)
     return _Rule(name, effect, reason, tuple(conditions), "signer" in table)
 
@@ -191,8 +192,8 @@ def _texts(key: str, value: object) -> list[str]:
     return [_text(key, one) for one in found]
 
 
-def _globs(key: str, value: object) -> list[re.Pattern[str]]:
-    return [_glob(text, ".") for text in _texts(key, value)]
+def _globs(key: str, value: object) -> list[Glob]:
+    return [Glob(text) for text in _texts(key, value)]
 
 
 def _check_signers(value: object) -> None:
@@ -204,20 +205,10 @@ def _check_signers(value: object) -> None:
                 raise _Mistake("signer", str(error)) from None
 
 
-def _glob(text: str, star: str) -> re.Pattern[str]:
-    """`text` as a pattern for the whole of a value: `*` is any number of `star`, `**` of any."""
-    parts = re.split(r"(\*+)", text)
-    return re.compile("".join(_wild(part, star) if part[:1] == "*" else re.escape(part) for part in parts), re.DOTALL)
-
-
-def _wild(stars: str, star: str) -> str:
-    return f"{star}*" if len(stars) == 1 else ".*"
-
-
 # ---- parameters
 
-_WITHIN: Final = r"[^/\\?#]"
-"""What `*` matches in a parameter: a part of a path or of the host of a URL, never beyond it."""
+_BEYOND: Final = "/\\?#"
+"""What `*` does not match in a parameter: it stays in a part of a path, or in the host of a URL."""
 
 
 def _params(table: object, capabilities: list[str], effect: Effect) -> Iterator[Matches]:
@@ -309,7 +300,7 @@ def _bounds(key: str, table: Mapping[str, object]) -> Callable[[Any], bool]:
 
 def _any_text(texts: Iterable[str], effect: Effect) -> Callable[[Any], bool]:
     exact = frozenset(text for text in texts if "*" not in text)
-    globs = [_glob(text, _WITHIN) for text in texts if "*" in text]
+    globs = [Glob(text, _BEYOND) for text in texts if "*" in text]
 
     def test(value: str) -> bool:
         if value in exact:
@@ -317,6 +308,6 @@ def _any_text(texts: Iterable[str], effect: Effect) -> Callable[[Any], bool]:
         # "/srv/../etc/shadow" is not below /srv: no wildcard allows it, and every one may deny it.
         if effect == "allow" and _CLIMBS.search(value):
             return False
-        return any(glob.fullmatch(value) for glob in globs)
+        return any(glob.matches(value) for glob in globs)
 
     return test
