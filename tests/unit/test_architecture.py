@@ -95,7 +95,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", "_core.result_codes", *CORE, "trust", "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
     "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "trust", "aio", "sync"),
-    "policy": ("errors", "protocol", "_core.log_records", "_core.reread_file", "signing", "aio"),
+    "policy": ("errors", "protocol", "_core.globs", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
