@@ -192,6 +192,46 @@ def test_lines_of_json(smith: Smith, url: str, tmp_path: Path, monkeypatch: pyte
     assert [(one.params.path, one.metadata, one.domain) for one in raw(url)][-1] == ("/z", {"a": 1}, "own")
 
 
+VECTORS = Path(__file__).parents[1] / "data" / "rust-smith-0.1.2.json"
+THEIRS = {one["name"]: one for one in json.loads(VECTORS.read_text(encoding="utf-8"))["payloads"]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("intent/fs.read.v1/full/signed", "intent/alias-http-fetch/signed", "result/ok", "audit/full", "benchmark/tool-call"),
+        *("benchmark/optimizer", "log/error", "log/warn"),
+    ],
+)
+def test_a_file_may_have_the_whole_payload_as_the_crates_write_it(smith: Smith, url: str, tmp_path: Path, name: str) -> None:
+    """With the field that selects it, and the tokens of its subject."""
+    one = THEIRS[name]
+    file = tmp_path / "theirs.json"
+    file.write_text(one["wire"], encoding="utf-8")
+    assert smith("publish", one["subject"], "--file", str(file)).out == "published 1 message\n", smith.err
+
+
+def test_a_subject_of_which_the_payload_has_no_token(smith: Smith, url: str) -> None:
+    words = ("capability=fs.read.v1", "intent=e30=", "reason=r")
+    assert smith("publish", "intents.quarantine", *words).out.startswith("stored in SDLC_QUARANTINE_BACKPRESSURE as 1"), smith.err
+    assert smith("publish", "smith.intents.quarantine.fs.read.v1", *words[1:]).status == 0, smith.err
+    assert smith("publish", "intents.quarantine", *words[1:]).status == 1
+    assert "intents.quarantine needs capability=..." in smith.err
+
+
+def test_the_payload_in_a_file_selects_its_subject(smith: Smith, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "theirs.jsonl"
+    wire = THEIRS["intent/fs.read.v1/full/signed"]["wire"]
+    file.write_text(wire + "\n" + THEIRS["intent/fs.write.v1/full/signed"]["wire"], encoding="utf-8")
+    assert smith("publish", "intents.raw", "--file", str(file)).out == "published 2 messages\n"
+    assert [one.capability for one in raw(url)] == ["fs.read.v1", "fs.write.v1"]
+    assert smith("publish", "smith.intents.raw.fs.read.v1", "--file", str(file)).status == 1
+    assert "line 2: smith.intents.raw.fs.read.v1: " in smith.err
+    file.write_text(wire.replace('"fs.read.v1"', '"http_fetch"'), encoding="utf-8")
+    assert smith("publish", "smith.intents.raw.fs.read.v1", "--file", str(file)).status == 1
+    assert "http_fetch" in smith.err
+
+
 def test_a_wrong_line_of_a_file_stops_it_before_anything_is_published(smith: Smith, url: str, tmp_path: Path) -> None:
     file = tmp_path / "intents.jsonl"
     good = '{"params": {"path": "/x"}}'
@@ -235,7 +275,7 @@ def test_what_cannot_be_published_is_one_line(smith: Smith, url: str) -> None:
         (("smith.nothing",), "no subject of contract 'smith' matches 'smith.nothing'"),
         (("intents.raw", "domain=d"), "intents.raw needs capability=..., which selects the payload"),
         (("intents.raw", "capability=x"), "allowed: archive.read.v1"),
-        (("logs.errors", "level=loud"), "it takes one of debug"),
+        (("logs.errors", "level=loud"), "it takes one of DEBUG | ERROR | INFO"),
         (("logs.errors", "service=web"), "logs.errors needs level (one of"),
         (("dlq",), "dlq carries raw bytes"),
         (

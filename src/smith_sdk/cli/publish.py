@@ -16,6 +16,7 @@ import msgspec
 from cyclopts import Parameter
 
 from ..errors import InvalidToken, OptionsError, SmithError, UnknownSubject
+from .fields import Json as Text
 from .fields import build, read_words
 from .names import subject_classes
 from .options import HERE, Where
@@ -87,8 +88,19 @@ class Target:
                 hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(found))}"
                 raise OptionsError(f"{error}; {hint}") from None
             self.cls = type(self.fixed)
-        of = inspect.signature(self.cls.of).parameters.values() if hasattr(self.cls, "of") else ()
-        self.tokens = {one.name for one in of if one.kind is one.KEYWORD_ONLY}
+        # Without a token that the payload has, there is no `of`: the tokens are all of the subject.
+        self.make: Any = getattr(self.cls, "of", None) or (lambda _, **tokens: self.cls(**tokens))
+        made_of = inspect.signature(getattr(self.cls, "of", self.cls)).parameters.values()
+        self.tokens = {one.name for one in made_of if one.kind is one.KEYWORD_ONLY}
+
+    def given(self, key: str, value: Any) -> Any:
+        """A value of a JSON object, as one of `envelope`: never read as a word.
+
+        Text that is a token of the subject stands as it is: it may select the payload.
+        """
+        if isinstance(value, str) and key in self.cls.__struct_fields__:
+            return value
+        return Text(msgspec.json.encode(value).decode())
 
     def envelope(self, given: dict[str, Any]) -> tuple[Any, Any]:
         """The subject and the payload of one message. Raises `OptionsError`."""
@@ -107,7 +119,7 @@ class Target:
 
     def _subject(self, payload: Any, given: dict[str, Any]) -> Any:
         try:
-            return self.cls.of(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens})
+            return self.make(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens})
         except InvalidToken as error:
             raise OptionsError(str(error)) from None
 
@@ -118,6 +130,8 @@ class Target:
     def _payload_class(self, given: dict[str, Any]) -> Any:
         """The class of the payload, which a token may select, such as `capability`."""
         read: Any = self.cls.message_type.fget
+        if self.fixed is not None and self._is_alias(given):
+            return self.fixed.message_type
         try:
             return read(SimpleNamespace(**given))
         except AttributeError as error:
@@ -130,6 +144,12 @@ class Target:
             except InvalidToken as refused:
                 raise OptionsError(str(refused)) from None
             raise
+
+    def _is_alias(self, given: dict[str, Any]) -> bool:
+        """Whether the tag of the payload that the subject selects is given by another name."""
+        cls = self.fixed.message_type
+        tag = getattr(getattr(cls, "__struct_config__", None), "tag_field", None)
+        return tag is not None and given.get(tag) in getattr(cls, "ALIASES", ())
 
 
 def _token(cls: Any, name: str, value: Any) -> Any:
@@ -157,19 +177,12 @@ def _from_lines(target: Target, given: dict[str, str], source: str) -> Iterator[
                 if not isinstance(value, dict):
                     raise OptionsError(f"{name}, line {number}: expected a JSON object, which is one message")
                 try:
-                    yield target.envelope({**given, **{key: _given(one) for key, one in value.items()}})
+                    yield target.envelope({**given, **{key: target.given(key, one) for key, one in value.items()}})
                 except OptionsError as error:
                     raise OptionsError(f"{name}, line {number}: {error}") from None
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise OptionsError(f"{name} cannot be read: {why}") from None
-
-
-def _given(value: Any) -> Any:
-    """A value of a file is JSON, and never read as a word."""
-    from .fields import Json as Text
-
-    return Text(msgspec.json.encode(value).decode())
 
 
 def _values(lines: Iterable[str], name: str) -> Iterator[tuple[int, Any]]:
