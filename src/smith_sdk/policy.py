@@ -50,21 +50,24 @@ _CLIMBS: Final = re.compile(r"(?i)(^|[/\\]|%2f|%5c)(\.|%2e){2}([/\\?#;]|%2f|%5c|
 """A path that leaves the directory it seems to be in, also as readers of URLs understand it."""
 
 
-def load(path: str | os.PathLike[str]) -> FilePolicy:
+def load(path: str | os.PathLike[str], *, signers: bool = True) -> FilePolicy:
     """The policy in the file at `path`, which is read again whenever it has changed.
+
+    With `signers` False no rule may name signers, which are only as true as their signatures: for
+    an admission without a `Trust`.
 
     Raises `OptionsError` for every mistake in it, with the file, the number of the rule and the
     key. While a changed file is not valid, the rules from before stay in force, and an error is
     logged.
     """
-    return FilePolicy(Path(path))
+    return FilePolicy(Path(path), signers=signers)
 
 
 class FilePolicy:
     """A policy in a file: a function of an intent. Made by `load`."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = RereadFile(path, _read, log)
+    def __init__(self, path: Path, *, signers: bool = True) -> None:
+        self._file = RereadFile(path, _read if signers else _read_without_signers, log)
 
     def __call__(self, intent: Intent, /) -> Decision:
         """The decision of the first rule that matches `intent`; `Deny` if none does."""
@@ -72,11 +75,6 @@ class FilePolicy:
             if rule.matches(intent):
                 return rule.decision()
         return Deny("no rule of the policy allows it", rule="default")
-
-    @property
-    def has_signers(self) -> bool:
-        """Whether a rule names signers, which are only as true as their signatures."""
-        return any(rule.has_signers for rule in self._file.content)
 
     def __repr__(self) -> str:
         return f"<FilePolicy {self._file.path}>"
@@ -138,6 +136,14 @@ def _read(path: Path) -> tuple[_Rule, ...]:
             raise OptionsError(f"{path}: rule {number}: {mistake}") from None
         rules.append(rule)
     return tuple(rules)
+
+
+def _read_without_signers(path: Path) -> tuple[_Rule, ...]:
+    rules = _read(path)
+    for number, rule in enumerate(rules, 1):
+        if rule.has_signers:
+            raise OptionsError(f"{path}: rule {number}: signer: without a Trust (--keys FILE) no signature is verified")
+    return rules
 
 
 def _rule(number: int, table: Mapping[str, Any]) -> _Rule:

@@ -11,12 +11,14 @@ import asyncio
 import hashlib
 import inspect
 import os
+import threading
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from . import signing
+from ._core.execution.thread_pool import run_in_thread
 from ._core.jetstream.kv import Bucket
 from ._core.log_records import sdk_logger
 from ._core.reread_file import RereadFile
@@ -37,6 +39,9 @@ BUCKET: Final = "SMITH_NONCES"
 """The key-value bucket of the intents that were let through: the stream KV_SMITH_NONCES."""
 LARGE: Final = 16 * 1024
 """Bytes from which a message is verified in a thread: these take 0.3 to 2 ms, larger ones more."""
+_MOST_LOOK_UPS: Final = 64
+"""Threads that may call `key_for` at a time, also if their calls do not return."""
+_FULL_PAUSE: Final = 0.01
 _MS: Final = 1_000_000
 _SECOND: Final = 1_000_000_000
 _CODES: Final[dict[str, ResultCode]] = {"unsigned": ResultCode.UNSIGNED, "untrusted": ResultCode.SIGNER_UNKNOWN}
@@ -75,9 +80,10 @@ class Trust:
     keys from before stay in force, and an error is logged."""
     key_for: KeyFor | None = None
     """A function, plain or async, of a signer: whether it is trusted (bool), or the trusted key
-    itself, None if there is none, as a look-up returns it. It is called for each signed message, in
-    the event loop, so a plain function must not block. What it raises fails the attempt at that
-    message."""
+    itself, None if there is none, as a look-up returns it. It is called for each signed message: a
+    plain function in a thread (at most 64 at once), an async one, and methods of Python's own types
+    such as `keys.get`, in the event loop. What it raises fails the attempt at that message, and so
+    does taking longer than `Admission(timeout=...)`, in a worker 5 s."""
     require_signature: bool = True
     """Whether an unsigned intent is refused. A wrong or unknown signature always is."""
     max_clock_skew: Duration = 30.0
@@ -87,6 +93,7 @@ class Trust:
     """Seconds (or a timedelta) for which admission remembers an intent at most; one that is valid
     for longer is refused. None: as long as each intent is valid. 0: replays are not refused."""
     _signers: _Signers = field(init=False, repr=False)
+    _look_ups: _LookUps | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         for name in ("require_signature",):
@@ -101,6 +108,8 @@ class Trust:
         if self.key_for is not None and not callable(self.key_for):
             raise OptionsError(f"Trust.key_for={self.key_for!r}: a function of a signer is needed, which returns True or False")
         signing.require_installed()
+        if self.key_for is not None:
+            set_(self, "_look_ups", _LookUps(self.key_for))
         set_(self, "_signers", _signers(self.keys))
 
     @property
@@ -139,10 +148,9 @@ class Trust:
     async def _is_trusted(self, signer: str) -> bool:
         if self._signers.trusts(signer):
             return True
-        if self.key_for is None:
+        if self._look_ups is None:
             return False
-        asked = self.key_for(signer)
-        found: Found = await asked if inspect.isawaitable(asked) else asked
+        found = await self._look_ups.find(signer)
         if isinstance(found, bool):
             return found
         if found is not None and found != signer:
@@ -201,6 +209,45 @@ def _key(intent: Intent) -> str:
 
 
 # ---- sources of keys
+
+
+class _LookUps:
+    """Calls of a user's `key_for`, none of which holds up an event loop."""
+
+    def __init__(self, key_for: KeyFor) -> None:
+        self._key_for = key_for
+        is_async = inspect.iscoroutinefunction(key_for) or inspect.iscoroutinefunction(getattr(key_for, "__call__", None))  # noqa: B004
+        self._in_thread = not is_async and not inspect.isbuiltin(key_for)
+        self._lock = threading.Lock()
+        self._running = 0
+
+    async def find(self, signer: str) -> Found:
+        asked = await self._ask_in_thread(signer) if self._in_thread else self._key_for(signer)
+        found: Found = await asked if inspect.isawaitable(asked) else asked
+        return found
+
+    async def _ask_in_thread(self, signer: str) -> Found | Awaitable[Found]:
+        # As many hang, or work: the caller's time limit ends the wait. No event: callers may be in
+        # several loops.
+        while not self._begin():  # noqa: ASYNC110
+            await asyncio.sleep(_FULL_PAUSE)
+        return await run_in_thread(self._call, signer)
+
+    def _begin(self) -> bool:
+        with self._lock:
+            if self._running >= _MOST_LOOK_UPS:
+                return False
+            self._running += 1
+            return True
+
+    def _call(self, signer: str) -> Found | Awaitable[Found]:
+        try:
+            return self._key_for(signer)
+        except StopIteration as error:  # a future cannot hold it
+            raise RuntimeError("Trust.key_for raised StopIteration") from error
+        finally:
+            with self._lock:
+                self._running -= 1
 
 
 class _Signers(Protocol):

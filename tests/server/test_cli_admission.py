@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from buses import read_intent
 from cli import Smith
+from msgspec.structs import replace
 from support import eventually
 from worker_command import LONG, Run
 
@@ -127,6 +128,21 @@ def test_it_verifies_decides_by_its_file_and_takes_changes_of_both_files(
     assert not run.logged("Traceback")
 
 
+def test_signers_are_no_condition_without_keys_also_in_a_file_that_changes(
+    smith_bus: SmithBus, start: Start, tmp_path: Path
+) -> None:
+    """A signer that is not verified is what its publisher likes."""
+    key = signing.generate_key()
+    run = start("--policy", "policy.toml")
+    vetted(smith_bus, read_intent("/srv/a"))
+    rule = f'[[rule]]\neffect = "allow"\nsigner = "{signing.public_key(key)}"\n'
+    put_key(tmp_path / "policy.toml", rule)
+    forged = replace(signing.sign(read_intent("/etc/passwd"), key), nonce="another")
+    assert code_of(smith_bus, forged) == "POLICY_DENIED"
+    eventually(lambda: run.logged("what it had before stays in force"), LONG)
+    vetted(smith_bus, read_intent("/srv/a"))
+
+
 def test_a_function_of_a_module_decides(smith_bus: SmithBus, start: Start) -> None:
     run = start("--policy", "gate:decide", "--log-format", "json", "--concurrency", "2", "--timeout", "2s")
     vetted(smith_bus, read_intent("/ok"))
@@ -148,7 +164,7 @@ def test_without_a_required_signature_unsigned_intents_pass(smith_bus: SmithBus,
     [
         (["--policy", "none.toml"], "the policy in none.toml cannot be read"),
         (["--policy", "bad.toml"], "bad.toml: rule 1: effect: 'x'; one of allow, deny, quarantine is needed"),
-        (["--policy", "signer.toml"], "a rule names signers, and without --keys FILE no signature is verified"),
+        (["--policy", "signer.toml"], "signer.toml: rule 1: signer: without a Trust (--keys FILE) no signature is verified"),
         (["--policy", "gate"], "pass a .toml file, or MODULE:FUNCTION"),
         (["--policy", "policy.toml", "--keys", "none"], "the trusted keys in none cannot be read"),
         (["--policy", "policy.toml", "--keys", "bad"], "line 1 of bad: 'x' is not base64 of 32 bytes"),
@@ -262,6 +278,9 @@ def test_a_key_is_made_once_for_its_owner_only_and_shown(smith: Smith, tmp_path:
     assert lines[0] == f"{first} a.pem"
     assert lines[1] in smith.err
     assert Trust(keys=tmp_path / "trusted")
+    (tmp_path / "open").write_text(f"# ours\n{first} a.pem")  # no end of line
+    smith("keys", "generate", "--out", "b.pem", "--trust", "open")
+    assert (tmp_path / "open").read_text() == f"# ours\n{first} a.pem\n{smith.out.strip()} b.pem\n"
     # what openssl makes is read as well
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs.pem"], check=True, capture_output=True)
     smith("keys", "show", "theirs.pem")

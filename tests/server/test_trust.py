@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -338,6 +339,27 @@ async def test_several_gates_let_each_nonce_through_once(face: Face) -> None:
 
 def allow(intent: Any) -> Allow:
     return Allow()
+
+
+async def test_a_plain_key_directory_that_hangs_holds_up_no_other_intent(face: Face) -> None:
+    released = threading.Event()
+    known = sign(read_intent(), SEED).signer
+
+    def key_for(signer: str) -> bool:
+        return signer == known or released.wait(60)
+
+    async with face.applied() as bus, AsyncSmithBus(face.url) as reader:
+        gate = face.admission(bus, policy=allow, executor_id="gate", timeout=0.3, trust=Trust(key_for=key_for))
+        hangs, passes = sign(read_intent(), bytes(32)), sign(read_intent(), SEED)
+        async with admitting(gate):
+            for intent in (hangs, passes):
+                await reader.publish(subjects.intents.raw.of(intent), intent)
+            (message,) = await reader.consumer(consumers.executor_fs_read).fetch(1, timeout=10)
+            assert message.payload.id == passes.id
+            result = await eventually_async(lambda: result_on(reader, hangs.id), timeout=20)
+        released.set()
+        assert result.error.code == ResultCode.ADMISSION_FAILED
+        assert "verifying the signature took longer than 0.3 s" in result.error.message
 
 
 async def test_a_gate_without_its_bucket_does_not_start(face: Face) -> None:

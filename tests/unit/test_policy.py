@@ -168,7 +168,6 @@ def test_domains_and_signers(tmp_path: Path) -> None:
         tmp_path,
         f"[[rule]]\neffect = 'allow'\ndomain = ['default', 'build-*']\nsigner = ['{SIGNER}', 'AAAA*']\n",
     )
-    assert decide.has_signers
     signed = sign(reading("/x"), bytes(32))
     assert isinstance(decide(signed), Allow)
     assert isinstance(decide(sign(reading("/x"), bytes(range(32)))), Deny)
@@ -176,7 +175,8 @@ def test_domains_and_signers(tmp_path: Path) -> None:
     assert isinstance(decide(sign(FsReadV1Intent.new(domain="other", params=FsReadV1Params(path="x")), bytes(32))), Deny)
     # Without a signature anybody can name any signer.
     assert isinstance(decide(FsReadV1Intent.new(domain="default", signer=SIGNER, params=FsReadV1Params(path="x"))), Deny)
-    assert not made(tmp_path, "[[rule]]\neffect = 'allow'\n").has_signers
+    with pytest.raises(OptionsError, match="rule 1: signer: without a Trust"):
+        policy.load(tmp_path / "policy.toml", signers=False)
 
 
 def test_a_parameter_that_several_capabilities_have(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import os
 import threading
 from collections.abc import Callable, Collection
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from buses import read_intent
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support import eventually
 
 from smith_sdk import ResultCode, Trust, signing
 from smith_sdk._core import codec
@@ -236,6 +238,51 @@ def test_a_function_that_raises_or_returns_no_bool_lets_nothing_through() -> Non
         refused(Trust(key_for=broken), signed())
     with pytest.raises(OptionsError, match="key_for returned 'yes'"):
         refused(Trust(key_for=lambda signer: "yes"), signed())
+
+
+def test_a_function_that_hangs_holds_up_neither_the_loop_nor_others() -> None:
+    released = threading.Event()
+    calls: list[str] = []
+
+    def key_for(signer: str) -> bool:
+        calls.append(signer)
+        return signer == STRANGER or released.wait(30)
+
+    async def check() -> None:
+        trust = Trust(key_for=key_for)
+        hangs, passes = sign(read_intent(), KEY), sign(read_intent(), OTHER)
+        waiting = [asyncio.ensure_future(trust.check(codec.encode(hangs), hangs)) for _ in range(64)]
+        await asyncio.to_thread(eventually, lambda: len(calls) == 64)
+        with pytest.raises(TimeoutError):  # as many threads as there may be
+            await asyncio.wait_for(trust.check(codec.encode(passes), passes), 0.1)
+        assert calls == [SIGNER] * 64
+        released.set()
+        assert await asyncio.gather(*waiting) == [None] * 64
+        assert await trust.check(codec.encode(passes), passes) is None
+
+    asyncio.run(check())
+
+
+def test_a_function_of_any_kind_may_be_asked() -> None:
+    class Directory:
+        def __call__(self, signer: str) -> bool:
+            return signer == SIGNER
+
+        async def knows(self, signer: str) -> bool:
+            return signer == SIGNER
+
+    class Remote(Directory):
+        async def __call__(self, signer: str) -> bool:  # type: ignore[override]
+            return signer == SIGNER
+
+    def stops(signer: str) -> bool:
+        raise StopIteration
+
+    for key_for in (Directory(), Remote(), Directory().knows, functools.partial(Directory().knows), {SIGNER}.__contains__):
+        trust = Trust(key_for=key_for)
+        assert [refused(trust, signed()), refused(trust, signed(OTHER))] == [None, ResultCode.SIGNER_UNKNOWN]
+    with pytest.raises(RuntimeError, match="key_for raised StopIteration"):
+        refused(Trust(key_for=stops), signed())
 
 
 def test_a_function_may_look_the_key_up() -> None:

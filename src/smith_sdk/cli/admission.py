@@ -103,7 +103,4 @@ def _rules(policy: str, trust: Trust | None) -> FilePolicy | None:
         if ":" not in policy:
             raise OptionsError(f"--policy {policy}: pass a .toml file, or MODULE:FUNCTION, such as gate:decide")
         return None
-    found = load(Path(policy).expanduser())
-    if found.has_signers and trust is None:
-        raise OptionsError(f"--policy {policy}: a rule names signers, and without --keys FILE no signature is verified")
-    return found
+    return load(Path(policy).expanduser(), signers=trust is not None)

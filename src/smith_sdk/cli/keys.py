@@ -66,8 +66,11 @@ def _add(public: str, trust: Path | None, name: str) -> None:
     if trust is None:
         return
     try:
-        with trust.expanduser().open("a", encoding="ascii", errors="backslashreplace") as file:
-            file.write(f"{public} {name}".rstrip() + "\n")  # one write: a reader sees all of it or nothing
+        with trust.expanduser().open("a+b") as file:
+            file.seek(max(0, file.tell() - 1))
+            start = "\n" if file.read(1) not in (b"", b"\n") else ""  # an editor may leave the last line open
+            line = f"{start}{public} {name}".rstrip() + "\n"
+            file.write(line.encode("ascii", "backslashreplace"))  # at once: a reader sees all of it or nothing
     except OSError as error:
         raise OptionsError(f"{trust} cannot be written: {error.strerror or error}") from None
 
