@@ -564,37 +564,74 @@ ENDLESS: Final = {"execute", "admission", "worker"}
 OWN: Final = {"execute": {"executer"}, "admission": {"admission", "operator"}, "worker": {"worker", "operator"}}
 
 
+async def _wrong(name: str, call: Call, bus: Any, face: Face, is_allowed: bool) -> list[str]:
+    """What is not as it should be with one call."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(10):
+            await call(bus, face)
+        what = "succeeded"
+    except PermissionDenied as error:
+        is_named = error.subject.startswith(("$JS.", "smith.")) and error.subject in str(error)
+        what = "refused" if is_named else f"refused without its subject: {error.subject!r}: {error}"
+    except PublishManyError as error:
+        denied = all(isinstance(one, PermissionDenied) for one in error.failures)
+        what = "refused" if denied else f"raised {error}"
+    except Exception as error:
+        what = f"raised {type(error).__name__}: {error}"
+    seconds = time.monotonic() - began
+    expected = "succeeded" if is_allowed else "refused"
+    if what != expected or (expected == "refused" and seconds > _AT_MOST):
+        return [f"{name}: {what} after {seconds:.1f} s, not {expected}"]
+    return []
+
+
+async def _fill(owner: AsyncSmithBus) -> None:
+    """What is not there needs no permission to be read."""
+    intent = read_intent()
+    await owner.publish(raw.of(intent), intent)
+    await owner.publish(subjects.results.of(result := result_of(intent)), result)
+    await owner.publish(subjects.audit.policy.of(event := audit_event(intent)), event)
+    await give_up(owner, 1)
+    await owner.publish(vetted.of(intent), intent)
+
+
 @pytest.mark.parametrize("role", ROLES)
 async def test_every_other_call_is_refused_at_once_and_by_name(face: Face, place: Account, role: str) -> None:
     wrong: list[str] = []
-    async with place.owner() as owner:  # what is not there needs no permission to be read
-        intent = read_intent()
-        await owner.publish(raw.of(intent), intent)
-        await owner.publish(subjects.results.of(result := result_of(intent)), result)
-        await owner.publish(subjects.audit.policy.of(event := audit_event(intent)), event)
-        await give_up(owner, 1)
-        await owner.publish(vetted.of(intent), intent)
+    async with place.owner() as owner:
+        await _fill(owner)
     async with place.bus(face, role) as bus:
         for name, (call, allowed) in _calls().items():
             if role in OWN.get(name, ()):
                 continue
-            began = time.monotonic()
-            try:
-                async with asyncio.timeout(10):
-                    await call(bus, face)
-                what = "succeeded"
-            except PermissionDenied as error:
-                is_named = error.subject.startswith(("$JS.", "smith.")) and error.subject in str(error)
-                what = "refused" if is_named else f"refused without its subject: {error.subject!r}: {error}"
-            except PublishManyError as error:
-                denied = all(isinstance(one, PermissionDenied) for one in error.failures)
-                what = "refused" if denied else f"raised {error}"
-            except Exception as error:
-                what = f"raised {type(error).__name__}: {error}"
-            seconds = time.monotonic() - began
-            expected = "succeeded" if role in allowed else "refused"
-            if what != expected or (expected == "refused" and seconds > _AT_MOST):
-                wrong.append(f"{name}: {what} after {seconds:.1f} s, not {expected}")
+            wrong += await _wrong(name, call, bus, face, role in allowed)
+    assert wrong == []
+
+
+async def test_every_call_of_every_role_of_a_domain(face: Face, tmp_path: Path) -> None:
+    options: dict[str, Any] = {
+        "publisher": {"subjects": ["intents.raw", "events.health", "logs.errors"]},
+        "worker": {"consumers": [WORKER]},
+        "admission": {"replay_protection": True},
+        "reader": {"subjects": ["results", "logs.errors"], "streams": ["SDLC_RAW"]},
+    }
+    roles = {name: permissions.block(SPEC, name, api_prefix=permissions.api_of("hub"), **options.get(name, {})) for name in ROLES}
+    users = [permissions.User(name="owner", password="x")]
+    users += [permissions.User(name=name, password="x", permissions=allowed) for name, allowed in roles.items()]
+    port = free_port()
+    own = f'listen: "{HOST}:{port}", max_payload: 8MB, jetstream {{ domain: hub, store_dir: "{tmp_path}/hub" }}'
+    wrong: list[str] = []
+    with PlainServer(tmp_path, own + "\n" + permissions.authorization(users), port):
+        url = f"nats://{HOST}:{port}"
+        common: dict[str, Any] = {"js_domain": "hub", "profile": "dev"}
+        async with AsyncSmithBus(url, auth=Auth(user="owner", password="x"), manage="apply", **common) as owner:
+            await _fill(owner)
+        for role, allowed in roles.items():
+            async with face.bus(url, auth=Auth(user=role, password="x"), inbox_prefix=allowed.inbox_prefix, **common) as bus:
+                for name, (call, may) in _calls().items():
+                    if role not in OWN.get(name, ()):
+                        wrong += [f"{role}: {one}" for one in await _wrong(name, call, bus, face, role in may)]
     assert wrong == []
 
 
