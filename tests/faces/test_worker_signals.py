@@ -223,7 +223,8 @@ OWN_ASYNC = """
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGTERM, lambda: (say("own"), heard.set()))
             running = asyncio.ensure_future(part.run({signals}))
-            while part._slots.loop is None:
+            slots = part._slots if isinstance(part, Worker) else part._worker
+            while slots.loop is None:
                 await asyncio.sleep(0.01)
             say("running")
             await heard.wait()
@@ -249,12 +250,13 @@ OWN_BLOCKING = """
             say("own")
             heard.set()
         signal.signal(signal.SIGTERM, own)
+        slots = part._aio._slots if isinstance(part, Worker) else part._aio._worker
         def watch():
-            within(20, lambda: part._aio._slots.loop is not None)
+            within(20, lambda: slots.loop is not None)
             say("running")
             heard.wait()
             time.sleep(0.2)
-            say("ended by itself", part._aio._slots.loop is None)
+            say("ended by itself", slots.loop is None)
             part.stop()
         watcher = threading.Thread(target=watch)
         watcher.start()

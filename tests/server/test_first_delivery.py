@@ -207,7 +207,7 @@ async def test_a_reader_cancelled_when_its_message_arrives_leaves_it_to_the_next
         loop = pull(bus)
         first, second = asyncio.ensure_future(loop.next()), asyncio.ensure_future(loop.next())
         await eventually_async(lambda: len(loop._waiters) == 2)
-        message = RawMessage("s", "$JS.ACK.x", b"", None)
+        message = RawMessage("s", f"$JS.ACK.{spec.stream}.{spec.name}.1.1.1.1.0", b"", None)
         loop._on_message(message)
         first.cancel()
         assert await asyncio.wait_for(second, SOON) is message
