@@ -112,7 +112,7 @@ class _Mistake(Exception):
 
 def _read(path: Path) -> tuple[_Rule, ...]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise OptionsError(f"the policy in {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -226,6 +226,8 @@ def _params(table: object, capabilities: list[str], effect: Effect) -> Iterator[
         if isinstance(wanted, bool):
             test = _of_kind(key, kinds, bool, _equal(wanted))
         elif isinstance(wanted, (int, float)):
+            if wanted != wanted:
+                raise _Mistake(key, f"{wanted!r} is not a number")
             test = _of_kind(key, kinds, (int, float), _equal(wanted))
         elif isinstance(wanted, dict):
             test = _of_kind(key, kinds, (int, float), _bounds(key, wanted))
@@ -299,7 +301,7 @@ def _bounds(key: str, table: Mapping[str, object]) -> Callable[[Any], bool]:
             raise _Mistake(f"{key}.{name}", f"{bound!r} is not a number")
     least: Any = table.get("min", float("-inf"))
     most: Any = table.get("max", float("inf"))
-    if not table or least > most:
+    if not table or least > most or least == float("inf") or most == float("-inf"):
         raise _Mistake(key, "it matches no number: give min, max or both, min not above max")
     return lambda value: bool(least <= value <= most)
 

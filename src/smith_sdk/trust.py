@@ -302,7 +302,7 @@ def _signers(keys: Collection[str] | os.PathLike[str] | None) -> _Signers:
 
 def _read_keys(path: Path) -> frozenset[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise OptionsError(f"the trusted keys in {path} cannot be read: {error}") from None
     found = set()

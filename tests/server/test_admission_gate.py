@@ -299,6 +299,19 @@ async def test_an_intent_to_be_quarantined_is_dead_lettered_if_there_is_no_room(
         assert await events(bus) == [(intent.id, "error", "policy")]
 
 
+async def test_what_a_policy_says_is_bounded_and_escaped(account: Account) -> None:
+    async with account.applied() as bus:
+        intents = [read_intent(), read_intent()]
+        said = iter(["\x1b[2J\ud800", "r" * 3_000_000])
+        async with admitting(bus, lambda intent: Deny(text := next(said), rule=text), concurrency=1):
+            await publish(bus, *intents)
+            await eventually_async(lambda: decided(bus))
+        (_, _, odd), (_, _, long) = await events(bus)
+        assert odd == r"\x1b[2J\ud800"
+        assert len(long) < 1200
+        assert set(await codes(bus)) == {intent.id for intent in intents}
+
+
 # ---- one intent, one decision
 
 

@@ -227,6 +227,9 @@ RULE = "[[rule]]\neffect = 'allow'\n"
         (RULE + "params.max_bytes = {max = 'x'}", "rule 1: params.max_bytes.max: 'x' is not a number"),
         (RULE + "params.max_bytes = {max = nan}", "rule 1: params.max_bytes.max: nan is not a number"),
         (RULE + "params.max_bytes = {min = 2, max = 1}", "rule 1: params.max_bytes: it matches no number"),
+        (RULE + "params.max_bytes = nan", "rule 1: params.max_bytes: nan is not a number"),
+        (RULE + "params.max_bytes = {min = inf}", "rule 1: params.max_bytes: it matches no number"),
+        (RULE + "params.max_bytes = {max = -inf}", "rule 1: params.max_bytes: it matches no number"),
         (RULE + "params.max_bytes = {}", "rule 1: params.max_bytes: it matches no number"),
         (RULE + "params.args = 'x'", "rule 1: params.args: the parameter is a list or map.*in Python"),
         (RULE + "params.headers = {max = 1}", "rule 1: params.headers: the parameter is a list or map"),
@@ -237,6 +240,10 @@ def test_every_mistake_is_refused_with_its_place(tmp_path: Path, text: str, prob
         made(tmp_path, text)
     assert str(tmp_path / "policy.toml") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    assert isinstance(made(tmp_path, "\ufeff" + RULE)(reading("/x")), Allow)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -184,6 +184,11 @@ def test_a_large_message_is_verified_in_a_thread_and_a_small_one_is_not(monkeypa
 # ---- keys that change
 
 
+def test_a_file_of_keys_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"\ufeff{SIGNER} agent\r\n", encoding="utf-8")
+    assert refused(Trust(keys=tmp_path / "keys"), signed()) is None
+
+
 def test_a_set_of_keys_can_be_rotated() -> None:
     keys = {SIGNER}
     trust = Trust(keys=keys)

@@ -74,22 +74,22 @@ def of_decision(session: Session, intent: Intent, raw: bytes, decision: object) 
     """
     match decision:
         case Allow(str(reason), str(rule)):
-            return LetThrough(raw, rule, storable(reason))
+            return LetThrough(raw, storable(rule), storable(reason))
         case Transform(other, str(reason), str(rule)):
             if (other.id, type(other)) != (intent.id, type(intent)):
                 raise Reject(f"the policy transformed intent {intent.id} into another id or capability")
             _, data = checked(session, subjects.intents.raw.of(other), other)
-            return LetThrough(data, rule, storable(reason), "transform")
+            return LetThrough(data, storable(rule), storable(reason), "transform")
         case Deny(str(reason), str(rule)):
-            return Refuse(ResultCode.POLICY_DENIED, rule, storable(reason))
+            return Refuse(ResultCode.POLICY_DENIED, storable(rule), storable(reason))
         case Quarantine(str(reason), str(rule)):
-            return Keep(rule, storable(reason))
+            return Keep(storable(rule), storable(reason))
         case _:
             raise Reject(
                 f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason and rule str"
             )
 
 
-def storable(reason: str) -> str:
-    """`reason`, which a policy or a publisher has made, as records and results carry it."""
-    return bounded(escape_control(reason))
+def storable(text: str) -> str:
+    """`text`, which a policy or a publisher has made, as records and results carry it."""
+    return bounded(escape_control(text))
