@@ -237,6 +237,7 @@ def pull_loop(
     *,
     expires: float = EXPIRES,
     max_bytes: int | None = None,
+    max_pull_bytes: int | None = None,
     lookahead: int = 0,
     refill: Refill = "half",
     refill_dry: Refill | None = None,
@@ -254,6 +255,7 @@ def pull_loop(
     options = PullOptions(
         capacity=capacity,
         max_bytes=max_bytes,
+        max_pull_bytes=max_pull_bytes,
         lookahead=lookahead,
         refill=refill,
         refill_dry=refill_dry,

@@ -46,6 +46,8 @@ DRAIN: Final = 25.0
 Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass between SIGTERM and
 SIGKILL.
 """
+_PULL_BYTES: Final = 24 * 1024 * 1024
+"""Bytes of one pull, at least: 64 slots could ask for more than a server sends at once."""
 _CANCEL: Final = 5.0
 """Seconds for handlers that were cancelled to end."""
 _KILLED: Final = 5.0
@@ -267,7 +269,14 @@ class Slots:
             await _cancel(others)
 
     def _new_loop(self) -> PullLoop:
-        return pull_loop(self._session, self._spec, self._concurrency, lookahead=self._spec.prefetch, refill_dry="each")
+        return pull_loop(
+            self._session,
+            self._spec,
+            self._concurrency,
+            max_pull_bytes=max(_PULL_BYTES, 2 * self._session.connection.max_payload),
+            lookahead=self._spec.prefetch,
+            refill_dry="each",
+        )
 
     async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the handlers that run, at most for the drain timeout."""

@@ -40,6 +40,9 @@ class PullOptions:
     """Messages that may be requested, buffered and handed out together."""
     max_bytes: int | None = None
     """Bytes that may be requested and buffered together, headers included."""
+    max_pull_bytes: int | None = None
+    """Bytes of one pull where there is no `max_bytes`, more than any message has. Of a burst of
+    large messages, no more is on its way at once: the server ends links with 64 MiB to send."""
     lookahead: int = 0
     """Messages beyond `capacity`; see `PullPacer`."""
     refill: Refill = "half"
@@ -58,7 +61,7 @@ class PullOptions:
     def __post_init__(self) -> None:
         positive_int("PullOptions.capacity", self.capacity)
         positive_int("PullOptions.lookahead", self.lookahead, least=0)
-        for name in ("max_bytes", "max_batch"):
+        for name in ("max_bytes", "max_pull_bytes", "max_batch"):
             if (value := getattr(self, name)) is not None:
                 positive_int(f"PullOptions.{name}", value)
         for name in ("ack_wait", "expires", "heartbeat"):

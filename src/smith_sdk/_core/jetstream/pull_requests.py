@@ -56,6 +56,9 @@ class PullRequests:
             count, most = (0, None) if requested else self.budget.allow(count, held_bytes())
             if most is not None:
                 fields["max_bytes"] = most
+        elif options.max_pull_bytes is not None and (limits.max_bytes is None or limits.max_bytes >= options.max_pull_bytes):
+            # Less than a consumer's own limit could be less than a message: it would never come.
+            fields["max_bytes"] = options.max_pull_bytes
         return Pulls(fields, count, batch or count) if count > 0 else None
 
 
