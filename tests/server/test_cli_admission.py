@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import stat
 import subprocess
@@ -16,7 +17,7 @@ from msgspec.structs import replace
 from support import eventually
 from worker_command import LONG, Run
 
-from smith_sdk import SmithBus, Trust, consumers, signing, subjects
+from smith_sdk import AsyncSmithBus, SmithBus, Trust, consumers, signing, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.protocol import FsReadV1Intent, IntentResult
 
@@ -212,7 +213,7 @@ def test_a_missing_bucket_names_the_remedy(start: Start, make_server: Callable[.
 # ---- smith worker --keys
 
 WORKER = """
-from smith_sdk import SmithBus, Trust, consumers, result_of
+from smith_sdk import AsyncSmithBus, SmithBus, Trust, consumers, result_of
 from smith_sdk.sync import Worker
 
 bus = SmithBus()
@@ -316,3 +317,35 @@ def test_a_file_without_a_key_is_refused_in_one_line(smith: Smith, tmp_path: Pat
         smith("keys", "show", str(path))
         assert smith.status == 1
         assert problem in smith.err
+
+
+def widen(bus: SmithBus, url: str, *streams: str) -> None:
+    """Room for 64 messages of 2 MiB in streams of profile "dev"."""
+
+    async def change() -> None:
+        async with AsyncSmithBus(url) as owner:
+            for stream in streams:
+                config = (await owner._session.api.stream_info(stream))["config"]
+                await owner._session.api.stream_update(config | {"max_bytes": 256 * 1024 * 1024})
+
+    asyncio.run(change())
+
+
+def test_64_large_intents_at_once_take_bounded_memory_and_leave_the_link(start: Start, make_server: Any) -> None:
+    """Each decodes to four times its size: one character takes four bytes, so all do."""
+    server = make_server()
+    text = "a" * 2_090_000 + "\U0001f600"
+    with SmithBus(server.url, manage="apply", profile="dev") as bus:
+        widen(bus, server.url, "SDLC_RAW")
+        sent = [read_intent("/else", metadata={"text": text}) for _ in range(64)]
+        for intent in sent:
+            publish(bus, intent)
+        run = start("--policy", "policy.toml", "--executor-id", "gate-1", url=server.url)
+        eventually(lambda: bus.streams.get("SDLC_RAW").messages == 0, LONG)
+        memory = Path(f"/proc/{run.process.pid}/status").read_text()
+        assert bus.streams.get("ATOMS_RESULTS").messages == 64
+        assert bus.streams.get("SMITH_DLQ").messages == 0
+    peak = next(int(line.split()[1]) for line in memory.splitlines() if line.startswith("VmHWM"))
+    assert peak < 700_000, f"{peak} KB"
+    said = [*run.out, *run.err]
+    assert not [line for line in said if " lost: " in line]  # the server ends links that cannot take what it sends
