@@ -99,7 +99,7 @@ async def test_the_subject_of_an_alias_is_not_one_of_the_contract(face: Face) ->
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         async with running(face.admission(bus, policy=lambda intent: Allow(), executor_id="t")):
             await put(other, "smith.intents.raw.http_fetch", wire("intent/alias-http-fetch/signed"))
-            await eventually_async(lambda: has(other, "SDLC_RAW", 0))
+            await eventually_async(lambda: has(other, "SMITH_DLQ", 1))
         (letter,) = await other.dead_letters.list()
         assert letter.subject == "smith.intents.raw.http_fetch"
         assert "no subject of contract 'smith' matches" in letter.error

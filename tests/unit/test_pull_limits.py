@@ -92,3 +92,14 @@ def test_a_pull_lives_no_longer_and_holds_no_more_than_the_limit() -> None:
     assert body["max_bytes"] == 4096
     assert 1_900_000_000 < int(body["expires"]) <= 2_000_000_000
     assert 2 * int(body["idle_heartbeat"]) <= int(body["expires"])
+
+
+def test_a_pull_of_a_worker_has_a_limit_of_bytes_unless_the_consumer_allows_less() -> None:
+    """Several may be outstanding; a message larger than the consumer's limit would never come."""
+    for allowed, expected in ((None, 24_000_000), (30_000_000, 24_000_000), (24_000_000, 24_000_000), (1_000_000, None)):
+        limits = PullLimits()
+        limits.max_bytes = allowed
+        made = PullRequests(PullOptions(capacity=10, max_pull_bytes=24_000_000), limits).next(4, 6, lambda: 99_000_000)
+        assert made is not None
+        assert made.messages == 4
+        assert made.fields.get("max_bytes") == expected
