@@ -282,6 +282,9 @@ def test_a_key_is_made_once_for_its_owner_only_and_shown(smith: Smith, tmp_path:
     (tmp_path / "open").write_text(f"# ours\n{first} a.pem")  # no end of line
     smith("keys", "generate", "--out", "b.pem", "--trust", "open")
     assert (tmp_path / "open").read_text() == f"# ours\n{first} a.pem\n{smith.out.strip()} b.pem\n"
+    smith("keys", "generate", "--out", "c.pem", "--trust", "none/trusted")
+    assert smith.status == 1
+    assert f"add this line by hand: {signing.public_key(signing.load_key(tmp_path / 'c.pem'))}" in smith.err
     # what openssl makes is read as well
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", "theirs.pem"], check=True, capture_output=True)
     smith("keys", "show", "theirs.pem")

@@ -72,7 +72,9 @@ def _add(public: str, trust: Path | None, name: str) -> None:
             line = f"{start}{public} {name}".rstrip() + "\n"
             file.write(line.encode("ascii", "backslashreplace"))  # at once: a reader sees all of it or nothing
     except OSError as error:
-        raise OptionsError(f"{trust} cannot be written: {error.strerror or error}") from None
+        raise OptionsError(
+            f"{trust} cannot be written: {error.strerror or error}; the key is made, so add this line by hand: {public}"
+        ) from None
 
 
 def _show(public: str, json: bool) -> None:
