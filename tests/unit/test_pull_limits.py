@@ -103,3 +103,19 @@ def test_a_pull_of_a_worker_has_a_limit_of_bytes_unless_the_consumer_allows_less
         assert made is not None
         assert made.messages == 4
         assert made.fields.get("max_bytes") == expected
+
+
+def test_a_message_larger_than_a_pull_of_a_worker_is_requested_alone() -> None:
+    requests = PullRequests(PullOptions(capacity=10, max_pull_bytes=24_000_000), PullLimits())
+
+    def asked() -> tuple[int, Any]:
+        made = requests.next(4, 0, lambda: 0)
+        assert made is not None
+        return made.messages, made.fields.get("max_bytes")
+
+    assert asked() == (4, 24_000_000)
+    assert requests.refused(3) is None  # one has come
+    assert asked() == (4, 24_000_000)
+    assert requests.refused(4) == 24_000_000
+    assert asked() == (1, None)
+    assert asked() == (4, 24_000_000)

@@ -47,7 +47,7 @@ Below the 30 s that Kubernetes, and `docker stop` if it is told so, let pass bet
 SIGKILL.
 """
 _PULL_BYTES: Final = 24 * 1024 * 1024
-"""Bytes of one pull, at least: 64 slots could ask for more than a server sends at once."""
+"""Bytes of one pull: 64 slots could ask for more than a server sends at once."""
 _CANCEL: Final = 5.0
 """Seconds for handlers that were cancelled to end."""
 _KILLED: Final = 5.0
@@ -273,7 +273,7 @@ class Slots:
             self._session,
             self._spec,
             self._concurrency,
-            max_pull_bytes=max(_PULL_BYTES, 2 * self._session.connection.max_payload),
+            max_pull_bytes=_PULL_BYTES,
             lookahead=self._spec.prefetch,
             refill_dry="each",
         )

@@ -331,13 +331,9 @@ class PullLoop(Listener):
                 self._failures = 0
                 self._refill_if_low()
             case StatusKind.BYTES_FULL:
-                if self._budget is not None and self._budget.refused(status.unfilled):
-                    self._log.info(
-                        "%s/%s: a message is larger than max_bytes=%s: requested alone",
-                        self.stream,
-                        self.consumer,
-                        self._budget.max_bytes,
-                    )
+                if (most := self._requests.refused(status.unfilled)) is not None:
+                    where = f"{self.stream}/{self.consumer}"
+                    self._log.info("%s: a message is larger than max_bytes=%s: requested alone", where, most)
                 self._refill_if_low()
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0

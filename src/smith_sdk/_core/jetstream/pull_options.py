@@ -41,8 +41,8 @@ class PullOptions:
     max_bytes: int | None = None
     """Bytes that may be requested and buffered together, headers included."""
     max_pull_bytes: int | None = None
-    """Bytes of one pull where there is no `max_bytes`, more than any message has. Of a burst of
-    large messages, no more is on its way at once: the server ends links with 64 MiB to send."""
+    """Bytes of one pull where there is no `max_bytes`. Of a burst of large messages, no more is on
+    its way at once: the server ends links with 64 MiB to send."""
     lookahead: int = 0
     """Messages beyond `capacity`; see `PullPacer`."""
     refill: Refill = "half"

@@ -31,6 +31,9 @@ class PullRequests:
         self._options = options
         self._limits = limits
         self.budget = None if options.max_bytes is None else ByteBudget(options.max_bytes)
+        self._asked = 0
+        """Messages of the last pull with `max_pull_bytes`."""
+        self._is_oversized = False
 
     def are_split(self, room: int) -> bool:
         """Whether requesting `room` messages takes several pulls."""
@@ -58,8 +61,21 @@ class PullRequests:
                 fields["max_bytes"] = most
         elif options.max_pull_bytes is not None and (limits.max_bytes is None or limits.max_bytes >= options.max_pull_bytes):
             # Less than a consumer's own limit could be less than a message: it would never come.
-            fields["max_bytes"] = options.max_pull_bytes
+            if self._is_oversized:
+                count, self._is_oversized = min(count, 1), False
+            else:
+                fields["max_bytes"], self._asked = options.max_pull_bytes, min(count, batch or count)
         return Pulls(fields, count, batch or count) if count > 0 else None
+
+    def refused(self, unfilled: int) -> int | None:
+        """A pull ended for its bytes, with `unfilled` messages.
+
+        The bytes, if the next message is larger: it is requested alone, without a limit.
+        """
+        if self.budget is not None:
+            return self.budget.max_bytes if self.budget.refused(unfilled) else None
+        self._is_oversized = 0 < unfilled == self._asked
+        return self._options.max_pull_bytes if self._is_oversized else None
 
 
 def held_bytes(messages: Iterable[RawMessage]) -> int:
