@@ -644,6 +644,21 @@ async def test_no_role_can_read_what_is_answered_to_another(place: Account, role
             assert isinstance(seen.refusal, PermissionDenied), prefix
 
 
+@pytest.mark.parametrize("role", ROLES)
+async def test_no_role_can_forge_an_answer_to_another_or_to_itself(place: Account, role: str) -> None:
+    async with AsyncSmithBus(place.url, **place.signed_in(role)) as bus:
+        for inbox in {f"{one.inbox_prefix}.x" for one in ROLES.values()} | {
+            "_INBOX.x",
+            "_R_.x",
+            "$JS.ACK.SDLC_RAW.other.1.1.1.1.1",
+        }:
+            if inbox.startswith("$JS.ACK") and role == "operator":
+                continue  # it may pull and acknowledge as any consumer
+            with pytest.raises(PermissionDenied) as refused:
+                await bus._session.requests.request(inbox, b"forged", timeout=5)
+            assert refused.value.subject == inbox
+
+
 async def test_health_reports_what_may_not_be_looked_at(face: Face, place: Account) -> None:
     """It raises nothing; a worker may know how its own streams are by an error of `run()`."""
     async with place.bus(face, "publisher") as bus:
