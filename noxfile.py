@@ -41,7 +41,9 @@ WALKS = (  # of docs/
     "howto/streams",
     "howto/dead-letters",
     "howto/production",
-)  # of docs/
+    "howto/admission",
+    "security",
+)
 EXTRAS = "server,cli,codegen,signing,websocket,uvloop,testing"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
