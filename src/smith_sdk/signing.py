@@ -36,6 +36,7 @@ import msgspec
 
 from ._core import codec
 from ._core.canonical_json import Document, refuse, unsignable
+from ._core.foreign_text import escape_control
 from ._core.public_keys import is_on_curve, weakness
 from .errors import OptionsError, SignatureError, SigningNotInstalled
 from .protocol._messages import OneIntentT
@@ -203,7 +204,8 @@ def _signed_form(unsigned: Any) -> bytes:
         found = codec.unencodable(unsigned), str(error)
     if found is not None:
         place, problem = found
-        _refuse("not_canonical", f"the intent cannot be signed: {place or 'its value'}: {problem}")
+        named = escape_control(place, keep_layout=False) or "its value"  # a key of a map may hold anything
+        _refuse("not_canonical", f"the intent cannot be signed: {named}: {problem}")
     return canonical_json(data, without={_SIGNATURE})
 
 

@@ -492,6 +492,12 @@ def test_a_signed_intent_verifies_after_encoding(cls: Any, data: st.DataObject) 
     assert canonical_json(received, without={"signature_b64"}) == canonical_json(unsigned, without={"signature_b64"})
 
 
+def test_a_key_that_holds_a_line_feed_is_named_on_one_line() -> None:
+    intent = msgspec.structs.replace(READ, metadata={"a\nb": 1e16})
+    with pytest.raises(SignatureError, match=r"cannot be signed: metadata\.a\\nb: a float of 1e16"):
+        sign(intent, KEY)
+
+
 RECEIVED = codec.encode(sign(READ, KEY))
 
 
