@@ -284,7 +284,9 @@ def _code(text: str) -> str:
 
 def _filled_by_new(struct: ast.ClassDef) -> list[str]:
     """The required fields that the `new` of a payload does not require."""
-    required = [ast.unparse(node.target) for node in _statements(struct) if isinstance(node, ast.AnnAssign) and node.value is None]
+    required = [
+        ast.unparse(node.target) for node in _statements(struct) if isinstance(node, ast.AnnAssign) and node.value is None
+    ]
     for node in struct.body:
         if isinstance(node, ast.FunctionDef) and node.name == "new":
             given = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
