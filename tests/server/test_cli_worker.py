@@ -165,7 +165,7 @@ def test_a_second_signal_releases_the_messages_in_flight_and_shows_in_the_status
     # The last copy may come when the handlers are put back, and end it: 130 to a shell, too.
     assert run.status(10) in (128 + number, -number)
     assert run.count("again: releasing the messages in flight") == processes
-    assert run.count("stopped: 0 handled, 1 released") == processes
+    assert run.count("stopped: 0 handled, 1 released") == processes, run.err
     assert not run.logged("Traceback")
     assert not any(map(is_alive, run.pids()))
     found = bus.consumer(consumers.executor_fs_read).fetch(5, timeout=2)
