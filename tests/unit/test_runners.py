@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -18,6 +20,7 @@ from support import eventually_async, is_alive
 
 from smith_sdk import AsyncSmithBus, Message, Middleware, Reject, subjects
 from smith_sdk._core.connection.parser import RawMessage
+from smith_sdk._core.execution.process_pool import WorkerProcess
 from smith_sdk.aio.handlers import Handlers
 from smith_sdk.aio.middleware import MiddlewareChain
 from smith_sdk.aio.process_runner import ProcessRunner
@@ -159,6 +162,33 @@ async def test_a_function_that_cannot_be_pickled_starts_no_process() -> None:
         await runner.open()
     assert not runner.kill()
     runner.close()
+
+
+def test_a_process_that_two_threads_kill_at_once_ends_once() -> None:
+    """One waits for its answer and sees that it has ended, the other stops the worker."""
+    process = WorkerProcess("a process", len)
+    process.ready()
+    closed: list[int] = []
+    join, close = process._join, process._control.close
+    together = threading.Barrier(2)
+
+    def meet(timeout: float) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):  # the other thread waits before it
+            together.wait(0.2)
+        join(timeout)
+
+    def note() -> None:
+        closed.append(threading.get_ident())
+        close()
+
+    process._join, process._control.close = meet, note  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as threads:
+        for killing in [threads.submit(process.kill) for _ in range(2)]:
+            killing.result(30)
+    assert len(closed) == 1
+    assert not process.is_alive
+    process.announce_stop()
+    process.kill()
 
 
 # ---- middleware

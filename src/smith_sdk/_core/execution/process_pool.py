@@ -53,6 +53,7 @@ class WorkerProcess:
         control, self._control = context.Pipe(duplex=False)
         arguments = (theirs, control, os.getpid(), function, tuple(start), tuple(stop))
         self._process = context.Process(target=_serve, args=arguments, name=name)
+        self._ending = threading.Lock()
         self._process.start()
         _live.add(self)
         theirs.close()
@@ -83,8 +84,12 @@ class WorkerProcess:
 
     def announce_stop(self) -> None:
         """Have `STOPPING.draining` be true there from now on."""
-        with contextlib.suppress(OSError):  # it has ended
-            self._control.send_bytes(b"")
+        if self._ending.acquire(blocking=False):  # otherwise it is being killed, which takes a while
+            try:
+                with contextlib.suppress(OSError):  # it has ended
+                    self._control.send_bytes(b"")
+            finally:
+                self._ending.release()
 
     def finish(self, timeout: float) -> None:
         """Have it run its stop hooks and end; kill it after `timeout` seconds.
@@ -146,9 +151,16 @@ class WorkerProcess:
         return self._process.is_alive()
 
     def kill(self) -> None:
-        """Kill it and the processes that it has started. Safe to repeat."""
-        if self not in _live:
+        """Kill it and the processes that it has started. Safe to repeat, from any thread."""
+        if self not in _live:  # also in a fork, where a thread that does not exist may hold the lock
             return
+        # The thread that stops the worker kills it, and so does the one that waits for its answer,
+        # which sees the end at the same moment: a pipe that both close may be another's by then.
+        with self._ending:
+            if self in _live:
+                self._kill()
+
+    def _kill(self) -> None:
         if hasattr(os, "killpg") and self._process.pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):  # it leads no group yet, or all have ended
                 os.killpg(self._process.pid, signal.SIGKILL)
