@@ -27,6 +27,8 @@ _TOKEN: Final = re.compile(r"""[^\s.*>"\\\x00-\x20\x7f-\x9f]+""")
 _ACK: Final = "$JS.ACK"
 _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
+_CONTROL: Final = "KV_SMITH_CONTROL"
+"""The stream of the switches that admission watches."""
 _ADMISSION: Final = "admission"
 """The consumer of that name is read by `Admission`."""
 _RESULTS: Final = "results"
@@ -306,6 +308,8 @@ def _admission(rights: _Rights, wanted: Wanted) -> None:
     rights.work(_ADMISSION)
     for name in rights.spec.consumers[_ADMISSION].publishes:  # whether an output is there, after a crash
         rights.look_up(rights.spec.subjects[name].stream)
+    if _CONTROL in rights.spec.streams:
+        rights.read(_CONTROL)
     if wanted.replay_protection:
         rights.require("streams", _NONCES, ", in which admission remembers intents")
         rights.put_keys(_NONCES)

@@ -146,6 +146,21 @@ STREAMS: Final = (
         allow_msg_ttl=True,
         description="The key-value bucket of the intents that admission let through: a key for each signer and nonce.",
     ),
+    StreamSpec(
+        name="KV_SMITH_CONTROL",
+        subjects=("$KV.SMITH_CONTROL.>",),
+        retention="limits",
+        discard="new",
+        storage="file",
+        max_bytes=16777216,
+        max_msg_size=65536,
+        deny_delete=True,
+        max_msgs_per_subject=1,
+        allow_rollup_hdrs=True,
+        allow_msg_ttl=True,
+        subject_delete_marker_ttl=600.0,
+        description="The key-value bucket of switches for all processes: a key for each rule of back pressure that acts now.",
+    ),
 )
 
 
@@ -367,7 +382,7 @@ CONTRACT: Final = Contract(
     name="smith",
     version=1,
     abi=1,
-    spec_hash="1f003d9e6d47f6fa636cf8208b607d2b6a626345507c7783bc6de9ef53a8349d",
+    spec_hash="4be17b7cb88571b7a942e938a7c6c1c74c95d39c977a8fd03f76f553d6568bbb",
     origin="smith_sdk.topology:CONTRACT",
     trie=_TRIE,
     roots=("smith",),

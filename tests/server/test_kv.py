@@ -1,4 +1,4 @@
-"""Keys of a bucket on a real server: created once, for a limited time."""
+"""Keys of a bucket on a real server: created once, for a limited time; replaced, deleted."""
 
 from __future__ import annotations
 
@@ -70,3 +70,49 @@ async def test_a_missing_bucket_and_one_without_expiry_name_the_remedy(account: 
         await bus._session.api.stream_create({"name": bucket.stream, "subjects": [f"$KV.{NAME}.>"], "max_age": 60_000_000_000})
         with pytest.raises(TopologyRefused, match=r"allow_msg_ttl.*discard.*max_age.*smith streams apply"):
             await bucket.require()
+
+
+CONTROL = "SMITH_CONTROL"
+
+
+async def test_a_key_is_put_replaced_renewed_and_deleted(account: Account) -> None:
+    async with account.applied() as bus:
+        bucket = Bucket(bus._session, CONTROL)
+        first = await bucket.put("a.b", b"1", ttl=60)
+        found = await bucket.get("a.b")
+        assert found is not None
+        assert (found.key, found.value, found.revision, found.ttl) == ("a.b", b"1", first, 60)
+        assert await bucket.replace("a.b", b"2", revision=first + 7) is None
+        second = await bucket.replace("a.b", b"2", revision=first, ttl=30)
+        assert second is not None
+        assert await bucket.replace("a.b", b"3", revision=first) is None
+        assert await bucket.replace("a.b", b"2", revision=first) == second  # as if its acknowledgement had been lost
+        await bucket.put("c", b"4")
+        assert [(one.key, one.value, one.ttl) for one in await bucket.list()] == [("a.b", b"2", 30), ("c", b"4", None)]
+        assert [one.key for one in await bucket.list("a.*")] == ["a.b"]
+
+        assert not await bucket.delete("a.b", revision=first)
+        assert await bucket.delete("a.b", revision=second)
+        assert not await bucket.delete("a.b")
+        assert await bucket.get("a.b") is None
+        assert [one.key for one in await bucket.list()] == ["c"]
+        assert await bucket.replace("a.b", b"2", revision=second) is None
+        assert await bucket.create("a.b", b"5", ttl=60) is None
+        assert await bucket.delete("a.b")
+
+
+async def test_one_key_expires_and_another_is_renewed(account: Account) -> None:
+    async with account.applied() as bus:
+        bucket = Bucket(bus._session, CONTROL)
+        await bucket.put("left", b"1", ttl=1)
+        revision = await bucket.put("renewed", b"1", ttl=30)
+        renewed = await bucket.replace("renewed", b"1", revision=revision, ttl=60)
+        assert renewed is not None
+        await eventually_async(lambda: _is_missing(bucket, "left"), interval=0.1)
+        found = await bucket.get("renewed")
+        assert found is not None
+        assert (found.revision, found.ttl) == (renewed, 60)
+
+
+async def _is_missing(bucket: Bucket, key: str) -> bool:
+    return await bucket.get(key) is None
