@@ -17,6 +17,7 @@ from smith_sdk import AsyncSmithBus
 from smith_sdk._core.jetstream import kv_watch
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.jetstream.kv_watch import KeyWatch
+from smith_sdk._core.monitoring.control import SWITCHES, Switch, read_switch, switch_key
 from smith_sdk.errors import StreamNotFound
 
 CONTROL = "SMITH_CONTROL"
@@ -122,3 +123,14 @@ async def test_a_missing_bucket_is_named_and_watched_once_it_is_there(account: A
             await bus._session.api.stream_delete(bucket.stream)
         assert "interrupted" in caplog.text
         await watch.stop()
+
+
+async def test_a_switch_is_read_as_it_was_written_and_any_other_value_counts(account: Account) -> None:
+    async with account.applied() as bus:
+        bucket = Bucket(bus._session, CONTROL)
+        switch = Switch(rule="lag", reason="20,000 wait", since="2026-01-02T03:04:05Z", owner="h:1")
+        await bucket.put(switch_key("lag"), switch.encode(), ttl=60)
+        await bucket.put(switch_key("hand"), b"on\x1b", ttl=60)
+        found = {one.rule: one for one in map(read_switch, await bucket.list(SWITCHES))}
+        assert found["lag"] == switch
+        assert found["hand"].reason == "the key quarantine.hand of bucket SMITH_CONTROL is set"

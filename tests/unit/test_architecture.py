@@ -66,7 +66,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
         "_core.jetstream",
     ),
-    "_core.monitoring": ("errors", "options", "contract", "display", "_core.connection", "_core.jetstream"),
+    "_core.monitoring": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.connection", "_core.jetstream"),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json", "_core.foreign_text"),
     "trust": (
         "errors",
