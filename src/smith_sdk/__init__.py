@@ -16,6 +16,7 @@ __all__ = [
     "AsyncSmithBus",
     "Auth",
     "Backoff",
+    "CircuitBreaker",
     "Consumer",
     "DeadLetter",
     "Decision",
@@ -43,6 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from . import subjects as subjects
     from ._core.jetstream.publish_request import PubAck
+    from ._core.monitoring.breaker import CircuitBreaker
     from .aio import (
         Admission,
         Allow,
@@ -77,6 +79,7 @@ else:
             "AsyncSmithBus": ".aio:AsyncSmithBus",
             "Auth": ".options:Auth",
             "Backoff": ".options:Backoff",
+            "CircuitBreaker": "._core.monitoring.breaker:CircuitBreaker",
             "Consumer": ".aio:Consumer",
             "DeadLetter": ".aio:DeadLetter",
             "Decision": ".aio:Decision",

@@ -47,6 +47,22 @@ def positive_int(name: str, value: int, *, least: int = 1) -> int:
     return value
 
 
+def share(name: str, value: float) -> float:
+    """`value`. Raises `OptionsError` naming `name` unless it is a number above 0 and up to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise OptionsError(f"{name}={value!r}: must be a number above 0 and up to 1")
+    return float(value)
+
+
+def exception_classes(name: str, value: type[Exception] | tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
+    """`value` as a tuple. Raises `OptionsError` naming `name` unless all are classes of
+    `Exception`."""
+    kinds = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds):
+        raise OptionsError(f"{name}={value!r}: must be an exception class, or a tuple of them, each an Exception")
+    return kinds
+
+
 def subject_prefix(name: str, value: str, *, tokens: bool = True) -> str:
     """`value`. Raises `OptionsError` naming `name` unless subjects can begin with it.
 

@@ -27,6 +27,7 @@ CORE: Final = (
     "_core.topology",
     "_core.dead_letters",
     "_core.monitoring",
+    "_core.monitoring.breaker",
 )
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
@@ -47,6 +48,8 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.codec": ("errors", "_core.foreign_text", "_core.payload_check", "_core.json_limits"),
     "_core.log_records": ("_core.foreign_text",),
     "_core.events": ("_core.log_records",),
+    "_core.monitoring.outcomes": (),
+    "_core.monitoring.breaker": ("errors", "options", "_core.events", "_core.log_records", "_core.monitoring.outcomes"),
     "_core.result_codes": (),
     "_core.public_keys": (),
     "_core.canonical_json": ("errors",),
@@ -55,7 +58,15 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.blocking": ("errors", "options", "_core.log_records"),
     "_core.execution": ("errors", "_core.log_records"),
     "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
-    "_core.jetstream": ("errors", "options", "contract", "_core.events", "_core.log_records", "_core.connection"),
+    "_core.jetstream": (
+        "errors",
+        "options",
+        "contract",
+        "_core.events",
+        "_core.log_records",
+        "_core.monitoring.breaker",
+        "_core.connection",
+    ),
     "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
     "_core.dead_letters": (
         "errors",
@@ -96,7 +107,17 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "sync": ("errors", "options", "display", *CONTRACT, "_core.blocking", "_core.result_codes", *CORE, "trust", "aio"),
     "testing": ("errors", *CONTRACT, "_core.blocking", "_core.codec", *CORE, "embedded", "aio", "sync"),
-    "__init__": ("_lazy_names", "errors", "options", *CONTRACT, "_core.jetstream", "trust", "aio", "sync"),
+    "__init__": (
+        "_lazy_names",
+        "errors",
+        "options",
+        *CONTRACT,
+        "_core.jetstream",
+        "_core.monitoring.breaker",
+        "trust",
+        "aio",
+        "sync",
+    ),
     "policy": ("errors", "protocol", "_core.globs", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.

@@ -16,6 +16,7 @@ from .log_records import sdk_logger
 log: Final = sdk_logger("events")
 
 VerdictName = Literal["ack", "retry", "dead_letter", "release"]
+CircuitState = Literal["closed", "open", "half-open"]
 
 # Without gc=False where an event has an error: the error's traceback may lead back to the event.
 
@@ -72,6 +73,18 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
     """What its handler raised."""
 
 
+class CircuitChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A circuit breaker has changed its state."""
+
+    name: str
+    old: CircuitState
+    new: CircuitState
+    reason: str
+    """Why, in one line: "12 of 20 calls within 30 s failed"."""
+    until: float | None = None
+    """If it is open now: when the next call may be made, on the clock of `time.monotonic`."""
+
+
 class Observer:
     """Receives the events of a bus. Override what matters.
 
@@ -90,6 +103,9 @@ class Observer:
 
     def on_state(self, state: str, reason: str) -> None:
         """The connection's state has changed; `reason` says why, without credentials."""
+
+    def on_circuit(self, event: CircuitChanged) -> None:
+        """A circuit breaker of the bus has changed its state."""
 
 
 class Events:
@@ -126,6 +142,10 @@ class Events:
     def state(self, state: str, reason: str) -> None:
         for observer in self.observers:
             _call(observer.on_state, state, reason)
+
+    def circuit(self, event: CircuitChanged) -> None:
+        for observer in self.observers:
+            _call(observer.on_circuit, event)
 
 
 def _call(method: Callable[..., None], *arguments: object) -> None:

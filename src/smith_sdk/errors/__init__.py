@@ -40,6 +40,7 @@
     ├── PlanOutdated                the server's streams have changed since the plan was made
     ├── MessagesStranded            stored messages would have no reader any more
     ├── NotAcknowledgeable          an ack, nak or term of a message that cannot have one
+    ├── CircuitOpen                 a circuit breaker refused a call; it was not made
     ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
     ├── SlowConsumer                a core subscription fell behind and lost messages
@@ -105,6 +106,7 @@ from ._jetstream import (
     WrongSequence,
     WrongStream,
 )
+from ._resilience import CircuitOpen
 from ._work import (
     BlockingCallError,
     HandlerProcessDied,
@@ -128,6 +130,7 @@ __all__ = [
     "BusClosed",
     "BusError",
     "ChangeRefused",
+    "CircuitOpen",
     "ConnectError",
     "ConnectionLost",
     "ConsumerNotFound",
