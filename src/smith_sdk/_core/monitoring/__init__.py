@@ -1,6 +1,7 @@
-"""How the bus is, judged from what the server tells: pure functions from its JSON to a `Check`; and
-the circuit breaker, judged from what became of calls.
+"""How the bus is, judged from what the server tells, and what is done about it.
 
-No I/O. May import `errors`, `options`, the contract, `display`, `_core.events` and
-`_core.jetstream`. `breaker` and `outcomes` import nothing of JetStream, which uses them.
+`health`, `rules` and the circuit breaker are pure: they judge the server's JSON, values and the
+time, or what became of calls. May import `errors`, `options`, the contract, `display`,
+`_core.events` and `_core.jetstream`. `breaker` and `outcomes` import nothing of JetStream, which
+uses them.
 """

@@ -14,6 +14,7 @@ from ...options import format_duration, format_size
 from ..connection.state import State
 from ..jetstream.api import NANOS, parse_time
 from ..jetstream.api_errors import APPLY
+from .lag import fullest
 
 Health = Literal["ok", "degraded", "failing"]
 Json = dict[str, Any]
@@ -99,7 +100,7 @@ def stream_name(spec: StreamSpec) -> str:
 def stream_check(contract: Contract, spec: StreamSpec, info: Json) -> Check:
     """How full a stream is, from its STREAM.INFO: what it refuses, or deletes before its age."""
     config, state = info["config"], info["state"]
-    share, limit = _fullest(config, state)
+    share, limit = fullest(config, state)
     if config.get("discard") == "new":
         if is_full(config, state):
             return Check(
@@ -131,18 +132,6 @@ def is_full(config: Json, state: Json) -> bool:
     return bool(state["bytes"] + state["bytes"] // state["messages"] > room or state["bytes"] >= room * _FULL)
 
 
-def _fullest(config: Json, state: Json) -> tuple[float, str]:
-    """The share of the limit that is nearest, and its figures; 0 and "" without limits."""
-    messages, most = state["messages"], config.get("max_msgs", -1)
-    stored, room = state["bytes"], config.get("max_bytes", -1)
-    found = [(0.0, "")]
-    if most > 0:
-        found.append((messages / most, f"{messages:,} of {most:,} messages"))
-    if room > 0:
-        found.append((stored / room, f"{format_size(stored)} of {format_size(room)}"))
-    return max(found)
-
-
 def _evicts_early(spec: StreamSpec, config: Json, info: Json) -> Check | None:
     """A full stream that deletes its oldest messages before they reach its `max_age`."""
     state, max_age = info["state"], config.get("max_age", 0) / NANOS
@@ -164,7 +153,7 @@ def _evicts_early(spec: StreamSpec, config: Json, info: Json) -> Check | None:
         name=stream_name(spec),
         status="degraded",
         reason=(
-            f"full, {_fullest(config, state)[1]}, and deletes messages before its max_age of {format_duration(max_age)}: "
+            f"full, {fullest(config, state)[1]}, and deletes messages before its max_age of {format_duration(max_age)}: "
             f"the oldest is {_lasting(held)} old, and at this rate that is all it holds"
         ),
         remedy=(
