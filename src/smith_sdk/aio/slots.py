@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -34,7 +34,7 @@ from .consumer import pull_loop
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
 from .message import Message
-from .middleware import Outcome
+from .message_runner import MessageRunner
 from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 
@@ -56,43 +56,6 @@ _REFUSED: Final = 1.0
 """Seconds for the server to refuse the last acks of a run, if it does."""
 _inside: Final[contextvars.ContextVar[Slots | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
 """The slots that run the current handler, also in the handler's thread."""
-
-
-class MessageRunner(Protocol):
-    """What slots run for each message: the handlers of a worker, or the admission of an intent."""
-
-    @property
-    def cancellable(self) -> bool:
-        """Whether every run that is cancelled has ended by that."""
-        ...
-
-    async def open(self) -> None:
-        """Start what the runs need. May be called again after `close`."""
-        ...
-
-    def kill(self) -> bool:
-        """End what runs, at once. False if nothing can be ended."""
-        ...
-
-    def announce_stop(self) -> None:
-        """Let the runs know that the worker is stopping."""
-        ...
-
-    async def finish(self) -> None:
-        """Let what `open` started come to its own end. Raises what that raises."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is left of it. Safe to repeat."""
-        ...
-
-    def run(self, message: Message[Any, Any], /) -> Awaitable[Outcome]:
-        """Run what is for `message`."""
-        ...
-
-    def name_of(self, message: Message[Any, Any], /) -> str:
-        """The name of the function that `run` calls, for logs and errors."""
-        ...
 
 
 Undecodable = Callable[[Message[Any, Any], ContractError, DeadLetter], Awaitable[Verdict]]

@@ -10,8 +10,8 @@ from ..errors import HandlerTimeout, OptionsError
 from ..trust import Trust
 from .answers import NotTrusted, has_intents
 from .message import Message
+from .message_runner import MessageRunner
 from .middleware import Outcome
-from .slots import MessageRunner
 
 _LIMIT: Final = 5.0
 """Seconds for the check of one message: `Trust.key_for` may hang."""
