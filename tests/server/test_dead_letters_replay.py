@@ -112,6 +112,7 @@ async def test_a_replayed_message_is_unchanged_and_carries_its_trail(face: Face,
             "Smith-Replay-Of": second.id,
             "Smith-Replay-First": first.id,
             "Smith-Replay-Count": "2",
+            "Smith-Replay-Key": seen[0].idempotency_key,
         }
         assert await bus.dead_letters.count() == 0
 

@@ -126,7 +126,7 @@ async def test_the_headers_of_a_forged_letter_command_neither_the_server_nor_the
         _, sent = await held(bus)
         own = {name: value for name, value in sent.headers.items() if name not in ("Nats-Msg-Id", "Nats-Expected-Stream")}
         trail = {"Smith-Replay-Of": f"{STREAM}.reader.7", "Smith-Replay-First": f"{STREAM}.reader.7", "Smith-Replay-Count": "1"}
-        assert own == {"A": "1", **trail}
+        assert own == {"A": "1", **trail, "Smith-Replay-Key": f"{HEALTH}:{STREAM}.reader.7:"}
 
 
 async def test_a_publisher_cannot_take_the_id_of_a_replay(account: Account) -> None:

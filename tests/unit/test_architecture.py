@@ -20,6 +20,7 @@ HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO /
 CONTRACT: Final = ("contract", "protocol", "subjects", "topology")
 CORE: Final = (
     "_core.foreign_text",
+    "_core.idempotency",
     "_core.events",
     "_core.log_records",
     "_core.connection",
@@ -36,6 +37,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_lazy_names": (),
     "_core": (),
     "_core.foreign_text": (),
+    "_core.idempotency": (),
     "errors": ("_core.foreign_text",),
     "options": ("errors",),
     "display": ("_core.foreign_text",),
@@ -73,6 +75,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "contract",
         "display",
         "_core.foreign_text",
+        "_core.idempotency",
         "_core.log_records",
         "_core.connection",
         "_core.jetstream",

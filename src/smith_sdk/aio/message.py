@@ -9,14 +9,17 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from .._core import codec
+from .._core.connection.headers import MSG_ID
 from .._core.connection.parser import RawMessage
+from .._core.dead_letters.format import header_key
 from .._core.execution.stopping import Stopping
 from .._core.foreign_text import escape_control
+from .._core.idempotency import idempotency_key
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
-from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
+from ..contract import M_co, MessageT, Metadata, Payload, Received, S_co, StreamSubject
 from ..display import fields_table
 from ..errors import NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, to_seconds
@@ -137,6 +140,28 @@ class Message(Received[M_co, S_co]):
         if self._metadata is None:
             self._metadata = _metadata(self._raw, self._retry)
         return self._metadata
+
+    @property
+    def idempotency_key(self) -> str:
+        """The name of its effect, for what a handler does outside the bus.
+
+        Such as the `Idempotency-Key` of a payment: 1 to 255 characters of printable ASCII, without
+        spaces, quotes and backslashes. It is the same for every redelivery of a message, for each
+        replay of its dead letter, and for every other message on this subject with the same
+        identity: the field that the contract names, such as the id of an intent, or else the
+        message id. Other messages have another key.
+
+        Raises as `payload` does, and `NotAcknowledgeable` for a message of core NATS that has
+        neither.
+        """
+        where, payload = self._raw.subject, self.payload
+        field = payload.ID_FIELD if isinstance(payload, Payload) else None
+        if field is not None:
+            return idempotency_key(where, str(getattr(payload, field)))
+        if self.headers.get(MSG_ID):
+            return header_key(where, self.headers, "")
+        place = self.metadata
+        return header_key(where, self.headers, f"{place.stream}.{place.stream_seq}.{place.timestamp}")
 
     @property
     def draining(self) -> bool:

@@ -65,6 +65,11 @@ class Received(Generic[M_co, S_co]):
             """The position in the stream. Raises `NotAcknowledgeable` for a core NATS message."""
             raise NotImplementedError
 
+        @property
+        def idempotency_key(self) -> str:
+            """The name of its effect: the same whenever and however often it is delivered."""
+            raise NotImplementedError
+
         def to_dict(self) -> dict[str, Any]:
             """Its facts and its payload as plain data. Raises as `payload` does."""
             raise NotImplementedError

@@ -69,6 +69,22 @@ class Message(Blocking, Received[M_co, S_co]):
         return found
 
     @property
+    def idempotency_key(self) -> str:
+        """The name of its effect, for what a handler does outside the bus.
+
+        Such as the `Idempotency-Key` of a payment: 1 to 255 characters of printable ASCII, without
+        spaces, quotes and backslashes. It is the same for every redelivery of a message, for each
+        replay of its dead letter, and for every other message on this subject with the same
+        identity: the field that the contract names, such as the id of an intent, or else the
+        message id. Other messages have another key.
+
+        Raises as `payload` does, and `NotAcknowledgeable` for a message of core NATS that has
+        neither.
+        """
+        found: str = self._aio.idempotency_key
+        return found
+
+    @property
     def draining(self) -> bool:
         """Whether the worker that handles it is stopping. False outside workers.
 

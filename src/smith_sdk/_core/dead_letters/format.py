@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +21,7 @@ from ...display import Record
 from ..connection.headers import MSG_ID, is_reserved
 from ..connection.headers import NAME as HEADER_NAME
 from ..foreign_text import one_line
+from ..idempotency import idempotency_key, is_key
 from ..jetstream.api import StoredMessage, from_nanos
 from ..jetstream.stream_reader import Stored
 from .facts import Facts, read_number, read_seq
@@ -27,11 +29,14 @@ from .facts import Facts, read_number, read_seq
 REPLAY_OF: Final = "Smith-Replay-Of"
 REPLAY_FIRST: Final = "Smith-Replay-First"
 REPLAY_COUNT: Final = "Smith-Replay-Count"
+REPLAY_KEY: Final = "Smith-Replay-Key"
+"""The idempotency key of the message that was given up first: the id of a replay is a new one."""
 
 _FACT: Final = "Smith-Dead-"
 _STORED: Final = _FACT + "Stored"
 MSG_ID_FACT: Final = _FACT + "Msg-Id"
 """The header with the message id of the original."""
+_KEY: Final = _FACT + "Key"
 _TRUNCATED: Final = _FACT + "Truncated"
 _SHA256: Final = _FACT + "Sha256"
 _SIZE: Final = _FACT + "Size"
@@ -183,6 +188,7 @@ def _facts(original: Original, death: Death, by: Reporter) -> dict[str, str | No
         "Host": one_line(by.host, _MAX_NAME),
         "Worker": one_line(by.worker, _MAX_NAME),
         "Msg-Id": None if msg_id is None else one_line(msg_id),
+        "Key": header_key(original.subject, original.headers, f"{original.stream}.{original.seq}.{original.stored}"),
     }
 
 
@@ -209,11 +215,31 @@ def replay_id(key: str, token: str) -> str:
     return f"{_REPLAY_ID}{key}{token and ':' + token}"
 
 
-def _trail(headers: dict[str, str], msg_id: str) -> dict[str, str]:
+def header_key(subject: str, headers: Mapping[str, str], place: str) -> str:
+    """The idempotency key of a message whose payload has no identity of its own.
+
+    That of its message id, of a replayed message that of its original. `place` stands for the id
+    where another client has sent none.
+    """
+    msg_id = headers.get(MSG_ID, "")
+    if msg_id.startswith(_REPLAY_ID) and _trail(headers, msg_id) and is_key(kept := headers.get(REPLAY_KEY, "")):
+        return kept
+    return idempotency_key(subject, msg_id or place)
+
+
+def replay_key(letter: DeadLetter, headers: dict[str, str]) -> str:
+    """The key for the message that `letter`, which has these headers, is replayed as."""
+    if is_key(kept := headers.get(_KEY, "")):
+        return kept
+    # A letter of an earlier version, whose message had no key yet.
+    return idempotency_key(letter.subject, headers.get(MSG_ID_FACT) or identity(letter.id, headers))
+
+
+def _trail(headers: Mapping[str, str], msg_id: str) -> dict[str, str]:
     """The trail of a message with that id: none unless it is whole, and a replay's.
 
-    It is shown to people, and nothing is decided by it: a publisher who makes up such an id can
-    forge it.
+    It is shown to people, and decides nothing but the idempotency key, which any publisher decides
+    by the id: one that makes up such an id can forge it.
     """
     of, first = headers.get(REPLAY_OF, ""), headers.get(REPLAY_FIRST, "")
     count = headers.get(REPLAY_COUNT, "")

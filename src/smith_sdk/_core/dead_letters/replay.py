@@ -55,7 +55,7 @@ from ..jetstream.api import NANOS, StoredMessage
 from ..jetstream.claim import Taken, compare_and_set
 from ..jetstream.session import Session
 from .facts import read_number
-from .format import REPLAY_COUNT, REPLAY_FIRST, REPLAY_OF, of_stored, replay_id
+from .format import REPLAY_COUNT, REPLAY_FIRST, REPLAY_KEY, REPLAY_OF, of_stored, replay_id, replay_key
 from .replay_target import refusal
 from .selection import Ref
 from .store import DeadLetterStore
@@ -337,6 +337,7 @@ class Replay:
             REPLAY_OF: letter.id,
             REPLAY_FIRST: letter.first_letter or letter.id,
             REPLAY_COUNT: str(letter.replays + 1),
+            REPLAY_KEY: replay_key(letter, stored.headers),
             "Nats-Expected-Stream": letter.stream,
         }
         timeout = min(self._session.publish_timeout, target.share)
