@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ from .message import Message
 from .message_runner import MessageRunner
 from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
+from .slot_limits import SlotLimits
 
 log: Final = sdk_logger("worker")
 
@@ -86,7 +87,7 @@ class Slots:
         self._log_fields = LogFields(stream=spec.stream, consumer=spec.name)
         self._handlers = handlers
         self._policy = policy
-        self._concurrency = concurrency
+        self._limits = SlotLimits(concurrency, spec.prefetch)
         self._drain = drain
         self._undecodable = undecodable
         self._first_success = decide(None, 1, policy)
@@ -120,7 +121,7 @@ class Slots:
         return {
             "consumer": self._spec.name,
             "stream": self._spec.stream,
-            "concurrency": self._concurrency,
+            "concurrency": self._limits.concurrency,
             **msgspec.structs.asdict(self.stats),
         }
 
@@ -184,8 +185,10 @@ class Slots:
                 if not stopping.draining:
                     self.loop = loop
                     await loop.start()
+                    if self._limits.are_lower:
+                        await self._resize()
                     dispatcher = Fifo(loop)
-                    slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._concurrency)]
+                    slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._limits.most)]
                     await self._until_drained(stopping, loop, slots)
             if stopping.at_once:
                 await self._killed(loop, slots)
@@ -235,11 +238,37 @@ class Slots:
         return pull_loop(
             self._session,
             self._spec,
-            self._concurrency,
+            self._limits.concurrency,
             max_pull_bytes=_PULL_BYTES,
-            lookahead=self._spec.prefetch,
+            lookahead=self._limits.prefetch,
             refill_dry="each",
         )
+
+    # ---- slower, and back
+
+    async def slow_down(self, by: Hashable, concurrency: int | None, prefetch: int | None) -> None:
+        """Run at most `concurrency` handlers at once, and request at most `prefetch` messages
+        ahead, until `by` speeds it up again; None limits nothing. What runs goes on to its end.
+
+        Of several that slow it down, the lowest figures count. Also for a run that has yet to
+        begin.
+        """
+        self._limits.lower(by, concurrency, prefetch)
+        await self._resize()
+
+    async def speed_up(self, by: Hashable) -> None:
+        """Forget what `by` has slowed down. Safe to repeat."""
+        self._limits.restore(by)
+        await self._resize()
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many handlers run at once unless it is slowed down."""
+        return self._limits.most
+
+    async def _resize(self) -> None:
+        if self.loop is not None and not self.is_stopping:
+            await self.loop.resize(self._limits.concurrency, lookahead=self._limits.prefetch)
 
     async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
         """Wait for the handlers that run, at most for the drain timeout."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from copy import copy
@@ -85,6 +86,8 @@ class PullLoop(Listener):
         self._requested = 0
         """Messages of outstanding pulls."""
         self._handed_out = 0
+        self._most_out = sys.maxsize
+        """Messages that may be handed out together: any number before the first `resize`."""
         self._connected = False
         self._paused = False
         self._stopping = False
@@ -133,7 +136,7 @@ class PullLoop(Listener):
         slot any more."""
         if done:
             self.done(done)
-        if self._buffer:
+        if self._buffer and self._handed_out < self._most_out:
             self._handed_out += 1
             return self._buffer.popleft()
         return None
@@ -145,7 +148,7 @@ class PullLoop(Listener):
         `PermissionDenied`, `BusClosed`.
         """
         while True:
-            if self._buffer:
+            if self._buffer and self._handed_out < self._most_out:
                 self._handed_out += 1
                 return self._buffer.popleft()
             if self._error is not None:
@@ -168,6 +171,8 @@ class PullLoop(Listener):
         pacer = self._pacer
         pacer.handled += count
         self._handed_out -= count
+        if self._waiters and self._buffer:
+            self._wake()  # for what `_most_out` has held back
         used = self._requested + self._handed_out + len(self._buffer)
         if used <= pacer.refill_at or (used <= pacer.dry_at and not self._requested):  # `is_low`, without the call
             self._refill_if_low()
@@ -193,13 +198,19 @@ class PullLoop(Listener):
             await self._reopen()
         self._refill()
 
-    async def resize(self, capacity: int) -> None:
-        """Have a capacity of `capacity` messages from now on, 1 or more. Raises `OptionsError`.
+    async def resize(self, capacity: int, *, lookahead: int | None = None) -> None:
+        """Have a capacity of `capacity` messages from now on, 1 or more, and hand out no more than
+        that together; None for the same `lookahead`. Raises `OptionsError`.
 
         If more is requested than that has room for, the requests are withdrawn and made anew. What
         was delivered stays, and nothing is requested until less than `capacity` is left of it.
         """
+        if lookahead is not None:
+            self._pacer.lookahead = positive_int("PullLoop.resize(lookahead)", lookahead, least=0)
         self._pacer.resize(positive_int("PullLoop.resize(capacity)", capacity))
+        self._most_out = capacity
+        for _ in range(min(len(self._buffer), len(self._waiters), max(0, capacity - self._handed_out))):
+            self._wake()
         if self._connected and self._requested and self._used > capacity:
             await self._renew()
         else:
