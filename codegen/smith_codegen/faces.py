@@ -46,6 +46,7 @@ MODULES: Final = (
     "read",
     "trace",
     "health",
+    "publishing",
     "bus",
 )
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"

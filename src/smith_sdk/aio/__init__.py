@@ -15,6 +15,7 @@ from .execute import result_of
 from .health import Check, HealthReport
 from .message import Message
 from .middleware import Middleware
+from .publishing import Publishing
 from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -43,6 +44,7 @@ __all__ = [
     "Messages",
     "Middleware",
     "Plan",
+    "Publishing",
     "Quarantine",
     "ReadMessage",
     "Reader",

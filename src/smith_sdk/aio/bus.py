@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
@@ -16,16 +16,13 @@ from .._core.connection.credentials import API_PREFIX, find_access
 from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.execution.thread_pool import run_in_thread
-from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import (
     AnySubject,
     ConsumerSpec,
     Contract,
     CoreSubject,
-    Envelope,
     MessageT,
-    StreamSubject,
     Subscribable,
 )
 from ..embedded import EmbeddedServer
@@ -37,7 +34,8 @@ from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
 from .health import HealthReport, health, without_connection
-from .publisher import checked, publish, publish_many, publish_request
+from .publisher import checked, publish
+from .publishing import Publishing
 from .read import Reader, start_of
 from .states import StateChanges
 from .streams import Streams
@@ -62,7 +60,7 @@ _EMBEDDED_PROFILE: Final = "dev"
 Manage = Literal["off", "verify", "apply"]
 
 
-class AsyncSmithBus:
+class AsyncSmithBus(Publishing):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in
@@ -334,69 +332,7 @@ class AsyncSmithBus:
     ) -> None:
         await self.close()
 
-    # ---- publishing
-
-    async def publish(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-    ) -> PubAck:
-        """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
-
-        - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
-          subject and the payload's own id; for a payload without one, a UUIDv7 made for this call.
-        - `headers`: a mapping of str to str, sent with the message. Not for the message id, nor for
-          what the server or the SDK acts upon (`Nats-TTL`, `Smith-Dead-Error`, ...).
-        - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
-        - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
-          late or the connection is lost. That goes on for three quarters of the duplicate window.
-
-        A restarted server remembers only the ids of messages that it still stores. A work queue
-        deletes what is acknowledged, so there a retry after a restart may store a message again.
-
-        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest` and
-        `PublishUnconfirmed`; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
-        header or timeout.
-        """
-        request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        return await (await self._session.submit(request))
-
-    async def submit(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-    ) -> asyncio.Future[PubAck]:
-        """`publish`, pipelined: return as soon as the message is sent, with a future.
-
-        Waits only for room among the messages that are not acknowledged yet. The future ends with
-        the `PubAck`, or with an error of the stream or the connection. The arguments are those of
-        `publish`; what is wrong with them is raised here.
-        """
-        return await self._session.submit(publish_request(self._session, subject, payload, msg_id, headers, timeout, retry))
-
-    async def publish_many(
-        self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
-    ) -> list[PubAck]:
-        """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
-
-        `subject.envelope(payload)` makes an envelope. `timeout` (seconds) and `retry` are as in
-        `publish`, for each message. Every message is tried: if any failed, raises
-        `PublishManyError`, whose `outcomes` has the `PubAck` or the error of each. Raises
-        `OptionsError` for an invalid `timeout`.
-        """
-        wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
-        return await publish_many(self._session, envelopes, wait, retry)
+    # ---- messages without a stream
 
     async def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
         """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
