@@ -44,3 +44,35 @@ class MessageRunner(Protocol):
     def name_of(self, message: Message[Any, Any], /) -> str:
         """The name of the function that `run` calls, for logs and errors."""
         ...
+
+
+class RunnerWrapper:
+    """Runs what `inner` runs. Subclasses override `run`."""
+
+    def __init__(self, inner: MessageRunner) -> None:
+        self._inner = inner
+
+    @property
+    def cancellable(self) -> bool:
+        return self._inner.cancellable
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    def kill(self) -> bool:
+        return self._inner.kill()
+
+    def announce_stop(self) -> None:
+        self._inner.announce_stop()
+
+    async def finish(self) -> None:
+        await self._inner.finish()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def name_of(self, message: Message[Any, Any]) -> str:
+        return self._inner.name_of(message)
+
+    async def run(self, message: Message[Any, Any]) -> Outcome:
+        return await self._inner.run(message)

@@ -35,6 +35,7 @@ from .forgotten import ForgottenCalls
 from .last_run import LastRun
 from .message import Message
 from .message_runner import MessageRunner
+from .middleware import Outcome
 from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 from .slot_limits import SlotLimits
@@ -416,13 +417,10 @@ class Slots:
         assert task is not None
         try:
             outcome = await self._handlers.run(message)
-            if message._unstarted:
-                await self._forgotten.check(message, self._handlers.name_of(message))
             if task.cancelling():
                 await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
-            if outcome is not None:
-                with required_output():
-                    await self._settler.publish(outcome, message)
+            if outcome is not None or message._unstarted:
+                await self.conclude(message, outcome)
         except BaseException as error:
             if isinstance(error, CannotRun):
                 self._end_if_final(error)
@@ -439,6 +437,14 @@ class Slots:
                 raise
             return verdict
         return self._first_success if number == 1 else decide(None, number, self._policy)
+
+    async def conclude(self, message: Message[Any, Any], outcome: Outcome) -> None:
+        """Publish what the handler of `message` has returned. Raises if it forgot an `await`."""
+        if message._unstarted:
+            await self._forgotten.check(message, self._handlers.name_of(message))
+        if outcome is not None:
+            with required_output():
+                await self._settler.publish(outcome, message)
 
     def _report_blocked(self, seconds: float, frame: FrameType) -> str | None:
         """Log a handler of these slots that blocks the loop, if one does. Called in a thread."""

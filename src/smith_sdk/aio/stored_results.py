@@ -67,21 +67,37 @@ class Strays:
         self.reason = one_line(reason, _REASON)
 
 
+def _every(result: IntentResult) -> bool:
+    return True
+
+
 class StoredResults:
     """The results of one intent in its stream. Several looks read each message only once.
 
-    `is_anothers` tells by the headers of a result whether it answers another caller.
+    `is_anothers` tells by the headers of a result whether it answers another caller, `counts` by
+    the result itself whether it is looked for.
     """
 
-    def __init__(self, session: Session, subject: subjects.results, is_anothers: Callable[[Mapping[str, str]], bool]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        subject: subjects.results,
+        is_anothers: Callable[[Mapping[str, str]], bool],
+        counts: Callable[[IntentResult], bool] = _every,
+    ) -> None:
         self._api = session.api
         self._stream = str(subject.STREAM)
         self._subject = str(subject)
         self._is_anothers = is_anothers
+        self._counts = counts
         self._read_up_to = 0
-        """The sequence of the last message that was read."""
         self._newest: StoredResult | None = None
         self.strays: Final = Strays(subject)
+
+    @property
+    def read_up_to(self) -> int:
+        """The sequence of the last message that was read; 0 if there was none."""
+        return self._read_up_to
 
     async def newest(self) -> StoredResult | None:
         """The newest result for this caller.
@@ -90,13 +106,20 @@ class StoredResults:
         else the server answers.
         """
         try:
+            return await self.look_up()
+        except PermissionDenied:
+            raise
+        except (BusError, DeadlineExceeded):
+            return self._newest
+
+    async def look_up(self) -> StoredResult | None:
+        """The newest result; None if there is none. Raises what a call of the API raises."""
+        try:
             last = await self._api.last_message(self._stream, self._subject)
             if last.seq > self._read_up_to:
                 await self._read_new(last)
-        except PermissionDenied:
-            raise
-        except (MessageNotFound, BusError, DeadlineExceeded):
-            pass
+        except MessageNotFound:
+            self._read_up_to = 0
         return self._newest
 
     async def _read_new(self, last: StoredMessage) -> None:
@@ -116,7 +139,7 @@ class StoredResults:
         if self._is_anothers(message.headers):
             return None
         payload = self.strays.read(message.data)
-        return None if payload is None else StoredResult(message, payload)
+        return None if payload is None or not self._counts(payload) else StoredResult(message, payload)
 
 
 def words(received: Strays, stored: Strays) -> str:

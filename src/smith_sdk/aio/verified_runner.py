@@ -10,41 +10,19 @@ from ..errors import HandlerTimeout, OptionsError
 from ..trust import Trust
 from .answers import NotTrusted, has_intents
 from .message import Message
-from .message_runner import MessageRunner
+from .message_runner import MessageRunner, RunnerWrapper
 from .middleware import Outcome
 
 _LIMIT: Final = 5.0
 """Seconds for the check of one message: `Trust.key_for` may hang."""
 
 
-class VerifiedRunner:
+class VerifiedRunner(RunnerWrapper):
     """`inner`, for messages that `trust` lets through; `NotTrusted` for the others."""
 
     def __init__(self, inner: MessageRunner, trust: Trust) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._trust = trust
-
-    @property
-    def cancellable(self) -> bool:
-        return self._inner.cancellable
-
-    async def open(self) -> None:
-        await self._inner.open()
-
-    def kill(self) -> bool:
-        return self._inner.kill()
-
-    def announce_stop(self) -> None:
-        self._inner.announce_stop()
-
-    async def finish(self) -> None:
-        await self._inner.finish()
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def name_of(self, message: Message[Any, Any]) -> str:
-        return self._inner.name_of(message)
 
     async def run(self, message: Message[Any, Any]) -> Outcome:
         limit = asyncio.timeout(_LIMIT)

@@ -23,6 +23,7 @@ from .handlers import Handlers, KindT, ResultT
 from .hooks import HookT
 from .message import Message
 from .middleware import Middleware
+from .once_by_result import OnceByResult, require_results, require_returns
 from .process_runner import PresentDetached
 from .runners import Present
 from .settle import WorkerStats
@@ -65,6 +66,10 @@ class Worker(Generic[MessageT, SubjectT]):
     handler runs. One that is refused is dead-lettered, and its caller is answered with the code of
     the refusal. Replays are refused by admission, not here.
 
+    With `once=True`, the handler of an intent that has a result is not run again: neither when it
+    is redelivered, nor for a replay or a second publish, for as long as its stream keeps the result
+    (48 hours). The handler has to return the `IntentResult`.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -86,6 +91,7 @@ class Worker(Generic[MessageT, SubjectT]):
         answer_failures: bool | None = None,
         max_messages: int | None = None,
         trust: Trust | None = None,
+        once: bool = False,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -113,19 +119,31 @@ class Worker(Generic[MessageT, SubjectT]):
         )
         answers = _require_answers(session.contract, spec, answer_failures)
         self._processes = processes is not None
-        self._trusts = trust is not None
+        self._trusts = False
         self._slots = Slots(
             session,
             spec,
-            self._handlers if trust is None else VerifiedRunner(self._handlers, require_trust(session.contract, spec, trust)),
+            self._handlers,
             policy,
             concurrency=slots,
             drain=self._drain,
             confirm=ack == "confirmed",
             answers=FailureAnswers(session, spec.name) if answers else None,
         )
+        self._once = once
+        self._run_once()
+        if trust is not None:  # around `once`: what is not trusted is not looked for either
+            self._verify(trust)
         if max_messages is not None:
             self._limit(max_messages)
+
+    def _run_once(self) -> None:
+        if not isinstance(self._once, bool):
+            raise OptionsError(f"Worker.once={self._once!r}: True or False is needed")
+        if self._once:
+            session, name, slots = session_of(self._bus), self.spec.name, self._slots
+            require_results(session.contract, self.spec)
+            slots.wrap_runner(lambda runner: OnceByResult(runner, session, name, slots.conclude, lambda: slots.is_stopping))
 
     def _limit(self, max_messages: int) -> None:
         """Set `max_messages`, unless it runs. For the command line."""
@@ -158,8 +176,13 @@ class Worker(Generic[MessageT, SubjectT]):
 
         Raises `OptionsError` for a second one, and for one that does not fit the worker's options.
         """
-        self._handlers.add(function, None)
+        self._add(function, None)
         return function
+
+    def _add(self, function: Callable[..., Any], kind: type | None) -> None:
+        if self._once is True:
+            require_returns(self.spec.name, function)
+        self._handlers.add(function, kind)
 
     def handler_for(
         self, kind: type[KindT]
@@ -173,7 +196,7 @@ class Worker(Generic[MessageT, SubjectT]):
             raise OptionsError(f"handler_for({kind!r}): a class of payloads is needed, such as FsReadV1Intent")
 
         def add(function: Callable[[Message[KindT, SubjectT]], ResultT]) -> Callable[[Message[KindT, SubjectT]], ResultT]:
-            self._handlers.add(function, kind)
+            self._add(function, kind)
             return function
 
         return add

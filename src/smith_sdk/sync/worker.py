@@ -53,6 +53,10 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     handler runs. One that is refused is dead-lettered, and its caller is answered with the code of
     the refusal. Replays are refused by admission, not here.
 
+    With `once=True`, the handler of an intent that has a result is not run again: neither when it
+    is redelivered, nor for a replay or a second publish, for as long as its stream keeps the result
+    (48 hours). The handler has to return the `IntentResult`.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -76,6 +80,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         answer_failures: bool | None = None,
         max_messages: int | None = None,
         trust: Trust | None = None,
+        once: bool = False,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -90,6 +95,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             answer_failures=answer_failures,
             max_messages=max_messages,
             trust=trust,
+            once=once,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
