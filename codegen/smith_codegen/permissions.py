@@ -211,7 +211,7 @@ class _Rights:
         letters = self.letters
         if letters is not None:
             root, stream = letters
-            self.publish += [f"{root}.{where}.*", f"{root}.{where}.*.trial"]
+            self.publish += [f"{root}.{where}.*", f"{root}.{where}.*.trial", f"{root}.{where}.*.unrun"]
             self.look_up(stream)
         for name in decl.publishes:
             self.send(name)

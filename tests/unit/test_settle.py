@@ -26,6 +26,7 @@ from smith_sdk.aio.settle import (
 from smith_sdk.aio.worker import WorkerStats
 from smith_sdk.errors import (
     BusClosed,
+    CircuitOpen,
     ContractError,
     HandlerProcessDied,
     HandlerTimeout,
@@ -100,6 +101,12 @@ def test_retry_later_is_retried_after_its_own_delay_at_any_attempt(attempt: int,
 def test_a_retry_without_a_valid_delay_is_a_failure_like_any_other(error: RetryLater) -> None:
     assert decide(error, 1, THREE, delay=2.0) == Retry(2.0, error, failed=True)
     assert isinstance(decide(error, 3, THREE), DeadLetter)
+
+
+@pytest.mark.parametrize(("attempt", "wait", "delay"), [(1, 7.0, 7.0), (3, 0.0, 0.1), (9, 0.25, 0.25)])
+def test_a_run_that_met_an_open_circuit_is_no_attempt(attempt: int, wait: float, delay: float) -> None:
+    error = CircuitOpen("open", name="database", until=0.0, retry_after=wait)
+    assert decide(error, attempt, THREE, delay=99.0) == Retry(delay, error, uncounted=True)
 
 
 def test_a_process_that_cannot_start_costs_no_attempt() -> None:

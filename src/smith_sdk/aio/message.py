@@ -76,6 +76,7 @@ class Message(Received[M_co, S_co]):
         "_session",
         "_stopping",
         "_subject",
+        "_uncounted",
         "_unstarted",
         "_verdict_sent",
     )
@@ -95,6 +96,7 @@ class Message(Received[M_co, S_co]):
         self._in_thread = False
         """Whether a plain handler of this face has it, in a thread where nothing can be awaited."""
         self._retry: RetryPolicy | None = None
+        self._uncounted = 0
         self._stopping: Stopping | None = None
         self._outputs: dict[str, int] | None = None
 
@@ -138,8 +140,12 @@ class Message(Received[M_co, S_co]):
         Raises `NotAcknowledgeable` for a message of core NATS.
         """
         if self._metadata is None:
-            self._metadata = _metadata(self._raw, self._retry)
+            self._metadata = _metadata(self._raw, self._retry, self._uncounted)
         return self._metadata
+
+    def _uncount(self, deliveries: int) -> None:
+        """So many of its deliveries before this one were no attempts."""
+        self._uncounted, self._metadata = deliveries, None
 
     @property
     def idempotency_key(self) -> str:
@@ -360,16 +366,16 @@ class Message(Received[M_co, S_co]):
         return f"<Message {escape_control(self._raw.subject, keep_layout=False)} {len(self._raw.data)} bytes>"
 
 
-def _metadata(raw: RawMessage, retry: RetryPolicy | None) -> Metadata:
+def _metadata(raw: RawMessage, retry: RetryPolicy | None, uncounted: int) -> Metadata:
     delivery = parse(raw.reply)
     if delivery is None:
         raise NotAcknowledgeable(f"the message on {raw.subject} came from core NATS: it is not stored in a stream")
-    attempt = delivery.num_delivered
+    attempt = delivery.num_delivered - uncounted
     is_last = retry is None or 0 < retry.max_attempts <= attempt
     return Metadata(
         stream=delivery.stream,
         consumer=delivery.consumer,
-        num_delivered=attempt,
+        num_delivered=delivery.num_delivered,
         stream_seq=delivery.stream_seq,
         consumer_seq=delivery.consumer_seq,
         timestamp=delivery.timestamp,

@@ -27,6 +27,7 @@ from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
 from ..contract import Contract, Envelope, Payload, is_token
 from ..errors import (
+    CircuitOpen,
     ContractError,
     HandlerProcessDied,
     InvalidToken,
@@ -48,11 +49,14 @@ from .message import Message
 from .owed_letters import OwedLetters
 from .publisher import publish
 from .runners import CannotRun
+from .uncounted import Uncounted
 
 log: Final = sdk_logger("worker")
 
 _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""
+_SHORTEST_PAUSE: Final = 0.1
+"""Seconds until a message is redelivered whose run met an open circuit."""
 _UNKNOWN_ATTEMPTS: Final = 5
 """Deliveries of a message that the contract does not know, where the policy has no limit."""
 _BY_ACK: Final = ("ack", "retry")
@@ -86,6 +90,8 @@ class Retry(msgspec.Struct, frozen=True):
     cause: BaseException
     failed: bool = False
     """Whether the attempt failed, as opposed to one that asked for a retry or never ran."""
+    uncounted: bool = False
+    """Whether the delivery does not count as an attempt."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -108,6 +114,8 @@ class Release(msgspec.Struct, frozen=True):
     cause: BaseException | None = None
     delay: float | None = None
     nak: bool = True
+    uncounted: bool = False
+    """Whether the delivery does not count as an attempt, if it is nak'ed."""
 
 
 Verdict = Ack | Retry | DeadLetter | Release
@@ -140,6 +148,8 @@ def decide(
         return DeadLetter("Reject", error_text(error), error)
     if isinstance(error, RetryLater) and _is_delay(error):
         return Retry(error.delay, error)
+    if isinstance(error, CircuitOpen):  # what it was to do was not done
+        return Retry(max(error.retry_after, _SHORTEST_PAUSE), error, uncounted=True)
     if isinstance(error, CannotRun):
         return release(error) if isinstance(error.__cause__, PermissionDenied) else Retry(None, error)
     if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
@@ -268,6 +278,7 @@ class Settler(Listener):
         self._answers = answers
         """Answers callers whose message is dead-lettered; None if none waits for an answer."""
         self._owed = OwedLetters(session, consumer)
+        self.uncounted = Uncounted(session, consumer, policy)
         self._tally = Tally()
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
@@ -341,6 +352,8 @@ class Settler(Listener):
             if verdict.failed:
                 self._log_failure(message, verdict)
             if not message._answered:
+                if verdict.uncounted:
+                    await self.uncounted.add(message)
                 await message.nack(verdict.delay)
             elif self._answers is not None:
                 await self._answer_ended(self._answers, message, verdict.cause)
@@ -421,6 +434,8 @@ class Settler(Listener):
             )
         try:
             if verdict.nak and not message._answered:
+                if verdict.uncounted:
+                    await self.uncounted.add(message)
                 with contextlib.suppress(SmithError):  # without a connection it is redelivered after its ack wait
                     await message.nack(delay)
         finally:
@@ -470,10 +485,11 @@ class Settler(Listener):
     def _log_failure(self, message: Message[Any, Any], verdict: Retry) -> None:
         most = self._policy.max_attempts
         log.warning(
-            "%s: attempt %d%s at %s failed, %s: %s: %s",
+            "%s: attempt %d%s%s at %s failed, %s: %s: %s",
             self._consumer,
-            message.metadata.num_delivered,
+            message.metadata.num_delivered - message._uncounted,
             f" of {most}" if most > 0 else "",
+            ", which does not count," if verdict.uncounted else "",
             message._raw.subject,
             "after the handler had answered for itself, which stands"
             if message._answered

@@ -371,6 +371,8 @@ class Slots:
                 await self._settler.apply(message, await self._reject(message, error))
                 return
             number = num_delivered(raw.reply)
+            if 0 < self._policy.max_attempts <= number:
+                number = await self._settler.uncounted.attempt(message, number)
             if 0 < self._policy.max_attempts < number:
                 await self.last_run.run(message, number)
                 return
@@ -401,9 +403,9 @@ class Slots:
         return True
 
     async def _reject(self, message: Message[Any, Any], error: ContractError) -> Verdict:
-        place = message.metadata
-        contract, delay = self._session.contract, place.next_delay or 0.0
-        verdict = decide_undecodable(error, place.num_delivered, self._policy, contract, delay=delay)
+        number = await self._settler.uncounted.attempt(message, num_delivered(message._raw.reply))
+        contract, delay = self._session.contract, message.metadata.next_delay or 0.0
+        verdict = decide_undecodable(error, number, self._policy, contract, delay=delay)
         if isinstance(verdict, Retry) or self._undecodable is None:
             return verdict
         return await self._undecodable(message, error, verdict)

@@ -49,6 +49,7 @@ _OURS: Final = (
     "smith-decision",
     "smith-intent-",
     "smith-outbox-",
+    "smith-unrun",
 )
 """Beginnings, in lower case, of headers that only this SDK writes."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

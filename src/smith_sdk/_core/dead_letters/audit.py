@@ -20,7 +20,7 @@ from ..jetstream.api import JetStreamApi, StoredMessage, to_nanos
 from ..jetstream.claim import put_if_absent
 from ..jetstream.delivery import ack_subject, term
 from ..jetstream.stream_reader import Stored
-from . import attempt_marker
+from . import attempt_marker, unrun
 from .advisories import GIVEN_UP, TERMINATED, Advisories, Advisory
 from .facts import read_seq
 from .format import Death, Original, id_of, is_copy
@@ -82,6 +82,10 @@ class _Info(msgspec.Struct, frozen=True, kw_only=True):
         return seq <= self.progress.delivered and not self.progress.is_in_flight(seq)
 
 
+_Known = dict[tuple[str, str], _Info | None]
+"""What an audit has asked about consumers, by stream and name; None: it is not on the server."""
+
+
 class _Asked:
     """What the server answers about consumers and streams, each asked once."""
 
@@ -132,7 +136,11 @@ class Audit:
             if info is not None:
                 found += await self._copied(spec, info, repair)
                 found += _unanswered(spec, info)
-        return (*found, *await self._left_over_markers(repair))
+        known: dict[tuple[str, str], _Info | None] = {}
+        found += await self._left_over_markers(repair, known)
+        if repair:
+            await self._clear_records(known)
+        return tuple(found)
 
     # ---- given up by the server
 
@@ -268,20 +276,13 @@ class Audit:
 
     # ---- markers that are left over
 
-    async def _left_over_markers(self, repair: bool) -> list[Finding]:
+    async def _left_over_markers(self, repair: bool, known: _Known) -> list[Finding]:
         found: list[Finding] = []
-        known: dict[tuple[str, str], _Info | None] = {}
-        markers: dict[str, list[Stored]] = {}
-        async for one in self._store.each(self._store.subject("*.*.*", attempt_marker.NAME)):
-            markers.setdefault(one.subject, []).append(one)
-        for same in markers.values():
-            marker = same[-1]
-            if attempt_marker.is_over(marker.headers):  # as it should be
+        for stream, consumer, seq, same in await self._beside_letters(attempt_marker.NAME):
+            if attempt_marker.is_over(same[-1].headers):  # as it should be
                 if repair:
                     await self._remove(same)
                 continue
-            stream, consumer, last = id_of(marker.subject.removesuffix(f".{attempt_marker.NAME}")).split(".")
-            seq = read_seq(last)
             try:
                 words = await self._why_left_over(stream, consumer, seq, known)
             except PermissionDenied:
@@ -295,13 +296,33 @@ class Audit:
             found.append(_finding("trial", stream, consumer, seq, words, repaired=repair))
         return found
 
+    async def _clear_records(self, known: _Known) -> None:
+        """Remove the records of uncounted deliveries that count no more. They are no finding."""
+        for stream, consumer, seq, same in await self._beside_letters(unrun.NAME):
+            try:
+                counts = await self._why_left_over(stream, consumer, seq, known) is None
+                message = await self._message(stream, seq) if counts and seq is not None else None
+            except PermissionDenied:
+                if (stream, consumer) in self._declared:
+                    raise
+                continue
+            counts = message is not None and unrun.is_about(same[-1].headers, to_nanos(message.time))
+            await self._remove(same[:-1] if counts else same)  # only the last one counts
+
+    async def _beside_letters(self, name: str) -> list[tuple[str, str, int | None, list[Stored]]]:
+        """What is stored as `name` beside the places of letters: stream, consumer, sequence, and
+        all that is there, the oldest first."""
+        found: dict[str, list[Stored]] = {}
+        async for one in self._store.each(self._store.subject("*.*.*", name)):
+            found.setdefault(one.subject, []).append(one)
+        places = [(id_of(subject.removesuffix(f".{name}")).split("."), same) for subject, same in found.items()]
+        return [(stream, consumer, read_seq(last), same) for (stream, consumer, last), same in places]
+
     async def _remove(self, markers: Sequence[Stored]) -> None:
         for one in markers[::-1]:  # the one that counts first
             await self._store.remove(one.seq)
 
-    async def _why_left_over(
-        self, stream: str, consumer: str, seq: int | None, known: dict[tuple[str, str], _Info | None]
-    ) -> str | None:
+    async def _why_left_over(self, stream: str, consumer: str, seq: int | None, known: _Known) -> str | None:
         """None if the marker may count; `known` is what was asked before."""
         if seq is None or not (is_token(stream) and is_token(consumer)):
             return "the marker of an isolated attempt names no message: no worker has put it there"

@@ -1,8 +1,9 @@
 """The dead letters on the server: put, read, list, count and remove them.
 
 A letter is at `{root}.{stream}.{consumer}.{seq}`, named by its original. Markers stand beside it,
-deeper: `.trial` (an isolated attempt has begun), `.{position}.replay` (claimed by a replay),
-`.limbo` (copied by an audit). A worker needs the right to publish to them, and no right to read.
+deeper: `.trial` (an isolated attempt has begun), `.unrun` (deliveries that are no attempts),
+`.{position}.replay` (claimed by a replay), `.limbo` (copied by an audit). A worker needs the right
+to publish to them, and no right to read.
 """
 
 from __future__ import annotations
