@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from math import inf
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from .._core.execution.forks import reset_in_forks
 from .._core.execution.stopping import SAME_SIGNAL, SignalCount
@@ -50,6 +50,17 @@ _LONGEST_BURST: Final = 2.0
 _READY: Final = b"+"
 _RECYCLED: Final = b"r"
 _NOT_LOADED: Final = b"e"
+
+
+class Arrived(NamedTuple):
+    """A signal, and when it arrived by `time.monotonic`: it may be noticed much later."""
+
+    number: int
+    at: float
+
+    @classmethod
+    def now(cls, number: int) -> Self:
+        return cls(number, time.monotonic())
 
 
 class EndedEarly(BaseException):
@@ -101,11 +112,12 @@ class Signals:
             signal.signal(*self._before.popitem())
 
     def _on_signal(self, number: int, frame: object) -> None:
-        is_copy = time.monotonic() - self._last < SAME_SIGNAL
-        self._last = time.monotonic()
+        arrived = Arrived.now(number)
+        is_copy = arrived.at - self._last < SAME_SIGNAL
+        self._last = arrived.at
         if self._is_queueing:
             # It may interrupt `get`: a SimpleQueue is reentrant.
-            self._events.put(number)
+            self._events.put(arrived)
         elif not is_copy:
             raise EndedEarly(number)
 
@@ -210,7 +222,7 @@ class ProcessGroup:
         # size would be missed.
         self._environment = {**os.environ, **({"PYTHONDONTWRITEBYTECODE": "1"} if modules else {})}
         self._slots = [_Slot() for _ in range(count)]
-        self._events: SimpleQueue[int | str | Exception] = SimpleQueue()
+        self._events: SimpleQueue[Arrived | str | Exception] = SimpleQueue()
         """Signals, files that have changed, and the failure of the watcher."""
         self._proven = False
         """Whether a process has become ready. Until then only one is started, so that an error of
@@ -244,12 +256,14 @@ class ProcessGroup:
                     slot.clear()
         return self._status or (128 + self._at_once if self._at_once else 0)
 
-    def _on_event(self, event: int | str | Exception) -> None:
+    def _on_event(self, event: Arrived | str | Exception) -> None:
         now = time.monotonic()
-        if isinstance(event, int):
-            if self._signals.arrived() == "second":
-                self._at_once = event
-            self._stop()
+        if isinstance(event, Arrived):
+            request = self._signals.arrived(event.at)
+            if request == "second":
+                self._at_once = event.number
+            if request != "copy":  # which a process might take for a second one by now
+                self._stop()
         elif isinstance(event, str):
             self._burst = self._burst if self._changed else now
             self._restart_at = min(now + _QUIET, self._burst + _LONGEST_BURST)

@@ -29,6 +29,7 @@ from ..aio import AsyncSmithBus
 from ..errors import SmithError
 from ..sync import SmithBus
 from .logs import LogOptions
+from .processes import Arrived
 from .targets import Part
 
 log: Final = sdk_logger("cli")
@@ -55,7 +56,7 @@ class FactoryFailed(Exception):
     """A context manager has ended by itself, such as a task group of which a task has failed."""
 
 
-Events = SimpleQueue[int | Exception | None]
+Events = SimpleQueue[Arrived | Exception | None]
 """Signals, errors of parts that have failed, None for each that has ended, and `FactoryFailed`."""
 
 
@@ -232,13 +233,13 @@ class Runner:
                     continue
                 log.error("%d workers have not stopped within %g s: exiting without them", left, longest)
                 end(1)
-            if isinstance(event, int):
-                name, request = signal.Signals(event).name, signals.arrived()
+            if isinstance(event, Arrived):
+                name, request = signal.Signals(event.number).name, signals.arrived(event.at)
                 if request == "second":
                     is_blocked = any(part.slots.is_unaware for part in self._parts)
                     longest = _BLOCKED if is_blocked else _AT_ONCE
                     deadline = min(deadline, time.monotonic() + longest)
-                    ending.at_once = event
+                    ending.at_once = event.number
                     log.info("%s again: releasing the messages in flight", name)
                     self._stop_all(now=True)
                 if request != "first":

@@ -18,7 +18,7 @@ from ..errors import OptionsError, SmithError
 from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
-from .processes import USAGE_ERROR, EndedEarly, Lifeline, ProcessGroup, Signals
+from .processes import USAGE_ERROR, Arrived, EndedEarly, Lifeline, ProcessGroup, Signals
 from .runner import AsyncHost, Ending, Events, Runner, exit_status
 from .targets import NotLoaded, Part, add_working_directory, load, split
 
@@ -108,7 +108,7 @@ def run_parts(
     parent = ending = None
     try:
         with Signals(events) as signals:
-            parent = None if lifeline is None else Lifeline(lifeline, lambda: events.put(signal.SIGTERM))
+            parent = None if lifeline is None else Lifeline(lifeline, lambda: events.put(Arrived.now(signal.SIGTERM)))
             with contextlib.ExitStack() as closing:
                 host = AsyncHost(closing, events)
                 parts = make(host)

@@ -34,14 +34,18 @@ class SignalCount:
         """Seconds since the first signal."""
         return 0.0 if self._first is None else monotonic() - self._first
 
-    def arrived(self) -> Literal["first", "copy", "second", "more"]:
-        """What one more signal is: a copy of the first one changes nothing, nor does a third."""
+    def arrived(self, at: float | None = None) -> Literal["first", "copy", "second", "more"]:
+        """What one more signal is: a copy of the first one changes nothing, nor does a third.
+
+        `at` is when it arrived, by `time.monotonic`; None: now.
+        """
+        at = monotonic() if at is None else at
         if self._first is None:
-            self._first = monotonic()
+            self._first = at
             return "first"
         if self._second:
             return "more"
-        self._second = self.age >= SAME_SIGNAL
+        self._second = at - self._first >= SAME_SIGNAL
         return "second" if self._second else "copy"
 
 
