@@ -21,6 +21,7 @@ from ..connection.parser import RawMessage
 from ..connection.state import Listener
 from .api import NANOS
 from .delivery import parse
+from .pull_silence import Silence
 from .pull_status import StatusKind, classify
 from .reading import CAPACITY_BYTES, Interrupted, Reading, refusal
 from .stream_reader import Stored
@@ -29,9 +30,9 @@ _PULL_BYTES: Final = CAPACITY_BYTES // 2
 """Bytes of one pull, below what a client buffers for a subscription. A larger message is requested
 alone."""
 _EXPIRES: Final = 30.0
-_HEARTBEAT: Final = 2.0
-_SILENCE: Final = 4.5
-"""Seconds without anything that count as a loss."""
+_HEARTBEAT: Final = 1.5
+_LOOK: Final = 0.5
+"""Seconds between two looks whether the consumer is silent."""
 _LIFE: Final = 60 * NANOS
 """The server deletes a consumer that is not pulled from for that long."""
 _MAX_SKIPPED: Final = 1000
@@ -253,7 +254,7 @@ class _Consumer(Listener):
         self._wanted = 0
         self._status: StatusKind | None = None
         self._error: Exception | None = None
-        self._heard = False
+        self._silence = Silence(_HEARTBEAT)
         self._ended = asyncio.Event()
 
     async def pull(self, count: int, max_bytes: int | None, *, follow: bool) -> StatusKind | None:
@@ -269,20 +270,23 @@ class _Consumer(Listener):
         self._wanted, self._status = count, None
         self._ended.clear()
         await self._connection.publish(self._next_subject, msgspec.json.encode(request), self.inbox)
+        loop, silence = asyncio.get_running_loop(), self._silence
+        silence.begin(loop.time())
         while self._error is None and self._wanted and self._status is None and not self.is_read:
-            self._heard = False
+            due = loop.time() + _LOOK
             try:
-                async with asyncio.timeout(_SILENCE):
+                async with asyncio.timeout_at(due):
                     await self._ended.wait()
             except TimeoutError:
-                if not self._heard:
-                    raise Interrupted(f"consumer {self._name} was silent for {_SILENCE:g} s") from None
+                now = loop.time()
+                if (silent := silence.check(now, now - due)) > silence.limit:
+                    raise Interrupted(f"consumer {self._name} was silent for {silent:.1f} s") from None
         if self._error is not None:
             raise copy(self._error)
         return self._status
 
     def take(self, raw: RawMessage) -> None:
-        self._heard = True
+        self._silence.news = True
         if not raw.reply:
             self._on_status(raw)
             return

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from ...errors import BusClosed, ConnectionLost, PermissionDenied, SmithError
+from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
@@ -32,11 +32,13 @@ from .pull_limits import PullLimits
 from .pull_options import PullOptions
 from .pull_pacer import SLOW_ANSWER, PullPacer
 from .pull_requests import PullRequests, Pulls, held_bytes
+from .pull_silence import Silence
 from .pull_status import PullStatus, StatusKind, classify
 
-_MIN_SILENCE: Final = 1.0
-"""Seconds without a heartbeat that count as a loss, at the least: a busy machine is late for the
-heartbeats of a short fetch."""
+_STUCK: Final = 2.5
+"""Seconds without a free slot after which buffered messages beyond the capacity are nak'ed."""
+_ROUNDS: Final = 7
+"""Rounds of the watchdog in a silence that it has to notice."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 
@@ -72,8 +74,8 @@ class PullLoop(Listener):
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
-        look = partial(api.consumer_info, stream, consumer)
-        self._inbox = PullInbox(connection, self._log, f"{stream}/{consumer}", self._on_late_message, look)
+        self._look = partial(api.consumer_info, stream, consumer)
+        self._inbox = PullInbox(connection, self._log, f"{stream}/{consumer}", self._on_late_message, self._look)
         self._is_delivery = ack_subjects(stream, consumer).fullmatch
         self._next_subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._buffer: deque[RawMessage] = deque()
@@ -96,9 +98,9 @@ class PullLoop(Listener):
         self._asking = False
         self._failures = 0
         self._diagnosing = False
-        self._heard = False
-        """Since the watchdog's last round: the clock is not read for every message."""
-        self._heard_at = 0.0
+        self._silence = Silence(options.heartbeat)
+        self._is_looking = False
+        """Whether the consumer is being asked why it is silent."""
         self._is_idle = False
         """Whether no message has arrived since the watchdog's last round."""
         self._idle_since = 0.0
@@ -252,7 +254,7 @@ class PullLoop(Listener):
         if pulls is None:
             return
         if self._requested == 0:
-            self._heard_at = now
+            self._silence.begin(now)
         if pacer.lookahead:
             pacer.requested(pulls.messages, now)
         self._requested += pulls.messages
@@ -291,10 +293,10 @@ class PullLoop(Listener):
         if not self._is_delivery(message.reply):
             headers = message.headers
             if headers and not message.reply and "Status" in headers and not self._inbox.is_void(message.subject):
-                self._heard = True
+                self._silence.news = True
                 self._on_status(classify(headers))
             return
-        self._heard = True
+        self._silence.news = True
         if self._options.group is not None and message.headers is not None:
             self._options.group.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
@@ -402,28 +404,29 @@ class PullLoop(Listener):
 
     async def _watchdog(self) -> None:
         """Notice silence and messages that no slot takes, and keep what is buffered in progress."""
-        loop, ack_wait, heartbeat = asyncio.get_running_loop(), self._options.ack_wait, self._options.heartbeat
-        pause = min(heartbeat / 2, ack_wait / 3)
-        extended_at = loop.time()
+        loop, ack_wait, silence = asyncio.get_running_loop(), self._options.ack_wait, self._silence
+        patience = min(_STUCK, 2 * self._options.heartbeat)
+        extended_at = looked_at = loop.time()
+        handled = self._pacer.handled
         while self._error is None:
-            handled = self._pacer.handled
+            pause = min(silence.limit / _ROUNDS, ack_wait / 3)
+            due = loop.time() + pause
             await asyncio.sleep(pause)
             now = loop.time()
-            if self._heard:
-                self._heard, self._heard_at = False, now
-            if self._is_stuck(handled):
-                await asyncio.sleep(SLOW_ANSWER)  # if the event loop is late, handlers that ended meanwhile have their turn first
+            silent = silence.check(now, now - due)
+            if now - looked_at >= patience:
                 if self._is_stuck(handled):
-                    await self._renew(release=True)
-            # A killed server sends nothing; nor does one that has dropped a pull, which it does
-            # beyond max_waiting, and when its max_bytes are used up to the last byte (2.15).
-            if self._connected and self._requested and now - self._heard_at > max(2 * heartbeat, _MIN_SILENCE):
-                self._log.warning(
-                    "%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, now - self._heard_at
-                )
-                await self._renew()
+                    await asyncio.sleep(
+                        SLOW_ANSWER
+                    )  # if the event loop is late, handlers that ended meanwhile have their turn first
+                    if self._is_stuck(handled):
+                        await self._renew(release=True)
+                handled, looked_at = self._pacer.handled, now
+            if silent > silence.limit and self._connected and self._requested and not self._is_looking:
+                self._is_looking = True
+                self._spawn(self._ask_anew(silent))
             if self._state is not None:
-                await self._look_for_stall(self._state, now)
+                self._look_for_stall(self._state, now)
             if self._inbox.has_expired(now):
                 async with self._inbox.lock:
                     await self._inbox.close_former(connected=self._connected, now=now)
@@ -431,7 +434,32 @@ class PullLoop(Listener):
                 extended_at = now
                 await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
 
-    async def _look_for_stall(self, state: ConsumerState, now: float) -> None:
+    async def _ask_anew(self, silent: float) -> None:
+        """Nothing was heard for `silent` seconds: ask again, if the consumer answers.
+
+        As long as it does not, its pulls stand. A server that is only slow goes on with them, and
+        would serve others beside them; the next leader ends them with a status.
+        """
+        since, where = self._silence.since, f"{self.stream}/{self.consumer}"
+        try:
+            await self._look()
+        except (ConnectionLost, DeadlineExceeded) as error:
+            self._log.info("%s: no heartbeat for %.1f s, and no reply: %s", where, silent, str(error))
+        except SmithError as error:
+            self._log.debug("%s: %s", where, str(error))  # the next pull shows what to do about it
+            await self._renew_if_silent(since)
+        else:
+            await self._renew_if_silent(since)
+        finally:
+            self._is_looking = False
+
+    async def _renew_if_silent(self, since: float) -> None:
+        if self._requested and self._silence.since == since and not self._silence.news:
+            silent = asyncio.get_running_loop().time() - since
+            self._log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, silent)
+            await self._renew()
+
+    def _look_for_stall(self, state: ConsumerState, now: float) -> None:
         """Look why no message arrives, if this reader has waited for one long enough."""
         if not self._is_idle:
             self._is_idle, self._idle_since = True, now
@@ -440,7 +468,7 @@ class PullLoop(Listener):
         held = self._handed_out + len(self._buffer)
         waits = self._connected and self._requested and held < self._pacer.capacity and now - self._idle_since >= IDLE
         if waits and state.is_due(now):
-            await state.look(now, held)
+            self._spawn(state.look(now, held))  # while a consumer has no leader, its server does not reply for seconds
 
     def _is_stuck(self, handled: int) -> bool:
         return self._pacer.is_stuck(handled, self._handed_out, len(self._buffer))
