@@ -318,7 +318,7 @@ async def test_a_lone_message_is_sent_at_once_and_others_are_sent_together(accou
 
 async def test_a_lone_message_waits_if_the_socket_has_no_room(make_server: Any) -> None:
     server = make_server()
-    async with AsyncSmithBus(server.url) as bus:
+    async with AsyncSmithBus(server.url, publish_breaker=None) as bus:
         await bus.streams.apply(profile="dev")
         link = bus._session.connection.link
         assert link is not None

@@ -301,6 +301,48 @@ def test_in_a_group_one_counted_error_suffices(clock: Clock) -> None:
     assert (breaker._outcomes.total, breaker._outcomes.failed) == (1, 0)
 
 
+def test_a_template_without_a_count_of_its_own_is_given_one(clock: Clock) -> None:
+    assert not make(clock).named("one", count=(Down,)).counts(Refused())
+    assert make(clock).named("one").counts(Refused())
+    assert make(clock, count=Exception).named("one", count=(Down,)).counts(Refused())
+
+
+def test_successes_may_be_added_in_bulk_while_it_is_closed(clock: Clock) -> None:
+    breaker = make(clock)
+    breaker.add_successes(1000)
+    fail(breaker, 900)
+    assert state(breaker) == "closed"
+    clock.now += WINDOW
+    fail(breaker, 19)
+    breaker.add_successes(1)
+    assert state(breaker) == "open"
+    breaker.add_successes(1000)
+    assert (state(breaker), breaker._outcomes.total) == ("open", 20)
+
+
+def test_the_pause_can_be_ended(clock: Clock) -> None:
+    breaker = make(clock)
+    breaker.retry_now()
+    assert state(breaker) == "closed"
+    fail(breaker, 20)
+    breaker.retry_now()
+    assert (state(breaker), breaker.retry_after) == ("open", 0)
+    probe = breaker.acquire()
+    breaker.retry_now()
+    assert state(breaker) == "half-open"
+    probe.end(Down())
+    assert breaker.retry_after == 2 * PAUSE, "it has not recovered"
+
+
+def test_a_cancelled_permit_counts_as_neither(clock: Clock) -> None:
+    breaker, probe = half_open(clock, probes=1)
+    assert probe.counts(Down())
+    probe.cancel()
+    assert (state(breaker), breaker.retry_after) == ("half-open", 0)
+    fail(breaker)
+    assert state(breaker) == "open"
+
+
 # ---- around code
 
 
@@ -574,7 +616,7 @@ def test_setting_the_clock_of_the_computer_changes_nothing(monkeypatch: pytest.M
         *[("window", one) for one in (0, -1, float("inf"), float("nan"), True, "30", timedelta(0), None)],
         *[("slow_call", one) for one in (0, float("nan"), "1")],
         *[("open_for", one) for one in (5, None, "5s", Backoff)],
-        *[("count", one) for one in (BaseException, KeyboardInterrupt, (ValueError, int), [ValueError], "Down", Down(), None)],
+        *[("count", one) for one in (BaseException, KeyboardInterrupt, (ValueError, int), [ValueError], "Down", Down())],
         *[("ignore", one) for one in (asyncio.CancelledError, (1,), None)],
         *[("name", one) for one in ("", 5, None)],
         ("clock", 5.0),

@@ -218,6 +218,7 @@ ERRORS = st.sampled_from(
         SystemExit(1),
         ValueError("no"),
         PayloadTooLarge("5 MB"),
+        CircuitOpen("open", name="db", until=8.0, retry_after=3.0),
         BusClosed("closed"),
         Mute(),
         BaseExceptionGroup("several", [KeyboardInterrupt(), ValueError()]),

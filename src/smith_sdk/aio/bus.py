@@ -16,7 +16,9 @@ from .._core.connection.credentials import API_PREFIX, find_access
 from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.execution.thread_pool import run_in_thread
+from .._core.jetstream.publish_circuits import PUBLISH_BREAKER
 from .._core.jetstream.session import Session
+from .._core.monitoring.breaker import CircuitBreaker
 from ..contract import (
     AnySubject,
     ConsumerSpec,
@@ -86,6 +88,10 @@ class AsyncSmithBus(Publishing):
     - `publish_timeout`: until a publish without a timeout of its own is `PublishUnconfirmed`.
     - `max_pending_messages`, `max_pending_bytes`: limits for messages published and not yet
       acknowledged, in messages and in bytes. A publish beyond them waits for room.
+    - `publish_breaker`: a `CircuitBreaker` with the options of the circuits around publishing, one
+      for each stream. While that of a stream is open, because its publishes are not acknowledged,
+      `publish`, `submit` and `publish_many` to it raise `PublishCircuitOpen` at once. None: no
+      publish is refused.
     - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
       raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
       updates them, and deletes nothing. If either fails, the bus is closed again.
@@ -128,6 +134,7 @@ class AsyncSmithBus(Publishing):
         manage: Manage = "off",
         profile: str | None = None,
         validate: bool = True,
+        publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
@@ -159,6 +166,7 @@ class AsyncSmithBus(Publishing):
             max_bytes=positive_int("max_pending_bytes", max_pending_bytes),
             validate=validate,
             api_prefix=access.api_prefix,
+            publish_breaker=publish_breaker,
         )
 
     def _assemble(
@@ -173,9 +181,12 @@ class AsyncSmithBus(Publishing):
         max_bytes: int = _MAX_BYTES,
         validate: bool = True,
         api_prefix: str = API_PREFIX,
+        publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
     ) -> None:
         if not isinstance(validate, bool):
             raise OptionsError(f"validate={validate!r}: must be True or False")
+        if publish_breaker is not None and not isinstance(publish_breaker, CircuitBreaker):
+            raise OptionsError(f"publish_breaker={publish_breaker!r}: must be a CircuitBreaker, or None for no circuit")
         self._contract = CONTRACT if contract is None else contract
         self._server: EmbeddedServer | None = None
         self._connection = connection
@@ -188,6 +199,7 @@ class AsyncSmithBus(Publishing):
             max_bytes=max_bytes,
             validate=validate,
             api_prefix=api_prefix,
+            publish_breaker=publish_breaker,
         )
         self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):
@@ -440,7 +452,10 @@ class AsyncSmithBus(Publishing):
 
         raw = subjects.intents.raw.of(intent)
         return await execute(
-            self._session, lambda: publish(self._session, raw, intent), intent, to_seconds("execute(timeout)", timeout)
+            self._session,
+            lambda: publish(self._session, raw, intent, guarded=True),
+            intent,
+            to_seconds("execute(timeout)", timeout),
         )
 
     async def trace(self, intent_id: str) -> Trace:

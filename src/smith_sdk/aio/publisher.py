@@ -65,12 +65,15 @@ async def publish(
     msg_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float | timedelta | None = None,
+    guarded: bool = False,
 ) -> PubAck:
     """Publish a payload and return its acknowledgement: `bus.publish`, for code that has a session.
 
+    `guarded`: through the circuit of its stream, for publishes of callers; see `Session.submit`.
     Raises what `publish_request` raises, and the error that the publish ends with.
     """
-    return await (await session.submit(publish_request(session, subject, payload, msg_id, headers, timeout)))
+    request = publish_request(session, subject, payload, msg_id, headers, timeout)
+    return await (await session.submit(request, guarded=guarded))
 
 
 async def publish_many(session: Session, envelopes: Iterable[Envelope], timeout: float | None, retry: bool) -> list[PubAck]:
@@ -79,7 +82,7 @@ async def publish_many(session: Session, envelopes: Iterable[Envelope], timeout:
     try:
         for envelope in envelopes:
             try:
-                outcomes.append(await session.submit(_request_of(session, envelope, timeout, retry)))
+                outcomes.append(await session.submit(_request_of(session, envelope, timeout, retry), guarded=True))
             except SmithError as error:
                 outcomes.append(error)
         for index, outcome in enumerate(outcomes):

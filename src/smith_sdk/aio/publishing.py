@@ -46,13 +46,14 @@ class Publishing:
         A restarted server remembers only the ids of messages that it still stores. A work queue
         deletes what is acknowledged, so there a retry after a restart may store a message again.
 
-        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest` and
-        `PublishUnconfirmed`; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest`,
+        `PublishUnconfirmed`, and `PublishCircuitOpen` while too many publishes to the stream have
+        not been acknowledged; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
         `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
         header or timeout.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        return await (await self._session.submit(request))
+        return await (await self._session.submit(request, guarded=True))
 
     async def submit(
         self,
@@ -70,7 +71,8 @@ class Publishing:
         the `PubAck`, or with an error of the stream or the connection. The arguments are those of
         `publish`; what is wrong with them is raised here.
         """
-        return await self._session.submit(publish_request(self._session, subject, payload, msg_id, headers, timeout, retry))
+        request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
+        return await self._session.submit(request, guarded=True)
 
     async def publish_many(
         self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True

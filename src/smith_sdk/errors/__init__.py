@@ -41,6 +41,7 @@
     ├── MessagesStranded            stored messages would have no reader any more
     ├── NotAcknowledgeable          an ack, nak or term of a message that cannot have one
     ├── CircuitOpen                 a circuit breaker refused a call; it was not made
+    │   └── PublishCircuitOpen      that of a stream refused a publish (also a PublishError)
     ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
     ├── SlowConsumer                a core subscription fell behind and lost messages
@@ -106,7 +107,7 @@ from ._jetstream import (
     WrongSequence,
     WrongStream,
 )
-from ._resilience import CircuitOpen
+from ._resilience import CircuitOpen, PublishCircuitOpen
 from ._work import (
     BlockingCallError,
     HandlerProcessDied,
@@ -153,6 +154,7 @@ __all__ = [
     "PayloadTooLarge",
     "PermissionDenied",
     "PlanOutdated",
+    "PublishCircuitOpen",
     "PublishError",
     "PublishManyError",
     "PublishUnconfirmed",

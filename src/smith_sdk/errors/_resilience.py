@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._base import SmithError
+from ._jetstream import PublishError
 
 
 class CircuitOpen(SmithError):
@@ -18,3 +19,19 @@ class CircuitOpen(SmithError):
         self.name = name
         self.until = until
         self.retry_after = retry_after
+
+
+class PublishCircuitOpen(CircuitOpen, PublishError):
+    """The circuit of `stream` refused a publish: too many before it were not acknowledged.
+
+    The message was not sent. `name`, `until` and `retry_after` are those of `CircuitOpen`,
+    `subject` and `msg_id` (str) those of the message.
+    """
+
+    def __init__(
+        self, message: str, *, name: str, until: float, retry_after: float, stream: str, subject: str, msg_id: str
+    ) -> None:
+        super().__init__(message, name=name, until=until, retry_after=retry_after)
+        self.stream = stream
+        self.subject = subject
+        self.msg_id = msg_id

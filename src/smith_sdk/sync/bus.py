@@ -13,6 +13,8 @@ from typing import Literal, Self
 from .._core.blocking.faces import BlockingBus
 from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
+from .._core.jetstream.publish_circuits import PUBLISH_BREAKER
+from .._core.monitoring.breaker import CircuitBreaker
 from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,
@@ -67,6 +69,10 @@ class SmithBus(BlockingBus, Publishing):
     - `publish_timeout`: until a publish without a timeout of its own is `PublishUnconfirmed`.
     - `max_pending_messages`, `max_pending_bytes`: limits for messages published and not yet
       acknowledged, in messages and in bytes. A publish beyond them waits for room.
+    - `publish_breaker`: a `CircuitBreaker` with the options of the circuits around publishing, one
+      for each stream. While that of a stream is open, because its publishes are not acknowledged,
+      `publish`, `submit` and `publish_many` to it raise `PublishCircuitOpen` at once. None: no
+      publish is refused.
     - `manage`: what `connect()` does with the contract's streams. "off": nothing. "verify": it
       raises `TopologyDrift` unless they are on the server as declared. "apply": it creates and
       updates them, and deletes nothing. If either fails, the bus is closed again.
@@ -111,6 +117,7 @@ class SmithBus(BlockingBus, Publishing):
         manage: Manage = "off",
         profile: str | None = None,
         validate: bool = True,
+        publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -132,6 +139,7 @@ class SmithBus(BlockingBus, Publishing):
             manage=manage,
             profile=profile,
             validate=validate,
+            publish_breaker=publish_breaker,
         )
         self._adopt(None, aio)
 

@@ -45,8 +45,9 @@ class Publishing(Blocking):
         A restarted server remembers only the ids of messages that it still stores. A work queue
         deletes what is acknowledged, so there a retry after a restart may store a message again.
 
-        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest` and
-        `PublishUnconfirmed`; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
+        Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest`,
+        `PublishUnconfirmed`, and `PublishCircuitOpen` while too many publishes to the stream have
+        not been acknowledged; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
         `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
         header or timeout.
         """

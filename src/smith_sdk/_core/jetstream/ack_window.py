@@ -36,6 +36,7 @@ from .api_errors import (
     unconfirmed,
     wrong_stream,
 )
+from .publish_circuits import PublishCircuits, Tally
 from .publish_request import PubAck, PublishRequest
 
 log: Final = sdk_logger("publish")
@@ -73,6 +74,8 @@ class _Pending(msgspec.Struct, gc=False):
     size: int
     deadline: float
     future: asyncio.Future[PubAck]
+    tally: Tally | None
+    """Counts how it ends, unless the circuit of its stream does not count it."""
     retry_until: float = 0.0
     attempts: int = 0
     may_be_stored: bool = False
@@ -103,12 +106,14 @@ class AckWindow(Listener):
         max_sizes: Mapping[str | None, int],
         max_messages: int,
         max_bytes: int,
+        circuits: PublishCircuits | None = None,
     ) -> None:
         self._connection = connection
         self._diagnose = diagnose
         self._publish_timeout = publish_timeout
         self._retry_seconds = retry_seconds
         self._max_sizes = max_sizes
+        self._circuits = circuits
         self._always_fits = min(max_sizes.values(), default=inf)
         """No stream refuses a message of up to that size. One comparison for nearly all of them."""
         self._max_messages = max_messages
@@ -161,8 +166,10 @@ class AckWindow(Listener):
         """Why the server sends no acks on this link."""
         return None if self._subscription is None else self._subscription.refusal
 
-    async def submit(self, request: PublishRequest) -> asyncio.Future[PubAck]:
+    async def submit(self, request: PublishRequest, tally: Tally | None = None) -> asyncio.Future[PubAck]:
         """Wait for room, send, and return the future of the ack. It ends within the timeout.
+
+        `tally` learns how, if the message is sent.
 
         Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge` (by the limit
         of the connected server and of the stream), `PublishUnconfirmed` if there was no room in
@@ -186,7 +193,7 @@ class AckWindow(Listener):
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
         future: asyncio.Future[PubAck] = loop.create_future()
-        entry = self._pending[token] = _Pending(request, block, size, deadline, future)
+        entry = self._pending[token] = _Pending(request, block, size, deadline, future, tally)
         self._bytes += size
         if deadline < self._due:
             self._due = deadline
@@ -313,6 +320,8 @@ class AckWindow(Listener):
     def _fail(self, token: int, error: SmithError) -> None:
         entry = self._remove(token)
         if entry is not None and not entry.future.done():
+            if entry.tally is not None:
+                entry.tally.failed(error)
             entry.future.set_exception(error)
 
     def _unconfirmed(self, token: int, entry: _Pending, why: str) -> None:
@@ -349,6 +358,8 @@ class AckWindow(Listener):
                 self._grant_room()
             if not self._pending:
                 self._notify_empty()
+            if (tally := entry.tally) is not None:
+                tally.acked += 1
             future = entry.future
             if not future.done():
                 future.set_result(ack)
@@ -403,6 +414,8 @@ class AckWindow(Listener):
     # ---- time and the connection
 
     def _tick(self) -> None:
+        if self._circuits is not None:
+            self._circuits.hand_over()
         if time.monotonic() >= self._due:
             self._sweep()
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick) if self._pending else None
@@ -456,6 +469,7 @@ class AckWindow(Listener):
         for token, entry in tuple(self._pending.items()):
             if entry.attempts and now >= entry.retry_until:
                 why = self._connection.problem or "the connection was lost"
+                entry.tally = None  # it tells nothing about the new link
                 self._unconfirmed(token, entry, f"{why}; the message may not be sent again")
             else:
                 entry.resend_at = 0.0

@@ -16,18 +16,20 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ...contract import Contract, covers
-from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, SmithError, StreamNotFound
+from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PublishCircuitOpen, SmithError, StreamNotFound
 from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
 from ..log_records import consumer_log, sdk_logger
+from ..monitoring.breaker import CircuitBreaker
 from .ack_window import AckWindow
 from .api import API, JetStreamApi
 from .api_errors import APPLY
 from .consumer_state import ConsumerState
 from .delivery import consumer_of
 from .interest import InterestCache
+from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 from .pull_failures import may_not_ack
@@ -116,6 +118,7 @@ class Session:
         max_bytes: int,
         validate: bool = True,
         api_prefix: str = API,
+        publish_breaker: CircuitBreaker | None = None,
     ) -> None:
         self.connection = connection
         self.contract = contract
@@ -132,6 +135,8 @@ class Session:
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self._refusals = (_RefusedAcks(self._consumers), _MappedRefusals(connection, api_prefix))
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
+        self.circuits = None if publish_breaker is None else PublishCircuits(publish_breaker, self.events)
+        """The circuits around the publishes of callers; None if nothing is refused."""
         self.window = AckWindow(
             connection,
             self._why_no_ack,
@@ -143,6 +148,7 @@ class Session:
             max_sizes=_max_sizes(contract, profile),
             max_messages=max_messages,
             max_bytes=max_bytes,
+            circuits=self.circuits,
         )
         self._parts: set[Part] = set()
         self._stopping: set[asyncio.Future[None]] = set()
@@ -153,7 +159,11 @@ class Session:
         """Connect, and subscribe the inboxes. Raises `ConnectError`, `AuthenticationError`."""
         self._loop = asyncio.get_running_loop()
         self.interest.forget()
-        for listener in (self._state_events, *self._refusals):
+        listeners: list[Listener] = [self._state_events, *self._refusals]
+        if self.circuits is not None:
+            self.circuits.forget()
+            listeners.append(self.circuits)
+        for listener in listeners:
             self.connection.remove_listener(listener)  # of an earlier attempt
             self.connection.add_listener(listener)
         await self.connection.connect()
@@ -215,6 +225,8 @@ class Session:
         if not self.connection.is_kept:
             # asyncio.run has cancelled all tasks, the link's own among them: nothing would arrive.
             timeout = min(timeout, _MIN_CLOSE)
+        if self.circuits is not None:
+            self.circuits.forget()  # what is not acknowledged by now says nothing about its stream
         deadline = time.monotonic() + timeout
 
         def left() -> float:
@@ -244,26 +256,59 @@ class Session:
 
     # ---- publishing bytes
 
-    def submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+    def submit(self, request: PublishRequest, *, guarded: bool = False) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         """Put `request` into the ack window: see `AckWindow.submit`.
+
+        `guarded`: through the circuit of its stream, which refuses it with `PublishCircuitOpen`
+        while it is open. That is for publishes of callers. The SDK's own (results, dead letters,
+        audit, ...) wait for their stream: if they failed at once, work would only be repeated.
 
         A publish that an interest stream would drop raises `NoInterest`.
         """
         # A plain function that returns the window's coroutine: another around it costs every
         # message.
-        submitted = self._submit(request)
+        submitted = self._submit_guarded(request) if guarded and self.circuits is not None else self._submit(request, None)
         return observed(self.events, request, submitted) if self.events.observers else submitted
 
-    def _submit(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+    def _submit(self, request: PublishRequest, tally: Tally | None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
-            return self._submit_checked(request)
-        return self.window.submit(request)
+            return self._submit_checked(request, tally)
+        return self.window.submit(request, tally)
 
-    async def _submit_checked(self, request: PublishRequest) -> asyncio.Future[PubAck]:
+    async def _submit_checked(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
         timeout = self.publish_timeout if request.timeout is None else request.timeout
-        left = await self.interest.require(request, timeout)
-        return await self.window.submit(msgspec.structs.replace(request, timeout=left))
+        try:
+            left = await self.interest.require(request, timeout)
+        except SmithError as error:
+            if tally is not None:
+                tally.failed(error)
+            raise
+        return await self.window.submit(msgspec.structs.replace(request, timeout=left), tally)
+
+    def _submit_guarded(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+        circuits = self.circuits
+        assert circuits is not None
+        tally = circuits.closed.get(request.stream)
+        return self._submit(request, tally) if tally is not None else self._ask_circuit(circuits, request)
+
+    async def _ask_circuit(self, circuits: PublishCircuits, request: PublishRequest) -> asyncio.Future[PubAck]:
+        """Publish to a stream whose circuit is not known to be closed."""
+        try:
+            tally = circuits.acquire(request)
+        except PublishCircuitOpen:
+            if circuits.should_yield:
+                await asyncio.sleep(0)
+            raise
+        if not isinstance(tally, Probe):
+            return await self._submit(request, tally)
+        try:
+            future = await self._submit(request, tally)
+        except BaseException:
+            tally.ended()
+            raise
+        future.add_done_callback(tally.ended)
+        return future
 
     async def publish(
         self,

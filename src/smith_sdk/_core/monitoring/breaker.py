@@ -36,6 +36,8 @@ _HALF_OPEN: Final = "half-open"
 _OPEN_FOR: Final = Backoff(initial=5, max=60, multiplier=2, jitter=0.2)
 _ASK_AGAIN: Final = 1.0
 """Seconds after which a call that found every probe's place taken may try again."""
+_NOTHING: Final = GeneratorExit()
+"""An error that counts as neither success nor failure, whatever the options."""
 _PART_OF_A_PROBE: Final = -1
 """The period of a permit whose call is part of a probe. Only the probe itself counts."""
 
@@ -60,6 +62,14 @@ class Permit:
         Safe to repeat: only the first counts.
         """
         self._breaker._end(self, error)
+
+    def cancel(self) -> None:
+        """Record that the call says nothing: it was not made, or nobody waited for its end."""
+        self._breaker._end(self, _NOTHING)
+
+    def counts(self, error: BaseException) -> bool:
+        """Whether `error` is a failure for the circuit of this call."""
+        return self._breaker.counts(error)
 
     def __enter__(self) -> Self:
         return self
@@ -100,7 +110,8 @@ class CircuitBreaker:
     - `window`: how far back calls count.
     - `open_for`: the pauses; one more for each time that it opens without having recovered.
     - `probes`: how many calls are let through when it is half-open, and have to succeed.
-    - `count`: an exception class, or a tuple of them, that is a failure.
+    - `count`: an exception class, or a tuple of them, that is a failure. None for every
+      `Exception`; around publishing, for those after which the next publish would wait in vain.
     - `ignore`: an exception class, or a tuple of them, that says nothing about what is called.
     - `slow_call`: a call that takes longer is slow; None if no call is.
     - `slow_rate`: the share of slow calls that opens it, above 0 and up to 1.
@@ -123,7 +134,7 @@ class CircuitBreaker:
         window: Duration = 30.0,
         open_for: Backoff = _OPEN_FOR,
         probes: int = 3,
-        count: type[Exception] | tuple[type[Exception], ...] = Exception,
+        count: type[Exception] | tuple[type[Exception], ...] | None = None,
         ignore: type[Exception] | tuple[type[Exception], ...] = (),
         slow_call: Duration | None = None,
         slow_rate: float = 0.5,
@@ -137,7 +148,8 @@ class CircuitBreaker:
             raise OptionsError(f"open_for={open_for!r}: must be a Backoff, such as Backoff(initial=5, max=60, jitter=0.2)")
         self._open_for = open_for
         self._probes = positive_int("probes", probes)
-        self._count = exception_classes("count", count)
+        self._counts_all = count is None
+        self._count = (Exception,) if count is None else exception_classes("count", count)
         self._ignore = exception_classes("ignore", ignore)
         if not any(issubclass(kind, CircuitOpen) for kind in self._count):
             self._ignore = (*self._ignore, CircuitOpen)
@@ -167,14 +179,17 @@ class CircuitBreaker:
         self._changes: deque[CircuitChanged] = deque()
         self._notifying = threading.Lock()
 
-    def named(self, name: str) -> CircuitBreaker:
+    def named(self, name: str, *, count: tuple[type[Exception], ...] | None = None) -> CircuitBreaker:
         """Another circuit, closed, with the same options and the callbacks that this one has now.
 
-        Raises `OptionsError` if `name` is no text.
+        `count` takes effect if this one was made without. Raises `OptionsError` if `name` is no
+        text.
         """
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made.name = _name(name)
+        if count is not None and self._counts_all:
+            made._count, made._counts_all = count, False
         made._start()
         return made
 
@@ -216,6 +231,25 @@ class CircuitBreaker:
                 self._listeners = tuple(one for one in self._listeners if one is not callback)
 
         return remove
+
+    def retry_now(self) -> None:
+        """End the pause of an open circuit: what had failed may work again."""
+        with self._lock:
+            if self._state == _OPEN:
+                self._until = min(self._until, self._clock())
+
+    def add_successes(self, count: int) -> None:
+        """`count` calls have succeeded that no permit was acquired for, if the circuit is closed.
+
+        For calls that are too many to ask for each.
+        """
+        now = self._clock()
+        with self._lock:
+            if self._state == _CLOSED and count:
+                self._outcomes.add(now, total=count)
+                self._judge(now)
+        if self._changes:
+            self._notify()
 
     # ---- calls
 
