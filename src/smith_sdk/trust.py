@@ -171,13 +171,16 @@ class Trust:
         if self.remembers:
             await Bucket(session, BUCKET).require()
 
-    async def claim(self, session: Session, intent: Intent, message: Received[Any, Any]) -> Refusal | None:
+    async def claim(
+        self, session: Session, intent: Intent, message: Received[Any, Any], holder: str | None = None
+    ) -> Refusal | None:
         """Claim the right to let `intent` through, which arrived as `message`.
 
         The right belongs to one raw message: a redelivery of it gets it again, any other message
-        with the same signer and nonce does not, whatever else it contains. Returns why it is
-        refused, None if it is not. Raises what publishing raises: `QueueFull` if the bucket is
-        full, when the intent has to wait.
+        with the same signer and nonce does not, whatever else it contains. `holder` is what it
+        belongs to instead: a release from the quarantine, of which there may be several copies.
+        Returns why it is refused, None if it is not. Raises what publishing raises: `QueueFull` if
+        the bucket is full, when the intent has to wait.
         """
         if not self.remembers:
             return None
@@ -189,7 +192,7 @@ class Trust:
                 f"{self.replay_window:g} s (replay_window): give it a shorter ttl_ms",
             )
         place = message.metadata
-        own = f"{place.stream}.{place.stream_seq}.{place.timestamp}".encode()
+        own = (holder or f"{place.stream}.{place.stream_seq}.{place.timestamp}").encode()
         # Clocks that differ by the skew: the slowest one still calls the intent valid by then.
         there = await Bucket(session, BUCKET).create(_key(intent), own, ttl=left + self.skew)
         if there is None or there.data == own:

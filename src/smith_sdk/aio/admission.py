@@ -27,6 +27,7 @@ from .decisions import Allow, Decision, Deny, Quarantine, Transform
 from .message import Message
 from .patience import Patience
 from .policy_calls import PolicyCalls, Present
+from .quarantine_switch import QuarantineSwitch
 from .refused_messages import Refused
 from .settle import WorkerStats
 from .slots import Slots
@@ -74,7 +75,7 @@ class Admission:
         self._worker = Slots(
             session,
             spec,
-            Gate(session, trust, self._policy, records, outputs, refused, patience),
+            Gate(session, trust, self._policy, records, outputs, refused, patience, QuarantineSwitch(session, self._is_stopping)),
             RetryPolicy(max_attempts=spec.max_attempts),
             concurrency=slots,
             undecodable=partial(refuse_undecodable, refused),

@@ -7,25 +7,40 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+import msgspec
+
 from .. import subjects
 from .._core.execution.context_call import call_in_context
 from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
+from .._core.monitoring.control import BACKPRESSURE
 from .._core.result_codes import ResultCode
 from ..contract import now_ns
-from ..errors import ContractError, NoInterest, PayloadDecodeError, PayloadTooLarge, Reject, RetryLater
+from ..errors import (
+    ContractError,
+    NoInterest,
+    PayloadDecodeError,
+    PayloadTooLarge,
+    QueueFull,
+    Reject,
+    RetryLater,
+    StreamNotFound,
+)
 from ..protocol import Intent
 from ..topology import consumers
 from ..trust import Trust
-from .admission_outputs import FULL, Outputs, fields_of
+from .admission_outputs import FULL, Because, Outputs, fields_of
 from .answers import NotQuarantined
-from .decision_records import Record, Records
+from .decision_headers import RELEASE
+from .decision_records import Record, Records, digest_of
 from .message import Message
 from .patience import Patience
 from .policy_calls import PolicyCalls
+from .quarantine_switch import QuarantineSwitch
 from .refused_messages import Refused
-from .rulings import Keep, LetThrough, Refuse, Ruling, of_decision, out_of_time, storable
+from .release_events import Release, find_release
+from .rulings import Drop, Keep, LetThrough, Refuse, Ruling, of_decision, out_of_time, storable
 from .settle import DeadLetter, Retry, Verdict
 
 log: Final = sdk_logger("admission")
@@ -34,6 +49,21 @@ _CLOCK_SKEW: Final = 30.0
 """Seconds by which the clocks of publishers and this one may differ without a `Trust`."""
 _NO_EXECUTOR_PAUSE: Final = 2.0
 """Seconds until an intent without an executor is delivered once more."""
+
+
+class _Case(msgspec.Struct, frozen=True, eq=False):
+    """One delivery of a raw intent."""
+
+    message: Message[Any, Any]
+    intent: Intent
+    release: Release | None
+    """The release from the quarantine that it comes from."""
+    began: float
+    """On the monotonic clock."""
+
+
+class _SwitchedOff(Exception):
+    """Back pressure has ended while an intent waited for room in the quarantine."""
 
 
 class Gate:
@@ -50,6 +80,7 @@ class Gate:
         outputs: Outputs,
         refused: Refused,
         patience: Patience,
+        switch: QuarantineSwitch,
     ) -> None:
         self._session = session
         self._trust = trust
@@ -59,12 +90,14 @@ class Gate:
         self._outputs = outputs
         self._refused = refused
         self._patience = patience
+        self._switch = switch
 
     # ---- the run
 
     async def open(self) -> None:
         if self._trust is not None:
             await self._trust.prepare(self._session)
+        await self._switch.open()
         self._policy.open()
         self._refused.start()
 
@@ -75,6 +108,7 @@ class Gate:
         pass
 
     async def finish(self) -> None:
+        await self._switch.close()
         await self._refused.stop()
 
     def close(self) -> None:
@@ -91,108 +125,174 @@ class Gate:
     async def _admit(self, message: Message[Any, Any]) -> None:
         intent: Intent = message.payload
         began = monotonic()
+        case = _Case(message, intent, await self._release_of(message, intent), began)
         record = None
         if message.metadata.num_delivered > 1:  # the first decision stands, whatever the time is now
-            record = await self._patience.until_done(lambda: self._records.find(message, intent.id))
+            record = await self._patience.until_done(lambda: self._records.find(message, intent.id, case.release))
         if record is None:
-            record = await self._put(message, intent, await self._ruling(message, intent))
-        await self._carry_out(message, intent, record, began)
+            record = await self._put(case, await self._ruling(case))
+        await self._carry_out(case, record)
 
-    async def _put(self, message: Message[Any, Any], intent: Intent, ruling: Ruling, *, after: int = 0) -> Record:
+    async def _release_of(self, message: Message[Any, Any], intent: Intent) -> Release | None:
+        if RELEASE not in message.headers:
+            return None
+        digest = digest_of(message)
+        found = await self._patience.until_done(lambda: find_release(self._session, message.headers, intent.id, digest))
+        if found is None:
+            log.warning(
+                "intent %s says that it was released from the quarantine, and the audit trail does not: it is taken for a new one",
+                intent.id,
+                extra=fields_of(message, intent.id),
+            )
+        return found
+
+    async def _put(self, case: _Case, ruling: Ruling, *, after: int = 0) -> Record:
+        message, intent = case.message, case.intent
+
         def put() -> Awaitable[Record]:
             # It may be held up for hours: what has expired meanwhile must not be let through.
             late = out_of_time(intent, now_ns(), self._skew) if isinstance(ruling, LetThrough) else None
-            return self._records.put(message, intent.id, late or ruling, after=after)
+            return self._records.put(message, intent.id, late or ruling, after=after, release=case.release)
 
         return await self._patience.until_done(put)
 
-    async def _ruling(self, message: Message[Any, Any], intent: Intent) -> Ruling:
-        """What the checks and the policy say, in their order: the cheap ones first."""
-        refusal = out_of_time(intent, now_ns(), self._skew) or await self._untrusted(message, intent)
+    async def _ruling(self, case: _Case) -> Ruling:
+        """What the checks, the switch and the policy say, in their order: the cheap ones first."""
+        refusal = out_of_time(case.intent, now_ns(), self._skew) or await self._untrusted(case)
         if refusal is not None:
             return refusal
-        ruling = await self._decide(message, intent)
-        if isinstance(ruling, LetThrough):
-            return await self._without_executor(message, intent) or await self._replayed(message, intent) or ruling
-        return ruling
+        # Whoever releases an intent means it, whether back pressure has ended or not.
+        kept = None if case.release is not None else self._switch.ruling()
+        return kept or await self._of_policy(case)
 
-    async def _untrusted(self, message: Message[Any, Any], intent: Intent) -> Refuse | None:
+    async def _untrusted(self, case: _Case) -> Refuse | None:
         if self._trust is None:
             return None
-        found = await self._policy.in_time(self._trust.check(message.raw, intent), "verifying the signature")
+        found = await self._policy.in_time(self._trust.check(case.message.raw, case.intent), "verifying the signature")
         return None if found is None else Refuse(found.code, "signature", storable(found.reason))
 
-    async def _replayed(self, message: Message[Any, Any], intent: Intent) -> Refuse | None:
+    async def _of_policy(self, case: _Case) -> Ruling:
+        ruling = await self._decide(case)
+        if isinstance(ruling, Keep) and case.release is not None and case.release.is_approval:
+            said = f"released from the quarantine by {case.release.by}; rule {ruling.rule}: {ruling.reason}"
+            ruling = LetThrough(case.message.raw, "release", storable(said))
+        if isinstance(ruling, LetThrough):
+            return await self._without_executor(case) or await self._replayed(case) or ruling
+        return ruling
+
+    async def _decide(self, case: _Case) -> Ruling:
+        decision = await self._policy.decide(case.message)
+        return of_decision(self._session, case.intent, case.message.raw, decision)
+
+    async def _replayed(self, case: _Case) -> Refuse | None:
         # Last: what is refused for another reason must not use up its one time.
         if self._trust is None:
             return None
-        found = await self._patience.until_done(partial(self._trust.claim, self._session, intent, message))
+        holder = None if case.release is None else f"release.{case.release.seq}"
+        found = await self._patience.until_done(partial(self._trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
 
-    async def _decide(self, message: Message[Any, Any], intent: Intent) -> Ruling:
-        return of_decision(self._session, intent, message.raw, await self._policy.decide(message))
-
-    async def _without_executor(self, message: Message[Any, Any], intent: Intent) -> Refuse | None:
+    async def _without_executor(self, case: _Case) -> Refuse | None:
         """The ruling on an intent that no consumer receives: an interest stream would drop it."""
-        where, stream = str(subjects.intents.vetted.of(intent)), str(subjects.intents.vetted.STREAM)
+        where, stream = str(subjects.intents.vetted.of(case.intent)), str(subjects.intents.vetted.STREAM)
         if self._session.interest.knows(stream, where):
             return None
         request = PublishRequest(where, b"", stream, "")
         try:
             await self._patience.until_done(lambda: self._session.interest.require(request, self._session.publish_timeout))
         except NoInterest as error:
-            return self._no_executor(message, intent, where, error)
+            return self._no_executor(case, where, error)
         return None
 
-    def _no_executor(self, message: Message[Any, Any], intent: Intent, where: str, error: NoInterest) -> Refuse:
+    def _no_executor(self, case: _Case, where: str, error: NoInterest) -> Refuse:
         """Raises `RetryLater` at the first delivery: the executor may be about to be deployed."""
         reason = f"no consumer receives {where}: is an executor for it deployed?"
+        message, intent_id = case.message, case.intent.id
         if message.metadata.num_delivered == 1:
             log.warning(
-                "intent %s waits %g s: %s", intent.id, _NO_EXECUTOR_PAUSE, reason, extra=fields_of(message, intent.id, error)
+                "intent %s waits %g s: %s", intent_id, _NO_EXECUTOR_PAUSE, reason, extra=fields_of(message, intent_id, error)
             )
             raise RetryLater(_NO_EXECUTOR_PAUSE) from error
         return Refuse(ResultCode.NO_EXECUTOR, "executor", reason)
 
     # ---- what comes of a ruling
 
-    async def _carry_out(self, message: Message[Any, Any], intent: Intent, record: Record, began: float) -> None:
+    async def _carry_out(self, case: _Case, record: Record) -> None:
         match record.ruling:
             case LetThrough() as ruling:
-                await self._let_through(message, intent, record, ruling, began)
+                await self._let_through(case, record, ruling)
             case Refuse(code, _, reason):
-                await self._outputs.answer(message, intent.id, code, reason)
-            case Keep(rule, reason):
-                try:
-                    await self._outputs.quarantine(message, reason)
-                except FULL as full:  # the dead letters keep it for review as well
-                    raise NotQuarantined(f"quarantined by rule {rule}: {reason}; not stored there: {full}") from full
+                await self._outputs.answer(case.message, case.intent.id, code, reason)
+            case Keep(rule, _) as ruling:
+                if rule == BACKPRESSURE:
+                    await self._relieve(case, record, ruling)
+                else:
+                    await self._quarantine(case, record, ruling)
+            case Drop(reason):
+                log.info(
+                    "admission drops intent %s, seq %d: %s",
+                    case.intent.id,
+                    case.message.metadata.stream_seq,
+                    reason,
+                    extra=fields_of(case.message, case.intent.id),
+                )
 
-    async def _let_through(
-        self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough, began: float
-    ) -> None:
-        if ruling.word == "transform":
-            ruling = await self._transformed(message, intent, record, ruling)
-        # A process that was halted may find that another one has carried out its decision.
-        may_be_done = not record.is_own or monotonic() - began > consumers.admission.ack_wait
+    async def _quarantine(self, case: _Case, record: Record, ruling: Keep) -> None:
         try:
-            await self._outputs.let_through(message, intent, ruling, may_be_done)
+            await self._outputs.quarantine(case.message, _because(case, record, ruling))
+        except FULL as full:  # the dead letters keep it for review as well
+            raise NotQuarantined(f"quarantined by rule {ruling.rule}: {ruling.reason}; not stored there: {full}") from full
+
+    async def _relieve(self, case: _Case, record: Record, ruling: Keep) -> None:
+        """Quarantine what back pressure keeps back. It waits for room there: nothing is lost.
+
+        One that does not fit is decided about as without back pressure, and so is one that still
+        waits when that ends.
+        """
+
+        async def attempt() -> None:
+            try:
+                await self._outputs.quarantine(case.message, _because(case, record, ruling), is_whole=True)
+            except (QueueFull, StreamNotFound) as full:
+                if not self._switch.is_on:
+                    raise _SwitchedOff from full
+                raise
+
+        try:
+            await self._patience.until_done(attempt)
+        except (_SwitchedOff, PayloadTooLarge):
+            await self._carry_out(case, await self._put(case, await self._of_policy(case), after=record.seq))
+        else:
+            self._switch.count()
+
+    async def _let_through(self, case: _Case, record: Record, ruling: LetThrough) -> None:
+        if ruling.word == "transform":
+            ruling = await self._transformed(case, record, ruling)
+        # A process that was halted may find that another one has carried out its decision.
+        may_be_done = not record.is_own or monotonic() - case.began > consumers.admission.ack_wait
+        try:
+            await self._outputs.let_through(case.message, case.intent, ruling, may_be_done)
         except NoInterest as error:  # since it was checked
-            other: Ruling = self._no_executor(message, intent, str(error.subject), error)
+            other: Ruling = self._no_executor(case, str(error.subject), error)
         except PayloadTooLarge as error:
             other = Keep("contract", f"it cannot be passed on: {error}")
         else:
             return
-        await self._carry_out(message, intent, await self._put(message, intent, other, after=record.seq), began)
+        await self._carry_out(case, await self._put(case, other, after=record.seq))
 
-    async def _transformed(self, message: Message[Any, Any], intent: Intent, record: Record, ruling: LetThrough) -> LetThrough:
+    async def _transformed(self, case: _Case, record: Record, ruling: LetThrough) -> LetThrough:
         """`ruling` with the bytes to publish: a record does not hold them."""
         if record.is_own:
             return ruling
-        again = await self._decide(message, intent)
+        again = await self._decide(case)
         if isinstance(again, LetThrough) and again.word == "transform":
             return again
         raise Reject("a decision to transform this intent is on record, and the policy does not transform it any more")
+
+
+def _because(case: _Case, record: Record, ruling: Keep) -> Because:
+    count = 0 if case.release is None else case.release.count
+    return Because(rule=ruling.rule, reason=ruling.reason, event=record.seq, count=count)
 
 
 async def refuse_undecodable(refused: Refused, message: Message[Any, Any], error: ContractError, given_up: DeadLetter) -> Verdict:

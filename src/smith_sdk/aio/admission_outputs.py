@@ -6,23 +6,27 @@ is found to be there. That is looked up, not believed: anybody may have publishe
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
+import msgspec
+
 from .. import subjects
 from .._core import codec
+from .._core.dead_letters.format import fit, own_headers
 from .._core.foreign_text import one_line
 from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
+from .._core.monitoring.control import BACKPRESSURE
 from .._core.result_codes import ResultCode
 from ..errors import ContractError, MessageNotFound, PayloadTooLarge, QueueFull, SmithError, StreamNotFound
 from ..protocol import Intent, QuarantinedIntent
 from .answers import put_answer, read_intent_id
-from .decision_headers import DECISION_FOR
+from .decision_headers import COUNT, DECISION_FOR, DIGEST, EVENT, RULE
 from .decision_records import Records, digest_of, place_of
 from .log_fields import message_fields
 from .message import Message
@@ -33,10 +37,24 @@ log: Final = sdk_logger("admission")
 
 FULL: Final = (QueueFull, StreamNotFound, PayloadTooLarge)
 """What a stream raises that cannot keep a message."""
+_NONE: Final[Mapping[str, str]] = {}
 IsOurs = Callable[[StoredMessage | None], Awaitable[bool]]
 """Whether a message that was stored under our id is ours; None: it is not there any more."""
 _FRAME: Final = 4096
-"""Bytes of a quarantine record beside the intent, at most: the reason, the headers."""
+"""Bytes of a quarantine record beside the intent and its own headers, at most."""
+_OWN_HEADERS: Final = 16 * 1024
+"""Bytes of the intent's own headers that a quarantine record keeps, at most."""
+
+
+class Because(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an intent is quarantined: the rule, its reason, and the decision in the audit trail."""
+
+    rule: str
+    reason: str
+    event: int = 0
+    """The sequence of the decision; 0 if there is none."""
+    count: int = 0
+    """How often it was released before."""
 
 
 class Outputs:
@@ -96,40 +114,45 @@ class Outputs:
 
     # ---- quarantined
 
-    async def quarantine(self, message: Message[Any, Any], reason: str) -> None:
+    async def quarantine(self, message: Message[Any, Any], because: Because, *, is_whole: bool = False) -> None:
         """Store the bytes of `message` for review, and answer its publisher if its id is readable.
 
-        Raises one of `FULL` if the quarantine cannot store them.
+        Raises one of `FULL` if the quarantine cannot store them, with `is_whole` all of them.
         """
-        most = len(message.raw)
+        most, room = len(message.raw), _OWN_HEADERS
         while True:
             try:
-                await self._put_in_quarantine(message, reason, most)
+                await self._put_in_quarantine(message, because, most, room)
                 break
             except PayloadTooLarge as error:
-                if most == 0:
+                if room:
+                    room = 0
+                elif most == 0 or is_whole:
                     raise
-                most = fewer_bytes(most, error.limit)
+                else:
+                    most = fewer_bytes(most, error.limit)
         intent_id = read_intent_id(message)
-        log.warning(
+        log.log(
+            logging.DEBUG if because.rule == BACKPRESSURE else logging.WARNING,  # those come by the thousand
             "admission quarantines intent %s, seq %d on %s: %s",
             intent_id or "(no readable id)",
             message.metadata.stream_seq,
             message._raw.subject,
-            one_line(reason),
+            one_line(because.reason),
             extra=fields_of(message, intent_id),
         )
         if intent_id is not None:
-            await self.answer(message, intent_id, ResultCode.QUARANTINED, one_line(reason))
+            await self.answer(message, intent_id, ResultCode.QUARANTINED, one_line(because.reason))
 
-    async def _put_in_quarantine(self, message: Message[Any, Any], reason: str, most: int) -> None:
+    async def _put_in_quarantine(self, message: Message[Any, Any], because: Because, most: int, room: int) -> None:
         raw, place = message.raw, message.metadata
-        reason = storable(reason)
+        reason, digest = storable(because.reason), digest_of(message)
         if most < len(raw):
-            digest = hashlib.sha256(raw).hexdigest()
             reason = f"{reason}; too large to be kept: the first {most} of {len(raw)} bytes, SHA-256 {digest}"
         subject = subjects.intents.quarantine(capability=message.subject.capability)
         kept = QuarantinedIntent.new(intent=raw[:most], reason=reason)
+        own, _ = fit(own_headers(message.headers), room)
+        headers = {**own, RULE: one_line(because.rule), EVENT: str(because.event), COUNT: str(because.count), DIGEST: digest}
 
         async def is_ours(there: StoredMessage | None) -> bool:
             if there is None:
@@ -141,7 +164,9 @@ class Outputs:
             return there.subject == str(subject) and found.intent == kept.intent
 
         identity = f"seq-{place.stream_seq}"
-        await self._publish(subject, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL)
+        await self._publish(
+            subject, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL, headers=headers
+        )
 
     # ---- publishing
 
@@ -155,13 +180,14 @@ class Outputs:
         is_ours: IsOurs,
         *,
         unless: tuple[type[SmithError], ...] = (),
+        headers: Mapping[str, str] = _NONE,
     ) -> None:
         """Publish under an id of `key` and `identity`, and a further one if another message has it.
 
         `execute` and `trace` find messages by ids that end with `identity`.
         """
         where, stream = str(subject), str(subject.STREAM)
-        headers = {DECISION_FOR: place_of(message)}
+        headers = {**headers, DECISION_FOR: place_of(message)}
         while True:
             msg_id = f"{where}:{key}:{identity}"
             ack = await self._patience.until_done(

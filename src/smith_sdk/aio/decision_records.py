@@ -25,9 +25,10 @@ from .._core.result_codes import ResultCode
 from ..contract import now_ns
 from ..errors import ContractError, MessageNotFound
 from ..protocol import AuditEvent, ExecutorId, IntentId, PolicyDecision, SecurityContext
-from .decision_headers import DECISION, DECISION_FOR, DIGEST, LET_THROUGH
+from .decision_headers import DECISION, DECISION_FOR, DIGEST, LET_THROUGH, RELEASE
 from .message import Message
-from .rulings import Keep, LetThrough, Refuse, Ruling
+from .release_events import Release
+from .rulings import Drop, Keep, LetThrough, Refuse, Ruling
 
 _UNCONFINED: Final = SecurityContext(landlock_enabled=False, seccomp_enabled=False)
 _TRAILS: Final = 1024
@@ -39,9 +40,9 @@ _MOST_READ: Final = 1000
 class Record(msgspec.Struct, frozen=True):
     """A stored decision about one raw message."""
 
-    ruling: Ruling
+    ruling: Ruling | Drop
     seq: int
-    """In the stream of the audit trail."""
+    """In the stream of the audit trail; 0 of a `Drop`, which is not stored."""
     is_own: bool
     """Whether it was stored just now."""
 
@@ -70,17 +71,35 @@ class _Trail:
         self.read_up_to = 0
         """The sequence of the last of the events; 0 if there are none."""
         self.decisions: dict[str, list[int]] = {}
-        """By the raw messages that they are for: the sequences of their events, in order."""
+        """By the messages that they are for: the sequences of their events, in order."""
+        self.released: dict[str, set[str]] = {}
+        """By the release: the raw messages of it that were decided about."""
 
     def add(self, seq: int, headers: Mapping[str, str]) -> None:
         if seq > self.read_up_to:
             self.read_up_to = seq
             if (place := headers.get(DECISION_FOR)) is not None:
                 self.decisions.setdefault(place, []).append(seq)
+                if (release := headers.get(RELEASE)) is not None:
+                    self.released.setdefault(release, set()).add(place)
+
+    def dropped(self, message: Message[Any, Any], release: Release | None) -> Record | None:
+        """The record about `message` if nothing is to be done about it: its `release` is done.
+
+        An interrupted release that is run again may publish a second copy of the raw message.
+        """
+        if release is None:
+            return None
+        if self.released.get(str(release.seq), set()) - {place_of(message)}:
+            return Record(Drop("another copy of it was released, and decided about"), 0, False)
+        if any(seq > release.seq for seq in self.decisions.get(release.place, ())):
+            return Record(Drop("it was discarded after its release had begun"), 0, False)
+        return None
 
     def clear(self) -> None:
         self.read_up_to = 0
         self.decisions.clear()
+        self.released.clear()
 
 
 class Records:
@@ -91,24 +110,38 @@ class Records:
         self._executor_id = ExecutorId(executor_id)
         self._trails: OrderedDict[str, _Trail] = OrderedDict()
 
-    async def put(self, message: Message[Any, Any], intent_id: str, ruling: Ruling, *, after: int = 0) -> Record:
+    async def put(
+        self,
+        message: Message[Any, Any],
+        intent_id: str,
+        ruling: Ruling,
+        *,
+        after: int = 0,
+        release: Release | None = None,
+    ) -> Record:
         """Store `ruling`, unless a decision about `message` is stored: then return that one.
 
-        `after` is the sequence of a stored decision that `ruling` replaces.
+        `after` is the sequence of a stored decision that `ruling` replaces, `release` the one from
+        the quarantine that `message` comes from.
         """
         subject = _subject(intent_id)
-        data, headers = self._event(intent_id, ruling), _headers(message, ruling)
+        data, headers = self._event(intent_id, ruling), _headers(message, ruling, release)
+        guess = 0 if release is None else release.seq  # mostly the last event on the subject
         async with self._trail(intent_id) as trail:
             while True:
-                if (found := await self._known(trail, message, after)) is not None:
+                found = await self._known(trail, message, after) or trail.dropped(message, release)
+                if found is not None:
                     return found
-                expected = max(after, trail.read_up_to)
+                known = max(after, trail.read_up_to)
+                expected = max(known, guess)
                 stored = await compare_and_set(
                     self._session, str(subject.STREAM), str(subject), data, expected=expected, headers=headers
                 )
                 if not isinstance(stored, Taken):
-                    trail.add(stored, headers)
+                    if expected == known:  # else there may be events before it that were not read
+                        trail.add(stored, headers)
                     return Record(ruling, stored, True)
+                guess = 0
                 if stored.message is None or stored.message.seq < trail.read_up_to:
                     trail.clear()  # the stream was deleted, and made again
                 if stored.message is not None:
@@ -116,7 +149,7 @@ class Records:
                 else:
                     after = 0
 
-    async def find(self, message: Message[Any, Any], intent_id: str) -> Record | None:
+    async def find(self, message: Message[Any, Any], intent_id: str, release: Release | None = None) -> Record | None:
         """The decision about `message` that is stored, if one is."""
         subject = _subject(intent_id)
         async with self._trail(intent_id) as trail:
@@ -128,7 +161,7 @@ class Records:
             if last.seq < trail.read_up_to:
                 trail.clear()
             await self._follow(trail, subject, last)
-            return await self._known(trail, message, 0)
+            return await self._known(trail, message, 0) or trail.dropped(message, release)
 
     async def was_let_through_elsewhere(self, message: Message[Any, Any], intent_id: str) -> bool:
         """Whether another raw message with the same bytes was let through."""
@@ -214,8 +247,9 @@ def _subject(intent_id: str) -> subjects.audit.policy:
     return subjects.audit.policy(intent_id=IntentId(intent_id))
 
 
-def _headers(message: Message[Any, Any], ruling: Ruling) -> dict[str, str]:
-    return {DECISION_FOR: place_of(message), DECISION: _name(ruling), DIGEST: digest_of(message)}
+def _headers(message: Message[Any, Any], ruling: Ruling, release: Release | None) -> dict[str, str]:
+    headers = {DECISION_FOR: place_of(message), DECISION: _name(ruling), DIGEST: digest_of(message)}
+    return headers if release is None else {**headers, RELEASE: str(release.seq)}
 
 
 def _name(ruling: Ruling) -> str:

@@ -174,7 +174,7 @@ class _Inquiry:
 
     def _is_about_it(self, event: StoredMessage) -> bool:
         place = decided_message(event.headers)
-        return self._seq is None or place is None or place[1] == self._seq
+        return self._seq is None or place is None or place == (subjects.intents.raw.STREAM, self._seq)
 
     def _refused(self, audited: StoredMessage) -> Diagnosis | None:
         """What the newest audit event says, unless the intent was passed on."""

@@ -23,7 +23,7 @@ from .._core.result_codes import ResultCode
 from ..errors import PermissionDenied, SmithError
 from ..protocol import EventType, SecurityEvent
 from ..topology import consumers
-from .admission_outputs import FULL, Outputs, fields_of
+from .admission_outputs import FULL, Because, Outputs, fields_of
 from .answers import FailureAnswers, read_intent_id
 from .dead_letters import dead_letter
 from .message import Message
@@ -65,7 +65,7 @@ class Refused:
         """
         self._require_reports()
         try:
-            await self._outputs.quarantine(message, given_up.text)
+            await self._outputs.quarantine(message, Because(rule=why, reason=given_up.text))
         except FULL as full:
             intent_id = read_intent_id(message)
             if intent_id is not None:

@@ -1,7 +1,7 @@
 """What is to become of a raw intent, as values. Nothing here does I/O.
 
-A ruling names the rule that made it: "expiry", "signature", "executor", "replay", "contract", or
-the `rule` of a policy's decision ("policy" unless it says otherwise).
+A ruling names the rule that made it: "expiry", "signature", "backpressure", "release", "executor",
+"replay", "contract", or the `rule` of a policy's decision ("policy" unless it says otherwise).
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class Keep(msgspec.Struct, frozen=True):
 
 
 Ruling = LetThrough | Refuse | Keep
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Do nothing: another copy of the raw message was decided about, or it was discarded."""
+
+    reason: str
 
 
 def out_of_time(intent: Intent, now: int, skew: float) -> Refuse | None:

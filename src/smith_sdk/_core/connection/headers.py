@@ -50,6 +50,7 @@ _OURS: Final = (
     "smith-intent-",
     "smith-outbox-",
     "smith-unrun",
+    "smith-quarantine-",
 )
 """Beginnings, in lower case, of headers that only this SDK writes."""
 NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -162,7 +162,7 @@ def encode(original: Original, death: Death, by: Reporter, room: int = MAX_HEADE
         if (size := _size(trace)) <= room:
             room -= size
             headers.update([trace])
-    own, dropped = _fit(own_headers(original.headers), room)
+    own, dropped = fit(own_headers(original.headers), room)
     headers |= own
     if dropped:
         headers[_FACT + "Dropped-Headers"] = str(dropped)
@@ -192,7 +192,7 @@ def _facts(original: Original, death: Death, by: Reporter) -> dict[str, str | No
     }
 
 
-def _fit(headers: dict[str, str], room: int) -> tuple[dict[str, str], int]:
+def fit(headers: Mapping[str, str], room: int) -> tuple[dict[str, str], int]:
     """Those that fit into `room` bytes and have a valid name, and the number of the others."""
     kept: dict[str, str] = {}
     for name, value in headers.items():
@@ -202,7 +202,7 @@ def _fit(headers: dict[str, str], room: int) -> tuple[dict[str, str], int]:
     return kept, len(headers) - len(kept)
 
 
-def own_headers(headers: dict[str, str]) -> dict[str, str]:
+def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers that are a message's own, rather than the server's or this SDK's."""
     return {name: value for name, value in headers.items() if not is_reserved(name)}
 
