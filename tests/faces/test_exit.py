@@ -31,14 +31,14 @@ def test_a_process_that_forgets_to_close_still_sends_and_ends(url: str, run: Run
             for _ in range(200):
                 bus.submit(subject, event)
     """
-    run(body, url).ends_well(10)
+    run(body, url).ends_well()
     assert stored(url) == 600
 
 
 @pytest.mark.parametrize("how", ["SIGSTOP", "SIGKILL"])
 def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedServer, run: Run, how: str) -> None:
     body = """
-        buses = [SmithBus(url, max_pending_messages=10) for _ in range(3)]
+        buses = [SmithBus(url, max_pending_messages=10) for _ in range(6)]
         for bus in buses:
             bus.connect()
         halt(rest[0]) if rest[1] == "SIGSTOP" else os.kill(int(rest[0]), signal.SIGKILL)
@@ -49,10 +49,10 @@ def test_a_process_that_cannot_flush_warns_of_the_loss_and_ends(deaf: EmbeddedSe
     """
     child = run(body, deaf.url, deaf.pid, how)
     status = child.status()
-    assert time.monotonic() - float(child.out[0]) < 5.5  # 2 s for all three, and not 2 s for each
+    assert time.monotonic() - float(child.out[0]) < 10  # 2 s for all six, and not 2 s for each
     assert status == 0
     assert child.err.count("RuntimeWarning") == 1
-    assert "150 unflushed messages" in child.err
+    assert "300 unflushed messages" in child.err
     assert "Traceback" not in child.err
 
 
@@ -89,7 +89,7 @@ def test_daemon_threads_that_go_on_do_not_keep_the_process(deaf: EmbeddedServer,
     """
     child = run(body, deaf.url, deaf.pid, state)
     assert child.status() == 0, child.err
-    assert time.monotonic() - float(child.out[0]) < 5
+    assert time.monotonic() - float(child.out[0]) < 15
     assert "Fatal" not in child.err
 
 
@@ -106,7 +106,7 @@ def test_a_worker_in_a_daemon_thread_does_not_keep_the_process(url: str, run: Ru
         within(10, lambda: done)
         say("done")
     """
-    assert run(body, url).ends_well(10) == ["done"]
+    assert run(body, url).ends_well() == ["done"]
 
 
 def test_a_thread_goes_on_with_the_bus_after_the_main_thread_has_ended(url: str, run: Run) -> None:
@@ -230,6 +230,8 @@ def test_leaving_the_process_in_a_block_closes_the_bus(url: str, run: Run) -> No
 
 def test_os_exit_runs_nothing_and_ends_at_once(deaf: EmbeddedServer, run: Run) -> None:
     body = """
+        from smith_sdk._core.blocking import loop_thread
+        loop_thread._EXIT_GRACE = 15
         bus = SmithBus(url)
         bus.connect()
         halt(rest[0])
@@ -239,7 +241,7 @@ def test_os_exit_runs_nothing_and_ends_at_once(deaf: EmbeddedServer, run: Run) -
     """
     child = run(body, deaf.url, deaf.pid)
     assert (child.status(), child.err) == (5, "")
-    assert time.monotonic() - float(child.out[0]) < 1
+    assert time.monotonic() - float(child.out[0]) < 10
 
 
 def test_a_forgotten_embedded_server_stops_after_its_bus_has_flushed(run: Run, tmp_path: Path) -> None:
@@ -336,8 +338,8 @@ def test_closing_in_a_loop_that_has_cancelled_all_tasks_does_not_wait(url: str, 
             say(time.monotonic() - began)
     """
     child = run(body, url)
-    assert child.status(10) == 0, child.err
-    assert float(child.out[0]) < 3
+    assert child.status() == 0, child.err
+    assert float(child.out[0]) < 8
 
 
 def test_a_bus_referenced_only_by_its_messages_goes_on(url: str, run: Run) -> None:

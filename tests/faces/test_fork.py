@@ -29,7 +29,7 @@ def test_calls_in_a_forked_child_raise_at_once_and_the_parent_goes_on(url: str, 
                         call()
                     except BlockingCallError as error:
                         assert str(os.getpid()) in str(error) and str(os.getppid()) in str(error)
-                        assert time.monotonic() - began < 0.5
+                        assert time.monotonic() - began < 5
                         say("told")
                 bus.close()  # nothing of the child's is to be closed
                 os._exit(0)

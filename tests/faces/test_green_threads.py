@@ -51,12 +51,12 @@ def run_patched(how: str, url: str, body: str) -> str:
 
 async def test_a_program_that_gevent_has_patched(account: Account) -> None:
     async with account.applied():
-        for how in ("", "thread=False"):
-            out = run_patched(how, account.url, BLOCKING)
+        for how, more in (("", ASYNC), ("thread=False", "")):
+            out = run_patched(how, account.url, BLOCKING + more)
             assert out.startswith("refused: gevent has replaced")
             assert "Use AsyncSmithBus, run the program without gevent (gunicorn -k gthread" in out
+            assert out.endswith("\nSYSTEM_EVENTS\n") is (more == ASYNC)
         assert run_patched("thread=False, select=False", account.url, BLOCKING) == "SYSTEM_EVENTS\n"
-        assert run_patched("", account.url, ASYNC) == "SYSTEM_EVENTS\n"
 
 
 def test_gevent_or_eventlet_that_has_patched_nothing_is_no_obstacle(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from smith_sdk.embedded import EmbeddedServer
 
 Run = Callable[..., ChildProcess]
 
-PROMPT = 5.0  # seconds; the calls that are interrupted would wait 10 and more
+PROMPT = 8.0  # seconds; the calls that are interrupted would wait 10 and more
 
 WAITING = {
     "iterating": "for message in bus.consumer(consumers.executor_git_clone).messages(): pass",
@@ -42,17 +41,16 @@ def test_ctrl_c_ends_a_call_that_waits_for_messages_and_the_bus_goes_on(url: str
     """
     child = run(body, url)
     child.expect("blocked")
-    began = time.monotonic()
     child.interrupt()
     child.expect("interrupted", PROMPT)
     assert child.ends_well()[-1] == "published to SYSTEM_EVENTS"
-    assert time.monotonic() - began < PROMPT
 
 
 def test_ctrl_c_ends_a_call_also_if_the_kernel_delivers_it_to_another_thread(url: str, run: Run) -> None:
     body = """
         def interrupt():
             within(20, waits)
+            say("blocked")
             signal.pthread_kill(threading.get_ident(), signal.SIGINT)
         def waits():
             code = sys._current_frames()[threading.main_thread().ident].f_code
@@ -64,9 +62,10 @@ def test_ctrl_c_ends_a_call_also_if_the_kernel_delivers_it_to_another_thread(url
             except KeyboardInterrupt:
                 say("interrupted")
     """
-    began = time.monotonic()
-    assert run(body, url).ends_well() == ["interrupted"]
-    assert time.monotonic() - began < PROMPT + 5
+    child = run(body, url)
+    child.expect("blocked")
+    child.expect("interrupted", PROMPT)
+    assert child.ends_well() == ["blocked", "interrupted"]
 
 
 UNANSWERED = {
@@ -97,11 +96,9 @@ def test_ctrl_c_ends_a_call_that_the_server_does_not_answer(deaf: EmbeddedServer
     """
     child = run(body, deaf.url, deaf.pid)
     child.expect("blocked")
-    began = time.monotonic()
     child.interrupt()
     child.expect("interrupted", PROMPT)
     assert child.ends_well(unacknowledged=True)[-1] == "[]"
-    assert time.monotonic() - began < PROMPT + 2
 
 
 def test_ctrl_c_ends_connecting_and_the_bus_can_be_connected_later(url: str, run: Run) -> None:
@@ -213,8 +210,9 @@ def test_a_signal_lets_a_worker_finish_what_it_has_started(url: str, run: Run, t
         eventually(lambda: bus.consumer(consumers.admission).info().num_waiting == 0)  # it pulls no more
         release.touch()
         assert child.ends_well() == ["started", "handled", "returned", "True True"]
-        left = bus.consumer(consumers.admission).fetch(2, timeout=1)
-        assert [message.payload.id for message in left] == [intents[1].id]
+        assert bus.streams.get("SDLC_RAW").messages == 1
+        (left,) = bus.consumer(consumers.admission).fetch(1, timeout=20)
+        assert left.payload.id == intents[1].id
 
 
 def test_a_signal_that_comes_before_the_worker_runs_is_not_lost(url: str, run: Run) -> None:
@@ -328,20 +326,24 @@ def test_a_storm_of_interrupts_leaves_a_bus_that_works_and_loses_nothing_confirm
         interrupts, storm = 0, True
         def rain():
             while storm:
-                time.sleep(random.uniform(0.0002, 0.004))
+                # Less dense after a while, or a busy machine gets nothing done between two.
+                time.sleep(random.uniform(0.0002, 0.004) * (1 if time.monotonic() < end else 20))
                 os.kill(os.getpid(), signal.SIGINT)
         bus = SmithBus(url, max_pending_messages=20)
         bus.connect()
         confirmed, futures = [], []
         messages = bus.consumer(consumers.admission).messages()
         subjects.intents.raw.of(new_intent())  # all is imported: Python leaves a file open where that is interrupted
+        end = time.monotonic() + 2.5
+        def goes_on():
+            enough = interrupts > 50 and len(confirmed) > 50
+            return time.monotonic() < (end if enough else end + 20)
         thread = threading.Thread(target=rain)
         thread.start()
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
+        while goes_on():
             try:
                 armed = True
-                while time.monotonic() < end:
+                while goes_on():
                     intent = new_intent()
                     raw = subjects.intents.raw.of(intent)
                     if bus.publish(raw, intent):
