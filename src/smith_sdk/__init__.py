@@ -24,6 +24,7 @@ __all__ = [
     "Envelope",
     "Message",
     "Middleware",
+    "Once",
     "PubAck",
     "Quarantine",
     "Reject",
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
     )
     from .contract import Envelope
     from .errors import Reject, RetryLater, SmithError
-    from .options import Auth, Backoff, RetryPolicy, TLSFiles
+    from .options import Auth, Backoff, Once, RetryPolicy, TLSFiles
     from .sync import SmithBus
     from .topology import consumers
     from .trust import Trust
@@ -87,6 +88,7 @@ else:
             "Envelope": ".contract:Envelope",
             "Message": ".aio:Message",
             "Middleware": ".aio:Middleware",
+            "Once": ".options:Once",
             "PubAck": "._core.jetstream.publish_request:PubAck",
             "Quarantine": ".aio:Quarantine",
             "Reject": ".errors:Reject",

@@ -16,10 +16,11 @@ from typing import Any, Final, cast
 
 from .errors import OptionsError
 
-__all__ = ["Auth", "Backoff", "RetryPolicy", "TLSFiles"]
+__all__ = ["Auth", "Backoff", "Once", "RetryPolicy", "TLSFiles"]
 
 Duration = float | timedelta
 
+_BUCKET: Final = re.compile("[A-Za-z0-9_-]+")
 DEFAULT_URL: Final = "nats://127.0.0.1:4222"
 _PREFIX: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(?:\.[^\s.*>\x00-\x1f\x7f]+)*")
 
@@ -165,6 +166,36 @@ class RetryPolicy:
     def allows(self, error: BaseException, attempt: int) -> bool:
         """Whether a message has another attempt after attempt number `attempt` raised `error`."""
         return not 0 < self.max_attempts <= attempt and isinstance(error, self.retry_on) and not isinstance(error, self.reject_on)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Once:
+    """Where a worker keeps what it has run: `Worker(once=Once(...))`.
+
+    A key of a key-value bucket for each message, by its `idempotency_key`: while its handler runs,
+    and for `ttl` after that, no other delivery of it runs. The contract declares the bucket, as the
+    stream `KV_{bucket}`. Raises `OptionsError` for an invalid value.
+    """
+
+    bucket: str
+    """The name of the bucket: letters, digits, `-` and `_`."""
+    ttl: Duration
+    """Seconds (or a timedelta) for which what has run is remembered; at least `lease`."""
+    lease: Duration = 30.0
+    """Seconds (or a timedelta; 1 or more) after which another worker may run a message whose own
+    worker has died. A living worker renews it every third of that."""
+
+    def __post_init__(self) -> None:
+        bucket: object = self.bucket  # callers without a type checker may pass anything
+        if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+            raise OptionsError(f"Once.bucket={bucket!r}: must be the name of a key-value bucket: letters, digits, - and _")
+        lease, ttl = to_seconds("Once.lease", self.lease), to_seconds("Once.ttl", self.ttl)
+        if lease < 1:
+            raise OptionsError(f"Once.lease={self.lease!r}: must be at least 1 second, the shortest time that a bucket knows")
+        if ttl < lease:
+            raise OptionsError(f"Once.ttl={self.ttl!r} is below Once.lease={self.lease!r}")
+        object.__setattr__(self, "lease", lease)
+        object.__setattr__(self, "ttl", ttl)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,7 +60,7 @@ class OnceByResult(RunnerWrapper):
         intent_id = message.payload.id
         async with self._turns.of(intent_id):
             results = StoredResults(self._session, subjects.results(intent_id=intent_id), _is_answer, _ends_a_run)
-            there = await self._patience.until_done(results.look_up)
+            there = await self._patience.before_run(results.look_up)
             if there is not None:
                 await self._repeat(message, there)
                 return None

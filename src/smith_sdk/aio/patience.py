@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..options import Backoff
 from ..topology import consumers
-from .runners import CannotRun
+from .runners import CannotRun, NotRun
 
 T = TypeVar("T")
 
@@ -90,3 +90,10 @@ class Patience:
                         extra=self._log_fields | LogFields(error_type=type(error).__name__),
                     )
                 await asyncio.sleep(pause)
+
+    async def before_run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """`until_done`, for a handler that has not run: `NotRun` once it is being stopped."""
+        try:
+            return await self.until_done(work)
+        except RetryLater as error:
+            raise NotRun(error.delay) from error

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .._core.execution.context_call import call_in_context
 from .._core.execution.thread_pool import ThreadPool
-from ..errors import HandlerTimeout, PermissionDenied
+from ..errors import HandlerTimeout, PermissionDenied, RetryLater
 from .message import Message
 from .middleware import MiddlewareChain
 
@@ -30,6 +30,10 @@ class CannotRun(Exception):
     A process for handlers could not be started, or the server's permissions forbid what the worker
     itself publishes. A handler's own `PermissionDenied` is an error of that handler.
     """
+
+
+class NotRun(RetryLater):
+    """Raised before a handler has run: redeliver the message, and do not count the delivery."""
 
 
 @contextlib.contextmanager

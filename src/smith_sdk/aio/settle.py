@@ -48,7 +48,7 @@ from .log_fields import message_fields
 from .message import Message
 from .owed_letters import OwedLetters
 from .publisher import publish
-from .runners import CannotRun
+from .runners import CannotRun, NotRun
 from .uncounted import Uncounted
 
 log: Final = sdk_logger("worker")
@@ -147,7 +147,7 @@ def decide(
     if isinstance(error, Reject):
         return DeadLetter("Reject", error_text(error), error)
     if isinstance(error, RetryLater) and _is_delay(error):
-        return Retry(error.delay, error)
+        return Retry(error.delay, error, uncounted=isinstance(error, NotRun))
     if isinstance(error, CircuitOpen):  # what it was to do was not done
         return Retry(max(error.retry_after, _SHORTEST_PAUSE), error, uncounted=True)
     if isinstance(error, CannotRun):

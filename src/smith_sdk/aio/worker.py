@@ -14,7 +14,7 @@ from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
-from ..options import RetryPolicy, positive_int, to_seconds
+from ..options import Once, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
 from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
@@ -23,6 +23,7 @@ from .handlers import Handlers, KindT, ResultT
 from .hooks import HookT
 from .message import Message
 from .middleware import Middleware
+from .once_by_claim import OnceByClaim, require_bucket
 from .once_by_result import OnceByResult, require_results, require_returns
 from .process_runner import PresentDetached
 from .runners import Present
@@ -68,7 +69,8 @@ class Worker(Generic[MessageT, SubjectT]):
 
     With `once=True`, the handler of an intent that has a result is not run again: neither when it
     is redelivered, nor for a replay or a second publish, for as long as its stream keeps the result
-    (48 hours). The handler has to return the `IntentResult`.
+    (48 hours). The handler has to return the `IntentResult`. With a `Once`, a message of any kind
+    is not run again while it runs elsewhere and for a time after that, by its `idempotency_key`.
 
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
@@ -91,7 +93,7 @@ class Worker(Generic[MessageT, SubjectT]):
         answer_failures: bool | None = None,
         max_messages: int | None = None,
         trust: Trust | None = None,
-        once: bool = False,
+        once: bool | Once = False,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -138,12 +140,15 @@ class Worker(Generic[MessageT, SubjectT]):
             self._limit(max_messages)
 
     def _run_once(self) -> None:
-        if not isinstance(self._once, bool):
-            raise OptionsError(f"Worker.once={self._once!r}: True or False is needed")
-        if self._once:
-            session, name, slots = session_of(self._bus), self.spec.name, self._slots
-            require_results(session.contract, self.spec)
-            slots.wrap_runner(lambda runner: OnceByResult(runner, session, name, slots.conclude, lambda: slots.is_stopping))
+        once, spec, slots, session = self._once, self.spec, self._slots, session_of(self._bus)
+        if isinstance(once, Once):
+            require_bucket(session.contract, once)
+            slots.wrap_runner(lambda runner: OnceByClaim(runner, session, spec, once, slots.conclude, lambda: slots.is_stopping))
+        elif not isinstance(once, bool):
+            raise OptionsError(f"Worker.once={once!r}: True for intents, or Once(bucket=..., ttl=...), is needed")
+        elif once:
+            require_results(session.contract, spec)
+            slots.wrap_runner(lambda runner: OnceByResult(runner, session, spec.name, slots.conclude, lambda: slots.is_stopping))
 
     def _limit(self, max_messages: int) -> None:
         """Set `max_messages`, unless it runs. For the command line."""

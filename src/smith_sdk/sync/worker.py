@@ -15,7 +15,7 @@ from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
-from ..options import RetryPolicy
+from ..options import Once, RetryPolicy
 from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
@@ -55,7 +55,8 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     With `once=True`, the handler of an intent that has a result is not run again: neither when it
     is redelivered, nor for a replay or a second publish, for as long as its stream keeps the result
-    (48 hours). The handler has to return the `IntentResult`.
+    (48 hours). The handler has to return the `IntentResult`. With a `Once`, a message of any kind
+    is not run again while it runs elsewhere and for a time after that, by its `idempotency_key`.
 
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
@@ -80,7 +81,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         answer_failures: bool | None = None,
         max_messages: int | None = None,
         trust: Trust | None = None,
-        once: bool = False,
+        once: bool | Once = False,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),

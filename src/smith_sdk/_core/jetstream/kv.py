@@ -81,11 +81,17 @@ class Bucket:
         Returns None if it is stored, and otherwise the message that has the key. Of several writers
         one succeeds. Raises what publishing raises: `QueueFull` if the bucket is full.
         """
+        done = await self.claim(key, value, ttl=ttl)
+        return None if isinstance(done, int) else done
+
+    async def claim(self, key: str, value: bytes, *, ttl: float | None = None) -> int | StoredMessage:
+        """`create`, for a key that its writer goes on with: returns the revision if it is
+        stored."""
         expected = 0
         while True:
             done = await self._set(key, value, expected, _life(ttl))
             if not isinstance(done, Taken):
-                return None
+                return done
             if done.message is None:  # it has expired since
                 expected = 0
             elif is_removed(done.message.headers):
