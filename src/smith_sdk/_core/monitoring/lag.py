@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -19,8 +19,6 @@ from ..jetstream.interest import filters_of
 from .rules import Measure
 
 Json = dict[str, Any]
-
-_EVERYTHING: Final = ">"
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -100,7 +98,7 @@ async def oldest_age(api: JetStreamApi, info: Json) -> float:
     if not lag(info):
         return 0.0
     stream, first = info["stream_name"], info["ack_floor"]["stream_seq"] + 1
-    filters = filters_of(info["config"]) or (_EVERYTHING,)
+    filters = filters_of(info["config"])
     found = await asyncio.gather(*(_stored_at(api, stream, first, one) for one in filters))
     oldest = min((one for one in found if one is not None), default=None)
     return 0.0 if oldest is None else max(0.0, (to_nanos(info["ts"]) - oldest) / NANOS)

@@ -13,7 +13,7 @@ import msgspec
 
 from ...contract import ConsumerSpec, Contract, StreamSpec
 from ...errors import OptionsError
-from ...options import Duration, format_duration, positive_int, to_seconds
+from ...options import Duration, format_duration, positive_int, share, to_seconds
 
 Kind = Literal["lag", "age of the oldest message", "utilisation"]
 
@@ -180,8 +180,8 @@ def utilisation_above(stream: str | StreamSpec, above: float, *, clear_below: fl
     Raises `OptionsError`.
     """
     name = stream.name if isinstance(stream, StreamSpec) else _text("utilisation_above(stream)", stream)
-    least = None if clear_below is None else _share("utilisation_above(clear_below)", clear_below)
-    most = _share("utilisation_above(above)", above)
+    least = None if clear_below is None else share("utilisation_above(clear_below)", clear_below)
+    most = share("utilisation_above(above)", above)
     if most == 1:
         raise OptionsError("utilisation_above(above)=1: must be below 1, which a stream does not exceed")
     return _threshold("utilisation_above", Measure(kind="utilisation", stream=name), most, least)
@@ -203,12 +203,6 @@ def _text(option: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise OptionsError(f"{option}={value!r}: must be a name, or a spec of the contract")
     return value
-
-
-def _share(option: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
-        raise OptionsError(f"{option}={value!r}: must be a share, above 0 and up to 1")
-    return float(value)
 
 
 # ---- over time
