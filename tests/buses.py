@@ -145,6 +145,16 @@ class Face:
     def worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
 
+    def back_pressure(self, bus: Any, rules: Any, **options: Any) -> Any:
+        """`interval` is short unless told otherwise."""
+        options = {"interval": 0.05, **options}
+        if self.is_async:
+            return aio.BackPressure(bus, rules, **options)
+        return Crossing(sync.BackPressure(bus.inner, rules, **options))
+
+    def active_rules(self, bus: Any) -> Any:
+        return aio.ActiveRules(bus) if self.is_async else Crossing(sync.ActiveRules(bus.inner))
+
     def admission(self, bus: Any, **options: Any) -> Any:
         return aio.Admission(bus, **options) if self.is_async else Crossing(sync.Admission(bus.inner, **options))
 

@@ -46,6 +46,7 @@ MODULES: Final = (
     "read",
     "trace",
     "health",
+    "backpressure",
     "publishing",
     "bus",
 )
@@ -209,6 +210,8 @@ class _Face:
             lines += [f"        self._adopt({f'{owner}._portal' if owner else 'None'}, aio)"]
             if "_show_as" in methods:
                 lines += ["        self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)"]
+            if "_blocking" in methods:
+                lines += ["        self._aio._blocking()"]
         annotations = {parameter.arg: parameter.annotation for parameter in parameters}
         for node in ast.walk(init):
             if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Attribute):

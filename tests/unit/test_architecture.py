@@ -80,7 +80,16 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
         "_core.jetstream",
     ),
-    "_core.monitoring": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.connection", "_core.jetstream"),
+    "_core.monitoring": (
+        "errors",
+        "options",
+        "contract",
+        "display",
+        "_core.foreign_text",
+        "_core.log_records",
+        "_core.connection",
+        "_core.jetstream",
+    ),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json", "_core.foreign_text"),
     "trust": (
         "errors",
@@ -121,6 +130,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "aio",
         "sync",
     ),
+    "backpressure": ("_core.events", "_core.monitoring", "aio"),
     "policy": ("errors", "protocol", "_core.globs", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.

@@ -7,6 +7,7 @@ message: an event is built only where `if events:` holds.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -85,6 +86,20 @@ class CircuitChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """If it is open now: when the next call may be made, on the clock of `time.monotonic`."""
 
 
+class RuleChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A rule of back pressure has begun to hold, or holds no more."""
+
+    rule: str
+    active: bool
+    """Whether it holds now."""
+    reason: str
+    """The figures that decided, in one line: "lag of admission is 12,345, above 10,000"."""
+    since: datetime
+    """When it began (UTC)."""
+    is_owner: bool
+    """Whether this process does what is for all of them. Of several that run the rule, one does."""
+
+
 class Observer:
     """Receives the events of a bus. Override what matters.
 
@@ -106,6 +121,9 @@ class Observer:
 
     def on_circuit(self, event: CircuitChanged) -> None:
         """A circuit breaker of the bus has changed its state."""
+
+    def on_backpressure(self, event: RuleChanged) -> None:
+        """A rule of back pressure has begun to hold in this process, or holds no more."""
 
 
 class Events:
@@ -146,6 +164,10 @@ class Events:
     def circuit(self, event: CircuitChanged) -> None:
         for observer in self.observers:
             _call(observer.on_circuit, event)
+
+    def backpressure(self, event: RuleChanged) -> None:
+        for observer in self.observers:
+            _call(observer.on_backpressure, event)
 
 
 def _call(method: Callable[..., None], *arguments: object) -> None:

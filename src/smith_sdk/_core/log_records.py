@@ -31,6 +31,8 @@ class LogFields(TypedDict, total=False):
     intent_id: str
     server: str
     """The URL of a server, without credentials."""
+    rule: str
+    """The name of a rule of back pressure."""
 
 
 FIELDS: Final = tuple(LogFields.__annotations__)

@@ -8,6 +8,7 @@ not waited for, a class with `_batch` an iterator.
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .answers import ResultCode
+from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
@@ -24,9 +25,12 @@ from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
 
 __all__ = [
+    "ActiveRule",
+    "ActiveRules",
     "Admission",
     "Allow",
     "AsyncSmithBus",
+    "BackPressure",
     "Caution",
     "Change",
     "Check",
@@ -51,6 +55,7 @@ __all__ = [
     "ReplayReport",
     "Replayed",
     "ResultCode",
+    "Rule",
     "StateChange",
     "StateChanges",
     "StreamInfo",

@@ -5,6 +5,7 @@ own.
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .answers import ResultCode
+from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
@@ -21,8 +22,11 @@ from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
 
 __all__ = [
+    "ActiveRule",
+    "ActiveRules",
     "Admission",
     "Allow",
+    "BackPressure",
     "Caution",
     "Change",
     "Check",
@@ -47,6 +51,8 @@ __all__ = [
     "ReplayReport",
     "Replayed",
     "ResultCode",
+    "Rule",
+    "RuleChanged",
     "SmithBus",
     "StateChange",
     "StateChanges",

@@ -141,6 +141,14 @@ class Bucket:
             return None
         return self.entry(found.subject, found.data, found.seq, found.headers, found.time)
 
+    async def was_deleted(self, key: str) -> bool:
+        """Whether `key` has no value because it was deleted, rather than because it has expired."""
+        try:
+            found = await self.session.api.last_message(self.stream, self.subject(key))
+        except MessageNotFound:
+            return False
+        return found.headers.get(_OPERATION) in _REMOVED
+
     async def list(self, pattern: str = ">") -> list[Entry]:
         """The keys on `pattern` that have a value, the one that was written last at the end.
 
