@@ -39,6 +39,19 @@ def in_a_process(message: Any) -> IntentResult | None:
     return result_of(message.payload, output={"pid": os.getpid(), "attempt": message.metadata.num_delivered})
 
 
+def needing_a_file(message: Any) -> None:
+    """Its dependency is a file, which its path names."""
+    if not Path(path_of(message).partition(":")[2]).exists():
+        raise Unreachable("the file", hint="not there")
+
+
+class Unreachable(ConnectionError):
+    """Cannot be made of what pickle keeps of it."""
+
+    def __init__(self, what: str, *, hint: str) -> None:
+        super().__init__(what, hint, "third")
+
+
 class Odd(Exception):
     """Cannot be made of what pickle keeps of it."""
 

@@ -110,7 +110,7 @@ class WorkerProcess:
         good, value, note = self._answer(timeout, what)
         if good:
             return value
-        error: Exception = value if isinstance(value, Exception) else type(value[0], (Exception,), {})(value[1])
+        error: Exception = value if isinstance(value, Exception) else _stand_in(*value)
         error.add_note(f"In the handler's process:\n{note}")
         raise error
 
@@ -278,10 +278,45 @@ def _watch(control: Connection, parent: int) -> None:
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception | tuple[str, str]:
-    """`error`, or its class name and text if it does not survive pickling."""
+def _portable(error: Exception) -> Exception | tuple[str, str, bytes]:
+    """`error`, or what its stand-in is made of if it does not survive pickling.
+
+    That is the name of its class, its text, and the nearest class that the parent can import.
+    """
     try:
         again = pickle.loads(pickle.dumps(error))
     except Exception:  # raised by methods of its class
         again = None
-    return error if type(again) is type(error) else (type(error).__name__, str(error))
+    if type(again) is type(error):
+        return error
+    return type(error).__name__, str(error), _importable(type(error))
+
+
+def _importable(kind: type[Exception]) -> bytes:
+    for base in kind.__mro__:
+        with contextlib.suppress(Exception):  # a class that was made in a function
+            return pickle.dumps(base)
+    return pickle.dumps(Exception)
+
+
+# ---- in the parent again
+
+
+def _stand_in(name: str, text: str, base: bytes) -> Exception:
+    """An error that `except` and retry policies take for the one that was raised.
+
+    Its class extends the one in `base`; it has the text and nothing else of that.
+    """
+    try:
+        error = type(name, (pickle.loads(base),), {"__init__": _init, "__str__": _text})(text)
+    except Exception:  # a class that cannot be imported here, extended, or made without more
+        error = None
+    return error if isinstance(error, Exception) else type(name, (Exception,), {})(text)
+
+
+def _init(self: Exception, text: str) -> None:
+    self.args = (text,)
+
+
+def _text(self: Exception) -> str:
+    return str(self.args[0])
