@@ -213,9 +213,9 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
 
     `running`: in flight now. `succeeded`: acknowledged. `retried`: nak'ed for another attempt.
     `dead_lettered`: copied to the dead letters. `unanswered`: released without a verdict and
-    redelivered, because the bus closed, the drain ended, what the handler returned or the dead
-    letter could not be published, the server refused the ack by its permissions, or other handlers
-    still ran when it was to run alone.
+    redelivered, because the bus closed, the drain ended, the circuit of its `breaker` opened, what
+    the handler returned or the dead letter could not be published, the server refused the ack by
+    its permissions, or other handlers still ran when it was to run alone.
     """
 
     running: int

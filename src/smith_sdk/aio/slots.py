@@ -30,6 +30,7 @@ from ..errors import ContractError, OptionsError, PermissionDenied, SmithError
 from ..options import RetryPolicy
 from .answers import FailureAnswers
 from .blocked import report_blocked
+from .circuit_dispatcher import CircuitDispatcher
 from .consumer import pull_loop
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
@@ -39,6 +40,7 @@ from .middleware import Outcome
 from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 from .slot_limits import SlotLimits
+from .worker_circuit import WorkerCircuit
 
 log: Final = sdk_logger("worker")
 
@@ -82,11 +84,14 @@ class Slots:
         confirm: bool = False,
         undecodable: Undecodable | None = None,
         answers: FailureAnswers | None = None,
+        circuit: WorkerCircuit | None = None,
     ) -> None:
         self._session = session
         self._spec = spec
         self._log_fields = LogFields(stream=spec.stream, consumer=spec.name)
         self._handlers = handlers
+        self._circuit = circuit
+        """What the runs of `handlers` are calls through, if they are."""
         self._policy = policy
         self._limits = SlotLimits(concurrency, spec.prefetch)
         self._drain = drain
@@ -124,6 +129,7 @@ class Slots:
             "stream": self._spec.stream,
             "concurrency": self._limits.concurrency,
             **msgspec.structs.asdict(self.stats),
+            **({} if self._circuit is None else {"circuit": self._circuit.describe()}),
         }
 
     @property
@@ -179,7 +185,7 @@ class Slots:
     async def _work(self, stopping: Stopping) -> None:
         """From the first message to the last."""
         slots: list[asyncio.Task[None]] = []
-        loop = self._new_loop()
+        loop, dispatcher = self._new_loop(), None
         try:
             async with stopping.until_at_once():
                 await self._handlers.open()
@@ -188,9 +194,9 @@ class Slots:
                     await loop.start()
                     if self._limits.are_lower:
                         await self._resize()
-                    dispatcher = Fifo(loop)
+                    dispatcher = self._new_dispatcher(loop)
                     slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._limits.most)]
-                    await self._until_drained(stopping, loop, slots)
+                    await self._until_drained(stopping, loop, dispatcher, slots)
             if stopping.at_once:
                 await self._killed(loop, slots)
         finally:
@@ -200,6 +206,8 @@ class Slots:
                 await loop.stop()
             finally:
                 await _cancel(slots)
+                if dispatcher is not None:
+                    await dispatcher.stop()
                 self.loop = None
         if stopping.at_once:  # a handler that nothing can end: its slot has not released the message
             for message in self._settler.unanswered:
@@ -222,7 +230,9 @@ class Slots:
         if self._settler.refusal is not None:
             state.ack_refusal = None  # this run raises it
 
-    async def _until_drained(self, stopping: Stopping, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
+    async def _until_drained(
+        self, stopping: Stopping, loop: PullLoop, dispatcher: Dispatcher[RawMessage], slots: Sequence[asyncio.Task[None]]
+    ) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
         checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
         others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(), checking)]
@@ -231,6 +241,7 @@ class Slots:
             stopping.request()
             self._handlers.announce_stop()
             await loop.stop()
+            await dispatcher.stop()
             await self._drained(slots)
         finally:
             await _cancel(others)
@@ -244,6 +255,19 @@ class Slots:
             lookahead=self._limits.prefetch,
             refill_dry="each",
         )
+
+    def _new_dispatcher(self, loop: PullLoop) -> Dispatcher[RawMessage]:
+        dispatcher = Fifo(loop)
+        if self._circuit is None:
+            return dispatcher
+        return CircuitDispatcher(self._circuit, dispatcher, loop, lambda: self._limits.concurrency, self._release)
+
+    async def _release(self, held: Sequence[RawMessage]) -> None:
+        """Give back messages that were not started, without using up an attempt."""
+        messages = [Message[Any, Any](raw, self._session) for raw in held]
+        for message in messages:
+            self._settler.begin(message)
+        await asyncio.gather(*(self._settler.apply(message, Release(uncounted=True)) for message in messages))
 
     # ---- slower, and back
 
@@ -435,6 +459,8 @@ class Slots:
                 cancellable=self._may_nak,
                 stopping=self.is_stopping,
             )
+            if self._circuit is not None:
+                verdict = self._circuit.judge(message, error, verdict)
             if isinstance(verdict, Release):
                 raise
             return verdict

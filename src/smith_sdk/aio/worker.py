@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
+from .._core.monitoring.breaker import CircuitBreaker
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
 from ..options import Once, RetryPolicy, positive_int, to_seconds
@@ -30,6 +31,7 @@ from .runners import Present
 from .settle import WorkerStats
 from .slots import DRAIN, Slots
 from .verified_runner import VerifiedRunner, require_trust
+from .worker_circuit import WorkerCircuit, require_breaker
 
 __all__ = ["Worker", "WorkerStats"]
 
@@ -72,6 +74,14 @@ class Worker(Generic[MessageT, SubjectT]):
     (48 hours). The handler has to return the `IntentResult`. With a `Once`, a message of any kind
     is not run again while it runs elsewhere and for a time after that, by its `idempotency_key`.
 
+    `breaker` is a circuit breaker around what the handlers depend on, such as
+    `CircuitBreaker(count=ConnectionError)`: each run is a call through it. While it is open, the
+    worker pulls nothing, and releases what it has not started; when it is half-open, single
+    messages run. A run that fails then uses up no attempt, and so does one that would be the last
+    while the dependency has answered for no other message since: none is dead-lettered because a
+    dependency was away. `Reject` and `RetryLater` are neither failures nor successes. One breaker
+    may be shared by several workers and by other code.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -94,6 +104,7 @@ class Worker(Generic[MessageT, SubjectT]):
         max_messages: int | None = None,
         trust: Trust | None = None,
         once: bool | Once = False,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -122,15 +133,17 @@ class Worker(Generic[MessageT, SubjectT]):
         answers = _require_answers(session.contract, spec, answer_failures)
         self._processes = processes is not None
         self._trusts = False
+        circuit = None if breaker is None else WorkerCircuit(self._handlers, require_breaker(breaker), policy)
         self._slots = Slots(
             session,
             spec,
-            self._handlers,
+            circuit or self._handlers,
             policy,
             concurrency=slots,
             drain=self._drain,
             confirm=ack == "confirmed",
             answers=FailureAnswers(session, spec.name) if answers else None,
+            circuit=circuit,
         )
         self._once = once
         self._run_once()

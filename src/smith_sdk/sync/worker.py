@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Generic, Literal
 
 from .._core.blocking.faces import Blocking, unwrap
+from .._core.monitoring.breaker import CircuitBreaker
 from ..aio import worker as _async
 from ..aio.handlers import KindT, ResultT
 from ..aio.hooks import HookT
@@ -58,6 +59,14 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     (48 hours). The handler has to return the `IntentResult`. With a `Once`, a message of any kind
     is not run again while it runs elsewhere and for a time after that, by its `idempotency_key`.
 
+    `breaker` is a circuit breaker around what the handlers depend on, such as
+    `CircuitBreaker(count=ConnectionError)`: each run is a call through it. While it is open, the
+    worker pulls nothing, and releases what it has not started; when it is half-open, single
+    messages run. A run that fails then uses up no attempt, and so does one that would be the last
+    while the dependency has answered for no other message since: none is dead-lettered because a
+    dependency was away. `Reject` and `RetryLater` are neither failures nor successes. One breaker
+    may be shared by several workers and by other code.
+
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
@@ -82,6 +91,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         max_messages: int | None = None,
         trust: Trust | None = None,
         once: bool | Once = False,
+        breaker: CircuitBreaker | None = None,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -97,6 +107,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             max_messages=max_messages,
             trust=trust,
             once=once,
+            breaker=breaker,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)

@@ -42,6 +42,11 @@ class Dispatcher(Protocol[T]):
         """`item` is done, and its slot takes no other."""
         ...
 
+    async def stop(self) -> None:
+        """The source was stopped: let every `next` return what the source's returns. Safe to
+        repeat."""
+        ...
+
 
 class Fifo(Generic[T]):
     """Messages in the order of their arrival, each to the first slot that is free."""
@@ -58,3 +63,6 @@ class Fifo(Generic[T]):
 
     def done(self, item: T) -> None:
         self._source.done()
+
+    async def stop(self) -> None:
+        """Nothing is held back."""

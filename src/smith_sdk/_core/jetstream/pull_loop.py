@@ -179,6 +179,22 @@ class PullLoop(Listener):
         if used <= pacer.refill_at or (used <= pacer.dry_at and not self._requested):  # `is_low`, without the call
             self._refill_if_low()
 
+    def put_back(self, message: RawMessage) -> None:
+        """Take back `message`, the latest that was handed out: it is the next one again."""
+        self._handed_out -= 1
+        self._buffer.appendleft(message)
+
+    def take_all(self) -> list[RawMessage]:
+        """All that is buffered. It takes no slot, and the caller answers it."""
+        waiting = list(self._buffer)
+        self._buffer.clear()
+        return waiting
+
+    @property
+    def handed_out(self) -> int:
+        """Messages that were handed out and need a slot."""
+        return self._handed_out
+
     # ---- how much is requested
 
     async def pause(self) -> None:
@@ -483,9 +499,7 @@ class PullLoop(Listener):
                 await self._close_inbox(keep_for=self._options.expires)
                 if release:
                     self._pacer.reset()
-                    waiting = tuple(self._buffer)
-                    self._buffer.clear()
-                    await self._answer(waiting, NAK)
+                    await self._answer(self.take_all(), NAK)
                 await self._reopen()
             except BusClosed as error:
                 self._fail(error)

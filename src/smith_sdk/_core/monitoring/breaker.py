@@ -46,6 +46,7 @@ class Permit:
     """One call that a circuit let through. `end` it exactly when the call has ended.
 
     It can be used in a `with` or `async with` block, which ends it with what the block raises.
+    Calls through the same circuit inside the block are parts of this one.
     """
 
     __slots__ = ("_began", "_breaker", "_ended", "_period")
@@ -72,18 +73,20 @@ class Permit:
         return self._breaker.counts(error)
 
     def __enter__(self) -> Self:
+        _entered.set((self._breaker, self, _entered.get()))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._breaker._leave()
         self._breaker._end(self, error)
 
     async def __aenter__(self) -> Self:
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._breaker._end(self, error)
+        self.__exit__(kind, error, traceback)
 
 
 _Entered = tuple["CircuitBreaker", Permit, Any]
@@ -206,6 +209,11 @@ class CircuitBreaker:
         After its pause an open circuit becomes "half-open" with the first call.
         """
         return self._state
+
+    @property
+    def probes(self) -> int:
+        """How many calls are let through when it is half-open."""
+        return self._probes
 
     @property
     def retry_after(self) -> float:
