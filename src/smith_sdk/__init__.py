@@ -35,6 +35,7 @@ __all__ = [
     "Rule",
     "SmithBus",
     "SmithError",
+    "Stored",
     "TLSFiles",
     "Transform",
     "Trust",
@@ -46,7 +47,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import subjects as subjects
-    from ._core.jetstream.publish_request import PubAck
+    from ._core.jetstream.publish_request import PubAck, Stored
     from ._core.monitoring.breaker import CircuitBreaker
     from .aio import (
         Admission,
@@ -103,6 +104,7 @@ else:
             "Rule": ".aio:Rule",
             "SmithBus": ".sync:SmithBus",
             "SmithError": ".errors:SmithError",
+            "Stored": "._core.jetstream.publish_request:Stored",
             "TLSFiles": ".options:TLSFiles",
             "Transform": ".aio:Transform",
             "Trust": ".trust:Trust",

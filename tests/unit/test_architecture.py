@@ -26,6 +26,7 @@ CORE: Final = (
     "_core.connection",
     "_core.jetstream",
     "_core.topology",
+    "_core.outbox",
     "_core.dead_letters",
     "_core.monitoring",
     "_core.monitoring.breaker",
@@ -70,6 +71,16 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
     ),
     "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
+    "_core.outbox": (
+        "errors",
+        "options",
+        "display",
+        "_core.foreign_text",
+        "_core.log_records",
+        "_core.execution",
+        "_core.connection",
+        "_core.jetstream",
+    ),
     "_core.dead_letters": (
         "errors",
         "contract",
@@ -158,7 +169,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 # nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "msgspec": ("display", "contract", "protocol", "signing", "policy", "_core", "aio", "cli"),
-    "typing_extensions": ("contract", "protocol"),
+    "typing_extensions": ("options", "contract", "protocol"),
     "nats": ("_core.connection.link",),
     "websockets": ("_core.connection.websocket",),
     "cryptography": ("signing", "_core.connection.credentials", "cli.demo_tls"),

@@ -16,6 +16,7 @@ from .execute import result_of
 from .health import Check, HealthReport
 from .message import Message
 from .middleware import Middleware
+from .outbox import Outbox, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
@@ -47,6 +48,9 @@ __all__ = [
     "Message",
     "Messages",
     "Middleware",
+    "Outbox",
+    "OutboxInfo",
+    "OutboxMessage",
     "Plan",
     "Publishing",
     "Quarantine",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -29,13 +30,14 @@ from ..contract import (
 )
 from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError, PayloadTooLarge, SubjectMismatch
-from ..options import Auth, TLSFiles, positive_int, to_seconds
+from ..options import Auth, TLSFiles, WhenDown, WhenDownT_co, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
 from .health import HealthReport, health, without_connection
+from .outbox import Outbox, local_store
 from .publisher import checked, publish
 from .publishing import Publishing
 from .read import Reader, start_of
@@ -55,6 +57,8 @@ _HEALTH_TIMEOUT: Final = 2.0
 _FLUSH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_OUTBOX_BYTES: Final = 64 * 1024 * 1024
+_WAIT: Final[Any] = "wait"  # Any: no value is a default for every type that `when_down` may have
 _PROFILE: Final = "prod"
 _PROFILE_VARIABLE: Final = "SMITH_PROFILE"
 _EMBEDDED_PROFILE: Final = "dev"
@@ -62,7 +66,7 @@ _EMBEDDED_PROFILE: Final = "dev"
 Manage = Literal["off", "verify", "apply"]
 
 
-class AsyncSmithBus(Publishing):
+class AsyncSmithBus(Publishing[WhenDownT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in
@@ -101,6 +105,14 @@ class AsyncSmithBus(Publishing):
     - `validate`: whether each payload is checked before it is sent: types, limits, tokens, no NaN.
       Python does not check them when a payload is made. False saves about 0.7 us a message, and
       then a wrong value is stored and ends as a dead letter at its readers.
+    - `when_down`: what publishes do by default while their stream cannot be reached; see `publish`.
+      With "store", they may return `Stored`, and the bus is an `AsyncSmithBus[Literal["store"]]`,
+      which a function that takes an `AsyncSmithBus` does not accept. `emit` and `execute` store
+      nothing, and neither do workers.
+    - `outbox`: path of the file in which `when_down="store"` keeps messages, for this bus alone; it
+      is created if there is none. On a local disk: network file systems do not lock it.
+    - `max_outbox_bytes`: limit for the messages in it, in bytes. A publish beyond it raises
+      `OutboxFull`.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -135,6 +147,9 @@ class AsyncSmithBus(Publishing):
         profile: str | None = None,
         validate: bool = True,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
+        when_down: WhenDownT_co = _WAIT,
+        outbox: str | os.PathLike[str] | None = None,
+        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
@@ -167,6 +182,9 @@ class AsyncSmithBus(Publishing):
             validate=validate,
             api_prefix=access.api_prefix,
             publish_breaker=publish_breaker,
+            when_down=when_down,
+            outbox=outbox,
+            max_outbox_bytes=max_outbox_bytes,
         )
 
     def _assemble(
@@ -182,6 +200,9 @@ class AsyncSmithBus(Publishing):
         validate: bool = True,
         api_prefix: str = API_PREFIX,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
+        when_down: WhenDown = "wait",
+        outbox: str | os.PathLike[str] | None = None,
+        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
     ) -> None:
         if not isinstance(validate, bool):
             raise OptionsError(f"validate={validate!r}: must be True or False")
@@ -201,6 +222,13 @@ class AsyncSmithBus(Publishing):
             api_prefix=api_prefix,
             publish_breaker=publish_breaker,
         )
+        if when_down not in ("wait", "fail", "store"):
+            raise OptionsError(f'when_down={when_down!r}: must be "wait", "fail" or "store"')
+        if when_down == "store" and outbox is None:
+            raise OptionsError('when_down="store": needs outbox="PATH", the file that keeps the messages')
+        self._when_down = when_down
+        self._store = local_store(self._session, outbox, max_outbox_bytes)
+        self._outbox = Outbox(self._session, self._store)
         self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):
             raise OptionsError(f'manage={manage!r}: must be "off", "verify" or "apply"')
@@ -299,11 +327,15 @@ class AsyncSmithBus(Publishing):
             await run_in_thread(self._server.start)
             self._connection.aim_at([self._server.url])
         try:
+            if self._store is not None:
+                await self._store.open()
             await self._session.open()
             if self._manage == "verify":
                 await self._streams.verify()
             elif self._manage == "apply":
                 await self._streams.apply()
+            if self._store is not None:
+                self._store.start()
         except BaseException:
             await self._shut(_CLOSE_TIMEOUT)
             raise
@@ -329,11 +361,12 @@ class AsyncSmithBus(Publishing):
                 self._closing = None
 
     async def _shut(self, timeout: float) -> None:
-        try:
-            await self._session.close(timeout)
-        finally:
+        async with contextlib.AsyncExitStack() as last:
             if self._server is not None:
-                await run_in_thread(self._server.stop)
+                last.push_async_callback(run_in_thread, self._server.stop)
+            if self._store is not None:
+                last.push_async_callback(self._store.close)
+            await self._session.close(timeout)
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -451,6 +484,8 @@ class AsyncSmithBus(Publishing):
         from .. import subjects
 
         raw = subjects.intents.raw.of(intent)
+        if self._when_down == "fail":
+            self._connection.require_link(str(raw))
         return await execute(
             self._session,
             lambda: publish(self._session, raw, intent, guarded=True),
@@ -476,6 +511,11 @@ class AsyncSmithBus(Publishing):
     def streams(self) -> Streams:
         """The declared streams and consumers: plan, apply, verify."""
         return self._streams
+
+    @property
+    def outbox(self) -> Outbox:
+        """Messages in the local file, which wait to be published: list, flush, discard."""
+        return self._outbox
 
     @property
     def dead_letters(self) -> DeadLetters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -21,8 +21,7 @@ from ..options import to_seconds
 _SHOWN: Final = 256
 """Characters of a field's name, and of what is wrong with it, that an error shows."""
 
-_Outcome = PubAck | SmithError | asyncio.Future[PubAck]
-"""Of one message: in flight until it is a PubAck or an error."""
+Submit = Callable[[PublishRequest], Awaitable[asyncio.Future[Any]]]
 
 
 def publish_request(
@@ -76,13 +75,15 @@ async def publish(
     return await (await session.submit(request, guarded=guarded))
 
 
-async def publish_many(session: Session, envelopes: Iterable[Envelope], timeout: float | None, retry: bool) -> list[PubAck]:
-    """`bus.publish_many`."""
-    outcomes: list[_Outcome] = []
+async def publish_many(
+    session: Session, submit: Submit, envelopes: Iterable[Envelope], timeout: float | None, retry: bool
+) -> list[Any]:
+    """`bus.publish_many`: each request goes to `submit`."""
+    outcomes: list[Any] = []  # of each message: its future while it is in flight, then what that ends with
     try:
         for envelope in envelopes:
             try:
-                outcomes.append(await session.submit(_request_of(session, envelope, timeout, retry), guarded=True))
+                outcomes.append(await submit(_request_of(session, envelope, timeout, retry)))
             except SmithError as error:
                 outcomes.append(error)
         for index, outcome in enumerate(outcomes):
@@ -94,10 +95,9 @@ async def publish_many(session: Session, envelopes: Iterable[Envelope], timeout:
     except BaseException:
         _abandon(outcomes)
         raise
-    acks = [one for one in outcomes if isinstance(one, PubAck)]
-    if len(acks) < len(outcomes):
+    if any(isinstance(one, SmithError) for one in outcomes):
         raise PublishManyError(tuple(outcomes))
-    return acks
+    return outcomes
 
 
 def _request_of(session: Session, envelope: Envelope, timeout: float | None, retry: bool) -> PublishRequest:
@@ -111,7 +111,7 @@ def _request_of(session: Session, envelope: Envelope, timeout: float | None, ret
         ) from None
 
 
-def _abandon(outcomes: list[_Outcome]) -> None:
+def _abandon(outcomes: list[Any]) -> None:
     """Cancel the futures in flight. Reads the errors of the others, or asyncio would log them."""
     for outcome in outcomes:
         if isinstance(outcome, asyncio.Future) and not outcome.cancel() and not outcome.cancelled():

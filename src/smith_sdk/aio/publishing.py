@@ -5,24 +5,43 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import partial
+from typing import Generic, overload
 
-from .._core.jetstream.publish_request import PubAck
+from .._core.jetstream.publish_request import PubAck, PublishRequest, Stored
 from .._core.jetstream.session import Session
 from ..contract import Envelope, MessageT, StreamSubject
-from ..options import to_seconds
-from .publisher import publish_many, publish_request
+from ..errors import OptionsError
+from ..options import WaitOrFail, WhenDown, WhenDownT_co, to_seconds
+from .outbox import Outbox
+from .publisher import Submit, publish_many, publish_request
 
 __all__ = ["Publishing"]
 
 
-class Publishing:
+class Publishing(Generic[WhenDownT_co]):
     """The part of a bus that publishes to streams, and waits until they have stored the messages.
 
     Every bus is one: see `AsyncSmithBus`.
     """
 
     _session: Session
+    _outbox: Outbox
+    _when_down: WhenDown
 
+    @overload
+    async def publish(
+        self: Publishing[WaitOrFail],
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> PubAck: ...
+    @overload
     async def publish(
         self,
         subject: StreamSubject[MessageT],
@@ -32,7 +51,31 @@ class Publishing:
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-    ) -> PubAck:
+        when_down: WaitOrFail,
+    ) -> PubAck: ...
+    @overload
+    async def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> PubAck | Stored: ...
+    async def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> PubAck | Stored:
         """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
         - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
@@ -42,6 +85,14 @@ class Publishing:
         - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
         - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
           late or the connection is lost. That goes on for three quarters of the duplicate window.
+        - `when_down`: what to do while the stream cannot be reached; None for the bus's. "wait":
+          wait, up to `timeout`. "fail": without a connection, raise `ConnectionLost` at once.
+          "store": return `Stored` once the message is in the outbox; see `bus.outbox`.
+
+        With "store", a message goes to the outbox if there is no connection, if it is lost before
+        the acknowledgement, if there is none within `timeout`, if the circuit of the stream is
+        open, and if messages for the same stream wait there. Each is published from there, in
+        order and with its id. A refusal by the stream is raised.
 
         A restarted server remembers only the ids of messages that it still stores. A work queue
         deletes what is acknowledged, so there a retry after a restart may store a message again.
@@ -49,12 +100,27 @@ class Publishing:
         Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest`,
         `PublishUnconfirmed`, and `PublishCircuitOpen` while too many publishes to the stream have
         not been acknowledged; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
-        header or timeout.
+        `ConnectionLost`, `BusClosed`; `OutboxFull`, `OutboxError`; `SubjectMismatch` and
+        `PayloadMismatch`; `OptionsError` for an invalid id, header or timeout, and for "store"
+        without an outbox or with `retry=False`.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        return await (await self._session.submit(request, guarded=True))
+        outcome: PubAck | Stored = await (await self._way(when_down)(request))
+        return outcome
 
+    @overload
+    async def submit(
+        self: Publishing[WaitOrFail],
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> asyncio.Future[PubAck]: ...
+    @overload
     async def submit(
         self,
         subject: StreamSubject[MessageT],
@@ -64,25 +130,97 @@ class Publishing:
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-    ) -> asyncio.Future[PubAck]:
+        when_down: WaitOrFail,
+    ) -> asyncio.Future[PubAck]: ...
+    @overload
+    async def submit(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> asyncio.Future[PubAck | Stored]: ...
+    async def submit(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> asyncio.Future[PubAck] | asyncio.Future[PubAck | Stored]:
         """`publish`, pipelined: return as soon as the message is sent, with a future.
 
         Waits only for room among the messages that are not acknowledged yet. The future ends with
-        the `PubAck`, or with an error of the stream or the connection. The arguments are those of
-        `publish`; what is wrong with them is raised here.
+        the `PubAck`, with `Stored` once the message is in the outbox, or with an error of the
+        stream or the connection. The arguments are those of `publish`; what is wrong with them is
+        raised here.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        return await self._session.submit(request, guarded=True)
+        return await self._way(when_down)(request)
 
+    @overload
     async def publish_many(
-        self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
-    ) -> list[PubAck]:
+        self: Publishing[WaitOrFail],
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> list[PubAck]: ...
+    @overload
+    async def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail,
+    ) -> list[PubAck]: ...
+    @overload
+    async def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> list[PubAck | Stored]: ...
+    async def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> list[PubAck] | list[PubAck | Stored]:
         """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
-        `subject.envelope(payload)` makes an envelope. `timeout` (seconds) and `retry` are as in
-        `publish`, for each message. Every message is tried: if any failed, raises
-        `PublishManyError`, whose `outcomes` has the `PubAck` or the error of each. Raises
-        `OptionsError` for an invalid `timeout`.
+        `subject.envelope(payload)` makes an envelope. `timeout` (seconds), `retry` and `when_down`
+        are as in `publish`, for each message. Every message is tried: if any failed, raises
+        `PublishManyError`, whose `outcomes` has the `PubAck`, the `Stored` or the error of each.
+        Raises `OptionsError` for an invalid `timeout`.
         """
         wait = None if timeout is None else to_seconds("publish_many(timeout)", timeout)
-        return await publish_many(self._session, envelopes, wait, retry)
+        return await publish_many(self._session, self._way(when_down), envelopes, wait, retry)
+
+    def _way(self, when_down: WhenDown | None) -> Submit:
+        """What takes the requests of a publish with this `when_down`. Raises `OptionsError`."""
+        chosen = self._when_down if when_down is None else when_down
+        if chosen == "wait":
+            return partial(self._session.submit, guarded=True)
+        if chosen == "fail":
+            return self._submit_or_fail
+        if chosen == "store":
+            return self._outbox._submit
+        raise OptionsError(f'when_down={when_down!r}: must be "wait", "fail" or "store"')
+
+    async def _submit_or_fail(self, request: PublishRequest) -> asyncio.Future[PubAck]:
+        self._session.connection.require_link(request.subject)
+        return await self._session.submit(request, guarded=True)

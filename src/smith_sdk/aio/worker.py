@@ -15,7 +15,7 @@ from .._core.execution.stopping import Stopping
 from .._core.monitoring.breaker import CircuitBreaker
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
-from ..options import Once, RetryPolicy, positive_int, to_seconds
+from ..options import Once, RetryPolicy, WhenDown, positive_int, to_seconds
 from ..trust import Trust
 from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
@@ -90,7 +90,7 @@ class Worker(Generic[MessageT, SubjectT]):
 
     def __init__(
         self,
-        bus: AsyncSmithBus,
+        bus: AsyncSmithBus[WhenDown],
         spec: ConsumerSpec[MessageT, SubjectT],
         *,
         concurrency: int | None = None,

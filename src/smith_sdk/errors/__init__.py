@@ -39,6 +39,9 @@
     ├── TopologyDrift               the server's streams differ from the contract's
     ├── PlanOutdated                the server's streams have changed since the plan was made
     ├── MessagesStranded            stored messages would have no reader any more
+    ├── OutboxError                 the local file of an outbox could not be read or written
+    │   ├── OutboxFull              it has no room for another message
+    │   └── OutboxInUse             another bus has it open
     ├── NotAcknowledgeable          an ack, nak or term of a message that cannot have one
     ├── CircuitOpen                 a circuit breaker refused a call; it was not made
     │   └── PublishCircuitOpen      that of a stream refused a publish (also a PublishError)
@@ -107,6 +110,7 @@ from ._jetstream import (
     WrongSequence,
     WrongStream,
 )
+from ._outbox import OutboxError, OutboxFull, OutboxInUse
 from ._resilience import CircuitOpen, PublishCircuitOpen
 from ._work import (
     BlockingCallError,
@@ -149,6 +153,9 @@ __all__ = [
     "NotAcknowledgeable",
     "NotEnoughRoom",
     "OptionsError",
+    "OutboxError",
+    "OutboxFull",
+    "OutboxInUse",
     "PayloadDecodeError",
     "PayloadMismatch",
     "PayloadTooLarge",

@@ -12,6 +12,7 @@ from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
 from ..aio.decisions import Allow, Decision, Deny, Quarantine, Transform
 from ..aio.settle import WorkerStats
+from ..options import WhenDown
 from ..protocol import Intent
 from ..trust import Trust
 from .bus import SmithBus
@@ -40,7 +41,7 @@ class Admission(Blocking):
 
     def __init__(
         self,
-        bus: SmithBus,
+        bus: SmithBus[WhenDown],
         *,
         policy: Callable[[Intent], Decision | Awaitable[Decision]]
         | Callable[[Intent, Message[Intent, subjects.intents.raw[Any]]], Decision | Awaitable[Decision]],

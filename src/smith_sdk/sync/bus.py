@@ -22,17 +22,20 @@ from ..aio.bus import (
     _HEALTH_TIMEOUT,
     _MAX_BYTES,
     _MAX_MESSAGES,
+    _MAX_OUTBOX_BYTES,
     _PUBLISH_TIMEOUT,
+    _WAIT,
     M,
     Manage,
     S,
 )
 from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, Subscribable
-from ..options import Auth, TLSFiles
+from ..options import Auth, TLSFiles, WhenDownT_co
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
 from .health import HealthReport
+from .outbox import Outbox
 from .publishing import Publishing
 from .read import Reader
 from .states import StateChanges
@@ -43,7 +46,7 @@ from .trace import Trace
 __all__ = ["SmithBus"]
 
 
-class SmithBus(BlockingBus, Publishing):
+class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `with` block, or call `connect()` and `close()`. Every duration is in
@@ -82,6 +85,14 @@ class SmithBus(BlockingBus, Publishing):
     - `validate`: whether each payload is checked before it is sent: types, limits, tokens, no NaN.
       Python does not check them when a payload is made. False saves about 0.7 us a message, and
       then a wrong value is stored and ends as a dead letter at its readers.
+    - `when_down`: what publishes do by default while their stream cannot be reached; see `publish`.
+      With "store", they may return `Stored`, and the bus is an `SmithBus[Literal["store"]]`,
+      which a function that takes an `SmithBus` does not accept. `emit` and `execute` store
+      nothing, and neither do workers.
+    - `outbox`: path of the file in which `when_down="store"` keeps messages, for this bus alone; it
+      is created if there is none. On a local disk: network file systems do not lock it.
+    - `max_outbox_bytes`: limit for the messages in it, in bytes. A publish beyond it raises
+      `OutboxFull`.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -118,6 +129,9 @@ class SmithBus(BlockingBus, Publishing):
         profile: str | None = None,
         validate: bool = True,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
+        when_down: WhenDownT_co = _WAIT,
+        outbox: str | os.PathLike[str] | None = None,
+        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -140,6 +154,9 @@ class SmithBus(BlockingBus, Publishing):
             profile=profile,
             validate=validate,
             publish_breaker=publish_breaker,
+            when_down=when_down,
+            outbox=outbox,
+            max_outbox_bytes=max_outbox_bytes,
         )
         self._adopt(None, aio)
 
@@ -325,6 +342,11 @@ class SmithBus(BlockingBus, Publishing):
     def streams(self) -> Streams:
         """The declared streams and consumers: plan, apply, verify."""
         return Streams._wrap(self._portal, self._aio.streams)
+
+    @property
+    def outbox(self) -> Outbox:
+        """Messages in the local file, which wait to be published: list, flush, discard."""
+        return Outbox._wrap(self._portal, self._aio.outbox)
 
     @property
     def dead_letters(self) -> DeadLetters:

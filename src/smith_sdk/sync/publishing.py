@@ -6,21 +6,62 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Generic, overload
 
 from .._core.blocking.faces import Blocking
-from .._core.jetstream.publish_request import PubAck
+from .._core.jetstream.publish_request import PubAck, Stored
 from ..contract import Envelope, MessageT, StreamSubject
+from ..options import WaitOrFail, WhenDown, WhenDownT_co
 
 __all__ = ["Publishing"]
 
 
-class Publishing(Blocking):
+class Publishing(Blocking, Generic[WhenDownT_co]):
     """The part of a bus that publishes to streams, and waits until they have stored the messages.
 
     Every bus is one: see `SmithBus`.
     """
 
     __slots__ = ()
+
+    @overload
+    def publish(
+        self: Publishing[WaitOrFail],
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> PubAck: ...
+
+    @overload
+    def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail,
+    ) -> PubAck: ...
+
+    @overload
+    def publish(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> PubAck | Stored: ...
 
     def publish(
         self,
@@ -31,7 +72,8 @@ class Publishing(Blocking):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-    ) -> PubAck:
+        when_down: WhenDown | None = None,
+    ) -> PubAck | Stored:
         """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
         - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
@@ -41,6 +83,14 @@ class Publishing(Blocking):
         - `timeout`: seconds until it is `PublishUnconfirmed`; None for the bus's `publish_timeout`.
         - `retry`: whether the message is sent again, with the same id, if its acknowledgement is
           late or the connection is lost. That goes on for three quarters of the duplicate window.
+        - `when_down`: what to do while the stream cannot be reached; None for the bus's. "wait":
+          wait, up to `timeout`. "fail": without a connection, raise `ConnectionLost` at once.
+          "store": return `Stored` once the message is in the outbox; see `bus.outbox`.
+
+        With "store", a message goes to the outbox if there is no connection, if it is lost before
+        the acknowledgement, if there is none within `timeout`, if the circuit of the stream is
+        open, and if messages for the same stream wait there. Each is published from there, in
+        order and with its id. A refusal by the stream is raised.
 
         A restarted server remembers only the ids of messages that it still stores. A work queue
         deletes what is acknowledged, so there a retry after a restart may store a message again.
@@ -48,13 +98,53 @@ class Publishing(Blocking):
         Raises `PublishError`, among others `QueueFull`, `PayloadTooLarge`, `NoInterest`,
         `PublishUnconfirmed`, and `PublishCircuitOpen` while too many publishes to the stream have
         not been acknowledged; `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied`,
-        `BusClosed`; `SubjectMismatch` and `PayloadMismatch`; `OptionsError` for an invalid id,
-        header or timeout.
+        `ConnectionLost`, `BusClosed`; `OutboxFull`, `OutboxError`; `SubjectMismatch` and
+        `PayloadMismatch`; `OptionsError` for an invalid id, header or timeout, and for "store"
+        without an outbox or with `retry=False`.
         """
-        found: PubAck = self._portal.call(
-            self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
+        found: PubAck | Stored = self._portal.call(
+            self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
         )
         return found
+
+    @overload
+    def submit(
+        self: Publishing[WaitOrFail],
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> concurrent.futures.Future[PubAck]: ...
+
+    @overload
+    def submit(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail,
+    ) -> concurrent.futures.Future[PubAck]: ...
+
+    @overload
+    def submit(
+        self,
+        subject: StreamSubject[MessageT],
+        payload: MessageT,
+        *,
+        msg_id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> concurrent.futures.Future[PubAck | Stored]: ...
 
     def submit(
         self,
@@ -65,27 +155,66 @@ class Publishing(Blocking):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-    ) -> concurrent.futures.Future[PubAck]:
+        when_down: WhenDown | None = None,
+    ) -> concurrent.futures.Future[PubAck] | concurrent.futures.Future[PubAck | Stored]:
         """`publish`, pipelined: return as soon as the message is sent, with a future.
 
         Waits only for room among the messages that are not acknowledged yet. The future ends with
-        the `PubAck`, or with an error of the stream or the connection. The arguments are those of
-        `publish`; what is wrong with them is raised here.
+        the `PubAck`, with `Stored` once the message is in the outbox, or with an error of the
+        stream or the connection. The arguments are those of `publish`; what is wrong with them is
+        raised here.
         """
-        found: concurrent.futures.Future[PubAck] = self._portal.submit(
-            self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry
+        found: concurrent.futures.Future[PubAck] | concurrent.futures.Future[PubAck | Stored] = self._portal.submit(
+            self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
         )
         return found
 
+    @overload
     def publish_many(
-        self, envelopes: Iterable[Envelope], *, timeout: float | timedelta | None = None, retry: bool = True
-    ) -> list[PubAck]:
+        self: Publishing[WaitOrFail],
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail | None = None,
+    ) -> list[PubAck]: ...
+
+    @overload
+    def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WaitOrFail,
+    ) -> list[PubAck]: ...
+
+    @overload
+    def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> list[PubAck | Stored]: ...
+
+    def publish_many(
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        timeout: float | timedelta | None = None,
+        retry: bool = True,
+        when_down: WhenDown | None = None,
+    ) -> list[PubAck] | list[PubAck | Stored]:
         """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
-        `subject.envelope(payload)` makes an envelope. `timeout` (seconds) and `retry` are as in
-        `publish`, for each message. Every message is tried: if any failed, raises
-        `PublishManyError`, whose `outcomes` has the `PubAck` or the error of each. Raises
-        `OptionsError` for an invalid `timeout`.
+        `subject.envelope(payload)` makes an envelope. `timeout` (seconds), `retry` and `when_down`
+        are as in `publish`, for each message. Every message is tried: if any failed, raises
+        `PublishManyError`, whose `outcomes` has the `PubAck`, the `Stored` or the error of each.
+        Raises `OptionsError` for an invalid `timeout`.
         """
-        found: list[PubAck] = self._portal.call(self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry)
+        found: list[PubAck] | list[PubAck | Stored] = self._portal.call(
+            self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry, when_down=when_down
+        )
         return found

@@ -16,7 +16,7 @@ from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
-from ..options import Once, RetryPolicy
+from ..options import Once, RetryPolicy, WhenDown
 from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
@@ -77,7 +77,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     def __init__(
         self,
-        bus: SmithBus,
+        bus: SmithBus[WhenDown],
         spec: ConsumerSpec[MessageT, SubjectT],
         *,
         concurrency: int | None = None,

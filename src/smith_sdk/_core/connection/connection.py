@@ -340,6 +340,15 @@ class Connection:
 
     # ---- messages
 
+    def require_link(self, subject: str) -> None:
+        """Raise `ConnectionLost` unless there is a link to send a message to `subject` on.
+
+        Raises `BusClosed` or the error that closed the connection.
+        """
+        if self._reconnector.link is None:
+            self._require_open()
+            raise ConnectionLost(f"{subject} was not sent: there is no connection{self._because}")
+
     async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
         """Send one message; while there is no link, hold it (up to 2 MiB in all) for the next one.
 

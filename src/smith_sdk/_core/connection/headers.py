@@ -48,7 +48,7 @@ _OURS: Final = (
     "smith-answer-",
     "smith-decision",
     "smith-intent-",
-    "smith-outbox-",
+    "smith-outbox",
     "smith-unrun",
     "smith-quarantine-",
 )

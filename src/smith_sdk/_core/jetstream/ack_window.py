@@ -215,6 +215,15 @@ class AckWindow(Listener):
         if size > self._max_payload and self._connected:
             raise payload_too_large(request, size, self._max_payload)
 
+    def size_of(self, request: PublishRequest) -> int:
+        """Bytes of `request` as sent, headers included, but not its subject.
+
+        Raises `OptionsError` for an invalid message id or header, `PayloadTooLarge`.
+        """
+        size = len(request.data) + len(write_headers(request.msg_id, request.headers))
+        self._require_fit(request, size)
+        return size
+
     # ---- waiting for room
 
     async def _wait_for_room(self, request: PublishRequest, size: int, deadline: float) -> None:
@@ -498,6 +507,7 @@ class AckWindow(Listener):
     async def drain(self, timeout: float) -> None:
         """Refuse new requests, wait up to `timeout` seconds for acks, fail the rest."""
         self._closed = self._closed or BusClosed("the bus is closed")
+        self._sweep()  # callers may have withdrawn theirs
         if self._pending:
             self._emptied = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._emptied}, timeout=timeout)

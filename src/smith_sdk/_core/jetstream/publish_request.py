@@ -1,6 +1,8 @@
-"""A JetStream publish as a value, and its acknowledgement as a value."""
+"""A JetStream publish as a value, and what becomes of it as a value."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -34,3 +36,12 @@ class PubAck(msgspec.Struct, frozen=True, gc=False):
     stream: str
     seq: int = 0
     duplicate: bool = False
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A message is in the local outbox, on disk, and will be published from there.
+
+    No stream has acknowledged it, so this has neither `stream` nor `seq`. `local` is always True.
+    """
+
+    local: Literal[True] = True

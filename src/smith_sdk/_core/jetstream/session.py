@@ -137,14 +137,15 @@ class Session:
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.circuits = None if publish_breaker is None else PublishCircuits(publish_breaker, self.events)
         """The circuits around the publishes of callers; None if nothing is refused."""
+        self._resend_seconds: dict[str | None, float] = {
+            spec.name: _RETRY_SHARE * (_DUPLICATE_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
+            for spec in contract.streams
+        }
         self.window = AckWindow(
             connection,
             self._why_no_ack,
             publish_timeout=publish_timeout,
-            retry_seconds={
-                spec.name: _RETRY_SHARE * (_DUPLICATE_WINDOW if spec.duplicate_window is None else spec.duplicate_window)
-                for spec in contract.streams
-            },
+            retry_seconds=self._resend_seconds,
             max_sizes=_max_sizes(contract, profile),
             max_messages=max_messages,
             max_bytes=max_bytes,
@@ -322,6 +323,14 @@ class Session:
     ) -> PubAck:
         """Publish bytes. The arguments are the fields of `PublishRequest`."""
         return await (await self.submit(PublishRequest(subject, data, stream, msg_id, headers, timeout)))
+
+    def resend_seconds(self, stream: str) -> float:
+        """How long after its first sending `stream` is sure to remember a message's id."""
+        return self._resend_seconds.get(stream, 0.0)
+
+    def drops_oldest(self, stream: str) -> bool:
+        """Whether a full `stream` makes room for a message, instead of refusing it."""
+        return any(spec.name == stream and spec.discard == "old" for spec in self.contract.streams)
 
     def consumer_state(self, stream: str, consumer: str) -> ConsumerState:
         """What this bus knows of `consumer`, shared by its readers."""
