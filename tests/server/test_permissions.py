@@ -164,7 +164,8 @@ async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server:
                 await call()
             told.append(caught.value)
         assert len(set(map(id, told))) == 3
-        assert len({len(list(traceback.walk_tb(one.__traceback__))) for one in told}) == 1
+        # The first publish to a stream also makes its circuit, in a frame of its own.
+        assert len({len(list(traceback.walk_tb(one.__traceback__))) for one in told[1:]}) == 1
         assert {one.url for one in told} == {server.url}
     await bus.close()
 

@@ -98,6 +98,11 @@ class Histories(RuleBasedStateMachine):
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
+    @precondition(lambda self: self.state == "open" and self.now < self.until)
+    @rule(before=st.sampled_from([0.0, 0.01]))
+    def wait_for_the_end_of_the_pause(self, before: float) -> None:
+        self.now = max(self.now, self.until - before)
+
     @rule()
     def begin(self) -> None:
         places = self.probes - self.succeeded - sum(at + WINDOW > self.now for at in self.begun.values())
