@@ -36,6 +36,7 @@ MODULES: Final = (
     "consumer",
     "subscription",
     "dead_letters",
+    "quarantine",
     "streams",
     "middleware",
     "worker",

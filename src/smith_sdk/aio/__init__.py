@@ -18,6 +18,7 @@ from .message import Message
 from .middleware import Middleware
 from .outbox import Outbox, OutboxInfo, OutboxMessage
 from .publishing import Publishing
+from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -54,8 +55,12 @@ __all__ = [
     "Plan",
     "Publishing",
     "Quarantine",
+    "QuarantineRecord",
+    "QuarantinedIntents",
     "ReadMessage",
     "Reader",
+    "ReleaseReport",
+    "Released",
     "ReplayReport",
     "Replayed",
     "ResultCode",

@@ -40,6 +40,7 @@ from .health import HealthReport, health, without_connection
 from .outbox import Outbox, local_store
 from .publisher import checked, publish
 from .publishing import Publishing
+from .quarantine import QuarantinedIntents
 from .read import Reader, start_of
 from .states import StateChanges
 from .streams import Streams
@@ -237,6 +238,7 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
             self._streams._declared(profile)
         self._manage = manage
         self._dead_letters = DeadLetters(self._session)
+        self._quarantine = QuarantinedIntents(self._session)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -521,6 +523,11 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
     def dead_letters(self) -> DeadLetters:
         """Messages that no handler could process: list, replay, discard."""
         return self._dead_letters
+
+    @property
+    def quarantine(self) -> QuarantinedIntents:
+        """What admission has quarantined: list, release, discard."""
+        return self._quarantine
 
     async def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
         """How the bus is: the connection, each declared stream, and the dead letters.

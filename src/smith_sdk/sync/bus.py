@@ -37,6 +37,7 @@ from .dead_letters import DeadLetters
 from .health import HealthReport
 from .outbox import Outbox
 from .publishing import Publishing
+from .quarantine import QuarantinedIntents
 from .read import Reader
 from .states import StateChanges
 from .streams import Streams
@@ -352,6 +353,11 @@ class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
     def dead_letters(self) -> DeadLetters:
         """Messages that no handler could process: list, replay, discard."""
         return DeadLetters._wrap(self._portal, self._aio.dead_letters)
+
+    @property
+    def quarantine(self) -> QuarantinedIntents:
+        """What admission has quarantined: list, release, discard."""
+        return QuarantinedIntents._wrap(self._portal, self._aio.quarantine)
 
     def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
         """How the bus is: the connection, each declared stream, and the dead letters.

@@ -180,21 +180,8 @@ class DeadLetterStore:
         return await stream_reader.count(self.session, self.stream, pattern, since=since)
 
     async def remove(self, position: int) -> None:
-        """Delete the message at `position`; it may be deleted already.
-
-        Raises `TopologyRefused` on a stream with deny_delete.
-        """
-        body = {"seq": position, "no_erase": True}
-        try:
-            await self.session.api.call(f"STREAM.MSG.DELETE.{self.stream}", body, stream=self.stream)
-        except TopologyRefused as refusal:
-            if refusal.err_code not in _NOT_THERE:
-                raise
-            try:
-                await self.at(position)
-            except MessageNotFound:
-                return
-            raise
+        """Delete the message at `position`; see `remove`."""
+        await remove(self.session, self.stream, position)
 
     async def positions(self) -> tuple[int, int]:
         """The first and the last position as they are now."""
@@ -211,3 +198,21 @@ class DeadLetterStore:
                 stream=self.stream,
             )
         return int(info["state"]["last_seq"])
+
+
+async def remove(session: Session, stream: str, position: int) -> None:
+    """Delete the message at `position` of `stream`; it may be deleted already.
+
+    Raises `TopologyRefused` on a stream with deny_delete.
+    """
+    body = {"seq": position, "no_erase": True}
+    try:
+        await session.api.call(f"STREAM.MSG.DELETE.{stream}", body, stream=stream)
+    except TopologyRefused as refusal:
+        if refusal.err_code not in _NOT_THERE:
+            raise
+        try:
+            await session.api.message(stream, position)
+        except MessageNotFound:
+            return
+        raise
