@@ -33,6 +33,11 @@ _ADMISSION: Final = "admission"
 """The consumer of that name is read by `Admission`."""
 _RESULTS: Final = "results"
 _RAW: Final = "intents.raw"
+_QUARANTINE: Final = "intents.quarantine"
+_DECISIONS: Final = "audit.policy"
+_SECURITY: Final = "audit.security"
+_DISCARDED: Final = "quarantine_discarded"
+"""The type of the event about discarded bytes that were no intent."""
 _AUDIT: Final = "audit."
 _INTENT: Final = "Intent"
 _SDK: Final = "smith_sdk"
@@ -369,6 +374,21 @@ def _handle_letters(rights: _Rights, root: str, consumer: str) -> None:
     rights.ask(f"STREAM.INFO.{decl.stream}", f"STREAM.MSG.GET.{decl.stream}", f"CONSUMER.INFO.{where}")
 
 
+def _quarantine_operator(rights: _Rights, wanted: Wanted) -> None:
+    for name in (_QUARANTINE, _RAW, _DECISIONS, _SECURITY):
+        rights.require("subjects", name, ", which role quarantine-operator needs")
+    subjects = rights.spec.subjects
+    stream = subjects[_QUARANTINE].stream
+    rights.ask(f"STREAM.INFO.{stream}", f"STREAM.MSG.DELETE.{stream}")
+    rights.send(_RAW)
+    rights.send(_DECISIONS)
+    rights.send(_SECURITY, {"event_type": _DISCARDED})
+    for name in (_QUARANTINE, _RAW, _DECISIONS):
+        rights.look_up(subjects[name].stream)
+    if _CONTROL in rights.spec.streams:  # whether back pressure is on
+        rights.look_up(_CONTROL)
+
+
 def _operator(rights: _Rights, wanted: Wanted) -> None:
     rights.ask(">")
     rights.publish.append(f"{_ACK}.>")
@@ -387,6 +407,7 @@ ROLES: Final = {
     "auditor": Role("reads the audit trail", _auditor),
     "health": Role("looks at streams and consumers, and changes nothing", _health),
     "dlq-operator": Role("lists, replays and discards dead letters", _dlq_operator, ("consumers",)),
+    "quarantine-operator": Role("lists, releases and discards quarantined intents", _quarantine_operator),
     "operator": Role("applies the topology, and handles dead letters", _operator),
 }
 """What a program can be, by name."""

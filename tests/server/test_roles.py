@@ -41,6 +41,7 @@ ROLES: Final = {
     "auditor": permissions.block(SPEC, "auditor"),
     "health": permissions.block(SPEC, "health"),
     "dlq-operator": permissions.block(SPEC, "dlq-operator"),
+    "quarantine-operator": permissions.block(SPEC, "quarantine-operator"),
     "operator": permissions.block(SPEC, "operator"),
 }
 QUICK: Final = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
@@ -304,6 +305,24 @@ async def test_a_dlq_operator_handles_dead_letters_alone(face: Face, place: Acco
     assert violations() == []
 
 
+async def test_a_quarantine_operator_releases_and_discards(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        for path in ("/release", "/discard", "/stay"):
+            await owner.publish(raw.of(intent := read_intent(path)), intent)
+        await owner._session.publish(str(raw.of(intent)), b"{", stream="SDLC_RAW", msg_id="x")
+        gate = Face("async", None).admission(owner, policy=lambda _: Quarantine("odd"), executor_id="a")  # type: ignore[arg-type]
+        async with running(gate):
+            await eventually_async(partial(has, owner, "SDLC_RAW", 0))
+        async with place.bus(face, "quarantine-operator") as bus:
+            assert await bus.quarantine.count() == 4
+            garbage, released, *others = sorted(await bus.quarantine.list(), key=lambda one: one.intent_id or "")
+            assert (await bus.quarantine.get(released.id)).rule == "policy"
+            assert (await bus.quarantine.release(released.id)).released == 1
+            assert len(await bus.quarantine.discard([one.id for one in (garbage, *others)])) == 3
+        assert (await stored(owner, "SDLC_RAW"), await stored(owner, "SDLC_QUARANTINE_BACKPRESSURE")) == (1, 0)
+    assert violations() == []
+
+
 async def give_up(owner: AsyncSmithBus, count: int) -> list[str]:
     """Dead-letter so many intents; the ids of the letters."""
 
@@ -492,11 +511,12 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     whole = {"operator"}
     letters = {"operator", "dlq-operator"}
+    kept_back = {*letters, "quarantine-operator"}  # a letter of the quarantine's reader is replayed to there
     publishes: dict[str, tuple[Call, set[str]]] = {
-        "publish raw": (_publish(raw.of(intent), intent), {"publisher", "executer", *letters}),
+        "publish raw": (_publish(raw.of(intent), intent), {"publisher", "executer", "quarantine-operator", *letters}),
         "publish vetted": (_publish(vetted.of(intent), intent), {"admission", *letters}),
         "publish result": (_publish(subjects.results.of(result), result), {"worker", "admission", *letters}),
-        "publish audit": (_publish(audit, event), {"admission", *letters}),
+        "publish audit": (_publish(audit, event), {"admission", "quarantine-operator", *letters}),
         "publish quarantined": (_publish(quarantine, kept), {"admission", *letters}),
         "publish event": (_publish(subjects.events.health.of(fact), fact), {"publisher"}),
         "submit vetted": (_submit, {"admission", *letters}),
@@ -516,7 +536,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "read last result": (lambda bus, _: _read(bus, subjects.results.filter(), last=1), {"reader", *whole}),
         "read audit": (lambda bus, _: _read(bus, subjects.audit.policy.filter()), {"auditor", *whole}),
         "read letters": (lambda bus, _: _read(bus, subjects.dlq.filter()), letters),
-        "trace": (lambda bus, _: bus.trace(intent.id), {*letters, "auditor", "reader"}),
+        "trace": (lambda bus, _: bus.trace(intent.id), {*letters, "auditor", "quarantine-operator", "reader"}),
         "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", *letters}),
         "fetch": (lambda bus, _: bus.consumer(gate).fetch(1, timeout=0.2), {"admission", *whole}),
         "messages": (lambda bus, _: _first(bus.consumer(executor).messages()), {"worker", *whole}),
@@ -541,6 +561,11 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
         "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
+        "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
+        "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),
+        "quarantine.count": (lambda bus, _: bus.quarantine.count(), {"health", *kept_back}),
+        "quarantine.release": (lambda bus, _: bus.quarantine.release(until=past), kept_back),
+        "quarantine.discard": (lambda bus, _: bus.quarantine.discard(until=past), kept_back),
     }
     return publishes | reads | manages
 
