@@ -173,7 +173,7 @@ async def test_an_error_of_a_process_is_recognised(face: Face, account: Account,
 
 async def test_what_runs_goes_on_and_what_waits_is_released_to_other_workers(account: Account) -> None:
     """A worker whose own circuit is closed takes the messages; the attempt is not used up."""
-    circuit = breaker(minimum=2, open_for=Backoff(initial=300, max=300))
+    circuit = breaker(minimum=2, open_for=Backoff(initial=300, max=300, jitter=0))
     begun, goes_on = asyncio.Event(), asyncio.Event()
     seen: list[int] = []
 
@@ -205,7 +205,7 @@ async def test_what_runs_goes_on_and_what_waits_is_released_to_other_workers(acc
 
 
 async def test_a_worker_that_stops_while_the_circuit_is_open_leaves_every_attempt(face: Face, account: Account) -> None:
-    circuit = breaker(open_for=Backoff(initial=300, max=300))
+    circuit = breaker(minimum=1, open_for=Backoff(initial=300, max=300, jitter=0))
     dependency = Dependency(is_up=False)
     paths = [str(number) for number in range(30)]
     async with account.applied(contract=HERE) as server, face.bus(account.url, contract=HERE) as bus:
@@ -357,7 +357,7 @@ async def test_what_ends_the_worker_does_so_while_the_circuit_is_open(account: A
 
 
 async def test_a_bus_that_closes_ends_a_worker_whose_circuit_is_open(account: Account) -> None:
-    circuit, dependency = breaker(open_for=Backoff(initial=300, max=300)), Dependency(is_up=False)
+    circuit, dependency = breaker(open_for=Backoff(initial=300, max=300, jitter=0)), Dependency(is_up=False)
     async with account.applied(contract=HERE) as bus:
         await put(bus, *map(str, range(10)))
         worker: Worker[Any, Any] = Worker(bus, SPEC, retry=THRICE, breaker=circuit)
