@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
+import circuits
 import gate
 import others
 import workers
@@ -105,6 +106,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
         show_workers(flat)
     if "admission.plain.ratio" in flat:
         show_gates(flat)
+    if "breaker.refused.us" in flat:
+        show_breakers(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
@@ -179,6 +182,38 @@ def show_gates(flat: Flat) -> None:
                 f"{flat[f'admission.{kind}.cpu_us']:.1f}",
             )
             for kind, name in gate.GATES.items()
+        ],
+    )
+
+
+def show_breakers(flat: Flat) -> None:
+    table(
+        "Publishing through the default circuits, and without",
+        ("work", "without, messages/s", "default", "x without", "CPU us each", "x without"),
+        [
+            (
+                WORK[work],
+                f"{flat[f'breaker.{work}.without.msgs_per_s']:,}",
+                f"{flat[f'breaker.{work}.default.msgs_per_s']:,}",
+                f"{flat[f'breaker.{work}.ratio']:.3f}",
+                f"{flat[f'breaker.{work}.default.cpu_us']:.1f}",
+                f"{flat[f'breaker.{work}.cpu_ratio']:.3f}",
+            )
+            for work in circuits.WORK
+        ],
+    )
+    table(
+        "One call through a circuit (us)",
+        ("call", "took"),
+        [
+            (title, f"{flat[f'breaker.{name}.us']:.2f}")
+            for name, title in (
+                ("plain", "a function of nothing, without a circuit"),
+                ("permit", "acquire() and end()"),
+                ("block", "with breaker: the function"),
+                ("decorated", "the decorated function"),
+                ("refused", "refused: CircuitOpen raised and caught"),
+            )
         ],
     )
 

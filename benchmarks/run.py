@@ -67,6 +67,10 @@ slots and a policy that allows everything: with nothing verified, with signature
 signatures and replay protection (one more confirmed write for each intent). The clock stops when
 the raw stream is empty.
 
+Breaker: two buses of the async face, one with the default circuits around publishing and one
+without, take turns on one server; a ratio is default / without, within a round. And one call
+through a circuit that is closed, and one that is refused, in a loop of nothing else.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every
 5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
 publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
@@ -85,6 +89,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import circuits
 import fairness
 import gate
 import latency
@@ -119,6 +124,14 @@ def gates(figures: report.Figures, quick: bool) -> None:
     rounds, count = (2, 400) if quick else (5, 4_000)
     report.progress(f"admission: {rounds} rounds of {count:,} intents each")
     figures.add(asyncio.run(gate.costs(rounds, count)))
+
+
+def breakers(figures: report.Figures, quick: bool) -> None:
+    rounds = 2 if quick else 15
+    many, single = (2_000, 200) if quick else (20_000, 2_000)
+    report.progress(f"breaker: {rounds} rounds of {many:,} messages each, one by one {single:,}")
+    figures.add(circuits.calls(quick))
+    figures.add(asyncio.run(circuits.publishing(rounds, {"publish_many": many, "submit": many, "publish": single})))
 
 
 def latencies(figures: report.Figures, quick: bool) -> None:
@@ -160,6 +173,7 @@ PARTS: dict[str, Part] = {
     **{work: partial(rates, work) for work in workloads.WORK},
     "worker": working,
     "admission": gates,
+    "breaker": breakers,
     "latency": latencies,
     "fairness": fair_shares,
     "memory": memories,

@@ -42,30 +42,49 @@ def publish_async(client: Client) -> Peer:
     return peer
 
 
+def ours_publish_many(bus: AsyncSmithBus) -> Peer:
+    async def peer(batch: Batch) -> None:
+        check(await bus.publish_many(batch.envelopes), batch)
+
+    return peer
+
+
+def ours_submit(bus: AsyncSmithBus) -> Peer:
+    async def peer(batch: Batch) -> None:
+        futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
+        check([await future for future in futures], batch)
+
+    return peer
+
+
+def ours_publish(bus: AsyncSmithBus) -> Peer:
+    async def peer(batch: Batch) -> None:
+        check([await bus.publish(subject, payload) for subject, payload in batch.typed], batch)
+
+    return peer
+
+
+ASYNC = {"publish_many": ours_publish_many, "submit": ours_submit, "publish": ours_publish}
+"""The async face's part of the publishing workloads, on any bus."""
+
+
 def publish_many(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """A list of envelopes in one call."""
-
-    async def ours(batch: Batch) -> None:
-        check(await bus.publish_many(batch.envelopes), batch)
 
     def ours_blocking(batch: Batch) -> None:
         check(blocking.publish_many(batch.envelopes), batch)
 
-    return {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
+    return {"nats_py": publish_async(client), "async": ours_publish_many(bus), "blocking": threaded(ours_blocking)}
 
 
 def submit(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
     """One call per message without waiting for its ack, then all the acks."""
 
-    async def ours(batch: Batch) -> None:
-        futures = [await bus.submit(subject, payload) for subject, payload in batch.typed]
-        check([await future for future in futures], batch)
-
     def ours_blocking(batch: Batch) -> None:
         futures = [blocking.submit(subject, payload) for subject, payload in batch.typed]
         check([future.result() for future in futures], batch)
 
-    return {"nats_py": publish_async(client), "async": ours, "blocking": threaded(ours_blocking)}
+    return {"nats_py": publish_async(client), "async": ours_submit(bus), "blocking": threaded(ours_blocking)}
 
 
 def publish(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
@@ -76,13 +95,10 @@ def publish(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str,
         acks = [await js.publish(where, data, headers={"Nats-Msg-Id": msg_id}) for where, data, msg_id in batch.wires]
         check(acks, batch)
 
-    async def ours(batch: Batch) -> None:
-        check([await bus.publish(subject, payload) for subject, payload in batch.typed], batch)
-
     def ours_blocking(batch: Batch) -> None:
         check([blocking.publish(subject, payload) for subject, payload in batch.typed], batch)
 
-    return {"nats_py": theirs, "async": ours, "blocking": threaded(ours_blocking)}
+    return {"nats_py": theirs, "async": ours_publish(bus), "blocking": threaded(ours_blocking)}
 
 
 def consume(client: Client, bus: AsyncSmithBus, blocking: SmithBus) -> dict[str, Peer]:
