@@ -146,7 +146,7 @@ def succeeded(worker: Any, count: int) -> bool:
     return bool(worker.stats.succeeded == count)
 
 
-async def test_execute_returns_within_a_second_of_the_last_attempt(face: Face) -> None:
+async def test_execute_returns_with_the_last_attempt_and_not_at_its_timeout(face: Face) -> None:
     async with face.applied() as bus:
         ended: list[float] = []
 
@@ -157,7 +157,7 @@ async def test_execute_returns_within_a_second_of_the_last_attempt(face: Face) -
         admission = face.admission(bus, policy=lambda intent: Allow(), executor_id="tester")
         async with running(admission, handled(face, bus, handle)):
             result = await bus.execute(read_intent(), timeout=20)
-        assert time.monotonic() - ended[-1] < 1
+        assert time.monotonic() - ended[-1] < 5
         assert len(ended) == 2
         assert (result.status, result.error.code, result.error.message) == ("error", "HANDLER_FAILED", "ValueError: as ever")
         assert result.error.code == ResultCode.HANDLER_FAILED

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli import Smith
 from generated import generated
 from support import eventually
 
@@ -82,29 +83,35 @@ def test_dev_on_another_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "staging" in unknown.stderr
 
 
-def test_streams(dev: tuple[subprocess.Popen[str], str]) -> None:
+def test_streams(
+    dev: tuple[subprocess.Popen[str], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, url = dev
     nothing = smith("streams", "plan", "--profile", "dev", url=url)
     assert (nothing.returncode, nothing.stdout) == (0, "nothing to do\n")
-    assert smith("streams", "verify", "--profile", "dev", url=url).returncode == 0
-    listed: list[dict[str, Any]] = json.loads(smith("streams", "ls", "--json", url=url).stdout)
+    monkeypatch.setenv("SMITH_NATS_URL", url)
+    here = Smith(capsys)  # without a process for each
+    assert here("streams", "verify", "--profile", "dev").status == 0
+    listed: list[dict[str, Any]] = here("streams", "ls", "--json").json
     assert {"SDLC_RAW", "ATOMS_VETTED", "SMITH_DLQ"} < {stream["name"] for stream in listed}
-    planned = smith("streams", "plan", "--profile", "prod", "--json", url=url)
-    assert planned.returncode == 2
-    keys = {one["key"] for step in json.loads(planned.stdout)["steps"] for one in step["differences"]}
+    planned = here("streams", "plan", "--profile", "prod", "--json")
+    assert planned.status == 2
+    keys = {one["key"] for step in planned.json["steps"] for one in step["differences"]}
     assert keys == {"num_replicas", "max_bytes"}
     drifted = smith("streams", "verify", url=url)
     assert drifted.returncode == 1
     assert "smith streams apply" in drifted.stderr
-    impossible = smith("streams", "apply", url=url)
-    assert impossible.returncode == 1
-    assert "--profile dev" in impossible.stderr
-    unknown = smith("streams", "plan", "--profile", "staging", url=url)
-    assert unknown.returncode == 1
-    assert "dev, prod" in unknown.stderr
+    impossible = here("streams", "apply")
+    assert impossible.status == 1
+    assert "--profile dev" in impossible.err
+    unknown = here("streams", "plan", "--profile", "staging")
+    assert unknown.status == 1
+    assert "dev, prod" in unknown.err
 
 
-def test_dead_letters(dev: tuple[subprocess.Popen[str], str]) -> None:
+def test_dead_letters(
+    dev: tuple[subprocess.Popen[str], str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, url = dev
     with SmithBus(url) as bus:
         intent = FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/x"))
@@ -122,10 +129,12 @@ def test_dead_letters(dev: tuple[subprocess.Popen[str], str]) -> None:
         running.join(timeout=10)
     (listed,) = json.loads(smith("dlq", "ls", "--json", url=url).stdout)
     assert (listed["id"], listed["error_type"], listed["error"]) == (letter.id, "LookupError", "no such luck")
-    assert intent.id in smith("dlq", "show", letter.id, url=url).stdout
-    missing = smith("dlq", "show", "ATOMS_VETTED.executor-fs-read.999", url=url)
-    assert missing.returncode == 1
-    assert "Traceback" not in missing.stderr
+    monkeypatch.setenv("SMITH_NATS_URL", url)
+    here = Smith(capsys)
+    assert intent.id in here("dlq", "show", letter.id).out
+    missing = here("dlq", "show", "ATOMS_VETTED.executor-fs-read.999")
+    assert missing.status == 1
+    assert "Traceback" not in missing.err
 
 
 def test_errors_are_one_line_and_show_no_password() -> None:

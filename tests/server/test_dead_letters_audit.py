@@ -47,7 +47,7 @@ async def give_up(bus: AsyncSmithBus) -> None:
     admin = bus._session.api
     config = (await admin.consumer_info("ATOMS_VETTED", NAME))["config"]
     await admin.consumer_write("ATOMS_VETTED", {**config, "max_deliver": 1, "ack_wait": 100_000_000}, "update")
-    assert await bus.consumer(READER).fetch(1, timeout=1)
+    assert await bus.consumer(READER).fetch(1, timeout=20)
 
     async def told() -> bool:
         await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while a pull waits
@@ -300,8 +300,12 @@ async def test_what_may_be_in_flight_is_doubtful_until_it_is_known(account: Acco
         given_up, held_one, done = await bus.consumer(READER).fetch(3)
         await given_up.nack()
         await done.ack_sync()
-        assert not await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while a pull waits
-        await eventually_async(lambda: held(bus, "SMITH_ADVISORIES"))
+
+        async def told() -> bool:
+            assert not await bus.consumer(READER).fetch(1, timeout=0.2)  # it gives up only while a pull waits
+            return bool(await held(bus, "SMITH_ADVISORIES"))
+
+        await eventually_async(told)
         await advise(bus, advisory(stream_seq=2))  # forged: it is in hand
         for _ in range(2):
             assert facts(await bus.dead_letters.audit(repair=True)) == [

@@ -159,7 +159,7 @@ async def test_the_rate_is_not_exceeded(account: Account) -> None:
     async with with_letters(account, 20) as bus:
         began = time.monotonic()
         assert (await bus.dead_letters.replay(until=LATER, rate=40)).replayed == 20
-        assert 19 / 40 <= time.monotonic() - began < 5
+        assert 19 / 40 <= time.monotonic() - began < 30
 
 
 async def test_a_message_that_fails_again_is_not_replayed_twice_by_one_replay(account: Account) -> None:

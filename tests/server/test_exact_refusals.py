@@ -246,8 +246,8 @@ async def test_two_subscriptions_whose_subjects_differ_in_case_only(make_server:
         for subject, found in refusals.items():
             await bus._connection.subscribe(subject, lambda message: None, found.append)
         began = time.monotonic()
-        await bus._connection.barrier(timeout=5)
-        assert time.monotonic() - began < 2
+        await bus._connection.barrier(timeout=20)
+        assert time.monotonic() - began < 10
         assert [len(found) for found in refusals.values()] == [1, 0]
 
 
@@ -289,4 +289,4 @@ async def test_a_malformed_acknowledgement_leaves_open_whether_the_message_is_st
         with pytest.raises(PublishUnconfirmed, match=r"smith\.events\.health\.web: malformed reply") as caught:
             await bus.publish(subjects.events.health.of(event), event)
         assert caught.value.may_be_stored
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4.5

@@ -56,7 +56,7 @@ async def timed_out(bus: Any, intent: FsReadV1Intent, timeout: float = SOON) -> 
     began = time.monotonic()
     with pytest.raises(ResultTimeout) as caught:
         await bus.execute(intent, timeout=timeout)
-    assert time.monotonic() - began < timeout + BUDGET + 1
+    assert time.monotonic() - began < timeout + BUDGET + 5
     assert (caught.value.timeout, caught.value.intent_id) == (timeout, intent.id)
     assert intent.id in str(caught.value)
     return caught.value

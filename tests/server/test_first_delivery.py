@@ -61,9 +61,9 @@ def arrive_unseen(url: str, until: float = 0.0, *, count: int = 1) -> None:
 
 async def test_a_fetch_returns_what_arrives_at_its_deadline(account: Account) -> None:
     async with account.applied() as bus:
-        fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=1))
+        fetching = asyncio.ensure_future(bus.consumer(spec).fetch(2, timeout=2))
         await eventually_async(lambda: pulling(bus))
-        arrive_unseen(account.url, until=time.monotonic() + 1)
+        arrive_unseen(account.url, until=time.monotonic() + 2)
         (message,) = await fetching
         assert message.metadata.num_delivered == 1
 
@@ -236,5 +236,5 @@ async def test_a_server_that_does_not_answer_holds_up_neither_stop_nor_withdraw(
         with paused(server.pid):
             began = time.monotonic()
             await stop(loop)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 4.5
         await loop.stop()

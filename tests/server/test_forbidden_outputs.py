@@ -179,7 +179,7 @@ async def test_a_worker_ends_when_its_acks_are_forbidden_and_counts_none(
     began = time.monotonic()
     await run.until_over(outcome)
     assert run.denied() == ACKS
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert set(run.attempts) == {1}
     assert (run.stats.succeeded, run.stats.retried, run.stats.unanswered) == (0, 0, len(run.attempts))
     assert (await left(owner))[0] == 5
@@ -295,7 +295,7 @@ async def test_the_next_read_raises_when_an_ack_was_forbidden(face: Face, accoun
         (message,) = await consumer.fetch(1)
         await message.ack()
         with pytest.raises(PermissionDenied, match="allow the user to publish to") as caught:
-            await consumer.fetch(3, timeout=5)
+            await consumer.fetch(3, timeout=20)
         assert caught.value.subject == ACKS
         assert "allow the user to publish to $JS.ACK.ATOMS_VETTED.executor-fs-read.>" in caplog.text
         (message,) = await fetch_one(consumer)  # it was raised, once: the permissions may have been changed

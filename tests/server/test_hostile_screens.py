@@ -55,7 +55,7 @@ async def send(url: str, subject: str, payload: bytes, **headers: str) -> None:
     block = b"NATS/1.0\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items()) + b"\r\n"
     size = f"{len(block)} {len(block) + len(payload)}"
     writer.write(f"HPUB {subject} {size}\r\n".encode() + block + payload + b"\r\nPING\r\n")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await reader.readuntil(b"PONG\r\n")
     writer.close()
 

@@ -44,7 +44,7 @@ async def test_a_forbidden_subject_raises_in_the_call_that_uses_it(face: Face, m
             with pytest.raises(PermissionDenied, match=re.escape(subject)) as caught:
                 await call()
             assert caught.value.subject == subject
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 4.5
         await bus.publish(subjects.events.health.of(event), event)  # the connection is still up
         assert state(bus) == "connected"
 
@@ -83,7 +83,7 @@ async def test_a_forbidden_inbox_raises_in_every_call_that_waits_for_a_reply(fac
                 ) as caught:
                     await call()
                 assert caught.value.subject.startswith("_INBOX.")
-                assert time.monotonic() - began < 2
+                assert time.monotonic() - began < 4.5
             # core NATS needs no inbox
             async with bus.subscribe(subjects.logs.errors.filter()) as messages:
                 await bus.emit(subjects.logs.errors.of(entry), entry)
@@ -159,11 +159,11 @@ async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server:
     )
     for call in calls:
         told: list[AuthenticationError] = []
-        for _ in range(3):
+        for _ in range(4):
             with pytest.raises(AuthenticationError) as caught:
                 await call()
             told.append(caught.value)
-        assert len(set(map(id, told))) == 3
+        assert len(set(map(id, told))) == 4
         # The first publish to a stream also makes its circuit, in a frame of its own.
         assert len({len(list(traceback.walk_tb(one.__traceback__))) for one in told[1:]}) == 1
         assert {one.url for one in told} == {server.url}

@@ -95,9 +95,9 @@ async def test_a_fetch_is_split_into_pulls_that_the_consumer_allows(config: dict
         await put(bus, 10)
         for number in (10, 10):
             began = time.monotonic()
-            messages = await bus.consumer(spec).fetch(number, timeout=5)
+            messages = await bus.consumer(spec).fetch(number, timeout=20)
             assert len(messages) == number
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 15
             for message in messages:
                 await message.nack()
         later = asyncio.ensure_future(bus.consumer(spec).fetch(11, timeout=2.5))
@@ -122,10 +122,10 @@ async def test_few_pulls_may_wait_and_none_is_lost(account: Account, caplog: pyt
             await asyncio.sleep(0.01)
 
         running = asyncio.ensure_future(worker.run())
-        await eventually_async(lambda: worker.stats.succeeded == 20)
+        await eventually_async(lambda: worker.stats.succeeded == 20, 20)
         await worker.stop()
         await running
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
         assert bus._session.consumer_state(spec.stream, spec.name).limits.pulls == 1
     assert "no heartbeat" not in caplog.text
 

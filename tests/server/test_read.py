@@ -401,7 +401,7 @@ async def test_what_a_reader_must_be_allowed(face: Face, make_server: Any) -> No
             with pytest.raises(PermissionDenied) as caught:
                 await anext(bus.read(what))
             assert caught.value.subject.startswith(subject)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 4.5
 
 
 # ---- faults

