@@ -212,6 +212,7 @@ class _Rights:
         decl = self.spec.consumers[consumer]
         where = f"{decl.stream}.{consumer}"
         self.ask(f"CONSUMER.INFO.{where}", f"CONSUMER.MSG.NEXT.{where}")
+        self.ask(f"STREAM.INFO.{decl.stream}")  # a stream that was created again has the former one's sequences
         self.publish.append(f"{_ACK}.{where}.>")
         letters = self.letters
         if letters is not None:

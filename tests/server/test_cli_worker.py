@@ -108,6 +108,8 @@ def test_an_error_is_one_line_and_status_1(start: Start, make_server: Callable[.
 
 def test_an_error_of_one_stops_the_others_first(bus: SmithBus, start: Start, tmp_path: Path) -> None:
     source = f"""{ASYNC}
+    from smith_sdk.aio import consumer
+    consumer.GRACE = 0.3
     broken = Worker(worker._bus, consumers.executor_git_clone)
     workers = [worker, broken]
 

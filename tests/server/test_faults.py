@@ -19,6 +19,7 @@ from chaos.proxy import Proxy
 from support import eventually_async, halt
 
 from smith_sdk import AsyncSmithBus, PubAck, consumers, subjects
+from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, PublishManyError, PublishUnconfirmed, ResultTimeout, SmithError
 
@@ -229,7 +230,8 @@ async def test_execute_waits_for_a_silent_link_until_its_timeout(face: Face, mon
         assert caught.value.timeout == 0.5
 
 
-async def test_the_consumer_is_deleted_while_it_is_read(face: Face) -> None:
+async def test_the_consumer_is_deleted_while_it_is_read(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     async with face.applied() as bus:
         intent = read_intent()
         await bus.publish(raw.of(intent), intent)

@@ -24,6 +24,7 @@ from smith_sdk._core.jetstream.delivery import ACK
 from smith_sdk._core.jetstream.pull_failures import Diagnose
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
+from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import BusClosed, ConsumerNotFound, JetStreamDisabled, JetStreamError, PermissionDenied, StreamNotFound
 
@@ -151,7 +152,8 @@ async def ends(running: asyncio.Future[None]) -> SmithError:
 
 
 @reading
-async def test_a_deleted_consumer(face: Face, read: Any) -> None:
+async def test_a_deleted_consumer(face: Face, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))
@@ -163,7 +165,8 @@ async def test_a_deleted_consumer(face: Face, read: Any) -> None:
 
 
 @reading
-async def test_a_deleted_stream(face: Face, read: Any) -> None:
+async def test_a_deleted_stream(face: Face, read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         running = asyncio.ensure_future(read(face, bus))
         await eventually_async(lambda: pulled(other))

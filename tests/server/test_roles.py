@@ -443,7 +443,7 @@ async def test_without_any_of_its_rights_a_worker_ends_by_its_name_or_goes_on(ma
                 assert ending.subject == right or covers(right, ending.subject)
                 ended[right] = await stored(owner, "ATOMS_VETTED")
             await owner.streams.purge("ATOMS_VETTED")
-    optional = {one for one in rights if "CONSUMER.INFO" in one or one.endswith(("MSG.GET.ATOMS_RESULTS", ".unrun"))}
+    optional = {one for one in rights if ".INFO." in one or one.endswith(("MSG.GET.ATOMS_RESULTS", ".unrun"))}
     assert set(ended) == set(rights) - optional
     assert all(ended.values())  # what could not be settled is still there
 

@@ -495,7 +495,8 @@ async def test_a_handler_may_stop_its_worker(account: Account) -> None:
         assert sorted(finished) == sorted(one.id for one in intents)
 
 
-async def test_the_worker_ends_when_its_consumer_is_deleted(account: Account) -> None:
+async def test_the_worker_ends_when_its_consumer_is_deleted(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     async with account.applied() as bus:
         worker = Worker(bus, spec)
         worker.handler(lambda message: None)
@@ -554,7 +555,10 @@ async def test_each_delivery_counts_once_also_where_its_dead_letter_cannot_be_st
             assert worker.stats == WorkerStats(running=0, succeeded=1, retried=1, dead_lettered=0, unanswered=1)
 
 
-async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way(account: Account) -> None:
+async def test_a_worker_that_waits_for_confirmations_ends_in_the_same_way(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     quick = msgspec.structs.replace(spec, ack_wait=1.0)
     async with account.applied(contract=declaring(quick)) as bus:
         worker = Worker(bus, quick, ack="confirmed", concurrency=3)

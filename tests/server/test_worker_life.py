@@ -20,6 +20,7 @@ from lifecycle import notes
 from support import eventually_async, is_alive
 
 from smith_sdk import Backoff, Message, RetryLater, RetryPolicy, Worker, consumers, subjects
+from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.aio import hooks as hooks_module
 from smith_sdk.aio.worker import WorkerStats
 from smith_sdk.errors import ConsumerNotFound, OptionsError
@@ -162,7 +163,10 @@ async def pulls(bus: Any) -> bool:
     return bool((await bus.consumer(spec).info()).num_waiting)
 
 
-async def test_stop_hooks_run_after_a_failure_which_stays_the_one_that_is_raised(face: Face) -> None:
+async def test_stop_hooks_run_after_a_failure_which_stays_the_one_that_is_raised(
+    face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.3)
     async with face.applied() as bus:
         worker = face.worker(bus, spec)
         worker.handler(face_handler(face, lambda message: None))

@@ -13,6 +13,7 @@ from .._core.connection.parser import RawMessage
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.consumer_state import is_full
 from .._core.jetstream.interest import filters_of
+from .._core.jetstream.pull_absence import GRACE
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.pull_options import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullOptions
 from .._core.jetstream.pull_pacer import Refill
@@ -134,9 +135,9 @@ class Consumer(Generic[M_co, S_co]):
         It takes up to a second more if the server does not confirm the end of the pull; what it
         sent until then is returned, too.
 
-        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied` (also
-        for an ack since the last read: no reply tells of its refusal), `BusClosed`, and
-        `OptionsError` for an `n` below 1 or an invalid `timeout`.
+        Raises `ConsumerNotFound`, `StreamNotFound` (also at once if it is deleted meanwhile),
+        `JetStreamDisabled`, `PermissionDenied` (also for an ack since the last read: no reply tells
+        of its refusal), `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         wait = to_seconds("fetch(timeout)", timeout)
         loop = _fetch_loop(self._session, self.spec, positive_int("fetch(n)", n), wait, self._group)
@@ -242,8 +243,12 @@ def pull_loop(
     refill: Refill = "half",
     refill_dry: Refill | None = None,
     group: PriorityGroup | None = None,
+    waits: bool = True,
 ) -> PullLoop:
-    """A pull loop on `spec`, within the limits that the consumer has for one pull."""
+    """A pull loop on `spec`, within the limits that the consumer has for one pull.
+
+    `waits`: for a consumer that is deleted meanwhile, for a while.
+    """
     session.require_open()
     expires = min(expires, spec.max_expires or _LONGEST_PULL)
     if spec.max_bytes is not None and max_bytes is not None:
@@ -264,6 +269,7 @@ def pull_loop(
         heartbeat=min(HEARTBEAT, expires / 2),  # more, the server refuses
         max_batch=spec.max_batch,
         group=priority_group(spec) if group is None else group,
+        grace=GRACE if waits else 0.0,
     )
     state = session.consumer_state(spec.stream, spec.name)
     state.raise_ack_refusal()
@@ -278,14 +284,19 @@ def _fetch_loop(
     limits = session.consumer_state(spec.stream, spec.name).limits
     longest, most = limits.expires_within(spec.max_expires or _LONGEST_PULL), limits.batch_within(spec.max_batch) or count
     is_one = timeout <= longest and count <= most
-    return pull_loop(session, spec, count, expires=timeout, refill="never" if is_one else "each", group=group)
+    return pull_loop(session, spec, count, expires=timeout, refill="never" if is_one else "each", group=group, waits=False)
 
 
 class Messages(Generic[M_co, S_co]):
     """A continuous read of one consumer.
 
-    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` when
-    the consumer is deleted, and `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
+    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` if the
+    consumer does not exist, or is deleted and not created again within 10 seconds, and
+    `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
+
+    If its stream is created again, it is read from its start. A message of the former stream that
+    is still at hand can be read; an answer to it is dropped, since the server would take it for one
+    to the message that has its sequence now, and `ack_sync` raises `StreamNotFound`.
     """
 
     def __init__(

@@ -190,10 +190,13 @@ class Message(Received[M_co, S_co]):
     async def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, confirmed by the server.
 
-        Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
+        Raises `DeadlineExceeded` after `timeout` seconds (default: 5), and `StreamNotFound` if its
+        stream was deleted and created again: the message does not exist any more.
         """
         self._started(("ack_sync",))
         self._check()
+        if self._session.replaced.created:
+            self._session.replaced.require(self._raw.reply)
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
         self._verdict_sent = ACK
@@ -279,7 +282,9 @@ class Message(Received[M_co, S_co]):
                 self._check()
             self._verdict_sent = answer
         self._answered = True
-        connection, reply = self._session.connection, self._raw.reply
+        connection, reply, replaced = self._session.connection, self._raw.reply, self._session.replaced
+        if replaced.created and replaced.has_lost(reply):
+            return  # it would be taken for an answer to another message
         try:
             try:
                 await connection.send(reply, answer, "")
@@ -297,7 +302,9 @@ class Message(Received[M_co, S_co]):
 
     async def _extend(self) -> None:
         self._started(("in_progress",))
-        await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
+        replaced = self._session.replaced
+        if not (replaced.created and replaced.has_lost(self._raw.reply)):
+            await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
 
     def _check(self) -> None:
         if self._answered:

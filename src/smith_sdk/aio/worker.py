@@ -271,6 +271,10 @@ class Worker(Generic[MessageT, SubjectT]):
         as well. `()`: none, so that the program calls `stop()`. When the worker ends, the handlers
         that it found are put back.
 
+        A consumer or stream that is deleted meanwhile is waited for: if it is created again within
+        10 seconds, the worker reads it from its start. Handlers that run for messages of the former
+        stream finish, and settle nothing of the new one.
+
         Raises what ends the reading: `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`,
         `BusClosed`; `PermissionDenied` for a pull, and for what the worker itself sends (acks, dead
         letters, attempt markers, answers, and what a handler returned): its message is redelivered

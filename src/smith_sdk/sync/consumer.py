@@ -54,9 +54,9 @@ class Consumer(Blocking, Generic[M_co, S_co]):
         It takes up to a second more if the server does not confirm the end of the pull; what it
         sent until then is returned, too.
 
-        Raises `ConsumerNotFound`, `StreamNotFound`, `JetStreamDisabled`, `PermissionDenied` (also
-        for an ack since the last read: no reply tells of its refusal), `BusClosed`, and
-        `OptionsError` for an `n` below 1 or an invalid `timeout`.
+        Raises `ConsumerNotFound`, `StreamNotFound` (also at once if it is deleted meanwhile),
+        `JetStreamDisabled`, `PermissionDenied` (also for an ack since the last read: no reply tells
+        of its refusal), `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
         return Rows(Message[M_co, S_co]._wrap(self._portal, one) for one in self._portal.call(self._aio.fetch, n, timeout))
 
@@ -100,8 +100,13 @@ class Consumer(Blocking, Generic[M_co, S_co]):
 class Messages(BlockingIterator[Message[M_co, S_co]], Generic[M_co, S_co]):
     """A continuous read of one consumer.
 
-    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` when
-    the consumer is deleted, and `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
+    Ends when it is stopped or the bus closes. Raises `ConsumerNotFound` or `StreamNotFound` if the
+    consumer does not exist, or is deleted and not created again within 10 seconds, and
+    `JetStreamDisabled`, `PermissionDenied` or `BusClosed`.
+
+    If its stream is created again, it is read from its start. A message of the former stream that
+    is still at hand can be read; an answer to it is dropped, since the server would take it for one
+    to the message that has its sequence now, and `ack_sync` raises `StreamNotFound`.
     """
 
     __slots__ = ()

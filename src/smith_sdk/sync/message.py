@@ -105,7 +105,8 @@ class Message(Blocking, Received[M_co, S_co]):
     def ack_sync(self, timeout: float | timedelta = ACK_TIMEOUT) -> None:
         """The message is done, confirmed by the server.
 
-        Raises `DeadlineExceeded` after `timeout` seconds (default: 5).
+        Raises `DeadlineExceeded` after `timeout` seconds (default: 5), and `StreamNotFound` if its
+        stream was deleted and created again: the message does not exist any more.
         """
         self._portal.call(self._aio.ack_sync, timeout)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ...errors import PermissionDenied, SmithError
 from ..log_records import consumer_log
 from .pull_limits import MAX_PULLS, PullLimits
+from .replaced_streams import ReplacedStreams
 
 IDLE: Final = 2.0
 """Seconds without a message after which a reader looks for the reason."""
@@ -60,7 +61,9 @@ class ConsumerState:
     then, and nothing while messages arrive.
     """
 
-    def __init__(self, stream: str, consumer: str, look: Look) -> None:
+    def __init__(self, stream: str, consumer: str, look: Look, replaced: ReplacedStreams | None = None) -> None:
+        self.replaced = replaced
+        """What the bus knows of streams that were created again; None: nothing."""
         self.limits = PullLimits()
         self.delayed = DelayedRetries()
         self.stream = stream
@@ -77,6 +80,12 @@ class ConsumerState:
         """What the consumer had delivered at the latest look that found it stalled."""
         self._stalled_at: float | None = None
         self._had_delayed = False
+
+    def forget(self) -> None:
+        """The consumer was created again: what is known is about the former one."""
+        self.limits.forget()
+        self.delayed = DelayedRetries()
+        self._look_at, self._pause, self._delivered, self._had_delayed = 0.0, _FIRST_PAUSE, -1, False
 
     def raise_ack_refusal(self) -> None:
         """Raise `PermissionDenied`, once, if an ack was forbidden since the last reader."""

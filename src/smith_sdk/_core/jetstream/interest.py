@@ -38,9 +38,13 @@ class InterestCache:
         self._api = api
         self._streams: dict[str, _StreamInterest] = {}
 
-    def forget(self) -> None:
-        """Drop what is known: consumers were created or changed, or the connection is new."""
-        self._streams.clear()
+    def forget(self, stream: str | None = None) -> None:
+        """Drop what is known of `stream`, of all streams if None: consumers were created or
+        changed, or the stream is another one, or the connection is new."""
+        if stream is None:
+            self._streams.clear()
+        else:
+            self._streams.pop(stream, None)
 
     def knows(self, stream: str, subject: str) -> bool:
         """Whether a consumer of `stream` is known to match `subject`. False may mean unknown."""

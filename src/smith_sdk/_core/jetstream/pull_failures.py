@@ -23,13 +23,13 @@ class PullCause:
     def __init__(self, stream: str, consumer: str, diagnose: Diagnose, log: ConsumerLog) -> None:
         self._stream = stream
         self._consumer = consumer
-        self._diagnose = diagnose
+        self.diagnose = diagnose
         self._log = log
 
     async def find(self) -> SmithError | None:
         """Why none ever will be; None if asking again may help, or that is not known."""
         try:
-            return await self._diagnose()
+            return await self.diagnose()
         except SmithError as failure:
             self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self._stream, self._consumer, str(failure))
             return None

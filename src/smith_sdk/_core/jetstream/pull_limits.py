@@ -27,6 +27,10 @@ class PullLimits:
     __slots__ = ("batch", "expires", "is_looked_up", "max_bytes", "pulls")
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """The consumer is another one: nothing is known of it."""
         self.batch: int | None = None
         """Messages of one pull."""
         self.expires: float | None = None

@@ -10,35 +10,32 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import copy
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from ...errors import BusClosed, ConnectionLost, DeadlineExceeded, PermissionDenied, SmithError
+from ...errors import BusClosed, ConnectionLost, PermissionDenied, SmithError
 from ...options import Backoff, positive_int
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.state import Listener
 from ..log_records import consumer_log
 from .api import JetStreamApi
-from .consumer_state import IDLE, ConsumerState
-from .delivery import IN_PROGRESS, NAK, ack_subjects, consumer_of
+from .consumer_state import ConsumerState
+from .delivery import NAK, ack_subjects, consumer_of
+from .pull_absence import ABSENT, wait_for_return
 from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
-from .pull_pacer import SLOW_ANSWER, PullPacer
+from .pull_pacer import PullPacer
 from .pull_requests import PullRequests, Pulls, held_bytes
-from .pull_silence import Silence
 from .pull_status import PullStatus, StatusKind, classify
+from .pull_watch import PullWatch
 
-_STUCK: Final = 2.5
-"""Seconds without a free slot after which buffered messages beyond the capacity are nak'ed."""
-_ROUNDS: Final = 7
-"""Rounds of the watchdog in a silence that it has to notice."""
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
 
 
@@ -63,6 +60,7 @@ class PullLoop(Listener):
         self._connection = connection
         self.stream = stream
         self.consumer = consumer
+        self._where = f"{stream}/{consumer}"
         self._log = consumer_log(stream, consumer)
         self._cause = PullCause(stream, consumer, diagnose, self._log)
         self._options = options
@@ -74,8 +72,8 @@ class PullLoop(Listener):
         self._pacer = PullPacer(
             options.capacity, lookahead=options.lookahead, refill=options.refill, refill_dry=options.refill_dry
         )
-        self._look = partial(api.consumer_info, stream, consumer)
-        self._inbox = PullInbox(connection, self._log, f"{stream}/{consumer}", self._on_late_message, self._look)
+        self._look: Callable[[], Awaitable[object]] = partial(api.consumer_info, stream, consumer)
+        self._inbox = PullInbox(connection, self._log, self._where, self._on_late_message, self._look)
         self._is_delivery = ack_subjects(stream, consumer).fullmatch
         self._next_subject = api.subject(f"CONSUMER.MSG.NEXT.{stream}.{consumer}")
         self._buffer: deque[RawMessage] = deque()
@@ -98,12 +96,11 @@ class PullLoop(Listener):
         self._asking = False
         self._failures = 0
         self._diagnosing = False
-        self._silence = Silence(options.heartbeat)
-        self._is_looking = False
-        """Whether the consumer is being asked why it is silent."""
-        self._is_idle = False
-        """Whether no message has arrived since the watchdog's last round."""
-        self._idle_since = 0.0
+        self._watch = PullWatch(self)
+        self._has_existed = False
+        """Whether a status has shown that the consumer exists."""
+        self._is_absent = False
+        """Whether it was deleted, and is waited for."""
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -129,7 +126,7 @@ class PullLoop(Listener):
         self._connection.add_listener(self)
         await self._inbox.open(self._on_message, self._fail)
         self._refill()
-        self._spawn(self._watchdog())
+        self._spawn(self._watch.run())
 
     # ---- handing out
 
@@ -253,7 +250,7 @@ class PullLoop(Listener):
 
     @property
     def _may_ask(self) -> bool:
-        return self._connected and self._inbox.is_open and not self._paused
+        return self._connected and self._inbox.is_open and not (self._paused or self._is_absent)
 
     async def _ask(self) -> None:
         self._asking = False
@@ -270,7 +267,7 @@ class PullLoop(Listener):
         if pulls is None:
             return
         if self._requested == 0:
-            self._silence.begin(now)
+            self._watch.silence.begin(now)
         if pacer.lookahead:
             pacer.requested(pulls.messages, now)
         self._requested += pulls.messages
@@ -309,10 +306,10 @@ class PullLoop(Listener):
         if not self._is_delivery(message.reply):
             headers = message.headers
             if headers and not message.reply and "Status" in headers and not self._inbox.is_void(message.subject):
-                self._silence.news = True
+                self._watch.status(headers)
                 self._on_status(classify(headers))
             return
-        self._silence.news = True
+        self._watch.message(message)
         if self._options.group is not None and message.headers is not None:
             self._options.group.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
@@ -321,7 +318,6 @@ class PullLoop(Listener):
         if pacer.lookahead and pacer.arrived():
             pacer.answered(asyncio.get_running_loop().time())
         self._failures = 0
-        self._is_idle = False
         self._take_in(message)
 
     def _on_late_message(self, message: RawMessage) -> None:
@@ -353,6 +349,7 @@ class PullLoop(Listener):
         if status.unfilled:
             self._pacer.forget()
             self._requested = max(0, self._requested - status.unfilled)
+        self._has_existed = self._has_existed or status.kind is not StatusKind.NO_RESPONDERS
         match status.kind:
             case StatusKind.HEARTBEAT:
                 pass
@@ -361,28 +358,23 @@ class PullLoop(Listener):
                 self._refill_if_low()
             case StatusKind.BYTES_FULL:
                 if (most := self._requests.refused(status.unfilled)) is not None:
-                    where = f"{self.stream}/{self.consumer}"
-                    self._log.info("%s: a message is larger than max_bytes=%s: requested alone", where, most)
+                    self._log.info("%s: a message is larger than max_bytes=%s: requested alone", self._where, most)
                 self._refill_if_low()
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0
-                self._spawn(self._fail_for(self._cause.of_deletion()))
+                self._diagnose(self._cause.of_deletion)
             case StatusKind.WRONG_PIN if self._options.group is not None:
-                self._log.info("%s/%s: the server has pinned another reader; waiting for a turn", self.stream, self.consumer)
+                self._log.info("%s: the server has pinned another reader; waiting for a turn", self._where)
                 self._options.group.pin = ""
                 self._ask_later()
             case StatusKind.NO_RESPONDERS:
                 self._ask_later()
-                if not self._diagnosing:
-                    self._diagnosing = True
-                    self._spawn(self._fail_for(self._cause.find()))
+                self._diagnose(self._cause.find)
             case StatusKind.INTERRUPTED:
-                self._log.info("%s/%s: %s; asking again", self.stream, self.consumer, status.description)
+                self._log.info("%s: %s; asking again", self._where, status.description)
                 self._ask_later()
             case StatusKind.TOO_MANY_PULLS:
-                self._log.warning(
-                    "%s/%s has too many pulls waiting (max_waiting); asking again later", self.stream, self.consumer
-                )
+                self._log.warning("%s has too many pulls waiting (max_waiting); asking again later", self._where)
                 self._ask_later()
             case _:
                 if not self._adapt(status):
@@ -393,9 +385,8 @@ class PullLoop(Listener):
         is_new = self._limits.learn(status.description)
         if is_new:
             self._log.warning(
-                "%s/%s: the server's consumer limits a pull to less than was requested (%s): requesting no more than that",
-                self.stream,
-                self.consumer,
+                "%s: the server's consumer limits a pull to less than was requested (%s): requesting no more than that",
+                self._where,
                 self._limits.describe(),
             )
             self._pacer.keep_asking()
@@ -404,12 +395,44 @@ class PullLoop(Listener):
 
     # ---- what ends it
 
+    def _diagnose(self, cause: Callable[[], Awaitable[SmithError | None]]) -> None:
+        if not self._diagnosing:
+            self._diagnosing = True
+            self._spawn(self._fail_for(cause()))
+
     async def _fail_for(self, cause: Awaitable[SmithError | None]) -> None:
-        """Fail for `cause`, if there is one."""
+        """Fail for `cause`, if there is one; first wait for a consumer that was there before."""
         error = await cause
+        if self._has_existed and self._options.grace and isinstance(error, ABSENT):
+            self._is_absent = True
+            error = await wait_for_return(
+                self._cause.diagnose, error, self._options.grace, lambda: self._connected, self._log, self._where
+            )
+            self._is_absent = False
+            if error is None:
+                await self._begin_anew()
         self._diagnosing = False
         if error is not None:
             self._fail(error)
+
+    async def _begin_anew(self) -> None:
+        """The consumer was deleted, and is there again: read it."""
+        if self._options.group is not None:
+            self._options.group.pin = ""
+        if self._state is not None:
+            self._state.forget()
+            await self._watch.look_for_another()
+        self._log.warning("%s: the consumer was created again, and is read on", self._where)
+        self._drop_lost()
+        await self._renew()
+
+    def _drop_lost(self) -> None:
+        """Drop what is buffered of a stream that does not exist any more."""
+        replaced = None if self._state is None else self._state.replaced
+        if replaced is not None and replaced.created:
+            kept = [message for message in self._buffer if not replaced.has_lost(message.reply)]
+            self._buffer.clear()
+            self._buffer.extend(kept)
 
     def _fail(self, error: SmithError) -> None:
         self._error = self._error or error
@@ -417,74 +440,6 @@ class PullLoop(Listener):
             self._wake()
 
     # ---- time and the connection
-
-    async def _watchdog(self) -> None:
-        """Notice silence and messages that no slot takes, and keep what is buffered in progress."""
-        loop, ack_wait, silence = asyncio.get_running_loop(), self._options.ack_wait, self._silence
-        patience = min(_STUCK, 2 * self._options.heartbeat)
-        extended_at = looked_at = loop.time()
-        handled = self._pacer.handled
-        while self._error is None:
-            pause = min(silence.limit / _ROUNDS, ack_wait / 3)
-            due = loop.time() + pause
-            await asyncio.sleep(pause)
-            now = loop.time()
-            silent = silence.check(now, now - due)
-            if now - looked_at >= patience:
-                if self._is_stuck(handled):
-                    await asyncio.sleep(
-                        SLOW_ANSWER
-                    )  # if the event loop is late, handlers that ended meanwhile have their turn first
-                    if self._is_stuck(handled):
-                        await self._renew(release=True)
-                handled, looked_at = self._pacer.handled, now
-            if silent > silence.limit and self._connected and self._requested and not self._is_looking:
-                self._is_looking = True
-                self._spawn(self._ask_anew(silent))
-            if self._state is not None:
-                self._look_for_stall(self._state, now)
-            if self._inbox.has_expired(now):
-                async with self._inbox.lock:
-                    await self._inbox.close_former(connected=self._connected, now=now)
-            if now - extended_at >= ack_wait / 3:
-                extended_at = now
-                await self._answer((*self.ahead, *self._buffer), IN_PROGRESS)
-
-    async def _ask_anew(self, silent: float) -> None:
-        """Nothing was heard for `silent` seconds: ask again, if the consumer answers.
-
-        As long as it does not, its pulls stand. A server that is only slow goes on with them, and
-        would serve others beside them; the next leader ends them with a status.
-        """
-        since, where = self._silence.since, f"{self.stream}/{self.consumer}"
-        try:
-            await self._look()
-        except (ConnectionLost, DeadlineExceeded) as error:
-            self._log.info("%s: no heartbeat for %.1f s, and no reply: %s", where, silent, str(error))
-        except SmithError as error:
-            self._log.debug("%s: %s", where, str(error))  # the next pull shows what to do about it
-            await self._renew_if_silent(since)
-        else:
-            await self._renew_if_silent(since)
-        finally:
-            self._is_looking = False
-
-    async def _renew_if_silent(self, since: float) -> None:
-        if self._requested and self._silence.since == since and not self._silence.news:
-            silent = asyncio.get_running_loop().time() - since
-            self._log.warning("%s/%s: no heartbeat for %.1f s; asking again", self.stream, self.consumer, silent)
-            await self._renew()
-
-    def _look_for_stall(self, state: ConsumerState, now: float) -> None:
-        """Look why no message arrives, if this reader has waited for one long enough."""
-        if not self._is_idle:
-            self._is_idle, self._idle_since = True, now
-            state.goes_on(now)
-            return
-        held = self._handed_out + len(self._buffer)
-        waits = self._connected and self._requested and held < self._pacer.capacity and now - self._idle_since >= IDLE
-        if waits and state.is_due(now):
-            self._spawn(state.look(now, held))  # while a consumer has no leader, its server does not reply for seconds
 
     def _is_stuck(self, handled: int) -> bool:
         return self._pacer.is_stuck(handled, self._handed_out, len(self._buffer))
@@ -527,13 +482,15 @@ class PullLoop(Listener):
             await self._inbox.close_former(connected=self._connected)
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
+        replaced = None if self._state is None else self._state.replaced
         try:
             for message in messages:
-                await self._connection.publish(message.reply, answer)
+                if replaced is None or not (replaced.created and replaced.has_lost(message.reply)):
+                    await self._connection.publish(message.reply, answer)
         except BusClosed as error:
             self._fail(error)
         except ConnectionLost as error:
-            self._log.info("%s/%s: not answered, redelivered after its ack wait: %s", self.stream, self.consumer, str(error))
+            self._log.info("%s: not answered, redelivered after its ack wait: %s", self._where, str(error))
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -58,6 +58,8 @@ class PullOptions:
     max_batch: int | None = None
     """Messages of one pull, if the consumer bounds them."""
     group: PriorityGroup | None = None
+    grace: float = 0.0
+    """Seconds that the consumer is waited for if it is deleted while it is read."""
 
     def __post_init__(self) -> None:
         positive_int("PullOptions.capacity", self.capacity)

@@ -33,6 +33,7 @@ from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 from .pull_failures import may_not_ack
+from .replaced_streams import ReplacedStreams
 
 log: Final = sdk_logger("publish")
 
@@ -133,6 +134,7 @@ class Session:
         """Classes of subjects that have been looked up in the contract."""
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
+        self.replaced: Final = ReplacedStreams(self.api, self._on_replaced)
         self._refusals = (_RefusedAcks(self._consumers), _MappedRefusals(connection, api_prefix))
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.circuits = None if publish_breaker is None else PublishCircuits(publish_breaker, self.events)
@@ -336,7 +338,7 @@ class Session:
         """What this bus knows of `consumer`, shared by its readers."""
         found = self._consumers.get((stream, consumer))
         if found is None:
-            found = ConsumerState(stream, consumer, partial(self.api.consumer_info, stream, consumer))
+            found = ConsumerState(stream, consumer, partial(self.api.consumer_info, stream, consumer), self.replaced)
             self._consumers[stream, consumer] = found
         return found
 
@@ -344,12 +346,20 @@ class Session:
         """Consumers were created or changed: what is known of their filters is out of date."""
         self.interest.forget()
 
+    def _on_replaced(self, stream: str) -> None:
+        """`stream` was created again: what is known of it is about the former one."""
+        self.interest.forget(stream)
+        for state in self._consumers.values():
+            if state.stream == stream:
+                state.forget()
+
     # ---- no responders
 
     async def _why_no_ack(self, stream: str) -> SmithError | None:
         try:
             info = await self.api.stream_info(stream)
         except _DEFINITE as error:
+            self.interest.forget(stream)
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
         captured = info["config"].get("subjects") or []

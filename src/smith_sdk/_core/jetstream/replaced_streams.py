@@ -1,0 +1,76 @@
+"""Streams that were deleted and created again while this process used them.
+
+Their sequences begin at 1 again, and an ack goes by its sequence alone (2.15): an ack for a message
+of the former stream would settle the message that has its sequence now, and that one would be lost.
+The time in an ack subject tells the two apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from ...errors import PermissionDenied, SmithError, StreamNotFound
+from ..log_records import LogFields, sdk_logger
+from .api import NANOS, JetStreamApi, to_nanos
+from .delivery import parse
+
+log: Final = sdk_logger("consume")
+
+
+class ReplacedStreams:
+    """What one bus knows of them. `on_replaced` is called with the name of each."""
+
+    def __init__(self, api: JetStreamApi, on_replaced: Callable[[str], None]) -> None:
+        self._api = api
+        self._on_replaced = on_replaced
+        self._denied: set[str] = set()
+        """Streams that the server's permissions forbid to ask about."""
+        self.created: dict[str, int] = {}
+        """When each was created again, in nanoseconds since 1970, by its server's clock. Empty for
+        nearly every bus: look whether it is before you call `has_lost`."""
+
+    def has_lost(self, ack_subject: str) -> bool:
+        """Whether the message with this ack subject was in a former stream."""
+        delivery = parse(ack_subject)
+        return delivery is not None and delivery.timestamp < self.created.get(delivery.stream, 0)
+
+    def require(self, ack_subject: str) -> None:
+        """Raise `StreamNotFound` if the message was in a former stream."""
+        delivery = parse(ack_subject)
+        if delivery is not None and delivery.timestamp < self.created.get(delivery.stream, 0):
+            raise StreamNotFound(
+                f"stream {delivery.stream} was deleted and created again after it had delivered sequence "
+                f"{delivery.stream_seq}: that message does not exist any more, so nothing was acknowledged",
+                stream=delivery.stream,
+            )
+
+    async def look(self, stream: str, known_at: float) -> bool:
+        """Whether `stream` was created again after `known_at`, a time of the event loop at which it
+        existed. False if that cannot be found out."""
+        if stream in self._denied:
+            return False
+        try:
+            info = await self._api.stream_info(stream)
+        except SmithError as error:
+            if isinstance(error, PermissionDenied):
+                self._denied.add(stream)
+            log.info(
+                "whether stream %s was created again is not known: %s",
+                stream,
+                str(error),
+                extra=LogFields(stream=stream, error_type=type(error).__name__),
+            )
+            return False
+        created, now = to_nanos(info["created"]), to_nanos(info["ts"])
+        if info["config"].get("mirror"):  # its messages have the times of their origin
+            return False
+        if created == self.created.get(stream):
+            return True
+        if (now - created) / NANOS >= asyncio.get_running_loop().time() - known_at:
+            return False
+        self.created[stream] = created
+        log.warning("stream %s was deleted and created again: it is read from its start", stream, extra=LogFields(stream=stream))
+        self._on_replaced(stream)
+        return True
