@@ -86,6 +86,11 @@ async def fill(url: str) -> None:
     facts |= {"Smith-Dead-Host": ODD, "Smith-Dead-Attempts": ODD, "Smith-Dead-Stored": ODD, "Smith-Replay-Of": ODD, "X-Own": ODD}
     facts |= {"Smith-Dead-Traceback": json.dumps(HOSTILE)}
     await send(url, "smith.dlq.SYSTEM_EVENTS.reader.2", HOSTILE.encode(), **facts)
+    claim = {"rule": HOSTILE, "reason": HOSTILE, "owner": HOSTILE, "since": "2026-01-01T00:00:00Z", "actions": [HOSTILE]}
+    for key, value in (("backpressure.a", claim), ("backpressure.b", HOSTILE), (f"backpressure.{TOKEN}", 7)):
+        await send(url, f"$KV.SMITH_CONTROL.{key}", json.dumps(value).encode())
+    held = {"rules": {HOSTILE: {"max_ack_pending": 2**60}}, "before": {"max_ack_pending": -(2**60)}}
+    await send(url, f"$KV.SMITH_CONTROL.held.{TOKEN}.{TOKEN}", json.dumps(held).encode())
     await send(url, f"$JS.API.STREAM.CREATE.{EVIL}", json.dumps(config).encode())
     reader = {"durable_name": EVIL, "ack_policy": "explicit", "description": HOSTILE}
     asked = json.dumps({"stream_name": "SYSTEM_EVENTS", "config": reader}).encode()
@@ -118,6 +123,7 @@ SHOWING: Final = (
     ("consumers", "ls"),
     ("consumers", "show", "executor-fs-read"),
     ("health",),
+    ("backpressure", "show"),
     ("dlq", "ls"),
     ("dlq", "ls", "--group-by", "error,subject,worker"),
     ("dlq", "show", LETTER),
@@ -181,6 +187,7 @@ WRONG: Final = (
     ("dlq", "ls", "--group-by", HOSTILE),
     ("dlq", "replay", HOSTILE),
     ("dlq", "discard", HOSTILE, "--yes"),
+    ("backpressure", "clear", HOSTILE),
     ("tail", HOSTILE),
     ("tail", f"smith.{TOKEN}"),
     ("trace", HOSTILE),

@@ -28,7 +28,7 @@ from ..options import to_seconds
 from .bus import AsyncSmithBus
 from .consumer import session_of
 from .pressure_effects import effects
-from .pressure_rules import Rule
+from .pressure_rules import Rule, require_name
 from .rule_runner import Found, RuleRunner
 
 __all__ = ["ActiveRule", "ActiveRules", "BackPressure", "Rule", "RuleChanged"]
@@ -350,8 +350,10 @@ class ActiveRules:
         """End `rule` and undo what it does. Whether it acted.
 
         A process that runs it begins it again if its measures are still above their thresholds.
-        Raises what `list` raises, and `PermissionDenied` also for what is to be undone.
+        Raises what `list` raises, `PermissionDenied` also for what is to be undone, and
+        `OptionsError` for a name that no rule can have.
         """
+        require_name("clear(rule)", rule)
         acted = any(one.rule == rule for one in await self._claims.active())
         await self._claims.drop(rule)  # first: its owner undoes it as well
         await self._claims.undo(rule)

@@ -84,6 +84,13 @@ class Call(Action):
         return f"call {getattr(self.function, '__qualname__', repr(self.function))}"
 
 
+def require_name(option: str, name: Any) -> str:
+    """`name`. Raises `OptionsError` unless a rule can have it."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise OptionsError(f"{option}={name!r}: must be up to 128 letters, digits, - and _")
+    return name
+
+
 def _given(**values: float | None) -> str:
     return ", ".join(f"{name}={value:g}" for name, value in values.items() if value is not None)
 
@@ -190,8 +197,7 @@ class Rule:
         if not actions or not all(isinstance(one, Action) for one in actions):
             raise OptionsError(f"Rule.do={self.do!r}: must be a list of actions, such as [quarantine_new_intents()]")
         name = self.name or self.when.label
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise OptionsError(f"Rule.name={name!r}: must be up to 128 letters, digits, - and _")
+        require_name("Rule.name", name)
         object.__setattr__(self, "do", tuple(actions))
         object.__setattr__(self, "hold", to_seconds("Rule.hold", self.hold, zero=True))
         object.__setattr__(self, "name", name)

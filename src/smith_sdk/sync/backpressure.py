@@ -105,7 +105,8 @@ class ActiveRules(Blocking):
         """End `rule` and undo what it does. Whether it acted.
 
         A process that runs it begins it again if its measures are still above their thresholds.
-        Raises what `list` raises, and `PermissionDenied` also for what is to be undone.
+        Raises what `list` raises, `PermissionDenied` also for what is to be undone, and
+        `OptionsError` for a name that no rule can have.
         """
         found: bool = self._portal.call(self._aio.clear, rule)
         return found
