@@ -28,7 +28,7 @@ _ACK: Final = "$JS.ACK"
 _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
 _CONTROL: Final = "KV_SMITH_CONTROL"
-"""The stream of the switches that admission watches."""
+"""The stream of the switches that back pressure sets, and admission watches."""
 _ADMISSION: Final = "admission"
 """The consumer of that name is read by `Admission`."""
 _RESULTS: Final = "results"
@@ -349,6 +349,21 @@ def _health(rights: _Rights, wanted: Wanted) -> None:
         rights.ask(f"CONSUMER.INFO.{decl.stream}.{name}")
 
 
+def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
+    spec = rights.spec
+    rights.require("streams", _CONTROL, ", in which processes agree on rules")
+    rights.put_keys(_CONTROL)
+    rights.ask(*(f"STREAM.INFO.{name}" for name in spec.streams))
+    for name in wanted.streams:
+        rights.require("streams", name)
+        rights.look_up(name)
+    for name in wanted.consumers:
+        rights.require("consumers", name)
+    for name in wanted.consumers or spec.consumers:
+        where = f"{spec.consumers[name].stream}.{name}"
+        rights.ask(*(f"CONSUMER.{verb}.{where}" for verb in ("INFO", "CREATE", "PAUSE")))
+
+
 def _dlq_operator(rights: _Rights, wanted: Wanted) -> None:
     letters = rights.letters
     if letters is None:
@@ -393,6 +408,8 @@ def _quarantine_operator(rights: _Rights, wanted: Wanted) -> None:
 def _operator(rights: _Rights, wanted: Wanted) -> None:
     rights.ask(">")
     rights.publish.append(f"{_ACK}.>")
+    if _CONTROL in rights.spec.streams:
+        rights.put_keys(_CONTROL)
     if (letters := rights.letters) is not None:
         rights.publish.append(f"{letters[0]}.>")
         for decl in rights.spec.consumers.values():
@@ -407,6 +424,9 @@ ROLES: Final = {
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),
     "health": Role("looks at streams and consumers, and changes nothing", _health),
+    "back-pressure": Role(
+        "measures consumers and streams, limits and pauses consumers, quarantines", _back_pressure, ("consumers", "streams")
+    ),
     "dlq-operator": Role("lists, replays and discards dead letters", _dlq_operator, ("consumers",)),
     "quarantine-operator": Role("lists, releases and discards quarantined intents", _quarantine_operator),
     "operator": Role("applies the topology, and handles dead letters", _operator),

@@ -129,7 +129,7 @@ def test_every_role_of_every_contract_is_emitted_or_refused_with_what_exists(spe
         "worker": {"consumers": list(spec.consumers)},
         "reader": {"streams": list(spec.streams)},
     }
-    lacking = {"executer", "admission", "auditor", "quarantine-operator"} if spec is not SMITH else set()
+    lacking = {"executer", "admission", "auditor", "back-pressure", "quarantine-operator"} if spec is not SMITH else set()
     if role in lacking or (role == "dlq-operator" and not any(one.dead_letters for one in spec.subjects.values())):
         with pytest.raises(permissions.RoleError, match="declares no"):
             permissions.block(spec, role)

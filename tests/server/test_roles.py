@@ -21,8 +21,11 @@ from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
 from smith_codegen import permissions, sources
-from smith_sdk import AsyncSmithBus, Auth, Backoff, Reject, RetryPolicy, Trust, consumers, result_of, subjects
+from smith_sdk import AsyncSmithBus, Auth, Backoff, Reject, RetryPolicy, Rule, Trust, consumers, result_of, subjects
+from smith_sdk._core.monitoring.held_consumers import Hold
+from smith_sdk._core.monitoring.rule_claims import RuleClaims
 from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
+from smith_sdk.backpressure import lag_above, limit, oldest_above, pause, quarantine_new_intents, utilisation_above
 from smith_sdk.contract import covers
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import CircuitOpen, MessageNotFound, PermissionDenied, PublishManyError
@@ -40,6 +43,7 @@ ROLES: Final = {
     "reader": permissions.block(SPEC, "reader", subjects=["results", "logs.errors"], streams=["SDLC_RAW"]),
     "auditor": permissions.block(SPEC, "auditor"),
     "health": permissions.block(SPEC, "health"),
+    "back-pressure": permissions.block(SPEC, "back-pressure", streams=["SDLC_RAW"]),
     "dlq-operator": permissions.block(SPEC, "dlq-operator"),
     "quarantine-operator": permissions.block(SPEC, "quarantine-operator"),
     "operator": permissions.block(SPEC, "operator"),
@@ -381,6 +385,31 @@ async def test_health_looks_at_everything_and_changes_nothing(face: Face, place:
     assert violations() == []
 
 
+async def test_back_pressure_acts_and_undoes_and_an_operator_clears(face: Face, place: Account, violations: Any) -> None:
+    gate, executor = consumers.admission, consumers.executor_fs_read
+    when = lag_above(gate, 2) & utilisation_above("SDLC_RAW", 0.00001) | oldest_above(gate, 3600)
+    rule = Rule(when=when, do=[limit(executor, max_ack_pending=5), pause(executor), quarantine_new_intents()], hold=0, name="r")
+    async with place.owner() as owner:
+
+        async def is_held(expected: bool) -> bool:
+            info = await owner.consumer(executor).info()
+            return (info.max_ack_pending == 5) is (info.paused_until is not None) is expected
+
+        async with place.bus(face, "back-pressure") as bus, face.back_pressure(bus, [rule]):
+            for _ in range(3):
+                await owner.publish(raw.of(intent := read_intent()), intent)
+            await eventually_async(partial(is_held, True))
+            assert [one.rule for one in await face.active_rules(bus).list()] == ["r"]
+            await owner.streams.purge("SDLC_RAW")
+            await eventually_async(partial(is_held, False))
+        async with place.bus(face, "operator") as bus:
+            claims = RuleClaims(owner._session)
+            await claims.held.hold(executor.stream, executor.name, "r", Hold(max_ack_pending=5, pause=True))
+            assert await face.active_rules(bus).clear("r")
+            assert await is_held(False)
+    assert violations() == []
+
+
 async def test_roles_of_a_domain_ask_its_api(face: Face, tmp_path: Path, violations: Any) -> None:
     roles = {
         "admission": permissions.block(SPEC, "admission", replay_protection=True, api_prefix="$JS.hub.API"),
@@ -530,14 +559,17 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "subscribe results": (lambda bus, _: _subscribe(bus, subjects.results.filter()), {"executer", "reader"}),
         "subscribe logs": (lambda bus, _: _subscribe(bus, subjects.logs.errors.filter()), {"reader"}),
         "subscribe raw": (lambda bus, _: _subscribe(bus, raw.filter()), set()),
-        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", *letters}),
+        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", "back-pressure", *letters}),
         "read vetted": (lambda bus, _: _read(bus, vetted.filter()), letters),
         "read results": (lambda bus, _: _read(bus, subjects.results.filter()), {"reader", *whole}),
         "read last result": (lambda bus, _: _read(bus, subjects.results.filter(), last=1), {"reader", *whole}),
         "read audit": (lambda bus, _: _read(bus, subjects.audit.policy.filter()), {"auditor", *whole}),
         "read letters": (lambda bus, _: _read(bus, subjects.dlq.filter()), letters),
-        "trace": (lambda bus, _: bus.trace(intent.id), {*letters, "auditor", "quarantine-operator", "reader"}),
-        "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", *letters}),
+        "trace": (
+            lambda bus, _: bus.trace(intent.id),
+            {*letters, "auditor", "quarantine-operator", "reader", "back-pressure"},
+        ),
+        "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", "back-pressure", *letters}),
         "fetch": (lambda bus, _: bus.consumer(gate).fetch(1, timeout=0.2), {"admission", *whole}),
         "messages": (lambda bus, _: _first(bus.consumer(executor).messages()), {"worker", *whole}),
         "pause": (lambda bus, _: bus.consumer(gate).pause(0.001), whole),
@@ -643,6 +675,7 @@ async def test_every_call_of_every_role_of_a_domain(face: Face, tmp_path: Path) 
         "worker": {"consumers": [WORKER]},
         "admission": {"replay_protection": True},
         "reader": {"subjects": ["results", "logs.errors"], "streams": ["SDLC_RAW"]},
+        "back-pressure": {"streams": ["SDLC_RAW"]},
     }
     roles = {name: permissions.block(SPEC, name, api_prefix=permissions.api_of("hub"), **options.get(name, {})) for name in ROLES}
     users = [permissions.User(name="owner", password="x")]
