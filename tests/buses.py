@@ -178,7 +178,7 @@ def state(bus: Any) -> str:
 
 async def request(bus: AsyncSmithBus) -> None:
     """A round trip through the server."""
-    await bus._session.connection.barrier(timeout=5)
+    await bus._session.connection.barrier(timeout=20)
 
 
 async def has_subscriber(bus: AsyncSmithBus, subject: str) -> bool:

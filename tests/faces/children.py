@@ -108,7 +108,7 @@ class ChildProcess:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.interrupt(signal.SIGABRT)
-            self._process.wait(5)
+            self._process.wait(20)
             raise AssertionError(f"it has not ended within {timeout:g} s:\n{self.out}\n{self.err}") from None
 
     def ends_well(self, timeout: float = 20, *, unacknowledged: bool = False) -> list[str]:

@@ -217,6 +217,6 @@ def test_the_counter_sees_what_is_left(url: str) -> None:
     thread.start()
     eventually(lambda: (of_bus(bus) - counted)["subscriptions of the link"] == 1)
     messages.stop()
-    thread.join(5)
+    thread.join(20)
     bus.close()
     assert not open_now() - before

@@ -205,7 +205,7 @@ async def test_smaller_messages_go_on_if_a_larger_one_before_them_gives_up(make_
             behind = asyncio.ensure_future(bus.submit(raw.of(small), small, timeout=20))
             await eventually_async(lambda: len(bus._session.window._waiters) == 2)
             waiting.cancel()
-            await asyncio.wait_for(behind, 5)
+            await asyncio.wait_for(behind, 20)
         finally:
             os.kill(server.pid, signal.SIGCONT)
         assert not (await asyncio.wait_for(behind.result(), 20)).duplicate
@@ -290,7 +290,7 @@ async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(accoun
             sub = await other._session.connection.subscribe(
                 "smith.intents.raw.>", lambda one: copies.update([(one.headers or {})[MSG_ID]])
             )
-            await other._session.connection.barrier(timeout=5)
+            await other._session.connection.barrier(timeout=20)
             proxy.cut()
             await eventually_async(lambda: bus.state == "reconnecting")
             intents = [read_intent("x" * 500_000) for _ in range(14)]
@@ -299,7 +299,7 @@ async def test_without_retry_a_message_is_sent_once_also_over_a_slow_link(accoun
             proxy.restore()
             acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
             assert len({ack.seq for ack in acks}) == 14
-            await other._session.connection.barrier(timeout=5)
+            await other._session.connection.barrier(timeout=20)
             assert sorted(copies.values()) == [1] * 14
             await sub.unsubscribe()
 

@@ -212,7 +212,7 @@ async def test_several_tasks_read_one_subscription_to_its_end(face: Face) -> Non
             await bus.emit(subjects.logs.errors.of(entry), entry)
             await eventually_async(has_length(seen, number + 1))
         await messages.stop()
-        await asyncio.wait_for(asyncio.gather(*reading), 5)
+        await asyncio.wait_for(asyncio.gather(*reading), 20)
         assert seen == list("012345")
 
 
@@ -435,7 +435,7 @@ async def test_execute_raises_if_the_bus_is_closed(face: Face) -> None:
         await eventually_async(lambda: stored(bus, "SDLC_RAW"))
         await bus.close()
         with pytest.raises(BusClosed, match="closed"):
-            await asyncio.wait_for(executing, 5)
+            await asyncio.wait_for(executing, 20)
 
 
 async def test_execute_survives_a_server_that_is_killed_and_comes_back(face: Face, tmp_path: Path) -> None:

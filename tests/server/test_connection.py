@@ -78,7 +78,7 @@ async def test_changes_of_state_are_reported_in_order(face: Face, make_server: A
     await eventually_async(lambda: state(bus) == "connected")
     await bus.close()
     assert state(bus) == "closed"
-    told = await asyncio.wait_for(following, 5)
+    told = await asyncio.wait_for(following, 20)
     assert [change.state for change in told] == ["connecting", "connected", "reconnecting", "connected", "closed"]
     assert all(change.server == without_login(server.url) for change in told)
     assert without_login(server.url) in told[2].reason
@@ -108,7 +108,7 @@ async def test_the_states_end_where_connecting_ends_in_vain(face: Face, port: in
     changes = (bus if face.is_async else bus.inner).states()
     with pytest.raises(ConnectError):
         await bus.connect()
-    told = await asyncio.wait_for(follow(changes), 5)
+    told = await asyncio.wait_for(follow(changes), 20)
     assert [change.state for change in told] == ["connecting", "closed"]
     assert "no NATS server at" in told[1].reason
 
@@ -204,20 +204,20 @@ async def test_a_dead_link_is_noticed_and_replaced(account: Account, fault: str,
                     intent = read_intent("x" * 100_000)
                     futures.append(asyncio.ensure_future(bus.publish(raw.of(intent), intent, timeout=30)))
                     unsent -= 100_000
-                change = await asyncio.wait_for(anext(changes), 5)
+                change = await asyncio.wait_for(anext(changes), 20)
                 if change.state == "degraded":  # but where the faulty direction is not the one that would tell at once
                     assert time.monotonic() - began >= INTERVAL
-                    change = await asyncio.wait_for(anext(changes), 5)
+                    change = await asyncio.wait_for(anext(changes), 20)
                 assert change.state == "reconnecting"
                 assert time.monotonic() - began < DEAD + 4
                 proxy.hear()
-                assert (await asyncio.wait_for(anext(changes), 5)).state in ("connected", "reconnecting")
+                assert (await asyncio.wait_for(anext(changes), 20)).state in ("connected", "reconnecting")
                 # What was under way arrives, the subscription hears, the pull goes on.
                 acks = await asyncio.wait_for(asyncio.gather(*futures), 20)
                 assert len({ack.seq for ack in acks}) == len(acks)
                 event = health()
                 await other.publish(subjects.events.health.of(event), event)
-                assert (await asyncio.wait_for(anext(events), 5)).payload == event
+                assert (await asyncio.wait_for(anext(events), 20)).payload == event
                 if not futures:
                     intent = read_intent()
                     await other.publish(raw.of(intent), intent)
@@ -246,12 +246,12 @@ async def test_a_dead_link_is_noticed_within_two_and_a_half_intervals_which_is_2
 
 async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
     with Proxy(account.url) as proxy:
-        async with AsyncSmithBus(proxy.url, ping_interval=INTERVAL) as bus:
+        async with AsyncSmithBus(proxy.url, ping_interval=1.0) as bus:  # another second until it gives up
             changes = bus.states()
             proxy.stall()
-            assert (await asyncio.wait_for(anext(changes), 3)).state == "degraded"
+            assert (await asyncio.wait_for(anext(changes), 20)).state == "degraded"
             proxy.hear()
-            assert (await asyncio.wait_for(anext(changes), 3)).state == "connected"
+            assert (await asyncio.wait_for(anext(changes), 20)).state == "connected"
             await request(bus)
 
 
@@ -264,7 +264,7 @@ async def test_a_subject_is_taken_for_nothing_but_a_subject(nats_url: str) -> No
         connection = bus._session.connection
         others = [await connection.subscribe(connection.new_inbox(), elsewhere.append) for _ in range(3)]
         events = await connection.subscribe("smith.events.>", lambda message: seen.append(message.subject))
-        await bus._session.connection.barrier(timeout=5)
+        await bus._session.connection.barrier(timeout=20)
         link = connection.link
         assert link is not None
         _, writer = await raw_client(nats_url)
@@ -299,7 +299,7 @@ async def test_a_link_on_which_nonsense_comes_is_replaced(port: int, caplog: pyt
         bus = AsyncSmithBus(f"nats://127.0.0.1:{port}")
         await bus.connect()
         speakers[0].write(b"INFO {nonsense}\r\n")
-        await eventually_async(lambda: links == 2 and bus.state == "connected", 3)
+        await eventually_async(lambda: links == 2 and bus.state == "connected", 20)
         assert "cannot be parsed" in caplog.text
         await bus.close(timeout=1)
         await eventually_async(lambda: ended == links)
@@ -323,7 +323,8 @@ async def test_a_peer_that_hangs_up_at_once_is_refused_and_not_hammered(port: in
         bus = AsyncSmithBus(f"nats://127.0.0.1:{port}", connect_mode="wait")
         await bus.connect()
         await asyncio.sleep(1)
-        assert 2 <= links <= 10
+        assert links <= 10
+        await eventually_async(lambda: links >= 2)
         assert bus.state == "connecting"
         await bus.close()
 
@@ -365,7 +366,7 @@ async def test_another_server_takes_over(face: Face, make_server: Any) -> None:
         await asyncio.to_thread(one.kill)
         await eventually_async(lambda: url(bus) == without_login(two.url) and state(bus) == "connected")
         await bus.emit(subjects.logs.errors.of(entry), entry)
-        assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
+        assert (await asyncio.wait_for(anext(messages), 20)).payload == entry
 
 
 def url(bus: Any) -> str:
@@ -481,7 +482,7 @@ async def test_from_a_lame_duck_to_another_server(face: Face, make_server: Any) 
         await eventually_async(lambda: url(bus) == without_login(other.url) and state(bus) == "connected")
         assert lame.running  # it was left, it did not cut
         await bus.emit(subjects.logs.errors.of(entry), entry)
-        assert (await asyncio.wait_for(anext(messages), 5)).payload == entry
+        assert (await asyncio.wait_for(anext(messages), 20)).payload == entry
         assert session.connection.is_up
         told = [await asyncio.to_thread(next, changes) if not face.is_async else await anext(changes) for _ in range(2)]
         assert [change.state for change in told] == ["degraded", "connected"]
@@ -532,7 +533,7 @@ async def test_a_lame_duck_without_another_server_is_kept_until_it_cuts(make_ser
     async with AsyncSmithBus(server.url) as bus:
         changes = bus.states()
         os.kill(server.pid, signal.SIGUSR2)
-        assert (await asyncio.wait_for(anext(changes), 5)).state == "degraded"
+        assert (await asyncio.wait_for(anext(changes), 20)).state == "degraded"
         await request(bus)
         assert (await asyncio.wait_for(anext(changes), 40)).state == "reconnecting"
         await asyncio.to_thread(server.stop)
@@ -645,7 +646,7 @@ async def test_revoked_credentials_close_the_bus(face: Face, make_server: Any) -
         await bus.publish(raw.of(intent), intent)
     assert "-one" not in str(caught.value)
     with pytest.raises(AuthenticationError):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 20)
     await bus.close()
 
 
@@ -694,10 +695,10 @@ async def test_closing_that_is_cancelled_leaves_nothing_open(make_server: Any) -
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert not link.is_connected
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert [change.state async for change in changes] == ["closed"]
         await bus.close()
-        await eventually_async(lambda: asyncio.all_tasks() == {asyncio.current_task()}, 2)
+        await eventually_async(lambda: asyncio.all_tasks() == {asyncio.current_task()}, 20)
     finally:
         os.kill(server.pid, signal.SIGCONT)
 

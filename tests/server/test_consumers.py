@@ -154,7 +154,7 @@ async def test_a_reader_waits_through_a_pause_and_goes_on(face: Face, monkeypatc
         consumer = bus.consumer(admission)
         first, second = await put(bus, 1), []
         async with consumer.messages(prefetch=3) as messages:
-            message = await asyncio.wait_for(anext(messages), 5)
+            message = await asyncio.wait_for(anext(messages), 20)
             assert [message.payload.id] == first
             await consumer.pause(3600)
             await message.ack_sync()  # what was delivered before can still be answered
@@ -164,9 +164,9 @@ async def test_a_reader_waits_through_a_pause_and_goes_on(face: Face, monkeypatc
             done, _ = await asyncio.wait([waiting], timeout=0.3)
             assert not done
             await consumer.resume()
-            seen = [(await asyncio.wait_for(waiting, 5)).payload.id]
+            seen = [(await asyncio.wait_for(waiting, 20)).payload.id]
             while len(seen) < 5:
-                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+                seen.append((await asyncio.wait_for(anext(messages), 20)).payload.id)
         assert seen == second
 
 
@@ -238,17 +238,17 @@ async def test_a_reader_goes_on_through_a_reset(face: Face) -> None:
         seen: list[str] = []
         async with consumer.messages(prefetch=4) as messages:
             for _ in range(10):
-                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+                seen.append((await asyncio.wait_for(anext(messages), 20)).payload.id)
             await consumer.reset(1)
             while seen[-20:] != ids:
-                seen.append((await asyncio.wait_for(anext(messages), 5)).payload.id)
+                seen.append((await asyncio.wait_for(anext(messages), 20)).payload.id)
                 assert len(seen) <= 40
             waiting = asyncio.ensure_future(anext(messages))
             await consumer.reset()  # while a pull waits
-            await asyncio.wait_for(waiting, 5)
+            await asyncio.wait_for(waiting, 20)
             last = await put(bus, 1)
             while seen[-1:] != last:
-                message = await asyncio.wait_for(anext(messages), 5)
+                message = await asyncio.wait_for(anext(messages), 20)
                 await message.ack_sync()
                 seen.append(message.payload.id)
         assert set(seen) == {*ids, *last}
@@ -331,7 +331,7 @@ async def test_a_consumer_that_limits_its_pulls_delivers_everything(face: Face) 
         assert len(seen) == 50
         async with bus.consumer(bounded).messages() as messages:
             while len(seen) < 70:
-                await take(await asyncio.wait_for(anext(messages), 5))
+                await take(await asyncio.wait_for(anext(messages), 20))
         async with working(face, bus, bounded) as handled:
             await eventually_async(lambda: set(seen + handled) == set(ids))
         fetching = asyncio.ensure_future(bus.consumer(bounded).fetch(3, timeout=20))
@@ -350,7 +350,7 @@ async def test_a_message_larger_than_max_bytes_is_delivered_from_a_consumer_that
         async with bus.consumer(bounded).messages(prefetch=10, max_bytes=2_000) as messages:
             seen = []
             for _ in range(3):
-                message = await asyncio.wait_for(anext(messages), 5)
+                message = await asyncio.wait_for(anext(messages), 20)
                 await message.ack()
                 seen.append(len(message.raw))
         assert seen == [10, 20_000, 30]
@@ -383,7 +383,7 @@ async def test_a_consumer_with_priority_groups_delivers(face: Face, policy: str,
                 seen.append(message.payload.id)
         async with bus.consumer(grouped).messages(prefetch=5) as messages:
             while len(seen) < 20:
-                message = await asyncio.wait_for(anext(messages), 5)
+                message = await asyncio.wait_for(anext(messages), 20)
                 await message.ack_sync()
                 seen.append(message.payload.id)
         async with working(face, bus, grouped) as handled:

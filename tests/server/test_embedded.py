@@ -559,18 +559,18 @@ def test_an_owner_that_is_killed_leaves_no_orphan_and_no_directory(number: signa
     with Owner("time.sleep(60)") as owner:
         owner.process.send_signal(number)
         owner.process.wait(10)
-        eventually(lambda: not is_alive(owner.server_pid), 5)
-        eventually(lambda: not owner.store_dir.parent.exists(), 5)
+        eventually(lambda: not is_alive(owner.server_pid), 20)
+        eventually(lambda: not owner.store_dir.parent.exists(), 20)
 
 
 def test_a_server_that_died_before_its_owner_leaves_no_directory() -> None:
     with Owner("time.sleep(60)") as owner:
         os.kill(owner.server_pid, signal.SIGKILL)
-        eventually(lambda: not is_alive(owner.server_pid), 5)
+        eventually(lambda: not is_alive(owner.server_pid), 20)
         time.sleep(0.2)
         assert owner.store_dir.is_dir()  # the owner may start it again
         owner.process.kill()
-        eventually(lambda: not owner.store_dir.parent.exists(), 5)
+        eventually(lambda: not owner.store_dir.parent.exists(), 20)
 
 
 @linux_only
@@ -594,7 +594,7 @@ def test_an_owner_killed_while_it_starts_leaves_no_orphan(tmp_path: Path) -> Non
                     found.append(str(cmdline))
         return found
 
-    eventually(lambda: not running(), 5)
+    eventually(lambda: not running(), 20)
 
 
 def test_a_killed_owners_store_can_be_used_again_at_once(tmp_path: Path) -> None:
@@ -613,7 +613,7 @@ def test_killing_the_guard_ends_the_server(make_server: MakeServer) -> None:
     assert pid is not None
     assert store is not None
     os.kill(parent_of(pid), signal.SIGKILL)
-    eventually(lambda: not is_alive(pid), 5)
+    eventually(lambda: not is_alive(pid), 20)
     assert not server.running
     server.stop()
     assert not store.parent.exists()
@@ -625,7 +625,7 @@ def test_a_killed_guard_is_replaced_by_start(make_server: MakeServer) -> None:
     assert server.pid is not None
     asyncio.run(put(server.url, b"kept"))
     os.kill(parent_of(server.pid), signal.SIGKILL)
-    eventually(lambda: not server.running, 5)
+    eventually(lambda: not server.running, 20)
     server.start()
     assert asyncio.run(get(server.url)) == [b"kept"]
 
@@ -635,14 +635,14 @@ def test_killing_guard_and_owner_leaves_no_orphan() -> None:
     with Owner("time.sleep(60)") as owner:
         os.kill(parent_of(owner.server_pid), signal.SIGKILL)
         owner.process.kill()
-        eventually(lambda: not is_alive(owner.server_pid), 5)
+        eventually(lambda: not is_alive(owner.server_pid), 20)
 
 
 @linux_only
 def test_terminating_the_guard_ends_the_server() -> None:
     with Owner("time.sleep(60)") as owner:
         os.kill(parent_of(owner.server_pid), signal.SIGTERM)
-        eventually(lambda: not is_alive(owner.server_pid), 5)
+        eventually(lambda: not is_alive(owner.server_pid), 20)
 
 
 # ---- forks
@@ -688,7 +688,7 @@ def forked_owner() -> Iterator[tuple[Owner, int]]:
 def test_a_forked_child_does_not_keep_the_server_alive(forked_owner: tuple[Owner, int]) -> None:
     owner, child = forked_owner
     owner.process.kill()
-    eventually(lambda: not is_alive(owner.server_pid), 5)
+    eventually(lambda: not is_alive(owner.server_pid), 20)
     assert is_alive(child)
 
 
@@ -699,7 +699,7 @@ def test_nor_does_a_child_that_python_knows_nothing_of() -> None:
         child = int(owner.said())
         try:
             owner.process.kill()
-            eventually(lambda: not is_alive(owner.server_pid), 5)
+            eventually(lambda: not is_alive(owner.server_pid), 20)
             assert is_alive(child)
         finally:
             os.kill(child, signal.SIGKILL)

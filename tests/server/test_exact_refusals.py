@@ -134,7 +134,7 @@ async def test_a_listener_is_told_the_exact_subject(make_server: Any) -> None:
         bus._connection.add_listener(listener := Refusals())
         for subject in ODD:
             await bus._connection.publish(subject, b"")
-        await bus._connection.barrier(timeout=5)
+        await bus._connection.barrier(timeout=20)
         assert listener.subjects == ODD
 
 
@@ -147,7 +147,7 @@ async def test_two_requests_whose_subjects_differ_in_case_only(make_server: Any)
 
         tasks: list[asyncio.Future[None]] = []
         await other._connection.subscribe("t.right", lambda message: tasks.append(asyncio.ensure_future(answer(message))))
-        await other._connection.barrier(timeout=5)
+        await other._connection.barrier(timeout=20)
         refusing, answered = (
             asyncio.ensure_future(bus._session.requests.request(subject, timeout=10)) for subject in ("t.Right", "t.right")
         )
@@ -284,7 +284,7 @@ async def test_a_malformed_acknowledgement_leaves_open_whether_the_message_is_st
             tasks.append(asyncio.ensure_future(other._connection.publish(message.reply, reply)))
 
         await other._connection.subscribe("smith.events.health.>", take)
-        await other._connection.barrier(timeout=5)
+        await other._connection.barrier(timeout=20)
         began = time.monotonic()
         with pytest.raises(PublishUnconfirmed, match=r"smith\.events\.health\.web: malformed reply") as caught:
             await bus.publish(subjects.events.health.of(event), event)

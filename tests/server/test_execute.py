@@ -88,7 +88,7 @@ async def test_a_result_that_its_stream_refuses_is_not_returned(face: Face) -> N
             await asyncio.wait_for(asyncio.shield(executing), 0.2)
         small = result_of(intent, output="small")
         await say(other, small)
-        assert (await asyncio.wait_for(executing, 5)) == small
+        assert (await asyncio.wait_for(executing, 20)) == small
         assert await stored(other, "ATOMS_RESULTS") == 1
 
 
@@ -127,7 +127,7 @@ async def test_a_result_is_returned_once_a_slow_stream_has_it(face: Face, monkey
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         result = result_of(intent, output="x")
         await other.publish(results.of(result), result)
-        assert (await asyncio.wait_for(executing, 5)) == result
+        assert (await asyncio.wait_for(executing, 20)) == result
         assert len(looks) == 6
 
 
@@ -149,7 +149,7 @@ async def test_an_older_result_is_not_mistaken_for_the_new_one(face: Face, monke
         executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         await other.publish(results.of(second), second, msg_id="second")
-        assert (await asyncio.wait_for(executing, 5)) == second
+        assert (await asyncio.wait_for(executing, 20)) == second
         assert len(looks) == 4
         # A repeated result is a duplicate: what the stream keeps in its place is the result.
         again = read_intent()
@@ -158,7 +158,7 @@ async def test_an_older_result_is_not_mistaken_for_the_new_one(face: Face, monke
         kept, dropped = (result_of(again, output=word) for word in ("kept", "dropped"))
         await other.publish(results.of(kept), kept)
         await other.publish(results.of(dropped), dropped)
-        assert (await asyncio.wait_for(executing, 5)) == kept
+        assert (await asyncio.wait_for(executing, 20)) == kept
 
 
 async def has(bus: AsyncSmithBus, stream: str, count: int) -> bool:
@@ -173,7 +173,7 @@ async def test_a_stream_for_results_that_does_not_exist_is_named(face: Face) -> 
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         await say(other, result_of(intent))
         with pytest.raises(StreamNotFound, match="ATOMS_RESULTS"):
-            await asyncio.wait_for(executing, 5)
+            await asyncio.wait_for(executing, 20)
 
 
 async def test_without_permission_to_look_a_result_of_a_possible_size_is_returned(
@@ -409,7 +409,7 @@ async def test_a_refused_result_gives_way_to_the_one_that_is_stored(face: Face, 
         executing = asyncio.ensure_future(bus.execute(intent, timeout=20))
         await eventually_async(lambda: stored(other, "SDLC_RAW"))
         await say(other, result_of(intent, status="error", output="x" * 2000))
-        assert (await asyncio.wait_for(executing, 5)) == kept
+        assert (await asyncio.wait_for(executing, 20)) == kept
 
 
 # ---- what others put on the subject of a result

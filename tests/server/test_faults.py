@@ -154,7 +154,7 @@ async def test_a_subscription_that_was_given_up_leaves_nothing_and_may_be_begun_
         async with events:
             event = health()
             await bus._connection.publish(str(subjects.events.health.of(event)), msgspec.json.encode(event))
-            assert (await asyncio.wait_for(anext(events), 5)).payload == event
+            assert (await asyncio.wait_for(anext(events), 20)).payload == event
 
 
 async def test_a_task_that_waits_for_another_to_subscribe_does_so_if_that_is_cancelled(make_server: Any) -> None:
@@ -173,7 +173,7 @@ async def test_a_task_that_waits_for_another_to_subscribe_does_so_if_that_is_can
         await eventually_async(lambda: events._feed._has_started)
         event = health()
         await bus._connection.publish(str(subjects.events.health.of(event)), msgspec.json.encode(event))
-        assert (await asyncio.wait_for(second, 5)).payload == event
+        assert (await asyncio.wait_for(second, 20)).payload == event
 
 
 async def test_waiting_for_room_in_a_full_window_ends(make_server: Any) -> None:
@@ -240,7 +240,7 @@ async def test_the_consumer_is_deleted_while_it_is_read(face: Face, monkeypatch:
             waiting = asyncio.ensure_future(anext(messages))
             await other._session.api.call("CONSUMER.DELETE.SDLC_RAW.admission")
             with pytest.raises(ConsumerNotFound, match="smith streams apply") as caught:
-                await asyncio.wait_for(waiting, 5)
+                await asyncio.wait_for(waiting, 20)
             assert (caught.value.stream, caught.value.consumer) == ("SDLC_RAW", "admission")
 
 
@@ -251,7 +251,7 @@ async def test_closing_ends_all_waiters(face: Face) -> None:
         await eventually_async(lambda: pulled(bus))
         await bus.close()
         for one in (waiting, hearing):
-            (end,) = await asyncio.wait_for(asyncio.gather(one, return_exceptions=True), 5)
+            (end,) = await asyncio.wait_for(asyncio.gather(one, return_exceptions=True), 20)
             assert end == "ended" or isinstance(end, BusClosed)
 
 

@@ -473,7 +473,7 @@ async def test_the_lock_is_released_by_callers_that_are_cancelled_or_give_up() -
     beside = asyncio.ensure_future(lock.wait())
     await asyncio.sleep(0)
     alone.cancel()
-    await asyncio.wait_for(beside, 5)
+    await asyncio.wait_for(beside, 20)
     lock.end()
     lock.end()
     assert await lock.begin_alone(1)

@@ -142,12 +142,12 @@ def test_in_another_loop_every_call_raises_and_the_bus_may_be_closed_and_connect
                 lambda: bus.dead_letters.list(),
             ):
                 with pytest.raises(BusClosed, match="in another event loop"):
-                    await asyncio.wait_for(call(), 5)
+                    await asyncio.wait_for(call(), 20)
             with pytest.raises(BusClosed, match=r"already connected.*close\(\) first"):
                 await bus.connect()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ResourceWarning)  # asyncio's, about the socket
-                await asyncio.wait_for(bus.close(timeout=3), 5)
+                await asyncio.wait_for(bus.close(timeout=3), 20)
                 gc.collect()
             assert bus.state == "closed"
             await bus.connect()

@@ -140,7 +140,7 @@ async def test_a_request_that_the_link_takes_along_is_named(make_server: Any) ->
         await request(bus)
         await asyncio.to_thread(server.kill)
         with pytest.raises(ConnectionLost, match=f"before {re.escape(where)} was answered; it may have been carried out"):
-            await asyncio.wait_for(asking, 5)
+            await asyncio.wait_for(asking, 20)
 
 
 async def test_each_call_raises_an_exception_of_its_own(face: Face, make_server: Any) -> None:

@@ -57,7 +57,7 @@ async def take(bus: AsyncSmithBus, loop: PullLoop, count: int) -> list[int]:
             message = await loop.next()
             assert message is not None
             assert message.reply.split(".")[4] == "1"  # its first delivery
-            await bus._session.requests.request(message.reply, ACK, timeout=5)
+            await bus._session.requests.request(message.reply, ACK, timeout=20)
             sizes.append(len(message.data))
             loop.done()
     return sizes
@@ -210,7 +210,7 @@ async def requests(bus: AsyncSmithBus) -> list[int]:
     batches: list[int] = []
     pulls = f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.name}"
     await bus._session.connection.subscribe(pulls, lambda raw: batches.append(json.loads(raw.data)["batch"]))
-    await bus._session.connection.barrier(timeout=5)
+    await bus._session.connection.barrier(timeout=20)
     return batches
 
 
@@ -329,9 +329,9 @@ async def test_a_late_status_of_a_void_pull_is_not_counted_against_its_successor
         await eventually_async(lambda: loop._requested == 10)
         block = b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 10\r\n\r\n"
         await session.connection.send(former, b"", "", block)
-        await session.connection.barrier(timeout=5)
+        await session.connection.barrier(timeout=20)
         assert loop._requested == 10
         await session.connection.send(loop._inbox.subject + ".2", b"", "", block)
-        await session.connection.barrier(timeout=5)
+        await session.connection.barrier(timeout=20)
         await eventually_async(lambda: loop._requested == 10 and loop._inbox._pulls == 3)  # this one was its own
         await loop.stop()

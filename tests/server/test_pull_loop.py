@@ -84,7 +84,7 @@ async def test_a_message_larger_than_max_bytes_is_delivered_between_small_ones(f
         async with bus.consumer(spec).messages(max_bytes=100_000) as messages:
             seen = []
             for _ in sizes:
-                message = await asyncio.wait_for(anext(messages), 5)
+                message = await asyncio.wait_for(anext(messages), 20)
                 seen.append((len(message.raw), message.metadata.num_delivered))
                 await message.ack()
         assert seen == [(size, 1) for size in sizes]
@@ -100,9 +100,9 @@ async def test_max_bytes_that_are_used_up_to_the_last_byte_end_nothing(account: 
             await loop.start()
             inbox = loop._inbox.subject
             for _ in range(2):
-                message = await asyncio.wait_for(loop.next(), 3)
+                message = await asyncio.wait_for(loop.next(), 20)
                 assert message is not None
-                await bus._session.requests.request(message.reply, ACK, timeout=5)
+                await bus._session.requests.request(message.reply, ACK, timeout=20)
                 loop.done()
             silences += loop._inbox.subject != inbox
             await loop.stop()
@@ -257,7 +257,7 @@ async def test_a_fetch_releases_its_messages_when_the_bus_is_closed(face: Face) 
             fetching = asyncio.ensure_future(bus.consumer(spec).fetch(5, timeout=30))
             await eventually_async(lambda: ack_pending(other))
         with pytest.raises(BusClosed, match="closed"):
-            await asyncio.wait_for(fetching, 5)
+            await asyncio.wait_for(fetching, 20)
         assert len(await other.consumer(spec).fetch(1, timeout=spec.ack_wait / 2)) == 1
 
 
@@ -281,7 +281,7 @@ async def test_several_tasks_read_one_iteration_to_its_end(face: Face) -> None:
             await bus.publish_many([raw.of(intent).envelope(intent) for intent in intents[at : at + 4]])
             await eventually_async(has_length(seen, at + 4))
         await messages.stop()
-        await asyncio.wait_for(asyncio.gather(*reading), 5)
+        await asyncio.wait_for(asyncio.gather(*reading), 20)
         assert sorted(seen) == sorted(intent.id for intent in intents)
 
 
@@ -414,7 +414,7 @@ async def test_slots_that_become_free_during_a_release_are_filled_again(account:
         loop = pull(bus, lookahead=10, refill="each")
         await loop.start()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 first = [await loop.next() for _ in range(9)]
                 releasing = asyncio.ensure_future(loop._renew(release=True))
                 await eventually_async(lambda: not loop._inbox.is_open, interval=0)
@@ -523,7 +523,7 @@ async def test_messages_for_a_dead_link_are_released_by_a_stop(make_server: Any)
         await put_bytes(other, *range(1, 21))
         await loop.stop()
         assert len(bus._session.connection._subscriptions) == before
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(20):
             again = await other.consumer(spec).fetch(20, 4)
         assert len(again) == 20
 
@@ -533,9 +533,9 @@ async def test_a_barrier_is_passed_when_the_server_has_processed_what_was_sent_b
         seen: list[bytes] = []
         inbox = other._connection.new_inbox()
         await other._connection.subscribe(inbox, lambda message: seen.append(message.data))
-        await other._connection.barrier(timeout=5)
+        await other._connection.barrier(timeout=20)
         for number in range(50):
             await bus._connection.publish(inbox, b"%d" % number * 10_000)
-        await bus._connection.barrier(timeout=5)
-        await other._connection.barrier(timeout=5)
+        await bus._connection.barrier(timeout=20)
+        await other._connection.barrier(timeout=20)
         assert len(seen) == 50

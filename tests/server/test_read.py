@@ -250,7 +250,7 @@ async def test_follow_waits_for_more_until_it_is_stopped(face: Face, options: di
             waiting = asyncio.ensure_future(anext(messages))
             await messages.stop()
             with pytest.raises(StopAsyncIteration):
-                await asyncio.wait_for(waiting, 5)
+                await asyncio.wait_for(waiting, 20)
         await eventually_async(lambda: no_readers(face))
 
 

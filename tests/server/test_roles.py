@@ -716,7 +716,7 @@ async def test_no_role_can_forge_an_answer_to_another_or_to_itself(place: Accoun
             if inbox.startswith("$JS.ACK") and role == "operator":
                 continue  # it may pull and acknowledge as any consumer
             with pytest.raises(PermissionDenied) as refused:
-                await bus._session.requests.request(inbox, b"forged", timeout=5)
+                await bus._session.requests.request(inbox, b"forged", timeout=20)
             assert refused.value.subject == inbox
 
 

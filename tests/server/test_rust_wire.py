@@ -133,7 +133,7 @@ async def test_log_entries_go_both_ways(face: Face) -> None:
             subject = subjects.logs.service.of(entry, log_service=LogService("core"))
             assert str(subject) == "smith.logs.core.warn"
             await bus.emit(subject, entry)
-            sent = await asyncio.wait_for(anext(messages), 5)
+            sent = await asyncio.wait_for(anext(messages), 20)
             assert json.loads(sent.raw)["level"] == "WARN"
             assert set(json.loads(sent.raw)) == set(json.loads(theirs))
             assert set(json.loads(sent.raw)["metadata"]) == set(json.loads(theirs)["metadata"])

@@ -154,7 +154,7 @@ async def test_what_is_published_while_a_plan_is_carried_out(face: Face, monkeyp
 
         async def busy(self: JetStreamApi, config: dict[str, Any]) -> dict[str, Any]:
             done = await update(self, config)
-            await self._requests.request("t.orders.a", b"x", timeout=5)
+            await self._requests.request("t.orders.a", b"x", timeout=20)
             return done
 
         monkeypatch.setattr(JetStreamApi, "stream_update", busy)

@@ -234,8 +234,8 @@ async def test_undeclared_streams_and_consumers_are_only_pruned_on_request(accou
         await admin.stream_create({"name": "WIDE", "subjects": ["t.wide", "others.>"]})
         await admin.stream_create({"name": "ELSE", "subjects": ["else.>"]})
         await admin.consumer_write("ORDERS", {"durable_name": "gone", "ack_policy": "explicit"}, "create")
-        await bus._session.requests.request("t.orders.x", b"1", timeout=5)
-        await bus._session.requests.request("t.old.x", b"1", timeout=5)
+        await bus._session.requests.request("t.orders.x", b"1", timeout=20)
+        await bus._session.requests.request("t.old.x", b"1", timeout=20)
         found = await bus.streams.plan("one")
         assert found.changes == ()
         assert {(step.stream, step.consumer) for step in found.unknown} == {("OLD", None), ("WIDE", None), ("ORDERS", "gone")}
@@ -307,7 +307,7 @@ async def test_warnings_count_what_would_be_deleted(account: Account) -> None:
     async with bus_of(account.url, contract()) as (bus, _):
         await bus.streams.apply(profile="one")
         for number in range(10):
-            await bus._session.requests.request(f"t.orders.{number % 2}", b"x" * 100, timeout=5)
+            await bus._session.requests.request(f"t.orders.{number % 2}", b"x" * 100, timeout=20)
         await asyncio.sleep(0.15)  # let them have an age
     for fields, kind, messages in (
         ({"max_msgs": 4}, "shrinks", 6),

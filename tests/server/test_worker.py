@@ -419,17 +419,17 @@ async def test_a_handler_that_never_ends_costs_the_others_nothing_but_its_slot(a
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_handler_that_takes_several_ack_waits_is_not_run_twice(plain: bool, account: Account) -> None:
-    quick = msgspec.structs.replace(spec, ack_wait=0.5)
+    quick = msgspec.structs.replace(spec, ack_wait=1.0)
     async with account.applied(contract=declaring(quick)) as bus:
         runs: list[tuple[str, int]] = []
 
         async def handle(message: Message[FsReadV1Intent]) -> None:
             runs.append((message.payload.params.path, message.metadata.num_delivered))
-            await asyncio.sleep(2)
+            await asyncio.sleep(2.5)
 
         def handle_plain(message: Message[FsReadV1Intent]) -> None:
             runs.append((message.payload.params.path, message.metadata.num_delivered))
-            time.sleep(2)
+            time.sleep(2.5)
 
         await put(bus, "long", "longer")
         async with working(bus, handle_plain if plain else handle, spec=quick, concurrency=2):
@@ -452,7 +452,7 @@ async def test_a_worker_that_is_stopped_repeatedly_loses_and_dead_letters_nothin
             so_far = len(done)
             async with working(bus, handle, concurrency=1, retry=RetryPolicy(max_attempts=2)):
                 await eventually_async(lambda so_far=so_far: len(done) > so_far, interval=0.0005)  # type: ignore[misc]
-        assert await settled(bus) or await eventually_async(lambda: settled(bus), 5)
+        assert await settled(bus) or await eventually_async(lambda: settled(bus), 20)
         assert time.monotonic() - began < spec.ack_wait  # none was left to that
         assert sorted(done) == sorted(paths)
         assert await bus.dead_letters.list() == ()
@@ -504,7 +504,7 @@ async def test_the_worker_ends_when_its_consumer_is_deleted(account: Account, mo
         await eventually_async(lambda: waiting(bus))
         await bus._session.api.call(f"CONSUMER.DELETE.{spec.stream}.{spec.name}")
         with pytest.raises(ConsumerNotFound, match=spec.name):
-            await asyncio.wait_for(running, 5)
+            await asyncio.wait_for(running, 20)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["once", "while it stops"])
@@ -603,7 +603,7 @@ async def test_a_worker_that_is_stopped_before_it_runs_returns_at_once(account: 
         running = asyncio.ensure_future(worker.run())
         await worker.stop()
         await worker.stop()
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 20)
         assert seen == []
         running = asyncio.ensure_future(worker.run())  # that stop is spent
         await eventually_async(lambda: seen == ["a"])

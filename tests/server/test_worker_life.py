@@ -218,7 +218,7 @@ async def test_a_start_hook_that_hangs_is_left_by_a_stop_at_once(face: Face) -> 
         task = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: seen == ["open"])
         await worker.stop(now=True)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         let_go.set()
         assert seen == ["open", "close"]
 
@@ -446,7 +446,7 @@ async def test_a_handler_that_does_not_let_itself_be_cancelled_is_left_behind(
         task = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: started)
         await worker.stop(now=True)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         assert await fetched(bus, 1) == [("a", 2)]
         let_go.set()
 
@@ -460,7 +460,7 @@ async def test_stopping_at_once_kills_processes_and_releases_their_messages(face
         task = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: words(file) == ["started"], START)
         await worker.stop(now=True)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         assert stats(worker).unanswered == 1
         assert not is_alive(int(notes(file)[0][-1]))
         assert words(file) == ["started", "close"]  # that one here

@@ -35,7 +35,7 @@ async def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
     async with here() as threads:
         for _ in range(50):
             together = threading.Barrier(MOST)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await asyncio.gather(*(threads.run(together.wait, 5) for _ in range(MOST)))
         assert len(named()) == MOST
 
@@ -47,14 +47,14 @@ async def test_short_calls_run_beside_calls_that_wait() -> None:
         held: list[asyncio.Future[bool]] = []
         for event in go_on[:-1]:
             held.append(asyncio.ensure_future(threads.run(event.wait, 10)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 assert await asyncio.gather(*(threads.run(pow, 2, n) for n in range(100))) == [2**n for n in range(100)]
         held.append(asyncio.ensure_future(threads.run(go_on[-1].wait, 10)))
         waiting = asyncio.ensure_future(threads.run(pow, 2, 3))
         done, _ = await asyncio.wait([waiting], timeout=0.1)
         assert not done
         go_on[1].set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await waiting == 8
             for event in go_on:
                 event.set()
