@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from datetime import timedelta
-from typing import Any, TypeVar, assert_type
+from typing import Any, Literal, TypeVar, assert_type
 
 from smith_sdk import (
     Admission,
@@ -15,6 +16,7 @@ from smith_sdk import (
     Message,
     Middleware,
     PubAck,
+    Stored,
     Trust,
     Worker,
     consumers,
@@ -178,3 +180,34 @@ def policies(bus: AsyncSmithBus, trust: Trust) -> None:
     Admission(bus, policy=lambda intent: Allow(), executor_id="a")
     Admission(bus, policy=lambda intent, message: Deny("no"), executor_id="a")
     assert_type(admission.stats.succeeded, int)
+
+
+async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["wait", "fail", "store"]) -> None:
+    subject = subjects.results.of(result)
+    assert_type(await bus.publish(subject, result), PubAck)
+    assert_type(await bus.publish(subject, result, when_down="fail"), PubAck)
+    assert_type(await bus.publish(subject, result, when_down="store"), PubAck | Stored)
+    assert_type(await bus.publish(subject, result, when_down=chosen), PubAck | Stored)
+    assert_type(await bus.submit(subject, result), asyncio.Future[PubAck])
+    assert_type(await bus.submit(subject, result, when_down="store"), asyncio.Future[PubAck | Stored])
+    assert_type(await bus.publish_many([subject.envelope(result)]), list[PubAck])
+    assert_type(await bus.publish_many([subject.envelope(result)], when_down="store"), list[PubAck | Stored])
+    failing = AsyncSmithBus(when_down="fail")
+    assert_type(await failing.publish(subject, result), PubAck)
+    async with AsyncSmithBus(when_down="store", outbox="outbox.db") as storing:
+        outcome = await storing.publish(subject, result)
+        assert_type(outcome, PubAck | Stored)
+        if isinstance(outcome, Stored):
+            assert_type(outcome.local, Literal[True])
+        else:
+            assert_type(outcome.seq, int)
+        assert_type(await storing.publish(subject, result, when_down="wait"), PubAck)
+        assert_type(await storing.submit(subject, result), asyncio.Future[PubAck | Stored])
+        Worker(storing, consumers.http_results)
+        await takes_any(storing, result)
+    await takes_any(failing, result)
+    await takes_any(AsyncSmithBus.embedded(), result)
+
+
+async def takes_any(bus: AsyncSmithBus[Literal["wait", "fail", "store"]], result: IntentResult) -> PubAck | Stored:
+    return await bus.publish(subjects.results.of(result), result)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import signal
 from datetime import timedelta
-from typing import Any, TypeVar, assert_type
+from typing import Any, Literal, TypeVar, assert_type
 
-from smith_sdk import Allow, Decision, Deny, PubAck, SmithBus, Trust, consumers, result_of, subjects
+from smith_sdk import Allow, Decision, Deny, PubAck, SmithBus, Stored, Trust, consumers, result_of, subjects
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -159,3 +160,34 @@ def policies(bus: SmithBus, trust: Trust) -> None:
     Admission(bus, policy=lambda intent: Allow(), executor_id="a")
     Admission(bus, policy=lambda intent, message: Deny("no"), executor_id="a")
     assert_type(admission.stats.succeeded, int)
+
+
+def when_down(bus: SmithBus, result: IntentResult, chosen: Literal["wait", "fail", "store"]) -> None:
+    subject = subjects.results.of(result)
+    assert_type(bus.publish(subject, result), PubAck)
+    assert_type(bus.publish(subject, result, when_down="fail"), PubAck)
+    assert_type(bus.publish(subject, result, when_down="store"), PubAck | Stored)
+    assert_type(bus.publish(subject, result, when_down=chosen), PubAck | Stored)
+    assert_type(bus.submit(subject, result), concurrent.futures.Future[PubAck])
+    assert_type(bus.submit(subject, result, when_down="store"), concurrent.futures.Future[PubAck | Stored])
+    assert_type(bus.publish_many([subject.envelope(result)]), list[PubAck])
+    assert_type(bus.publish_many([subject.envelope(result)], when_down="store"), list[PubAck | Stored])
+    failing = SmithBus(when_down="fail")
+    assert_type(failing.publish(subject, result), PubAck)
+    with SmithBus(when_down="store", outbox="outbox.db") as storing:
+        outcome = storing.publish(subject, result)
+        assert_type(outcome, PubAck | Stored)
+        if isinstance(outcome, Stored):
+            assert_type(outcome.local, Literal[True])
+        else:
+            assert_type(outcome.seq, int)
+        assert_type(storing.publish(subject, result, when_down="wait"), PubAck)
+        assert_type(storing.submit(subject, result), concurrent.futures.Future[PubAck | Stored])
+        Worker(storing, consumers.http_results)
+        takes_any(storing, result)
+    takes_any(failing, result)
+    takes_any(SmithBus.embedded(), result)
+
+
+def takes_any(bus: SmithBus[Literal["wait", "fail", "store"]], result: IntentResult) -> PubAck | Stored:
+    return bus.publish(subjects.results.of(result), result)

@@ -6,8 +6,22 @@ checker, and no other."""
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
-from smith_sdk import Admission, Allow, AsyncSmithBus, Message, Middleware, SmithBus, Worker, consumers, subjects, sync
+from smith_sdk import (
+    Admission,
+    Allow,
+    AsyncSmithBus,
+    Message,
+    Middleware,
+    PubAck,
+    SmithBus,
+    Stored,
+    Worker,
+    consumers,
+    subjects,
+    sync,
+)
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -208,3 +222,37 @@ def policies(bus: AsyncSmithBus) -> None:
     Admission(bus, policy=of_results, executor_id="a")  # error
     Admission(bus, policy=lambda intent: Allow(), executor_id="a", timeout="5s")  # error
     Admission(bus, policy=lambda intent: Allow(), executor_id="a", trust=["key"])  # error
+
+
+def takes_acks(ack: PubAck) -> None:
+    del ack
+
+
+def takes_plain(bus: AsyncSmithBus) -> None:
+    del bus
+
+
+async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["wait", "store"]) -> None:
+    subject = subjects.results.of(result)
+    storing = AsyncSmithBus(when_down="store", outbox="outbox.db")
+    varying = AsyncSmithBus(when_down=chosen, outbox="outbox.db")
+    (await storing.publish(subject, result)).seq  # error
+    (await varying.publish(subject, result)).seq  # error
+    (await bus.publish(subject, result, when_down="store")).seq  # error
+    (await bus.publish(subject, result, when_down=chosen)).stream  # error
+    (await (await bus.submit(subject, result, when_down="store"))).seq  # error
+    (await bus.publish_many([subject.envelope(result)], when_down="store"))[0].seq  # error
+    (await storing.publish_many([subject.envelope(result)]))[0].seq  # error
+    takes_acks(await storing.publish(subject, result))  # error
+    takes_acks(await (await storing.submit(subject, result)))  # error
+    takes_plain(storing)  # error
+    takes_plain(varying)  # error
+    async with AsyncSmithBus(when_down="store", outbox="outbox.db") as entered:
+        takes_plain(entered)  # error
+        (await entered.publish(subject, result)).seq  # error
+    Stored().seq  # error
+    Stored().stream  # error
+    AsyncSmithBus(when_down="drop")  # error
+    await bus.publish(subject, result, when_down="drop")  # error
+    await storing.publish(subjects.intents.raw.of(FsReadV1Intent.new(domain="d", params=FsReadV1Params(path="/"))), result)  # error
+    await bus.outbox.discard("1")  # error

@@ -6,9 +6,10 @@ checker, and no other."""
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from typing import Literal
 
 import smith_sdk
-from smith_sdk import Allow, AsyncSmithBus, SmithBus, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, PubAck, SmithBus, consumers, subjects
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -204,3 +205,34 @@ def policies(bus: SmithBus) -> None:
     Admission(bus, policy=of_results, executor_id="a")  # error
     Admission(bus, policy=lambda intent: Allow(), executor_id="a", timeout="5s")  # error
     Admission(bus, policy=lambda intent: Allow(), executor_id="a", trust=["key"])  # error
+
+
+def takes_acks(ack: PubAck) -> None:
+    del ack
+
+
+def takes_plain(bus: SmithBus) -> None:
+    del bus
+
+
+def when_down(bus: SmithBus, result: IntentResult, chosen: Literal["wait", "store"]) -> None:
+    subject = subjects.results.of(result)
+    storing = SmithBus(when_down="store", outbox="outbox.db")
+    varying = SmithBus(when_down=chosen, outbox="outbox.db")
+    storing.publish(subject, result).seq  # error
+    varying.publish(subject, result).seq  # error
+    bus.publish(subject, result, when_down="store").seq  # error
+    bus.publish(subject, result, when_down=chosen).stream  # error
+    bus.submit(subject, result, when_down="store").result().seq  # error
+    bus.publish_many([subject.envelope(result)], when_down="store")[0].seq  # error
+    storing.publish_many([subject.envelope(result)])[0].seq  # error
+    takes_acks(storing.publish(subject, result))  # error
+    takes_acks(storing.submit(subject, result).result())  # error
+    takes_plain(storing)  # error
+    takes_plain(varying)  # error
+    with SmithBus(when_down="store", outbox="outbox.db") as entered:
+        takes_plain(entered)  # error
+        entered.publish(subject, result).seq  # error
+    SmithBus(when_down="drop")  # error
+    bus.publish(subject, result, when_down="drop")  # error
+    bus.outbox.discard("1")  # error

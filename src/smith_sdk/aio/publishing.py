@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Generic, overload
+from typing import Generic, Literal, overload
 
 from .._core.jetstream.publish_request import PubAck, PublishRequest, Stored
 from .._core.jetstream.session import Session
@@ -63,7 +63,7 @@ class Publishing(Generic[WhenDownT_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> PubAck | Stored: ...
     async def publish(
         self,
@@ -142,7 +142,7 @@ class Publishing(Generic[WhenDownT_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> asyncio.Future[PubAck | Stored]: ...
     async def submit(
         self,
@@ -190,7 +190,7 @@ class Publishing(Generic[WhenDownT_co]):
         *,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> list[PubAck | Stored]: ...
     async def publish_many(
         self,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Generic, overload
+from typing import Generic, Literal, overload
 
 from .._core.blocking.faces import Blocking
 from .._core.jetstream.publish_request import PubAck, Stored
@@ -60,7 +60,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> PubAck | Stored: ...
 
     def publish(
@@ -143,7 +143,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         headers: Mapping[str, str] | None = None,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> concurrent.futures.Future[PubAck | Stored]: ...
 
     def submit(
@@ -196,7 +196,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         *,
         timeout: float | timedelta | None = None,
         retry: bool = True,
-        when_down: WhenDown | None = None,
+        when_down: Literal["store"] | None = None,
     ) -> list[PubAck | Stored]: ...
 
     def publish_many(

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from ...errors import OptionsError, OutboxError, OutboxInUse
+from ..foreign_text import one_line
 from ..jetstream.publish_request import PublishRequest
 from .records import OutboxInfo, OutboxMessage
 
@@ -140,7 +141,7 @@ class OutboxFile:
     def _prepare(self) -> None:
         (damage,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if damage != "ok":
-            raise OptionsError(f"outbox={self.path!r}: is damaged ({damage}): move it away, and a new one is made")
+            raise OptionsError(f"outbox={self.path!r}: is damaged ({one_line(damage)}): move it away, and a new one is made")
         self._database.execute("PRAGMA journal_mode=WAL").fetchone()
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}").fetchone()

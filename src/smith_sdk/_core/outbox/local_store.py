@@ -63,8 +63,6 @@ class LocalStore(Listener):
     Raises `OptionsError` if `path` cannot be an outbox.
     """
 
-    name: Final = "outbox"
-
     def __init__(self, session: Session, path: str, max_bytes: int) -> None:
         check_path(path)
         self._session = session
@@ -131,6 +129,11 @@ class LocalStore(Listener):
         await commits.close()
         if left := self.waiting:
             log.warning("%d messages stay in outbox %s: the next bus that opens it sends them", left, self._path)
+
+    @property
+    def name(self) -> str:
+        """What it is, for people."""
+        return f"outbox {self._path}"
 
     def describe(self) -> Mapping[str, object]:
         """Its current state as values that JSON can represent."""
