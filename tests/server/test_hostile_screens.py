@@ -7,6 +7,7 @@ message chose.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -25,6 +26,7 @@ from support import eventually_async, raw_client
 from worker_command import Start
 
 from smith_sdk import AsyncSmithBus, Backoff, Deny, Quarantine, Reject, RetryPolicy, consumers, result_of, subjects
+from smith_sdk._core import codec
 from smith_sdk._core.log_records import FIELDS, ConsumerLog, LogFields, consumer_log, sdk_logger
 from smith_sdk.cli.commands import COMMANDS
 from smith_sdk.protocol import ExecutionError
@@ -82,6 +84,9 @@ async def fill(url: str) -> None:
         await put_letters(
             bus, original(1, data=HOSTILE.encode()), error_type=ODD, error=HOSTILE, cause=ValueError(HOSTILE), worker=ODD
         )
+    kept = json.dumps({"intent": base64.b64encode(codec.encode(INTENT)).decode(), "reason": HOSTILE, "timestamp_ns": 1})
+    for payload in (HOSTILE, kept):
+        await send(url, "smith.intents.quarantine.fs.read.v1", payload.encode(), **{"Smith-Quarantine-Rule": ODD, "X-Own": ODD})
     facts = {"Smith-Dead-Subject": ODD, "Smith-Dead-Error": ODD, "Smith-Dead-Error-Type": ODD, "Smith-Dead-Worker": ODD}
     facts |= {"Smith-Dead-Host": ODD, "Smith-Dead-Attempts": ODD, "Smith-Dead-Stored": ODD, "Smith-Replay-Of": ODD, "X-Own": ODD}
     facts |= {"Smith-Dead-Traceback": json.dumps(HOSTILE)}
@@ -131,6 +136,11 @@ SHOWING: Final = (
     ("dlq", "audit"),
     ("dlq", "replay", "--all", "--dry-run"),
     ("dlq", "discard", "--all", "--dry-run"),
+    ("quarantine", "ls"),
+    ("quarantine", "show", "1"),
+    ("quarantine", "show", "2"),
+    ("quarantine", "release", "--all", "--dry-run"),
+    ("quarantine", "discard", "--all", "--dry-run"),
     ("tail", "intents.raw", "--all"),
     ("tail", "results", "--all"),
     ("tail", "smith.events.>", "--all"),
@@ -141,6 +151,9 @@ CHANGING: Final = (
     ("dlq", "replay", LETTER),
     ("dlq", "replay", "SYSTEM_EVENTS.reader.2"),
     ("dlq", "discard", "--all", "--yes"),
+    ("quarantine", "release", "2", "--by", HOSTILE),
+    ("quarantine", "release", "1"),
+    ("quarantine", "discard", "--all", "--yes"),
 )
 
 
@@ -165,7 +178,7 @@ def test_no_command_shows_a_hostile_text_as_it_is(hostile: None, smith: Smith) -
 def test_no_command_shows_it_on_a_terminal(hostile: None, smith: Smith, columns: int) -> None:
     quoted = 0
     for command in SHOWING:
-        if not {"plan", "verify", "audit", "health", "replay"} & {*command}:  # these end with another status
+        if not {"plan", "verify", "audit", "health", "replay", "release"} & {*command}:  # these end with another status
             shown = shown_at(columns, *command)
             assert_harmless(shown, command)
             quoted += "owned" in shown
@@ -188,6 +201,10 @@ WRONG: Final = (
     ("dlq", "replay", HOSTILE),
     ("dlq", "discard", HOSTILE, "--yes"),
     ("backpressure", "clear", HOSTILE),
+    ("quarantine", "show", HOSTILE),
+    ("quarantine", "ls", "--rule", HOSTILE, "--until", HOSTILE),
+    ("quarantine", "release", HOSTILE),
+    ("quarantine", "discard", HOSTILE, "--yes"),
     ("tail", HOSTILE),
     ("tail", f"smith.{TOKEN}"),
     ("trace", HOSTILE),
@@ -273,6 +290,7 @@ async def test_no_repr_and_no_cell_of_a_notebook_shows_it(hostile: None, face: F
         found: list[Any] = [await bus.dead_letters.list(), await bus.trace(INTENT.id)]
         found += [found[0][0], await bus.streams.info(), await bus.streams.plan(profile="dev", prune=True)]
         found += [one async for one in bus.read(subjects.dlq.filter(), last=1)]
+        found += [await bus.quarantine.list(), (await bus.quarantine.list())[1]]
         async with bus.subscribe(subjects.results.filter()) as results:
             await send(face.url, f"smith.results.{TOKEN}", HOSTILE.encode(), **{"X-Odd": ODD})
             found.append(await asyncio.wait_for(anext(results), 10))

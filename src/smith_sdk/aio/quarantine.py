@@ -206,7 +206,7 @@ class QuarantinedIntents:
                         await pool.run(take(record))
         finally:
             if done and not dry_run:
-                log.warning("%d records of the quarantine were discarded by %s", len(done), who, extra=_FIELDS)
+                log.info("%d records of the quarantine were discarded by %s", len(done), who, extra=_FIELDS)
             if garbage:
                 await self._report(garbage, who)
         return tuple(sorted(done, key=int))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _EVERY: Final = 5.0
 """Seconds between two lines on a standard error that is not a terminal."""
-_EXPECTED: Final = frozenset(("replayed", "planned", "discarded", "published"))
+_EXPECTED: Final = frozenset(("replayed", "released", "planned", "discarded", "published"))
 
 
 class Progress:
