@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,9 +15,12 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
+from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.dead_letters import unrun
 from smith_sdk._core.dead_letters.store import DeadLetterStore
 from smith_sdk.aio import uncounted as uncounted_module
+from smith_sdk.aio.consumer import pull_loop
+from smith_sdk.aio.uncounted import Uncounted
 from smith_sdk.contract import ConsumerSpec, Metadata
 from smith_sdk.errors import CircuitOpen, ConnectionLost, PermissionDenied, QueueFull, StreamNotFound
 from smith_sdk.protocol import FsReadV1Intent
@@ -247,3 +250,58 @@ async def test_a_record_that_cannot_be_read_now_costs_no_attempt(account: Accoun
         assert seen == [1, 3]  # the second was released unrun
         (letter,) = await bus.dead_letters.list()
         assert letter.error_type == "ValueError"
+
+
+# ---- messages that are given back by a worker that stops
+
+
+async def test_restarts_use_up_no_attempt_of_what_was_not_started(account: Account) -> None:
+    """Each run handles one message of the four that it gets, and naks the others."""
+    once = RetryPolicy(max_attempts=1)
+    seen: list[int] = []
+
+    async def handle(message: Message[FsReadV1Intent]) -> None:
+        seen.append(message.metadata.num_delivered)
+
+    async with account.applied(contract=HERE) as bus:
+        await put(bus, *map(str, range(8)))
+        for done in range(1, 9):
+            worker: Worker[Any, Any] = Worker(bus, SPEC, retry=once, concurrency=4, max_messages=1)
+            worker.handler(handle)
+            await asyncio.wait_for(worker.run(), 20)
+            assert len(seen) == done
+        await eventually_async(lambda: settled(bus))
+        assert max(seen) > 1
+        assert await held(bus, "SMITH_DLQ", "smith.dlq.*.*.*.trial") == []  # no isolated attempt was needed
+        assert await bus.dead_letters.list() == ()
+
+
+async def test_a_loop_that_stops_hands_over_what_was_not_handed_out(account: Account) -> None:
+    async with account.applied(contract=HERE) as bus:
+        await put(bus, *map(str, range(5)))
+        loop = pull_loop(bus._session, SPEC, 5)
+        await loop.start()
+        assert await loop.next() is not None
+        await eventually_async(lambda: loop.describe()["buffered"] == 4)
+        given: list[RawMessage] = []
+
+        async def give_back(messages: Sequence[RawMessage]) -> None:
+            given.extend(messages)
+
+        loop.give_back = give_back
+        await loop.stop()
+        assert len(given) == 4
+
+
+async def test_giving_back_does_not_wait_for_records(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def add(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(unrun, "add", add)
+    monkeypatch.setattr(uncounted_module, "_SOON", 0.05)
+    async with account.applied(contract=HERE) as bus:
+        await put(bus, *map(str, range(3)))
+        messages = await bus.consumer(SPEC).fetch(3)
+        await Uncounted(bus._session, SPEC.name, TWICE).give_back(messages)
+        again = await bus.consumer(SPEC).fetch(3)
+        assert [message.metadata.num_delivered for message in again] == [2, 2, 2]

@@ -247,7 +247,7 @@ class Slots:
             await _cancel(others)
 
     def _new_loop(self) -> PullLoop:
-        return pull_loop(
+        loop = pull_loop(
             self._session,
             self._spec,
             self._limits.concurrency,
@@ -255,6 +255,8 @@ class Slots:
             lookahead=self._limits.prefetch,
             refill_dry="each",
         )
+        loop.give_back = self._give_back
+        return loop
 
     def _new_dispatcher(self, loop: PullLoop) -> Dispatcher[RawMessage]:
         dispatcher = Fifo(loop)
@@ -262,8 +264,13 @@ class Slots:
             return dispatcher
         return CircuitDispatcher(self._circuit, dispatcher, loop, lambda: self._limits.concurrency, self._release)
 
+    async def _give_back(self, held: Sequence[RawMessage]) -> None:
+        """Nak what was delivered and never counted, as soon as it can be without using up an
+        attempt."""
+        await self._settler.uncounted.give_back([Message[Any, Any](raw, self._session) for raw in held])
+
     async def _release(self, held: Sequence[RawMessage]) -> None:
-        """Give back messages that were not started, without using up an attempt."""
+        """Release messages that were not started, and count them."""
         messages = [Message[Any, Any](raw, self._session) for raw in held]
         for message in messages:
             self._settler.begin(message)
@@ -355,7 +362,7 @@ class Slots:
                 if self.max_messages is None or self._may_start():
                     await self._process(raw)
                 else:
-                    await Message[Any, Any](raw, self._session).nack()
+                    await self._give_back([raw])
             except BaseException:
                 dispatcher.done(raw)
                 raise

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from .._core.dead_letters import unrun
 from .._core.dead_letters.store import DeadLetterStore
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
-from ..errors import PermissionDenied, SmithError, StreamNotFound
+from ..errors import BusClosed, PermissionDenied, SmithError, StreamNotFound
 from ..options import RetryPolicy
 from .message import Message
 
@@ -17,6 +19,7 @@ log: Final = sdk_logger("worker")
 
 _TIMEOUT: Final = 5.0
 """Seconds for a record to be stored: the nak waits for it."""
+_SOON: Final = 1.0
 _MOST: Final = 10_000
 """Messages whose records could not be stored and are remembered."""
 
@@ -70,10 +73,26 @@ class Uncounted:
                 await unrun.add(self._store, message.metadata, 1 + self._unstored.get(_key(message), 0))
         except (SmithError, TimeoutError) as error:
             self._remember(message)
-            self._log(error)
+            if not isinstance(error, BusClosed):
+                self._log(error)
         else:
             self._unstored.pop(_key(message), None)
             self._is_failing = False
+
+    async def give_back(self, messages: Sequence[Message[Any, Any]]) -> None:
+        """Nak `messages`, which were not started, within a second, as a worker waits for it that
+        stops. Those whose records are not stored by then count.
+        """
+        try:
+            if self._store.session.connection.is_up:
+                async with asyncio.timeout(_SOON):
+                    await asyncio.gather(*map(self.add, messages))
+        except TimeoutError:
+            pass
+        finally:
+            for message in messages:
+                with contextlib.suppress(SmithError):  # redelivered after its ack wait
+                    await message.nack()
 
     def _remember(self, message: Message[Any, Any]) -> None:
         key = _key(message)

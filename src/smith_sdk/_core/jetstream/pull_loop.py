@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Final
@@ -80,6 +80,8 @@ class PullLoop(Listener):
         self.ahead: deque[RawMessage] = deque()
         """Handed out in a batch, not yet taken from it by the reader's thread: kept in progress and
         released like the buffer."""
+        self.give_back: Callable[[Sequence[RawMessage]], Awaitable[None]] = self._nak
+        """Naks messages that were not handed out."""
         self._late: list[RawMessage] = []
         """Not handed out when the loop was stopped, or arrived since: to be nak'ed."""
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -454,7 +456,7 @@ class PullLoop(Listener):
                 await self._close_inbox(keep_for=self._options.expires)
                 if release:
                     self._pacer.reset()
-                    await self._answer(self.take_all(), NAK)
+                    await self.give_back(self.take_all())
                 await self._reopen()
             except BusClosed as error:
                 self._fail(error)
@@ -480,6 +482,9 @@ class PullLoop(Listener):
         async with self._inbox.lock:
             await self._close_inbox()
             await self._inbox.close_former(connected=self._connected)
+
+    async def _nak(self, messages: Sequence[RawMessage]) -> None:
+        await self._answer(messages, NAK)
 
     async def _answer(self, messages: Iterable[RawMessage], answer: bytes) -> None:
         replaced = None if self._state is None else self._state.replaced
@@ -552,4 +557,4 @@ class PullLoop(Listener):
         finally:
             for task in tuple(self._tasks):
                 task.cancel()
-            await self._answer(self._late, NAK)
+            await self.give_back(self._late)
