@@ -8,6 +8,7 @@ from statistics import median, quantiles
 
 import circuits
 import gate
+import once
 import others
 import workers
 from goals import GOALS
@@ -108,6 +109,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
         show_gates(flat)
     if "breaker.refused.us" in flat:
         show_breakers(flat)
+    if "once.plain.ratio" in flat:
+        show_once(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
@@ -214,6 +217,24 @@ def show_breakers(flat: Flat) -> None:
                 ("decorated", "the decorated function"),
                 ("refused", "refused: CircuitOpen raised and caught"),
             )
+        ],
+    )
+
+
+def show_once(flat: Flat) -> None:
+    table(
+        "Worker with 64 slots, and with one: intents executed, each with a result",
+        ("worker", "intents/s", "x plain", "CPU us each", "one slot: intents/s", "x plain"),
+        [
+            (
+                name,
+                f"{flat[f'once.{way}.msgs_per_s']:,}",
+                f"{flat[f'once.{way}.ratio']:.2f}",
+                f"{flat[f'once.{way}.cpu_us']:.1f}",
+                f"{flat[f'once.one_slot.{way}.msgs_per_s']:,}",
+                f"{flat[f'once.one_slot.{way}.ratio']:.2f}",
+            )
+            for way, name in once.WAYS.items()
         ],
     )
 

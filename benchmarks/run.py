@@ -71,6 +71,11 @@ Breaker: two buses of the async face, one with the default circuits around publi
 without, take turns on one server; a ratio is default / without, within a round. And one call
 through a circuit that is closed, and one that is refused, in a loop of nothing else.
 
+Once: the same intents wait in the vetted stream and are executed by a worker that returns a result
+for each: as it is, with `once=True` (one look-up more for each intent) and with `once=Once(...)` (a
+claim and its end more), with 64 slots and with one. The clock stops when the vetted stream is
+empty.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every
 5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
 publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
@@ -96,6 +101,7 @@ import latency
 import loops
 import machine
 import memory
+import once
 import report
 import scale
 import subject
@@ -132,6 +138,12 @@ def breakers(figures: report.Figures, quick: bool) -> None:
     report.progress(f"breaker: {rounds} rounds of {many:,} messages each, one by one {single:,}")
     figures.add(circuits.calls(quick))
     figures.add(asyncio.run(circuits.publishing(rounds, {"publish_many": many, "submit": many, "publish": single})))
+
+
+def runs_once(figures: report.Figures, quick: bool) -> None:
+    rounds, count = (2, 400) if quick else (5, 8_000)
+    report.progress(f"once: {rounds} rounds of {count:,} intents each")
+    figures.add(asyncio.run(once.costs(rounds, count)))
 
 
 def latencies(figures: report.Figures, quick: bool) -> None:
@@ -174,6 +186,7 @@ PARTS: dict[str, Part] = {
     "worker": working,
     "admission": gates,
     "breaker": breakers,
+    "once": runs_once,
     "latency": latencies,
     "fairness": fair_shares,
     "memory": memories,

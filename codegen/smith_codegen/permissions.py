@@ -80,6 +80,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     consumers: tuple[str, ...] = ()
     streams: tuple[str, ...] = ()
     replay_protection: bool = False
+    once: str = ""
+    """The bucket of a worker's `Once`."""
 
 
 def block(
@@ -92,6 +94,7 @@ def block(
     inbox_prefix: str = "",
     api_prefix: str = API,
     replay_protection: bool = False,
+    once: str = "",
 ) -> Permissions:
     """The least permissions with which the SDK can do all that `role` does (one of `ROLES`).
 
@@ -103,9 +106,13 @@ def block(
         known = f"a role is needed, one of {', '.join(ROLES)}"
         raise RoleError(f"{role!r} is not a role: {known}" if role else known)
     wanted = Wanted(
-        subjects=tuple(subjects), consumers=tuple(consumers), streams=tuple(streams), replay_protection=replay_protection
+        subjects=tuple(subjects),
+        consumers=tuple(consumers),
+        streams=tuple(streams),
+        replay_protection=replay_protection,
+        once=once,
     )
-    given = {name: bool(getattr(wanted, name)) for name in ("subjects", "consumers", "streams", "replay_protection")}
+    given = {name: bool(getattr(wanted, name)) for name in Wanted.__struct_fields__}
     for name, is_given in given.items():
         if is_given and name not in ROLES[role].takes:
             takes = ", ".join(map(_option, ROLES[role].takes)) or "no option of that kind"
@@ -194,9 +201,9 @@ class _Rights:
         if stream is not None:
             self.ask(f"STREAM.MSG.GET.{stream}")
 
-    def put_keys(self, stream: str) -> None:
+    def put_keys(self, stream: str, pattern: str = ">") -> None:
         """Creating keys of a key-value bucket, and looking at them."""
-        keys = f"$KV.{stream.removeprefix('KV_')}.>"
+        keys = f"$KV.{stream.removeprefix('KV_')}.{pattern}"
         # Of another domain or account, keys are reached through its API alone.
         self.publish += [keys if api == API else f"{api}.{keys}" for api in self._apis]
         self.ask(f"STREAM.INFO.{stream}", f"STREAM.MSG.GET.{stream}")
@@ -307,6 +314,9 @@ def _worker(rights: _Rights, wanted: Wanted) -> None:
     for name in wanted.consumers:
         rights.require("consumers", name)
         rights.work(name)
+        if wanted.once:
+            rights.require("streams", f"KV_{wanted.once}", ", the bucket of once=Once(...)")
+            rights.put_keys(f"KV_{wanted.once}", f"{rights.spec.consumers[name].stream}.{name}.*")
 
 
 def _admission(rights: _Rights, wanted: Wanted) -> None:
@@ -419,7 +429,7 @@ def _operator(rights: _Rights, wanted: Wanted) -> None:
 ROLES: Final = {
     "publisher": Role("publishes to some subjects", _publisher, ("subjects",)),
     "executer": Role("publishes intents and waits for their results (execute)", _executer, ("subjects",)),
-    "worker": Role("handles the messages of a consumer", _worker, ("consumers",)),
+    "worker": Role("handles the messages of a consumer", _worker, ("consumers", "once")),
     "admission": Role("decides about raw intents", _admission, ("replay_protection",)),
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),

@@ -28,6 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--consumer", metavar="NAME", nargs="+", default=[], help="for worker and dlq-operator: consumers")
     protects = "for admission with Trust: allow the bucket in which it remembers what it has let through"
     parser.add_argument("--replay-protection", "--trust", dest="replay_protection", action="store_true", help=protects)
+    once = "for worker with once=Once(...): the name of its bucket"
+    parser.add_argument("--once", metavar="BUCKET", default="", help=once)
     parser.add_argument("--inbox-prefix", metavar="PREFIX", default="", help="default: _INBOX_ and the role, or the consumer")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--js-domain", metavar="DOMAIN", help="the JetStream domain that the program connects to")
@@ -49,6 +51,7 @@ def run(given: argparse.Namespace) -> int:
             inbox_prefix=given.inbox_prefix,
             api_prefix=_api_prefix(given),
             replay_protection=given.replay_protection,
+            once=given.once,
         )
     except permissions.RoleError as error:
         print(f"smith-codegen permissions: {error}", file=sys.stderr)

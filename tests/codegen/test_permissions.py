@@ -97,6 +97,15 @@ def test_admission_has_its_bucket_with_replay_protection_alone() -> None:
     }
 
 
+def test_a_worker_has_the_keys_of_its_own_consumer_alone_in_the_bucket_of_its_once() -> None:
+    plain, once = (permissions.block(SMITH, "worker", consumers=["executor-fs-read"], once=name) for name in ("", "SMITH_NONCES"))
+    assert set(once.publish) - set(plain.publish) == {
+        "$KV.SMITH_NONCES.ATOMS_VETTED.executor-fs-read.*",
+        "$JS.API.STREAM.INFO.KV_SMITH_NONCES",
+        "$JS.API.STREAM.MSG.GET.KV_SMITH_NONCES",
+    }
+
+
 def test_a_worker_of_another_contract_has_its_own_subjects() -> None:
     (name, decl), *_ = ACME.consumers.items()
     found = permissions.block(ACME, "worker", consumers=[name])
@@ -159,6 +168,8 @@ def test_every_role_of_every_contract_is_emitted_or_refused_with_what_exists(spe
         (("--role", "reader", "--streams", "RAW"), "declares no stream RAW: ATOMS_RESULTS, "),
         (("--role", "health", "--consumer", "admission"), "role health does not take --consumer"),
         (("--role", "worker", "--consumer", "admission", "--trust"), "does not take --replay-protection: it takes --consumer"),
+        (("--role", "health", "--once", "SMITH_NONCES"), "role health does not take --once"),
+        (("--consumer", "admission", "--once", "NO"), "declares no stream KV_NO, the bucket of once=Once(...): "),
         (("--role", "health", "--inbox-prefix", "a.>"), "the inbox prefix 'a.>' is not a valid subject"),
         (("--role", "health", "--inbox-prefix", "smith"), "the inbox prefix 'smith' holds subject "),
         (("--role", "health", "--inbox-prefix", "smith.results"), "holds subject results of the spec: take one that no"),

@@ -26,7 +26,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def two_parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
     """Some parts alone: what was printed, and the figures."""
     file = tmp_path_factory.mktemp("figures") / "figures.json"
-    done = run("--quick", "--only", "subject", "--only", "publish_many", "--only", "admission", "--json", str(file))
+    done = run(
+        "--quick", "--only", "subject", "--only", "publish_many", "--only", "admission", "--only", "once", "--json", str(file)
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout, json.loads(file.read_text())
 
@@ -45,6 +47,9 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
     for gate in ("plain", "signature", "replay"):
         assert figures[f"admission.{gate}.msgs_per_s"] > 0
         assert figures[f"admission.{gate}.ratio"] > 0
+    for way in ("plain", "result", "claim"):
+        assert figures[f"once.{way}.ratio"] > 0
+        assert figures[f"once.one_slot.{way}.ratio"] > 0
     assert "signed intents let through" in printed
     assert "Throughput" in printed
     assert "Typed subjects" in printed

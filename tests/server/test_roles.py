@@ -21,7 +21,7 @@ from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
 from smith_codegen import permissions, sources
-from smith_sdk import AsyncSmithBus, Auth, Backoff, Reject, RetryPolicy, Rule, Trust, consumers, result_of, subjects
+from smith_sdk import AsyncSmithBus, Auth, Backoff, Once, Reject, RetryPolicy, Rule, Trust, consumers, result_of, subjects
 from smith_sdk._core.monitoring.held_consumers import Hold
 from smith_sdk._core.monitoring.rule_claims import RuleClaims
 from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
@@ -38,7 +38,7 @@ WORKER: Final = consumers.executor_fs_read.name
 ROLES: Final = {
     "publisher": permissions.block(SPEC, "publisher", subjects=["intents.raw", "events.health", "logs.errors"]),
     "executer": permissions.block(SPEC, "executer"),
-    "worker": permissions.block(SPEC, "worker", consumers=[WORKER]),
+    "worker": permissions.block(SPEC, "worker", consumers=[WORKER], once="SMITH_NONCES"),
     "admission": permissions.block(SPEC, "admission", replay_protection=True),
     "reader": permissions.block(SPEC, "reader", subjects=["results", "logs.errors"], streams=["SDLC_RAW"]),
     "auditor": permissions.block(SPEC, "auditor"),
@@ -226,6 +226,28 @@ async def test_a_worker_settles_every_kind_of_message(face: Face, place: Account
         assert await stored(owner, "ATOMS_RESULTS") == 3  # one result, and the answers to two callers
         # Besides the letters: the marker of the isolated attempt, its end, an uncounted delivery.
         assert await stored(owner, "SMITH_DLQ") == 6
+    assert violations() == []
+
+
+@pytest.mark.parametrize("once", [True, Once(bucket="SMITH_NONCES", ttl=60)], ids=["result", "claim"])
+async def test_a_worker_runs_a_message_once(once: Any, face: Face, place: Account, violations: Any) -> None:
+    """It looks before each run, claims and frees, and records what has run."""
+    runs: list[int] = []
+
+    def handle(message: Any) -> Any:
+        runs.append(message.metadata.num_delivered)
+        if len(runs) == 1:
+            raise ValueError("not yet")
+        return result_of(message.payload)
+
+    async with place.owner() as owner:
+        intent = read_intent()
+        async with place.bus(face, "worker") as bus, running(handled(face, bus, handle, once=once)):
+            for msg_id in ("a", "b"):
+                await owner.publish(vetted.of(intent), intent, msg_id=msg_id)
+                await eventually_async(partial(has, owner, "ATOMS_VETTED", 0))
+        assert runs == [1, 2]
+        assert await stored(owner, "ATOMS_RESULTS") == 1
     assert violations() == []
 
 
@@ -446,7 +468,7 @@ async def test_roles_of_a_domain_ask_its_api(face: Face, tmp_path: Path, violati
 
 async def test_without_any_of_its_rights_a_worker_ends_by_its_name_or_goes_on(make_server: Any) -> None:
     """It never handles a message again and again, waits, or loses one."""
-    rights = ROLES["worker"].publish
+    rights = permissions.block(SPEC, "worker", consumers=[WORKER]).publish
     users = ["{ user: owner, password: x }"]
     for number, right in enumerate(rights):
         users.append(f'{{ user: u{number}, password: x, permissions: {{ publish: {{ deny: ["{right}"] }} }} }}')

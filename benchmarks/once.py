@@ -1,0 +1,78 @@
+"""The cost of running once: the same intents executed by a worker without `once`, with the result
+as the record, and with a claim in a bucket, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from statistics import median
+from typing import Any
+
+from harness import WINDOW, Round, Server, fresh_server
+
+from smith_sdk import AsyncSmithBus, Message, Once, Worker, consumers, result_of, subjects
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, IntentResult
+
+WAYS = {
+    "plain": "Worker that returns results",
+    "result": "with once=True",
+    "claim": "with once=Once(...)",
+}
+# Any bucket will do: this one is in Smith's contract.
+_ONCE: dict[str, bool | Once] = {"plain": False, "result": True, "claim": Once(bucket="SMITH_NONCES", ttl=3600)}
+_SLOTS = {"": 64, "one_slot.": 1}
+"""Slots of the worker, by what the figures' names have: at one, nothing hides a round trip."""
+VETTED, RESULTS, KEYS = "ATOMS_VETTED", "ATOMS_RESULTS", "KV_SMITH_NONCES"
+
+
+async def costs(rounds: int, count: int) -> dict[str, float]:
+    """Intents per second of each way, and how that compares with the plain one; medians."""
+    measured: dict[tuple[str, str], list[Round]] = {(slots, way): [] for slots in _SLOTS for way in WAYS}
+    async with fresh_server() as server, AsyncSmithBus(server.url, max_pending_messages=WINDOW) as bus:
+        for number in range(rounds + 1):
+            for slots, way in measured:
+                for stream in (RESULTS, KEYS):
+                    await server.purge(stream)
+                some = count // 8 if _SLOTS[slots] == 1 else count
+                found = await _round(server, bus, _SLOTS[slots], _ONCE[way], some if number else some // 4)
+                if number:
+                    measured[slots, way].append(found)
+    figures: dict[str, float] = {}
+    for (slots, way), all_rounds in measured.items():
+        name = f"once.{slots}{way}"
+        figures[f"{name}.msgs_per_s"] = median(one.rate for one in all_rounds)
+        figures[f"{name}.cpu_us"] = median(one.cpu_us for one in all_rounds)
+        figures[f"{name}.ratio"] = median(
+            one.rate / plain.rate for one, plain in zip(all_rounds, measured[slots, "plain"], strict=True)
+        )
+    return figures
+
+
+def _intent() -> FsReadV1Intent:
+    return FsReadV1Intent.new(domain="default", params=FsReadV1Params(path="/srv/public/index.html", max_bytes=65536))
+
+
+async def _round(server: Server, bus: AsyncSmithBus, slots: int, once: bool | Once, count: int) -> Round:
+    """Execute `count` intents, which wait in the vetted stream."""
+    vetted = subjects.intents.vetted
+    await bus.publish_many(vetted.of(intent).envelope(intent) for intent in [_intent() for _ in range(count)])
+    worker: Worker[Any, Any] = Worker(bus, consumers.executor_fs_read, concurrency=slots, once=once)
+
+    @worker.handler
+    async def handle(message: Message[FsReadV1Intent]) -> IntentResult:
+        return result_of(message.payload, raw=message.raw, output="text")
+
+    gc.collect()
+    started, used = time.perf_counter(), time.process_time()
+    running = asyncio.ensure_future(worker.run())
+    while await server.stored(VETTED):
+        if running.done():
+            running.result()
+        await asyncio.sleep(0.005)
+    took, used = time.perf_counter() - started, time.process_time() - used
+    await worker.stop()
+    await running
+    if (there := await server.stored(RESULTS)) != count:
+        raise RuntimeError(f"{there} of {count} intents have a result")
+    return Round(count / took, used * 1e6 / count)
