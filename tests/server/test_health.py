@@ -89,6 +89,16 @@ async def test_a_missing_stream_and_dead_letters_are_reported(account: Account) 
         assert letters.since is not None
 
 
+async def test_what_stands_beside_the_dead_letters_is_none(account: Account) -> None:
+    """The record of a delivery that was no attempt, such as one from before a restart."""
+    async with account.applied() as bus:
+        await bus._session.publish("smith.dlq.S.c.1.unrun", b"", stream="SMITH_DLQ", msg_id="record")
+        letters = named(await bus.health(), "dead letters")
+        assert (letters.status, letters.reason) == ("ok", "none")
+        await put_letters(bus, original(1))
+        assert named(await bus.health(), "dead letters").reason == "1"
+
+
 async def test_a_server_that_is_gone_is_reported_at_once_and_in_time(
     face: Face, make_server: Callable[..., EmbeddedServer]
 ) -> None:

@@ -30,6 +30,7 @@ def info(messages: int = 0, stored: int = 0, *, first: str = "2026-06-29T00:00:0
         "config": {**kept, **config},
         "state": {"messages": messages, "bytes": stored, "first_ts": first, "last_ts": NOW, "num_subjects": messages},
         "ts": NOW,
+        "total": messages,
     }
 
 
@@ -107,6 +108,9 @@ def test_dead_letters_are_counted_with_the_times_of_the_first_and_the_newest() -
     assert (some.status, some.reason) == ("degraded", "3, the newest of 2026-06-30T00:00:00Z")
     assert some.since is not None
     assert some.since.isoformat() == "2026-06-29T00:00:00+00:00"
+    beside = dead_letters_check(CONTRACT, [(spec, {**info(3, 100), "total": 2})])
+    assert beside is not None
+    assert (beside.reason, beside.since) == ("2", None)  # the times may be those of what stands beside them
     assert dead_letters_check(CONTRACT, []) is None  # its stream could not be asked
     assert dead_letters_check(replace(CONTRACT, dead_letters=None), [(spec, info(3))]) is None
 

@@ -13,6 +13,7 @@ from .._core.monitoring.health import (
     HealthReport,
     connection_check,
     dead_letters_check,
+    letters_in,
     report,
     stream_check,
     stream_failed,
@@ -39,7 +40,7 @@ async def health(session: Session, timeout: float) -> HealthReport:
     async def look(spec: StreamSpec) -> Check:
         try:
             async with asyncio.timeout_at(until):
-                infos[spec.name] = info = await session.api.stream_info(spec.name)
+                infos[spec.name] = info = await session.api.stream_info(spec.name, count=letters_in(contract, spec))
         except TimeoutError as error:  # also DeadlineExceeded, of a server that has not answered for longer
             return stream_failed(spec, error if isinstance(error, SmithError) else None, timeout)
         except SmithError as error:

@@ -54,6 +54,8 @@ _SAFE_TO_REPEAT: Final = (
 )
 """Requests that change nothing, or nothing more if repeated: a config is written as a whole."""
 
+_BEYOND: Final = 2**40
+
 _NOT_YET_PAUSE: Final = 0.1
 """Seconds before a request is repeated that was refused with one of `NOT_YET`."""
 
@@ -179,8 +181,11 @@ class JetStreamApi:
         """The account's limits, usage and API level."""
         return await self.call("INFO")
 
-    async def stream_info(self, stream: str) -> dict[str, Any]:
-        return await self.call(f"STREAM.INFO.{stream}", stream=stream)
+    async def stream_info(self, stream: str, *, count: str | None = None) -> dict[str, Any]:
+        """With a filter to `count`, `total` is how many subjects of its messages that matches."""
+        # Behind the end of the list of these subjects: the server counts them and names none.
+        body = None if count is None else {"subjects_filter": count, "offset": _BEYOND}
+        return await self.call(f"STREAM.INFO.{stream}", body, stream=stream)
 
     async def stream_create(self, config: dict[str, Any]) -> dict[str, Any]:
         return await self._write(f"STREAM.CREATE.{config['name']}", config, stream=config["name"])

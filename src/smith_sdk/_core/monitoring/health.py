@@ -213,25 +213,33 @@ def _has_dead_letters(contract: Contract, spec: StreamSpec) -> bool:
 # ---- dead letters
 
 
+def letters_in(contract: Contract, spec: StreamSpec) -> str | None:
+    """The filter that matches the dead letters in the stream of `spec`, and nothing beside them.
+
+    None if it holds none.
+    """
+    return f"{contract.dead_letters}.*.*.*" if _has_dead_letters(contract, spec) else None
+
+
 def dead_letters_check(contract: Contract, infos: Iterable[tuple[StreamSpec, Json]]) -> Check | None:
     """How many dead letters there are; None if they cannot be counted or are not declared.
 
-    Each has a subject of its own. Markers of isolated attempts and of replays under way count as
-    well: they are there for moments.
+    Each has a subject of its own: `total` in the info of their stream counts those that match
+    `letters_in`.
     """
     for spec, info in infos:
         if _has_dead_letters(contract, spec):
-            state = info["state"]
-            count = state.get("num_subjects", state["messages"])
+            state, count = info["state"], info["total"]
             if not count:
                 return Check(name="dead letters", status="ok", reason="none")
-            newest = parse_time(state["last_ts"])
+            are_alone = state["messages"] == count  # the times are those of markers and records as well
+            newest = parse_time(state["last_ts"]) if are_alone else None
             return Check(
                 name="dead letters",
                 status="degraded",
                 reason=f"{count:,}{'' if newest is None else f', the newest of {newest:%Y-%m-%dT%H:%M:%SZ}'}",
                 remedy="`smith dlq ls` shows them, with the errors; replay or discard them",
-                since=parse_time(state["first_ts"]),
+                since=parse_time(state["first_ts"]) if are_alone else None,
             )
     return None
 
