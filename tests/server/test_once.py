@@ -427,6 +427,40 @@ async def test_without_the_stream_of_results_an_intent_waits_and_costs_no_attemp
         assert len(await stored(bus)) == 1
 
 
+async def test_a_worker_that_is_stopped_meanwhile_gives_the_message_back_uncounted(face: Face, account: Account) -> None:
+    intent, only = read_intent(), RetryPolicy(max_attempts=1)
+    async with account.applied() as bus, face.bus(account.url) as own:
+        config = (await bus._session.api.stream_info(RESULTS))["config"]
+        await bus._session.api.stream_delete(RESULTS)
+        executor = Executor(face, own, retry=only)
+        async with running(executor.worker):
+            await put(bus, intent)
+            await eventually_async(lambda: executor._has("running", 1))
+        assert (executor.worker.stats.retried, executor.runs) == (1, [])
+        await bus._session.api.stream_create(config)
+        executor = Executor(face, own, retry=only)
+        async with running(executor.worker):
+            await executor.succeeded(1)
+        # The record of that, and nothing of an isolated attempt.
+        assert (await bus.streams.get("SMITH_DLQ")).messages == 1
+
+
+async def test_an_attempt_alone_of_what_has_its_result_runs_nothing(account: Account) -> None:
+    """Of a message whose deliveries have all ended without a verdict."""
+    intent = read_intent()
+    async with account.applied() as bus:
+        await bus.publish(results.of(ran := result_of(intent)), ran)
+        await put(bus, intent)
+        for _ in range(QUICK.max_attempts):
+            (message,) = await bus.consumer(spec).fetch(1)
+            await message.nack()
+        executor = Executor(Face("async", account), bus)
+        async with running(executor.worker):
+            await executor.succeeded(1)
+        assert executor.runs == []
+        assert await bus.dead_letters.count() == 0
+
+
 async def test_a_result_is_held_until_its_stream_is_there_again(face: Face, account: Account) -> None:
     intent = read_intent()
     loop = asyncio.get_running_loop()

@@ -43,7 +43,7 @@ from .runners import NotRun
 
 log: Final = sdk_logger("worker")
 
-_FREE: Final = 5.0
+_FREE: Final = 2.0
 """Seconds to free the claim of a run that has failed. It expires if that takes longer."""
 _FREED: Final = 1.0
 """Seconds for which a bucket keeps a key that was freed: its shortest time."""
