@@ -27,7 +27,9 @@ from worker_command import Start
 
 from smith_sdk import AsyncSmithBus, Backoff, Deny, Quarantine, Reject, RetryPolicy, consumers, result_of, subjects
 from smith_sdk._core import codec
+from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk._core.log_records import FIELDS, ConsumerLog, LogFields, consumer_log, sdk_logger
+from smith_sdk._core.outbox.file import OutboxFile
 from smith_sdk.cli.commands import COMMANDS
 from smith_sdk.protocol import ExecutionError
 
@@ -119,7 +121,22 @@ def hostile(account: Account) -> Iterator[None]:
     asyncio.run(send(account.url, f"$JS.API.STREAM.DELETE.{EVIL}", b""))
 
 
+OUTBOX: Final = "outbox.db"
+"""In the directory of the test."""
+
+
+@pytest.fixture(autouse=True)
+def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of an outbox that somebody else has written, or a server has refused."""
+    monkeypatch.chdir(tmp_path)
+    with contextlib.closing(OutboxFile.open(OUTBOX)) as file, file.transaction():
+        id = file.add(PublishRequest(HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE, {"a": HOSTILE}), 1, 0.0, 0.0)
+        file.fail([(id, HOSTILE)], 0.0)
+        file.add(PublishRequest(HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE), 1, 0.0, None)
+
+
 SHOWING: Final = (
+    ("outbox", "ls", OUTBOX),
     ("streams", "ls"),
     ("streams", "show", "SYSTEM_EVENTS"),
     ("streams", "plan", "--profile", "dev"),
@@ -148,6 +165,7 @@ SHOWING: Final = (
     ("trace", INTENT.id),
 )
 CHANGING: Final = (
+    ("outbox", "flush", OUTBOX),
     ("dlq", "replay", LETTER),
     ("dlq", "replay", "SYSTEM_EVENTS.reader.2"),
     ("dlq", "discard", "--all", "--yes"),
@@ -187,6 +205,9 @@ def test_no_command_shows_it_on_a_terminal(hostile: None, smith: Smith, columns:
 
 WRONG: Final = (
     (HOSTILE,),
+    ("outbox", "ls", HOSTILE),
+    ("outbox", "flush", HOSTILE),
+    ("outbox", "discard", OUTBOX, HOSTILE),
     ("streams", HOSTILE),
     ("streams", "ls", f"--{HOSTILE}"),
     ("streams", "show", HOSTILE),

@@ -178,7 +178,7 @@ async def test_with_an_open_circuit_it_is_kept(account: Account, proxy: Proxy, p
 async def test_a_bus_that_was_never_connected_keeps_what_is_published(face: Face, path: str) -> None:
     async with face.bus(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
         assert await publish(bus, 1) == STORED
-        with pytest.raises(DeadlineExceeded, match=r"1 messages still wait in outbox .*: there is no connection"):
+        with pytest.raises(DeadlineExceeded, match=r"outbox .* still has 1 to send after .*: there is no connection"):
             await bus.outbox.flush(0.05)
 
 
@@ -188,7 +188,7 @@ async def test_the_next_bus_sends_what_an_earlier_one_has_left(
     async with AsyncSmithBus(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
         for number in (1, 2):
             assert await publish(bus, number) == STORED
-    assert f"2 messages stay in outbox {path}" in caplog.text
+    assert f"outbox {path} keeps 2 unsent" in caplog.text
     async with AsyncSmithBus(proxy.url, outbox=path) as bus:
         assert (await bus.outbox.flush(LONG)).messages == 0
         assert await bus.outbox.list() == ()
@@ -247,7 +247,7 @@ async def test_messages_wait_for_a_stream_that_does_not_exist(account: Account, 
         await other._session.api.stream_delete(STREAM)
         proxy.restore()
         await eventually_async(lambda: has_trouble(bus), LONG)
-        with pytest.raises(DeadlineExceeded, match=rf"1 messages still wait .* stream {STREAM} does not exist"):
+        with pytest.raises(DeadlineExceeded, match=rf"still has 1 to send .* stream {STREAM} does not exist"):
             await bus.outbox.flush(0.05)
         assert await publish(bus, 3) == STORED  # behind the one that waits
         await other.streams.apply(profile="dev")

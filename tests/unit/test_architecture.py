@@ -146,6 +146,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.
     # The contexts of the nats command are read below the faces, by the bus and by the command line.
+    # `smith outbox ls` reads the file of a process that no longer runs, or that has it open.
     "cli": (
         "errors",
         "options",
@@ -155,6 +156,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.log_records",
         "_core.execution",
         "_core.connection",
+        "_core.outbox",
         "signing",
         "trust",
         "policy",

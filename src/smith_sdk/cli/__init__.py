@@ -2,9 +2,9 @@
 
 May import `errors`, `options`, the contract, `embedded`, `aio` and `sync`, and of `_core` only
 `blocking` and `execution`, to run workers of the async face and to handle signals, `connection`,
-for the contexts of the nats command, `log_records` and `foreign_text`. Its libraries, cyclopts,
-rich and watchfiles, come with the `cli` extra. A command prints by the functions of `output`, which
-escape what they are given.
+for the contexts of the nats command, `outbox`, `log_records` and `foreign_text`. Its libraries,
+cyclopts, rich and watchfiles, come with the `cli` extra. A command prints by the functions of
+`output`, which escape what they are given.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ COMMANDS = {
     "consumers": ("consumers:consumers", "Show, pause, resume and reset consumers."),
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
     "quarantine": ("quarantine:quarantine", "Show, release and discard quarantined intents."),
+    "outbox": ("outbox:outbox", "List, flush and discard the messages of an outbox."),
     "health": ("health:health", "Show how the server, the streams and the dead letters are."),
     "backpressure": ("backpressure:backpressure", "Show and clear the rules of back pressure that act."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),

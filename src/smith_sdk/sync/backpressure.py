@@ -15,6 +15,7 @@ from ..aio import backpressure as _async
 from ..aio.backpressure import _INTERVAL
 from ..aio.pressure_rules import Rule
 from ..display import Rows
+from ..options import WhenDown
 from .bus import SmithBus
 
 __all__ = ["ActiveRule", "ActiveRules", "BackPressure", "Rule", "RuleChanged"]
@@ -38,7 +39,7 @@ class BackPressure(Blocking):
 
     __slots__ = ()
 
-    def __init__(self, bus: SmithBus, rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
+    def __init__(self, bus: SmithBus[WhenDown], rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
         aio = _async.BackPressure(unwrap(bus), rules, interval=interval)
         self._adopt(bus._portal, aio)
         self._aio._blocking()

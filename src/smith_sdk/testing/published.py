@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from .._core.foreign_text import escape_control
 from ..contract import M_co, S_co
@@ -59,10 +59,12 @@ class Stored(Generic[M_co, S_co]):
 
 
 @overload
-def published(bus: SmithBus, what: Subscribable[M, S]) -> list[Stored[M, S]]: ...
+def published(bus: SmithBus[Any], what: Subscribable[M, S]) -> list[Stored[M, S]]: ...
 @overload
-def published(bus: AsyncSmithBus, what: Subscribable[M, S]) -> Awaitable[list[Stored[M, S]]]: ...
-def published(bus: SmithBus | AsyncSmithBus, what: Subscribable[M, S]) -> list[Stored[M, S]] | Awaitable[list[Stored[M, S]]]:
+def published(bus: AsyncSmithBus[Any], what: Subscribable[M, S]) -> Awaitable[list[Stored[M, S]]]: ...
+def published(
+    bus: SmithBus[Any] | AsyncSmithBus[Any], what: Subscribable[M, S]
+) -> list[Stored[M, S]] | Awaitable[list[Stored[M, S]]]:
     """The stored messages of a subject or filter, oldest first; awaited on the async face.
 
     Streams with work-queue or interest retention delete a message once it is acknowledged: of

@@ -211,9 +211,9 @@ class Lane:
             return page
         if failed:
             log.error(
-                "%d messages for stream %s were refused, and are kept in outbox %s: %s",
-                len(failed),
+                "stream %s refused %d of outbox %s, which are kept as failed: %s",
                 self.stream,
+                len(failed),
                 self._commits.path,
                 page.refused[-1][1],
                 extra=LogFields(stream=self.stream),
@@ -266,10 +266,10 @@ class Lane:
         if self.trouble is None:
             fields = LogFields(stream=self.stream, error_type=type(error).__name__)
             log.warning(
-                "%d messages for stream %s wait in outbox %s: %s",
+                "outbox %s has %d for stream %s, which wait: %s",
+                self._commits.path,
                 self.waiting,
                 self.stream,
-                self._commits.path,
                 str(error),
                 extra=fields,
             )

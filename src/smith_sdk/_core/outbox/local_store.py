@@ -96,7 +96,7 @@ class LocalStore(Listener):
         for stream, count in waiting.items():
             self._lane(stream).waiting = count
         if info.messages:
-            log.info("%d messages wait in outbox %s, the oldest since %s", info.messages, self._path, info.oldest)
+            log.info("outbox %s has %d to send, the oldest since %s", self._path, info.messages, info.oldest)
 
     def start(self) -> None:
         """Begin to send, now that the session is open."""
@@ -128,7 +128,7 @@ class LocalStore(Listener):
         self._session.detach(self)
         await commits.close()
         if left := self.waiting:
-            log.warning("%d messages stay in outbox %s: the next bus that opens it sends them", left, self._path)
+            log.warning("outbox %s keeps %d unsent: the next bus that opens it sends them", self._path, left)
 
     @property
     def name(self) -> str:
