@@ -10,8 +10,9 @@ import socket
 import subprocess
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from chaos.proxy import hold_port
 from support import eventually
 
 from smith_sdk.embedded.server import find_nats_server
@@ -19,11 +20,15 @@ from smith_sdk.embedded.server import find_nats_server
 HOST = "127.0.0.1"
 
 
+_held: Final[dict[int, socket.socket]] = {}
+
+
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind((HOST, 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port for a `PlainServer`. No other process gets it before that server has ended."""
+    holder = hold_port()
+    port: int = holder.getsockname()[1]
+    _held[port] = holder
+    return port
 
 
 def is_listening(port: int) -> bool:
@@ -57,3 +62,6 @@ class PlainServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.kill()
+        for port in self._ports:
+            if (holder := _held.pop(port, None)) is not None:
+                holder.close()

@@ -8,7 +8,6 @@ import json
 import os
 import pprint
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 
 import pydantic
 import pytest
+from chaos.proxy import hold_port
 from doc_blocks import checked_blocks
 from fastapi import Body, FastAPI
 from fastapi.testclient import TestClient
@@ -52,18 +52,16 @@ def test_uvicorn_serves_the_application_and_sigterm_ends_both(tmp_path: Path) ->
     (app,) = [block.code for block in checked_blocks(PAGE.read_text()) if block.file == "app.py"]
     (tmp_path / "app.py").write_text(app)
     (tmp_path / "note.txt").write_text("hello")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
-    with (tmp_path / "log").open("w+") as log:
+    with hold_port() as holder, (tmp_path / "log").open("w+") as log:
+        port = holder.getsockname()[1]
+        command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
         process = subprocess.Popen(command, cwd=tmp_path, env=dict(os.environ), stderr=log, stdout=log)
         try:
             eventually(lambda: "Uvicorn running" in (tmp_path / "log").read_text(), timeout=20)
             found = answer(f"http://127.0.0.1:{port}/read", {"path": str(tmp_path / "note.txt")})
             assert (found["status"], found["output"]) == ("ok", "hello")
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(20)
         finally:
             process.kill()
             process.wait()

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 import nats
 import pytest
+from chaos.proxy import hold_port
 from nats.js.api import StreamConfig
 from support import eventually, is_alive, nats_info, parent_of, raw_client, without_login
 
@@ -114,10 +114,9 @@ def test_it_stops_when_the_with_block_raises() -> None:
 
 
 def test_a_given_port_is_used(make_server: MakeServer) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert without_login(make_server(port=port).url) == f"nats://127.0.0.1:{port}"
+    with hold_port() as holder:
+        port = holder.getsockname()[1]
+        assert without_login(make_server(port=port).url) == f"nats://127.0.0.1:{port}"
 
 
 def test_many_at_once_get_ports_of_their_own() -> None:

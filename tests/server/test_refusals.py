@@ -14,6 +14,7 @@ import msgspec
 import nats
 import pytest
 from buses import Account, Call, Face, health, log_entry, read_intent
+from chaos.proxy import hold_port
 from nats.aio.msg import Msg
 from support import eventually_async
 
@@ -88,10 +89,9 @@ async def test_a_payload_over_the_streams_limit(face: Face) -> None:
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> Iterator[int]:
+    with hold_port() as holder:
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture

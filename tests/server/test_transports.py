@@ -42,12 +42,12 @@ class Server:
         authority = Authority(directory, "ours")
         cert, key = authority.certificate("server")
         self.tls = TLSFiles(ca=authority.ca)
-        port, self.port = free_port(), free_port()
+        port = free_port()
+        self.port = port if transport == "tls_first" else free_port()
         files = f'cert_file: "{cert}", key_file: "{key}"'
         config = f'listen: "{HOST}:{port}"\nmax_payload: 8MB\njetstream {{ store_dir: "{directory}/js" }}\n{USERS}\n'
         self.options: dict[str, Any] = {}
         if transport == "tls_first":
-            self.port = port
             config += f"tls {{ {files}, handshake_first: true }}"
             self.url, self.options = f"nats://{HOST}:{port}", {"tls": self.tls, "tls_first": True}
         elif transport == "wss":
