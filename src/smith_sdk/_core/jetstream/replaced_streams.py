@@ -8,13 +8,15 @@ The time in an ack subject tells the two apart.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final
 
 from ...errors import PermissionDenied, SmithError, StreamNotFound
 from ..log_records import LogFields, sdk_logger
 from .api import NANOS, JetStreamApi, to_nanos
 from .delivery import parse
+from .publish_request import PubAck
 
 log: Final = sdk_logger("consume")
 
@@ -74,3 +76,28 @@ class ReplacedStreams:
         log.warning("stream %s was deleted and created again: it is read from its start", stream, extra=LogFields(stream=stream))
         self._on_replaced(stream)
         return True
+
+
+class MissingStreams:
+    """Streams that a publish has found missing, until one is acknowledged: that is logged."""
+
+    def __init__(self) -> None:
+        self.streams: set[str | None] = set()
+
+    def notice(self, error: SmithError) -> None:
+        """A publish fails with `error`."""
+        if isinstance(error, StreamNotFound) and error.stream:
+            self.streams.add(error.stream)
+
+    async def noticing_return(
+        self, stream: str | None, submitted: Coroutine[Any, Any, asyncio.Future[PubAck]]
+    ) -> asyncio.Future[PubAck]:
+        """`submitted`, which is for such a stream."""
+        future = await submitted
+        future.add_done_callback(partial(self._ended, stream))
+        return future
+
+    def _ended(self, stream: str | None, future: asyncio.Future[PubAck]) -> None:
+        if stream in self.streams and not future.cancelled() and future.exception() is None:
+            self.streams.discard(stream)
+            log.warning("stream %s exists again: what is published to it is stored", stream, extra=LogFields(stream=str(stream)))

@@ -33,7 +33,7 @@ from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 from .pull_failures import may_not_ack
-from .replaced_streams import ReplacedStreams
+from .replaced_streams import MissingStreams, ReplacedStreams
 
 log: Final = sdk_logger("publish")
 
@@ -135,6 +135,7 @@ class Session:
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self.replaced: Final = ReplacedStreams(self.api, self._on_replaced)
+        self._missing: Final = MissingStreams()
         self._refusals = (_RefusedAcks(self._consumers), _MappedRefusals(connection, api_prefix))
         self._interest_streams = {spec.name for spec in contract.streams if spec.retention == "interest"}
         self.circuits = None if publish_breaker is None else PublishCircuits(publish_breaker, self.events)
@@ -276,14 +277,17 @@ class Session:
     def _submit(self, request: PublishRequest, tally: Tally | None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
-            return self._submit_checked(request, tally)
-        return self.window.submit(request, tally)
+            submitted = self._submit_checked(request, tally)
+        else:
+            submitted = self.window.submit(request, tally)
+        return self._missing.noticing_return(stream, submitted) if stream in self._missing.streams else submitted
 
     async def _submit_checked(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
         timeout = self.publish_timeout if request.timeout is None else request.timeout
         try:
             left = await self.interest.require(request, timeout)
         except SmithError as error:
+            self._missing.notice(error)
             if tally is not None:
                 tally.failed(error)
             raise
@@ -360,6 +364,7 @@ class Session:
             info = await self.api.stream_info(stream)
         except _DEFINITE as error:
             self.interest.forget(stream)
+            self._missing.notice(error)
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
         captured = info["config"].get("subjects") or []
