@@ -14,11 +14,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from buses import Face, read_intent
+from buses import Account, Face, read_intent
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, consumers, subjects
+from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
 from smith_sdk.aio import consumer as consumer_module
+from smith_sdk.aio.stored_results import StoredResults
 from smith_sdk.errors import ConsumerNotFound, StreamNotFound
 
 raw = subjects.intents.raw
@@ -255,9 +256,10 @@ async def test_a_fetch_does_not_wait(face: Face) -> None:
 # ---- publishers
 
 
-async def test_a_publisher_goes_on(face: Face) -> None:
+async def test_a_publisher_goes_on(face: Face, caplog: pytest.LogCaptureFixture) -> None:
     """An error while there is no stream; then its messages are stored, also those of an interest
     stream, whose consumers are known for some seconds."""
+    caplog.set_level(logging.WARNING, "smith_sdk")
     async with face.applied() as bus, AsyncSmithBus(face.url) as other:
         for number in range(3):
             intent = read_intent(f"{number}")
@@ -276,4 +278,25 @@ async def test_a_publisher_goes_on(face: Face) -> None:
             ack = await bus.publish(subject.of(intent), intent, timeout=10)
             assert ack.seq == 1
         assert time.monotonic() - began < SOON
+        for stream in ("SDLC_RAW", "ATOMS_VETTED"):
+            assert caplog.text.count(f"stream {stream} exists again: what is published to it is stored") == 1
         assert [info.messages for info in await other.streams.info() if info.name in ("SDLC_RAW", "ATOMS_VETTED")] == [1, 1]
+
+
+async def test_the_result_of_an_intent_is_found_in_a_stream_of_results_that_was_created_again(account: Account) -> None:
+    """Its sequences begin again, below what was looked at before."""
+    intent = read_intent()
+    result, subject = result_of(intent), subjects.results(intent_id=intent.id)
+    async with account.applied() as bus:
+        looked_up = StoredResults(bus._session, subject, lambda _: False)
+        for other in map(result_of, (read_intent("a"), read_intent("b"))):
+            await bus.publish(subjects.results.of(other), other)
+        await bus._session.publish(str(subject), b"no result", stream="ATOMS_RESULTS", msg_id="stray")
+        assert await looked_up.newest() is None
+        await bus._session.api.stream_delete("ATOMS_RESULTS")
+        await bus.streams.apply(profile="dev")
+        await bus.publish(subjects.results.of(result), result)
+        found = await looked_up.newest()
+        assert found is not None
+        assert found.message.seq == 1
+        assert found.payload == result

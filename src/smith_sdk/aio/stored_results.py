@@ -116,6 +116,8 @@ class StoredResults:
         """The newest result; None if there is none. Raises what a call of the API raises."""
         try:
             last = await self._api.last_message(self._stream, self._subject)
+            if last.seq < self._read_up_to:  # the stream was deleted and created again
+                self._read_up_to = 0
             if last.seq > self._read_up_to:
                 await self._read_new(last)
         except MessageNotFound:
