@@ -119,6 +119,21 @@ async def test_messages_without_an_identity_have_a_key_each(account: Account) ->
         assert own == [f"{HEALTH}:own"] * 2  # the subject stands in front once
 
 
+async def test_a_message_that_was_read_has_the_key_that_its_handler_sees(face: Face, account: Account) -> None:
+    intent, event = read_intent(), health()
+    async with account.applied(contract=HERE) as near, face.bus(account.url, contract=HERE) as bus:
+        await near.publish(vetted.of(intent), intent)
+        await near.publish(subjects.events.health.of(event), event)
+        await near._session.connection.publish(HEALTH, codec.encode(event))  # without an id
+        await near._session.connection.barrier(timeout=5)
+        seen = [await near.consumer(consumers.executor_fs_read).fetch(1), await near.consumer(READER).fetch(2)]
+        handled = [message.idempotency_key for messages in seen for message in messages]
+        read = [one.idempotency_key async for one in bus.read(vetted.of(intent))]
+        read += [one.idempotency_key async for one in bus.read(subjects.events.health.of(event))]
+    assert read == handled
+    assert len(set(read)) == 3
+
+
 async def test_a_forged_trail_does_not_choose_the_key_without_a_replay_s_id(account: Account) -> None:
     trail = {"Smith-Replay-Of": "S.c.1", "Smith-Replay-First": "S.c.1", "Smith-Replay-Count": "1", "Smith-Replay-Key": "mine"}
     async with account.applied(contract=HERE) as bus:

@@ -16,6 +16,8 @@ from support import eventually_async, has_length
 
 from smith_sdk import Allow, AsyncSmithBus, Auth, Backoff, ResultCode, RetryPolicy, Worker, consumers, result_of, subjects
 from smith_sdk._core import codec
+from smith_sdk._core.connection.parser import RawMessage
+from smith_sdk._core.jetstream.delivery import IN_PROGRESS
 from smith_sdk.aio.answers import put_answer
 from smith_sdk.errors import OptionsError, PermissionDenied
 from smith_sdk.protocol import ExecutionError, FsReadV1Intent, IntentResult
@@ -415,16 +417,30 @@ async def test_without_the_stream_of_results_an_intent_waits_and_costs_no_attemp
             return executor.result(message)
 
         executor = Executor(face, own, handle, spec=short)
-        async with running(executor.worker):
+        async with running(executor.worker), renewals(bus) as kept:
             await put(bus, intent)
-            await eventually_async(lambda: executor._has("running", 1))
-            await asyncio.sleep(1)  # two ack waits: the worker keeps it in progress
-            assert executor.worker.stats.running == 1
-            assert attempts == []
+            await eventually_async(lambda: len(kept) > 4)  # every third of the ack wait
+            assert (executor.worker.stats.running, attempts) == (1, [])
             await bus._session.api.stream_create(config)
             await executor.succeeded(1)
         assert attempts == [1]
         assert len(await stored(bus)) == 1
+
+
+@contextlib.asynccontextmanager
+async def renewals(bus: AsyncSmithBus) -> AsyncIterator[list[str]]:
+    """Ack subjects of messages that are kept in progress meanwhile, once for each time."""
+    seen: list[str] = []
+
+    def note(message: RawMessage) -> None:
+        if message.data == IN_PROGRESS:
+            seen.append(message.subject)
+
+    subscription = await bus._session.connection.subscribe("$JS.ACK.>", note)
+    try:
+        yield seen
+    finally:
+        await subscription.unsubscribe()
 
 
 async def test_a_worker_that_is_stopped_meanwhile_gives_the_message_back_uncounted(face: Face, account: Account) -> None:

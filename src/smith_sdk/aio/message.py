@@ -9,21 +9,19 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from .._core import codec
-from .._core.connection.headers import MSG_ID
 from .._core.connection.parser import RawMessage
-from .._core.dead_letters.format import header_key
 from .._core.execution.stopping import Stopping
 from .._core.foreign_text import escape_control
-from .._core.idempotency import idempotency_key
 from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
-from ..contract import M_co, MessageT, Metadata, Payload, Received, S_co, StreamSubject
+from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..display import fields_table
 from ..errors import NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, to_seconds
 from . import publisher
+from .message_key import key_of
 from .message_rows import plain_row, shown_row
 
 __all__ = ["Message"]
@@ -160,14 +158,7 @@ class Message(Received[M_co, S_co]):
         Raises as `payload` does, and `NotAcknowledgeable` for a message of core NATS that has
         neither.
         """
-        where, payload = self._raw.subject, self.payload
-        field = payload.ID_FIELD if isinstance(payload, Payload) else None
-        if field is not None:
-            return idempotency_key(where, str(getattr(payload, field)))
-        if self.headers.get(MSG_ID):
-            return header_key(where, self.headers, "")
-        place = self.metadata
-        return header_key(where, self.headers, f"{place.stream}.{place.stream_seq}.{place.timestamp}")
+        return key_of(self, self._raw.subject)
 
     @property
     def draining(self) -> bool:

@@ -22,6 +22,7 @@ from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, Str
 from ..display import fields_table
 from ..errors import ConnectionLost, OptionsError, SubjectMismatch
 from ..options import positive_int, to_seconds
+from .message_key import key_of
 from .message_rows import plain_row, shown_row
 
 __all__ = ["ReadMessage", "Reader"]
@@ -95,6 +96,14 @@ class ReadMessage(Received[M_co, S_co]):
             num_pending=0,
             timestamp=self._stored.time,
         )
+
+    @property
+    def idempotency_key(self) -> str:
+        """The name of its effect, the same as a handler's `message.idempotency_key`.
+
+        Raises as `payload` does.
+        """
+        return key_of(self, self._stored.subject)
 
     def to_dict(self) -> dict[str, Any]:
         """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.
