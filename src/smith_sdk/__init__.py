@@ -28,6 +28,7 @@ __all__ = [
     "Once",
     "PubAck",
     "Quarantine",
+    "RateLimit",
     "Reject",
     "ResultCode",
     "RetryLater",
@@ -69,7 +70,7 @@ if TYPE_CHECKING:
     )
     from .contract import Envelope
     from .errors import Reject, RetryLater, SmithError
-    from .options import Auth, Backoff, Once, RetryPolicy, TLSFiles
+    from .options import Auth, Backoff, Once, RateLimit, RetryPolicy, TLSFiles
     from .sync import SmithBus
     from .topology import consumers
     from .trust import Trust
@@ -97,6 +98,7 @@ else:
             "Once": ".options:Once",
             "PubAck": "._core.jetstream.publish_request:PubAck",
             "Quarantine": ".aio:Quarantine",
+            "RateLimit": ".options:RateLimit",
             "Reject": ".errors:Reject",
             "ResultCode": ".aio:ResultCode",
             "RetryLater": ".errors:RetryLater",

@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 
 from .errors import OptionsError
 
-__all__ = ["Auth", "Backoff", "Once", "RetryPolicy", "TLSFiles"]
+__all__ = ["Auth", "Backoff", "Once", "RateLimit", "RetryPolicy", "TLSFiles"]
 
 Duration = float | timedelta
 
@@ -205,6 +205,35 @@ class Once:
             raise OptionsError(f"Once.ttl={self.ttl!r} is below Once.lease={self.lease!r}")
         object.__setattr__(self, "lease", lease)
         object.__setattr__(self, "ttl", ttl)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How many handlers a worker starts: at most `count` in `per` seconds, in the long run.
+
+    They may start together as long as `burst` is not used up; so in a given span of `per` seconds
+    at most `count` + `burst` start. Each worker of a process has a limit of its own. Raises
+    `OptionsError` for an invalid value.
+    """
+
+    count: int
+    """Handlers that start in `per` seconds; 1 or more."""
+    per: Duration = field(default=1.0, kw_only=True)
+    """Seconds (or a timedelta)."""
+    burst: int | None = field(default=None, kw_only=True)
+    """How many may start together after a pause, 1 or more; None for `count`. With 1 they start
+    evenly."""
+
+    def __post_init__(self) -> None:
+        positive_int("RateLimit.count", self.count)
+        object.__setattr__(self, "per", to_seconds("RateLimit.per", self.per))
+        if self.burst is not None:
+            positive_int("RateLimit.burst", self.burst)
+
+    @property
+    def per_second(self) -> float:
+        """Handlers that start in a second."""
+        return self.count / cast("float", self.per)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -74,7 +74,7 @@ class CircuitDispatcher:
             raw = await self._inner.next()
             if raw is None or not self._is_guarded or self._admit(raw):
                 return raw
-            self._loop.put_back(raw)
+            self._inner.put_back(raw)
             self._passable.clear()
             self._changed.set()
 
@@ -90,6 +90,15 @@ class CircuitDispatcher:
             permit.end(NOTHING)
         self._inner.done(item)
         self._changed.set()
+
+    def put_back(self, item: RawMessage) -> None:
+        self._inner.put_back(item)
+
+    def held(self) -> list[RawMessage]:
+        return self._inner.held()
+
+    def take_all(self) -> list[RawMessage]:
+        return self._inner.take_all()
 
     async def stop(self) -> None:
         """Hold nothing back any more; wait for a release that has begun."""
@@ -167,7 +176,7 @@ class CircuitDispatcher:
                 extra=self._fields,
             )
             await self._loop.pause()
-        if held := self._loop.take_all():
+        if held := self._inner.take_all():
             await self._release(held)
 
     async def _probe(self) -> None:

@@ -19,15 +19,16 @@ from .._core.connection.parser import RawMessage
 from .._core.execution.dispatcher import Dispatcher, Fifo
 from .._core.execution.isolation import ISOLATION
 from .._core.execution.loop_watch import watch_loop
+from .._core.execution.rate import ByRate, TokenBucket
 from .._core.execution.stopping import Stopping
-from .._core.jetstream.delivery import num_delivered
+from .._core.jetstream.delivery import IN_PROGRESS, num_delivered
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, PermissionDenied, SmithError
-from ..options import RetryPolicy
+from ..options import RateLimit, RetryPolicy
 from .answers import FailureAnswers
 from .blocked import report_blocked
 from .circuit_dispatcher import CircuitDispatcher
@@ -35,6 +36,7 @@ from .consumer import pull_loop
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
 from .message import Message
+from .message_keys import MessageKeys
 from .message_runner import MessageRunner
 from .middleware import Outcome
 from .runners import CannotRun, required_output
@@ -85,6 +87,8 @@ class Slots:
         undecodable: Undecodable | None = None,
         answers: FailureAnswers | None = None,
         circuit: WorkerCircuit | None = None,
+        rate: RateLimit | None = None,
+        keys: MessageKeys | None = None,
     ) -> None:
         self._session = session
         self._spec = spec
@@ -92,6 +96,9 @@ class Slots:
         self._handlers = handlers
         self._circuit = circuit
         """What the runs of `handlers` are calls through, if they are."""
+        self._bucket = None if rate is None else TokenBucket(rate.per_second, rate.count if rate.burst is None else rate.burst)
+        """What limits the rate of starts, also over several runs."""
+        self._keys = keys
         self._policy = policy
         self._limits = SlotLimits(concurrency, spec.prefetch)
         self._drain = drain
@@ -102,6 +109,8 @@ class Slots:
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
         """None while nothing runs."""
+        self._dispatcher: Dispatcher[RawMessage] | None = None
+        """None before the first run."""
         self._stopping: Stopping | None = None
         """None while nothing runs."""
         self._stop_next = False
@@ -129,6 +138,7 @@ class Slots:
             "stream": self._spec.stream,
             "concurrency": self._limits.concurrency,
             **msgspec.structs.asdict(self.stats),
+            **({} if self._keys is None else {"held_back": len(self._dispatcher.held()) if self._dispatcher else 0}),
             **({} if self._circuit is None else {"circuit": self._circuit.describe()}),
         }
 
@@ -194,7 +204,7 @@ class Slots:
                     await loop.start()
                     if self._limits.are_lower:
                         await self._resize()
-                    dispatcher = self._new_dispatcher(loop)
+                    dispatcher = self._dispatcher = self._new_dispatcher(loop)
                     slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._limits.most)]
                     await self._until_drained(stopping, loop, dispatcher, slots)
             if stopping.at_once:
@@ -207,7 +217,7 @@ class Slots:
             finally:
                 await _cancel(slots)
                 if dispatcher is not None:
-                    await dispatcher.stop()
+                    await self._end_dispatcher(dispatcher)
                 self.loop = None
         if stopping.at_once:  # a handler that nothing can end: its slot has not released the message
             for message in self._settler.unanswered:
@@ -235,13 +245,13 @@ class Slots:
     ) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
         checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
-        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(), checking)]
+        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(dispatcher), checking)]
         try:
             await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
             stopping.request()
             self._handlers.announce_stop()
             await loop.stop()
-            await dispatcher.stop()
+            await self._end_dispatcher(dispatcher)
             await self._drained(slots)
         finally:
             await _cancel(others)
@@ -259,7 +269,11 @@ class Slots:
         return loop
 
     def _new_dispatcher(self, loop: PullLoop) -> Dispatcher[RawMessage]:
-        dispatcher = Fifo(loop)
+        dispatcher: Dispatcher[RawMessage] = Fifo(loop)
+        if self._keys is not None:
+            dispatcher = self._keys.dispatcher(loop, self._limits.most, lambda: self._limits.concurrency)
+        if self._bucket is not None:
+            dispatcher = ByRate(dispatcher, self._bucket)
         if self._circuit is None:
             return dispatcher
         return CircuitDispatcher(self._circuit, dispatcher, loop, lambda: self._limits.concurrency, self._release)
@@ -268,6 +282,12 @@ class Slots:
         """Nak what was delivered and never counted, as soon as it can be without using up an
         attempt."""
         await self._settler.uncounted.give_back([Message[Any, Any](raw, self._session) for raw in held])
+
+    async def _end_dispatcher(self, dispatcher: Dispatcher[RawMessage]) -> None:
+        """Give back what it holds back. Safe to repeat."""
+        await dispatcher.stop()
+        if held := dispatcher.take_all():
+            await self._give_back(held)
 
     async def _release(self, held: Sequence[RawMessage]) -> None:
         """Release messages that were not started, and count them."""
@@ -377,14 +397,18 @@ class Slots:
             self._stopping.request()
         return True
 
-    async def _keepalive(self) -> None:
-        """Renew the ack wait of messages in flight, so that they are not redelivered meanwhile."""
+    async def _keepalive(self, dispatcher: Dispatcher[RawMessage]) -> None:
+        """Renew the ack wait of messages in flight or held back, so that they are not redelivered
+        meanwhile."""
         while True:
             await asyncio.sleep(self._spec.ack_wait / 3)
             for message in self._settler.unanswered:
                 if not message._answered:
                     with contextlib.suppress(SmithError):  # the bus is closing, and the slots learn of it themselves
                         await message.in_progress()
+            for raw in dispatcher.held():
+                with contextlib.suppress(SmithError):
+                    await self._session.connection.publish(raw.reply, IN_PROGRESS)
 
     # ---- one message
 

@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
+from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
-from ..options import Once, RetryPolicy, WhenDown, positive_int, to_seconds
+from ..options import Once, RateLimit, RetryPolicy, WhenDown, positive_int, to_seconds
 from ..trust import Trust
 from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
@@ -23,6 +24,7 @@ from .consumer import require_spec, session_of
 from .handlers import Handlers, KindT, ResultT
 from .hooks import HookT
 from .message import Message
+from .message_keys import KeyedRunner, MessageKeys
 from .middleware import Middleware
 from .once_by_claim import OnceByClaim, require_bucket
 from .once_by_result import OnceByResult, require_results, require_returns
@@ -85,6 +87,17 @@ class Worker(Generic[MessageT, SubjectT]):
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
+    With `rate_limit` handlers start no faster than it allows. With `concurrency_key`, such as
+    `lambda message: message.payload.domain`, at most `per_key` (default 1) run at once for which it
+    returns the same; None limits nothing. Both hold for this worker in this process. What has to
+    wait stays in this process, kept from being redelivered: at most `concurrency` messages for the
+    rate, and of busy keys up to 256 more, or a quarter of the consumer's `max_ack_pending` if that
+    is less, so that messages of other keys are not held up by them. It costs no attempt, also when
+    the worker stops. Messages of one key start in the order of their arrival; one that is
+    redelivered comes after those that came before its redelivery, so they are not in order.
+    `concurrency_key` is called in the event loop, once for each delivery, and must return at once;
+    if it raises, the attempt has failed.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -105,6 +118,9 @@ class Worker(Generic[MessageT, SubjectT]):
         trust: Trust | None = None,
         once: bool | Once = False,
         breaker: CircuitBreaker | None = None,
+        rate_limit: RateLimit | None = None,
+        concurrency_key: Callable[[Message[MessageT, SubjectT]], Hashable] | None = None,
+        per_key: int | None = None,
     ) -> None:
         if processes is not None and concurrency is not None:
             raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
@@ -133,6 +149,7 @@ class Worker(Generic[MessageT, SubjectT]):
         answers = _require_answers(session.contract, spec, answer_failures)
         self._processes = processes is not None
         self._trusts = False
+        self._keys = _keys_of(session, spec, concurrency_key, per_key)
         circuit = None if breaker is None else WorkerCircuit(self._handlers, require_breaker(breaker), policy)
         self._slots = Slots(
             session,
@@ -144,7 +161,12 @@ class Worker(Generic[MessageT, SubjectT]):
             confirm=ack == "confirmed",
             answers=FailureAnswers(session, spec.name) if answers else None,
             circuit=circuit,
+            rate=_require_rate(rate_limit),
+            keys=self._keys,
         )
+        if self._keys is not None:
+            keys = self._keys
+            self._slots.wrap_runner(lambda runner: KeyedRunner(runner, keys))
         self._once = once
         self._run_once()
         if trust is not None:  # around `once`: what is not trusted is not looked for either
@@ -186,6 +208,8 @@ class Worker(Generic[MessageT, SubjectT]):
         For the blocking face: async handlers are refused. `detached` is pickled.
         """
         self._handlers.show_as(present, detached)
+        if self._keys is not None:
+            self._keys.show_as(present)
 
     def handler(
         self, function: Callable[[Message[MessageT, SubjectT]], ResultT]
@@ -311,6 +335,20 @@ class Worker(Generic[MessageT, SubjectT]):
 
     def __repr__(self) -> str:
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
+
+
+def _require_rate(rate_limit: Any) -> RateLimit | None:
+    if rate_limit is not None and not isinstance(rate_limit, RateLimit):
+        raise OptionsError(f"Worker.rate_limit={rate_limit!r}: a RateLimit is needed, such as RateLimit(100, per=60)")
+    return rate_limit
+
+
+def _keys_of(session: Session, spec: ConsumerSpec[Any, Any], function: Any, per_key: int | None) -> MessageKeys | None:
+    if function is None:
+        if per_key is not None:
+            raise OptionsError("Worker.per_key: it goes with concurrency_key, which says what the key of a message is")
+        return None
+    return MessageKeys(session, spec, function, 1 if per_key is None else per_key)
 
 
 def _require_answers(contract: Contract, spec: ConsumerSpec[Any, Any], wanted: bool | None) -> bool:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import timedelta
-from typing import Generic, Literal
+from typing import Any, Generic, Literal, cast
 
 from .._core.blocking.faces import Blocking, unwrap
 from .._core.monitoring.breaker import CircuitBreaker
@@ -16,7 +16,7 @@ from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
-from ..options import Once, RetryPolicy, WhenDown
+from ..options import Once, RateLimit, RetryPolicy, WhenDown
 from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
@@ -70,6 +70,17 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
 
+    With `rate_limit` handlers start no faster than it allows. With `concurrency_key`, such as
+    `lambda message: message.payload.domain`, at most `per_key` (default 1) run at once for which it
+    returns the same; None limits nothing. Both hold for this worker in this process. What has to
+    wait stays in this process, kept from being redelivered: at most `concurrency` messages for the
+    rate, and of busy keys up to 256 more, or a quarter of the consumer's `max_ack_pending` if that
+    is less, so that messages of other keys are not held up by them. It costs no attempt, also when
+    the worker stops. Messages of one key start in the order of their arrival; one that is
+    redelivered comes after those that came before its redelivery, so they are not in order.
+    `concurrency_key` is called in the event loop, once for each delivery, and must return at once;
+    if it raises, the attempt has failed.
+
     Raises `OptionsError` for options that do not fit together.
     """
 
@@ -92,6 +103,9 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         trust: Trust | None = None,
         once: bool | Once = False,
         breaker: CircuitBreaker | None = None,
+        rate_limit: RateLimit | None = None,
+        concurrency_key: Callable[[Message[MessageT, SubjectT]], Hashable] | None = None,
+        per_key: int | None = None,
     ) -> None:
         aio = _async.Worker(
             unwrap(bus),
@@ -108,6 +122,9 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
             trust=trust,
             once=once,
             breaker=breaker,
+            rate_limit=rate_limit,
+            concurrency_key=cast("Any", concurrency_key),
+            per_key=per_key,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)

@@ -8,22 +8,29 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 
-class Source(Protocol[T_co]):
+class Source(Protocol[T]):
     """Where messages come from: a pull loop."""
 
-    def take(self, done: int = 0) -> T_co | None:
+    def take(self, done: int = 0) -> T | None:
         """The next message if one has arrived; `done` earlier ones no longer need a slot."""
         ...
 
-    async def next(self) -> T_co | None:
+    async def next(self) -> T | None:
         """Wait for the next message; None once there will be no more."""
         ...
 
     def done(self, count: int = 1) -> None:
-        """`count` messages no longer need a slot."""
+        """`count` messages no longer need a slot; if it is negative, so many need one again."""
+        ...
+
+    def put_back(self, message: T, /) -> None:
+        """The latest that was handed out needs no slot after all: it is the next one again."""
+        ...
+
+    def take_all(self) -> list[T]:
+        """All that has arrived and was not handed out. It takes no slot."""
         ...
 
 
@@ -40,6 +47,18 @@ class Dispatcher(Protocol[T]):
 
     def done(self, item: T) -> None:
         """`item` is done, and its slot takes no other."""
+        ...
+
+    def put_back(self, item: T) -> None:
+        """`item`, the latest that was handed out, is not run now."""
+        ...
+
+    def held(self) -> list[T]:
+        """Messages that the dispatcher itself holds back."""
+        ...
+
+    def take_all(self) -> list[T]:
+        """Let go of all that has arrived and was not handed out: the caller answers it."""
         ...
 
     async def stop(self) -> None:
@@ -63,6 +82,15 @@ class Fifo(Generic[T]):
 
     def done(self, item: T) -> None:
         self._source.done()
+
+    def put_back(self, item: T) -> None:
+        self._source.put_back(item)
+
+    def held(self) -> list[T]:
+        return []
+
+    def take_all(self) -> list[T]:
+        return self._source.take_all()
 
     async def stop(self) -> None:
         """Nothing is held back."""
