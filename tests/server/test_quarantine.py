@@ -13,7 +13,7 @@ from buses import Account, Face, read_intent
 from pressure import QUARANTINE, admitting, are, decisions, have_codes, publish, switch_off, switch_on
 from support import eventually_async
 
-from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Trust, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, Deny, Quarantine, Trust, consumers, result_of, subjects
 from smith_sdk._core import codec
 from smith_sdk.aio import admission_gate, quarantine_records
 from smith_sdk.aio.quarantine_release import kept_intent
@@ -128,6 +128,38 @@ async def test_a_released_intent_passes_admission_again_byte_for_byte(face: Face
         assert released.reason == "released by ann; rule backpressure had quarantined it: lag: 12,000 messages wait"
         trace = await bus.trace(signed.id)
         assert [step.kind for step in trace.steps if step.kind in ("decision", "vetted")] == ["decision"] * 3 + ["vetted"]
+
+
+async def test_a_released_intent_is_executed_once_though_its_caller_was_told_of_the_quarantine(
+    face: Face, account: Account
+) -> None:
+    ran: list[str] = []
+
+    def handle(message: Any) -> Any:
+        ran.append(message.payload.id)
+        return result_of(message.payload, output=7)
+
+    async with account.applied() as owner, face.bus(account.url) as bus:
+        await switch_on(owner)
+        async with admitting(owner):
+            told = await bus.execute(intent := read_intent(), timeout=20)
+            assert (told.status, told.error.code) == ("denied", "QUARANTINED")
+            await switch_off(owner)
+            assert (await bus.quarantine.release(intent_id=intent.id)).released == 1
+            worker = face.worker(bus, consumers.executor_fs_read, once=True)
+            (worker if face.is_async else worker.inner).handler(handle)
+            running = asyncio.ensure_future(worker.run())
+            await eventually_async(partial(_has_result, owner, intent))
+            await worker.stop()
+            await running
+        assert ran == [intent.id]
+        trace = await bus.trace(intent.id)
+        assert trace.state == "finished"
+
+
+async def _has_result(bus: AsyncSmithBus, intent: Any) -> bool:
+    results = [one.payload.status async for one in bus.read(subjects.results(intent_id=intent.id))]
+    return results == ["denied", "ok"]
 
 
 async def test_the_trail_of_a_released_message_is_in_its_headers(account: Account) -> None:

@@ -132,15 +132,17 @@ class Outputs:
                 else:
                     most = fewer_bytes(most, error.limit)
         intent_id = read_intent_id(message)
-        log.log(
-            logging.DEBUG if because.rule == BACKPRESSURE else logging.WARNING,  # those come by the thousand
-            "admission quarantines intent %s, seq %d on %s: %s",
-            intent_id or "(no readable id)",
-            message.metadata.stream_seq,
-            message._raw.subject,
-            one_line(because.reason),
-            extra=fields_of(message, intent_id),
-        )
+        level = logging.DEBUG if because.rule == BACKPRESSURE else logging.WARNING  # those come by the thousand
+        if log.isEnabledFor(level):
+            log.log(
+                level,
+                "admission quarantines intent %s, seq %d on %s: %s",
+                intent_id or "(no readable id)",
+                message.metadata.stream_seq,
+                message._raw.subject,
+                one_line(because.reason),
+                extra=fields_of(message, intent_id),
+            )
         if intent_id is not None:
             await self.answer(message, intent_id, ResultCode.QUARANTINED, one_line(because.reason))
 
