@@ -19,7 +19,7 @@ from __future__ import annotations
 from ._core.events import RuleChanged
 from ._core.monitoring.rules import Condition, lag_above, oldest_above, utilisation_above
 from .aio.backpressure import ActiveRule, ActiveRules, BackPressure, Rule
-from .aio.pressure_rules import Action, call, limit, pause, quarantine_new_intents, slow_down
+from .aio.pressure_rules import Action, call, limit, pause, quarantine_new_intents, release_quarantined, slow_down
 
 __all__ = [
     "Action",
@@ -35,6 +35,7 @@ __all__ = [
     "oldest_above",
     "pause",
     "quarantine_new_intents",
+    "release_quarantined",
     "slow_down",
     "utilisation_above",
 ]

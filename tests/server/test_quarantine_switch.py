@@ -13,8 +13,10 @@ from buses import Account, Face, read_intent
 from pressure import QUARANTINE, REASON, admitting, are, decisions, have_codes, publish, switch_off, switch_on
 from support import eventually_async
 
-from smith_sdk import Allow, AsyncSmithBus, Quarantine, Trust
-from smith_sdk.protocol import QuarantinedIntent
+from smith_sdk import Allow, AsyncSmithBus, BackPressure, Quarantine, Rule, Trust, consumers, subjects
+from smith_sdk.backpressure import lag_above, quarantine_new_intents, release_quarantined
+from smith_sdk.errors import OptionsError
+from smith_sdk.protocol import HttpFetchV1Intent, HttpFetchV1Params, QuarantinedIntent
 from smith_sdk.signing import sign
 
 SEED = bytes(range(32))
@@ -146,3 +148,38 @@ async def test_without_the_bucket_an_admission_works(account: Account, caplog: p
     lines = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
     assert sum("back pressure cannot have this admission quarantine new intents" in line for line in lines) == 1
     assert "smith streams apply" in caplog.text
+
+
+async def test_what_a_rule_had_quarantined_is_released_once_it_has_ended(
+    account: Account, caplog: pytest.LogCaptureFixture
+) -> None:
+    intents = [read_intent() for _ in range(6)]
+    waiting = [HttpFetchV1Intent.new(domain="default", params=HttpFetchV1Params(url="http://x")) for _ in range(4)]
+    rule = Rule(
+        when=lag_above(consumers.executor_http_fetch, 3, clear_below=1),
+        do=[quarantine_new_intents(), release_quarantined(rate=500)],
+        hold=0,
+        name="many",
+    )
+    async with account.applied() as bus:
+        await bus.publish_many([subjects.intents.vetted.of(one).envelope(one) for one in waiting])
+        async with BackPressure(bus, [rule], interval=0.05), admitting(bus):
+            await eventually_async(lambda: "back pressure is on" in caplog.text)
+            await publish(bus, *intents)
+            await eventually_async(partial(_vetted_and_kept, bus, 4, 6))
+            await bus.streams.purge("ATOMS_VETTED")
+            await eventually_async(partial(_vetted_and_kept, bus, 6, 0), timeout=30)
+        assert [one.rule_name for one in await decisions(bus, intents[0])] == ["backpressure", "quarantine", "policy"]
+        assert (await decisions(bus, intents[0]))[1].reason.startswith("released by rule many; ")
+
+
+async def _vetted_and_kept(bus: AsyncSmithBus, vetted: int, kept: int) -> bool:
+    found = (await bus.streams.get("ATOMS_VETTED")).messages, await bus.quarantine.count()
+    assert found == (vetted, kept)
+    return True
+
+
+@pytest.mark.parametrize("rate", [0, -1, True, float("inf"), "fast"])
+def test_a_rate_of_releases_is_a_number_above_0(rate: Any) -> None:
+    with pytest.raises(OptionsError, match=r"release_quarantined\(rate\)"):
+        release_quarantined(rate=rate)

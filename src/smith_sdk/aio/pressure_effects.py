@@ -19,7 +19,8 @@ from .._core.monitoring.held_consumers import Hold
 from .._core.monitoring.rule_claims import RuleClaims
 from ..contract import ConsumerSpec
 from ..errors import DeadlineExceeded, OptionsError, PermissionDenied
-from .pressure_rules import Call, HoldConsumer, QuarantineNewIntents, Rule, SlowDown
+from .pressure_release import Releasing
+from .pressure_rules import Call, HoldConsumer, QuarantineNewIntents, ReleaseQuarantined, Rule, SlowDown
 from .slots import Slots
 from .worker import Worker
 
@@ -138,6 +139,8 @@ def effects(rule: Rule, session: Session, claims: RuleClaims, owner: str, bus: o
                         f"{_ADMISSION}, which would do so"
                     )
                 yield _Quarantine(claims, owner, action.text)
+            case ReleaseQuarantined(rate):
+                yield Releasing(session, rate, action.text)
             case HoldConsumer():
                 spec = _declared(rule, session, action.consumer)
                 if action.ack_wait is not None and action.ack_wait < spec.ack_wait:

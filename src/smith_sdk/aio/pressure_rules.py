@@ -47,6 +47,15 @@ class QuarantineNewIntents(Action):
 
 
 @dataclass(frozen=True, slots=True)
+class ReleaseQuarantined(Action):
+    rate: float
+
+    @property
+    def text(self) -> str:
+        return f"release quarantined intents afterwards, {self.rate:g} a second"
+
+
+@dataclass(frozen=True, slots=True)
 class SlowDown(Action):
     worker: Any
     concurrency: int | None
@@ -104,6 +113,19 @@ def quarantine_new_intents() -> Action:
     They stay in the quarantine after the rule has ended, until they are released or discarded.
     """
     return QuarantineNewIntents()
+
+
+def release_quarantined(*, rate: float) -> Action:
+    """When the rule has ended, release what back pressure has quarantined: at most `rate` intents a
+    second, through admission, the oldest first.
+
+    It goes on until all is released, and waits while any rule quarantines new intents. What is left
+    when its process ends stays in the quarantine. Raises `OptionsError` for a rate that is not
+    above 0.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 < rate < float("inf"):
+        raise OptionsError(f"release_quarantined(rate)={rate!r}: must be intents per second, above 0")
+    return ReleaseQuarantined(rate)
 
 
 def slow_down(worker: AnyWorker, *, concurrency: int | None = None, prefetch: int | None = None) -> Action:
