@@ -31,6 +31,7 @@ from smith_sdk import (
     consumers,
     subjects,
 )
+from smith_sdk._core.events import CircuitChanged, Observer
 from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import ConsumerNotFound
 from smith_sdk.protocol import FsReadV1Intent
@@ -341,6 +342,26 @@ async def test_the_log_says_once_for_each_opening_why(account: Account, caplog: 
     assert len(opened) == len(openings)
     assert opened[0].endswith("the last error: ConnectionRefusedError: nobody listens")
     assert len([one for one in caplog.messages if "pulling as before" in one]) == 1
+
+
+async def test_observers_of_the_bus_learn_of_every_change(account: Account) -> None:
+    class Seeing(Observer):
+        def __init__(self) -> None:
+            self.seen: list[tuple[str, str]] = []
+
+        def on_circuit(self, event: CircuitChanged) -> None:
+            self.seen.append((event.name, event.new))
+
+    circuit, dependency, observer = breaker(), Dependency(is_up=False), Seeing()
+    async with account.applied(contract=HERE) as bus:
+        bus._session.events.add(observer)
+        await put(bus, *map(str, range(10)))
+        async with working(Face("async", account), bus, dependency.call, breaker=circuit):
+            await eventually_async(lambda: circuit.state == "open")
+            dependency.is_up = True
+            await eventually_async(lambda: settled(bus), 30)
+    assert observer.seen[0] == ("database", "open")
+    assert observer.seen[-2:] == [("database", "half-open"), ("database", "closed")]
 
 
 async def test_what_ends_the_worker_does_so_while_the_circuit_is_open(account: Account) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from .._core.connection.parser import RawMessage
-from .._core.events import CircuitChanged
+from .._core.events import CircuitChanged, Events
 from .._core.execution.dispatcher import Dispatcher
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.log_records import LogFields, sdk_logger
@@ -33,6 +33,7 @@ class CircuitDispatcher:
     """`inner`, from which messages are let through as `circuit` allows.
 
     Made when `loop` has started. `capacity` is that of the loop while the circuit is closed.
+    `events` learn of its changes.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class CircuitDispatcher:
         loop: PullLoop,
         capacity: Callable[[], int],
         release: ReleaseAll,
+        events: Events,
     ) -> None:
         self._circuit = circuit
         self._breaker = circuit.breaker
@@ -49,6 +51,7 @@ class CircuitDispatcher:
         self._loop = loop
         self._capacity = capacity
         self._release = release
+        self._events = events
         self._fields = LogFields(stream=loop.stream, consumer=loop.consumer)
         self._event_loop = asyncio.get_running_loop()
         self._is_guarded = self._breaker.state != CLOSED
@@ -124,7 +127,12 @@ class CircuitDispatcher:
         if event.new != CLOSED and not self._is_stopped:
             self._is_guarded = True
         with contextlib.suppress(RuntimeError):  # the event loop is closed
-            self._event_loop.call_soon_threadsafe(self._changed.set)
+            self._event_loop.call_soon_threadsafe(self._notice, event)
+
+    def _notice(self, event: CircuitChanged) -> None:
+        self._changed.set()
+        if self._events:
+            self._events.circuit(event)
 
     async def _follow(self, end: Callable[[], None]) -> None:
         try:

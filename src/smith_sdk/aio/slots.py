@@ -276,7 +276,8 @@ class Slots:
             dispatcher = ByRate(dispatcher, self._bucket)
         if self._circuit is None:
             return dispatcher
-        return CircuitDispatcher(self._circuit, dispatcher, loop, lambda: self._limits.concurrency, self._release)
+        capacity, events = lambda: self._limits.concurrency, self._session.events
+        return CircuitDispatcher(self._circuit, dispatcher, loop, capacity, self._release, events)
 
     async def _give_back(self, held: Sequence[RawMessage]) -> None:
         """Nak what was delivered and never counted, as soon as it can be without using up an
