@@ -617,7 +617,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
         "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
         "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),
-        "quarantine.count": (lambda bus, _: bus.quarantine.count(), {"health", *kept_back}),
+        "quarantine.count": (lambda bus, _: bus.quarantine.count(), {"back-pressure", "health", *kept_back}),
         "quarantine.release": (lambda bus, _: bus.quarantine.release(until=past), kept_back),
         "quarantine.discard": (lambda bus, _: bus.quarantine.discard(until=past), kept_back),
     }
