@@ -8,7 +8,7 @@ not waited for, a class with `_batch` an iterator.
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
 from .answers import ResultCode
-from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule
+from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
@@ -65,6 +65,7 @@ __all__ = [
     "Replayed",
     "ResultCode",
     "Rule",
+    "RuleChanged",
     "StateChange",
     "StateChanges",
     "StreamInfo",
