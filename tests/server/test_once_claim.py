@@ -131,6 +131,17 @@ def fail(message: Any) -> Any:
     raise ValueError("as ever")
 
 
+async def test_the_longest_key_fits_into_the_smallest_messages_that_a_bucket_may_have(account: Account) -> None:
+    contract = replace(HERE, streams=(*CONTRACT.streams, replace(KEYS, max_msg_size=1024)))
+    async with account.applied(contract=contract) as bus:
+        reading = Reading(Face("async", account), bus)
+        id = "x" * (255 - len(f"{HEALTH}:"))
+        async with running(reading.worker):
+            await put(bus, id)
+            await reading.has("succeeded", 1)
+        assert reading.runs == [id]
+
+
 async def test_two_consumers_with_one_bucket_run_a_message_once_each(account: Account) -> None:
     other = replace(READER, name="other")
     contract = replace(HERE, consumers=(*HERE.consumers, other))
@@ -361,6 +372,7 @@ async def test_a_bucket_that_is_not_as_declared_ends_the_run(face: Face, account
         ({"discard": "old"}, r"discard = .new. is needed"),
         ({"max_age": 60.0}, r"max_age deletes keys"),
         ({"retention": "workqueue"}, r"retention = .limits. is needed"),
+        ({"max_msg_size": 1023}, r"max_msg_size is below 1024 bytes"),
     ],
 )
 def test_a_bucket_that_is_declared_otherwise_is_refused(change: dict[str, Any], problem: str, face: Face) -> None:

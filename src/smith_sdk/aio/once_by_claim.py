@@ -49,6 +49,8 @@ _FREED: Final = 1.0
 """Seconds for which a bucket keeps a key that was freed: its shortest time."""
 _LATE: Final = 1.0
 """Seconds by which a key may expire late."""
+_LARGEST: Final = 1024
+"""Bytes that a key takes at most, headers included."""
 _LONGEST: Final = 3600.0
 """Seconds that another worker's lease is waited for at a time, whatever its claim says."""
 _ENDS_PROCESS: Final = (KeyboardInterrupt, GeneratorExit)
@@ -290,6 +292,7 @@ def require_bucket(contract: Contract, once: Once) -> None:
         'discard = "new" is needed, so that no key is deleted when it is full': declared.discard != "new",
         "max_age deletes keys before their time": bool(declared.max_age),
         'retention = "limits" is needed': declared.retention != "limits",
+        f"max_msg_size is below {_LARGEST} bytes, which a key may take": 0 < (declared.max_msg_size or _LARGEST) < _LARGEST,
     }
     found = [problem for problem, is_there in problems.items() if is_there]
     if found:
