@@ -11,7 +11,6 @@ decides the line:
     async def run() beside stop()          `_run` within `_until_stopped`, in the calling thread
     async def f() beside _f_closed()       `_f_closed` while the bus is not connected, else a call
     a class with `_batch`                  an iterator by batches, with stop() after close()
-    @overload                              the same signature, in front of the line
     anything else                          the async method, its result wrapped if needed
 
 Other public names (data, functions) are the same objects on both faces. This is a tool of the SDK's
@@ -187,8 +186,8 @@ class _Face:
             lines += [f"    _item = {_head(_item(methods))}"]
         if "__init__" in methods:
             lines += self.constructor(cls, methods)
-        for method in _methods(cls):
-            lines += self.overload(method) if "overload" in _decorators(method) else self.method(method, methods)
+        for method in methods.values():
+            lines += self.method(method, methods)
         return lines
 
     def doc(self, node: ast.ClassDef | Method, indent: int) -> list[str]:
@@ -268,12 +267,6 @@ class _Face:
         else:
             call = f"self._portal.call({with_arguments})"
         return lines + self.answer(method, call, returns)
-
-    def overload(self, method: Method) -> list[str]:
-        """One of the signatures of a method whose types depend on its arguments."""
-        returns = self.rename(ast.unparse(method.returns)) if method.returns else "None"
-        returns = returns.replace("asyncio.Future", "concurrent.futures.Future")
-        return ["", "    @overload", f"    def {method.name}({self.signature(method)}) -> {returns}: ..."]
 
     def class_of(self, methods: dict[str, Method]) -> str:
         for module in self.modules:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, Literal, cast
 
-from typing_extensions import TypeVar
-
 from .errors import OptionsError
 
 __all__ = ["Auth", "Backoff", "Once", "RateLimit", "RetryPolicy", "TLSFiles"]
@@ -24,10 +22,6 @@ Duration = float | timedelta
 
 WhenDown = Literal["wait", "fail", "store"]
 """What a publish does while its stream cannot be reached."""
-WaitOrFail = Literal["wait", "fail"]
-"""The same of a publish that returns nothing but a `PubAck`."""
-WhenDownT_co = TypeVar("WhenDownT_co", bound=WhenDown, covariant=True, default=WaitOrFail)
-"""The `when_down` of a bus: with "store", its publishes may return a `Stored`."""
 
 _BUCKET: Final = re.compile("[A-Za-z0-9_-]+")
 DEFAULT_URL: Final = "nats://127.0.0.1:4222"

@@ -14,7 +14,7 @@ from cli import Smith
 
 from smith_sdk import AsyncSmithBus, subjects
 from smith_sdk._core.jetstream.publish_request import PublishRequest
-from smith_sdk._core.outbox.file import OutboxFile
+from smith_sdk._core.outbox.file import OutboxDatabase
 
 SUBJECT = "smith.events.health.web"
 
@@ -35,7 +35,7 @@ def smith(account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def path(tmp_path: Path) -> str:
     """Three messages wait, the second of another contract, and a fourth was refused."""
     name = str(tmp_path / "outbox.db")
-    with closing(OutboxFile.open(name)) as file, file.transaction():
+    with closing(OutboxDatabase.open(name)) as file, file.transaction():
         for number, subject in enumerate((SUBJECT, "acme.orders", SUBJECT, SUBJECT)):
             data = b'{"service":"web","healthy":true,"timestamp_ns":%d}' % number
             id = file.add(PublishRequest(subject, data, "SYSTEM_EVENTS", f"id-{number}"), len(data), time.time(), None)
@@ -90,7 +90,7 @@ def test_discard_deletes_what_it_is_told_to(smith: Smith, path: str) -> None:
 
 
 def test_beside_a_process_that_has_it_open(smith: Smith, path: str) -> None:
-    with closing(OutboxFile.open(path)):
+    with closing(OutboxDatabase.open(path)):
         assert len(smith("outbox", "ls", path, "--json").json) == 4
         for command in (("flush", path), ("discard", path, "1", "--yes")):
             done = smith("outbox", *command)

@@ -29,7 +29,7 @@ from smith_sdk import AsyncSmithBus, Backoff, Deny, Quarantine, Reject, RetryPol
 from smith_sdk._core import codec
 from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk._core.log_records import FIELDS, ConsumerLog, LogFields, consumer_log, sdk_logger
-from smith_sdk._core.outbox.file import OutboxFile
+from smith_sdk._core.outbox.file import OutboxDatabase
 from smith_sdk.cli.commands import COMMANDS
 from smith_sdk.protocol import ExecutionError
 
@@ -129,7 +129,7 @@ OUTBOX: Final = "outbox.db"
 def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of an outbox that somebody else has written, or a server has refused."""
     monkeypatch.chdir(tmp_path)
-    with contextlib.closing(OutboxFile.open(OUTBOX)) as file, file.transaction():
+    with contextlib.closing(OutboxDatabase.open(OUTBOX)) as file, file.transaction():
         id = file.add(PublishRequest(HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE, {"a": HOSTILE}), 1, 0.0, 0.0)
         file.fail([(id, HOSTILE)], 0.0)
         file.add(PublishRequest(HOSTILE, HOSTILE.encode(), HOSTILE, HOSTILE), 1, 0.0, None)

@@ -17,9 +17,9 @@ from chaos.proxy import Proxy
 from msgspec.structs import replace
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, CircuitBreaker, PubAck, Stored, subjects
+from smith_sdk import AsyncSmithBus, CircuitBreaker, OutboxFile, PubAck, Stored, subjects
 from smith_sdk._core.jetstream.publish_request import PublishRequest
-from smith_sdk._core.outbox.file import OutboxFile
+from smith_sdk._core.outbox.file import OutboxDatabase
 from smith_sdk.errors import (
     BusClosed,
     ConnectionLost,
@@ -87,7 +87,7 @@ async def cut(proxy: Proxy, bus: Any) -> None:
 def fill(path: str, *messages: tuple[int, float | None], subject: str = SUBJECT, stream: str = STREAM, size: int = 0) -> None:
     """Put messages into the file, as a process that no longer runs: (number, seconds since it was
     first sent)."""
-    with closing(OutboxFile.open(path)) as file, file.transaction():
+    with closing(OutboxDatabase.open(path)) as file, file.transaction():
         for number, ago in messages:
             data = b'{"service":"web","healthy":true,"timestamp_ns":1,"detail":{"n":%d}}' % number + b" " * size
             request = PublishRequest(subject, data, stream, f"{subject}:{number}")
@@ -113,7 +113,7 @@ def plain(*numbers: int) -> list[tuple[int, str | None]]:
 async def test_what_cannot_be_sent_is_kept_and_published_in_order_once_there_is_a_link(
     face: Face, account: Account, proxy: Proxy, path: str
 ) -> None:
-    async with face.bus(proxy.url, when_down="store", outbox=path) as bus:
+    async with face.bus(proxy.url, when_down="store", outbox=OutboxFile(path)) as bus:
         assert isinstance(await publish(bus, 0), PubAck)
         await cut(proxy, bus)
         assert [await publish(bus, number) for number in (1, 2)] == [STORED, STORED]
@@ -131,7 +131,7 @@ async def test_what_cannot_be_sent_is_kept_and_published_in_order_once_there_is_
 async def test_a_publish_in_flight_when_the_link_is_lost_is_kept_at_once_and_stored_once(
     account: Account, proxy: Proxy, path: str
 ) -> None:
-    async with AsyncSmithBus(proxy.url, outbox=path, publish_timeout=LONG) as bus:
+    async with AsyncSmithBus(proxy.url, outbox=OutboxFile(path), publish_timeout=LONG) as bus:
         proxy.deafen("to_client")  # the stream stores it, and its acknowledgement is lost
         publishing = asyncio.ensure_future(publish(bus, 1, when_down="store"))
         async with AsyncSmithBus(account.url) as other:
@@ -156,7 +156,7 @@ async def holds(bus: AsyncSmithBus, count: int, stream: str = STREAM) -> bool:
 
 
 async def test_what_is_unconfirmed_within_its_timeout_is_kept(account: Account, proxy: Proxy, path: str) -> None:
-    async with bus_with(proxy.url, when_down="store", outbox=path, publish_breaker=None) as bus:
+    async with bus_with(proxy.url, when_down="store", outbox=OutboxFile(path), publish_breaker=None) as bus:
         proxy.deafen()
         assert await publish(bus, 1, timeout=0.2) == STORED
         assert await publish(bus, 2, timeout=LONG) == STORED  # behind the first: not sent, so not waited for
@@ -167,7 +167,7 @@ async def test_what_is_unconfirmed_within_its_timeout_is_kept(account: Account, 
 
 async def test_with_an_open_circuit_it_is_kept(account: Account, proxy: Proxy, path: str) -> None:
     breaker = CircuitBreaker(minimum=1, failure_rate=0.01)
-    async with bus_with(proxy.url, outbox=path, publish_breaker=breaker) as bus:
+    async with bus_with(proxy.url, outbox=OutboxFile(path), publish_breaker=breaker) as bus:
         proxy.deafen()
         with pytest.raises(PublishUnconfirmed):
             await publish(bus, 1, timeout=0.1, when_down="wait")
@@ -176,7 +176,7 @@ async def test_with_an_open_circuit_it_is_kept(account: Account, proxy: Proxy, p
 
 
 async def test_a_bus_that_was_never_connected_keeps_what_is_published(face: Face, path: str) -> None:
-    async with face.bus(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
+    async with face.bus(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         assert await publish(bus, 1) == STORED
         with pytest.raises(DeadlineExceeded, match=r"outbox .* still has 1 to send after .*: there is no connection"):
             await bus.outbox.flush(0.05)
@@ -185,11 +185,11 @@ async def test_a_bus_that_was_never_connected_keeps_what_is_published(face: Face
 async def test_the_next_bus_sends_what_an_earlier_one_has_left(
     account: Account, proxy: Proxy, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with AsyncSmithBus(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
+    async with AsyncSmithBus(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         for number in (1, 2):
             assert await publish(bus, number) == STORED
     assert f"outbox {path} keeps 2 unsent" in caplog.text
-    async with AsyncSmithBus(proxy.url, outbox=path) as bus:
+    async with AsyncSmithBus(proxy.url, outbox=OutboxFile(path)) as bus:
         assert (await bus.outbox.flush(LONG)).messages == 0
         assert await bus.outbox.list() == ()
     assert await stored(account) == plain(1, 2)
@@ -197,13 +197,13 @@ async def test_the_next_bus_sends_what_an_earlier_one_has_left(
 
 async def test_closing_sends_what_waits(account: Account, proxy: Proxy, path: str) -> None:
     fill(path, *((number, None) for number in range(300)))
-    async with AsyncSmithBus(proxy.url, outbox=path) as bus:
+    async with AsyncSmithBus(proxy.url, outbox=OutboxFile(path)) as bus:
         await bus.close(LONG)
     assert await stored(account) == plain(*range(300))
 
 
 async def test_the_loop_runs_while_the_disk_is_slow(proxy: Proxy, path: str) -> None:
-    async with AsyncSmithBus(proxy.url, when_down="store", outbox=path) as bus:
+    async with AsyncSmithBus(proxy.url, when_down="store", outbox=OutboxFile(path)) as bus:
         await cut(proxy, bus)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # the file can be read, and not written
@@ -221,7 +221,7 @@ async def test_a_full_stream_holds_its_messages_up_in_order_and_no_other_stream(
     account: Account, proxy: Proxy, path: str
 ) -> None:
     intents = [read_intent(str(number)) for number in range(6)]
-    async with AsyncSmithBus(proxy.url, when_down="store", outbox=path) as bus, AsyncSmithBus(account.url) as other:
+    async with AsyncSmithBus(proxy.url, when_down="store", outbox=OutboxFile(path)) as bus, AsyncSmithBus(account.url) as other:
         api = other._session.api
         config = (await api.stream_info("SDLC_RAW"))["config"]
         await api.stream_update(config | {"max_msgs": 2})
@@ -240,7 +240,7 @@ async def test_a_full_stream_holds_its_messages_up_in_order_and_no_other_stream(
 
 async def test_messages_wait_for_a_stream_that_does_not_exist(account: Account, proxy: Proxy, path: str) -> None:
     fill(path, (1, None))
-    async with bus_with(proxy.url, when_down="store", outbox=path) as bus, AsyncSmithBus(account.url) as other:
+    async with bus_with(proxy.url, when_down="store", outbox=OutboxFile(path)) as bus, AsyncSmithBus(account.url) as other:
         await bus.outbox.flush(LONG)
         await cut(proxy, bus)
         assert await publish(bus, 2) == STORED
@@ -264,7 +264,7 @@ async def test_a_message_that_is_refused_for_good_stays_with_the_reason_and_hold
     fill(path, (2, None), size=largest)
     fill(path, (3, None))
     fill(path, (4, None), subject="acme.orders.new", stream="ACME")  # of another contract
-    async with face.bus(proxy.url, outbox=path) as bus:
+    async with face.bus(proxy.url, outbox=OutboxFile(path)) as bus:
         info = await bus.outbox.flush(LONG)
         assert (info.messages, info.failed) == (0, 2)
         large, strange = await bus.outbox.list(failed=True)
@@ -283,7 +283,7 @@ async def test_a_message_that_is_refused_for_good_stays_with_the_reason_and_hold
 async def test_what_may_be_stored_and_forgotten_is_marked(account: Account, proxy: Proxy, path: str) -> None:
     """SYSTEM_EVENTS remembers ids for 30 s. A clock that was set back leaves times to come."""
     fill(path, (1, None), (2, 1.0), (3, 29.0), (4, 10_000.0), (5, -600.0))
-    async with AsyncSmithBus(proxy.url, outbox=path) as bus:
+    async with AsyncSmithBus(proxy.url, outbox=OutboxFile(path)) as bus:
         await bus.outbox.flush(LONG)
     mark = "possible-duplicate"
     assert await stored(account) == [(1, None), (2, None), (3, mark), (4, mark), (5, mark)]
@@ -291,7 +291,7 @@ async def test_what_may_be_stored_and_forgotten_is_marked(account: Account, prox
 
 async def test_a_definite_refusal_is_no_possible_duplicate(account: Account, proxy: Proxy, path: str) -> None:
     fill(path, (1, None))
-    async with AsyncSmithBus(proxy.url, outbox=path) as bus, AsyncSmithBus(account.url) as other:
+    async with AsyncSmithBus(proxy.url, outbox=OutboxFile(path)) as bus, AsyncSmithBus(account.url) as other:
         await bus.outbox.flush(LONG)
         await other._session.api.stream_delete(STREAM)
         fresh = await publish_unsent(bus)
@@ -300,7 +300,7 @@ async def test_a_definite_refusal_is_no_possible_duplicate(account: Account, pro
         await bus.outbox.flush(LONG)
 
 
-async def publish_unsent(bus: AsyncSmithBus) -> Any:
+async def publish_unsent(bus: AsyncSmithBus[Any]) -> Any:
     """A message that was tried and refused, as the file has it then."""
     store: Any = bus._store
     store._keep(store._lane(STREAM), PublishRequest(SUBJECT, b"{}", STREAM, "one"), None)
@@ -346,7 +346,7 @@ async def test_fail_before_the_first_connection(face: Face) -> None:
 
 
 async def test_execute_stores_nothing(account: Account, path: str) -> None:
-    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=path, publish_timeout=0.1) as bus:
+    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path), publish_timeout=0.1) as bus:
         with pytest.raises(ResultTimeout):
             await bus.execute(read_intent(), timeout=0.1)
         assert (await bus.outbox.info()).messages == 0
@@ -356,11 +356,11 @@ async def test_execute_stores_nothing(account: Account, path: str) -> None:
 
 
 async def test_beyond_its_limit_a_publish_raises(face: Face, path: str) -> None:
-    async with face.bus(NOWHERE, connect_mode="wait", when_down="store", outbox=path, max_outbox_bytes=1000) as bus:
+    async with face.bus(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path, max_bytes=1000)) as bus:
         kept = 3
         for number in range(kept):
             assert await publish(bus, number) == STORED
-        with pytest.raises(OutboxFull, match=r"max_outbox_bytes=1000, and the message takes \d+") as full:
+        with pytest.raises(OutboxFull, match=r"max_bytes=1000, and the message takes \d+") as full:
             await publish(bus, kept)
         assert (full.value.limit, full.value.path, full.value.size > 200) == (1000, path, True)
         info = await bus.outbox.info()
@@ -370,7 +370,7 @@ async def test_beyond_its_limit_a_publish_raises(face: Face, path: str) -> None:
 
 
 async def test_what_no_stream_would_take_is_not_kept(path: str) -> None:
-    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
+    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         with pytest.raises(PayloadTooLarge):
             await bus.publish(WEB, HealthEvent.new(service="web", healthy=True, detail={"": "x" * 9_000_000}))
         with pytest.raises(OptionsError, match="header"):
@@ -379,7 +379,7 @@ async def test_what_no_stream_would_take_is_not_kept(path: str) -> None:
 
 
 async def test_a_full_disk_is_a_clear_error_and_costs_no_other_message(path: str) -> None:
-    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
+    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         store: Any = bus._store
         (pages,) = await store.run(lambda file: file._database.execute("PRAGMA page_count").fetchone())
         await store.run(lambda file: file._database.execute(f"PRAGMA max_page_count={pages + 1}").fetchone())
@@ -397,33 +397,33 @@ async def test_a_full_disk_is_a_clear_error_and_costs_no_other_message(path: str
 async def test_an_outbox_has_one_owner(face: Face, path: str, tmp_path: Path) -> None:
     linked = tmp_path / "linked"
     linked.symlink_to(path)
-    async with face.bus(NOWHERE, connect_mode="wait", outbox=path) as bus:
+    async with face.bus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path)) as bus:
         for name in (path, str(linked)):
             with pytest.raises(OutboxInUse, match=f"in use by process {os.getpid()} on .*: each bus needs a file of its own"):
-                await face.bus(NOWHERE, connect_mode="wait", outbox=name).connect()
+                await face.bus(NOWHERE, connect_mode="wait", outbox=OutboxFile(name)).connect()
         assert (await bus.outbox.info()).messages == 0
-        with closing(OutboxFile.read(path)) as beside:
+        with closing(OutboxDatabase.read(path)) as beside:
             assert beside.list(failed=False, after=0, limit=9) == []
-    async with face.bus(NOWHERE, connect_mode="wait", outbox=str(linked)):
+    async with face.bus(NOWHERE, connect_mode="wait", outbox=OutboxFile(linked)):
         pass
 
 
 async def test_a_bus_that_cannot_connect_leaves_the_outbox_to_others(path: str) -> None:
     with pytest.raises(Exception, match="no NATS server"):
-        await AsyncSmithBus(NOWHERE, outbox=path).connect()
-    async with AsyncSmithBus(NOWHERE, connect_mode="wait", outbox=path) as bus:
+        await AsyncSmithBus(NOWHERE, outbox=OutboxFile(path)).connect()
+    async with AsyncSmithBus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path)) as bus:
         await bus.close()
         await bus.connect()
         assert await publish(bus, 1, when_down="store") == STORED
 
 
 async def test_a_forked_child_cannot_use_it_and_leaves_it_to_its_parent(path: str) -> None:
-    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=path) as bus:
+    async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         store: Any = bus._store
         child = os.fork()
         if child == 0:
             try:
-                store._commits.run(OutboxFile.info)
+                store._commits.run(OutboxDatabase.info)
             except BusClosed as error:
                 os._exit(7 if f"in the forked child {os.getpid()}" in str(error) else 1)
             finally:
@@ -432,13 +432,13 @@ async def test_a_forked_child_cannot_use_it_and_leaves_it_to_its_parent(path: st
         assert os.waitstatus_to_exitcode(status) == 7
         assert await publish(bus, 1) == STORED
         with pytest.raises(OutboxInUse):
-            OutboxFile.open(path)
+            OutboxDatabase.open(path)
 
 
 def test_a_new_file_is_for_its_user_alone(path: str) -> None:
     before = os.umask(0)
     try:
-        OutboxFile.open(path).close()
+        OutboxDatabase.open(path).close()
     finally:
         os.umask(before)
     assert [Path(name).stat().st_mode & 0o777 for name in (path, f"{path}-lock")] == [0o600, 0o600]
@@ -454,7 +454,7 @@ def _of_others(path: Path) -> None:
 
 
 def _newer(path: Path) -> None:
-    OutboxFile.open(str(path)).close()
+    OutboxDatabase.open(str(path)).close()
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=2")
 
@@ -472,7 +472,7 @@ def test_a_file_that_is_not_ours_is_refused_when_it_is_given(face: Face, path: s
     make(Path(path))
     before = Path(path).stat()
     with pytest.raises(OptionsError, match=f"outbox='{path}': .*{words}"):
-        face.bus(NOWHERE, outbox=path)
+        face.bus(NOWHERE, outbox=OutboxFile(path))
     assert Path(path).stat().st_size == before.st_size
 
 
@@ -482,23 +482,28 @@ async def test_a_damaged_file_is_a_clear_error(path: str) -> None:
     pages[4096:] = b"\xff" * (len(pages) - 4096)
     Path(path).write_bytes(pages)
     with pytest.raises(OptionsError, match=f"outbox='{path}': .*is damaged.*: move it away"):
-        await AsyncSmithBus(NOWHERE, connect_mode="wait", outbox=path).connect()
+        await AsyncSmithBus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path)).connect()
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"when_down": "store"}, 'when_down="store": needs outbox="PATH"'),
+        ({"when_down": "store"}, 'when_down="store": needs outbox=OutboxFile'),
         ({"when_down": "drop"}, "when_down='drop': must be"),
         ({"outbox": 5}, "outbox=5: must be the path of a file"),
         ({"outbox": ""}, "outbox='': must be the path of a file"),
         ({"outbox": "/nowhere/at/all"}, "outbox='/nowhere/at/all': there is no directory /nowhere/at"),
-        ({"max_outbox_bytes": 0}, "max_outbox_bytes=0: must be a whole number"),
     ],
 )
 def test_a_wrong_option_is_refused_when_it_is_given(face: Face, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionsError, match=words):
         face.bus(NOWHERE, **options)
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5])
+def test_a_wrong_limit_is_refused(limit: Any) -> None:
+    with pytest.raises(OptionsError, match=f"OutboxFile.max_bytes={limit}: must be a whole number"):
+        OutboxFile("outbox.db", max_bytes=limit)
 
 
 async def test_a_wrong_use_is_refused(face: Face, path: str) -> None:
@@ -508,7 +513,7 @@ async def test_a_wrong_use_is_refused(face: Face, path: str) -> None:
                 await call()
         with pytest.raises(OptionsError, match="when_down='drop': must be"):
             await publish(bus, 1, when_down="drop")
-    bus = face.bus(NOWHERE, connect_mode="wait", outbox=path)
+    bus = face.bus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path))
     with pytest.raises(BusClosed):
         await bus.outbox.info()
     async with bus:

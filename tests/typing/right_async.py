@@ -15,6 +15,7 @@ from smith_sdk import (
     Deny,
     Message,
     Middleware,
+    OutboxFile,
     PubAck,
     Stored,
     Trust,
@@ -186,22 +187,19 @@ async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["w
     subject = subjects.results.of(result)
     assert_type(await bus.publish(subject, result), PubAck)
     assert_type(await bus.publish(subject, result, when_down="fail"), PubAck)
-    assert_type(await bus.publish(subject, result, when_down="store"), PubAck | Stored)
-    assert_type(await bus.publish(subject, result, when_down=chosen), PubAck | Stored)
     assert_type(await bus.submit(subject, result), asyncio.Future[PubAck])
-    assert_type(await bus.submit(subject, result, when_down="store"), asyncio.Future[PubAck | Stored])
     assert_type(await bus.publish_many([subject.envelope(result)]), list[PubAck])
-    assert_type(await bus.publish_many([subject.envelope(result)], when_down="store"), list[PubAck | Stored])
     failing = AsyncSmithBus(when_down="fail")
     assert_type(await failing.publish(subject, result), PubAck)
-    async with AsyncSmithBus(when_down="store", outbox="outbox.db") as storing:
+    async with AsyncSmithBus(when_down="store", outbox=OutboxFile("outbox.db")) as storing:
         outcome = await storing.publish(subject, result)
         assert_type(outcome, PubAck | Stored)
         if isinstance(outcome, Stored):
             assert_type(outcome.local, Literal[True])
         else:
             assert_type(outcome.seq, int)
-        assert_type(await storing.publish(subject, result, when_down="wait"), PubAck)
+        assert_type(await storing.publish(subject, result, when_down=chosen), PubAck | Stored)
+        assert_type(await storing.publish_many([subject.envelope(result)]), list[PubAck | Stored])
         assert_type(await storing.submit(subject, result), asyncio.Future[PubAck | Stored])
         Worker(storing, consumers.http_results)
         await takes_any(storing, result)
@@ -209,5 +207,5 @@ async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["w
     await takes_any(AsyncSmithBus.embedded(), result)
 
 
-async def takes_any(bus: AsyncSmithBus[Literal["wait", "fail", "store"]], result: IntentResult) -> PubAck | Stored:
+async def takes_any(bus: AsyncSmithBus[PubAck | Stored], result: IntentResult) -> PubAck | Stored:
     return await bus.publish(subjects.results.of(result), result)

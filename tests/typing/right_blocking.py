@@ -7,7 +7,7 @@ import signal
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, assert_type
 
-from smith_sdk import Allow, Decision, Deny, PubAck, SmithBus, Stored, Trust, consumers, result_of, subjects
+from smith_sdk import Allow, Decision, Deny, OutboxFile, PubAck, SmithBus, Stored, Trust, consumers, result_of, subjects
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -166,22 +166,19 @@ def when_down(bus: SmithBus, result: IntentResult, chosen: Literal["wait", "fail
     subject = subjects.results.of(result)
     assert_type(bus.publish(subject, result), PubAck)
     assert_type(bus.publish(subject, result, when_down="fail"), PubAck)
-    assert_type(bus.publish(subject, result, when_down="store"), PubAck | Stored)
-    assert_type(bus.publish(subject, result, when_down=chosen), PubAck | Stored)
     assert_type(bus.submit(subject, result), concurrent.futures.Future[PubAck])
-    assert_type(bus.submit(subject, result, when_down="store"), concurrent.futures.Future[PubAck | Stored])
     assert_type(bus.publish_many([subject.envelope(result)]), list[PubAck])
-    assert_type(bus.publish_many([subject.envelope(result)], when_down="store"), list[PubAck | Stored])
     failing = SmithBus(when_down="fail")
     assert_type(failing.publish(subject, result), PubAck)
-    with SmithBus(when_down="store", outbox="outbox.db") as storing:
+    with SmithBus(when_down="store", outbox=OutboxFile("outbox.db")) as storing:
         outcome = storing.publish(subject, result)
         assert_type(outcome, PubAck | Stored)
         if isinstance(outcome, Stored):
             assert_type(outcome.local, Literal[True])
         else:
             assert_type(outcome.seq, int)
-        assert_type(storing.publish(subject, result, when_down="wait"), PubAck)
+        assert_type(storing.publish(subject, result, when_down=chosen), PubAck | Stored)
+        assert_type(storing.publish_many([subject.envelope(result)]), list[PubAck | Stored])
         assert_type(storing.submit(subject, result), concurrent.futures.Future[PubAck | Stored])
         Worker(storing, consumers.http_results)
         takes_any(storing, result)
@@ -189,5 +186,5 @@ def when_down(bus: SmithBus, result: IntentResult, chosen: Literal["wait", "fail
     takes_any(SmithBus.embedded(), result)
 
 
-def takes_any(bus: SmithBus[Literal["wait", "fail", "store"]], result: IntentResult) -> PubAck | Stored:
+def takes_any(bus: SmithBus[PubAck | Stored], result: IntentResult) -> PubAck | Stored:
     return bus.publish(subjects.results.of(result), result)

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Literal
 
 import smith_sdk
-from smith_sdk import Allow, AsyncSmithBus, PubAck, SmithBus, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, OutboxFile, PubAck, SmithBus, consumers, subjects
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -217,20 +217,16 @@ def takes_plain(bus: SmithBus) -> None:
 
 def when_down(bus: SmithBus, result: IntentResult, chosen: Literal["wait", "store"]) -> None:
     subject = subjects.results.of(result)
-    storing = SmithBus(when_down="store", outbox="outbox.db")
-    varying = SmithBus(when_down=chosen, outbox="outbox.db")
+    storing = SmithBus(when_down="store", outbox=OutboxFile("outbox.db"))
+    varying = SmithBus(when_down=chosen, outbox=OutboxFile("outbox.db"))
     storing.publish(subject, result).seq  # error
     varying.publish(subject, result).seq  # error
-    bus.publish(subject, result, when_down="store").seq  # error
-    bus.publish(subject, result, when_down=chosen).stream  # error
-    bus.submit(subject, result, when_down="store").result().seq  # error
-    bus.publish_many([subject.envelope(result)], when_down="store")[0].seq  # error
     storing.publish_many([subject.envelope(result)])[0].seq  # error
     takes_acks(storing.publish(subject, result))  # error
     takes_acks(storing.submit(subject, result).result())  # error
     takes_plain(storing)  # error
     takes_plain(varying)  # error
-    with SmithBus(when_down="store", outbox="outbox.db") as entered:
+    with SmithBus(when_down="store", outbox=OutboxFile("outbox.db")) as entered:
         takes_plain(entered)  # error
         entered.publish(subject, result).seq  # error
     SmithBus(when_down="drop")  # error

@@ -103,11 +103,11 @@ def _consumer(model: Model, consumer: Consumer) -> Iterator[str]:
 
 
 def _face(own: list[Subject], consumer: str, wait: str) -> Iterator[str]:
-    yield _wrong(f'{wait}bus.publish("any.text", b"")', "call-overload")
+    yield _wrong(f'{wait}bus.publish("any.text", b"")', "arg-type")
     yield _wrong(f'{wait}bus.emit("any.text", b"")', "arg-type")
     filtered = next((subject for subject in own if subject.stream and subject.tokens), None)
     if filtered:
-        yield _wrong(f'{wait}bus.publish(subjects.{filtered.name}.filter(), b"")', "call-overload")
+        yield _wrong(f'{wait}bus.publish(subjects.{filtered.name}.filter(), b"")', "arg-type")
     yield _wrong('bus.subscribe("any.*")', "arg-type")
     yield _wrong(f'bus.consumer("{consumer}")', "arg-type")
 

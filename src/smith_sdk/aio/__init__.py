@@ -16,7 +16,7 @@ from .execute import result_of
 from .health import Check, HealthReport
 from .message import Message
 from .middleware import Middleware
-from .outbox import Outbox, OutboxInfo, OutboxMessage
+from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
@@ -50,6 +50,7 @@ __all__ = [
     "Messages",
     "Middleware",
     "Outbox",
+    "OutboxFile",
     "OutboxInfo",
     "OutboxMessage",
     "Plan",

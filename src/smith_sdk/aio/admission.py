@@ -13,7 +13,7 @@ from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.result_codes import ResultCode
 from ..errors import OptionsError
-from ..options import RetryPolicy, WhenDown, positive_int, to_seconds
+from ..options import RetryPolicy, positive_int, to_seconds
 from ..protocol import Intent
 from ..topology import consumers
 from ..trust import Trust
@@ -53,7 +53,7 @@ class Admission:
 
     def __init__(
         self,
-        bus: AsyncSmithBus[WhenDown],
+        bus: AsyncSmithBus[Any],
         *,
         policy: Callable[[Intent], Decision | Awaitable[Decision]]
         | Callable[[Intent, Message[Intent, subjects.intents.raw[Any]]], Decision | Awaitable[Decision]],

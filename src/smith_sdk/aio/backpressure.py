@@ -24,7 +24,7 @@ from .._core.monitoring.rules import Condition, Measure, RuleState
 from ..contract import Contract
 from ..display import Rows
 from ..errors import BusClosed, OptionsError, PermissionDenied, SmithError
-from ..options import WhenDown, to_seconds
+from ..options import to_seconds
 from .bus import AsyncSmithBus
 from .consumer import session_of
 from .pressure_effects import effects
@@ -60,7 +60,7 @@ class BackPressure:
     another bus or of the other face.
     """
 
-    def __init__(self, bus: AsyncSmithBus[WhenDown], rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
+    def __init__(self, bus: AsyncSmithBus[Any], rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
         session = session_of(bus)
         self._bus = bus
         self._session = session

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -18,8 +18,10 @@ from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.execution.thread_pool import run_in_thread
 from .._core.jetstream.publish_circuits import PUBLISH_BREAKER
+from .._core.jetstream.publish_request import AckT_co
 from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
+from .._core.outbox.records import Returning
 from ..contract import (
     AnySubject,
     ConsumerSpec,
@@ -30,7 +32,7 @@ from ..contract import (
 )
 from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError, PayloadTooLarge, SubjectMismatch
-from ..options import Auth, TLSFiles, WhenDown, WhenDownT_co, positive_int, to_seconds
+from ..options import Auth, TLSFiles, WhenDown, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
@@ -58,8 +60,6 @@ _HEALTH_TIMEOUT: Final = 2.0
 _FLUSH_TIMEOUT: Final = 10.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
-_MAX_OUTBOX_BYTES: Final = 64 * 1024 * 1024
-_WAIT: Final[Any] = "wait"  # Any: no value is a default for every type that `when_down` may have
 _PROFILE: Final = "prod"
 _PROFILE_VARIABLE: Final = "SMITH_PROFILE"
 _EMBEDDED_PROFILE: Final = "dev"
@@ -67,7 +67,7 @@ _EMBEDDED_PROFILE: Final = "dev"
 Manage = Literal["off", "verify", "apply"]
 
 
-class AsyncSmithBus(Publishing[WhenDownT_co]):
+class AsyncSmithBus(Publishing[AckT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in
@@ -107,13 +107,10 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
       Python does not check them when a payload is made. False saves about 0.7 us a message, and
       then a wrong value is stored and ends as a dead letter at its readers.
     - `when_down`: what publishes do by default while their stream cannot be reached; see `publish`.
-      With "store", they may return `Stored`, and the bus is an `AsyncSmithBus[Literal["store"]]`,
-      which a function that takes an `AsyncSmithBus` does not accept. `emit` and `execute` store
-      nothing, and neither do workers.
-    - `outbox`: path of the file in which `when_down="store"` keeps messages, for this bus alone; it
-      is created if there is none. On a local disk: network file systems do not lock it.
-    - `max_outbox_bytes`: limit for the messages in it, in bytes. A publish beyond it raises
-      `OutboxFull`.
+      `emit` and `execute` store nothing, and neither do workers.
+    - `outbox`: an `OutboxFile`, in which `when_down="store"` keeps messages, for this bus alone.
+      Publishes may then return `Stored`: the bus is an `AsyncSmithBus[PubAck | Stored]`, which a
+      function that takes an `AsyncSmithBus` does not accept.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -148,9 +145,8 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
         profile: str | None = None,
         validate: bool = True,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
-        when_down: WhenDownT_co = _WAIT,
-        outbox: str | os.PathLike[str] | None = None,
-        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
+        when_down: WhenDown = "wait",
+        outbox: Returning[AckT_co] | None = None,
     ) -> None:
         if connect_mode not in ("fail_fast", "wait"):
             raise OptionsError(f'connect_mode={connect_mode!r}: must be "fail_fast" or "wait"')
@@ -185,7 +181,6 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
             publish_breaker=publish_breaker,
             when_down=when_down,
             outbox=outbox,
-            max_outbox_bytes=max_outbox_bytes,
         )
 
     def _assemble(
@@ -202,8 +197,7 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
         api_prefix: str = API_PREFIX,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
         when_down: WhenDown = "wait",
-        outbox: str | os.PathLike[str] | None = None,
-        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
+        outbox: Returning[AckT_co] | None = None,
     ) -> None:
         if not isinstance(validate, bool):
             raise OptionsError(f"validate={validate!r}: must be True or False")
@@ -226,9 +220,9 @@ class AsyncSmithBus(Publishing[WhenDownT_co]):
         if when_down not in ("wait", "fail", "store"):
             raise OptionsError(f'when_down={when_down!r}: must be "wait", "fail" or "store"')
         if when_down == "store" and outbox is None:
-            raise OptionsError('when_down="store": needs outbox="PATH", the file that keeps the messages')
+            raise OptionsError('when_down="store": needs outbox=OutboxFile("PATH"), which keeps the messages')
         self._when_down = when_down
-        self._store = local_store(self._session, outbox, max_outbox_bytes)
+        self._store = local_store(self._session, outbox)
         self._outbox = Outbox(self._session, self._store)
         self._streams = Streams(self._session, profile)
         if manage not in ("off", "verify", "apply"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._core.jetstream.publish_request import PubAck, PublishRequest, Stored
 from .._core.jetstream.session import Session
-from .._core.outbox.records import OutboxInfo, OutboxMessage
+from .._core.outbox.records import OutboxFile, OutboxInfo, OutboxMessage, Returning
 from ..display import FixedRows
 from ..errors import OptionsError
 from ..options import positive_int, to_seconds
@@ -18,25 +18,22 @@ from ..options import positive_int, to_seconds
 if TYPE_CHECKING:
     from .._core.outbox.local_store import LocalStore
 
-__all__ = ["Outbox", "OutboxInfo", "OutboxMessage"]
+__all__ = ["Outbox", "OutboxFile", "OutboxInfo", "OutboxMessage"]
 
 _FLUSH_TIMEOUT: Final = 10.0
 
 
-def local_store(session: Session, path: str | os.PathLike[str] | None, max_bytes: int) -> LocalStore | None:
-    """The store for the options of a bus. Raises `OptionsError`."""
-    most = positive_int("max_outbox_bytes", max_bytes)
-    if path is None:
+def local_store(session: Session, file: Returning[Any] | None) -> LocalStore | None:
+    """The store for the `outbox` of a bus. Raises `OptionsError`."""
+    if file is None:
         return None
-    given: Any = path  # callers without a type checker may pass anything
-    name = os.fspath(given) if isinstance(given, os.PathLike) else given
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise OptionsError(f"outbox={path!r}: must be the path of a file, as a str or a PathLike of one")
+    given: Any = file  # callers without a type checker may pass a path
+    chosen: OutboxFile = given if isinstance(given, OutboxFile) else OutboxFile(given)
     # SQLite is loaded by those who use it, and not every build of Python has it.
     from .._core.outbox.local_store import LocalStore
 
     # One name for each file: what it is locked by.
-    return LocalStore(session, os.path.realpath(name), most)
+    return LocalStore(session, os.path.realpath(chosen.path), chosen.max_bytes)
 
 
 class Outbox:
@@ -68,7 +65,7 @@ class Outbox:
     @property
     def _store(self) -> LocalStore:
         if self._given is None:
-            raise OptionsError('this bus has no outbox: pass outbox="PATH", the file for its messages, to the bus')
+            raise OptionsError('this bus has no outbox: pass outbox=OutboxFile("PATH"), for its messages, to the bus')
         return self._given
 
     async def _submit(self, request: PublishRequest) -> asyncio.Future[PubAck | Stored]:
@@ -111,12 +108,12 @@ class Outbox:
         Returns how many there were. One that is in flight at that moment may be stored all the
         same. Raises `OptionsError` unless one of the two is given.
         """
-        from .._core.outbox.file import OutboxFile
+        from .._core.outbox.file import OutboxDatabase
 
         if (ids is None) != failed:
             raise OptionsError("discard: pass ids, or failed=True for all that have failed")
         if ids is None:
-            return await self._store.discard(OutboxFile.remove_failed)
+            return await self._store.discard(OutboxDatabase.remove_failed)
         chosen = [ids] if isinstance(ids, int) else ids
         numbers = [positive_int("discard(ids)", one) for one in chosen]
         return await self._store.discard(lambda file: file.remove(numbers))

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Generic, Literal, overload
+from typing import Generic
 
-from .._core.jetstream.publish_request import PubAck, PublishRequest, Stored
+from .._core.jetstream.publish_request import AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
 from ..contract import Envelope, MessageT, StreamSubject
 from ..errors import OptionsError
-from ..options import WaitOrFail, WhenDown, WhenDownT_co, to_seconds
+from ..options import WhenDown, to_seconds
 from .outbox import Outbox
 from .publisher import Submit, publish_many, publish_request
 
 __all__ = ["Publishing"]
 
 
-class Publishing(Generic[WhenDownT_co]):
+class Publishing(Generic[AckT_co]):
     """The part of a bus that publishes to streams, and waits until they have stored the messages.
 
     Every bus is one: see `AsyncSmithBus`.
@@ -29,42 +29,6 @@ class Publishing(Generic[WhenDownT_co]):
     _outbox: Outbox
     _when_down: WhenDown
 
-    @overload
-    async def publish(
-        self: Publishing[WaitOrFail],
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> PubAck: ...
-    @overload
-    async def publish(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> PubAck: ...
-    @overload
-    async def publish(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> PubAck | Stored: ...
     async def publish(
         self,
         subject: StreamSubject[MessageT],
@@ -75,7 +39,7 @@ class Publishing(Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> PubAck | Stored:
+    ) -> AckT_co:
         """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
         - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
@@ -87,7 +51,8 @@ class Publishing(Generic[WhenDownT_co]):
           late or the connection is lost. That goes on for three quarters of the duplicate window.
         - `when_down`: what to do while the stream cannot be reached; None for the bus's. "wait":
           wait, up to `timeout`. "fail": without a connection, raise `ConnectionLost` at once.
-          "store": return `Stored` once the message is in the outbox; see `bus.outbox`.
+          "store": return `Stored` once the message is in the outbox; see `bus.outbox`. Only a bus
+          with an outbox returns that, and to a type checker any of its publishes may.
 
         With "store", a message goes to the outbox if there is no connection, if it is lost before
         the acknowledgement, if there is none within `timeout`, if the circuit of the stream is
@@ -105,45 +70,10 @@ class Publishing(Generic[WhenDownT_co]):
         without an outbox or with `retry=False`.
         """
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
-        outcome: PubAck | Stored = await (await self._way(when_down)(request))
+        # Without an outbox nothing is `Stored`: "store" raises.
+        outcome: AckT_co = await (await self._way(when_down)(request))
         return outcome
 
-    @overload
-    async def submit(
-        self: Publishing[WaitOrFail],
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> asyncio.Future[PubAck]: ...
-    @overload
-    async def submit(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> asyncio.Future[PubAck]: ...
-    @overload
-    async def submit(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> asyncio.Future[PubAck | Stored]: ...
     async def submit(
         self,
         subject: StreamSubject[MessageT],
@@ -154,7 +84,7 @@ class Publishing(Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> asyncio.Future[PubAck] | asyncio.Future[PubAck | Stored]:
+    ) -> asyncio.Future[AckT_co]:
         """`publish`, pipelined: return as soon as the message is sent, with a future.
 
         Waits only for room among the messages that are not acknowledged yet. The future ends with
@@ -165,33 +95,6 @@ class Publishing(Generic[WhenDownT_co]):
         request = publish_request(self._session, subject, payload, msg_id, headers, timeout, retry)
         return await self._way(when_down)(request)
 
-    @overload
-    async def publish_many(
-        self: Publishing[WaitOrFail],
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> list[PubAck]: ...
-    @overload
-    async def publish_many(
-        self,
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> list[PubAck]: ...
-    @overload
-    async def publish_many(
-        self,
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> list[PubAck | Stored]: ...
     async def publish_many(
         self,
         envelopes: Iterable[Envelope],
@@ -199,7 +102,7 @@ class Publishing(Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> list[PubAck] | list[PubAck | Stored]:
+    ) -> list[AckT_co]:
         """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
         `subject.envelope(payload)` makes an envelope. `timeout` (seconds), `retry` and `when_down`

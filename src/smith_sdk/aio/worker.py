@@ -16,7 +16,7 @@ from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
 from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
 from ..errors import OptionsError
-from ..options import Once, RateLimit, RetryPolicy, WhenDown, positive_int, to_seconds
+from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
 from .answers import FailureAnswers, has_intents
 from .bus import AsyncSmithBus
@@ -103,7 +103,7 @@ class Worker(Generic[MessageT, SubjectT]):
 
     def __init__(
         self,
-        bus: AsyncSmithBus[WhenDown],
+        bus: AsyncSmithBus[Any],
         spec: ConsumerSpec[MessageT, SubjectT],
         *,
         concurrency: int | None = None,

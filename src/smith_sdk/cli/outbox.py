@@ -14,7 +14,7 @@ from .options import HERE, Where
 from .output import Json, Size, Yes, confirm, messages, note, say, show_json, show_table
 
 if TYPE_CHECKING:
-    from .._core.outbox.file import OutboxFile
+    from .._core.outbox.file import OutboxDatabase
 
 outbox = App(name="outbox", help="List, flush and discard the messages of an outbox.")
 
@@ -64,10 +64,12 @@ def flush(
     For the file of a process that no longer runs: a bus sends those of its own by itself. Exit
     status 1 if messages are left.
     """
+    from .. import OutboxFile
+
     name = _name(path)
     with closing(_file().read(name)) as file:  # which has to be there
         before = file.info()
-    with where.bus(outbox=name) as bus:
+    with where.bus(outbox=OutboxFile(name)) as bus:
         left = bus.outbox.flush(timeout, failed=failed)
     if json:
         show_json(left)
@@ -104,7 +106,7 @@ def _name(path: Path) -> str:
     return str(path.expanduser().resolve())
 
 
-def _file() -> type[OutboxFile]:
-    from .._core.outbox.file import OutboxFile  # with SQLite, which help does not need
+def _file() -> type[OutboxDatabase]:
+    from .._core.outbox.file import OutboxDatabase  # with SQLite, which help does not need
 
-    return OutboxFile
+    return OutboxDatabase

@@ -12,7 +12,6 @@ from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
 from ..aio.decisions import Allow, Decision, Deny, Quarantine, Transform
 from ..aio.settle import WorkerStats
-from ..options import WhenDown
 from ..protocol import Intent
 from ..trust import Trust
 from .bus import SmithBus
@@ -41,7 +40,7 @@ class Admission(Blocking):
 
     def __init__(
         self,
-        bus: SmithBus[WhenDown],
+        bus: SmithBus[Any],
         *,
         policy: Callable[[Intent], Decision | Awaitable[Decision]]
         | Callable[[Intent, Message[Intent, subjects.intents.raw[Any]]], Decision | Awaitable[Decision]],

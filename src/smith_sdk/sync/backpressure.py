@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from .._core.blocking.faces import Blocking, unwrap
 from .._core.events import RuleChanged
@@ -15,7 +15,6 @@ from ..aio import backpressure as _async
 from ..aio.backpressure import _INTERVAL
 from ..aio.pressure_rules import Rule
 from ..display import Rows
-from ..options import WhenDown
 from .bus import SmithBus
 
 __all__ = ["ActiveRule", "ActiveRules", "BackPressure", "Rule", "RuleChanged"]
@@ -39,7 +38,7 @@ class BackPressure(Blocking):
 
     __slots__ = ()
 
-    def __init__(self, bus: SmithBus[WhenDown], rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
+    def __init__(self, bus: SmithBus[Any], rules: Sequence[Rule], *, interval: float | timedelta = _INTERVAL) -> None:
         aio = _async.BackPressure(unwrap(bus), rules, interval=interval)
         self._adopt(bus._portal, aio)
         self._aio._blocking()

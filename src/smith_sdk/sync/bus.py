@@ -14,7 +14,9 @@ from .._core.blocking.faces import BlockingBus
 from .._core.connection.reconnect import PING_INTERVAL
 from .._core.connection.state import State
 from .._core.jetstream.publish_circuits import PUBLISH_BREAKER
+from .._core.jetstream.publish_request import AckT_co
 from .._core.monitoring.breaker import CircuitBreaker
+from .._core.outbox.records import Returning
 from ..aio import bus as _async
 from ..aio.bus import (
     _CLOSE_TIMEOUT,
@@ -22,15 +24,13 @@ from ..aio.bus import (
     _HEALTH_TIMEOUT,
     _MAX_BYTES,
     _MAX_MESSAGES,
-    _MAX_OUTBOX_BYTES,
     _PUBLISH_TIMEOUT,
-    _WAIT,
     M,
     Manage,
     S,
 )
 from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, Subscribable
-from ..options import Auth, TLSFiles, WhenDownT_co
+from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
@@ -47,7 +47,7 @@ from .trace import Trace
 __all__ = ["SmithBus"]
 
 
-class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
+class SmithBus(BlockingBus, Publishing[AckT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `with` block, or call `connect()` and `close()`. Every duration is in
@@ -87,13 +87,10 @@ class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
       Python does not check them when a payload is made. False saves about 0.7 us a message, and
       then a wrong value is stored and ends as a dead letter at its readers.
     - `when_down`: what publishes do by default while their stream cannot be reached; see `publish`.
-      With "store", they may return `Stored`, and the bus is an `SmithBus[Literal["store"]]`,
-      which a function that takes an `SmithBus` does not accept. `emit` and `execute` store
-      nothing, and neither do workers.
-    - `outbox`: path of the file in which `when_down="store"` keeps messages, for this bus alone; it
-      is created if there is none. On a local disk: network file systems do not lock it.
-    - `max_outbox_bytes`: limit for the messages in it, in bytes. A publish beyond it raises
-      `OutboxFull`.
+      `emit` and `execute` store nothing, and neither do workers.
+    - `outbox`: an `OutboxFile`, in which `when_down="store"` keeps messages, for this bus alone.
+      Publishes may then return `Stored`: the bus is an `SmithBus[PubAck | Stored]`, which a
+      function that takes an `SmithBus` does not accept.
 
     What is None is taken from the environment, under the names of the nats command: SMITH_NATS_URL
     or NATS_URL; NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS or NATS_NKEY; NATS_CA,
@@ -130,9 +127,8 @@ class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
         profile: str | None = None,
         validate: bool = True,
         publish_breaker: CircuitBreaker | None = PUBLISH_BREAKER,
-        when_down: WhenDownT_co = _WAIT,
-        outbox: str | os.PathLike[str] | None = None,
-        max_outbox_bytes: int = _MAX_OUTBOX_BYTES,
+        when_down: WhenDown = "wait",
+        outbox: Returning[AckT_co] | None = None,
     ) -> None:
         aio = _async.AsyncSmithBus(
             url,
@@ -157,7 +153,6 @@ class SmithBus(BlockingBus, Publishing[WhenDownT_co]):
             publish_breaker=publish_breaker,
             when_down=when_down,
             outbox=outbox,
-            max_outbox_bytes=max_outbox_bytes,
         )
         self._adopt(None, aio)
 

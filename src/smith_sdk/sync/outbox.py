@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from .._core.blocking.faces import Blocking
-from .._core.outbox.records import OutboxInfo, OutboxMessage
+from .._core.outbox.records import OutboxFile, OutboxInfo, OutboxMessage
 from ..aio.outbox import _FLUSH_TIMEOUT
 from ..display import FixedRows
 
-__all__ = ["Outbox", "OutboxInfo", "OutboxMessage"]
+__all__ = ["Outbox", "OutboxFile", "OutboxInfo", "OutboxMessage"]
 
 
 class Outbox(Blocking):

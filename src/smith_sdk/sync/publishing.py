@@ -6,62 +6,23 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Generic, Literal, overload
+from typing import Generic
 
 from .._core.blocking.faces import Blocking
-from .._core.jetstream.publish_request import PubAck, Stored
+from .._core.jetstream.publish_request import AckT_co
 from ..contract import Envelope, MessageT, StreamSubject
-from ..options import WaitOrFail, WhenDown, WhenDownT_co
+from ..options import WhenDown
 
 __all__ = ["Publishing"]
 
 
-class Publishing(Blocking, Generic[WhenDownT_co]):
+class Publishing(Blocking, Generic[AckT_co]):
     """The part of a bus that publishes to streams, and waits until they have stored the messages.
 
     Every bus is one: see `SmithBus`.
     """
 
     __slots__ = ()
-
-    @overload
-    def publish(
-        self: Publishing[WaitOrFail],
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> PubAck: ...
-
-    @overload
-    def publish(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> PubAck: ...
-
-    @overload
-    def publish(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> PubAck | Stored: ...
 
     def publish(
         self,
@@ -73,7 +34,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> PubAck | Stored:
+    ) -> AckT_co:
         """Publish `payload` to the stream that keeps `subject`; return its acknowledgement.
 
         - `msg_id` (str): what the stream deduplicates by, within its duplicate window. Default: the
@@ -85,7 +46,8 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
           late or the connection is lost. That goes on for three quarters of the duplicate window.
         - `when_down`: what to do while the stream cannot be reached; None for the bus's. "wait":
           wait, up to `timeout`. "fail": without a connection, raise `ConnectionLost` at once.
-          "store": return `Stored` once the message is in the outbox; see `bus.outbox`.
+          "store": return `Stored` once the message is in the outbox; see `bus.outbox`. Only a bus
+          with an outbox returns that, and to a type checker any of its publishes may.
 
         With "store", a message goes to the outbox if there is no connection, if it is lost before
         the acknowledgement, if there is none within `timeout`, if the circuit of the stream is
@@ -102,49 +64,10 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         `PayloadMismatch`; `OptionsError` for an invalid id, header or timeout, and for "store"
         without an outbox or with `retry=False`.
         """
-        found: PubAck | Stored = self._portal.call(
+        found: AckT_co = self._portal.call(
             self._aio.publish, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
         )
         return found
-
-    @overload
-    def submit(
-        self: Publishing[WaitOrFail],
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> concurrent.futures.Future[PubAck]: ...
-
-    @overload
-    def submit(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> concurrent.futures.Future[PubAck]: ...
-
-    @overload
-    def submit(
-        self,
-        subject: StreamSubject[MessageT],
-        payload: MessageT,
-        *,
-        msg_id: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> concurrent.futures.Future[PubAck | Stored]: ...
 
     def submit(
         self,
@@ -156,7 +79,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> concurrent.futures.Future[PubAck] | concurrent.futures.Future[PubAck | Stored]:
+    ) -> concurrent.futures.Future[AckT_co]:
         """`publish`, pipelined: return as soon as the message is sent, with a future.
 
         Waits only for room among the messages that are not acknowledged yet. The future ends with
@@ -164,40 +87,10 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         stream or the connection. The arguments are those of `publish`; what is wrong with them is
         raised here.
         """
-        found: concurrent.futures.Future[PubAck] | concurrent.futures.Future[PubAck | Stored] = self._portal.submit(
+        found: concurrent.futures.Future[AckT_co] = self._portal.submit(
             self._aio.submit, subject, payload, msg_id=msg_id, headers=headers, timeout=timeout, retry=retry, when_down=when_down
         )
         return found
-
-    @overload
-    def publish_many(
-        self: Publishing[WaitOrFail],
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail | None = None,
-    ) -> list[PubAck]: ...
-
-    @overload
-    def publish_many(
-        self,
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: WaitOrFail,
-    ) -> list[PubAck]: ...
-
-    @overload
-    def publish_many(
-        self,
-        envelopes: Iterable[Envelope],
-        *,
-        timeout: float | timedelta | None = None,
-        retry: bool = True,
-        when_down: Literal["store"] | None = None,
-    ) -> list[PubAck | Stored]: ...
 
     def publish_many(
         self,
@@ -206,7 +99,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         timeout: float | timedelta | None = None,
         retry: bool = True,
         when_down: WhenDown | None = None,
-    ) -> list[PubAck] | list[PubAck | Stored]:
+    ) -> list[AckT_co]:
         """Publish all `envelopes`, pipelined and in order; return their `PubAck`s in that order.
 
         `subject.envelope(payload)` makes an envelope. `timeout` (seconds), `retry` and `when_down`
@@ -214,7 +107,7 @@ class Publishing(Blocking, Generic[WhenDownT_co]):
         `PublishManyError`, whose `outcomes` has the `PubAck`, the `Stored` or the error of each.
         Raises `OptionsError` for an invalid `timeout`.
         """
-        found: list[PubAck] | list[PubAck | Stored] = self._portal.call(
+        found: list[AckT_co] = self._portal.call(
             self._aio.publish_many, tuple(envelopes), timeout=timeout, retry=retry, when_down=when_down
         )
         return found

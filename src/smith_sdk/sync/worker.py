@@ -16,7 +16,7 @@ from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
 from ..contract import ConsumerSpec, MessageT
-from ..options import Once, RateLimit, RetryPolicy, WhenDown
+from ..options import Once, RateLimit, RetryPolicy
 from ..trust import Trust
 from .bus import SmithBus
 from .message import Message
@@ -88,7 +88,7 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
 
     def __init__(
         self,
-        bus: SmithBus[WhenDown],
+        bus: SmithBus[Any],
         spec: ConsumerSpec[MessageT, SubjectT],
         *,
         concurrency: int | None = None,

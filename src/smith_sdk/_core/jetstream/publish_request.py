@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from typing_extensions import TypeVar
 
 
 class PublishRequest(msgspec.Struct, frozen=True, gc=False):
@@ -45,3 +46,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     """
 
     local: Literal[True] = True
+
+
+AckT_co = TypeVar("AckT_co", covariant=True, default=PubAck)
+"""What the publishes of a bus return: `PubAck`, or with an outbox `PubAck | Stored`."""

@@ -17,21 +17,21 @@ from typing import Any, Final, TypeVar
 
 from ...errors import BusClosed
 from ..execution.thread_pool import run_in_thread
-from .file import OutboxFile
+from .file import OutboxDatabase
 
 T = TypeVar("T")
 
 _MOST: Final = 1024
 """Jobs in one transaction: the first of them waits for the last."""
 
-_Job = tuple[Callable[[OutboxFile], Any], asyncio.Future[Any]]
+_Job = tuple[Callable[[OutboxDatabase], Any], asyncio.Future[Any]]
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
 class GroupCommits:
     """Runs jobs on `file` in a thread, in order, for one event loop. Closes the file at the end."""
 
-    def __init__(self, file: OutboxFile) -> None:
+    def __init__(self, file: OutboxDatabase) -> None:
         self.path = file.path
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
@@ -41,7 +41,7 @@ class GroupCommits:
         # An outbox that is forgotten without being closed would keep others from the file.
         self._end = weakref.finalize(self, self._queue.put, None)
 
-    def run(self, job: Callable[[OutboxFile], T]) -> asyncio.Future[T]:
+    def run(self, job: Callable[[OutboxDatabase], T]) -> asyncio.Future[T]:
         """Run `job` in a transaction; the future has its result once that is on disk.
 
         It ends with what `job` or committing raises, such as `OutboxError`: then nothing of it is
@@ -64,14 +64,14 @@ class GroupCommits:
             await asyncio.sleep(0)  # the callbacks of the last jobs
 
 
-def _work(file: OutboxFile, queue: SimpleQueue[_Job | None], loop: asyncio.AbstractEventLoop) -> None:
+def _work(file: OutboxDatabase, queue: SimpleQueue[_Job | None], loop: asyncio.AbstractEventLoop) -> None:
     # Functions, so that the thread keeps neither its owner alive nor, while it waits, old jobs.
     while _take_turn(file, queue, loop):
         pass
     file.close()
 
 
-def _take_turn(file: OutboxFile, queue: SimpleQueue[_Job | None], loop: asyncio.AbstractEventLoop) -> bool:
+def _take_turn(file: OutboxDatabase, queue: SimpleQueue[_Job | None], loop: asyncio.AbstractEventLoop) -> bool:
     """Commit what is asked for, once there is something; return False at the end."""
     jobs: list[_Job] = []
     next_one = queue.get()
@@ -90,7 +90,7 @@ def _take_turn(file: OutboxFile, queue: SimpleQueue[_Job | None], loop: asyncio.
     return next_one is not None
 
 
-def _commit(file: OutboxFile, jobs: list[_Job]) -> list[_Outcome]:
+def _commit(file: OutboxDatabase, jobs: list[_Job]) -> list[_Outcome]:
     try:
         with file.transaction():
             return [(future, job(file), None) for job, future in jobs]

@@ -86,7 +86,7 @@ def check_path(path: str) -> None:
         _connect(path).close()
 
 
-class OutboxFile:
+class OutboxDatabase:
     """One open file. Not thread-safe: one thread at a time."""
 
     def __init__(self, path: str, database: sqlite3.Connection, lock: sqlite3.Connection | None) -> None:
@@ -95,7 +95,7 @@ class OutboxFile:
         self._lock = lock
 
     @classmethod
-    def open(cls, path: str) -> OutboxFile:
+    def open(cls, path: str) -> OutboxDatabase:
         """Open the file as its owner; create it if there is none, readable by its user alone.
 
         Raises `OutboxInUse` if it has an owner, `OptionsError` if it is not an outbox, is from a
@@ -119,7 +119,7 @@ class OutboxFile:
         return self
 
     @classmethod
-    def read(cls, path: str) -> OutboxFile:
+    def read(cls, path: str) -> OutboxDatabase:
         """Open the file to list its messages, beside its owner if it has one.
 
         Raises `OptionsError` if there is none, or if it is not an outbox.

@@ -31,7 +31,7 @@ from ..jetstream.publish_request import PubAck, PublishRequest
 from ..jetstream.session import Session
 from ..log_records import LogFields, sdk_logger
 from .commits import GroupCommits
-from .file import Clock, Kept, OutboxFile, Waiting
+from .file import Clock, Kept, OutboxDatabase, Waiting
 from .turns import Turns
 
 log: Final = sdk_logger("outbox")
@@ -293,7 +293,7 @@ class Lane:
                 await self._hurry.wait()
 
 
-def _take(page: _Page, stream: str, size: int, now: float, file: OutboxFile) -> tuple[list[Kept], list[Kept], list[Waiting]]:
+def _take(page: _Page, stream: str, size: int, now: float, file: OutboxDatabase) -> tuple[list[Kept], list[Kept], list[Waiting]]:
     removed, failed = file.remove(page.done), file.fail(page.refused, now)
     file.unsend(tuple(page.unsent))
     return removed, failed, file.next(stream, count=size, size=_MOST_BYTES, now=now)

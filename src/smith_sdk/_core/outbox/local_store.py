@@ -28,7 +28,7 @@ from ..jetstream.publish_request import PubAck, PublishRequest, Stored
 from ..jetstream.session import Session
 from ..log_records import LogFields, sdk_logger
 from .commits import GroupCommits
-from .file import OVERHEAD, Clock, Kept, OutboxFile, check_path
+from .file import OVERHEAD, Clock, Kept, OutboxDatabase, check_path
 from .lane import Lane, may_be_stored
 from .records import OutboxInfo
 
@@ -85,7 +85,7 @@ class LocalStore(Listener):
 
         Raises `OutboxInUse`, `OptionsError`.
         """
-        file = await run_in_thread(OutboxFile.open, self._path)
+        file = await run_in_thread(OutboxDatabase.open, self._path)
         commits = self._commits = GroupCommits(file)
         self._loop = asyncio.get_running_loop()
         self._lanes.clear()
@@ -243,7 +243,7 @@ class LocalStore(Listener):
         size = self._session.window.size_of(request) + len(request.subject) + OVERHEAD
         if self._bytes + size > self._max_bytes:
             raise OutboxFull(
-                f"{request.subject} is not kept: the outbox {self._path} has {self._bytes} of max_outbox_bytes={self._max_bytes}, "
+                f"{request.subject} is not kept: the outbox {self._path} has {self._bytes} of max_bytes={self._max_bytes}, "
                 f"and the message takes {size}",
                 path=self._path,
                 size=size,
@@ -271,7 +271,7 @@ class LocalStore(Listener):
 
     # ---- what is kept
 
-    async def run(self, job: Callable[[OutboxFile], T]) -> T:
+    async def run(self, job: Callable[[OutboxDatabase], T]) -> T:
         """Run `job` on the file, in a transaction. Raises `OutboxError`, `BusClosed`."""
         return await self._open_commits().run(job)
 
@@ -307,12 +307,12 @@ class LocalStore(Listener):
 
     async def retry_failed(self) -> None:
         """Have the messages that were refused wait again. Raises `OutboxError`, `BusClosed`."""
-        for one in await self.run(OutboxFile.retry_failed):
+        for one in await self.run(OutboxDatabase.retry_failed):
             lane = self._lane(one.stream)
             lane.waiting += 1
             lane.kick()
 
-    async def discard(self, job: Callable[[OutboxFile], list[Kept]]) -> int:
+    async def discard(self, job: Callable[[OutboxDatabase], list[Kept]]) -> int:
         """Run a `job` that deletes messages; return how many. Raises `OutboxError`, `BusClosed`."""
         removed = await self.run(job)
         self._settled(removed, [])
@@ -376,7 +376,7 @@ class LocalStore(Listener):
         self._emptied.clear()
 
 
-def _add(request: PublishRequest, size: int, now: float, sent_at: float | None, file: OutboxFile) -> int:
+def _add(request: PublishRequest, size: int, now: float, sent_at: float | None, file: OutboxDatabase) -> int:
     return file.add(request, size, now, sent_at)
 
 
