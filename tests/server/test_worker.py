@@ -624,7 +624,8 @@ ASYNC_WORKER = """
                 @worker.handler
                 async def handle(message):
                     print("start\\n", end="", flush=True)
-                    await asyncio.sleep(0.6)
+                    while not message.draining:
+                        await asyncio.sleep(0.01)
                     print("end\\n", end="", flush=True)
                 await worker.run()
             await asyncio.gather(work(consumers.executor_fs_read, "a"), work(consumers.executor_fs_write, "b"))
@@ -641,7 +642,8 @@ BLOCKING_WORKER = """
         @worker.handler
         def handle(message):
             print("start\\n", end="", flush=True)
-            time.sleep(0.6)
+            while not message.draining:
+                time.sleep(0.01)
             print("end\\n", end="", flush=True)
         worker.run()
     print("closed", flush=True)
@@ -663,9 +665,9 @@ async def test_a_signal_finishes_what_was_started_and_nothing_else(number: signa
         reader = threading.Thread(target=lambda: lines.extend(iter(out.readline, "")), daemon=True)
         reader.start()
         try:
-            await asyncio.to_thread(eventually, lambda: lines.count("start\n") == 2)
+            await asyncio.to_thread(eventually, lambda: lines.count("start\n") == 2, 30)
             process.send_signal(number)
-            status = await asyncio.to_thread(process.wait, 10)
+            status = await asyncio.to_thread(process.wait, 20)
         finally:
             process.kill()
             await asyncio.to_thread(process.wait)
