@@ -3,6 +3,8 @@ of a majority for a while."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 from chaos.cluster import Cluster, Node
 from chaos.topology import CHAOS, new_intent, raw_reader
-from support import eventually, is_alive, parent_of
+from support import eventually, eventually_async, is_alive, parent_of
 
-from smith_sdk import SmithBus, result_of
+from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker, SmithBus, result_of
 from smith_sdk.embedded import EmbeddedServer
+from smith_sdk.errors import PublishCircuitOpen, PublishUnconfirmed
 from smith_sdk.protocol import IntentId
 from smith_sdk.subjects import intents, results
 
@@ -124,3 +127,51 @@ def is_paused(server: EmbeddedServer) -> bool:
     """Whether each of its threads stands still, which takes a moment."""
     states = [task.read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{server.pid}/task").glob("*/stat")]
     return set(states) == {"T"}
+
+
+@pytest.mark.timeout(120)
+async def test_a_stream_without_a_server_stops_no_other_and_is_probed_until_it_is_back(cluster: Cluster) -> None:
+    """A stream of one replica, whose server is killed; the other one has three."""
+    await asyncio.to_thread(cluster.wait_healthy)
+    breaker = CircuitBreaker(minimum=5, open_for=Backoff(initial=0.5, max=1))
+    async with AsyncSmithBus(cluster.urls, contract=CHAOS, publish_breaker=breaker) as bus:
+        await scale(bus, "ATOMS_RESULTS", 1)
+        dead = await asyncio.to_thread(cluster.leader_of, "ATOMS_RESULTS")
+        cluster.kill(dead)
+        await asyncio.to_thread(cluster.leader_of, "SDLC_RAW", 30)
+        try:
+            lost = [result_of(new_intent("async", f"lost-{number}")) for number in range(5)]
+            ended = await asyncio.gather(
+                *(bus.publish(results.of(one), one, timeout=0.5) for one in lost), return_exceptions=True
+            )
+            assert {type(one) for one in ended} == {PublishUnconfirmed}
+            refused = 0
+            for number in range(20):
+                try:
+                    await bus.publish(results.of(lost[0]), lost[0], timeout=0.5)
+                except PublishCircuitOpen:
+                    refused += 1
+                except PublishUnconfirmed:
+                    pass
+                intent = new_intent("async", f"beside-{number}")
+                assert (await bus.publish(intents.raw.of(intent), intent, timeout=20)).stream == "SDLC_RAW"
+            assert refused
+        finally:
+            await asyncio.to_thread(cluster.restart, dead)
+
+        async def stored() -> bool:
+            with contextlib.suppress(PublishCircuitOpen):
+                return bool(await bus.publish(results.of(lost[1]), lost[1], timeout=20))
+            return False
+
+        await eventually_async(stored, timeout=60)
+        await scale(bus, "ATOMS_RESULTS", 3)
+        for message in await bus.consumer(raw_reader("async")).fetch(20, timeout=10):
+            await message.ack_sync()
+    await asyncio.to_thread(cluster.wait_healthy)
+
+
+async def scale(bus: AsyncSmithBus, stream: str, replicas: int) -> None:
+    api = bus._session.api
+    config = (await api.stream_info(stream))["config"]
+    await api.call(f"STREAM.UPDATE.{stream}", {**config, "num_replicas": replicas})
