@@ -24,6 +24,7 @@ from smith_sdk import (
     Backoff,
     CircuitBreaker,
     Message,
+    RateLimit,
     Reject,
     RetryLater,
     RetryPolicy,
@@ -221,6 +222,21 @@ async def test_a_worker_that_stops_while_the_circuit_is_open_leaves_every_attemp
         # The server counts their second delivery, and yet it was no isolated attempt.
         assert await held(server, "SMITH_DLQ", "smith.dlq.*.*.*.trial") == []
         assert await server.dead_letters.list() == ()
+
+
+async def test_what_waits_for_its_key_or_the_rate_is_released_as_well(face: Face, account: Account) -> None:
+    circuit, dependency = breaker(), Dependency(is_up=False)
+    openings = openings_of(circuit)
+    options = {"concurrency_key": lambda message: message.payload.params.path[0], "rate_limit": RateLimit(1000, per=1)}
+    paths = [f"{number % 3}-{number}" for number in range(60)]
+    async with account.applied(contract=HERE) as server, face.bus(account.url, contract=HERE) as bus:
+        await put(server, *paths)
+        async with working(face, bus, dependency.call, breaker=circuit, **options):
+            await eventually_async(lambda: len(openings) >= 3, 30)
+            dependency.is_up = True
+            await eventually_async(lambda: settled(server), 30)
+        assert await server.dead_letters.list() == ()
+    assert dependency.answered == dict.fromkeys(paths, 1)
 
 
 async def test_two_workers_share_a_breaker(face: Face, account: Account) -> None:
