@@ -18,6 +18,8 @@ from buses import Account, Face, read_intent
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
+from smith_sdk._core.jetstream import pull_absence
+from smith_sdk._core.jetstream.session import Session
 from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.aio.stored_results import StoredResults
 from smith_sdk.errors import ConsumerNotFound, StreamNotFound
@@ -66,6 +68,11 @@ async def working(worker: Any) -> AsyncIterator[asyncio.Task[None]]:
 def path(message: Any) -> str:
     found: str = message.payload.params.path
     return found
+
+
+def bus_session(face: Face, bus: Any) -> Session:
+    session: Session = (bus if face.is_async else bus.inner._aio)._session
+    return session
 
 
 # ---- it goes on
@@ -160,6 +167,34 @@ async def test_a_late_verdict_is_not_taken_for_one_on_the_new_message(face: Face
             assert new.metadata.num_delivered == 1
             await new.ack_sync()
             assert await unacked(other, 0)
+
+
+async def test_nor_while_it_is_not_known_yet_what_was_created_again(
+    face: Face, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another reader may have the new message by then."""
+    caplog.set_level(logging.WARNING, "smith_sdk")
+    monkeypatch.setattr(pull_absence, "_PAUSE", 60.0)
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        await put(other, "old-1", "old-2")
+        async with bus.consumer(spec).messages() as messages:
+            old = [await anext(messages) for _ in range(2)]
+            waiting = asyncio.ensure_future(anext(messages))
+            await eventually_async(lambda: pulled(other))
+            await recreate(other)
+            await put(other, "new-1", "new-2")
+            new = await other.consumer(spec).fetch(2, timeout=10)
+            assert [path(message) for message in new] == ["new-1", "new-2"]
+            await eventually_async(lambda: "waiting up to 10 s for it" in caplog.text)
+            await old[0].ack()
+            with pytest.raises(ConsumerNotFound, match="nothing was acknowledged"):
+                await old[1].ack_sync()
+            await bus.flush()
+            assert await unacked(other, 2)
+            for message in new:
+                await message.ack_sync()
+        await asyncio.wait({waiting}, timeout=10)
+        assert not bus_session(face, bus).replaced.is_needed  # nothing is dropped once nobody waits
 
 
 async def test_a_confirmed_ack_of_a_message_that_does_not_exist_any_more_is_an_error(face: Face) -> None:

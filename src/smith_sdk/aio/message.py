@@ -186,7 +186,7 @@ class Message(Received[M_co, S_co]):
         """
         self._started(("ack_sync",))
         self._check()
-        if self._session.replaced.created:
+        if self._session.replaced.is_needed:
             self._session.replaced.require(self._raw.reply)
         await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
         self._answered = True
@@ -274,7 +274,7 @@ class Message(Received[M_co, S_co]):
             self._verdict_sent = answer
         self._answered = True
         connection, reply, replaced = self._session.connection, self._raw.reply, self._session.replaced
-        if replaced.created and replaced.has_lost(reply):
+        if replaced.is_needed and replaced.has_lost(reply):
             return  # it would be taken for an answer to another message
         try:
             try:
@@ -294,7 +294,7 @@ class Message(Received[M_co, S_co]):
     async def _extend(self) -> None:
         self._started(("in_progress",))
         replaced = self._session.replaced
-        if not (replaced.created and replaced.has_lost(self._raw.reply)):
+        if not (replaced.is_needed and replaced.has_lost(self._raw.reply)):
             await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
 
     def _check(self) -> None:

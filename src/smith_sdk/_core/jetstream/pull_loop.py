@@ -103,6 +103,8 @@ class PullLoop(Listener):
         """Whether a status has shown that the consumer exists."""
         self._is_absent = False
         """Whether it was deleted, and is waited for."""
+        self._drops_answers = False
+        """Whether it was deleted, and it is not known yet what is in its place."""
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -364,6 +366,7 @@ class PullLoop(Listener):
                 self._refill_if_low()
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0
+                self._set_absent(True)
                 self._diagnose(self._cause.of_deletion)
             case StatusKind.WRONG_PIN if self._options.group is not None:
                 self._log.info("%s: the server has pinned another reader; waiting for a turn", self._where)
@@ -404,18 +407,28 @@ class PullLoop(Listener):
 
     async def _fail_for(self, cause: Awaitable[SmithError | None]) -> None:
         """Fail for `cause`, if there is one; first wait for a consumer that was there before."""
-        error = await cause
-        if self._has_existed and self._options.grace and isinstance(error, ABSENT):
-            self._is_absent = True
-            error = await wait_for_return(
-                self._cause.diagnose, error, self._options.grace, lambda: self._connected, self._log, self._where
-            )
-            self._is_absent = False
-            if error is None:
-                await self._begin_anew()
-        self._diagnosing = False
+        try:
+            error = await cause
+            if self._has_existed and self._options.grace and isinstance(error, ABSENT):
+                self._is_absent = True
+                self._set_absent(True)
+                error = await wait_for_return(
+                    self._cause.diagnose, error, self._options.grace, lambda: self._connected, self._log, self._where
+                )
+                self._is_absent = False
+                if error is None:
+                    await self._begin_anew()
+        finally:
+            self._set_absent(False)
+            self._diagnosing = False
         if error is not None:
             self._fail(error)
+
+    def _set_absent(self, absent: bool) -> None:
+        """Whether answers to what was delivered could reach a message of another stream."""
+        if self._state is not None and self._state.replaced is not None and absent is not self._drops_answers:
+            self._drops_answers = absent
+            self._state.replaced.set_absent(self.stream, self.consumer, absent)
 
     async def _begin_anew(self) -> None:
         """The consumer was deleted, and is there again: read it."""
@@ -424,6 +437,7 @@ class PullLoop(Listener):
         if self._state is not None:
             self._state.forget()
             await self._watch.look_for_another()
+        self._set_absent(False)
         self._log.warning("%s: the consumer was created again, and is read on", self._where)
         self._drop_lost()
         await self._renew()
@@ -431,7 +445,7 @@ class PullLoop(Listener):
     def _drop_lost(self) -> None:
         """Drop what is buffered of a stream that does not exist any more."""
         replaced = None if self._state is None else self._state.replaced
-        if replaced is not None and replaced.created:
+        if replaced is not None and replaced.is_needed:
             kept = [message for message in self._buffer if not replaced.has_lost(message.reply)]
             self._buffer.clear()
             self._buffer.extend(kept)
@@ -490,7 +504,7 @@ class PullLoop(Listener):
         replaced = None if self._state is None else self._state.replaced
         try:
             for message in messages:
-                if replaced is None or not (replaced.created and replaced.has_lost(message.reply)):
+                if replaced is None or not (replaced.is_needed and replaced.has_lost(message.reply)):
                     await self._connection.publish(message.reply, answer)
         except BusClosed as error:
             self._fail(error)
@@ -557,4 +571,5 @@ class PullLoop(Listener):
         finally:
             for task in tuple(self._tasks):
                 task.cancel()
+            self._set_absent(False)
             await self.give_back(self._late)

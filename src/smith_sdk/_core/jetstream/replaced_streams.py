@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
-from ...errors import PermissionDenied, SmithError, StreamNotFound
+from ...errors import ConsumerNotFound, PermissionDenied, SmithError, StreamNotFound
 from ..log_records import LogFields, sdk_logger
 from .api import NANOS, JetStreamApi, to_nanos
 from .delivery import parse
@@ -29,24 +29,47 @@ class ReplacedStreams:
         self._on_replaced = on_replaced
         self._denied: set[str] = set()
         """Streams that the server's permissions forbid to ask about."""
-        self.created: dict[str, int] = {}
-        """When each was created again, in nanoseconds since 1970, by its server's clock. Empty for
-        nearly every bus: look whether it is before you call `has_lost`."""
+        self._created: dict[str, int] = {}
+        """When each was created again, in nanoseconds since 1970, by its server's clock."""
+        self._absent: set[tuple[str, str]] = set()
+        """Consumers that were deleted, with their streams, and may be there again."""
+        self.is_needed = False
+        """Whether anything is known: look at this before you call `has_lost`, for nearly every bus
+        has nothing."""
 
     def has_lost(self, ack_subject: str) -> bool:
-        """Whether the message with this ack subject was in a former stream."""
+        """Whether an answer on this ack subject could reach another message, or none."""
         delivery = parse(ack_subject)
-        return delivery is not None and delivery.timestamp < self.created.get(delivery.stream, 0)
+        if delivery is None:
+            return False
+        place = (delivery.stream, delivery.consumer)
+        return place in self._absent or delivery.timestamp < self._created.get(delivery.stream, 0)
 
     def require(self, ack_subject: str) -> None:
-        """Raise `StreamNotFound` if the message was in a former stream."""
+        """Raise `StreamNotFound` or `ConsumerNotFound` if `has_lost`."""
         delivery = parse(ack_subject)
-        if delivery is not None and delivery.timestamp < self.created.get(delivery.stream, 0):
+        if delivery is None:
+            return
+        if (delivery.stream, delivery.consumer) in self._absent:
+            raise ConsumerNotFound(
+                f"consumer {delivery.consumer} of stream {delivery.stream} was deleted, so nothing was acknowledged",
+                stream=delivery.stream,
+                consumer=delivery.consumer,
+            )
+        if delivery.timestamp < self._created.get(delivery.stream, 0):
             raise StreamNotFound(
                 f"stream {delivery.stream} was deleted and created again after it had delivered sequence "
                 f"{delivery.stream_seq}: that message does not exist any more, so nothing was acknowledged",
                 stream=delivery.stream,
             )
+
+    def set_absent(self, stream: str, consumer: str, absent: bool) -> None:
+        """Whether that consumer was deleted, and nobody has looked yet what is in its place."""
+        if absent:
+            self._absent.add((stream, consumer))
+        else:
+            self._absent.discard((stream, consumer))
+        self.is_needed = bool(self._absent or self._created)
 
     async def look(self, stream: str, known_at: float) -> bool:
         """Whether `stream` was created again after `known_at`, a time of the event loop at which it
@@ -68,11 +91,11 @@ class ReplacedStreams:
         created, now = to_nanos(info["created"]), to_nanos(info["ts"])
         if info["config"].get("mirror"):  # its messages have the times of their origin
             return False
-        if created == self.created.get(stream):
+        if created == self._created.get(stream):
             return True
         if (now - created) / NANOS >= asyncio.get_running_loop().time() - known_at:
             return False
-        self.created[stream] = created
+        self._created[stream], self.is_needed = created, True
         log.warning("stream %s was deleted and created again: it is read from its start", stream, extra=LogFields(stream=stream))
         self._on_replaced(stream)
         return True
