@@ -210,18 +210,18 @@ def test_a_program_for_ever_ends_by_sigterm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "problem"),
+    ("code", "problem", "timeout"),
     [
-        (UNTIL_SIGTERM.format(status=4, handler="end"), "(?s)exit status 4 after SIGTERM.*drained"),
-        (UNTIL_SIGTERM.format(status=0, handler="signal.SIG_IGN"), "still running 1 s after SIGTERM"),
-        ("print('planted')", "(?s)ended before it was ready.*planted"),
-        ("import time; time.sleep(60)", "not ready after 1 s"),
+        (UNTIL_SIGTERM.format(status=4, handler="end"), "(?s)exit status 4 after SIGTERM.*drained", 20),
+        (UNTIL_SIGTERM.format(status=0, handler="signal.SIG_IGN"), "still running 5 s after SIGTERM", 5),
+        ("print('planted')", "(?s)ended before it was ready.*planted", 20),
+        ("import time; time.sleep(60)", "not ready after 1 s", 1),
     ],
     ids=["ends badly", "ignores SIGTERM", "ends by itself", "is never ready"],
 )
-def test_a_program_that_does_not_run_until_sigterm_is_seen(tmp_path: Path, code: str, problem: str) -> None:
+def test_a_program_that_does_not_run_until_sigterm_is_seen(tmp_path: Path, code: str, problem: str, timeout: float) -> None:
     with pytest.raises(Failed, match=problem):
-        until_sigterm(tmp_path, code, timeout=1)
+        until_sigterm(tmp_path, code, timeout=timeout)
 
 
 def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ pathlib.Path("pid").write_text(str(child.pid))
 time.sleep(60)
 """
     with pytest.raises(Failed, match="not ready"):
-        until_sigterm(tmp_path, code, timeout=1)
+        until_sigterm(tmp_path, code, timeout=5)
     eventually(lambda: not is_alive(int((tmp_path / "pid").read_text())))
 
 

@@ -58,7 +58,7 @@ def test_every_block_of_the_page_runs(page: str, tmp_path: Path) -> None:
         output, _ = process.communicate(timeout=DEADLINE)
     except subprocess.TimeoutExpired:
         process.terminate()  # it ends the programs that it has started
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=30)
         pytest.fail(f"still running after {DEADLINE:g} s:\n{output}")
     assert process.returncode == 0, output
 
