@@ -31,6 +31,9 @@ class Admission(Blocking):
     policy is called, and each intent is let through once. Expired intents, and those from further
     in the future than clocks may differ (30 s, or what `trust` says), are always denied.
 
+    While back pressure is on, new intents are quarantined without a call of the policy; what was
+    released from the quarantine (`bus.quarantine`) passes.
+
     The audit event is stored before anything comes of a decision, and is its record: after a crash
     the redelivered message leads to the same decision. The raw message is acknowledged last. While
     the audit trail or another stream cannot be written, intents are held, not lost.

@@ -23,7 +23,7 @@ from .stream_reader import Stored
 log: Final = sdk_logger("read")
 
 _PAUSES: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
-_FORBIDDEN_PAUSE: Final = 60.0
+_FORBIDDEN_PAUSE: Final = 600.0
 """Seconds until a watch that is forbidden asks again: each refusal is an error in the log."""
 
 
