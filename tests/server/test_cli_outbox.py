@@ -38,8 +38,8 @@ def path(tmp_path: Path) -> str:
     with closing(OutboxDatabase.open(name)) as file, file.transaction():
         for number, subject in enumerate((SUBJECT, "acme.orders", SUBJECT, SUBJECT)):
             data = b'{"service":"web","healthy":true,"timestamp_ns":%d}' % number
-            id = file.add(PublishRequest(subject, data, "SYSTEM_EVENTS", f"id-{number}"), len(data), time.time(), None)
-        file.fail([(id, "QueueFull: no room")], time.time())
+            file.add(PublishRequest(subject, data, "SYSTEM_EVENTS", f"id-{number}"), len(data), time.time(), None)
+        file.fail([(4, "QueueFull: no room")], time.time())
     return name
 
 

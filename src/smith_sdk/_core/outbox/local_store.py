@@ -293,7 +293,7 @@ class LocalStore(Listener):
         if not emptied.done():
             self._emptied.remove(emptied)
             raise DeadlineExceeded(
-                f"{self.waiting} messages still wait in outbox {self._path} after {timeout:g} s: {self._obstacle}",
+                f"outbox {self._path} still has {self.waiting} to send after {timeout:g} s: {self._obstacle}",
                 timeout=timeout,
             )
         emptied.result()
