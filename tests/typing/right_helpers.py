@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar, assert_type
 
-from smith_sdk import subjects
+from smith_sdk import CircuitBreaker, subjects
 from smith_sdk.contract import AnySubject, Cap, CoreSubject, Envelope, Filter, Received, StreamSubject, Subject, Subscribable
 from smith_sdk.protocol import (
     AuditEvent,
@@ -129,3 +129,17 @@ def received(one: RawMsg[FsReadV1Intent], other: VettedMsg[FsReadV1Intent], both
         del severity
     if isinstance(one.subject, raw):
         carry(one.subject, one.payload)
+
+
+def protected(breaker: CircuitBreaker) -> None:
+    @breaker
+    def divide(number: int, *, by: int = 2) -> float:
+        return number / by
+
+    @breaker
+    async def length(text: str) -> int:
+        return len(text)
+
+    assert_type(divide(3, by=4), float)
+    later: Callable[[str], Coroutine[Any, Any, int]] = length
+    del later

@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, assert_never
 
 import msgspec
 
-from smith_sdk import subjects
+from smith_sdk import CircuitBreaker, subjects
 from smith_sdk.contract import AnySubject, Cap, CoreSubject, Envelope, Filter, StreamSubject, Subject, Subscribable
 from smith_sdk.protocol import (
     ConsumerName,
@@ -223,3 +223,21 @@ def misspelt_case(result: IntentResult, every: Intent) -> None:
     changed: FsReadV1Intent = msgspec.structs.replace(every)  # error
     if isinstance(every, FsReadV1Intent | HttpFetchV1Intent):
         every.params.url  # error
+
+
+# ---- decorated
+
+
+def protected(breaker: CircuitBreaker) -> None:
+    @breaker
+    def divide(number: int, *, by: int = 2) -> float:
+        return number / by
+
+    @breaker
+    async def length(text: str) -> int:
+        return len(text)
+
+    divide("3")  # error
+    divide(3, 4)  # error
+    later: Callable[[int], object] = length  # error
+    breaker("divide")  # error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Generic
 
 from .._core.jetstream.publish_request import AckT_co, PubAck, PublishRequest
@@ -117,7 +116,7 @@ class Publishing(Generic[AckT_co]):
         """What takes the requests of a publish with this `when_down`. Raises `OptionsError`."""
         chosen = self._when_down if when_down is None else when_down
         if chosen == "wait":
-            return partial(self._session.submit, guarded=True)
+            return self._session.submit_guarded
         if chosen == "fail":
             return self._submit_or_fail
         if chosen == "store":

@@ -274,6 +274,12 @@ class Session:
         submitted = self._submit_guarded(request) if guarded and self.circuits is not None else self._submit(request, None)
         return observed(self.events, request, submitted) if self.events.observers else submitted
 
+    def submit_guarded(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+        """`submit` with `guarded`, as fast as it can be."""
+        if self.circuits is None or self.events.observers:
+            return self.submit(request, guarded=True)
+        return self._submit_guarded(request)
+
     def _submit(self, request: PublishRequest, tally: Tally | None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
