@@ -18,6 +18,7 @@ __all__ = [
     "BackPressure",
     "Backoff",
     "CircuitBreaker",
+    "CircuitOpen",
     "Consumer",
     "DeadLetter",
     "Decision",
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
         result_of,
     )
     from .contract import Envelope
-    from .errors import Reject, RetryLater, SmithError
+    from .errors import CircuitOpen, Reject, RetryLater, SmithError
     from .options import Auth, Backoff, Once, RateLimit, RetryPolicy, TLSFiles
     from .sync import SmithBus
     from .topology import consumers
@@ -90,6 +91,7 @@ else:
             "BackPressure": ".aio:BackPressure",
             "Backoff": ".options:Backoff",
             "CircuitBreaker": "._core.monitoring.breaker:CircuitBreaker",
+            "CircuitOpen": ".errors:CircuitOpen",
             "Consumer": ".aio:Consumer",
             "DeadLetter": ".aio:DeadLetter",
             "Decision": ".aio:Decision",
