@@ -78,6 +78,8 @@ class BackPressure:
         self._problem = ""
         """Why the bucket cannot be used, as it was logged."""
         self._cleaned_up_at = -inf
+        self._idle_rules: set[str] = set()
+        """Those that did not hold at the latest look."""
         self._stopping: Stopping | None = None
         """None while it does not run."""
         self._stop_next = False
@@ -245,11 +247,14 @@ class BackPressure:
 
     async def _clean_up(self, now: float) -> None:
         """Undo what processes have left behind that ran one of the rules, and were killed."""
+        ended = {one.rule.name for one in self._runners if one.is_idle}
+        if ended - self._idle_rules:  # perhaps because its owner was killed
+            self._cleaned_up_at = -inf
+        self._idle_rules = ended
         if now - self._cleaned_up_at < LEASE:
             return
         held = {rule for *_, one in await self._claims.held.all() for rule in one.rules}
-        left = {one.rule.name for one in self._runners if one.is_idle and one.rule.name in held}
-        if left:
+        if left := ended & held:
             # Looked at in this order: a rule is claimed before it holds anything.
             for rule in left.difference(await self._claims.current()):
                 await self._claims.undo(rule)
