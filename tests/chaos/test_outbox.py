@@ -97,9 +97,12 @@ async def stored(url: str) -> list[tuple[str, int, str | None]]:
 
 
 ROOMY: Final = replace(
-    CONTRACT, streams=tuple(replace(one, max_msgs=None) if one.name == "SYSTEM_EVENTS" else one for one in CONTRACT.streams)
+    CONTRACT,
+    streams=tuple(replace(one, max_msgs=None) for one in CONTRACT.streams if one.name == "SYSTEM_EVENTS"),
+    consumers=(),
 )
-"""As declared, this stream drops the oldest of 10,000 messages."""
+"""As declared, this stream drops the oldest of 10,000 messages, and beside all others it has to be
+small."""
 
 
 async def apply(url: str) -> None:

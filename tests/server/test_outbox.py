@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -420,7 +421,9 @@ async def test_a_bus_that_cannot_connect_leaves_the_outbox_to_others(path: str) 
 async def test_a_forked_child_cannot_use_it_and_leaves_it_to_its_parent(path: str) -> None:
     async with bus_with(NOWHERE, connect_mode="wait", when_down="store", outbox=OutboxFile(path)) as bus:
         store: Any = bus._store
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12 on: the process has threads
+            child = os.fork()
         if child == 0:
             try:
                 store._commits.run(OutboxDatabase.info)
