@@ -23,7 +23,8 @@ from smith_sdk import subjects
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "subjects.toml"
 ACME = Path(__file__).with_name("acme.toml")
-SMITH = Advisor(sources.load(SPEC))
+LOADED = sources.load(SPEC)
+SMITH = Advisor(LOADED)
 
 
 def lint(code: str, advisor: Advisor = SMITH) -> list[Finding]:
@@ -298,7 +299,7 @@ def token(exclude: list[str] | None = None) -> st.SearchStrategy[str]:
 
 @st.composite
 def subject_texts(draw: st.DrawFn) -> str:
-    spec = sources.load(SPEC)
+    spec = LOADED
     decl = spec.subjects[draw(st.sampled_from(sorted(spec.subjects)))]
 
     def value(match: re.Match[str]) -> str:

@@ -74,7 +74,12 @@ def test_a_traceback_and_its_chain_are_one_text_without_credentials() -> None:
 
 
 @given(
-    st.text(), st.dictionaries(st.text(min_size=1), st.recursive(st.none() | st.floats() | st.integers() | st.text(), st.lists))
+    st.text(),
+    st.dictionaries(
+        st.text(min_size=1),
+        st.recursive(st.none() | st.floats() | st.integers() | st.text(), st.lists, max_leaves=10),
+        max_size=5,
+    ),
 )
 def test_every_line_is_an_object(message: str, extra: dict[str, Any]) -> None:
     reserved = set(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
