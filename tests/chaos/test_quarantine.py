@@ -27,6 +27,8 @@ _FORGETS_AT_ONCE: Final = 100_000_000
 """The shortest duplicate window (ns): a second copy is stored, and admission has to tell."""
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
 async def test_releases_that_are_killed_let_each_intent_through_once(
     account: Account, caplog: pytest.LogCaptureFixture, tell: Callable[[str], None]
 ) -> None:
