@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -71,6 +72,11 @@ async def is_free(bus: AsyncSmithBus) -> bool:
     return await limit_of(bus) == FETCH.max_ack_pending
 
 
+def is_high(reason: str) -> bool:
+    """The first look that finds too many may come before the last is there."""
+    return re.fullmatch(r"lag of admission is [45], above 3", reason) is not None
+
+
 class Calls:
     """What a rule has called, and when it failed to."""
 
@@ -110,7 +116,7 @@ async def test_a_limit_holds_while_the_rule_does_and_is_undone_exactly(face: Fac
             assert await config_of(other, FETCH) == {**before, "max_ack_pending": 5, "ack_wait": 240 * 10**9}
             (event,) = running.active
             assert (event.rule, event.active, event.is_owner) == (NAME, True, True)
-            assert event.reason == "lag of admission is 5, above 3"
+            assert is_high(event.reason)
             (rule,) = await ActiveRules(other).list()
             assert rule.actions == ("limit executor-http-fetch to max_ack_pending=5, ack_wait=240",)
             assert (rule.rule, rule.reason, rule.since) == (NAME, event.reason, event.since)
@@ -147,7 +153,8 @@ async def test_a_switch_quarantines_new_intents_while_the_rule_holds(account: Ac
         assert entry is not None
         assert entry.ttl == 60
         switch = read_switch(entry)
-        assert (switch.rule, switch.reason) == (NAME, "lag of admission is 5, above 3")
+        assert switch.rule == NAME
+        assert is_high(switch.reason)
         await drain(bus)
         await eventually_async(lambda: _nothing_acts(bus))
 
@@ -280,8 +287,12 @@ async def test_another_process_goes_on_where_the_owner_leaves(account: Account) 
         assert await is_free(other)
 
 
-async def test_a_follower_takes_over_where_the_claim_expires(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smith_sdk._core.monitoring.rule_claims.LEASE", 1.0)
+async def expire(bus: AsyncSmithBus) -> None:
+    """Have the claim gone without a word, as when its time is over."""
+    await bus._session.api.stream_purge(f"KV_{BUCKET}", {"filter": f"$KV.{BUCKET}.backpressure.{NAME}"})
+
+
+async def test_a_follower_takes_over_where_the_claim_expires(account: Account) -> None:
     calls = Calls()
     async with account.applied() as bus:
         claims = RuleClaims(bus._session)
@@ -291,6 +302,10 @@ async def test_a_follower_takes_over_where_the_claim_expires(account: Account, m
             await put(bus, 5)
             await eventually_async(has_course(calls, True))
             assert calls.events[0].reason == "of a dead process"
+            assert await is_free(bus)
+            state = running._runners[0]._state
+            await eventually_async(lambda: state.holds)
+            await expire(bus)
             await eventually_async(lambda: running.describe()["owned"] == [NAME])
             await eventually_async(lambda: is_limited(bus))
             assert calls.course == [True]  # it has not begun again
@@ -301,13 +316,25 @@ def read_time() -> datetime:
     return datetime.now(UTC)
 
 
-async def test_a_claim_that_expires_and_holds_for_nobody_ends(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("smith_sdk._core.monitoring.rule_claims.LEASE", 1.0)
+async def test_a_claim_that_expires_and_holds_for_nobody_ends(account: Account) -> None:
     calls = Calls()
     async with account.applied() as bus:
         await RuleClaims(bus._session).create(Claim(rule=NAME, reason="of a dead process", since=read_time(), owner="dead"))
         async with BackPressure(bus, [many(call(calls))], interval=0.05):
+            await eventually_async(has_course(calls, True))
+            await expire(bus)
             await eventually_async(has_course(calls, True, False))
+
+
+async def test_an_owner_whose_claim_has_expired_goes_on(account: Account) -> None:
+    calls = Calls()
+    async with account.applied() as bus, BackPressure(bus, [many(call(calls))], interval=0.05) as running:
+        await put(bus, 5)
+        await eventually_async(has_course(calls, True))
+        await expire(bus)
+        await eventually_async(lambda: ActiveRules(bus).list())
+        assert running.describe()["owned"] == [NAME]
+        assert calls.course == [True]
 
 
 async def test_what_a_killed_process_has_left_behind_is_undone(account: Account) -> None:
@@ -361,16 +388,21 @@ async def test_a_rule_of_a_dead_process_is_cleared_by_a_word(account: Account) -
 
 
 async def test_a_rule_lasts_for_its_hold(account: Account) -> None:
-    calls = Calls()
-    async with account.applied() as bus, BackPressure(bus, [many(call(calls), hold=0.5)], interval=0.02) as running:
-        for _ in range(3):
-            await put(bus, 5)
-            await eventually_async(lambda: running.active)
-            began = asyncio.get_running_loop().time()
-            await drain(bus)
-            await eventually_async(lambda: not running.active)
-            assert asyncio.get_running_loop().time() - began >= 0.4  # it was seen a moment after it had begun
-        await eventually_async(has_course(calls, *[True, False] * 3))
+    async with account.applied() as bus, BackPressure(bus, [many(call(Calls()), hold=600)], interval=0.02) as running:
+        await put(bus, 5)
+        await eventually_async(lambda: running.active)
+        await drain(bus)
+        api: Any = bus._session.api
+        look, looks = api.consumer_info, Calls()
+
+        async def counted(*place: str) -> Any:
+            looks.failures += 1
+            return await look(*place)
+
+        api.consumer_info = counted
+        await eventually_async(lambda: looks.failures >= 5)
+        assert not running._runners[0]._state.holds
+        assert running.active
 
 
 async def test_a_measure_that_cannot_be_had_leaves_the_rule_as_it_is(account: Account, caplog: pytest.LogCaptureFixture) -> None:
@@ -471,19 +503,20 @@ async def test_a_bus_knows_its_back_pressure_and_observers_its_rules(account: Ac
             assert running in bus._session.parts
             await put(bus, 5)
             await eventually_async(has_course(watching.seen, True))
+            (began,) = watching.seen.events
+            assert is_high(began.reason)
             assert running.describe() == {
                 "interval": 0.05,
-                "rules": {NAME: "lag of admission is 5, above 3"},
+                "rules": {NAME: began.reason},
                 "owned": [NAME],
                 "unknown": [],
             }
         assert watching.seen.course == [True, False]
         assert running not in bus._session.parts
-    (began, ended) = [record for record in caplog.records if getattr(record, "rule", "") == NAME]
-    assert began.getMessage() == (
-        "rule many holds: lag of admission is 5, above 3: limit executor-http-fetch to max_ack_pending=5"
-    )
-    assert ended.getMessage().startswith("rule many has ended after ")
+    told = [record.getMessage() for record in caplog.records if getattr(record, "rule", "") == NAME]
+    assert told[0] == f"rule many holds: {began.reason}: limit executor-http-fetch to max_ack_pending=5"
+    assert told[1].startswith("rule many has ended after ")
+    assert len(told) == 2
 
 
 # ---- what is refused
