@@ -33,6 +33,7 @@ from smith_sdk import (
     subjects,
 )
 from smith_sdk._core.events import CircuitChanged, Observer
+from smith_sdk.aio import consumer as consumer_module
 from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import ConsumerNotFound
 from smith_sdk.protocol import FsReadV1Intent
@@ -380,7 +381,8 @@ async def test_observers_of_the_bus_learn_of_every_change(account: Account) -> N
     assert observer.seen[-2:] == [("database", "half-open"), ("database", "closed")]
 
 
-async def test_what_ends_the_worker_does_so_while_the_circuit_is_open(account: Account) -> None:
+async def test_what_ends_the_worker_does_so_while_the_circuit_is_open(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer_module, "GRACE", 0.5)
     circuit, dependency = breaker(open_for=Backoff(initial=0.3, max=0.3, jitter=0)), Dependency(is_up=False)
     async with account.applied(contract=HERE) as bus:
         await put(bus, *map(str, range(10)))
