@@ -218,6 +218,44 @@ async def test_one_action_that_fails_is_tried_again_and_stops_no_other(
     assert "ValueError: not yet" in told[0]
 
 
+async def test_a_call_that_goes_on_failing_keeps_no_rule_alive(face: Face, account: Account) -> None:
+    failing, follower = Calls(failures=10**6), Calls()
+    async with face.applied() as bus, AsyncSmithBus(account.url) as other:
+        async with face.back_pressure(bus, [many(call(failing), limit(FETCH, max_ack_pending=5))]):
+            await put(other, 5)
+            await eventually_async(lambda: is_limited(other))
+            async with BackPressure(other, [many(call(follower))], interval=0.05):
+                await eventually_async(has_course(follower, True))
+                await drain(other)
+                await eventually_async(has_course(follower, True, False))
+                await eventually_async(lambda: _nothing_acts(other))
+            await put(other, 5)
+            await eventually_async(lambda: is_limited(other))
+        assert await is_free(other)
+        assert await _nothing_acts(other)
+
+
+async def test_a_call_that_hangs_at_the_end_keeps_nothing_from_being_undone(face: Face, account: Account) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang(_: RuleChanged) -> None:
+        begun.set()
+        ended.wait(60)
+
+    async with face.applied() as bus, AsyncSmithBus(account.url) as other:
+        running = face.back_pressure(bus, [many(call(hang), limit(FETCH, max_ack_pending=5))])
+        await running.__aenter__()
+        await put(other, 5)
+        await eventually_async(lambda: is_limited(other) if begun.is_set() else False)
+        leaving = asyncio.ensure_future(running.__aexit__(None, None, None))
+        try:
+            await eventually_async(lambda: is_free(other))
+            await eventually_async(lambda: _nothing_acts(other))
+        finally:
+            ended.set()
+            await leaving
+
+
 async def test_what_was_not_undone_is_undone_once_the_server_allows_it(account: Account) -> None:
     async with account.applied() as bus, BackPressure(bus, [many(limit(FETCH, max_ack_pending=5))], interval=0.05) as running:
         await put(bus, 5)

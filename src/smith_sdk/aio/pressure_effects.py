@@ -247,8 +247,13 @@ class EffectState:
             self._due = now + RENEWAL
             self._task = asyncio.ensure_future(self._act(self._wanted))
 
-    async def wait(self) -> None:
-        """Wait for the task in progress."""
+    async def finish(self, now: float) -> None:
+        """After what is in progress, do what is to be done at `now`, once."""
+        await self._wait()
+        self.go(now)
+        await self._wait()
+
+    async def _wait(self) -> None:
         if self._task is not None:
             await asyncio.wait((self._task,))
 
@@ -276,14 +281,14 @@ class EffectState:
             self._task = None
 
     def _report(self, error: Exception, text: str, on: bool) -> None:
-        what = f"{type(error).__name__}: {text}"
+        doing = f"to {self.effect.text}" if on else f"to undo: {self.effect.text}"
+        what = f"{doing} failed, and is tried again: {type(error).__name__}: {text}"
         if what == self._failure:  # it is tried again and again
             return
         self._failure = what
         log.error(
-            "rule %s: %s failed, and is tried again: %s",
+            "rule %s: %s",
             self._rule,
-            f"to {self.effect.text}" if on else f"to undo: {self.effect.text}",
             what,
             exc_info=error if isinstance(self.effect, _Called) else None,
             extra=self._fields(type(error).__name__),

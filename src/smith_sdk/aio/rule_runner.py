@@ -55,8 +55,14 @@ class RuleRunner:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the rule does not hold here, and nothing is left to be undone."""
-        return self.active is None and self._claim is None and all(effect.is_settled for effect in self._effects)
+        """Whether the rule does not hold here, and nothing that is for all is left to be undone."""
+        return self.active is None and self._claim is None and self._is_undone
+
+    @property
+    def _is_undone(self) -> bool:
+        """Whether nothing that is for all is left to be undone. What is for this process alone may
+        go on without a claim: others would follow a rule that has ended here."""
+        return all(one.is_settled for one in self._effects if one.effect.shared)
 
     async def step(self, values: Mapping[Measure, float], found: Found, now: float) -> None:
         """Decide, and have the effects follow.
@@ -110,7 +116,7 @@ class RuleRunner:
             self._begin(self._state.reason, datetime.now(UTC), now)
         elif not wanted and self.active is not None:
             self._end(self._state.reason, now)
-        if not wanted and all(one.is_settled for one in self._effects):
+        if not wanted and self._is_undone:
             await self._claims.drop(self.rule.name, self._revision)
             self._claim = None
         elif now - self._renewed_at >= _RENEWAL:
@@ -168,10 +174,12 @@ class RuleRunner:
         """Undo everything, once. What fails is left to the next process that runs the rule."""
         if self.active is not None:
             self._end("the back pressure of this process stops", now)
-        for effect in self._effects:
-            await effect.wait()
-        self._go(now)
-        await asyncio.gather(*(effect.wait() for effect in self._effects))
-        if self._claim is not None and all(one.is_settled for one in self._effects):
+        # Each by itself: a function that hangs, or fails, holds up nothing that is for all.
+        alone = (effect.finish(now) for effect in self._effects if not effect.effect.shared)
+        await asyncio.gather(self._stop_for_all(now), *alone)
+
+    async def _stop_for_all(self, now: float) -> None:
+        await asyncio.gather(*(effect.finish(now) for effect in self._effects if effect.effect.shared))
+        if self._claim is not None and self._is_undone:
             await self._claims.drop(self.rule.name, self._revision)
             self._claim = None
