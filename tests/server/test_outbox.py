@@ -488,6 +488,17 @@ async def test_a_damaged_file_is_a_clear_error(path: str) -> None:
         await AsyncSmithBus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path)).connect()
 
 
+async def test_a_file_that_cannot_be_written_is_refused_as_it_is_opened(
+    path: str, face: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smith_sdk._core.outbox.file._BUSY", 0.05)
+    fill(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OptionsError, match=f"outbox='{path}': another program has it locked"):
+            await face.bus(NOWHERE, connect_mode="wait", outbox=OutboxFile(path)).connect()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

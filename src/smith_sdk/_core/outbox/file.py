@@ -145,7 +145,7 @@ class OutboxDatabase:
         self._database.execute("PRAGMA journal_mode=WAL").fetchone()
         self._database.execute("PRAGMA synchronous=FULL")
         self._database.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}").fetchone()
-        with self.transaction():
+        with self._transaction(OptionsError):
             self._database.execute("DELETE FROM owner")
             self._database.execute("INSERT INTO owner VALUES (?)", (f"process {os.getpid()} on {socket.gethostname()}",))
 
@@ -156,10 +156,13 @@ class OutboxDatabase:
         if self._lock is not None:
             self._lock.close()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> contextlib.AbstractContextManager[None]:
         """Commit what the block does, all or nothing. Raises `OutboxError`."""
-        with _explained(self.path, OutboxError):
+        return self._transaction(OutboxError)
+
+    @contextlib.contextmanager
+    def _transaction(self, kind: type[OptionsError] | type[OutboxError]) -> Iterator[None]:
+        with _explained(self.path, kind):
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -346,7 +349,7 @@ def _owned(path: str) -> sqlite3.Connection:
                 f"in it meanwhile",
                 path=path,
             ) from None
-        raise OptionsError(f"outbox={path!r}: {path}{_LOCK} cannot be locked: {error}") from None
+        raise OptionsError(f"outbox={path!r}: {path}{_LOCK} cannot be locked: {_why(error)}") from None
     return lock
 
 
@@ -415,9 +418,13 @@ def _explained(path: str, kind: type[OptionsError] | type[OutboxError]) -> Itera
     try:
         yield
     except sqlite3.Error as error:
-        # the low byte: the others say which call has failed
-        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-        why = str(error) if advice is None else f"{advice} ({error})"
         if kind is OptionsError:
-            raise OptionsError(f"outbox={path!r}: {why}") from error
-        raise OutboxError(f"outbox {path}: {why}", path=path) from error
+            raise OptionsError(f"outbox={path!r}: {_why(error)}") from error
+        raise OutboxError(f"outbox {path}: {_why(error)}", path=path) from error
+
+
+def _why(error: sqlite3.Error) -> str:
+    """What has failed, and what to do about it."""
+    # the low byte: the others say which call it was
+    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return str(error) if advice is None else f"{advice} ({error})"
