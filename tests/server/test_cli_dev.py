@@ -169,10 +169,10 @@ def test_every_command_that_connects_takes_other_ways(smith: Smith) -> None:
 
     own = {"demo", "dev", "completion", "codegen", "keys"}  # these connect to no server of the user's
     for name in COMMANDS.keys() - own:
-        smith(name, "--help")
-        texts = [smith.out]
-        for line in re.findall(r"^│ ([a-z-]+) ", smith.out, re.MULTILINE):
-            if f"smith {name} COMMAND" in smith.out:
+        shown = smith(name, "--help").out
+        texts = [shown]
+        for line in re.findall(r"^│ ([a-z-]+) ", shown, re.MULTILINE):
+            if f"smith {name} COMMAND" in shown:
                 texts.append(smith(name, line, "--help").out)
         assert any("--url" in text for text in texts), name
         for text in texts:
