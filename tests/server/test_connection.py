@@ -229,6 +229,7 @@ async def test_a_dead_link_is_noticed_within_two_and_a_half_intervals_which_is_2
     assert inspect.signature(AsyncSmithBus).parameters["ping_interval"].default == 10
     assert AsyncSmithBus(nats_url)._connection._reconnector._ping_interval == 10
     interval = 0.8
+    reconnecting = 0.0
     with Proxy(nats_url) as proxy:
         for _ in range(5):  # a busy machine may be late once, and is not each time
             async with AsyncSmithBus(proxy.url, ping_interval=interval) as bus:
@@ -239,9 +240,10 @@ async def test_a_dead_link_is_noticed_within_two_and_a_half_intervals_which_is_2
                 assert [change.state for change, _ in told] == ["degraded", "reconnecting"]
                 assert told[0][1] >= interval
                 proxy.hear()
-            if told[1][1] < 2.5 * interval:
+            reconnecting = told[1][1]
+            if reconnecting < 2.5 * interval:
                 break
-        assert told[1][1] < 2.5 * interval
+        assert reconnecting < 2.5 * interval
 
 
 async def test_a_late_answer_ends_the_degraded_state(account: Account) -> None:
