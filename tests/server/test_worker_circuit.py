@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
-from handling import needing_a_file
+from handling import in_a_process, needing_a_file
 from letters import held
 from support import eventually_async
 
@@ -93,6 +93,11 @@ async def working(face: Face, bus: Any, handler: Any, **options: Any) -> AsyncIt
     finally:
         await worker.stop()
         await running
+
+
+def trip(circuit: CircuitBreaker) -> None:
+    while circuit.state == "closed":
+        circuit.acquire().end(ConnectionError())
 
 
 def openings_of(circuit: CircuitBreaker) -> list[str]:
@@ -343,6 +348,44 @@ async def test_a_timeout_counts_if_the_breaker_counts_it(account: Account) -> No
             hangs = False
             await eventually_async(lambda: settled(bus), 30)
         assert await bus.dead_letters.list() == ()
+
+
+async def test_a_probe_that_is_cut_off_does_not_close_the_circuit(account: Account) -> None:
+    """Also if the breaker does not count timeouts: what hangs has not answered."""
+    circuit, hangs = breaker(probes=1), True
+    changes: list[str] = []
+
+    async def handle(message: Message[FsReadV1Intent]) -> None:
+        if hangs:
+            await asyncio.Event().wait()
+
+    async with account.applied(contract=HERE) as bus:
+        trip(circuit)
+        circuit.on_change(lambda event: changes.append(event.new))
+        await put(bus, *map(str, range(4)))
+        once = RetryPolicy(max_attempts=1)
+        async with working(Face("async", account), bus, handle, breaker=circuit, timeout=0.05, retry=once):
+            await eventually_async(lambda: settled(bus), 30)
+            assert changes == ["half-open"]
+            hangs = False
+            await put(bus, "answered")
+            await eventually_async(lambda: changes == ["half-open", "closed"], 30)
+        assert {one.error_type for one in await bus.dead_letters.list()} == {"HandlerTimeout"}
+
+
+async def test_a_process_that_dies_does_not_close_the_circuit(face: Face, account: Account) -> None:
+    circuit = breaker(probes=1)
+    changes: list[str] = []
+    async with account.applied(contract=HERE) as server, face.bus(account.url, contract=HERE) as bus:
+        trip(circuit)
+        circuit.on_change(lambda event: changes.append(event.new))
+        await put(server, "die")
+        options = {"processes": 1, "concurrency": None, "retry": RetryPolicy(max_attempts=1)}
+        async with working(face, bus, in_a_process, breaker=circuit, **options):
+            await eventually_async(lambda: settled(server), 60)
+            assert changes == ["half-open"]
+            await put(server, "answered")
+            await eventually_async(lambda: changes == ["half-open", "closed"], 60)
 
 
 async def test_the_log_says_once_for_each_opening_why(account: Account, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from .._core.foreign_text import error_text, one_line
 from .._core.monitoring.breaker import CircuitBreaker, Permit
-from ..errors import OptionsError, PayloadTooLarge, Reject, RetryLater
+from ..errors import HandlerProcessDied, HandlerTimeout, OptionsError, PayloadTooLarge, Reject, RetryLater
 from ..options import RetryPolicy
 from .message import Message
 from .message_runner import MessageRunner
@@ -26,6 +26,9 @@ CLOSED: Final = "closed"
 OPEN: Final = "open"
 _ANSWERS: Final = (Reject, RetryLater, PayloadTooLarge, CannotRun)
 """Errors that say nothing about what a handler depends on, whatever the breaker counts."""
+_CUT_OFF: Final = (HandlerTimeout, HandlerProcessDied)
+"""Errors of runs that did not end by themselves: no successes, although the breaker may not count
+them."""
 NOTHING: Final = asyncio.CancelledError()
 """What a call ends with that is neither a success nor a failure."""
 _MOST: Final = 10_000
@@ -97,6 +100,8 @@ class WorkerCircuit:
             except BaseException as error:
                 if self.breaker.counts(error):
                     self._failure(message, error, began)
+                elif isinstance(error, _CUT_OFF):
+                    permit.end(NOTHING)
                 raise
         if began > self._answered:
             self._answered = began

@@ -64,8 +64,9 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
     worker pulls nothing, and releases what it has not started; when it is half-open, single
     messages run. A run that fails then uses up no attempt, and so does one that would be the last
     while the dependency has answered for no other message since: none is dead-lettered because a
-    dependency was away. `Reject` and `RetryLater` are neither failures nor successes. One breaker
-    may be shared by several workers and by other code.
+    dependency was away. `Reject` and `RetryLater` are neither failures nor successes, nor is a run
+    that `timeout` cut off, unless the breaker counts `TimeoutError`: do that if the dependency may
+    leave calls without an answer. One breaker may be shared by several workers and by other code.
 
     `max_messages` is for handlers that leak memory: with `processes`, each process is replaced
     after that many messages, by one that was started before; without, the worker stops after them.
