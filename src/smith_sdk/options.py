@@ -28,6 +28,10 @@ DEFAULT_URL: Final = "nats://127.0.0.1:4222"
 _PREFIX: Final = re.compile(r"[^\s.*>\x00-\x1f\x7f]+(?:\.[^\s.*>\x00-\x1f\x7f]+)*")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def to_seconds(name: str, value: Duration, *, zero: bool = False) -> float:
     """`value` in seconds. Raises `OptionsError` naming `name` unless it is finite and above 0.
 
@@ -35,7 +39,7 @@ def to_seconds(name: str, value: Duration, *, zero: bool = False) -> float:
     """
     if isinstance(value, timedelta):
         number = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif _is_number(value):
         number = float(value)
     else:
         raise OptionsError(f"{name}={value!r}: must be a duration: seconds as a float, or a timedelta")
@@ -53,7 +57,7 @@ def positive_int(name: str, value: int, *, least: int = 1) -> int:
 
 def share(name: str, value: float) -> float:
     """`value`. Raises `OptionsError` naming `name` unless it is a number above 0 and up to 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+    if not (_is_number(value) and 0 < value <= 1):
         raise OptionsError(f"{name}={value!r}: must be a number above 0 and up to 1")
     return float(value)
 
@@ -118,10 +122,10 @@ class Backoff:
         initial, most = to_seconds("Backoff.initial", self.initial), to_seconds("Backoff.max", self.max)
         if most < initial:
             raise OptionsError(f"Backoff.max={self.max!r} is below Backoff.initial={self.initial!r}")
-        if not 1 <= self.multiplier < float("inf"):
-            raise OptionsError(f"Backoff.multiplier={self.multiplier!r}: must be 1 or more")
-        if not 0 <= self.jitter <= 1:
-            raise OptionsError(f"Backoff.jitter={self.jitter!r}: must be from 0 to 1")
+        if not (_is_number(self.multiplier) and 1 <= self.multiplier < float("inf")):
+            raise OptionsError(f"Backoff.multiplier={self.multiplier!r}: must be a number of 1 or more")
+        if not (_is_number(self.jitter) and 0 <= self.jitter <= 1):
+            raise OptionsError(f"Backoff.jitter={self.jitter!r}: must be a number from 0 to 1")
         object.__setattr__(self, "initial", initial)
         object.__setattr__(self, "max", most)
 

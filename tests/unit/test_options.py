@@ -67,7 +67,19 @@ def test_backoff_grows_up_to_its_maximum_and_jitter_takes_from_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"initial": 0}, {"initial": 2, "max": 1}, {"multiplier": 0.5}, {"jitter": 1.1}, {"jitter": -0.1}]
+    "options",
+    [
+        {"initial": 0},
+        {"initial": 2, "max": 1},
+        {"initial": "1"},
+        {"multiplier": 0.5},
+        {"multiplier": "2"},
+        {"multiplier": None},
+        {"jitter": 1.1},
+        {"jitter": -0.1},
+        {"jitter": "0.2"},
+        {"jitter": True},
+    ],
 )
 def test_a_backoff_that_can_never_work(options: dict[str, Any]) -> None:
     with pytest.raises(OptionsError, match="Backoff"):
