@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import functools
 import logging
 import pickle
@@ -643,3 +644,44 @@ def test_its_repr_says_what_it_does(clock: Clock) -> None:
     fail(breaker, 3)
     succeed(breaker, 2)
     assert repr(breaker) == "<CircuitBreaker 'db' closed, 3 of 5 calls failed>"
+
+
+def test_static_and_class_methods_are_decorated_from_outside_as_well(clock: Clock) -> None:
+    breaker = make(clock, minimum=1, failure_rate=0.1)
+
+    class Store:
+        @breaker
+        @staticmethod
+        def read(key: str) -> str:
+            return key
+
+        @breaker
+        @classmethod
+        def name(cls) -> str:
+            return cls.__name__
+
+        @breaker
+        @staticmethod
+        async def write(key: str) -> None:
+            raise Down(key)
+
+    assert (Store.read("a"), Store().read("b"), Store.name(), Store().name()) == ("a", "b", "Store", "Store")
+    with pytest.raises(Down):
+        asyncio.run(Store().write("a"))
+    assert state(breaker) == "open"
+
+
+@pytest.mark.parametrize("again", [lambda one: pickle.loads(pickle.dumps(one)), copy.copy, copy.deepcopy])
+def test_a_copy_is_a_closed_circuit_of_its_own(again: Callable[[CircuitBreaker], CircuitBreaker]) -> None:
+    changes: list[CircuitChanged] = []
+    breaker = CircuitBreaker(name="db", minimum=2, count=ConnectionError, open_for=EXACT, slow_call=1.0)
+    breaker.on_change(changes.append)
+    fail(breaker, 2, ConnectionError())
+    copied = again(breaker)
+    assert (copied.name, copied.state, state(breaker)) == ("db", "closed", "open")
+    fail(copied, 2, Refused())
+    assert state(copied) == "closed"
+    copied.acquire().end(ConnectionError())
+    copied.acquire().end(ConnectionError())
+    assert state(copied) == "open"
+    assert len(changes) == 1

@@ -41,6 +41,22 @@ _NOTHING: Final = GeneratorExit()
 _PART_OF_A_PROBE: Final = -1
 """The period of a permit whose call is part of a probe. Only the probe itself counts."""
 
+_OPTIONS: Final = (
+    "name",
+    "_failure_rate",
+    "_minimum",
+    "_window",
+    "_open_for",
+    "_probes",
+    "_counts_all",
+    "_count",
+    "_ignore",
+    "_slow_call",
+    "_slow_rate",
+    "_clock",
+)
+"""The attributes of a breaker that do not change."""
+
 
 class Permit:
     """One call that a circuit let through. `end` it exactly when the call has ended.
@@ -105,7 +121,8 @@ class CircuitBreaker:
     Use it as a decorator of a function or coroutine function, in a `with` or `async with` block
     around a call, or with `acquire()` and `permit.end(error)`. One object may be shared by threads
     and tasks, and by both faces. All times are those of `time.monotonic`: setting the computer's
-    clock changes nothing. Every duration is in seconds, or a `timedelta`.
+    clock changes nothing. Every duration is in seconds, or a `timedelta`. What pickle or copy makes
+    of it is another circuit with the same options, closed, and without callbacks.
 
     - `name`: what errors, events and logs call it.
     - `failure_rate`: the share of failed calls that opens it, above 0 and up to 1.
@@ -195,6 +212,15 @@ class CircuitBreaker:
             made._count, made._counts_all = count, False
         made._start()
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Its options: for pickle and copy."""
+        return {name: getattr(self, name) for name in _OPTIONS}
+
+    def __setstate__(self, options: dict[str, Any]) -> None:
+        self.__dict__.update(options)
+        self._listeners = ()
+        self._start()
 
     def __repr__(self) -> str:
         outcomes = self._outcomes
@@ -453,6 +479,8 @@ class CircuitBreaker:
 
         Raises `OptionsError` for a generator, whose call ends before its work begins.
         """
+        if isinstance(function, (staticmethod, classmethod)):
+            return cast("Callable[P, R]", type(function)(self(function.__func__)))
         if not callable(function):
             raise OptionsError(f"circuit {self.name!r} decorates a function, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
