@@ -515,6 +515,17 @@ async def test_closing_the_bus_undoes_everything(face: Face, account: Account) -
         assert await _nothing_acts(other)
 
 
+async def test_a_block_can_be_left_after_its_bus_was_closed_in_it(face: Face, account: Account) -> None:
+    async with AsyncSmithBus(account.url) as other, face.applied() as bus:
+        async with face.back_pressure(bus, [many(limit(FETCH, max_ack_pending=5))]) as running:
+            await put(other, 5)
+            await eventually_async(lambda: is_limited(other))
+            await bus.close()
+            assert await is_free(other)
+            await running.stop()
+        assert await _nothing_acts(other)
+
+
 async def test_a_run_that_is_cancelled_undoes_everything(account: Account) -> None:
     async with account.applied() as bus:
         task = asyncio.ensure_future(BackPressure(bus, [many(limit(FETCH, max_ack_pending=5))], interval=0.05).run())
@@ -580,11 +591,20 @@ async def _async(event: RuleChanged) -> None: ...
 @pytest.mark.parametrize(
     ("rule", "match"),
     [
-        (lambda: Rule(when=lag_above("nobody", 1), do=[pause(FETCH)]), "consumer 'nobody' is not declared"),
-        (lambda: Rule(when=oldest_above("nobody", 1), do=[pause(FETCH)]), "consumer 'nobody' is not declared"),
-        (lambda: Rule(when=utilisation_above("NOWHERE", 0.5), do=[pause(FETCH)]), "stream 'NOWHERE' is not declared"),
-        (lambda: many(pause("nobody")), "consumer 'nobody' is not declared"),
-        (lambda: many(limit("nobody", max_ack_pending=1)), "consumer 'nobody' is not declared"),
+        (
+            lambda: Rule(when=lag_above("nobody", 1), do=[pause(FETCH)]),
+            r"^rule [a-zA-Z-]+: lag_above\(consumer\)='nobody': is not declared",
+        ),
+        (
+            lambda: Rule(when=oldest_above("nobody", 1), do=[pause(FETCH)]),
+            r"^rule [a-zA-Z-]+: oldest_above\(consumer\)='nobody': is not declared",
+        ),
+        (
+            lambda: Rule(when=utilisation_above("NOWHERE", 0.5), do=[pause(FETCH)]),
+            r"^rule [a-zA-Z-]+: utilisation_above\(stream\)='NOWHERE': is not declared",
+        ),
+        (lambda: many(pause("nobody")), r"^rule [a-zA-Z-]+: pause\(consumer\)='nobody': is not declared"),
+        (lambda: many(limit("nobody", max_ack_pending=1)), r"^rule [a-zA-Z-]+: limit\(consumer\)='nobody': is not declared"),
         (lambda: many(limit(FETCH, ack_wait=1)), r"limit\(ack_wait\)=1: must be at least the 120 s"),
         (lambda: many(limit(FETCH, max_ack_pending=1), limit(FETCH.name, max_ack_pending=2)), "two actions are about"),
         (lambda: many(pause(FETCH), pause(FETCH)), "two actions are about pause"),

@@ -181,6 +181,10 @@ class BackPressure:
         self._stopping.request_here()
         await self._idle.wait()
 
+    def _stop_closed(self) -> None:
+        """`stop` of the blocking face when the bus is closed, which has undone everything."""
+        self._stop_next = True
+
     async def __aenter__(self) -> Self:
         """Returns after the first look. Raises what `run` raises."""
         self._stop_next = False
@@ -325,7 +329,10 @@ def _require_rules(contract: Contract, rules: Any) -> list[tuple[Rule, Condition
     limited = {one.name for one in contract.streams if one.max_msgs is not None or one.max_bytes is not None}
     found = []
     for rule in given:
-        when = rule.when.resolved(contract)
+        try:
+            when = rule.when.resolved(contract)
+        except OptionsError as error:
+            raise OptionsError(f"rule {rule.name}: {error}") from None
         for one in when.thresholds():
             if one.measure.kind == "utilisation" and one.measure.stream not in limited:
                 raise OptionsError(

@@ -74,7 +74,7 @@ class BackPressure(Blocking):
 
         If it is not running, its next `run` returns at once.
         """
-        self._portal.call(self._aio.stop)
+        self._call_or(self._aio._stop_closed, self._aio.stop)
 
     def __enter__(self) -> Self:
         self._portal.call(self._aio.__aenter__)

@@ -59,6 +59,13 @@ class Blocking:
         show: Callable[[], str] | None = getattr(self._aio, "_repr_html_", None)
         return None if show is None else show()
 
+    def _call_or(self, closed: Callable[[], AnswerT], function: Callable[..., Awaitable[AnswerT]], *args: Any) -> AnswerT:
+        """Call `function` in the loop; `closed` here while there is no loop."""
+        try:
+            return self._portal.call(function, *args)
+        except BusClosed:
+            return closed()
+
 
 class _NoPortal(Portal):
     """Stands in for a portal where there is nothing to call into."""
@@ -101,13 +108,6 @@ class BlockingBus(Blocking):
 
     def _close(self, timeout: float | timedelta) -> None:
         self._portal.close(timeout)
-
-    def _call_or(self, closed: Callable[[], AnswerT], function: Callable[..., Awaitable[AnswerT]], *args: Any) -> AnswerT:
-        """Call `function` in the loop; `closed` here while there is no loop."""
-        try:
-            return self._portal.call(function, *args)
-        except BusClosed:
-            return closed()
 
 
 class _Batches(Protocol):
