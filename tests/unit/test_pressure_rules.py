@@ -175,8 +175,8 @@ def test_a_label_has_the_measures() -> None:
         (lambda: utilisation_above("SDLC_RAW", float("nan")), r"utilisation_above\(above\)=nan"),
         (lambda: utilisation_above("SDLC_RAW", 0.8, clear_below=0.9), r"utilisation_above\(clear_below\)=0.9"),
         (lambda: utilisation_above(None, 0.8), r"utilisation_above\(stream\)=None"),  # type: ignore[arg-type]
-        (lambda: lag_above("nobody", 1).resolved(CONTRACT), "consumer 'nobody' is not declared"),
-        (lambda: utilisation_above("NOWHERE", 0.5).resolved(CONTRACT), "stream 'NOWHERE' is not declared"),
+        (lambda: lag_above("nobody", 1).resolved(CONTRACT), r"lag_above\(consumer\)='nobody': is not declared"),
+        (lambda: utilisation_above("NOWHERE", 0.5).resolved(CONTRACT), r"utilisation_above\(stream\)='NOWHERE': is not declared"),
         (lambda: bool(LAG), "join conditions with | and &"),
     ],
 )

@@ -142,7 +142,7 @@ def effects(rule: Rule, session: Session, claims: RuleClaims, owner: str, bus: o
             case ReleaseQuarantined(rate):
                 yield Releasing(session, rate, action.text)
             case HoldConsumer():
-                spec = _declared(rule, session, action.consumer)
+                spec = _declared(rule, session, action)
                 if action.ack_wait is not None and action.ack_wait < spec.ack_wait:
                     raise OptionsError(
                         f"rule {rule.name}: limit(ack_wait)={action.ack_wait:g}: must be at least the {spec.ack_wait:g} s that the "
@@ -159,14 +159,15 @@ def effects(rule: Rule, session: Session, claims: RuleClaims, owner: str, bus: o
         yield _Held(claims, spec, _joined(rule, actions), ", ".join(one.text for one in actions))
 
 
-def _declared(rule: Rule, session: Session, consumer: str | ConsumerSpec[Any, Any]) -> ConsumerSpec[Any, Any]:
+def _declared(rule: Rule, session: Session, action: HoldConsumer) -> ConsumerSpec[Any, Any]:
     for spec in session.contract.consumers:
-        if consumer in (spec.name, spec):
+        if action.consumer in (spec.name, spec):
             return spec
-    name = consumer if isinstance(consumer, str) else consumer.name
     names = ", ".join(spec.name for spec in session.contract.consumers) or "none"
-    contract = session.contract.name
-    raise OptionsError(f"rule {rule.name}: consumer {name!r} is not declared in contract {contract!r}, which has {names}")
+    option = "pause(consumer)" if action.pause else "limit(consumer)"
+    raise OptionsError(
+        f"rule {rule.name}: {option}={action.name!r}: is not declared in contract {session.contract.name!r}, which has {names}"
+    )
 
 
 def _joined(rule: Rule, actions: Sequence[HoldConsumer]) -> Hold:

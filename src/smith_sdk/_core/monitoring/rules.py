@@ -17,6 +17,11 @@ from ...options import Duration, format_duration, positive_int, share, to_second
 
 Kind = Literal["lag", "age of the oldest message", "utilisation"]
 
+_OPTIONS: Final[dict[Kind, str]] = {
+    "lag": "lag_above(consumer)",
+    "age of the oldest message": "oldest_above(consumer)",
+    "utilisation": "utilisation_above(stream)",
+}
 _CLEAR_SHARE: Final = 0.75
 """The share of its threshold below which a value clears, unless told otherwise."""
 
@@ -94,12 +99,12 @@ class Threshold(Condition, frozen=True, kw_only=True):
         measure = self.measure
         if not measure.consumer:
             if measure.stream not in {one.name for one in contract.streams}:
-                raise _unknown("stream", measure.stream, contract, (one.name for one in contract.streams))
+                raise _unknown(measure.kind, measure.stream, contract, (one.name for one in contract.streams))
             return self
         for one in contract.consumers:
             if one.name == measure.consumer and measure.stream in ("", one.stream):
                 return msgspec.structs.replace(self, measure=msgspec.structs.replace(measure, stream=one.stream))
-        raise _unknown("consumer", measure.consumer, contract, (one.name for one in contract.consumers))
+        raise _unknown(measure.kind, measure.consumer, contract, (one.name for one in contract.consumers))
 
     @property
     def label(self) -> str:
@@ -139,9 +144,9 @@ class _Joined(Condition, frozen=True):
         return f"-{self.how}-".join(part.label for part in self.parts)
 
 
-def _unknown(kind: str, name: str, contract: Contract, known: Iterator[str]) -> OptionsError:
+def _unknown(kind: Kind, name: str, contract: Contract, known: Iterator[str]) -> OptionsError:
     names = ", ".join(known) or "none"
-    return OptionsError(f"{kind} {name!r} is not declared in contract {contract.name!r}, which has {names}")
+    return OptionsError(f"{_OPTIONS[kind]}={name!r}: is not declared in contract {contract.name!r}, which has {names}")
 
 
 # ---- the conditions
