@@ -169,6 +169,7 @@ def test_discard(smith: Smith) -> None:
     assert smith("dlq", "discard", "--error", "KeyError", "--dry-run", "--json").json == [f"{STREAM}.reader.7"]
     assert smith("dlq", "discard", "--error", "KeyError", "--yes").out == "discarded 1 dead letter\n"
     assert smith("dlq", "discard", f"{STREAM}.reader.1", f"{STREAM}.reader.7", "--yes").out == "discarded 1 dead letter\n"
+    assert smith.err == "1 dead letter not found: replayed or discarded before\n"
     assert ids(smith) == ["GONE.reader.8", "6", "5", "4", "3", "2"]
     assert smith("dlq", "discard", "--all", "--yes").out == "discarded 6 dead letters\n"
     assert ids(smith) == []

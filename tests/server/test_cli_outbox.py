@@ -78,6 +78,7 @@ def test_flush_publishes_them_and_reports_what_is_left(smith: Smith, path: str, 
 
 def test_discard_deletes_what_it_is_told_to(smith: Smith, path: str) -> None:
     assert smith("outbox", "discard", path, "1", "3", "9", "--yes", "--json").json == [1, 3]
+    assert smith.err == "1 message not found: sent or discarded before\n"
     assert smith("outbox", "discard", path, "--failed", "--yes").out == "discarded 1 message\n"
     assert [one["id"] for one in smith("outbox", "ls", path, "--json").json] == [2]
     for wrong, words in (

@@ -86,7 +86,8 @@ def test_discard(smith: Smith, account: Account) -> None:
     assert smith("quarantine", "discard", "--all").status == 1
     assert smith.err == "smith: Aborted: this deletes data, and standard input is not a terminal. Pass --yes to confirm.\n"
     assert smith("quarantine", "discard", "2", "--dry-run", "--json").json == ["2"]
-    assert smith("quarantine", "discard", "2", "--yes", "--by", "ann").out == "discarded 1 intent\n"
+    assert smith("quarantine", "discard", "2", "9", "--yes", "--by", "ann").out == "discarded 1 intent\n"
+    assert smith.err == "1 intent not found: released or discarded before\n"
     assert on(account, lambda bus: decisions(bus, INTENTS[1]))[1].reason.startswith("discarded by ann; ")
     assert smith("quarantine", "discard", "--all", "--yes").out == "discarded 2 intents\n"
     assert smith("quarantine", "ls").err == "the quarantine is empty\n"

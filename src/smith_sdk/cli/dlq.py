@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from ..errors import MessageNotFound, OptionsError
 from .options import HERE, Where
-from .output import Id, Json, Yes, confirm, plain, say, show_facts, show_json, show_lines, show_table
+from .output import Id, Json, Yes, confirm, note, plain, say, show_facts, show_json, show_lines, show_table
 from .progress import Progress
 from .values import MOMENT_HELP, Moment
 
@@ -278,6 +278,8 @@ def discard(
         show_json(found)
     else:
         say(f"{_letters(len(found))} would be discarded" if dry_run else f"discarded {_letters(len(found))}")
+    if ids and (gone := len(set(ids)) - len(found)):
+        note(f"{_letters(gone)} not found: replayed or discarded before")
 
 
 @dlq.command

@@ -100,6 +100,8 @@ def discard(path: Path, /, *ids: int, failed: Failed = False, yes: Yes = False, 
         show_json(removed)
     else:
         say(f"discarded {messages(len(removed))}")
+    if ids and (gone := len(set(ids)) - len(removed)):
+        note(f"{messages(gone)} not found: sent or discarded before")
 
 
 def _name(path: Path) -> str:

@@ -235,6 +235,8 @@ def discard(
         show_json(found)
     else:
         say(f"{_intents(len(found))} would be discarded" if dry_run else f"discarded {_intents(len(found))}")
+    if ids and (gone := len(set(ids)) - len(found)):
+        note(f"{_intents(gone)} not found: released or discarded before")
 
 
 def _operator() -> str:
