@@ -99,3 +99,22 @@ async def test_a_rule_outlasts_a_kill_of_the_server_and_is_undone(make_server: A
             await eventually_async(lambda: has_limit(bus, FETCH.max_ack_pending), 60)
             await eventually_async(lambda: not running.active, 30)
             await eventually_async(lambda: _nothing_acts(bus), 30)
+
+
+async def test_what_cannot_be_undone_at_the_end_is_named_and_can_be_cleared(
+    make_server: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server()
+    async with AsyncSmithBus(server.url, manage="apply", profile="dev", ping_interval=0.5) as bus:
+        async with BackPressure(bus, [RULE], interval=0.05):
+            await put(bus, 5)
+            await eventually_async(lambda: has_limit(bus, 5), 30)
+            server.kill()
+            await eventually_async(lambda: bus.state == "reconnecting", 30)
+            monkeypatch.setattr("smith_sdk.aio.backpressure._UNDO", 0.1)
+        assert "not all is undone of rule many, which the next process that runs it does" in caplog.text
+        server.start()
+        await eventually_async(lambda: bus.state == "connected", 60)
+        await ActiveRules(bus).clear("many")
+        assert await has_limit(bus, FETCH.max_ack_pending)
+        assert await _nothing_acts(bus)

@@ -308,7 +308,12 @@ class BackPressure:
             ended = [TimeoutError(f"not done within {_UNDO:g} s")]
         for error in ended:
             if isinstance(error, Exception):
-                log.error("back pressure: not all is undone, which the next process has to do: %s", error)
+                log.error(
+                    "back pressure: not all is undone of %s, which the next process that runs it does, or "
+                    "`smith backpressure clear`: %s",
+                    ", ".join(f"rule {one.rule.name}" for one in self._runners if not one.is_idle),
+                    error,
+                )
         self._runners = self._make()
 
     def __repr__(self) -> str:
