@@ -18,7 +18,7 @@ from support import eventually, eventually_async, is_alive, parent_of
 
 from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker, SmithBus, result_of
 from smith_sdk.embedded import EmbeddedServer
-from smith_sdk.errors import PublishCircuitOpen, PublishUnconfirmed
+from smith_sdk.errors import DeadlineExceeded, PublishCircuitOpen, PublishUnconfirmed
 from smith_sdk.protocol import IntentId
 from smith_sdk.subjects import intents, results
 
@@ -173,5 +173,18 @@ async def test_a_stream_without_a_server_stops_no_other_and_is_probed_until_it_i
 
 async def scale(bus: AsyncSmithBus, stream: str, replicas: int) -> None:
     api = bus._session.api
-    config = (await api.stream_info(stream))["config"]
-    await api.call(f"STREAM.UPDATE.{stream}", {**config, "num_replicas": replicas})
+
+    async def is_scaled() -> bool:
+        """Requests are not answered while the cluster elects its leader. Until the stream has
+        settled, another server than the one that leads may be the one that stays."""
+        with contextlib.suppress(DeadlineExceeded):
+            info = await api.stream_info(stream)
+            if info["config"]["num_replicas"] != replicas:
+                await api.call(f"STREAM.UPDATE.{stream}", {**info["config"], "num_replicas": replicas})
+                return False
+            group = info.get("cluster") or {}
+            others = group.get("replicas") or []
+            return len(others) == replicas - 1 and bool(group.get("leader")) and all(one.get("current") for one in others)
+        return False
+
+    await eventually_async(is_scaled, 60)

@@ -455,6 +455,12 @@ async def renewed(loop: PullLoop, inbox: str) -> bool:
     return loop._inbox.subject != inbox and loop._requested > 0 and loop._connected
 
 
+async def until_renewed(bus: AsyncSmithBus, loop: PullLoop, inbox: str) -> None:
+    await eventually_async(lambda: renewed(loop, inbox), 30)
+    # What the server sends before it has the new link's subscriptions goes to the dead one alone.
+    await bus._session.connection.confirm()
+
+
 async def take(loop: PullLoop, count: int) -> list[bytes]:
     async with asyncio.timeout(4):  # less than an ack wait
         taken: list[bytes] = []
@@ -471,7 +477,7 @@ async def test_pulls_of_a_link_that_died_in_silence_are_answered_on_the_next(pin
         proxy.bury()
         await eventually_async(lambda: bus.state == "reconnecting")
         inbox = loop._inbox.subject
-        await eventually_async(lambda: renewed(loop, inbox))
+        await until_renewed(bus, loop, inbox)
         await put_bytes(other, *range(1, 21))
         assert sorted(map(len, await take(loop, 20))) == list(range(1, 21))
         await loop.stop()
@@ -484,7 +490,7 @@ async def test_a_former_pull_is_dropped_if_the_server_has_noticed_the_loss(make_
         inbox = loop._inbox.subject
         proxy.cut()
         proxy.restore()
-        await eventually_async(lambda: renewed(loop, inbox))
+        await until_renewed(bus, loop, inbox)
         assert loop._inbox.former == 1
         await eventually_async(lambda: pulled(bus))
         assert (await bus._session.api.consumer_info(spec.stream, spec.name))["num_waiting"] == 1

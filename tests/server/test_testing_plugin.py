@@ -370,7 +370,7 @@ def test_nothing_of_one_test_reaches_the_next(tmp_path: Path) -> None:
     assert "2 passed" in output
 
 
-def test_a_test_takes_less_than_a_tenth_of_a_second(tmp_path: Path) -> None:
+def test_only_the_first_test_pays_for_the_server(tmp_path: Path) -> None:
     status, output = run_pytest(
         tmp_path,
         """
@@ -396,7 +396,7 @@ def test_a_test_takes_less_than_a_tenth_of_a_second(tmp_path: Path) -> None:
     assert status == 0, output
     took = [float(seconds) for seconds in re.findall(r"took ([0-9.]+)", output)]
     assert len(took) == 12
-    assert min(took) < 0.1, took  # the quickest: whatever else this machine does meanwhile is not the plugin's
+    assert min(took[1:]) < took[0] / 3, took  # the quickest: what else the machine does is not the plugin's
 
 
 ACCOUNTS = """

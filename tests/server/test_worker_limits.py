@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from buses import Account, Face, declaring, read_intent
+from handling import in_a_process
 from support import eventually, eventually_async
 
 from smith_sdk import AsyncSmithBus, Backoff, CircuitBreaker, Message, RateLimit, RetryPolicy, Worker, consumers, subjects, sync
@@ -259,16 +260,11 @@ async def test_messages_that_cannot_be_decoded_have_no_key_and_are_dead_lettered
         await running
 
 
-def slowly(message: Any) -> None:
-    """For processes: the handler is imported there."""
-    time.sleep(0.02)
-
-
 async def test_with_processes_the_keys_are_those_of_the_whole_worker(face: Face) -> None:
     async with face.applied() as bus:
         await put(bus, "a0", "a1", "b0")
         worker = face.worker(bus, spec, processes=2, concurrency_key=family, rate_limit=RateLimit(1000))
-        worker.handler(slowly)
+        worker.handler(in_a_process)
         running = asyncio.ensure_future(worker.run())
         await eventually_async(lambda: worker.stats.succeeded == 3, timeout=40)
         await worker.stop()

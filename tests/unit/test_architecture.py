@@ -195,6 +195,14 @@ def modules(home: str) -> dict[str, Path]:
     return found
 
 
+def _parsed(path: Path) -> ast.Module:
+    text = path.read_text(encoding="utf-8")
+    try:
+        return ast.parse(text)
+    except SystemError:  # CPython 3.11 counts the depth of all threads together, and another one has parsed meanwhile
+        return ast.parse(text)
+
+
 def imported(home: str, module: str) -> Iterator[str]:
     """The absolute names that `module` imports: a module where the name is one, otherwise the
     module that has the name."""
@@ -202,7 +210,7 @@ def imported(home: str, module: str) -> Iterator[str]:
     package = [home, *module.split(".")] if module else [home]
     if path.name != "__init__.py":
         package.pop()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
