@@ -238,7 +238,7 @@ class EffectState:
             self._task.cancel()
 
     def go(self, now: float) -> None:
-        """Do what is to be done at `now`, in a task, unless one is under way."""
+        """Do what is to be done at `now`, in a task, unless one is running."""
         if self._task is not None or now < self._not_before:
             return
         renew = self._wanted and self._done and self.effect.renewed and now >= self._due

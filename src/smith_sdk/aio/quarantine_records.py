@@ -1,5 +1,5 @@
-"""The records in the quarantine, as they are read: each message by message, since it is a work
-queue, and taken from nobody."""
+"""The records in the quarantine, as they are read: message by message, since it is a work queue,
+and without taking them from a reviewer."""
 
 from __future__ import annotations
 

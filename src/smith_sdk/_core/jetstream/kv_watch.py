@@ -38,7 +38,7 @@ class KeyWatch:
 
     It restarts itself, with a fresh look at all keys, whatever ends its reading: the loss of a
     server, or a bucket that is deleted and made again. Meanwhile the keys stay as they were last
-    known, each for no longer than its own TTL; so does one whose expiry nobody reports.
+    known, each for no longer than its own TTL; so does one whose expiry is not reported.
 
     `on_change` is called in the event loop after each change that arrives.
     """

@@ -64,7 +64,7 @@ class ReplacedStreams:
             )
 
     def set_absent(self, stream: str, consumer: str, absent: bool) -> None:
-        """Whether that consumer was deleted, and nobody has looked yet what is in its place."""
+        """Whether that consumer was deleted, and it is not known yet what is in its place."""
         if absent:
             self._absent.add((stream, consumer))
         else:

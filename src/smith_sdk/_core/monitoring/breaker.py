@@ -81,7 +81,7 @@ class Permit:
         self._breaker._end(self, error)
 
     def cancel(self) -> None:
-        """Record that the call says nothing: it was not made, or nobody waited for its end."""
+        """Record that the call says nothing: it was not made, or its caller stopped waiting."""
         self._breaker._end(self, _NOTHING)
 
     def counts(self, error: BaseException) -> bool:

@@ -63,7 +63,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         return [value for hold in self.rules.values() if (value := hold.wants(name)) is not None]
 
     def is_ours(self, name: Limit, value: int) -> bool:
-        """Whether a consumer can have that value although nobody else has changed it since."""
+        """Whether a consumer can have that value although only rules have changed it since."""
         return value in (self.before.get(name), *self.ours.get(name, ()))
 
     def wanted(self) -> dict[Limit, int]:

@@ -190,7 +190,7 @@ class Lane:
                     page = await self._turn(page, 0)
                     await self._pause(failures)
         except asyncio.CancelledError:
-            # What was acknowledged need not be sent again. Nobody waits for that.
+            # What was acknowledged need not be sent again. No caller waits for that.
             self._commits.run(partial(_take, page, self.stream, 0, self._clock.now()))
             raise
         except Exception:

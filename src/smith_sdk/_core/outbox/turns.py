@@ -59,7 +59,7 @@ class Turns:
                 self._grant(turn)
 
     def open(self) -> None:
-        """Let all through: nothing is being sent, so nobody is in the way."""
+        """Let all through: nothing is being sent that they could hold up."""
         self._is_open = True
         self._credit = float(_FREE)
         self._next()
