@@ -105,6 +105,15 @@ def running(face: str, ledger: Ledger, url: str, *roles: str) -> Iterator[list[P
             program.kill()
 
 
+def enlarge(bus: SmithBus) -> None:
+    """Give the quarantine the size that it has in production: the one of dev holds 1,900 intents,
+    and the others would wait in the raw stream."""
+    declared = next(one for one in bus._aio._contract.streams if one.name == QUARANTINE)
+    api = bus._aio._session.api
+    config = bus._portal.call(api.stream_info, QUARANTINE)["config"]
+    bus._portal.call(api.stream_update, {**config, "max_bytes": declared.max_bytes})
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("face", ["async", "blocking"])
@@ -113,6 +122,7 @@ def test_the_surplus_is_quarantined_and_released_and_nothing_is_lost(
 ) -> None:
     ledger = Ledger(tmp_path)
     with EmbeddedServer() as server, SmithBus(server.url, manage="apply", profile="dev") as bus:
+        enlarge(bus)
         with running(face, ledger, server.url, "executor", "admission", "pressure") as programs:
             began = time.monotonic()
             publisher = Program("publisher", face, ledger, server.url)
