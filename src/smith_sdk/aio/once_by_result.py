@@ -4,7 +4,7 @@ The result is the record that the handler has run: it is looked for before a run
 it on the condition that none has been stored meanwhile. Nothing else is written.
 
 A result counts if a handler has made it, whatever its status: one that returns an error has
-finished as well. What is no end of a run does not count: answers to callers of intents that were
+finished as well. What does not end a run does not count: answers to callers of intents that were
 given up, and denials.
 """
 

@@ -223,7 +223,7 @@ class QuarantinedIntents:
 
 
 def _operator(by: str | None) -> str:
-    """Who releases or discards. Raises `OptionsError` for what is no text."""
+    """Who releases or discards. Raises `OptionsError` unless it is text."""
     if by is None:
         return f"{socket.gethostname()}:{os.getpid()}"
     if not isinstance(by, str) or not by.strip():

@@ -17,7 +17,7 @@ from .._core.monitoring.breaker import CircuitBreaker, Permit
 from ..errors import HandlerProcessDied, HandlerTimeout, OptionsError, PayloadTooLarge, Reject, RetryLater
 from ..options import RetryPolicy
 from .message import Message
-from .message_runner import MessageRunner
+from .message_runner import MessageRunner, RunnerWrapper
 from .middleware import Outcome
 from .runners import CannotRun
 from .settle import DeadLetter, Retry, Verdict
@@ -35,11 +35,11 @@ _MOST: Final = 10_000
 """Messages whose latest failure is remembered."""
 
 
-class WorkerCircuit:
+class WorkerCircuit(RunnerWrapper):
     """`inner`, each run of which is a call through `breaker`."""
 
     def __init__(self, inner: MessageRunner, breaker: CircuitBreaker, policy: RetryPolicy) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.breaker = breaker
         self._policy = policy
         self.permits: dict[str, Permit] = {}
@@ -58,28 +58,6 @@ class WorkerCircuit:
         return {"name": breaker.name, "state": breaker.state, "retry_after": round(breaker.retry_after, 3)}
 
     # ---- a runner
-
-    @property
-    def cancellable(self) -> bool:
-        return self._inner.cancellable
-
-    async def open(self) -> None:
-        await self._inner.open()
-
-    def kill(self) -> bool:
-        return self._inner.kill()
-
-    def announce_stop(self) -> None:
-        self._inner.announce_stop()
-
-    async def finish(self) -> None:
-        await self._inner.finish()
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def name_of(self, message: Message[Any, Any]) -> str:
-        return self._inner.name_of(message)
 
     async def run(self, message: Message[Any, Any]) -> Outcome:
         """Run what is for `message`.
