@@ -44,7 +44,7 @@ WALKS = (  # of docs/
     "howto/admission",
     "security",
 )
-EXTRAS = "server,cli,codegen,signing,websocket,uvloop,testing"
+EXTRAS = "server,cli,codegen,signing,websocket,uvloop,testing,metrics,otel,plot,top"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
