@@ -9,6 +9,7 @@ import gc
 import inspect
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -373,6 +374,35 @@ async def test_another_server_takes_over(face: Face, make_server: Any) -> None:
 
 def url(bus: Any) -> str:
     return str((bus if isinstance(bus, AsyncSmithBus) else bus.inner).url)
+
+
+async def test_the_server_the_reconnects_and_the_round_trip(account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        bus = AsyncSmithBus(proxy.url)
+        connection = bus._connection
+        assert connection.server is None
+        assert await connection.rtt(timeout=20) is None
+        for connected in range(2):
+            await bus.connect()
+            assert connection.server is not None
+            assert connection.server.name
+            assert connection.server.id
+            assert not connection.server.cluster
+            assert re.fullmatch(r"2\.\d+\.\d+.*", connection.server.version)
+            assert 0 < (await connection.rtt(timeout=20) or 0) < 20
+            assert connection.reconnects == connected  # connecting anew is no reconnect
+            proxy.cut()
+            await eventually_async(lambda: bus.state == "reconnecting")
+            assert connection.server is None
+            assert await connection.rtt(timeout=20) is None
+            proxy.restore()
+            await eventually_async(lambda: bus.state == "connected")
+            assert connection.reconnects == connected + 1
+            if connected:
+                proxy.deafen("to_client")
+                assert await connection.rtt(timeout=0.05) is None
+                proxy.hear()
+            await bus.close(1)
 
 
 async def test_the_cluster_s_other_nodes_are_found(make_server: Any, port: int) -> None:

@@ -60,7 +60,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.globs": (),
     "_core.blocking": ("errors", "options", "_core.log_records"),
     "_core.execution": ("errors", "_core.log_records"),
-    "_core.connection": ("errors", "options", "_core.events", "_core.log_records", "_core.execution"),
+    "_core.connection": ("errors", "options", "_core.foreign_text", "_core.events", "_core.log_records", "_core.execution"),
     "_core.jetstream": (
         "errors",
         "options",

@@ -26,6 +26,7 @@ from ...errors import (
 from ...options import Auth, Backoff
 from ..log_records import LogFields
 from .credentials import INBOX_PREFIX
+from .greeting import ServerInfo
 from .link import Link, LinkOpener
 from .link_failures import LinkClosed, LinkError, MessageTooLarge
 from .parser import RawMessage
@@ -125,6 +126,16 @@ class Connection:
         "server" is left out in a cluster, and "account" on a server before 2.12.
         """
         return {} if self.link is None else self.link.identity
+
+    @property
+    def server(self) -> ServerInfo | None:
+        """The connected server's name, version, id and cluster; None while there is no link."""
+        return None if self.link is None else self.link.greeting
+
+    @property
+    def reconnects(self) -> int:
+        """How often a lost link was replaced, or left for another server; it never decreases."""
+        return self._reconnector.reconnects
 
     @property
     def problem(self) -> str:
@@ -311,6 +322,17 @@ class Connection:
         if link is not None and link.over.done():
             raise ConnectionLost(f"the connection was lost before the server had confirmed what was sent{self._because}")
         raise DeadlineExceeded(f"{self.url} has not confirmed what was sent within {timeout:g} s{self._because}", timeout=timeout)
+
+    async def rtt(self, *, timeout: float) -> float | None:
+        """Seconds that a PING and its answer take, what waits to be sent before it included.
+
+        None without a link, if the link is lost meanwhile, or after `timeout` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if (link := self._reconnector.link) is None or not await _settled(link, timeout):
+            return None
+        return loop.time() - began
 
     async def _confirm(self, link: Link) -> None:
         """Wait until the server has processed the subscriptions."""

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
+
+import msgspec
+
+from ..foreign_text import one_line
 
 _TEXT: Final = ("server_id", "server_name", "version", "cluster", "remote_account", "nonce", "client_ip", "host")
 _FLAGS: Final = ("headers", "auth_required", "tls_required", "tls_available", "tls_verify", "ldm", "jetstream")
 _LARGEST_PAYLOAD: Final = 2**63 - 1
+_LONGEST: Final = 200
+"""Characters of a name that the server gives itself."""
+
+
+class ServerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The connected server as its greeting names it, fit to be shown; "" for what it leaves out."""
+
+    name: str
+    version: str
+    id: str
+    cluster: str
+    """The name of its cluster; empty if it is a single server."""
+
+
+def server_info(info: Mapping[str, Any]) -> ServerInfo:
+    """The names in an INFO that `checked_info` has accepted."""
+    keys = {"name": "server_name", "version": "version", "id": "server_id", "cluster": "cluster"}
+    return ServerInfo(**{field: one_line(text, _LONGEST) if (text := info.get(key)) else "" for field, key in keys.items()})
 
 
 def checked_info(info: Any) -> dict[str, Any]:

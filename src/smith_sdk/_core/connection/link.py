@@ -23,7 +23,7 @@ from ...errors import WebSocketNotInstalled
 from ...options import Auth
 from ..log_records import LogFields
 from .credentials import sign_in
-from .greeting import checked_info
+from .greeting import ServerInfo, checked_info, server_info
 from .link_failures import LinkClosed, MessageTooLarge, failure, read_refusal
 from .parser import Parser, RawMessage
 from .reasons import PERMISSIONS, explained, refused, said_by, said_in
@@ -214,6 +214,11 @@ class Link(Client):
         info = self._server_info
         place = {"cluster": info["cluster"]} if info.get("cluster") else {"server": info.get("server_name", "")}
         return {**place, **({"account": self._account} if self._account else {})}
+
+    @property
+    def greeting(self) -> ServerInfo:
+        """What the server calls itself."""
+        return server_info(self._server_info)
 
     async def on_info(self, info: dict[str, Any]) -> None:
         await self._process_info(info)

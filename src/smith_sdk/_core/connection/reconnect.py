@@ -90,6 +90,9 @@ class Reconnector:
         """Why the connection is closed for good."""
         self.problem = ""
         """Why there is no link; empty while there is one, and before the first."""
+        self.reconnects = 0
+        """How often a link took the place of another."""
+        self._has_connected = False
         self.connect_timeout = connect_timeout
         self._ping_interval = ping_interval
         self._wait = wait
@@ -160,6 +163,7 @@ class Reconnector:
         The link itself stays: closing may flush it.
         """
         runner, self._runner = self._runner, None
+        self._has_connected = False
         if runner is None:
             return ()
         runner.cancel()
@@ -168,6 +172,7 @@ class Reconnector:
     def loop_ended(self) -> None:
         """The event loop has ended; the socket is closed when its transport is freed."""
         self._runner = self.link = self._successor = None
+        self._has_connected = False
         self._background.clear()
 
     # ---- keeping a link
@@ -235,6 +240,8 @@ class Reconnector:
         if self.error is not None:  # nats-py may have swallowed the cancellation
             raise LinkError("the bus was closed")
         moved, self.is_leaving = self.is_leaving, False
+        self.reconnects += self._has_connected
+        self._has_connected = True
         self.link = link
         log.info("connected to %s", link.server.url, extra=_fields(link))
         self.status.change("connected", f"connected to {link.server.url}")
