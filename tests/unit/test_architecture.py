@@ -97,6 +97,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "contract",
         "display",
         "_core.foreign_text",
+        "_core.events",
         "_core.log_records",
         "_core.connection",
         "_core.jetstream",

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from datetime import UTC, datetime
 from math import inf
 from time import monotonic
 from typing import Any, ClassVar, Final
@@ -289,6 +290,10 @@ class Settler(Listener):
         """Ack subjects of this run that the server's permissions forbid."""
         self.refusal: PermissionDenied | None = None
         """That the server's permissions forbid acks."""
+        self.last_error = ""
+        """Why the latest failed delivery failed, in one line; empty if none has."""
+        self.last_error_at: datetime | None = None
+        """When that was (UTC)."""
         self._since: dict[Message[Any, Any], float] = {}
         """When those of them were delivered whose delivery was observed."""
 
@@ -451,6 +456,8 @@ class Settler(Listener):
             name = "release"
         self._latest.append((message._raw.reply, name))
         self._count(name)
+        if name != "ack":
+            self._keep_error(verdict)
         if self._since and (since := self._since.pop(message, None)) is not None:
             place = message.metadata
             self._events.settled(
@@ -465,6 +472,15 @@ class Settler(Listener):
                     error=verdict.cause,
                 )
             )
+
+    def _keep_error(self, verdict: Verdict) -> None:
+        if isinstance(verdict, DeadLetter):
+            text = f"{verdict.kind}: {verdict.text}"
+        elif isinstance(verdict.cause, Exception):  # a handler that was cancelled has not failed
+            text = f"{type(verdict.cause).__name__}: {error_text(verdict.cause)}"
+        else:
+            return
+        self.last_error, self.last_error_at = one_line(text), datetime.now(UTC)
 
     def on_refused(self, subject: str) -> None:
         """An ack was not accepted. If its message was counted by it, it is counted anew."""

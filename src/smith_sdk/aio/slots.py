@@ -21,10 +21,11 @@ from .._core.execution.isolation import ISOLATION
 from .._core.execution.loop_watch import watch_loop
 from .._core.execution.rate import ByRate, TokenBucket
 from .._core.execution.stopping import Stopping
-from .._core.jetstream.delivery import IN_PROGRESS, num_delivered
+from .._core.jetstream.delivery import IN_PROGRESS, num_delivered, parse
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
+from .._core.monitoring.gauges import WorkerGauges
 from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
 from ..errors import ContractError, OptionsError, PermissionDenied, SmithError
@@ -141,6 +142,25 @@ class Slots:
             **({} if self._keys is None else {"held_back": len(self._dispatcher.held()) if self._dispatcher else 0}),
             **({} if self._circuit is None else {"circuit": self._circuit.describe()}),
         }
+
+    def gauges(self) -> WorkerGauges:
+        """Its state and its counts. Does no I/O."""
+        loop, held = self.loop, 0 if self._dispatcher is None else len(self._dispatcher.held())
+        latest = None if loop is None else parse(loop.latest)
+        breaker = None if self._circuit is None else self._circuit.breaker
+        return WorkerGauges(
+            name=self.name,
+            stream=self._spec.stream,
+            consumer=self._spec.name,
+            slots=self._limits.concurrency,
+            buffered=held + (0 if loop is None else loop.buffered),
+            is_draining=self.is_stopping,
+            num_pending=None if latest is None else latest.num_pending,
+            last_error=self._settler.last_error,
+            last_error_at=self._settler.last_error_at,
+            circuit=None if breaker is None else (breaker.name, breaker.state),
+            **msgspec.structs.asdict(self.stats),
+        )
 
     @property
     def stats(self) -> WorkerStats:

@@ -116,8 +116,8 @@ class AckWindow(Listener):
         self._circuits = circuits
         self._always_fits = min(max_sizes.values(), default=inf)
         """No stream refuses a message of up to that size. One comparison for nearly all of them."""
-        self._max_messages = max_messages
-        self._max_bytes = max_bytes
+        self.max_messages = max_messages
+        self.max_bytes = max_bytes
         self._low_messages = max_messages * 3 // 4
         self._low_bytes = max_bytes * 3 // 4
         self._pending: dict[int, _Pending] = {}
@@ -157,6 +157,11 @@ class AckWindow(Listener):
         """Messages in flight."""
         return len(self._pending)
 
+    @property
+    def bytes_in_flight(self) -> int:
+        """Those of the messages in flight, headers included."""
+        return self._bytes
+
     def max_size(self, stream: str) -> float:
         """The largest message (bytes, headers included) that is sent to `stream`."""
         return min(self._max_payload, self._max_sizes.get(stream, inf))
@@ -188,7 +193,7 @@ class AckWindow(Listener):
         deadline = now + (self._publish_timeout if request.timeout is None else request.timeout)
         if size > self._always_fits or size > self._max_payload:
             self._require_fit(request, size)
-        if self._waiters or self._granted or len(self._pending) >= self._max_messages or self._bytes + size > self._max_bytes:
+        if self._waiters or self._granted or len(self._pending) >= self.max_messages or self._bytes + size > self.max_bytes:
             await self._wait_for_room(request, size, deadline)
             now = time.monotonic()
         self._tokens = token = self._tokens + 1
@@ -242,7 +247,7 @@ class AckWindow(Listener):
                 self._grant_room()  # it may have been this one's turn, or smaller ones have waited behind it
             if isinstance(error, TimeoutError):
                 raise PublishUnconfirmed(
-                    f"no room for {request.subject} in the window of {self._max_messages} unacknowledged messages "
+                    f"no room for {request.subject} in the window of {self.max_messages} unacknowledged messages "
                     f"within {deadline - began:.3g} s: is the stream's server up?",
                     may_be_stored=False,
                     subject=request.subject,
@@ -273,7 +278,7 @@ class AckWindow(Listener):
         while self._waiters:
             room, wanted = next(iter(self._waiters.items()))
             if not room.done():  # a done one has timed out or was cancelled, and has not run yet
-                if count >= self._max_messages or (count and size + wanted > self._max_bytes):
+                if count >= self.max_messages or (count and size + wanted > self.max_bytes):
                     return
                 count, size = count + 1, size + wanted
                 self._granted += 1

@@ -85,6 +85,8 @@ class PullLoop(Listener):
         self._late: list[RawMessage] = []
         """Not handed out when the loop was stopped, or arrived since: to be nak'ed."""
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self.latest = ""
+        """The ack subject of the message that arrived last; empty before the first."""
         self._requested = 0
         """Messages of outstanding pulls."""
         self._handed_out = 0
@@ -118,7 +120,7 @@ class PullLoop(Listener):
             "consumer": self.consumer,
             "capacity": self._pacer.capacity,
             "requested": self._requested,
-            "buffered": len(self._buffer) + len(self.ahead),
+            "buffered": self.buffered,
             "handed_out": self._handed_out,
             "former_inboxes": self._inbox.former,
             "paused": self._paused,
@@ -190,6 +192,11 @@ class PullLoop(Listener):
         waiting = list(self._buffer)
         self._buffer.clear()
         return waiting
+
+    @property
+    def buffered(self) -> int:
+        """Messages that have arrived and that no reader has taken."""
+        return len(self._buffer) + len(self.ahead)
 
     @property
     def handed_out(self) -> int:
@@ -336,6 +343,7 @@ class PullLoop(Listener):
         if self._drops:
             self._late.append(message)
             return
+        self.latest = message.reply
         self._buffer.append(message)
         if self._waiters:
             self._wake()
