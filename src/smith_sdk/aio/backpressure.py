@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from math import inf
 from types import TracebackType
@@ -14,7 +14,6 @@ from typing import Any, Final, Self
 from uuid import uuid4
 
 from .._core.events import RuleChanged
-from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.control import BUCKET
@@ -27,6 +26,7 @@ from ..errors import BusClosed, OptionsError, PermissionDenied, SmithError
 from ..options import to_seconds
 from .bus import AsyncSmithBus
 from .consumer import session_of
+from .part_life import PartLife, stops_within
 from .pressure_effects import effects
 from .pressure_rules import Rule, require_name
 from .rule_runner import Found, RuleRunner
@@ -80,15 +80,7 @@ class BackPressure:
         self._cleaned_up_at = -inf
         self._idle_rules: set[str] = set()
         """Those that did not hold at the latest look."""
-        self._stopping: Stopping | None = None
-        """None while it does not run."""
-        self._stop_next = False
-        """Whether `stop` was called before the run that it is for."""
-        self._looked = asyncio.Event()
-        """After the first look of a run."""
-        self._idle = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        """That of the `async with` block."""
+        self._life = PartLife(session, self, self._work, self._undo, log)
 
     def _blocking(self) -> None:
         """Refuse async functions. For the blocking face."""
@@ -136,87 +128,38 @@ class BackPressure:
         with self._until_stopped(signals) as stopping:
             await self._run(stopping)
 
-    @contextlib.contextmanager
-    def _until_stopped(self, signals: Collection[int] | None) -> Iterator[Stopping]:
-        stopping = Stopping()
-        with stop_on_signals(stopping, signals):
-            yield stopping
+    def _until_stopped(self, signals: Collection[int] | None) -> AbstractContextManager[Stopping]:
+        return self._life.until_stopped(signals)
 
     async def _run(self, stopping: Stopping) -> None:
-        if self._stopping is not None:
-            raise OptionsError("this BackPressure is running already")
-        if self._stop_next or stopping.draining:
-            self._stop_next = False
-            return
-        self._session.require_open()
-        self._stopping = stopping
-        self._looked.clear()
-        self._session.attach(self)
-        try:
-            async with stopping.until_at_once():
-                await self._claims.bucket.require()
-                while not stopping.draining:
-                    await self._look()
-                    self._looked.set()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self._interval):
-                            await stopping.wait()
-        finally:
-            try:
-                await self._undo()
-            finally:
-                self._session.detach(self)
-                self._stopping = None
-                self._idle.set()
+        await self._life.run(stopping)
+
+    async def _work(self, stopping: Stopping) -> None:
+        await self._claims.bucket.require()
+        while not stopping.draining:
+            await self._look()
+            self._life.ready()
+            await stops_within(stopping, self._interval)
 
     async def stop(self) -> None:
         """Undo everything, and end. Safe to repeat.
 
         If it is not running, its next `run` returns at once.
         """
-        if self._stopping is None:
-            self._stop_next = True
-            return
-        self._idle.clear()
-        self._stopping.request_here()
-        await self._idle.wait()
+        await self._life.stop()
 
     def _stop_closed(self) -> None:
-        """`stop` of the blocking face when the bus is closed, which has undone everything."""
-        self._stop_next = True
+        self._life.stop_closed()
 
     async def __aenter__(self) -> Self:
         """Returns after the first look. Raises what `run` raises."""
-        self._stop_next = False
-        task = self._task = asyncio.ensure_future(self._run_in_background())
-        looked = asyncio.ensure_future(self._looked.wait())
-        try:
-            await asyncio.wait((task, looked), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            task.cancel()
-            await asyncio.wait((task,))
-            raise
-        finally:
-            looked.cancel()
-        if task.done():
-            task.result()
+        await self._life.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        task, self._task = self._task, None
-        await self.stop()
-        if task is not None:
-            await asyncio.wait((task,))
-
-    async def _run_in_background(self) -> None:
-        try:
-            await self._run(Stopping())
-        except Exception as error:
-            if not self._looked.is_set():
-                raise  # to whoever has started it
-            log.error("back pressure has ended: %s", error, extra=LogFields(error_type=type(error).__name__))
+        await self._life.leave()
 
     # ---- one look
 
