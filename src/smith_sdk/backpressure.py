@@ -17,7 +17,15 @@ Both faces use these. `ActiveRules` and `BackPressure` have a twin in `smith_sdk
 from __future__ import annotations
 
 from ._core.events import RuleChanged
-from ._core.monitoring.rules import Condition, lag_above, oldest_above, utilisation_above
+from ._core.monitoring.conditions import (
+    ack_pending_above,
+    lag_above,
+    oldest_above,
+    redelivery_rate_above,
+    replica_lag_above,
+    utilisation_above,
+)
+from ._core.monitoring.rules import Condition
 from .aio.backpressure import ActiveRule, ActiveRules, BackPressure, Rule
 from .aio.pressure_rules import Action, call, limit, pause, quarantine_new_intents, release_quarantined, slow_down
 
@@ -29,13 +37,16 @@ __all__ = [
     "Condition",
     "Rule",
     "RuleChanged",
+    "ack_pending_above",
     "call",
     "lag_above",
     "limit",
     "oldest_above",
     "pause",
     "quarantine_new_intents",
+    "redelivery_rate_above",
     "release_quarantined",
+    "replica_lag_above",
     "slow_down",
     "utilisation_above",
 ]

@@ -11,8 +11,16 @@ from msgspec.structs import replace
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, consumers, result_of, subjects
+from smith_sdk._core.monitoring.conditions import (
+    ack_pending_above,
+    lag_above,
+    oldest_above,
+    redelivery_rate_above,
+    replica_lag_above,
+    utilisation_above,
+)
 from smith_sdk._core.monitoring.lag import Measured, take
-from smith_sdk._core.monitoring.rules import Condition, Measure, lag_above, oldest_above, utilisation_above
+from smith_sdk._core.monitoring.rules import Condition, Measure
 from smith_sdk.contract import ConsumerSpec
 from smith_sdk.errors import ConsumerNotFound, DeadlineExceeded, OptionsError, SmithError, StreamNotFound
 from smith_sdk.topology import CONTRACT
@@ -61,6 +69,21 @@ async def test_what_waits_and_what_is_delivered_lags_until_it_is_acknowledged(ac
         await eventually_async(lambda: _is(bus, lag_of(spec), 4))
         await fetched[0].ack_sync()
         await eventually_async(lambda: _is(bus, lag_of(spec), 3))
+
+
+async def test_what_is_in_flight_counts_and_what_of_it_was_delivered_before(account: Account) -> None:
+    in_flight, rate = measure(ack_pending_above(RAW, 1)), measure(redelivery_rate_above(RAW, 0.5))
+    async with account.applied() as bus:
+        await put(bus, subjects.intents.raw, 5)
+        assert (await look(bus, in_flight, rate)).values == {in_flight: 0, rate: 0}
+        fetched = await bus.consumer(RAW).fetch(4)
+        await fetched[0].nack()
+        (again,) = await bus.consumer(RAW).fetch(1)
+        assert again.metadata.num_delivered == 2
+        await eventually_async(lambda: _is(bus, rate, 0.25))
+        assert await value(bus, in_flight) == 4
+        lag = measure(replica_lag_above(RAW.stream, 1))
+        assert await value(bus, lag) == 0  # one replica
 
 
 async def _is(bus: AsyncSmithBus, one: Measure, expected: float) -> bool:

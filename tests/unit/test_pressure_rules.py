@@ -8,17 +8,23 @@ from typing import Any, Final
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from smith_sdk import consumers
-from smith_sdk._core.monitoring.rules import (
-    Condition,
-    Measure,
-    RuleState,
-    Threshold,
+from smith_sdk._core.monitoring.conditions import (
+    ack_pending_above,
+    dead_letters_above,
+    drifted,
     lag_above,
     oldest_above,
+    redelivery_rate_above,
+    replica_lag_above,
+    require_pressure,
+    stalled,
     utilisation_above,
 )
+from smith_sdk._core.monitoring.lag import redelivery_rate, replica_lag
+from smith_sdk._core.monitoring.rules import Condition, Measure, RuleState, Threshold
 from smith_sdk.errors import OptionsError
 from smith_sdk.topology import CONTRACT
 
@@ -128,7 +134,64 @@ def test_a_time_that_goes_backwards_ends_nothing(steps: list[Any]) -> None:
         assert state.step(values(lag, None), now - passed)
 
 
+def test_a_rule_waits_until_its_condition_has_held_for_long_enough() -> None:
+    state = RuleState(LAG, hold=0, wait=10)
+    course = [(0, 101, False), (9, 101, False), (9.5, 19, False), (10, 101, False), (19.9, 50, False), (20, 50, True)]
+    for at, lag, expected in course:
+        assert state.step({OF_LAG: lag}, at) is expected, at
+
+
+def test_a_rule_that_waits_does_not_begin_by_a_value_from_before_a_gap() -> None:
+    state = RuleState(LAG, hold=0, wait=10)
+    assert not state.step({OF_LAG: 101}, 0)
+    assert not state.step({}, 100)
+    assert state.step({OF_LAG: 50}, 101)  # not below the other threshold since
+    assert state.step({}, 200)
+
+
+def test_a_part_that_is_not_known_does_not_delay_the_other() -> None:
+    either, both = RuleState(LAG | FULL, hold=0, wait=10), RuleState(LAG & FULL, hold=0, wait=10)
+    for at, expected in ((0, False), (10, True)):
+        assert either.step(values(101, None), at) is expected
+    assert not both.step(values(101, 0.9), 0)
+    assert not both.step(values(101, None), 10)
+    assert both.step(values(101, 0.9), 11)
+
+
 # ---- words
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "text"),
+    [
+        (ack_pending_above(FETCH, 90), 95, f"ack pending of {FETCH} is 95, above 90"),
+        (redelivery_rate_above(FETCH, 0.5), 0.625, f"redelivery rate of {FETCH} is 62.5%, above 50.0%"),
+        (stalled(FETCH), 1, f"{FETCH} is stalled"),
+        (stalled(FETCH), 0, f"{FETCH} is not stalled"),
+        (replica_lag_above("SDLC_RAW", 1000), 1234, "replica lag of SDLC_RAW is 1,234, above 1,000"),
+        (replica_lag_above("SDLC_RAW", 1000), float("inf"), "a replica of SDLC_RAW is offline"),
+        (dead_letters_above(10), 12, "dead letters per minute is 12, above 10"),
+        (dead_letters_above(0.5), 0, "dead letters per minute is 0, below 0.4"),
+        (drifted(), 1, "1 stream or consumer is not as declared"),
+        (drifted(), 2, "2 streams or consumers are not as declared"),
+        (drifted(), 0, "all streams and consumers are as declared"),
+    ],
+)
+def test_each_measure_has_its_sentence(condition: Condition, value: float, text: str) -> None:
+    state = RuleState(condition, hold=0)
+    assert state.step(dict.fromkeys(measured(condition), value), 0) is (value > 0)
+    assert state.reason == text
+
+
+def test_the_redelivery_rate_is_a_share_of_what_is_in_flight() -> None:
+    assert [redelivery_rate(*one) for one in ((0, 0), (3, 0), (0, 4), (1, 4), (5, 4))] == [0, 0, 0, 0.25, 1]
+
+
+def test_the_replica_lag_is_that_of_the_last_follower() -> None:
+    followers = [{"name": "b", "current": True, "lag": 3}, {"name": "c", "current": False, "lag": 70}]
+    assert replica_lag({"leader": "a", "replicas": followers}) == 70
+    assert replica_lag({"leader": "a", "replicas": [*followers, {"name": "d", "offline": True}]}) == float("inf")
+    assert replica_lag({"leader": "a"}) == replica_lag({}) == 0
 
 
 def test_the_reason_has_the_figures_that_decide() -> None:
@@ -177,6 +240,20 @@ def test_a_label_has_the_measures() -> None:
         (lambda: utilisation_above(None, 0.8), r"utilisation_above\(stream\)=None"),  # type: ignore[arg-type]
         (lambda: lag_above("nobody", 1).resolved(CONTRACT), r"lag_above\(consumer\)='nobody': is not declared"),
         (lambda: utilisation_above("NOWHERE", 0.5).resolved(CONTRACT), r"utilisation_above\(stream\)='NOWHERE': is not declared"),
+        (lambda: ack_pending_above(FETCH, 0), r"ack_pending_above\(above\)=0"),
+        (lambda: redelivery_rate_above(FETCH, 1), r"redelivery_rate_above\(above\)=1"),
+        (lambda: redelivery_rate_above("", 0.5), r"redelivery_rate_above\(consumer\)=''"),
+        (lambda: stalled(""), r"stalled\(consumer\)=''"),
+        (lambda: replica_lag_above("SDLC_RAW", 0), r"replica_lag_above\(above\)=0"),
+        (lambda: dead_letters_above(0), r"dead_letters_above\(per_minute\)=0"),
+        (lambda: dead_letters_above(float("inf")), r"dead_letters_above\(per_minute\)=inf"),
+        (lambda: dead_letters_above(5, clear_below=6), r"dead_letters_above\(clear_below\)=6"),
+        (lambda: dead_letters_above(5).resolved(replace(CONTRACT, dead_letters=None)), "declares no dead letters"),
+        (lambda: stalled("nobody").resolved(CONTRACT), r"stalled\(consumer\)='nobody': is not declared"),
+        (lambda: replica_lag_above("NO", 1).resolved(CONTRACT), r"replica_lag_above\(stream\)='NO': is not declared"),
+        (lambda: require_pressure(LAG | stalled(FETCH)), "stalled: is for alerts"),
+        (lambda: require_pressure(drifted()), "drifted: is for alerts"),
+        (lambda: require_pressure(dead_letters_above(1)), "dead_letters_above: is for alerts"),
         (lambda: bool(LAG), "join conditions with | and &"),
     ],
 )

@@ -16,6 +16,7 @@ from uuid import uuid4
 from .._core.events import RuleChanged
 from .._core.execution.stopping import Stopping
 from .._core.log_records import LogFields, sdk_logger
+from .._core.monitoring.conditions import require_pressure
 from .._core.monitoring.control import BUCKET
 from .._core.monitoring.lag import take
 from .._core.monitoring.rule_claims import LEASE, ActiveRule, RuleClaims, is_declared
@@ -278,6 +279,7 @@ def _require_rules(contract: Contract, rules: Any) -> list[tuple[Rule, Condition
     found = []
     for rule in given:
         try:
+            require_pressure(rule.when)
             when = rule.when.resolved(contract)
         except OptionsError as error:
             raise OptionsError(f"rule {rule.name}: {error}") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
+from math import inf
 from typing import Any
 
 import msgspec
@@ -80,12 +81,32 @@ class _Look:
             if not limit:
                 raise OptionsError(f"stream {measure.stream} has no limit of messages or bytes on the server")
             return share
+        if measure.kind == "ack pending":
+            return float(info["num_ack_pending"])
+        if measure.kind == "redelivery rate":
+            return redelivery_rate(info["num_redelivered"], info["num_ack_pending"])
+        if measure.kind == "replica lag":
+            return replica_lag(info.get("cluster") or {})
         return await oldest_age(self._api, info)
 
 
 def lag(info: Json) -> int:
     """The messages that a consumer has not acknowledged, waiting and delivered, by its INFO."""
     return int(info["num_pending"] + info["num_ack_pending"])
+
+
+def redelivery_rate(redelivered: int, ack_pending: int) -> float:
+    """The share of the messages in flight that were delivered before; 0 if there are none."""
+    return min(1.0, redelivered / ack_pending) if ack_pending else 0.0
+
+
+def replica_lag(cluster: Json) -> float:
+    """The most operations that a follower is behind, infinity if one is offline; 0 without any.
+
+    `cluster` is that of a STREAM.INFO.
+    """
+    replicas = cluster.get("replicas") or ()
+    return max((inf if one.get("offline") else float(one.get("lag", 0)) for one in replicas), default=0.0)
 
 
 async def oldest_age(api: JetStreamApi, info: Json) -> float:

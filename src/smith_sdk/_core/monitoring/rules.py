@@ -1,5 +1,7 @@
 """Rules on measures: conditions with two thresholds each, and whether a rule holds over time.
 
+Back pressure and alerts are both made of them; `conditions` has the functions that make them.
+
 Pure: values and the time (monotonic, in seconds) are handed in. A value that is not known changes
 nothing.
 """
@@ -7,27 +9,56 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, Self
+from math import inf
+from typing import Final, Literal, NamedTuple, Self
 
 import msgspec
 
-from ...contract import ConsumerSpec, Contract, StreamSpec
+from ...contract import Contract
 from ...errors import OptionsError
-from ...options import Duration, format_duration, positive_int, share, to_seconds
+from ...options import format_duration
 
-Kind = Literal["lag", "age of the oldest message", "utilisation"]
+Kind = Literal[
+    "lag",
+    "age of the oldest message",
+    "ack pending",
+    "redelivery rate",
+    "stalled",
+    "utilisation",
+    "replica lag",
+    "dead letters per minute",
+    "drift",
+]
+Subject = Literal["consumer", "stream", "contract"]
 
-_OPTIONS: Final[dict[Kind, str]] = {
-    "lag": "lag_above(consumer)",
-    "age of the oldest message": "oldest_above(consumer)",
-    "utilisation": "utilisation_above(stream)",
+
+class _Facts(NamedTuple):
+    function: str
+    """What makes a condition on it."""
+    label: str
+    """What names of rules begin with."""
+    of: Subject
+
+
+_KINDS: Final[dict[Kind, _Facts]] = {
+    "lag": _Facts("lag_above", "lag", "consumer"),
+    "age of the oldest message": _Facts("oldest_above", "oldest", "consumer"),
+    "ack pending": _Facts("ack_pending_above", "ack-pending", "consumer"),
+    "redelivery rate": _Facts("redelivery_rate_above", "redelivery-rate", "consumer"),
+    "stalled": _Facts("stalled", "stalled", "consumer"),
+    "utilisation": _Facts("utilisation_above", "utilisation", "stream"),
+    "replica lag": _Facts("replica_lag_above", "replica-lag", "stream"),
+    "dead letters per minute": _Facts("dead_letters_above", "dead-letters", "contract"),
+    "drift": _Facts("drifted", "drift", "contract"),
 }
-_CLEAR_SHARE: Final = 0.75
-"""The share of its threshold below which a value clears, unless told otherwise."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
-    """What is measured: something of a stream, or of one of its consumers."""
+    """What is measured: something of a stream, of one of its consumers, or of the whole contract.
+
+    The value of "stalled" is 1 or 0; of "drift", how many streams and consumers differ; of "replica
+    lag", infinity while a replica is offline.
+    """
 
     kind: Kind
     stream: str = ""
@@ -36,16 +67,41 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True):
     """Empty for what is about the stream."""
 
     @property
+    def function(self) -> str:
+        """The function that makes a condition on it: "lag_above"."""
+        return _KINDS[self.kind].function
+
+    @property
+    def of(self) -> Subject:
+        return _KINDS[self.kind].of
+
+    @property
     def what(self) -> str:
         """ "lag of executor-http-fetch"."""
-        return f"{self.kind} of {self.consumer or self.stream}"
+        return " of ".join(filter(None, (self.kind, self.consumer or self.stream)))
+
+    @property
+    def label(self) -> str:
+        """ "lag-executor-http-fetch"."""
+        return "-".join(filter(None, (_KINDS[self.kind].label, self.consumer or self.stream)))
 
     def format(self, value: float) -> str:
-        if self.kind == "lag":
-            return f"{value:,.0f}"
-        if self.kind == "utilisation":
+        if self.kind in ("utilisation", "redelivery rate"):
             return f"{value:.1%}"
-        return format_duration(round(value, 1))
+        if self.kind == "age of the oldest message":
+            return format_duration(round(value, 1))
+        return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:,.1f}"
+
+    def sentence(self, value: float) -> str:
+        """What a value says by itself, where no number need be compared; empty elsewhere."""
+        if self.kind == "stalled":
+            return f"{self.consumer} is {'' if value else 'not '}stalled"
+        if self.kind == "drift":
+            if not value:
+                return "all streams and consumers are as declared"
+            one = value == 1
+            return f"{value:,.0f} stream{'' if one else 's'} or consumer{'' if one else 's'} {'is' if one else 'are'} not as declared"
+        return f"a replica of {self.stream} is offline" if value == inf else ""
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -97,23 +153,28 @@ class Threshold(Condition, frozen=True, kw_only=True):
 
     def resolved(self, contract: Contract) -> Self:
         measure = self.measure
-        if not measure.consumer:
+        if measure.of == "contract":
+            if measure.kind == "dead letters per minute" and contract.dead_letters is None:
+                raise OptionsError(f"{measure.function}: contract {contract.name!r} declares no dead letters")
+            return self
+        if measure.of == "stream":
             if measure.stream not in {one.name for one in contract.streams}:
-                raise _unknown(measure.kind, measure.stream, contract, (one.name for one in contract.streams))
+                raise _unknown(measure, measure.stream, contract, (one.name for one in contract.streams))
             return self
         for one in contract.consumers:
             if one.name == measure.consumer and measure.stream in ("", one.stream):
                 return msgspec.structs.replace(self, measure=msgspec.structs.replace(measure, stream=one.stream))
-        raise _unknown(measure.kind, measure.consumer, contract, (one.name for one in contract.consumers))
+        raise _unknown(measure, measure.consumer, contract, (one.name for one in contract.consumers))
 
     @property
     def label(self) -> str:
-        kind = {"lag": "lag", "utilisation": "utilisation"}.get(self.measure.kind, "oldest")
-        return f"{kind}-{self.measure.consumer or self.measure.stream}"
+        return self.measure.label
 
     def text(self, value: float, *, is_over: bool) -> str:
         """ "lag of executor-http-fetch is 12,345, above 10,000"."""
         measure = self.measure
+        if sentence := measure.sentence(value):
+            return sentence
         if value > self.above:
             than = f"above {measure.format(self.above)}"
         elif value < self.clear_below:
@@ -144,70 +205,11 @@ class _Joined(Condition, frozen=True):
         return f"-{self.how}-".join(part.label for part in self.parts)
 
 
-def _unknown(kind: Kind, name: str, contract: Contract, known: Iterator[str]) -> OptionsError:
+def _unknown(measure: Measure, name: str, contract: Contract, known: Iterator[str]) -> OptionsError:
     names = ", ".join(known) or "none"
-    return OptionsError(f"{_OPTIONS[kind]}={name!r}: is not declared in contract {contract.name!r}, which has {names}")
-
-
-# ---- the conditions
-
-
-def lag_above(consumer: str | ConsumerSpec[Any, Any], above: int, *, clear_below: int | None = None) -> Condition:
-    """More than `above` messages are not yet acknowledged by `consumer` (its name, or its spec).
-
-    Both those that wait and those that were delivered count. It clears below `clear_below` messages
-    (None: three quarters of `above`). Raises `OptionsError`.
-    """
-    where = _consumer("lag_above", consumer)
-    least = None if clear_below is None else float(positive_int("lag_above(clear_below)", clear_below))
-    most = float(positive_int("lag_above(above)", above))
-    return _threshold("lag_above", Measure(kind="lag", stream=where[0], consumer=where[1]), most, least)
-
-
-def oldest_above(consumer: str | ConsumerSpec[Any, Any], above: Duration, *, clear_below: Duration | None = None) -> Condition:
-    """The oldest message that `consumer` has not acknowledged was stored more than `above` seconds
-    ago.
-
-    It clears below `clear_below` seconds (None: three quarters of `above`), and once nothing is
-    left to acknowledge. Raises `OptionsError`.
-    """
-    where = _consumer("oldest_above", consumer)
-    least = None if clear_below is None else to_seconds("oldest_above(clear_below)", clear_below)
-    measure = Measure(kind="age of the oldest message", stream=where[0], consumer=where[1])
-    return _threshold("oldest_above", measure, to_seconds("oldest_above(above)", above), least)
-
-
-def utilisation_above(stream: str | StreamSpec, above: float, *, clear_below: float | None = None) -> Condition:
-    """`stream` (its name, or its spec) is filled beyond the share `above` of its limit, of messages
-    or of bytes, whichever is nearer.
-
-    It clears below the share `clear_below` (None: three quarters of `above`). Both are from 0 to 1.
-    Raises `OptionsError`.
-    """
-    name = stream.name if isinstance(stream, StreamSpec) else _text("utilisation_above(stream)", stream)
-    least = None if clear_below is None else share("utilisation_above(clear_below)", clear_below)
-    most = share("utilisation_above(above)", above)
-    if most == 1:
-        raise OptionsError("utilisation_above(above)=1: must be below 1, which a stream does not exceed")
-    return _threshold("utilisation_above", Measure(kind="utilisation", stream=name), most, least)
-
-
-def _threshold(function: str, measure: Measure, above: float, clear_below: float | None) -> Condition:
-    if clear_below is not None and clear_below > above:
-        raise OptionsError(f"{function}(clear_below)={clear_below:g}: must be at most the threshold above={above:g}")
-    return Threshold(measure=measure, above=above, clear_below=_CLEAR_SHARE * above if clear_below is None else clear_below)
-
-
-def _consumer(function: str, consumer: str | ConsumerSpec[Any, Any]) -> tuple[str, str]:
-    if isinstance(consumer, ConsumerSpec):
-        return consumer.stream, consumer.name
-    return "", _text(f"{function}(consumer)", consumer)
-
-
-def _text(option: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise OptionsError(f"{option}={value!r}: must be a name, or a spec of the contract")
-    return value
+    return OptionsError(
+        f"{measure.function}({measure.of})={name!r}: is not declared in contract {contract.name!r}, which has {names}"
+    )
 
 
 # ---- over time
@@ -216,13 +218,16 @@ def _text(option: str, value: Any) -> str:
 class RuleState:
     """Whether a rule holds.
 
-    It begins with its condition, and ends with it, but not before it has lasted for `hold` seconds:
-    so it begins at most once in that time, however its measures jump.
+    It begins once its condition has held for `wait` seconds, and ends with it, but not before it
+    has lasted for `hold` seconds: so it begins at most once in that time, however its measures
+    jump.
     """
 
-    def __init__(self, when: Condition, hold: float) -> None:
+    def __init__(self, when: Condition, hold: float, wait: float = 0.0) -> None:
         self.when = when
         self._hold = hold
+        self._wait = wait
+        self._held_since: float | None = None
         self._over = dict.fromkeys(when.thresholds(), False)
         self._values: dict[Threshold, float] = {}
         self.active = False
@@ -235,12 +240,22 @@ class RuleState:
             if value is not None:
                 self._values[threshold] = value
                 self._over[threshold] = value >= threshold.clear_below if was else value > threshold.above
-        holds = self.when.holds(self._over)
-        if holds and not self.active:
+        if not self.holds:
+            self._held_since = None
+            if self.active and now - self._began >= self._hold:
+                self.active = False
+        elif not self.active and self._has_waited(values, now):
             self.begin(now)
-        elif not holds and self.active and now - self._began >= self._hold:
-            self.active = False
         return self.active
+
+    def _has_waited(self, values: Mapping[Measure, float], now: float) -> bool:
+        if not self._wait:
+            return True
+        if self._held_since is None:
+            self._held_since = now
+        # Values of before a gap do not tell that it has held through the gap.
+        is_known = self.when.holds({one: over and one.measure in values for one, over in self._over.items()})
+        return is_known and now - self._held_since >= self._wait
 
     def begin(self, now: float) -> None:
         """It holds from now on, by its own condition or because another process found so."""
@@ -249,6 +264,7 @@ class RuleState:
     def end(self) -> None:
         """It holds no more, whatever its measures are: it begins again above a threshold only."""
         self.active = False
+        self._held_since = None
         self._over = dict.fromkeys(self._over, False)
 
     @property
@@ -259,5 +275,14 @@ class RuleState:
     @property
     def reason(self) -> str:
         """The values that decide, as text: "lag of executor-http-fetch is 12,345, above 10,000"."""
-        decisive = [one for one, is_over in self._over.items() if is_over == self.holds and one in self._values]
-        return " and ".join(one.text(self._values[one], is_over=self._over[one]) for one in decisive)
+        return " and ".join(one.text(self._values[one], is_over=self._over[one]) for one in self.decisive)
+
+    @property
+    def decisive(self) -> list[Threshold]:
+        """The thresholds that decide, of those whose values are known."""
+        holds = self.holds
+        return [one for one, is_over in self._over.items() if is_over == holds and one in self._values]
+
+    def value(self, threshold: Threshold) -> float:
+        """The last value that was known. Raises `KeyError` if none was."""
+        return self._values[threshold]
