@@ -47,6 +47,8 @@ MODULES: Final = (
     "read",
     "trace",
     "health",
+    "lag",
+    "lag_monitor",
     "backpressure",
     "outbox",
     "publishing",

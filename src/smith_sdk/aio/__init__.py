@@ -14,6 +14,8 @@ from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .execute import result_of
 from .health import Check, HealthReport
+from .lag import ConsumerLag, Replica, StreamUsage
+from .lag_monitor import LagMonitor
 from .message import Message
 from .middleware import Middleware
 from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
@@ -38,6 +40,7 @@ __all__ = [
     "Check",
     "Consumer",
     "ConsumerInfo",
+    "ConsumerLag",
     "DeadLetter",
     "DeadLetters",
     "Decision",
@@ -46,6 +49,7 @@ __all__ = [
     "Finding",
     "Findings",
     "HealthReport",
+    "LagMonitor",
     "Message",
     "Messages",
     "Middleware",
@@ -64,12 +68,14 @@ __all__ = [
     "Released",
     "ReplayReport",
     "Replayed",
+    "Replica",
     "ResultCode",
     "Rule",
     "RuleChanged",
     "StateChange",
     "StateChanges",
     "StreamInfo",
+    "StreamUsage",
     "Streams",
     "Subscription",
     "Trace",

@@ -30,6 +30,7 @@ from ..contract import (
     MessageT,
     Subscribable,
 )
+from ..display import Rows
 from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError, PayloadTooLarge, SubjectMismatch
 from ..options import Auth, TLSFiles, WhenDown, positive_int, to_seconds
@@ -39,6 +40,7 @@ from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
 from .health import HealthReport, health, without_connection
+from .lag import ConsumerLag, Lag
 from .outbox import Outbox, local_store
 from .publisher import checked, publish
 from .publishing import Publishing
@@ -58,6 +60,7 @@ _CLOSE_TIMEOUT: Final = 10.0
 _PUBLISH_TIMEOUT: Final = 10.0
 _HEALTH_TIMEOUT: Final = 2.0
 _FLUSH_TIMEOUT: Final = 10.0
+_LAG_TIMEOUT: Final = 5.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _PROFILE: Final = "prod"
@@ -233,6 +236,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
         self._manage = manage
         self._dead_letters = DeadLetters(self._session)
         self._quarantine = QuarantinedIntents(self._session)
+        self._lag = Lag(self._session)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -535,6 +539,16 @@ class AsyncSmithBus(Publishing[AckT_co]):
 
     def _health_closed(self) -> HealthReport:
         return without_connection(self._session)
+
+    async def lag(self, timeout: float | timedelta = _LAG_TIMEOUT) -> Rows[ConsumerLag]:
+        """How far each declared consumer is behind, by stream and name.
+
+        Its rates are over the time since the call before, if that was half a second ago or more;
+        they are None at the first. A `LagMonitor` looks at intervals, and survives what this
+        raises: `DeadlineExceeded` after `timeout` seconds, `JetStreamDisabled`, `PermissionDenied`,
+        `ConnectionLost`, `BusClosed`.
+        """
+        return await self._lag(to_seconds("lag(timeout)", timeout))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contract.name} at {self._connection.url}: {self._connection.state}>"

@@ -11,6 +11,8 @@ from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .execute import result_of
 from .health import Check, HealthReport
+from .lag import ConsumerLag, Replica, StreamUsage
+from .lag_monitor import LagMonitor
 from .message import Message
 from .middleware import Middleware
 from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
@@ -34,6 +36,7 @@ __all__ = [
     "Check",
     "Consumer",
     "ConsumerInfo",
+    "ConsumerLag",
     "DeadLetter",
     "DeadLetters",
     "Decision",
@@ -42,6 +45,7 @@ __all__ = [
     "Finding",
     "Findings",
     "HealthReport",
+    "LagMonitor",
     "Message",
     "Messages",
     "Middleware",
@@ -60,6 +64,7 @@ __all__ = [
     "Released",
     "ReplayReport",
     "Replayed",
+    "Replica",
     "ResultCode",
     "Rule",
     "RuleChanged",
@@ -67,6 +72,7 @@ __all__ = [
     "StateChange",
     "StateChanges",
     "StreamInfo",
+    "StreamUsage",
     "Streams",
     "Subscription",
     "Trace",

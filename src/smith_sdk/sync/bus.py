@@ -22,6 +22,7 @@ from ..aio.bus import (
     _CLOSE_TIMEOUT,
     _FLUSH_TIMEOUT,
     _HEALTH_TIMEOUT,
+    _LAG_TIMEOUT,
     _MAX_BYTES,
     _MAX_MESSAGES,
     _PUBLISH_TIMEOUT,
@@ -30,11 +31,13 @@ from ..aio.bus import (
     S,
 )
 from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, Subscribable
+from ..display import Rows
 from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
 from .health import HealthReport
+from .lag import ConsumerLag
 from .outbox import Outbox
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents
@@ -363,4 +366,15 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         timeout.
         """
         found: HealthReport = self._call_or(self._aio._health_closed, self._aio.health, timeout)
+        return found
+
+    def lag(self, timeout: float | timedelta = _LAG_TIMEOUT) -> Rows[ConsumerLag]:
+        """How far each declared consumer is behind, by stream and name.
+
+        Its rates are over the time since the call before, if that was half a second ago or more;
+        they are None at the first. A `LagMonitor` looks at intervals, and survives what this
+        raises: `DeadlineExceeded` after `timeout` seconds, `JetStreamDisabled`, `PermissionDenied`,
+        `ConnectionLost`, `BusClosed`.
+        """
+        found: Rows[ConsumerLag] = self._portal.call(self._aio.lag, timeout)
         return found

@@ -235,14 +235,13 @@ class JetStreamApi:
                 f"upgrade the server"
             )
 
-    async def streams(self, subject: str) -> list[dict[str, Any]]:
-        """The INFO of every stream whose subjects overlap `subject` (wildcards allowed)."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = await self.call("STREAM.LIST", {"offset": len(found), "subject": subject})
-            found += page.get("streams") or []
-            if len(found) >= page["total"] or not page.get("streams"):
-                return found
+    async def streams(self, subject: str | None = None) -> list[dict[str, Any]]:
+        """The INFO of every stream; with `subject`, of those whose subjects overlap it (wildcards
+        allowed).
+
+        In a cluster it is without streams that have no leader.
+        """
+        return [info async for info in self._pages("STREAM.LIST", "streams", {} if subject is None else {"subject": subject})]
 
     async def gaps(self, stream: str) -> tuple[int, list[int]]:
         """The first sequence of `stream`, and the sequences after it that are deleted."""
@@ -268,13 +267,27 @@ class JetStreamApi:
                 return
 
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
-        """The INFO of every consumer of `stream`."""
-        found: list[dict[str, Any]] = []
+        """The INFO of every consumer of `stream`.
+
+        In a cluster it is without consumers that have no leader.
+        """
+        return [info async for info in self._pages(f"CONSUMER.LIST.{stream}", "consumers", {}, stream)]
+
+    async def _pages(
+        self, verb: str, items: str, body: dict[str, Any], stream: str | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Each of `items`, which the server lists in pages."""
+        offset = 0
         while True:
-            page = await self.call(f"CONSUMER.LIST.{stream}", {"offset": len(found)}, stream=stream)
-            found += page.get("consumers") or []
-            if len(found) >= page["total"] or not page.get("consumers"):
-                return found
+            page = await self.call(verb, {**body, "offset": offset}, stream=stream)
+            found = page.get(items) or []
+            for info in found:
+                yield info
+            # Not by what was found: where a leader has not answered, its stream or consumer is left
+            # out of the page.
+            offset += page.get("limit") or len(found)
+            if offset >= page["total"] or not offset:
+                return
 
     async def last_message(self, stream: str, subject: str) -> StoredMessage:
         """The newest message on `subject`; raises `MessageNotFound`."""

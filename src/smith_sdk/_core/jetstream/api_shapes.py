@@ -38,6 +38,19 @@ class _Refused(msgspec.Struct):
     error: _Error
 
 
+class _Peer(msgspec.Struct):
+    name: str
+    current: bool
+    active: _Count
+    offline: bool = False
+    lag: _Count = 0
+
+
+class _Cluster(msgspec.Struct):
+    leader: str = ""
+    replicas: list[_Peer] | None = None
+
+
 class _State(msgspec.Struct):
     messages: _Count
     bytes: _Count
@@ -104,6 +117,7 @@ class _Stream(msgspec.Struct):
     state: _State
     created: _Time
     ts: _Time
+    cluster: _Cluster | None = None
 
 
 class _Position(msgspec.Struct):
@@ -125,16 +139,19 @@ class _Consumer(msgspec.Struct):
     num_redelivered: _Count
     num_waiting: _Count
     paused: bool = False
+    cluster: _Cluster | None = None
 
 
 class _StreamPage(msgspec.Struct):
     total: _Count
     streams: list[_Stream] | None = None
+    limit: _Count = 0
 
 
 class _ConsumerPage(msgspec.Struct):
     total: _Count
     consumers: list[_Consumer] | None = None
+    limit: _Count = 0
 
 
 class _Found(msgspec.Struct):

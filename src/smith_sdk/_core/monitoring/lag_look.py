@@ -1,0 +1,150 @@
+"""One look at all streams and consumers: a listing for each, and single look-ups for ages.
+
+STREAM.LIST tells of all streams, and CONSUMER.LIST of all consumers of a stream, in pages of 256.
+How old the oldest message is costs one look-up more for each filter of a consumer, only where it
+lags, and only if its ack floor has moved since the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from ...contract import Contract
+from ...display import Rows
+from ...errors import DeadlineExceeded, MessageNotFound, PermissionDenied, SmithError, StreamNotFound
+from ..jetstream.api import JetStreamApi, to_nanos
+from .consumer_lag import ConsumerLag, ConsumerSeries, Found, LagSeries, StreamUsage
+from .observations import ConsumerSeen, StreamSeen, consumer_seen, stream_seen
+
+Place = tuple[str, str]
+
+_LISTINGS: Final = 8
+_LOOK_UPS: Final = 16
+"""Requests at once. More would not be faster, and delay what else the bus asks the server."""
+_FORBIDDEN_PAUSE: Final = 60.0
+"""Seconds until a look-up that is forbidden is tried again: each refusal is in the log."""
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What a look found."""
+
+    streams: tuple[StreamUsage, ...]
+    consumers: Rows[ConsumerLag]
+    """By stream and name; without those of `failures`."""
+    failures: Mapping[str, SmithError]
+    """Why the consumers of a stream are not known."""
+
+
+class LagLook:
+    """Looks at the streams and consumers of `contract`, or at all, and remembers what it saw."""
+
+    def __init__(self, api: JetStreamApi, contract: Contract | None, series: LagSeries) -> None:
+        self._api = api
+        self._wanted: dict[str, set[str]] | None = None
+        if contract is not None:
+            self._wanted = {spec.name: set() for spec in contract.streams}
+            for consumer in contract.consumers:
+                self._wanted.setdefault(consumer.stream, set()).add(consumer.name)
+        self.series = series
+        self._forbidden: dict[str, float] = {}
+        """Streams in which messages may not be looked up, and until when that is taken to be so."""
+
+    async def look(self, timeout: float) -> Looked:
+        """Look once, within `timeout` seconds. Raises `SmithError` if the streams cannot be had."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout
+        late = DeadlineExceeded(f"the server has not answered within {timeout:g} s", timeout=timeout)
+        try:
+            async with asyncio.timeout_at(until):
+                infos = await self._api.streams()
+        except TimeoutError as error:
+            raise error if isinstance(error, SmithError) else late from None
+        streams = [stream_seen(info, loop.time()) for info in infos]
+        if self._wanted is not None:
+            streams = [one for one in streams if one.name in self._wanted]
+        streams.sort(key=lambda one: one.name)
+        seen: dict[Place, ConsumerSeen] = {}
+        failures: dict[str, SmithError] = {}
+
+        async def list_consumers(stream: StreamSeen) -> None:
+            try:
+                async with asyncio.timeout_at(until):
+                    found = await self._consumers(stream)
+            except StreamNotFound:  # deleted meanwhile
+                return
+            except TimeoutError as error:
+                failures[stream.name] = error if isinstance(error, SmithError) else late
+            except SmithError as error:
+                failures[stream.name] = error
+            else:
+                seen.update(((stream.name, one.name), one) for one in found)
+
+        await _at_most(_LISTINGS, [partial(list_consumers, one) for one in streams if self._has_wanted(one)])
+        for place, now in seen.items():
+            self.series[place].see(now)
+        await self._look_up(seen, until)
+        found = Rows(self.series[place].figures() for place in sorted(seen))
+        return Looked(self.series.see_streams(streams), found, failures)
+
+    def _has_wanted(self, stream: StreamSeen) -> bool:
+        return stream.consumer_count > 0 and (self._wanted is None or bool(self._wanted[stream.name]))
+
+    async def _consumers(self, stream: StreamSeen) -> list[ConsumerSeen]:
+        infos, now = await self._api.consumers(stream.name), asyncio.get_running_loop().time()
+        names = None if self._wanted is None else self._wanted[stream.name]
+        return [consumer_seen(stream, info, now) for info in infos if names is None or info["name"] in names]
+
+    # ---- single messages
+
+    async def _look_up(self, seen: Iterable[Place], until: float) -> None:
+        wanted: list[Callable[[], Awaitable[None]]] = []
+        for stream, name in seen:
+            series = self.series[stream, name]
+            if (first := series.oldest_from) is not None:
+                wanted.append(partial(self._tell, series, series.oldest, stream, first, until))
+            if (first := series.pending_from) is not None:
+                wanted.append(partial(self._tell, series, series.waits, stream, first, until))
+        await _at_most(_LOOK_UPS, wanted)
+
+    async def _tell(
+        self, series: ConsumerSeries, told: Callable[[Found | None], None], stream: str, first: int, until: float
+    ) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= until or self._forbidden.get(stream, now) > now:
+            told(None)
+            return
+        try:
+            async with asyncio.timeout_at(until):
+                found = [await self._first(stream, first, one) for one in series.filters]
+        except PermissionDenied:
+            self._forbidden[stream] = now + _FORBIDDEN_PAUSE
+            told(None)
+        except (SmithError, TimeoutError):
+            told(None)
+        else:
+            told(min((one for one in found if one.stored), key=lambda one: one.seq, default=Found(0, 0)))
+
+    async def _first(self, stream: str, first: int, pattern: str) -> Found:
+        try:
+            message = await self._api.next_message(stream, first, pattern)
+        except MessageNotFound:
+            return Found(0, 0)
+        return Found(message.seq, to_nanos(message.time))
+
+
+async def _at_most(count: int, calls: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Make the calls, at most `count` at once."""
+    left = iter(calls)
+
+    async def work() -> None:
+        for call in left:
+            await call()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(work())

@@ -1,0 +1,69 @@
+"""Lag on a real server, through both faces: `bus.lag()` and a `LagMonitor`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buses import Account, Face, read_intent
+from support import eventually_async
+
+from smith_sdk import ConsumerLag, LagMonitor, consumers, subjects
+from smith_sdk.topology import CONTRACT
+
+RAW = consumers.admission
+
+
+async def put(bus: Any, count: int) -> None:
+    intents = [read_intent() for _ in range(count)]
+    await bus.publish_many([subjects.intents.raw.of(intent).envelope(intent) for intent in intents])
+
+
+def of_raw(found: Any) -> ConsumerLag:
+    (one,) = [one for one in found if one.consumer == RAW.name]
+    assert isinstance(one, ConsumerLag)
+    return one
+
+
+async def _lags(bus: Any, count: int) -> bool:
+    return of_raw(await bus.lag()).lag == count
+
+
+async def test_a_bus_reports_the_lag_of_every_declared_consumer(face: Face) -> None:
+    async with face.applied() as bus:
+        found = await bus.lag()
+        assert [(one.stream, one.consumer) for one in found] == sorted((one.stream, one.name) for one in CONTRACT.consumers)
+        assert {(one.lag, one.oldest_age, one.rate_in, one.rate_out, one.trend) for one in found} == {(0, 0.0, None, None, None)}
+        await put(bus, 5)
+        await eventually_async(lambda: _lags(bus, 5))
+        fetched = await bus.consumer(RAW).fetch(2)
+        await fetched[1].ack_sync()
+        await eventually_async(lambda: _lags(bus, 4))
+        one = of_raw(await bus.lag())
+        assert (one.pending, one.ack_pending, one.lag) == (3, 1, 4)
+        assert one.oldest_age is not None
+        assert one.oldest_age > 0
+
+
+async def test_a_monitor_has_rates_from_its_second_look_on(account: Account) -> None:
+    async with account.applied() as bus, LagMonitor(bus, interval=0.1) as monitor:
+        assert of_raw(monitor.latest()).rate_in is None
+        await put(bus, 50)
+
+        async def arrived() -> bool:
+            await monitor.updated()
+            seen = [one for one in monitor.history(RAW.stream, RAW.name) if one.rate_in]
+            return bool(seen) and seen[-1].pending == 50
+
+        await eventually_async(arrived)
+        assert monitor.problem == ""
+        assert of_raw(monitor.latest()).rate_out == 0
+
+
+async def test_a_monitor_of_all_that_there_is_sees_what_is_not_declared(account: Account) -> None:
+    async with account.applied() as bus:
+        config = {"durable_name": "stranger", "ack_policy": "explicit"}
+        await bus._session.api.consumer_write("AUDIT_SECURITY", config, "create")
+        assert "stranger" not in {one.consumer for one in await bus.lag()}
+        async with LagMonitor(bus, declared_only=False) as monitor:
+            assert "stranger" in {one.consumer for one in monitor.latest()}
+            assert {one.name for one in monitor.streams()} >= {one.name for one in CONTRACT.streams}
