@@ -58,8 +58,8 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.canonical_json": ("errors",),
     "_core.reread_file": ("errors",),
     "_core.globs": (),
-    "_core.blocking": ("errors", "options", "_core.log_records"),
     "_core.execution": ("errors", "_core.log_records"),
+    "_core.blocking": ("errors", "options", "_core.log_records", "_core.execution"),
     "_core.connection": ("errors", "options", "_core.foreign_text", "_core.events", "_core.log_records", "_core.execution"),
     "_core.jetstream": (
         "errors",

@@ -1,14 +1,16 @@
 """Events: what a bus reports to its observers of publishes, deliveries, verdicts and connection.
 
 `Observer` is both the protocol and its no-op. A bus without observers pays one truth test per
-message: an event is built only where `if events:` holds.
+message: an event is built only where `if events:` holds. A `Tracer` is an observer that is called
+before something is done, too, and may add headers to what is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -126,24 +128,166 @@ class Observer:
         """A rule of back pressure has begun to hold in this process, or holds no more."""
 
 
+# ---- tracing
+
+
+class Outgoing(Protocol):
+    """A message that is about to be published: a `PublishRequest`."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def stream(self) -> str | None: ...
+    @property
+    def msg_id(self) -> str: ...
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...
+
+
+class Incoming(Protocol):
+    """A message as received."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str] | None: ...
+
+
+class Delivery(Incoming, Protocol):
+    """A message of a consumer: a `RawMessage`."""
+
+    @property
+    def reply(self) -> str:
+        """The ack subject, which has its stream, consumer and sequence."""
+        ...
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """Where a caller receives messages from."""
+
+    filter: str
+    """The subjects, with wildcards; joined by " | " if there are several."""
+    stream: str | None = None
+    consumer: str | None = None
+    """Both None for core NATS."""
+
+
+class Operation:
+    """What a tracer follows from the call that returned it until `end`. This one does nothing."""
+
+    __slots__ = ()
+
+    @property
+    def headers(self) -> Mapping[str, str] | None:
+        """Of a publish: what to send in place of the message's headers; None: those."""
+        return None
+
+    def end(self, error: BaseException | None = None) -> None:
+        """It has ended, with `error` or well. Called once."""
+
+
+NO_OPERATION: Final = Operation()
+
+Enter = Callable[[], AbstractContextManager[object]]
+
+
+class Tracer(Observer):
+    """An observer that follows messages on their way through programs. Override what matters.
+
+    An exception from one of these is logged, and changes nothing: there is no operation then.
+    """
+
+    def on_create(self, message: Outgoing) -> Operation:
+        """A message is made that may be sent later, by another process: its headers are kept."""
+        return NO_OPERATION
+
+    def on_send(self, message: Outgoing) -> Operation:
+        """A message is published. Ends with the publish, before `on_published`, in any context."""
+        return NO_OPERATION
+
+    def on_receive(self, messages: Sequence[Incoming], source: Source, since: int) -> None:
+        """A caller gets `messages` that it has asked for at `since` (`time.time_ns`).
+
+        No message: it has waited in vain. May be called in any thread.
+        """
+
+    def on_process(self, message: Delivery) -> Operation:
+        """A worker begins with `message`, in this context, which its handler gets a copy of.
+
+        It ends in this context when the message is settled; `on_delivered` and `on_settled` are
+        called between.
+        """
+        return NO_OPERATION
+
+    def on_settle(self, message: Delivery, answer: bytes) -> Operation:
+        """`answer`, an ack, nak or term, is sent to the server."""
+        return NO_OPERATION
+
+    def on_execute(self, subject: str, intent_id: str) -> Operation:
+        """An intent is published on `subject`, and its result waited for, in this context."""
+        return NO_OPERATION
+
+    def on_detach(self) -> Enter | None:
+        """What is in this context goes on in another process: the picklable result is entered
+        there."""
+        return None
+
+
+def begin(method: Callable[..., Operation], *arguments: Any) -> Operation:
+    """The operation that a method of a tracer returns; none if it raises."""
+    try:
+        return method(*arguments)
+    except Exception:
+        _log_raised(method)
+        return NO_OPERATION
+
+
+def end(operation: Operation, error: BaseException | None = None) -> None:
+    _call(operation.end, error)
+
+
 class Events:
     """The observers of one bus; false without any."""
 
-    __slots__ = ("observers",)
+    __slots__ = ("observers", "tracer")
 
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()
         """For hot paths: `if events.observers:` spares the call that `if events:` costs."""
+        self.tracer: Tracer | None = None
+        """The latest of the observers that is a tracer. There is room for one in a message."""
 
     def __bool__(self) -> bool:
         return bool(self.observers)
 
     def add(self, observer: Observer) -> None:
-        self.observers = (*self.observers, observer)
+        self._set((*self.observers, observer))
 
     def remove(self, observer: Observer) -> None:
         """Report nothing more to `observer`. Safe to repeat."""
-        self.observers = tuple(one for one in self.observers if one is not observer)
+        self._set(tuple(one for one in self.observers if one is not observer))
+
+    def _set(self, observers: tuple[Observer, ...]) -> None:
+        self.observers = observers
+        self.tracer = next((one for one in reversed(observers) if isinstance(one, Tracer)), None)
+
+    def received(self, messages: Sequence[Incoming], source: Source, since: int) -> None:
+        if self.tracer is not None:
+            _call(self.tracer.on_receive, messages, source, since)
+
+    def detached(self) -> Enter | None:
+        """What to enter in another process, so that this context goes on there."""
+        if self.tracer is None:
+            return None
+        try:
+            return self.tracer.on_detach()
+        except Exception:
+            _log_raised(self.tracer.on_detach)
+            return None
 
     def published(self, event: Published) -> None:
         for observer in self.observers:
@@ -174,4 +318,8 @@ def _call(method: Callable[..., None], *arguments: object) -> None:
     try:
         method(*arguments)
     except Exception:  # an observer's mistake must not cost a message
-        log.exception("an observer raised in %s", getattr(method, "__qualname__", repr(method)))
+        _log_raised(method)
+
+
+def _log_raised(method: Callable[..., object]) -> None:
+    log.exception("an observer raised in %s", getattr(method, "__qualname__", repr(method)))

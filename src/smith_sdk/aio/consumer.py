@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Generic, Self
 
 from .._core.connection.parser import RawMessage
+from .._core.events import Source
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.consumer_state import is_full
 from .._core.jetstream.interest import filters_of
@@ -139,7 +141,7 @@ class Consumer(Generic[M_co, S_co]):
         `JetStreamDisabled`, `PermissionDenied` (also for an ack since the last read: no reply tells
         of its refusal), `BusClosed`, and `OptionsError` for an `n` below 1 or an invalid `timeout`.
         """
-        wait = to_seconds("fetch(timeout)", timeout)
+        wait, began = to_seconds("fetch(timeout)", timeout), time.time_ns()
         loop = _fetch_loop(self._session, self.spec, positive_int("fetch(n)", n), wait, self._group)
         found = loop.ahead  # kept in progress until it is returned, nak'ed if it is not
         self._session.attach(loop)
@@ -155,6 +157,7 @@ class Consumer(Generic[M_co, S_co]):
                 raise BusClosed(f"the bus was closed during a fetch from {self!r}: what had arrived was nak'ed")
             while len(found) < n and (raw := loop.take()) is not None:
                 found.append(raw)
+            self._session.events.received(tuple(found), source_of(self.spec), began)
             messages: Rows[Message[M_co, S_co]] = Rows(Message(raw, self._session) for raw in found)
             found.clear()
         finally:
@@ -221,6 +224,11 @@ class Consumer(Generic[M_co, S_co]):
 
     def __repr__(self) -> str:
         return f"<Consumer {self.spec.name} of {self.spec.stream}>"
+
+
+def source_of(spec: ConsumerSpec[Any, Any]) -> Source:
+    """Where readers of `spec` receive from, for tracers."""
+    return Source(" | ".join(spec.filters), spec.stream, spec.name)
 
 
 def priority_group(spec: ConsumerSpec[Any, Any]) -> PriorityGroup | None:
@@ -303,6 +311,8 @@ class Messages(Generic[M_co, S_co]):
         self, session: Session, spec: ConsumerSpec[M_co, S_co], capacity: int, max_bytes: int, group: PriorityGroup | None
     ) -> None:
         self._session = session
+        self._events = session.events
+        self._source = source_of(spec)
         self._spec = spec
         self._capacity = capacity
         self._max_bytes = max_bytes
@@ -333,7 +343,7 @@ class Messages(Generic[M_co, S_co]):
             if raw is None:
                 raise StopAsyncIteration
         self._out += 1  # not `= 1`: several tasks may read one iteration
-        return Message(raw, self._session)
+        return self._made(raw)
 
     async def _next(self) -> RawMessage | None:
         loop = self._loop
@@ -364,6 +374,8 @@ class Messages(Generic[M_co, S_co]):
         self._here.extend(batch)
 
     def _made(self, raw: RawMessage) -> Message[M_co, S_co]:
+        if self._events.tracer is not None:
+            self._events.received((raw,), self._source, time.time_ns())
         return Message(raw, self._session)
 
     async def stop(self) -> None:

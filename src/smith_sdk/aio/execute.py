@@ -19,6 +19,7 @@ from .. import subjects
 from .._core import codec
 from .._core.connection.headers import MSG_ID
 from .._core.connection.state import Listener
+from .._core.events import Incoming, Source, begin, end
 from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
@@ -128,6 +129,20 @@ async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], in
     Raises `ResultTimeout` after `timeout` seconds, and the `diagnosis.BUDGET` that it takes to find
     out why; and what `publish` raises.
     """
+    tracer = session.events.tracer
+    if tracer is None:
+        return await _execute(session, publish, intent, timeout)
+    operation = begin(tracer.on_execute, str(subjects.intents.raw.of(intent)), str(intent.id))
+    try:
+        result = await _execute(session, publish, intent, timeout)
+    except BaseException as error:
+        end(operation, error)
+        raise
+    end(operation)
+    return result
+
+
+async def _execute(session: Session, publish: Callable[[], Awaitable[PubAck]], intent: Intent, timeout: float) -> IntentResult:
     subject = subjects.results(intent_id=intent.id)
     waiting = _Waiting(session, subject)
     ack: PubAck | None = None
@@ -135,14 +150,18 @@ async def execute(session: Session, publish: Callable[[], Awaitable[PubAck]], in
     pump: asyncio.Task[None] | None = None
     try:
         # Only the caller's timeout ends this: a lost connection is replaced, and its subscription.
-        async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout) as messages:
+        async with asyncio.timeout(timeout), Subscription(session, subject, within=timeout, is_traced=False) as messages:
             subscribed = True
             session.connection.add_listener(waiting)
             pump = asyncio.ensure_future(waiting.take_all(messages))
             ack = waiting.ack = await publish()
             if ack.duplicate or waiting.unstored:  # its result may have been stored before
                 waiting.look()
-            return await waiting.result()
+            since = time.time_ns()
+            result = await waiting.result()
+            if waiting.received is not None:
+                session.events.received((waiting.received,), Source(str(subject), str(subject.STREAM)), since)
+            return result
     except TimeoutError:
         pass
     finally:
@@ -202,6 +221,8 @@ class _Waiting(Listener):
         """For the error: why the stream could not be asked."""
         self.ack: PubAck | None = None
         """Where the intent is stored, once it is."""
+        self.received: Incoming | None = None
+        """The message that the result was read from."""
 
     @property
     def unstored(self) -> bool:
@@ -273,11 +294,13 @@ class _Waiting(Listener):
             stored = await self.stored.newest()
         except PermissionDenied as error:
             self.denied = f"; {self._subject.STREAM}, which may have it, could not be asked: {error}"
+            self.received = None if live is None else live._raw
             return None if live is None else self._unverified(live)
         if stored is None:
             return None
         late = live is not None and time.monotonic() - self._since > _SETTLED
         if self._any or late or (live is not None and _is_same(live, stored.message)):
+            self.received = stored.message
             return stored.payload
         return None
 

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+from .._core.events import Events
 from ..contract import Contract, Payload
 from ..errors import OptionsError, Reject
 from .hooks import Hooks
@@ -38,6 +39,7 @@ class Handlers:
         processes: bool,
         timeout: float | None,
         middleware: Sequence[Middleware],
+        events: Events | None = None,
     ) -> None:
         self._name = name
         self._timeout = timeout
@@ -48,7 +50,7 @@ class Handlers:
         self.hooks = Hooks(name)
         self._processes = None
         if processes:
-            self._processes = ProcessRunner(name, contract, slots, chain, timeout, self.hooks)
+            self._processes = ProcessRunner(name, contract, slots, chain, timeout, self.hooks, events)
         self._used: list[Runner] = []
         self._default: Run | None = None
         self._by_kind: dict[type, Run] = {}

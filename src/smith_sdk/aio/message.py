@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, cast
 
 from .._core import codec
 from .._core.connection.parser import RawMessage
+from .._core.events import begin, end
 from .._core.execution.stopping import Stopping
 from .._core.foreign_text import escape_control
 from .._core.jetstream.api import from_nanos
@@ -188,7 +189,16 @@ class Message(Received[M_co, S_co]):
         self._check()
         if self._session.replaced.is_needed:
             self._session.replaced.require(self._raw.reply)
-        await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
+        tracer = self._session.events.tracer
+        settling = None if tracer is None else begin(tracer.on_settle, self._raw, ACK)
+        try:
+            await self._session.requests.confirm(self._raw.reply, ACK, timeout=to_seconds("ack_sync(timeout)", timeout))
+        except BaseException as error:
+            if settling is not None:
+                end(settling, error)
+            raise
+        if settling is not None:
+            end(settling)
         self._answered = True
         self._verdict_sent = ACK
 
@@ -276,6 +286,8 @@ class Message(Received[M_co, S_co]):
         connection, reply, replaced = self._session.connection, self._raw.reply, self._session.replaced
         if replaced.is_needed and replaced.has_lost(reply):
             return  # it would be taken for an answer to another message
+        tracer = self._session.events.tracer
+        settling = None if tracer is None else begin(tracer.on_settle, self._raw, answer)
         try:
             try:
                 await connection.send(reply, answer, "")
@@ -283,9 +295,14 @@ class Message(Received[M_co, S_co]):
                 raise
             except Exception:  # an error of nats-py: `publish` holds the answer for the next link, or raises ours
                 await connection.publish(reply, answer)
-        except SmithError:
-            self._answered = False  # it was not sent
+        except BaseException as error:
+            if isinstance(error, SmithError):
+                self._answered = False  # it was not sent
+            if settling is not None:
+                end(settling, error)
             raise
+        if settling is not None:
+            end(settling)
         if delay:
             place = self.metadata
             state = self._session.consumer_state(place.stream, place.consumer)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from .._core.jetstream.publish_events import created
 from .._core.jetstream.publish_request import PubAck, PublishRequest, Stored
 from .._core.jetstream.session import Session
 from .._core.outbox.records import OutboxFile, OutboxInfo, OutboxMessage, Returning
@@ -74,6 +75,8 @@ class Outbox:
             raise OptionsError(
                 'retry=False: what is put into the outbox may be sent again; leave it out, or pass when_down="wait"'
             )
+        if (tracer := self._session.events.tracer) is not None:
+            request = created(tracer, self._session.window, request)
         return await store.submit(request)
 
     async def info(self) -> OutboxInfo:

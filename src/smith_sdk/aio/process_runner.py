@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import pickle
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from .._core.connection.parser import RawMessage
+from .._core.events import Enter, Events
 from .._core.execution.process_pool import STOPPING, WorkerProcess
 from .._core.execution.thread_pool import run_in_thread
 from .._core.log_records import LogFields, sdk_logger
@@ -74,9 +76,17 @@ class ProcessRunner:
     cancellable: bool = False
 
     def __init__(
-        self, name: str, contract: Contract, slots: int, chain: MiddlewareChain, timeout: float | None, hooks: Hooks | None = None
+        self,
+        name: str,
+        contract: Contract,
+        slots: int,
+        chain: MiddlewareChain,
+        timeout: float | None,
+        hooks: Hooks | None = None,
+        events: Events | None = None,
     ) -> None:
         self._name = name
+        self._events = Events() if events is None else events
         self._contract = contract
         self._slots = slots
         self._timeout = timeout
@@ -181,7 +191,8 @@ class ProcessRunner:
         if child.needs_successor(self._start_seconds):
             self._start_successor(child)
         try:
-            return child.process.call((which, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
+            enter = self._events.detached()
+            return child.process.call((which, enter, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
         finally:
             self._called(child, idle)
 
@@ -312,9 +323,10 @@ def _handle(
     contract: Contract,
     present: PresentDetached | None,
     functions: tuple[Callable[[Any], Any], ...],
-    call: tuple[int, str, str, bytes, dict[str, str] | None],
+    call: tuple[int, Enter | None, str, str, bytes, dict[str, str] | None],
 ) -> Any:
-    which, *raw = call
+    which, enter, *raw = call
     message = _ReadOnlyMessage(_Raw(*raw), _Session(contract))  # type: ignore[arg-type]
     message._stopping = STOPPING
-    return functions[which](message if present is None else present(message, FOR_READING))
+    with contextlib.nullcontext() if enter is None else enter():
+        return functions[which](message if present is None else present(message, FOR_READING))

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from .._core.connection.parser import RawMessage
+from .._core.events import Tracer, begin, end
 from .._core.execution.dispatcher import Dispatcher, Fifo
 from .._core.execution.isolation import ISOLATION
 from .._core.execution.loop_watch import watch_loop
@@ -397,11 +398,12 @@ class Slots:
 
     async def _slot(self, dispatcher: Dispatcher[RawMessage]) -> None:
         _inside.set(self)
+        events = self._session.events
         raw = await dispatcher.next()
         while raw is not None:
             try:
                 if self.max_messages is None or self._may_start():
-                    await self._process(raw)
+                    await (self._process(raw) if events.tracer is None else self._traced(events.tracer, raw))
                 else:
                     await self._give_back([raw])
             except BaseException:
@@ -432,6 +434,16 @@ class Slots:
                     await self._session.connection.publish(raw.reply, IN_PROGRESS)
 
     # ---- one message
+
+    async def _traced(self, tracer: Tracer, raw: RawMessage) -> None:
+        """`_process`, as an operation of `tracer`."""
+        operation = begin(tracer.on_process, raw)
+        try:
+            await self._process(raw)
+        except BaseException as error:
+            end(operation, error)
+            raise
+        end(operation)
 
     async def _process(self, raw: RawMessage) -> None:
         """Run and settle one message. Raises what has to end the slot."""

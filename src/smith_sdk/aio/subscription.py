@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from copy import copy
@@ -12,6 +13,7 @@ from typing import Final, Generic, Self
 from .._core.connection.parser import RawMessage
 from .._core.connection.state import Listener
 from .._core.connection.subscription import Subscription as CoreSubscription
+from .._core.events import Source
 from .._core.jetstream.session import Session
 from ..contract import AnySubject, M_co, S_co, Subscribable, covers
 from ..errors import ConnectionLost, SlowConsumer, SmithError
@@ -136,10 +138,21 @@ class Subscription(Generic[M_co, S_co]):
     `PermissionDenied`, `DeadlineExceeded`, `BusClosed`.
     """
 
-    def __init__(self, session: Session, what: Subscribable[M_co, S_co], *, within: float = _SUBSCRIBE_TIMEOUT) -> None:
+    def __init__(
+        self,
+        session: Session,
+        what: Subscribable[M_co, S_co],
+        *,
+        within: float = _SUBSCRIBE_TIMEOUT,
+        is_traced: bool = True,
+    ) -> None:
         if isinstance(what, AnySubject) or not isinstance(what, Subscribable):
             session.contract.require(what)
         self._session = session
+        self._events = session.events
+        self._is_traced = is_traced
+        """Whether tracers learn of each message."""
+        self._source = Source(" | ".join(what.patterns))
         self._feed = _Feed(session, what.patterns, within)
         self._here = self._feed.here
 
@@ -165,6 +178,8 @@ class Subscription(Generic[M_co, S_co]):
         await self._feed.wait()
 
     def _made(self, raw: RawMessage) -> Message[M_co, S_co]:
+        if self._events.tracer is not None and self._is_traced:
+            self._events.received((raw,), self._source, time.time_ns())
         return Message(raw, self._session)
 
     async def stop(self) -> None:

@@ -146,6 +146,7 @@ class Worker(Generic[MessageT, SubjectT]):
             processes=processes is not None,
             timeout=None if timeout is None else to_seconds("Worker.timeout", timeout),
             middleware=middleware,
+            events=session.events,
         )
         answers = _require_answers(session.contract, spec, answer_failures)
         self._processes = processes is not None

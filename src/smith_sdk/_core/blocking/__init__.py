@@ -1,4 +1,4 @@
 """The blocking face's machinery: an event loop in a thread, and the ways into it.
 
-Imports `errors` and `options`. Knows no NATS.
+Imports `errors`, `options` and `execution/`. Knows no NATS.
 """

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import inspect
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from ...errors import BusClosed, SmithError
+from ..execution.context_call import await_in_context
 from ..log_records import sdk_logger
 
 log: Final = sdk_logger("portal")
@@ -26,6 +28,8 @@ _TURN: Final = 256
 
 _Later = Callable[[], Awaitable[asyncio.Future[Any]]]
 _Outcome = concurrent.futures.Future[Any]
+_Context = contextvars.Context | None
+_Entry = tuple[Awaitable[None], None, _Context] | tuple[_Later, _Outcome, _Context]
 
 
 class HandoffQueue:
@@ -36,8 +40,8 @@ class HandoffQueue:
         self._limit = limit
         self._lock = threading.RLock()  # reentrant: a signal handler may interrupt `put` and call it
         self._room = threading.Condition(self._lock)
-        self._queue: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
-        self._batch: deque[tuple[Awaitable[None], None] | tuple[_Later, _Outcome]] = deque()
+        self._queue: deque[_Entry] = deque()
+        self._batch: deque[_Entry] = deque()
         self._running = 0
         self._marks = 0
         self._awake = False
@@ -48,22 +52,30 @@ class HandoffQueue:
         """Number of entries that have not completed."""
         return len(self._queue) + len(self._batch) + self._running - self._marks
 
-    def put(self, work: Awaitable[None]) -> None:
-        """Queue `work`; its exception is logged. Blocks while full. Raises `BusClosed`."""
+    def put(self, work: Awaitable[None], context: _Context = None) -> None:
+        """Queue `work`; its exception is logged. Blocks while full. Raises `BusClosed`.
+
+        It runs in `context`; None: in any.
+        """
         try:
-            self._put((work, None))
+            self._put((work, None, context))
         except BusClosed:
             _discard(work)
             raise
 
-    def put_for(self, outcome: concurrent.futures.Future[T], work: Callable[[], Awaitable[asyncio.Future[T]]]) -> None:
+    def put_for(
+        self,
+        outcome: concurrent.futures.Future[T],
+        work: Callable[[], Awaitable[asyncio.Future[T]]],
+        context: _Context = None,
+    ) -> None:
         """Queue `work`, which is called in the loop; `outcome` follows the future that it returns.
 
-        Blocks while the queue is full. Raises `BusClosed`.
+        Blocks while the queue is full. Raises `BusClosed`. It runs in `context`; None: in any.
         """
-        self._put((work, outcome))
+        self._put((work, outcome, context))
 
-    def _put(self, entry: tuple[Awaitable[None], None] | tuple[_Later, _Outcome]) -> None:
+    def _put(self, entry: _Entry) -> None:
         with self._lock:
             while self._limit is not None and len(self._queue) >= self._limit and not self._closed:
                 self._room.wait()
@@ -92,10 +104,12 @@ class HandoffQueue:
                 self._running = 1
                 entry = self._batch.popleft()
                 try:
-                    if entry[1] is None:
+                    if entry[2] is not None:
+                        await _within(entry[2], entry[0] if entry[1] is None else _chain(entry[0], entry[1]))
+                    elif entry[1] is None:
                         await entry[0]
                     else:
-                        await _chain(*entry)
+                        await _chain(entry[0], entry[1])
                 except asyncio.CancelledError:
                     if self._closed:
                         raise
@@ -122,7 +136,7 @@ class HandoffQueue:
         with self._lock:
             if self._closed:
                 return
-            self._queue.append((mark(), None))
+            self._queue.append((mark(), None, None))
             self._marks += 1
         self._start()
         await reached
@@ -144,6 +158,10 @@ class HandoffQueue:
                 _discard(entry[0])
             elif entry[1].set_running_or_notify_cancel():
                 entry[1].set_exception(BusClosed("the bus was closed before this was sent"))
+
+
+async def _within(context: contextvars.Context, work: Awaitable[None]) -> None:
+    await (await_in_context(context, work) if isinstance(work, Coroutine) else work)
 
 
 def _discard(work: Awaitable[Any]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import inspect
 import os
 import sys
@@ -55,6 +56,11 @@ class Portal:
         self._thread: LoopThread | None = None
         self._opening = threading.RLock()  # reentrant: a signal handler may close what its thread connects
         self._connecting = False
+        self.keeps_context = False
+        """Whether work that is queued runs in the context of the caller, as all other calls do.
+
+        That is only for tracers: it costs a copy of the context for each message.
+        """
 
     def open(
         self, connect: Callable[[], Awaitable[None]], close: Callable[[float], Awaitable[None]], unflushed: Callable[[], int]
@@ -173,7 +179,7 @@ class Portal:
             if inspect.iscoroutine(work):
                 work.close()
             thread = self._ready()
-        thread.posts.put(work)
+        thread.posts.put(work, contextvars.copy_context() if self.keeps_context else None)
 
     def submit(
         self, function: Callable[P, Awaitable[asyncio.Future[T]]], *args: P.args, **kwargs: P.kwargs
@@ -184,5 +190,6 @@ class Portal:
         """
         thread = self._ready()
         outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
-        thread.submits.put_for(outcome, partial(function, *args, **kwargs))
+        context = contextvars.copy_context() if self.keeps_context else None
+        thread.submits.put_for(outcome, partial(function, *args, **kwargs), context)
         return outcome

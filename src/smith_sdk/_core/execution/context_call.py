@@ -6,7 +6,20 @@ import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def await_in_context(context: contextvars.Context, work: Coroutine[Any, Any, T]) -> T:
+    """Await `work` in `context`, as a part of the current task."""
+    try:
+        awaited = context.run(work.send, None)
+    except StopIteration as end:  # it did not have to wait
+        value: T = end.value
+        return value
+    found: T = await _Remainder(work, context.run, awaited)
+    return found
 
 
 async def call_in_context(function: Callable[[Any], Any], argument: Any) -> Any:

@@ -220,6 +220,11 @@ class AckWindow(Listener):
         if size > self._max_payload and self._connected:
             raise payload_too_large(request, size, self._max_payload)
 
+    @property
+    def fits_always(self) -> float:
+        """No stream, nor the connected server, refuses a message of up to that many bytes."""
+        return min(self._always_fits, self._max_payload)
+
     def size_of(self, request: PublishRequest) -> int:
         """Bytes of `request` as sent, headers included, but not its subject.
 

@@ -1,26 +1,42 @@
-"""Reports how a publish ended to the observers of a bus. Used only while there are any."""
+"""Reports a publish to the observers of a bus, and how it ended. Used only while there are any."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
-from ..events import Events, Published
+import msgspec
+
+from ...errors import SmithError
+from ..events import Events, Published, Tracer, begin, end
+from .ack_window import AckWindow
 from .publish_request import PubAck, PublishRequest
 
+Submit = Callable[[PublishRequest], Awaitable[asyncio.Future[PubAck]]]
 
-async def observed(
-    events: Events, request: PublishRequest, submitting: Awaitable[asyncio.Future[PubAck]]
-) -> asyncio.Future[PubAck]:
-    """Await `submitting`, and return a future that ends as its future does, observers first.
+_MAX_HEADERS: Final = 60 * 1024
+"""Bytes of headers beyond which none is added: the server refuses more than 64 KiB."""
+_BLOCK: Final = 64
+"""Bytes of a header block beside the headers, at most."""
+
+
+async def observed(events: Events, request: PublishRequest, window: AckWindow, submit: Submit) -> asyncio.Future[PubAck]:
+    """`submit(request)`; return a future that ends as its future does, observers first.
 
     Each publish is reported once: also one that was refused before it was sent, and, with a
-    `CancelledError`, one whose caller has stopped waiting.
+    `CancelledError`, one whose caller has stopped waiting. A tracer may add headers.
     """
     began = time.monotonic()
+    operation = None
+    if events.tracer is not None:
+        operation = begin(events.tracer.on_send, request)
+        request = with_headers(window, request, operation.headers)
 
     def report(error: BaseException | None = None, *, duplicate: bool = False) -> None:
+        if operation is not None:
+            end(operation, error)
         events.published(
             Published(
                 subject=request.subject,
@@ -34,7 +50,7 @@ async def observed(
         )
 
     try:
-        ack = await submitting
+        ack = await submit(request)
     except (Exception, asyncio.CancelledError) as error:
         report(error)
         raise
@@ -58,3 +74,26 @@ async def observed(
     ack.add_done_callback(ended)
     shown.add_done_callback(lambda _: ack.cancel())  # does nothing unless the caller has cancelled it
     return shown
+
+
+def created(tracer: Tracer, window: AckWindow, request: PublishRequest) -> PublishRequest:
+    """`request` with the headers of `tracer`, for a message that may be sent later."""
+    operation = begin(tracer.on_create, request)
+    end(operation)
+    return with_headers(window, request, operation.headers)
+
+
+def with_headers(window: AckWindow, request: PublishRequest, headers: Mapping[str, str] | None) -> PublishRequest:
+    """`request` with `headers`, unless they would make it too large: no message is lost by them."""
+    if headers is None:
+        return request
+    added = msgspec.structs.replace(request, headers=dict(headers))
+    size = _BLOCK + 4 * len(request.msg_id) + sum(len(name) + 4 * len(value) + 4 for name, value in headers.items())
+    if size > _MAX_HEADERS:
+        return request
+    if len(request.data) + size > window.fits_always:
+        try:
+            window.size_of(added)
+        except SmithError:
+            return request
+    return added

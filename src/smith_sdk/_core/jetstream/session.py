@@ -271,8 +271,10 @@ class Session:
         """
         # A plain function that returns the window's coroutine: another around it costs every
         # message.
-        submitted = self._submit_guarded(request) if guarded and self.circuits is not None else self._submit(request, None)
-        return observed(self.events, request, submitted) if self.events.observers else submitted
+        is_guarded = guarded and self.circuits is not None
+        if self.events.observers:
+            return observed(self.events, request, self.window, self._submit_guarded if is_guarded else self._submit)
+        return self._submit_guarded(request) if is_guarded else self._submit(request)
 
     def submit_guarded(self, request: PublishRequest) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         """`submit` with `guarded`, as fast as it can be."""
@@ -280,7 +282,7 @@ class Session:
             return self.submit(request, guarded=True)
         return self._submit_guarded(request)
 
-    def _submit(self, request: PublishRequest, tally: Tally | None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
+    def _submit(self, request: PublishRequest, tally: Tally | None = None) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
         stream = request.stream
         if stream is not None and stream in self._interest_streams and not self.interest.knows(stream, request.subject):
             submitted = self._submit_checked(request, tally)
