@@ -357,6 +357,9 @@ def _health(rights: _Rights, wanted: Wanted) -> None:
         rights.ask(f"STREAM.INFO.{name}", f"CONSUMER.LIST.{name}")
     for name, decl in rights.spec.consumers.items():
         rights.ask(f"CONSUMER.INFO.{decl.stream}.{name}")
+    for name in wanted.streams:  # how old their oldest messages are
+        rights.require("streams", name)
+        rights.look_up(name)
 
 
 def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
@@ -433,7 +436,7 @@ ROLES: Final = {
     "admission": Role("decides about raw intents", _admission, ("replay_protection",)),
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),
-    "health": Role("looks at streams and consumers, and changes nothing", _health),
+    "health": Role("looks at streams and consumers, and changes nothing", _health, ("streams",)),
     "back-pressure": Role(
         "measures consumers and streams, limits and pauses consumers, quarantines", _back_pressure, ("consumers", "streams")
     ),

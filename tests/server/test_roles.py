@@ -42,7 +42,7 @@ ROLES: Final = {
     "admission": permissions.block(SPEC, "admission", replay_protection=True),
     "reader": permissions.block(SPEC, "reader", subjects=["results", "logs.errors"], streams=["SDLC_RAW"]),
     "auditor": permissions.block(SPEC, "auditor"),
-    "health": permissions.block(SPEC, "health"),
+    "health": permissions.block(SPEC, "health", streams=["SDLC_RAW"]),
     "back-pressure": permissions.block(SPEC, "back-pressure", streams=["SDLC_RAW"]),
     "dlq-operator": permissions.block(SPEC, "dlq-operator"),
     "quarantine-operator": permissions.block(SPEC, "quarantine-operator"),
@@ -404,7 +404,19 @@ async def test_health_looks_at_everything_and_changes_nothing(face: Face, place:
         assert len(await bus.streams.info()) == len(SPEC.streams)
         await bus.consumer(consumers.admission).info()
         assert (await bus.health()).status == "ok"
+        assert len(await bus.lag()) == len(SPEC.consumers)
     assert violations() == []
+
+
+async def test_ages_of_messages_are_looked_up_where_a_role_may_read_them(face: Face, place: Account) -> None:
+    """That needs a permission of its own; without it, the rest is known."""
+    async with place.owner() as owner:
+        await _fill(owner)
+        async with place.bus(face, "health") as bus:
+            lags = {one.stream: one for one in await bus.lag() if one.lag}
+    assert lags["SDLC_RAW"].oldest_age is not None
+    assert lags["ATOMS_VETTED"].lag > 0
+    assert lags["ATOMS_VETTED"].oldest_age is None
 
 
 async def test_back_pressure_acts_and_undoes_and_an_operator_clears(face: Face, place: Account, violations: Any) -> None:
@@ -581,7 +593,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "subscribe results": (lambda bus, _: _subscribe(bus, subjects.results.filter()), {"executer", "reader"}),
         "subscribe logs": (lambda bus, _: _subscribe(bus, subjects.logs.errors.filter()), {"reader"}),
         "subscribe raw": (lambda bus, _: _subscribe(bus, raw.filter()), set()),
-        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", "back-pressure", *letters}),
+        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", "back-pressure", "health", *letters}),
         "read vetted": (lambda bus, _: _read(bus, vetted.filter()), letters),
         "read results": (lambda bus, _: _read(bus, subjects.results.filter()), {"reader", *whole}),
         "read last result": (lambda bus, _: _read(bus, subjects.results.filter(), last=1), {"reader", *whole}),
@@ -589,11 +601,12 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "read letters": (lambda bus, _: _read(bus, subjects.dlq.filter()), letters),
         "trace": (
             lambda bus, _: bus.trace(intent.id),
-            {*letters, "auditor", "quarantine-operator", "reader", "back-pressure"},
+            {*letters, "auditor", "quarantine-operator", "reader", "back-pressure", "health"},
         ),
         "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", "back-pressure", *letters}),
         "fetch": (lambda bus, _: bus.consumer(gate).fetch(1, timeout=0.2), {"admission", *whole}),
         "messages": (lambda bus, _: _first(bus.consumer(executor).messages()), {"worker", *whole}),
+        "lag": (lambda bus, _: bus.lag(), {"health", *whole}),
         "pause": (lambda bus, _: bus.consumer(gate).pause(0.001), whole),
         "resume": (lambda bus, _: bus.consumer(gate).resume(), whole),
         "reset": (lambda bus, _: bus.consumer(gate).reset(), whole),
@@ -697,6 +710,7 @@ async def test_every_call_of_every_role_of_a_domain(face: Face, tmp_path: Path) 
         "worker": {"consumers": [WORKER]},
         "admission": {"replay_protection": True},
         "reader": {"subjects": ["results", "logs.errors"], "streams": ["SDLC_RAW"]},
+        "health": {"streams": ["SDLC_RAW"]},
         "back-pressure": {"streams": ["SDLC_RAW"]},
     }
     roles = {name: permissions.block(SPEC, name, api_prefix=permissions.api_of("hub"), **options.get(name, {})) for name in ROLES}

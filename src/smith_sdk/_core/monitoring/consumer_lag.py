@@ -16,7 +16,7 @@ import msgspec
 from ...display import Record
 from ..jetstream.api import NANOS, from_nanos
 from .lag import fullest
-from .observations import ConsumerSeen, Json, StreamSeen, elapsed, rates
+from .observations import ConsumerSeen, Json, Rates, StreamSeen, elapsed, rates
 
 Trend = Literal["growing", "steady", "shrinking"]
 
@@ -39,8 +39,8 @@ class ConsumerLag(Record, frozen=True, kw_only=True):
       is none, None if it is not known.
     - `rate_in`, `rate_out`: messages that arrived for it, and that it completed (acknowledged or
       terminated), per second since the look before; None at the first.
-    - `drain_time`: seconds until nothing is left at these rates; 0 if nothing is left now, None if
-      the lag does not shrink, or at the first look.
+    - `drain_time`: seconds until nothing is left at these rates; 0 if nothing is left now, None
+      while the lag does not shrink, and at the first look.
     - `stalled`: messages wait to be delivered for some time (30 s by default), in which none was
       completed, and it was not paused. One slow message does not make it stalled while others are
       completed; redeliveries alone do not keep it from that.
@@ -173,11 +173,12 @@ class ConsumerSeries:
         self._recent: deque[ConsumerSeen] = deque(maxlen=_WINDOW)
         """The last looks before `_now`, of the consumer as it is now."""
         self._now: ConsumerSeen | None = None
-        self._progress: float | None = None
-        """When something was completed, as these looks show; None: not in their time."""
+        self._idle_since: float | None = None
+        """Nothing is known to have been completed since then; None: since the last ack."""
         self._pending_since: float | None = None
+        """Messages have waited at each look since then."""
         self._oldest: _Oldest | None = None
-        self._waits_since: int | None = None
+        self._first_pending: int | None = None
         """When the first message was stored that is not yet delivered; None: not looked up."""
 
     @property
@@ -188,14 +189,17 @@ class ConsumerSeries:
     def see(self, now: ConsumerSeen) -> None:
         """It was looked at."""
         before, self._now = self._now, now
-        self._waits_since = None
+        self._first_pending = None
         if before is not None and not now.is_same(before):
             self._recent.clear()
-            self._oldest, self._progress, self._pending_since, before = None, None, None, None
+            self._oldest, self._idle_since, self._pending_since = None, None, None
+            if now.created == before.created:  # it was reset, or its server has lost what it knew
+                self._idle_since = now.seen
+            before = None
         if before is not None and not (self._recent and self._is_near(self._recent[-1], before)):
             self._recent.append(before)
-        if self._progressed(before, now):
-            self._progress = now.seen
+        if self._begins_anew(before, now):
+            self._idle_since = now.seen
         if not now.pending or now.is_paused:
             self._pending_since = None
         elif self._pending_since is None:
@@ -206,16 +210,13 @@ class ConsumerSeries:
         return other.seen - one.seen < self._least_span
 
     @staticmethod
-    def _progressed(before: ConsumerSeen | None, now: ConsumerSeen) -> bool:
-        """Whether something was completed since `before`, or may have been."""
-        if before is None:
-            # A server that was started forgets when there was an ack, but not what was delivered.
-            return now.last_ack is None and now.delivered > 0
-        if before.is_paused or before.leader != now.leader:
+    def _begins_anew(before: ConsumerSeen | None, now: ConsumerSeen) -> bool:
+        """Whether the time without a completed message begins now: what was before is not known, or
+        does not count."""
+        if before is not None and before.is_paused:
             return True
-        if not now.acks:
-            return now.delivered > before.delivered
-        return now.last_ack != before.last_ack or now.floor_seq > before.floor_seq
+        # A server that was started knows what it had delivered, and not when there was an ack.
+        return now.last_done is None and now.delivered > 0 and (before is None or before.last_done is not None)
 
     # ---- what is to be looked up
 
@@ -253,7 +254,7 @@ class ConsumerSeries:
 
     def waits(self, found: Found | None) -> None:
         """What was found; None: it could not be looked up."""
-        self._waits_since = found.stored if found is not None and found.stored else None
+        self._first_pending = found.stored if found is not None and found.stored else None
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -278,10 +279,10 @@ class ConsumerSeries:
             oldest_age=self._oldest_age(now),
             rate_in=None if last is None else last.arrived / last.seconds,
             rate_out=None if last is None else last.completed / last.seconds,
-            drain_time=None if last is None else 0.0 if not now.lag else _drain(now.lag, last.change, last.seconds, last.shrinks),
+            drain_time=_drain_time(now.lag, last),
             stalled=self._idles(now) and self._has_waited(now),
             is_paused=now.is_paused,
-            trend=None if over is None else "growing" if over.grows else "shrinking" if over.shrinks else "steady",
+            trend=_trend(over),
             waiting=now.waiting,
             last_delivery_age=_age(now.at, now.last_delivery),
             last_ack_age=_age(now.at, now.last_ack),
@@ -301,22 +302,29 @@ class ConsumerSeries:
         """Whether messages wait, and none was completed for long."""
         if not now.pending or now.is_paused:
             return False
-        idle = _age(now.at, now.last_ack if now.acks else now.last_delivery)
-        if idle is None:
-            idle = _age(now.at, now.created) or 0.0
-        if self._progress is not None:
-            idle = min(idle, now.seen - self._progress)
+        # A pause that ended by itself is still in the config.
+        idle = (now.at - max(now.created, now.last_done or 0, now.resumed or 0)) / NANOS
+        if self._idle_since is not None:
+            idle = min(idle, now.seen - self._idle_since)
         return idle >= self._stalled_after
 
     def _has_waited(self, now: ConsumerSeen) -> bool:
         """Whether messages wait for that long."""
         if self._pending_since is not None and now.seen - self._pending_since >= self._stalled_after:
             return True
-        return (_age(now.at, self._waits_since) or 0.0) >= self._stalled_after
+        return (_age(now.at, self._first_pending) or 0.0) >= self._stalled_after
 
 
-def _drain(lag: int, change: int, seconds: float, shrinks: bool) -> float | None:
-    return lag / -change * seconds if shrinks else None
+def _drain_time(lag: int, last: Rates | None) -> float | None:
+    if not lag:
+        return 0.0
+    return lag / -last.change * last.seconds if last is not None and last.shrinks else None
+
+
+def _trend(over: Rates | None) -> Trend | None:
+    if over is None:
+        return None
+    return "growing" if over.grows else "shrinking" if over.shrinks else "steady"
 
 
 def _age(now: int, then: int | None) -> float | None:

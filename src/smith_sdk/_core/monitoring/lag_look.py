@@ -53,6 +53,8 @@ class LagLook:
         self.series = series
         self._forbidden: dict[str, float] = {}
         """Streams in which messages may not be looked up, and until when that is taken to be so."""
+        self._unlisted: dict[str, tuple[float, PermissionDenied]] = {}
+        """Streams whose consumers may not be listed, until when, and why."""
 
     async def look(self, timeout: float) -> Looked:
         """Look once, within `timeout` seconds. Raises `SmithError` if the streams cannot be had."""
@@ -72,6 +74,10 @@ class LagLook:
         failures: dict[str, SmithError] = {}
 
         async def list_consumers(stream: StreamSeen) -> None:
+            forbidden, why = self._unlisted.get(stream.name, (0.0, None))
+            if why is not None and forbidden > loop.time():
+                failures[stream.name] = why
+                return
             try:
                 async with asyncio.timeout_at(until):
                     found = await self._consumers(stream)
@@ -81,6 +87,8 @@ class LagLook:
                 failures[stream.name] = error if isinstance(error, SmithError) else late
             except SmithError as error:
                 failures[stream.name] = error
+                if isinstance(error, PermissionDenied):
+                    self._unlisted[stream.name] = (loop.time() + _FORBIDDEN_PAUSE, error)
             else:
                 seen.update(((stream.name, one.name), one) for one in found)
 
@@ -102,14 +110,19 @@ class LagLook:
     # ---- single messages
 
     async def _look_up(self, seen: Iterable[Place], until: float) -> None:
-        wanted: list[Callable[[], Awaitable[None]]] = []
+        first: dict[str, Callable[[], Awaitable[None]]] = {}
+        others: list[Callable[[], Awaitable[None]]] = []
         for stream, name in seen:
             series = self.series[stream, name]
-            if (first := series.oldest_from) is not None:
-                wanted.append(partial(self._tell, series, series.oldest, stream, first, until))
-            if (first := series.pending_from) is not None:
-                wanted.append(partial(self._tell, series, series.waits, stream, first, until))
-        await _at_most(_LOOK_UPS, wanted)
+            for begin, told in ((series.oldest_from, series.oldest), (series.pending_from, series.waits)):
+                if begin is None:
+                    continue
+                call = partial(self._tell, series, told, stream, begin, until)
+                if first.setdefault(stream, call) is not call:
+                    others.append(call)
+        # One of each stream shows whether that is allowed: each refusal is in the log.
+        await _at_most(_LOOK_UPS, first.values())
+        await _at_most(_LOOK_UPS, others)
 
     async def _tell(
         self, series: ConsumerSeries, told: Callable[[Found | None], None], stream: str, first: int, until: float

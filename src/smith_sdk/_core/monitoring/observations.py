@@ -68,6 +68,8 @@ class ConsumerSeen(msgspec.Struct, frozen=True, kw_only=True):
     """How many of `ack_pending` were delivered more than once."""
     waiting: int
     is_paused: bool
+    resumed: int | None
+    """When its last pause is to end, or has ended by itself."""
     last_delivery: int | None
     last_ack: int | None
     filters: tuple[str, ...]
@@ -79,6 +81,11 @@ class ConsumerSeen(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lag(self) -> int:
         return self.pending + self.ack_pending
+
+    @property
+    def last_done(self) -> int | None:
+        """When it last completed a message: what needs no ack is completed when it is delivered."""
+        return self.last_ack if self.acks else self.last_delivery
 
     def is_same(self, other: ConsumerSeen) -> bool:
         """Whether neither it nor its stream was deleted and created again, nor reset, since
@@ -159,6 +166,7 @@ def consumer_seen(stream: StreamSeen, info: Json, seen: float) -> ConsumerSeen:
         redelivered=info["num_redelivered"],
         waiting=info["num_waiting"],
         is_paused=bool(info.get("paused")),
+        resumed=_moment(config.get("pause_until")),
         last_delivery=_moment(delivered.get("last_active")),
         last_ack=_moment(floor.get("last_active")),
         filters=filters,
