@@ -84,6 +84,8 @@ class Connection:
         self._held_bytes = 0
         self._max_payload = _MAX_PAYLOAD
         self._refusals = Refusals()
+        self._answers_refused = False
+        """Whether the log says that answers to other clients are forbidden."""
         self._inboxes = 0
         self.inbox_prefix = inbox_prefix
         """What subjects for replies begin with."""
@@ -393,6 +395,14 @@ class Connection:
         self._refusals.emitting(subject)
         await self.publish(subject, data)
 
+    async def answer(self, reply: str, data: bytes) -> None:
+        """`publish` to a subject that another client has chosen for replies to it.
+
+        That the server's permissions forbid this is logged once.
+        """
+        self._refusals.answering(reply)
+        await self.publish(reply, data)
+
     async def flush(self, *, timeout: float) -> None:
         """`barrier`. Raises `PermissionDenied` as well, if the server has refused a message that
         was emitted since the last flush."""
@@ -439,18 +449,24 @@ class Connection:
         return f" ({self.problem})" if self.problem else ""
 
     async def subscribe(
-        self, subject: str, callback: Callable[[RawMessage], None], on_error: Callable[[SmithError], None] | None = None
+        self,
+        subject: str,
+        callback: Callable[[RawMessage], None],
+        on_error: Callable[[SmithError], None] | None = None,
+        *,
+        is_optional: bool = False,
     ) -> Subscription:
         """Call `callback` for every message on `subject`, on this link and later ones.
 
-        `callback` must return at once. `on_error` is called with a `PermissionDenied`. Raises
-        `OptionsError` if `subject` is invalid, `BusClosed` or the error that closed the connection.
+        `callback` must return at once. `on_error` is called with a `PermissionDenied`; if the
+        subscription `is_optional`, that is not an error in the log. Raises `OptionsError` if
+        `subject` is invalid, `BusClosed` or the error that closed the connection.
         """
         _require_subject(subject)
         self._require_open()
         subscription = Subscription(self, subject, callback, on_error)
         self._subscribed += 1
-        subscription.number = self._subscribed
+        subscription.number, subscription.is_optional = self._subscribed, is_optional
         self._subscriptions.add(subscription)
         subscription.is_new = self._was_up
         if (link := self._reconnector.link) is not None:
@@ -470,15 +486,20 @@ class Connection:
     def _on_refused(self, kind: str, subject: str) -> None:
         """The server's permissions forbid `kind`: "publish" or "subscription"."""
         if kind == "publish":
-            # once for each subject: a loop that emits to it would fill the log
-            level = logging.ERROR if self._refusals.add(subject) else logging.DEBUG
-            log.log(level, "the server's permissions forbid publishing to %s", subject, extra=LogFields(subject=subject))
+            if self._refusals.is_answer(subject):  # of a subject that is new each time
+                level, hint = logging.DEBUG if self._answers_refused else logging.INFO, ", a reply: allow_responses permits that"
+                self._answers_refused = True
+            else:  # once for each subject: a loop that emits to it would fill the log
+                level, hint = logging.ERROR if self._refusals.add(subject) else logging.DEBUG, ""
+            text = "the server's permissions forbid publishing to %s%s"
+            log.log(level, text, subject, hint, extra=LogFields(subject=subject))
             self.notify_refused(subject)
             return
-        log.error("the server's permissions forbid a subscription to %s", subject, extra=LogFields(subject=subject))
-        for subscription in tuple(self._subscriptions):
-            if subscription.subject == subject:
-                subscription._refuse()
+        refused = [one for one in self._subscriptions if one.subject == subject]
+        level = logging.DEBUG if refused and all(one.is_optional for one in refused) else logging.ERROR
+        log.log(level, "the server's permissions forbid a subscription to %s", subject, extra=LogFields(subject=subject))
+        for subscription in refused:
+            subscription._refuse()
 
     def notify_refused(self, subject: str) -> None:
         """Notify the listeners that the server's permissions forbid publishing to `subject`."""

@@ -7,6 +7,7 @@ message to the same subject is not sent, and a flush raises.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -14,6 +15,8 @@ from ...errors import PermissionDenied
 
 _MOST: Final = 1024
 """Subjects that are remembered; of more, the oldest are forgotten."""
+_LATEST: Final = 256
+"""Answers to other clients whose refusal is told from that of a message of our own."""
 _LASTS: Final = 30.0
 """Seconds for which a refusal is remembered. A server may be given other permissions meanwhile."""
 
@@ -28,6 +31,8 @@ class Refusals:
         self._emitted: dict[str, None] = {}
         self._unreported: str | None = None
         """The first of `_emitted` that was refused since the last flush."""
+        self._answered: deque[str] = deque(maxlen=_LATEST)
+        """The latest subjects of other clients' choice."""
 
     def emitting(self, subject: str) -> None:
         """A message is about to be sent to `subject`.
@@ -48,6 +53,14 @@ class Refusals:
         if self._clock() - at < _LASTS:
             raise forbidden(subject)
         del self._refused[subject]
+
+    def answering(self, subject: str) -> None:
+        """A message is about to be sent to `subject`, which another client has chosen."""
+        self._answered.append(subject)
+
+    def is_answer(self, subject: str) -> bool:
+        """Whether `subject` is of another client's choice."""
+        return subject in self._answered
 
     def add(self, subject: str) -> bool:
         """The server has refused `subject`. Whether that is new."""

@@ -26,7 +26,19 @@ class Owner(Protocol):
 class Subscription:
     """One subscription, renewed on every link."""
 
-    __slots__ = ("_callback", "_link", "_on_error", "_owner", "_sid", "is_new", "may_linger", "number", "refusal", "subject")
+    __slots__ = (
+        "_callback",
+        "_link",
+        "_on_error",
+        "_owner",
+        "_sid",
+        "is_new",
+        "is_optional",
+        "may_linger",
+        "number",
+        "refusal",
+        "subject",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,8 @@ class Subscription:
         """In the order in which they were made."""
         self.is_new = False
         """Whether it was made after the first link was up, and none has shown it to be in force."""
+        self.is_optional = False
+        """Whether its owner does without it where the server's permissions forbid it."""
         self.may_linger = False
         """Whether it was on an earlier link that was lost: its server may not have noticed that
         yet, and go on to count it."""
