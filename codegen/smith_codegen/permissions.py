@@ -40,6 +40,12 @@ _DISCARDED: Final = "quarantine_discarded"
 """The type of the event about discarded bytes that were no intent."""
 _AUDIT: Final = "audit."
 _INTENT: Final = "Intent"
+_SERVICES: Final = "$SRV"
+"""The root of the requests to micro-services, which workers answer."""
+_NOT_IN_SERVICES: Final = re.compile(r"[^a-zA-Z0-9_-]")
+RESPONSE_TTL: Final = "2s"
+"""How long a reply may be sent. The server keeps each reply subject of what it delivers that long,
+also those of JetStream messages, so this is short."""
 _SDK: Final = "smith_sdk"
 
 
@@ -60,6 +66,8 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
     inbox_prefix: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    may_reply: bool = False
+    """Whether it may also send one message to the reply subject of each that it receives."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +135,7 @@ def block(
         inbox_prefix=inbox,
         publish=tuple(_needed(rights.publish)),
         subscribe=tuple(_needed([*rights.subscribe, f"{inbox}.>"])),
+        may_reply=rights.may_reply,
     )
 
 
@@ -179,6 +188,7 @@ class _Rights:
         self._apis = (api_prefix, API) if _DOMAIN.fullmatch(api_prefix) else (api_prefix,)
         self.publish: list[str] = []
         self.subscribe: list[str] = []
+        self.may_reply = False
 
     def ask(self, *verbs: str) -> None:
         """Requests of the JetStream API."""
@@ -231,6 +241,16 @@ class _Rights:
         if self._takes_intents(decl):  # the answers to callers whose intent fails
             self.send(_RESULTS)
             self.look_up(self.spec.subjects[_RESULTS].stream)
+        self.serve(_NOT_IN_SERVICES.sub("_", consumer))
+
+    def serve(self, service: str) -> None:
+        """Answering those who ask a worker for its state, as `nats micro` does."""
+        self.subscribe += [f"{_SERVICES}.*", f"{_SERVICES}.*.{service}", f"{_SERVICES}.*.{service}.*"]
+        self.may_reply = True
+
+    def ask_services(self) -> None:
+        """Asking all workers for their state."""
+        self.publish.append(f"{_SERVICES}.>")
 
     @property
     def letters(self) -> tuple[str, str] | None:
@@ -360,6 +380,7 @@ def _health(rights: _Rights, wanted: Wanted) -> None:
     for name in wanted.streams:  # how old their oldest messages are
         rights.require("streams", name)
         rights.look_up(name)
+    rights.ask_services()
 
 
 def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
@@ -420,6 +441,7 @@ def _quarantine_operator(rights: _Rights, wanted: Wanted) -> None:
 
 def _operator(rights: _Rights, wanted: Wanted) -> None:
     rights.ask(">")
+    rights.ask_services()
     rights.publish.append(f"{_ACK}.>")
     if _CONTROL in rights.spec.streams:
         rights.put_keys(_CONTROL)
@@ -455,23 +477,27 @@ def as_conf(permissions: Permissions, indent: str = "") -> str:
     lines = ["permissions: {"]
     for verb in ("publish", "subscribe"):
         lines += [f"  {verb}: {{ allow: [", *(f"    {_quoted(one)}" for one in getattr(permissions, verb)), "  ] }"]
+    if permissions.may_reply:
+        lines.append(f'  allow_responses: {{ max: 1, expires: "{RESPONSE_TTL}" }}')
     return "".join(f"{indent}{line}\n" for line in (*lines, "}"))
 
 
 def as_nsc(permissions: Permissions, user: str = "") -> str:
     """The command of `nsc` that makes such a user, for a shell."""
     words = ["nsc", "add", "user", "--name", user or permissions.name]
-    options = [("--allow-pub", one) for one in permissions.publish] + [("--allow-sub", one) for one in permissions.subscribe]
+    options: list[tuple[str, ...]] = [("--allow-pub", one) for one in permissions.publish]
+    options += [("--allow-sub", one) for one in permissions.subscribe]
+    if permissions.may_reply:
+        options += [("--allow-pub-response=1",), ("--response-ttl", RESPONSE_TTL)]
     return " \\\n  ".join([shlex.join(words), *(shlex.join(option) for option in options)]) + "\n"
 
 
 def as_json(permissions: Permissions) -> str:
     """The same as JSON: role, inbox_prefix, and the permissions as nats-server has them."""
-    content: dict[str, Any] = {
-        "role": permissions.role,
-        "inbox_prefix": permissions.inbox_prefix,
-        "permissions": {verb: {"allow": list(getattr(permissions, verb))} for verb in ("publish", "subscribe")},
-    }
+    allowed: dict[str, Any] = {verb: {"allow": list(getattr(permissions, verb))} for verb in ("publish", "subscribe")}
+    if permissions.may_reply:
+        allowed["allow_responses"] = {"max": 1, "expires": RESPONSE_TTL}
+    content = {"role": permissions.role, "inbox_prefix": permissions.inbox_prefix, "permissions": allowed}
     return json.dumps(content, indent=2) + "\n"
 
 

@@ -71,6 +71,18 @@ def test_json_has_what_the_server_has(capsys: pytest.CaptureFixture[str]) -> Non
     }
 
 
+def test_a_worker_may_reply_and_no_other_role_may() -> None:
+    worker = permissions.block(SMITH, "worker", consumers=["executor-fs-read"])
+    assert '  allow_responses: { max: 1, expires: "2s" }\n' in permissions.as_conf(worker)
+    assert json.loads(permissions.as_json(worker))["permissions"]["allow_responses"] == {"max": 1, "expires": "2s"}
+    assert shlex.split(permissions.as_nsc(worker).replace("\\\n", ""))[-3:] == ["--allow-pub-response=1", "--response-ttl", "2s"]
+    assert permissions.block(SMITH, "admission").may_reply
+    for role in ("executer", "health", "operator", "dlq-operator"):
+        block = permissions.block(SMITH, role)
+        assert not block.may_reply
+        assert "allow_responses" not in permissions.as_conf(block) + permissions.as_json(block)
+
+
 def test_another_api_stands_in_every_request(capsys: pytest.CaptureFixture[str]) -> None:
     found = emitted(capsys, "smith_sdk", "--role", "admission", "--trust", "--api-prefix=other.API")
     assert "$JS.API" not in found
@@ -110,7 +122,8 @@ def test_a_worker_of_another_contract_has_its_own_subjects() -> None:
     (name, decl), *_ = ACME.consumers.items()
     found = permissions.block(ACME, "worker", consumers=[name])
     where = f"{decl.stream}.{name}"
-    assert (found.name, found.inbox_prefix, found.subscribe) == (name, f"_INBOX_{name}", (f"_INBOX_{name}.>",))
+    asked = ("$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.*")  # by `nats micro`
+    assert (found.name, found.inbox_prefix, found.subscribe) == (name, f"_INBOX_{name}", (*asked, f"_INBOX_{name}.>"))
     assert {
         f"$JS.API.CONSUMER.INFO.{where}",
         f"$JS.API.CONSUMER.MSG.NEXT.{where}",
