@@ -24,6 +24,8 @@ from smith_codegen import permissions, sources
 from smith_sdk import AsyncSmithBus, Auth, Backoff, Once, Reject, RetryPolicy, Rule, Trust, consumers, result_of, subjects
 from smith_sdk._core.monitoring.held_consumers import Hold
 from smith_sdk._core.monitoring.rule_claims import RuleClaims
+from smith_sdk._core.services.ask import ask
+from smith_sdk._core.services.format import Ping
 from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
 from smith_sdk.backpressure import lag_above, limit, oldest_above, pause, quarantine_new_intents, utilisation_above
 from smith_sdk.contract import covers
@@ -417,6 +419,17 @@ async def test_ages_of_messages_are_looked_up_where_a_role_may_read_them(face: F
     assert lags["SDLC_RAW"].oldest_age is not None
     assert lags["ATOMS_VETTED"].lag > 0
     assert lags["ATOMS_VETTED"].oldest_age is None
+
+
+async def test_a_worker_answers_those_who_may_ask_it(face: Face, place: Account, violations: Any) -> None:
+    async def answers(asking: AsyncSmithBus) -> bool:
+        return len(await ask(asking._connection, Ping, seconds=0.1, name=WORKER)) == 1
+
+    async with place.bus(face, "worker") as bus, running(handled(face, bus, lambda _: None)):
+        for role in ("health", "operator"):
+            async with AsyncSmithBus(place.url, **place.signed_in(role)) as asking:
+                await eventually_async(partial(answers, asking))
+    assert violations() == []
 
 
 async def test_back_pressure_acts_and_undoes_and_an_operator_clears(face: Face, place: Account, violations: Any) -> None:

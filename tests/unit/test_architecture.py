@@ -24,6 +24,7 @@ CORE: Final = (
     "_core.events",
     "_core.log_records",
     "_core.connection",
+    "_core.services",
     "_core.jetstream",
     "_core.topology",
     "_core.outbox",
@@ -61,6 +62,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.execution": ("errors", "_core.log_records"),
     "_core.blocking": ("errors", "options", "_core.log_records", "_core.execution"),
     "_core.connection": ("errors", "options", "_core.foreign_text", "_core.events", "_core.log_records", "_core.execution"),
+    "_core.services": ("errors", "_core.foreign_text", "_core.log_records", "_core.execution", "_core.connection"),
     "_core.jetstream": (
         "errors",
         "options",
@@ -69,6 +71,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.log_records",
         "_core.monitoring.breaker",
         "_core.connection",
+        "_core.services",
     ),
     "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
     "_core.outbox": (

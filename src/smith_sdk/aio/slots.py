@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from time import perf_counter_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ from .runners import CannotRun, required_output
 from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
 from .slot_limits import SlotLimits
 from .worker_circuit import WorkerCircuit
+from .worker_service import serve
 
 log: Final = sdk_logger("worker")
 
@@ -107,6 +109,8 @@ class Slots:
         self._undecodable = undecodable
         self._first_success = decide(None, 1, policy)
         self._settler = Settler(session, spec.stream, spec.name, policy, confirm=confirm, answers=answers)
+        self._busy = 0
+        """Nanoseconds that handlers have run, altogether."""
         self._forgotten = ForgottenCalls(spec.name)
         self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
         self.loop: PullLoop | None = None
@@ -266,7 +270,8 @@ class Slots:
     ) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
         checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
-        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(dispatcher), checking)]
+        answering = serve(self._session, self._spec, self.gauges, lambda: self._busy)
+        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(dispatcher), checking, answering)]
         try:
             await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
             stopping.request()
@@ -505,6 +510,7 @@ class Slots:
         """
         task = asyncio.current_task()
         assert task is not None
+        began = perf_counter_ns()
         try:
             outcome = await self._handlers.run(message)
             if task.cancelling():
@@ -528,6 +534,8 @@ class Slots:
             if isinstance(verdict, Release):
                 raise
             return verdict
+        finally:
+            self._busy += perf_counter_ns() - began
         return self._first_success if number == 1 else decide(None, number, self._policy)
 
     async def conclude(self, message: Message[Any, Any], outcome: Outcome) -> None:

@@ -23,6 +23,7 @@ from ..connection.state import Listener, State, wrong_loop_error
 from ..events import Events
 from ..log_records import consumer_log, sdk_logger
 from ..monitoring.breaker import CircuitBreaker
+from ..services.responder import Responder
 from .ack_window import AckWindow
 from .api import API, JetStreamApi
 from .api_errors import APPLY
@@ -128,6 +129,8 @@ class Session:
         self.publish_timeout = publish_timeout
         self.requests = RequestReply(connection)
         self.api = JetStreamApi(self.requests, prefix=api_prefix)
+        self.services = Responder(connection, contract.roots)
+        """Answers for the workers that run on the session."""
         self.events = Events()
         self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()
