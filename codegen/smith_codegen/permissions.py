@@ -29,6 +29,8 @@ _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
 _CONTROL: Final = "KV_SMITH_CONTROL"
 """The stream of the switches that back pressure sets, and admission watches."""
+_HEALTH_KEY: Final = "health"
+"""The key of that bucket that each look at the health of a bus writes."""
 _ADMISSION: Final = "admission"
 """The consumer of that name is read by `Admission`."""
 _RESULTS: Final = "results"
@@ -381,6 +383,8 @@ def _health(rights: _Rights, wanted: Wanted) -> None:
         rights.require("streams", name)
         rights.look_up(name)
     rights.ask_services()
+    if _CONTROL in rights.spec.streams:  # proves that messages are stored, and reads who has paused a consumer
+        rights.put_keys(_CONTROL, _HEALTH_KEY)
 
 
 def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
@@ -458,7 +462,7 @@ ROLES: Final = {
     "admission": Role("decides about raw intents", _admission, ("replay_protection",)),
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),
-    "health": Role("looks at streams and consumers, and changes nothing", _health, ("streams",)),
+    "health": Role("looks at streams and consumers, and writes one key", _health, ("streams",)),
     "back-pressure": Role(
         "measures consumers and streams, limits and pauses consumers, quarantines", _back_pressure, ("consumers", "streams")
     ),

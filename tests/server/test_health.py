@@ -41,7 +41,10 @@ async def test_all_is_well_on_a_new_server(face: Face) -> None:
         assert found.status == "ok"
         assert [check.name for check in found.checks] == [
             "connection",
+            "jetstream",
+            "writing",
             *(f"stream {spec.name}" for spec in CONTRACT.streams),
+            *(f"consumer {spec.name} of {spec.stream}" for spec in CONTRACT.consumers),
             "dead letters",
         ]
         assert found.problems == ()

@@ -400,13 +400,22 @@ async def test_a_reader_reads_and_subscribes(face: Face, place: Account, violati
     assert violations() == []
 
 
-async def test_health_looks_at_everything_and_changes_nothing(face: Face, place: Account, violations: Any) -> None:
+async def test_health_looks_at_everything_and_writes_its_key(face: Face, place: Account, violations: Any) -> None:
+    executor = consumers.executor_fs_read
     async with place.bus(face, "health") as bus:
         await bus.streams.verify(profile="dev")
         assert len(await bus.streams.info()) == len(SPEC.streams)
         await bus.consumer(consumers.admission).info()
         assert (await bus.health()).status == "ok"
         assert len(await bus.lag()) == len(SPEC.consumers)
+        async with place.owner() as owner:
+            await owner.consumer(executor).pause(60)
+            found = await bus.health()  # now it looks for the rule of back pressure that has paused it
+            assert [(check.name, check.status) for check in found.problems] == [
+                (f"consumer {executor.name} of {executor.stream}", "degraded")
+            ]
+            assert "by somebody" in found.problems[0].reason
+            assert (await owner.streams.get("KV_SMITH_CONTROL")).messages == 1
     assert violations() == []
 
 
@@ -775,8 +784,8 @@ async def test_health_reports_what_may_not_be_looked_at(face: Face, place: Accou
         report = await bus.health()
     assert report.status != "ok"
     found = {check.name: check.reason for check in report.checks if check.status != "ok"}
-    assert len(found) == len(SPEC.streams), found
-    assert all("permissions forbid publishing to $JS.API.STREAM.INFO." in reason for reason in found.values())
+    assert len(found) == len(SPEC.streams) + len(SPEC.consumers) + len(("jetstream", "writing")), found
+    assert all("permissions forbid publishing to $" in reason for reason in found.values())
 
 
 def test_the_table_has_every_call_of_a_bus() -> None:

@@ -31,6 +31,7 @@ CORE: Final = (
     "_core.dead_letters",
     "_core.monitoring",
     "_core.monitoring.breaker",
+    "_core.monitoring.checks",
 )
 
 # A room is a folder, or a module with a rule of its own. From the bottom up: a room may import
@@ -104,6 +105,17 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.log_records",
         "_core.connection",
         "_core.jetstream",
+    ),
+    "_core.monitoring.checks": (
+        "errors",
+        "options",
+        "contract",
+        "_core.events",
+        "_core.foreign_text",
+        "_core.connection",
+        "_core.jetstream",
+        "_core.topology",
+        "_core.monitoring",
     ),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json", "_core.foreign_text"),
     "trust": (

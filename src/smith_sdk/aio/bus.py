@@ -39,7 +39,7 @@ from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
 from .execute import execute
-from .health import HealthReport, health, without_connection
+from .health import HealthChecks, HealthReport
 from .lag import ConsumerLag, Lag
 from .outbox import Outbox, local_store
 from .publisher import checked, publish
@@ -237,6 +237,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
         self._dead_letters = DeadLetters(self._session)
         self._quarantine = QuarantinedIntents(self._session)
         self._lag = Lag(self._session)
+        self._health = HealthChecks(self._session, profile, self._lag.series)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -528,17 +529,19 @@ class AsyncSmithBus(Publishing[AckT_co]):
         return self._quarantine
 
     async def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
-        """How the bus is: the connection, each declared stream, and the dead letters.
+        """How the bus is: a check of each thing that it needs, in one report.
 
-        Takes at most `timeout` seconds, also with the server gone: what is not known by then is
-        reported as such. A bad state is in the report, and never an exception; on a bus that is
-        closed or was never connected, the report says that. Raises `OptionsError` for an invalid
-        timeout.
+        The connection, JetStream, that messages can be stored, each declared stream and consumer,
+        the dead letters, and the workers and circuits of this process. Takes at most `timeout`
+        seconds, also with the server gone: what is not known by then is reported as such. A bad
+        state is in the report, and never an exception; on a bus that is closed or was never
+        connected, the report says that. Streams are compared with the profile that they were last
+        applied under. Raises `OptionsError` for an invalid timeout.
         """
-        return await health(self._session, to_seconds("health(timeout)", timeout))
+        return await self._health.look(to_seconds("health(timeout)", timeout))
 
     def _health_closed(self) -> HealthReport:
-        return without_connection(self._session)
+        return self._health.without_connection()
 
     async def lag(self, timeout: float | timedelta = _LAG_TIMEOUT) -> Rows[ConsumerLag]:
         """How far each declared consumer is behind, by stream and name.

@@ -22,6 +22,11 @@ class Lag:
         self._session = session
         self._look = LagLook(session.api, session.contract, LagSeries(STALLED_AFTER, least_span=_LEAST_SPAN))
 
+    @property
+    def series(self) -> LagSeries:
+        """What was seen of each consumer."""
+        return self._look.series
+
     async def __call__(self, timeout: float) -> Rows[ConsumerLag]:
         self._session.require_open()
         found = await self._look.look(timeout)

@@ -64,6 +64,11 @@ _BY_ACK: Final = ("ack", "retry")
 """Verdicts that the server learns of by an ack or nak and nothing else."""
 _REMEMBERED: Final = 1024
 """Settled deliveries that can be counted anew: as many may be settled before a refusal arrives."""
+_SMOOTHING: Final = 0.05
+"""The weight of one more delivery in the usual time of one."""
+_OUTLIER: Final = 10.0
+"""How many times what is usual one delivery counts at most: a few that hang do not make that
+usual."""
 _ENDS_PROCESS: Final = (KeyboardInterrupt, GeneratorExit)
 
 
@@ -282,8 +287,10 @@ class Settler(Listener):
         self.uncounted = Uncounted(session, consumer, policy)
         self._tally = Tally()
         self._count = self._tally.settled
-        self._outstanding: set[Message[Any, Any]] = set()
-        """Messages that are delivered and not settled."""
+        self._outstanding: dict[Message[Any, Any], float] = {}
+        """When each message was delivered (monotonic) that is not settled, the oldest first."""
+        self.usual_seconds: float | None = None
+        """Seconds from a delivery to its verdict, as a moving average; None before the first."""
         self._latest: deque[tuple[str, VerdictName]] = deque(maxlen=_REMEMBERED)
         """The latest deliveries that were settled, by their ack subject."""
         self._refused: set[str] = set()
@@ -306,11 +313,17 @@ class Settler(Listener):
         """The outstanding messages that the server still waits for."""
         return [message for message in self._outstanding if not message._answered]
 
+    @property
+    def running_seconds(self) -> tuple[float, float] | tuple[None, None]:
+        """Seconds since the oldest and since the newest outstanding message were delivered."""
+        times, now = self._outstanding.values(), monotonic()
+        return (now - next(iter(times)), now - next(reversed(times))) if times else (None, None)
+
     def begin(self, message: Message[Any, Any]) -> None:
         """`message` is delivered."""
-        self._outstanding.add(message)
+        self._outstanding[message] = now = monotonic()
         if self._events.observers:
-            self._since[message] = monotonic()
+            self._since[message] = now
             place = message.metadata
             self._events.delivered(
                 Delivered(
@@ -447,10 +460,11 @@ class Settler(Listener):
             self._settled(message, verdict)
 
     def _settled(self, message: Message[Any, Any], verdict: Verdict) -> None:
-        try:
-            self._outstanding.remove(message)
-        except KeyError:  # each delivery counts once
+        began = self._outstanding.pop(message, None)
+        if began is None:  # each delivery counts once
             return
+        seconds, usual = monotonic() - began, self.usual_seconds
+        self.usual_seconds = seconds if usual is None else usual + (min(seconds, usual * _OUTLIER) - usual) * _SMOOTHING
         name = verdict.NAME
         if self._refused and name in _BY_ACK and message._raw.reply in self._refused:
             name = "release"

@@ -153,6 +153,7 @@ class Slots:
         loop, held = self.loop, 0 if self._dispatcher is None else len(self._dispatcher.held())
         latest = None if loop is None else parse(loop.latest)
         breaker = None if self._circuit is None else self._circuit.breaker
+        longest, shortest = self._settler.running_seconds
         return WorkerGauges(
             name=self.name,
             stream=self._spec.stream,
@@ -161,9 +162,12 @@ class Slots:
             buffered=held + (0 if loop is None else loop.buffered),
             is_draining=self.is_stopping,
             num_pending=None if latest is None else latest.num_pending,
+            longest_run=longest,
+            shortest_run=shortest,
+            usual_run=self._settler.usual_seconds,
             last_error=self._settler.last_error,
             last_error_at=self._settler.last_error_at,
-            circuit=None if breaker is None else (breaker.name, breaker.state),
+            circuit=None if breaker is None else (breaker.name, breaker.next_state),
             **msgspec.structs.asdict(self.stats),
         )
 

@@ -358,12 +358,14 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         return QuarantinedIntents._wrap(self._portal, self._aio.quarantine)
 
     def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
-        """How the bus is: the connection, each declared stream, and the dead letters.
+        """How the bus is: a check of each thing that it needs, in one report.
 
-        Takes at most `timeout` seconds, also with the server gone: what is not known by then is
-        reported as such. A bad state is in the report, and never an exception; on a bus that is
-        closed or was never connected, the report says that. Raises `OptionsError` for an invalid
-        timeout.
+        The connection, JetStream, that messages can be stored, each declared stream and consumer,
+        the dead letters, and the workers and circuits of this process. Takes at most `timeout`
+        seconds, also with the server gone: what is not known by then is reported as such. A bad
+        state is in the report, and never an exception; on a bus that is closed or was never
+        connected, the report says that. Streams are compared with the profile that they were last
+        applied under. Raises `OptionsError` for an invalid timeout.
         """
         found: HealthReport = self._call_or(self._aio._health_closed, self._aio.health, timeout)
         return found

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-from .._core.monitoring.health import (
-    Check,
-    HealthReport,
-)
+from .._core.monitoring.health import Check, HealthReport
 
 __all__ = ["Check", "HealthReport"]

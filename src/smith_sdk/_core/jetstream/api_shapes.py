@@ -118,6 +118,7 @@ class _Stream(msgspec.Struct):
     created: _Time
     ts: _Time
     cluster: _Cluster | None = None
+    total: _Count = 0
 
 
 class _Position(msgspec.Struct):
@@ -179,8 +180,24 @@ class _Level(msgspec.Struct):
     level: _Count = 0
 
 
-class _Account(msgspec.Struct):
+class _Limits(msgspec.Struct):
+    max_memory: _Number = -1
+    max_storage: _Number = -1
+    max_streams: _Number = -1
+    max_consumers: _Number = -1
+
+
+class _Usage(msgspec.Struct):
+    memory: _Count = 0
+    storage: _Count = 0
+    streams: _Count = 0
+    consumers: _Count = 0
+    limits: _Limits | UnsetType = UNSET
+
+
+class _Account(_Usage):
     api: _Level | UnsetType = UNSET
+    tiers: dict[str, _Usage] | None = None
 
 
 _SHAPES: Final[tuple[tuple[str, Any], ...]] = (

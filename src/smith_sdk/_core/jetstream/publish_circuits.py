@@ -86,8 +86,9 @@ class PublishCircuits(Listener):
 
     @property
     def states(self) -> Mapping[str, CircuitState]:
-        """The state of the circuit of each stream that was published to."""
-        return {stream: breaker.state for stream, breaker in self._breakers.items()}
+        """The state of the circuit of each stream that was published to, as the next call finds
+        it."""
+        return {stream: breaker.next_state for stream, breaker in self._breakers.items()}
 
     def forget(self) -> None:
         """Begin anew. What is in flight no longer counts."""

@@ -237,6 +237,12 @@ class CircuitBreaker:
         return self._state
 
     @property
+    def next_state(self) -> CircuitState:
+        """`state` as the next call finds it: "half-open" once the pause of an open circuit is
+        over."""
+        return _HALF_OPEN if self._state == _OPEN and self.retry_after == 0.0 else self._state
+
+    @property
     def probes(self) -> int:
         """How many calls are let through when it is half-open."""
         return self._probes

@@ -13,7 +13,7 @@ from ..events import CircuitState
 from ..jetstream.session import Session
 
 Circuit = tuple[str, CircuitState]
-"""The name of a circuit breaker, and its state."""
+"""The name of a circuit breaker, and its state as the next call finds it."""
 
 
 class WorkerGauges(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +39,12 @@ class WorkerGauges(msgspec.Struct, frozen=True, kw_only=True):
     dead_lettered: int
     unanswered: int
     """The counts of `WorkerStats`."""
+    longest_run: float | None
+    """Seconds since the oldest message in flight was delivered; None without one."""
+    shortest_run: float | None
+    """Seconds since the newest of them was."""
+    usual_run: float | None
+    """Seconds from a delivery to its verdict, as a moving average; None before the first."""
     last_error: str
     """Why the latest failed delivery failed, in one line; empty if none has."""
     last_error_at: datetime | None

@@ -136,6 +136,10 @@ class HeldConsumers:
             if done:
                 return
 
+    async def of(self, stream: str, consumer: str) -> Held:
+        """What rules want of one consumer."""
+        return _read(await self._bucket.get(f"{_PREFIX}.{stream}.{consumer}"))
+
     async def all(self) -> list[tuple[str, str, Held]]:
         """Every consumer that is held: its stream, its name, and by which rules."""
         found = []

@@ -102,10 +102,10 @@ def plan_steps(
     `family`: the contracts whose undeclared consumers a renamed one may replace.
     """
     kept = [info for info in state.undeclared.values() if not (prune and _inside(info["config"], roots))]
-    changes = [_plan_stream(name, declared, state.streams[name], kept, family) for name, declared in streams.items()]
+    changes = [plan_stream(name, declared, state.streams[name], kept, family) for name, declared in streams.items()]
     changes.sort(key=_widens)
     readers = [
-        _plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()
+        plan_consumer(stream, name, declared, state.consumer(stream, name)) for (stream, name), declared in consumers.items()
     ]
     queues = {name for name, declared in streams.items() if declared["retention"] == "workqueue"}
     arranged = arrange(readers, state, queues, family, prune=prune)
@@ -118,8 +118,11 @@ def plan_steps(
     )
 
 
-def _plan_stream(name: str, declared: Json, info: Json | None, others: list[Json], family: Collection[str]) -> Change:
-    why = _overlaps(declared, others, family)
+def plan_stream(
+    name: str, declared: Json, info: Json | None, others: list[Json] | None = None, family: Collection[str] = ()
+) -> Change:
+    """The step for one stream; `others` are undeclared streams that it may overlap with."""
+    why = _overlaps(declared, others or [], family)
     if info is None:
         return Change(kind="impossible" if why else "create", stream=name, why=why, declared=declared)
     age, window = declared.get("max_age", 0), info["config"].get("duplicate_window", 0)
@@ -151,7 +154,8 @@ def _overlaps(declared: Json, others: list[Json], family: Collection[str]) -> st
     return why
 
 
-def _plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> Change:
+def plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> Change:
+    """The step for one consumer; its filters in `info` are as `with_filters` has them."""
     if info is None:
         return Change(kind="create", stream=stream, consumer=name, declared=declared)
     found = differences(info["config"], declared, consumer=True)
