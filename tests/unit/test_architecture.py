@@ -62,6 +62,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.globs": (),
     "_core.execution": ("errors", "_core.log_records"),
     "_core.blocking": ("errors", "options", "_core.log_records", "_core.execution"),
+    "_core.probes": ("errors", "_core.log_records"),
     "_core.connection": ("errors", "options", "_core.foreign_text", "_core.events", "_core.log_records", "_core.execution"),
     "_core.services": ("errors", "_core.foreign_text", "_core.log_records", "_core.execution", "_core.connection"),
     "_core.jetstream": (
@@ -140,6 +141,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.codec",
         "_core.result_codes",
         "_core.execution",
+        "_core.probes",
         *CORE,
         "trust",
         "embedded",
@@ -158,6 +160,15 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "sync",
     ),
     "backpressure": ("_core.events", "_core.monitoring", "aio"),
+    "health": (
+        "errors",
+        "_core.blocking",
+        "_core.log_records",
+        "_core.monitoring",
+        "_core.probes",
+        "aio",
+        "sync",
+    ),
     "policy": ("errors", "protocol", "_core.globs", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.
@@ -195,6 +206,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "rich": ("cli",),
     "watchfiles": ("cli",),
     "pydantic_core": ("contract",),
+    "prometheus_client": ("_core.monitoring.exposition",),
     "pytest": ("testing",),
     "smith_codegen": ("cli",),
 }

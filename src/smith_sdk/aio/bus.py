@@ -7,10 +7,10 @@ import contextlib
 import os
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -240,6 +240,8 @@ class AsyncSmithBus(Publishing[AckT_co]):
         self._health = HealthChecks(self._session, profile, self._lag.series)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
+        self._at_close: list[Callable[[AsyncSmithBus[Any]], None]] = []
+        """Called in a thread once `close` has closed it."""
 
     @classmethod
     def embedded(
@@ -356,6 +358,8 @@ class AsyncSmithBus(Publishing[AckT_co]):
         closing = self._closing = asyncio.get_running_loop().create_future()
         try:
             await self._shut(max(0.0, deadline - time.monotonic()))
+            for ended in tuple(self._at_close):
+                await run_in_thread(ended, self)
         finally:
             closing.set_result(None)
             if self._closing is closing:

@@ -160,6 +160,7 @@ class Slots:
             consumer=self._spec.name,
             slots=self._limits.concurrency,
             buffered=held + (0 if loop is None else loop.buffered),
+            is_started=loop is not None,
             is_draining=self.is_stopping,
             num_pending=None if latest is None else latest.num_pending,
             longest_run=longest,

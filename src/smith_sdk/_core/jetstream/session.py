@@ -187,6 +187,11 @@ class Session:
         if asyncio.get_running_loop() is not self._loop:
             raise wrong_loop_error()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that it was opened in last; None before."""
+        return self._loop
+
     def attach(self, part: Part) -> None:
         """Have `part` stopped when the session closes, unless it is `detach`ed before."""
         self._parts.add(part)

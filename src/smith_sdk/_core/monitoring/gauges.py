@@ -29,6 +29,8 @@ class WorkerGauges(msgspec.Struct, frozen=True, kw_only=True):
     """Messages in flight: delivered and not settled."""
     buffered: int
     """Messages in this process whose handler has yet to start."""
+    is_started: bool
+    """Whether its `on_start` hooks have run, and it requests messages."""
     is_draining: bool
     """Whether it was told to stop: it starts no further message."""
     num_pending: int | None

@@ -1,0 +1,120 @@
+"""The metrics as Prometheus reads them. Needs prometheus-client, and so the extra `metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any, Final, get_args
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from ..events import CircuitState
+from . import metric_names as names
+from .gauges import BusGauges, WorkerGauges
+from .metric_names import Metric
+from .metrics import Counts, Histogram, Labels
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+Values = Mapping[Labels, float]
+Encode = Callable[[Collector], bytes]
+"""Writes what a registry collects."""
+
+_STATES: Final = get_args(CircuitState)
+_WORST: Final[tuple[CircuitState, ...]] = ("open", "half-open", "closed")
+
+
+def encoding(accept: str) -> tuple[Encode, str]:
+    """How the metrics are written for a client that sends `accept`, and the content type of that.
+
+    It is OpenMetrics for a client that accepts it.
+    """
+    try:
+        encode, content_type = choose_encoder(accept)
+    except Exception:  # it raises several kinds for a version that is no number
+        encode, content_type = choose_encoder("")
+    return encode, content_type
+
+
+def exposition(families: Callable[[], Iterable[Family]], encode: Encode) -> bytes:
+    """The metrics, and nothing that the program itself counts with prometheus-client."""
+    registry = CollectorRegistry()
+    registry.register(_Families(families))
+    return encode(registry)
+
+
+class _Families(Collector):
+    def __init__(self, families: Callable[[], Iterable[Family]]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Any]:
+        return self._families()
+
+
+def counted(counts: Counts) -> Iterator[Family]:
+    """What was counted since the server began to serve."""
+    settled = {labels: sum(one.counts) for labels, one in counts.process_seconds.copy().items()}
+    letters: dict[Labels, float] = {
+        (stream, consumer): count for (stream, consumer, verdict), count in settled.items() if verdict == "dead_letter"
+    }
+    yield family(names.PUBLISHED, counts.published)
+    yield _histogram(names.PUBLISH_DURATION, counts.publish_seconds)
+    yield family(names.DELIVERED, counts.delivered)
+    yield family(names.SETTLED, settled)
+    yield _histogram(names.PROCESS_DURATION, counts.process_seconds)
+    yield _histogram(names.ATTEMPTS, counts.attempts)
+    yield family(names.DEAD_LETTERED, letters)
+
+
+def gauged(buses: Sequence[BusGauges]) -> Iterator[Family]:
+    """The gauges of the buses of a process, taken together."""
+    workers = [worker for bus in buses for worker in bus.workers]
+    circuits: dict[str, CircuitState] = {}
+    for name, state in (circuit for bus in buses for circuit in bus.circuits):
+        known = circuits.get(name, state)
+        circuits[name] = state if _WORST.index(state) < _WORST.index(known) else known
+    is_up = all(bus.is_open and bus.state in ("connected", "degraded") for bus in buses)
+    yield family(names.CONNECTION_UP, {(): float(is_up)})
+    yield family(names.RECONNECTS, {(): sum(bus.reconnects for bus in buses)})
+    yield family(names.WINDOW_MESSAGES, {(): sum(bus.window_messages for bus in buses)})
+    yield family(names.WINDOW_BYTES, {(): sum(bus.window_bytes for bus in buses)})
+    yield family(names.WORKER_SLOTS, _by_consumer(workers, lambda one: one.slots))
+    yield family(names.WORKER_RUNNING, _by_consumer(workers, lambda one: one.running))
+    yield family(names.WORKER_BUFFERED, _by_consumer(workers, lambda one: one.buffered))
+    states: dict[Labels, float] = {(name, state): float(state == now) for name, now in circuits.items() for state in _STATES}
+    yield family(names.CIRCUIT_STATE, states)
+
+
+def silence(seconds: float) -> Family:
+    """How long an event loop has not answered."""
+    return family(names.LOOP_SILENT, {(): seconds})
+
+
+def family(metric: Metric, values: Values) -> Family:
+    """A counter or a gauge."""
+    found: CounterMetricFamily | GaugeMetricFamily
+    if metric.kind == "counter":
+        found = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    else:
+        found = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in sorted(dict(values).items()):  # a copy: another thread may add to it meanwhile
+        found.add_metric(labels, value)
+    return found
+
+
+def _histogram(metric: Metric, values: Mapping[Labels, Histogram]) -> Family:
+    found = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    bounds = [*(str(bound) for bound in metric.buckets), "+Inf"]
+    for labels, histogram in sorted(dict(values).items(), key=lambda one: one[0]):
+        sums = accumulate(histogram.counts.copy())
+        found.add_metric(labels, buckets=list(zip(bounds, sums, strict=True)), sum_value=histogram.total)
+    return found
+
+
+def _by_consumer(workers: Iterable[WorkerGauges], value: Callable[[WorkerGauges], int]) -> dict[Labels, float]:
+    found: dict[Labels, float] = {}
+    for worker in workers:
+        key = worker.stream, worker.consumer
+        found[key] = found.get(key, 0) + value(worker)
+    return found
