@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ async def test_all_is_well_on_a_new_server(face: Face) -> None:
             "jetstream",
             "writing",
             *(f"stream {spec.name}" for spec in CONTRACT.streams),
-            *(f"consumer {spec.name} of {spec.stream}" for spec in CONTRACT.consumers),
+            *(f"consumer {spec.name}" for spec in CONTRACT.consumers),
             "dead letters",
         ]
         assert found.problems == ()
@@ -172,6 +172,30 @@ async def test_the_command_exits_with_1_if_degraded(smith: Smith, account: Accou
     await asyncio.to_thread(smith, "health", "--url", account.url)
     assert smith.status == 1
     assert "`smith dlq ls`" in smith.out
+
+
+async def test_the_command_waits_until_nothing_is_failing(smith: Smith, account: Account) -> None:
+    def wait(seconds: str) -> Awaitable[Smith]:
+        return asyncio.to_thread(smith, "health", "--url", account.url, "--json", "--wait", seconds)
+
+    async with AsyncSmithBus(account.url, profile="dev") as bus:
+        waiting = asyncio.ensure_future(wait("60s"))
+
+        async def has_looked() -> bool:
+            errors = (await bus._session.api.account())["api"]["errors"]
+            return bool(errors >= len(CONTRACT.streams))
+
+        await eventually_async(has_looked, 60)
+        await bus.streams.apply()
+        await waiting
+        assert (smith.status, json.loads(smith.out)["status"]) == (0, "ok")
+        assert "waiting: writing: no server takes messages" in smith.err
+        await put_letters(bus, original(1))
+        await wait("1h")  # what is degraded works, and may take a program that is yet to be started
+        assert smith.status == 1
+        await bus._session.api.stream_delete("SDLC_RAW")
+        await wait("10ms")
+        assert smith.status == 2
 
 
 @pytest.mark.parametrize("kind", ["nothing", "deaf", "password"])

@@ -13,7 +13,7 @@ COMMANDS = {
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
     "quarantine": ("quarantine:quarantine", "Show, release and discard quarantined intents."),
     "outbox": ("outbox:outbox", "List, flush and discard the messages of an outbox."),
-    "health": ("health:health", "Show how the server, the streams and the dead letters are."),
+    "health": ("health:health", "Show how the server, streams, consumers and dead letters are."),
     "backpressure": ("backpressure:backpressure", "Show and clear the rules of back pressure that act."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),
     "admission": ("admission:admission", "Run the gate between raw and vetted intents."),

@@ -18,7 +18,7 @@ _WORST: Final[dict[Health, int]] = {"ok": 0, "degraded": 1, "failing": 2}
 class Check(Record, frozen=True, kw_only=True):
     """One thing that was looked at.
 
-    `name` is what it is about: "connection", "stream SDLC_RAW", "consumer admission of SDLC_RAW",
+    `name` is what it is about: "connection", "stream SDLC_RAW", "consumer admission",
     "dead letters". `reason` says what was found, also where all is well; `remedy` what to do about
     it, empty where nothing is to be done. `since` (UTC) is when it began: by the server where that
     is known, else when this bus first saw it with this status.

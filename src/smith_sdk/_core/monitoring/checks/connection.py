@@ -50,7 +50,8 @@ def connection_check(
         )
     parts = [f"connected to {url}"]
     if server is not None:
-        parts.append(f"{server.name} {server.version}".strip() + (f" of cluster {server.cluster}" if server.cluster else ""))
+        name = "" if server.name == server.id else f" {server.name}"  # its id, unless it has another name
+        parts.append(f"nats-server {server.version}{name}{server.cluster and f' of cluster {server.cluster}'}")
     if rtt is not None:
         parts.append(f"round trip {lasting(rtt)}")
     if reconnects:

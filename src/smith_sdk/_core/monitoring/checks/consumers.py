@@ -32,7 +32,7 @@ _LEADERLESS: Final = "look at the servers: in a cluster the consumer may have no
 
 
 def consumer_name(spec: Spec) -> str:
-    return f"consumer {spec.name} of {spec.stream}"
+    return f"consumer {spec.name}"
 
 
 def is_held(drift: Drift, spec: Spec, info: Json) -> bool:
