@@ -52,6 +52,7 @@ MODULES: Final = (
     "backpressure",
     "outbox",
     "publishing",
+    "workers",
     "bus",
 )
 HEADER: Final = "# generated from smith_sdk/aio by smith_codegen.faces; do not edit\n"

@@ -276,6 +276,7 @@ def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithB
     before = run.pids()
     assert len(before) == 2
     assert all(parent_of(pid) == run.process.pid for pid in before)
+    eventually(lambda: {one.pid for one in bus.workers(0.2)} == before)
     let_go(tmp_path)
     eventually(lambda: unfinished(bus) == (0, 0))
     (tmp_path / "go").unlink()

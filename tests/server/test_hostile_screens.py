@@ -145,6 +145,7 @@ SHOWING: Final = (
     ("consumers", "ls"),
     ("consumers", "show", "executor-fs-read"),
     ("health",),
+    ("workers",),
     ("backpressure", "show"),
     ("dlq", "ls"),
     ("dlq", "ls", "--group-by", "error,subject,worker"),

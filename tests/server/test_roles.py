@@ -648,6 +648,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
         "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
+        "workers": (lambda bus, _: bus.workers(0.1), {"health", "operator"}),
         "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
         "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),
         "quarantine.count": (lambda bus, _: bus.quarantine.count(), {"back-pressure", "health", *kept_back}),

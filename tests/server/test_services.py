@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, Final
@@ -17,15 +18,16 @@ import jsonschema
 import pytest
 from buses import Account, Face, has_subscriber, read_intent, request
 from chaos.proxy import Proxy
+from cli import Smith
 from msgspec.structs import replace
 from support import eventually_async
 
 from smith_codegen import permissions, sources
-from smith_sdk import Allow, AsyncSmithBus, Auth, Reject, Worker, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, Auth, Reject, Worker, __version__, consumers, subjects
 from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.services import responder
 from smith_sdk._core.services.ask import ask
-from smith_sdk._core.services.format import Info, Ping, Stats
+from smith_sdk._core.services.format import Info, Ping
 from smith_sdk.errors import ConnectionLost
 
 vetted = subjects.intents.vetted
@@ -152,8 +154,10 @@ async def test_a_worker_and_an_admission_answer(face: Face, account: Account) ->
             assert (endpoint["data"]["dead_lettered"], endpoint["data"]["is_draining"]) == (1, False)
             other = await asker.one("STATS", "admission")
             assert other["endpoints"][0]["data"]["consumer"] == "admission"
-            found = await ask(asking_bus._connection, Ping, seconds=0.3)
-            assert [one.name for one in found] == ["admission", NAME]
+            found = await eventually_async(partial(reports, bus, 2), 30)
+            assert [(one.stream, one.consumer) for one in found] == [("ATOMS_VETTED", NAME), ("SDLC_RAW", "admission")]
+            assert (found[0].handled, found[0].failed, found[0].slots, found[0].running) == (2, 1, 8, 0)
+            assert (found[0].id, found[0].pid, found[0].is_draining) == (ping["id"], os.getpid(), False)
         assert await ask(asking_bus._connection, Ping, seconds=20) == ()  # at once: no service listens
 
 
@@ -163,14 +167,14 @@ async def test_several_workers_of_a_bus_are_several_services(account: Account) -
         for worker in workers:
             worker.handler(rejecting)
         async with running(*workers, bus=bus):
-            await eventually_async(lambda: services(bus, 2))
-            found = await ask(bus._connection, Stats, seconds=0.3, name=NAME)
+            found = await eventually_async(partial(reports, bus, 2), 30)
             assert len({one.id for one in found}) == 2
-            assert {json.loads(bytes(one.endpoints[0].data))["slots"] for one in found} == {1, 2}
+            assert {one.slots for one in found} == {1, 2}
 
 
-async def services(bus: AsyncSmithBus, count: int) -> bool:
-    return len(await ask(bus._connection, Ping, seconds=0.1)) == count
+async def reports(bus: Any, count: int) -> Any:
+    found = await bus.workers(0.3)
+    return found if len(found) == count else None
 
 
 async def test_it_answers_while_it_drains_and_after_a_reconnect(account: Account) -> None:
@@ -222,7 +226,7 @@ async def test_without_permission_it_works_and_says_so_once(make_server: Any, ca
                 names = (NAME,) if user is mute else ()
                 async with running(worker, bus=owner, names=names):
                     for _ in range(3):
-                        assert await ask(owner._connection, Ping, seconds=0.1) == ()
+                        assert await owner.workers(0.1) == []
                     await owner.publish(vetted.of(intent := read_intent()), intent)
                     await eventually_async(partial(has_succeeded, worker))
                     await request(bus)
@@ -245,7 +249,7 @@ async def test_a_flood_of_requests_is_answered_within_bounds(account: Account, m
             await asker.ask("$SRV.STATS", times=5000)
             await asking_bus.publish(vetted.of(intent := read_intent()), intent)
             await eventually_async(lambda: worker.stats.succeeded == 1)
-            await eventually_async(lambda: services(asking_bus, 1))  # it listens again
+            await eventually_async(partial(reports, asking_bus, 1))  # it listens again
             flooded = [one for one in asker.answers if one.data]
             assert 0 < len(flooded) < 1000
 
@@ -263,6 +267,46 @@ async def test_no_answer_goes_to_where_messages_are_published(account: Account) 
             await request(bus)
             events = await bus.streams.get("SYSTEM_EVENTS")
             assert (events.messages, asker.answers) == (0, asker.answers[:1])
+
+
+async def listed(smith: Smith, *options: str) -> Any:
+    """What the command prints once both have answered in time."""
+    done = await asyncio.to_thread(smith, "workers", "--timeout", "300ms", *options)
+    count = len(done.json) if options else len(done.out.splitlines()) - 1
+    return done if count == 2 else None
+
+
+async def test_a_command_lists_workers_and_nothing_that_others_send(
+    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SMITH_NATS_URL", account.url)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nowhere")
+    smith = Smith(capsys)
+    async with account.applied() as bus:
+        done = await asyncio.to_thread(smith, "workers", "--timeout", "20")
+        assert (done.status, len(done.out.splitlines())) == (0, 1)  # at once, since no service listens
+
+        def forge(message: RawMessage) -> None:
+            metadata = dict.fromkeys(("smith_sdk", "stream", "consumer", "host", "pid"), "\x1b[31mred\n\u202e" + "x" * 1000)
+            counts = dict.fromkeys(("num_requests", "num_errors", "processing_time", "average_processing_time"), 7)
+            endpoint = {"name": "e", "subject": "s", "last_error": "\x1b[31mred", "data": {"slots": "many"}, **counts}
+            found = {"type": "io.nats.micro.v1.stats_response", "name": "n", "id": "\x1b", "version": "1.0.0"}
+            for told in (metadata, {}):  # another program's service is not a worker
+                answer = {**found, "started": "2026-01-01T00:00:00Z", "endpoints": [endpoint], "metadata": told}
+                forged.append(asyncio.ensure_future(bus._connection.publish(message.reply, json.dumps(answer).encode())))
+
+        forged: list[Any] = []
+        await bus._connection.subscribe("$SRV.STATS", forge)
+        worker = Worker(bus, consumers.executor_fs_read, concurrency=3)
+        worker.handler(rejecting)
+        async with running(worker, bus=bus):
+            done = await eventually_async(partial(listed, smith), 30)
+            mine = next(line.split() for line in done.out.splitlines() if line.startswith(NAME))
+            assert mine[:2] + mine[3:9] == [NAME, "ATOMS_VETTED", str(os.getpid()), "running", "0/3", "0", "0"]
+            assert not {"\x1b", "\u202e"} & set(done.out + done.err)
+            one, other = (await eventually_async(partial(listed, smith, "--json"), 30)).json
+            assert (one["pid"], one["slots"], one["version"]) == (os.getpid(), 3, __version__)
+            assert (other["pid"], other["slots"], other["handled"]) == (0, None, 7)
 
 
 async def test_asking_fails_as_a_request_does(account: Account) -> None:

@@ -27,6 +27,7 @@ from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
 from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
+from .workers import WorkerReport
 
 __all__ = [
     "ActiveRule",
@@ -82,6 +83,7 @@ __all__ = [
     "TraceStep",
     "Transform",
     "Worker",
+    "WorkerReport",
     "WorkerStats",
     "result_of",
 ]

@@ -50,6 +50,7 @@ from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
 from .trace import Trace, trace
+from .workers import WorkerReport, workers
 
 __all__ = ["AsyncSmithBus"]
 
@@ -61,6 +62,7 @@ _PUBLISH_TIMEOUT: Final = 10.0
 _HEALTH_TIMEOUT: Final = 2.0
 _FLUSH_TIMEOUT: Final = 10.0
 _LAG_TIMEOUT: Final = 5.0
+_ANSWERS: Final = 1.0
 _MAX_MESSAGES: Final = 4096
 _MAX_BYTES: Final = 64 * 1024 * 1024
 _PROFILE: Final = "prod"
@@ -556,6 +558,15 @@ class AsyncSmithBus(Publishing[AckT_co]):
         `ConnectionLost`, `BusClosed`.
         """
         return await self._lag(to_seconds("lag(timeout)", timeout))
+
+    async def workers(self, timeout: float | timedelta = _ANSWERS) -> Rows[WorkerReport]:
+        """The workers and admissions of all processes that answer within `timeout` seconds, which
+        it takes unless none listens.
+
+        A worker whose event loop is blocked does not answer, nor one that may not by its
+        permissions. Raises `PermissionDenied`, `ConnectionLost`, `BusClosed`.
+        """
+        return await workers(self._session, to_seconds("workers(timeout)", timeout))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._contract.name} at {self._connection.url}: {self._connection.state}>"

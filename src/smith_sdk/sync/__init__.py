@@ -24,6 +24,7 @@ from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
 from .trace import Trace, TraceStep
 from .worker import Worker, WorkerStats
+from .workers import WorkerReport
 
 __all__ = [
     "ActiveRule",
@@ -79,6 +80,7 @@ __all__ = [
     "TraceStep",
     "Transform",
     "Worker",
+    "WorkerReport",
     "WorkerStats",
     "result_of",
 ]

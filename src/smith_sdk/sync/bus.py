@@ -19,6 +19,7 @@ from .._core.monitoring.breaker import CircuitBreaker
 from .._core.outbox.records import Returning
 from ..aio import bus as _async
 from ..aio.bus import (
+    _ANSWERS,
     _CLOSE_TIMEOUT,
     _FLUSH_TIMEOUT,
     _HEALTH_TIMEOUT,
@@ -46,6 +47,7 @@ from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
 from .trace import Trace
+from .workers import WorkerReport
 
 __all__ = ["SmithBus"]
 
@@ -379,4 +381,14 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         `ConnectionLost`, `BusClosed`.
         """
         found: Rows[ConsumerLag] = self._portal.call(self._aio.lag, timeout)
+        return found
+
+    def workers(self, timeout: float | timedelta = _ANSWERS) -> Rows[WorkerReport]:
+        """The workers and admissions of all processes that answer within `timeout` seconds, which
+        it takes unless none listens.
+
+        A worker whose event loop is blocked does not answer, nor one that may not by its
+        permissions. Raises `PermissionDenied`, `ConnectionLost`, `BusClosed`.
+        """
+        found: Rows[WorkerReport] = self._portal.call(self._aio.workers, timeout)
         return found
