@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from opentelemetry import trace
+
 from smith_sdk import Reject, RetryLater, result_of
 from smith_sdk.protocol import IntentResult
 
@@ -37,6 +39,12 @@ def in_a_process(message: Any) -> IntentResult | None:
         {"ack": message.ack, "ack_sync": message.ack_sync}[rest]()
     assert message.headers == {"Nats-Msg-Id": f"{message.subject}:{message.payload.id}"}
     return result_of(message.payload, output={"pid": os.getpid(), "attempt": message.metadata.num_delivered})
+
+
+def current_trace(message: Any) -> IntentResult:
+    """Returns the current span of OpenTelemetry, by its ids."""
+    span = trace.get_current_span().get_span_context()
+    return result_of(message.payload, output={"trace": f"{span.trace_id:032x}", "span": f"{span.span_id:016x}"})
 
 
 def needing_a_file(message: Any) -> None:

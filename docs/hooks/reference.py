@@ -34,6 +34,7 @@ PACKAGES: Final = {
     "smith_sdk.signing": "Ed25519 signatures over canonical JSON. Needs the extra `signing`.",
     "smith_sdk.trust": "Whose intents are let through, and how often: an option of `Admission` and `Worker`. Needs the extra `signing`.",
     "smith_sdk.policy": "Policies of admission in a file, as rules.",
+    "smith_sdk.otel": "Traces and metrics of a bus: [See a message's way](../howto/telemetry.md). Needs the extra `otel`.",
     "smith_sdk.embedded": "A private nats-server for tests, demos and programs on one machine. Needs the extra `server`.",
     "smith_sdk.testing": "A pytest plugin and helpers. Needs the extra `testing`; [Test your code](../howto/testing.md) shows it.",
     "smith_sdk.contract": "What generated packages are built on, and what a contract looks like to a program.",

@@ -169,6 +169,18 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "aio",
         "sync",
     ),
+    "otel": (
+        "errors",
+        "contract",
+        "_core.foreign_text",
+        "_core.events",
+        "_core.connection",
+        "_core.jetstream",
+        "_core.dead_letters",
+        "_core.monitoring",
+        "aio",
+        "__init__",
+    ),
     "policy": ("errors", "protocol", "_core.globs", "_core.log_records", "_core.reread_file", "signing", "aio"),
     # `smith worker` runs workers of both faces, and those of the async one on a portal of its own;
     # it counts signals as `Worker.run` does.
@@ -207,6 +219,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "watchfiles": ("cli",),
     "pydantic_core": ("contract",),
     "prometheus_client": ("_core.monitoring.exposition",),
+    "opentelemetry": ("otel",),
     "pytest": ("testing",),
     "smith_codegen": ("cli",),
 }

@@ -50,6 +50,7 @@
     ├── SlowConsumer                a core subscription fell behind and lost messages
     ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
+    ├── TelemetryNotInstalled
     ├── WebSocketNotInstalled
     ├── ServerError                 the embedded nats-server
     │   ├── ServerNotInstalled
@@ -125,6 +126,7 @@ from ._work import (
     SignatureError,
     SigningNotInstalled,
     SlowConsumer,
+    TelemetryNotInstalled,
     WebSocketNotInstalled,
 )
 
@@ -179,6 +181,7 @@ __all__ = [
     "StreamNotFound",
     "SubjectMismatch",
     "SubjectOverlap",
+    "TelemetryNotInstalled",
     "TopologyDrift",
     "TopologyRefused",
     "UnknownSubject",

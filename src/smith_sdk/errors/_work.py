@@ -47,6 +47,10 @@ class SigningNotInstalled(SmithError):
     """The cryptography package is not installed: `pip install 'smith-sdk[signing]'`."""
 
 
+class TelemetryNotInstalled(SmithError):
+    """The opentelemetry-api package is not installed: `pip install 'smith-sdk[otel]'`."""
+
+
 class WebSocketNotInstalled(SmithError):
     """The websockets package, which ws:// and wss:// need, is not installed, or too old:
     `pip install 'smith-sdk[websocket]'`."""
