@@ -688,7 +688,7 @@ async def _wrong(name: str, call: Call, bus: Any, face: Face, is_allowed: bool) 
             await call(bus, face)
         what = "succeeded"
     except PermissionDenied as error:
-        is_named = error.subject.startswith(("$JS.", "smith.")) and error.subject in str(error)
+        is_named = error.subject.startswith(("$JS.", "$SRV.", "smith.")) and error.subject in str(error)
         what = "refused" if is_named else f"refused without its subject: {error.subject!r}: {error}"
     except PublishManyError as error:
         denied = all(isinstance(one, PermissionDenied) for one in error.failures)
