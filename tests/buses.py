@@ -152,6 +152,13 @@ class Face:
             return aio.BackPressure(bus, rules, **options)
         return Crossing(sync.BackPressure(bus.inner, rules, **options))
 
+    def alert_monitor(self, bus: Any, rules: Any, **options: Any) -> Any:
+        """`interval` is short unless told otherwise."""
+        options = {"interval": 0.05, **options}
+        if self.is_async:
+            return aio.AlertMonitor(bus, rules, **options)
+        return Crossing(sync.AlertMonitor(bus.inner, rules, **options))
+
     def active_rules(self, bus: Any) -> Any:
         return aio.ActiveRules(bus) if self.is_async else Crossing(sync.ActiveRules(bus.inner))
 

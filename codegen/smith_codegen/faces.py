@@ -50,6 +50,7 @@ MODULES: Final = (
     "lag",
     "lag_monitor",
     "backpressure",
+    "alerts",
     "outbox",
     "publishing",
     "workers",

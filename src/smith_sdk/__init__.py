@@ -12,6 +12,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Admission",
+    "Alert",
+    "AlertMonitor",
+    "AlertRule",
     "Allow",
     "AsyncSmithBus",
     "Auth",
@@ -56,6 +59,9 @@ if TYPE_CHECKING:
     from ._core.monitoring.breaker import CircuitBreaker
     from .aio import (
         Admission,
+        Alert,
+        AlertMonitor,
+        AlertRule,
         Allow,
         AsyncSmithBus,
         BackPressure,
@@ -89,6 +95,9 @@ else:
         __name__,
         {
             "Admission": ".aio:Admission",
+            "Alert": ".aio:Alert",
+            "AlertMonitor": ".aio:AlertMonitor",
+            "AlertRule": ".aio:AlertRule",
             "Allow": ".aio:Allow",
             "AsyncSmithBus": ".aio:AsyncSmithBus",
             "Auth": ".options:Auth",

@@ -159,6 +159,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "aio",
         "sync",
     ),
+    "alerts": ("_core.monitoring", "aio"),
     "backpressure": ("_core.events", "_core.monitoring", "aio"),
     "health": (
         "errors",

@@ -251,9 +251,9 @@ def test_a_label_has_the_measures() -> None:
         (lambda: dead_letters_above(5).resolved(replace(CONTRACT, dead_letters=None)), "declares no dead letters"),
         (lambda: stalled("nobody").resolved(CONTRACT), r"stalled\(consumer\)='nobody': is not declared"),
         (lambda: replica_lag_above("NO", 1).resolved(CONTRACT), r"replica_lag_above\(stream\)='NO': is not declared"),
-        (lambda: require_pressure(LAG | stalled(FETCH)), "stalled: is for alerts"),
-        (lambda: require_pressure(drifted()), "drifted: is for alerts"),
-        (lambda: require_pressure(dead_letters_above(1)), "dead_letters_above: is for alerts"),
+        (lambda: require_pressure("a", LAG | stalled(FETCH)), "rule a: stalled: is for alerts"),
+        (lambda: require_pressure("a", drifted()), "drifted: is for alerts"),
+        (lambda: require_pressure("a", dead_letters_above(1)), "dead_letters_above: is for alerts"),
         (lambda: bool(LAG), "join conditions with | and &"),
     ],
 )

@@ -7,6 +7,7 @@ not waited for, a class with `_batch` an iterator.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import AsyncSmithBus
@@ -33,6 +34,9 @@ __all__ = [
     "ActiveRule",
     "ActiveRules",
     "Admission",
+    "Alert",
+    "AlertMonitor",
+    "AlertRule",
     "Allow",
     "AsyncSmithBus",
     "BackPressure",

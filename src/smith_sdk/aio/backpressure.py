@@ -16,11 +16,11 @@ from uuid import uuid4
 from .._core.events import RuleChanged
 from .._core.execution.stopping import Stopping
 from .._core.log_records import LogFields, sdk_logger
-from .._core.monitoring.conditions import require_pressure
+from .._core.monitoring.conditions import on_contract, require_pressure
 from .._core.monitoring.control import BUCKET
 from .._core.monitoring.lag import take
 from .._core.monitoring.rule_claims import LEASE, ActiveRule, RuleClaims, is_declared
-from .._core.monitoring.rules import Condition, Measure, RuleState
+from .._core.monitoring.rules import Condition, Measure, RuleState, require_name
 from ..contract import Contract
 from ..display import Rows
 from ..errors import BusClosed, OptionsError, PermissionDenied, SmithError
@@ -29,7 +29,7 @@ from .bus import AsyncSmithBus
 from .consumer import session_of
 from .part_life import PartLife, stops_within
 from .pressure_effects import effects
-from .pressure_rules import Rule, require_name
+from .pressure_rules import Rule
 from .rule_runner import Found, RuleRunner
 
 __all__ = ["ActiveRule", "ActiveRules", "BackPressure", "Rule", "RuleChanged"]
@@ -275,21 +275,9 @@ def _require_rules(contract: Contract, rules: Any) -> list[tuple[Rule, Condition
     for name in names:
         if names.count(name) > 1:
             raise OptionsError(f"BackPressure.rules: two rules have the name {name!r}: give each a Rule.name of its own")
-    limited = {one.name for one in contract.streams if one.max_msgs is not None or one.max_bytes is not None}
-    found = []
     for rule in given:
-        try:
-            require_pressure(rule.when)
-            when = rule.when.resolved(contract)
-        except OptionsError as error:
-            raise OptionsError(f"rule {rule.name}: {error}") from None
-        for one in when.thresholds():
-            if one.measure.kind == "utilisation" and one.measure.stream not in limited:
-                raise OptionsError(
-                    f"rule {rule.name}: utilisation_above(stream)={one.measure.stream!r}: the contract declares no limit for it"
-                )
-        found.append((rule, when))
-    return found
+        require_pressure(rule.name, rule.when)
+    return [(rule, on_contract(rule.name, rule.when, contract)) for rule in given]
 
 
 class ActiveRules:

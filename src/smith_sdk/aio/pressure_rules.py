@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from .._core.events import RuleChanged
-from .._core.monitoring.rules import Condition
+from .._core.monitoring.rules import Condition, require_name
 from ..contract import ConsumerSpec
 from ..errors import OptionsError
 from ..options import Duration, positive_int, to_seconds
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _HOLD: Final = 30.0
 
 
@@ -91,13 +89,6 @@ class Call(Action):
     @property
     def text(self) -> str:
         return f"call {getattr(self.function, '__qualname__', repr(self.function))}"
-
-
-def require_name(option: str, name: Any) -> str:
-    """`name`. Raises `OptionsError` unless a rule can have it."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise OptionsError(f"{option}={name!r}: must be up to 128 letters, digits, - and _")
-    return name
 
 
 def _given(**values: float | None) -> str:

@@ -36,9 +36,12 @@ class SignatureError(SmithError, ValueError):
     - "untrusted": the signer is not one of the trusted
     - "wrong": the signature does not match the message and the signer
     - "not_canonical": these bytes have no canonical JSON
+    - "expired": of a webhook's request: it was signed too long ago, or the clocks differ
     """
 
-    def __init__(self, message: str, *, reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical"]) -> None:
+    def __init__(
+        self, message: str, *, reason: Literal["unsigned", "malformed", "untrusted", "wrong", "not_canonical", "expired"]
+    ) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -4,6 +4,7 @@ own.
 """
 
 from .admission import Admission, Allow, Decision, Deny, Quarantine, Transform
+from .alerts import Alert, AlertMonitor, AlertRule
 from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import SmithBus
@@ -30,6 +31,9 @@ __all__ = [
     "ActiveRule",
     "ActiveRules",
     "Admission",
+    "Alert",
+    "AlertMonitor",
+    "AlertRule",
     "Allow",
     "BackPressure",
     "Caution",

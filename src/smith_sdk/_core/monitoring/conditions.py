@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Final
 
-from ...contract import ConsumerSpec, StreamSpec
+from ...contract import ConsumerSpec, Contract, StreamSpec
 from ...errors import OptionsError
 from ...options import Duration, positive_int, share, to_seconds
 from .rules import Condition, Kind, Measure, Threshold
@@ -125,11 +125,29 @@ def drifted() -> Condition:
     return Threshold(measure=Measure(kind="drift"), above=0, clear_below=_ONE / 2)
 
 
-def require_pressure(condition: Condition) -> None:
-    """Raise `OptionsError` for a measure that back pressure does not take."""
-    for one in condition.thresholds():
+def require_pressure(rule: str, when: Condition) -> None:
+    """Raise `OptionsError` if `rule` has a measure that back pressure does not take."""
+    for one in when.thresholds():
         if one.measure.kind not in _PRESSURE:
-            raise OptionsError(f"{one.measure.function}: is for alerts: back pressure does not measure it")
+            raise OptionsError(f"rule {rule}: {one.measure.function}: is for alerts: back pressure does not measure it")
+
+
+def on_contract(rule: str, when: Condition, contract: Contract) -> Condition:
+    """The condition of `rule` on the streams of `contract`.
+
+    Raises `OptionsError` for what the contract does not declare, and for a limit that it does not.
+    """
+    try:
+        found = when.resolved(contract)
+    except OptionsError as error:
+        raise OptionsError(f"rule {rule}: {error}") from None
+    limited = {one.name for one in contract.streams if one.max_msgs is not None or one.max_bytes is not None}
+    for one in found.thresholds():
+        if one.measure.kind == "utilisation" and one.measure.stream not in limited:
+            raise OptionsError(
+                f"rule {rule}: utilisation_above(stream)={one.measure.stream!r}: the contract declares no limit for it"
+            )
+    return found
 
 
 def _threshold(function: str, measure: Measure, above: float, clear_below: float | None) -> Condition:

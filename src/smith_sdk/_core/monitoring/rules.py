@@ -8,9 +8,10 @@ nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from math import inf
-from typing import Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import msgspec
 
@@ -29,6 +30,7 @@ Kind = Literal[
     "dead letters per minute",
     "drift",
 ]
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 Subject = Literal["consumer", "stream", "contract"]
 
 
@@ -203,6 +205,13 @@ class _Joined(Condition, frozen=True):
     @property
     def label(self) -> str:
         return f"-{self.how}-".join(part.label for part in self.parts)
+
+
+def require_name(option: str, name: Any) -> str:
+    """`name`. Raises `OptionsError` unless a rule can have it."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise OptionsError(f"{option}={name!r}: must be up to 128 letters, digits, - and _")
+    return name
 
 
 def _unknown(measure: Measure, name: str, contract: Contract, known: Iterator[str]) -> OptionsError:
