@@ -6,7 +6,7 @@ leaves this module, and nothing else of a message depends on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -24,6 +24,8 @@ _LONGEST: Final = 8192
 """Characters of a header that is read: W3C Baggage has the largest limit, which is this."""
 _MOST: Final = 64
 """Headers that are looked through for a name in another spelling."""
+
+_STATE: Final = "tracestate"
 
 Headers = Mapping[str, str]
 
@@ -84,14 +86,8 @@ def injected(headers: Headers | None, context: Context) -> dict[str, str] | None
         return None
     if not headers:
         return added
-    names = {name.lower() for name in added}
+    names = {name.lower() for name in added} | {_STATE}  # without its traceparent it means nothing
     return {**{name: value for name, value in headers.items() if name.lower() not in names}, **added}
-
-
-def without(headers: Headers) -> dict[str, str]:
-    """`headers` without those of a context."""
-    names: Iterable[str] = {name.lower() for name in propagate.get_global_textmap().fields}
-    return {name: value for name, value in headers.items() if name.lower() not in names}
 
 
 def detached() -> Enter:

@@ -39,7 +39,7 @@ from .._core.jetstream.delivery import NAK, TERM
 from .._core.jetstream.session import Session
 from ..errors import OptionsError, RetryLater
 from . import _names
-from ._context import detached, extract, injected, span_of, without
+from ._context import detached, extract, injected, span_of
 from ._destinations import Attributes, Destinations, consumer_attributes, place_of
 from ._metrics import Metrics
 
@@ -160,7 +160,7 @@ class BusTracer(Tracer):
         if REPLAY_OF in headers:
             # Another attempt, perhaps weeks later: a trace of its own, which leads to the first.
             span = self.begin(_names.SEND, template, SpanKind.PRODUCER, _sent(message), links=[own])
-            renewed = injected(without(headers), trace.set_span_in_context(span))
+            renewed = injected(headers, trace.set_span_in_context(span))
             if renewed is not None:
                 renewed[_names.REPLAY_CONTEXT] = _traceparent(headers)
             return _Sending(self, template, span, renewed)
