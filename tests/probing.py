@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
+import random
 import socket
 from typing import NamedTuple
 
@@ -17,7 +19,11 @@ class Answer(NamedTuple):
 
 
 def get(server: HealthServer, path: str, *, method: str = "GET", accept: str = "") -> Answer:
-    connection = http.client.HTTPConnection(server._host, server.port, timeout=30)
+    return fetch(server.port, path, host=server._host, method=method, accept=accept)
+
+
+def fetch(port: int, path: str, *, host: str = "127.0.0.1", method: str = "GET", accept: str = "") -> Answer:
+    connection = http.client.HTTPConnection(host, port, timeout=30)
     try:
         connection.request(method, path, headers={"Accept": accept} if accept else {})
         response = connection.getresponse()
@@ -43,3 +49,25 @@ def raw(port: int, *pieces: bytes) -> bytes:
         except ConnectionError:  # it has answered, and does not read the rest
             pass
         return found
+
+
+def is_ready(port: int) -> bool:
+    """For `eventually`: also false while nothing listens there."""
+    try:
+        return fetch(port, "/readyz").status == 200
+    except OSError:
+        return False
+
+
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that are free: below those that systems pick by
+    themselves."""
+    while True:
+        first = random.randrange(20_000, 30_000)
+        with contextlib.ExitStack() as held:
+            try:
+                for port in range(first, first + count):
+                    held.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+            return first

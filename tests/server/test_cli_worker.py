@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import textwrap
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from buses import Account, read_intent
+from probing import fetch, free_ports, is_ready
 from support import eventually, is_alive, parent_of, without_login
 from worker_command import (
     ASYNC,
@@ -69,16 +72,26 @@ def test_a_handler_of_the_module_for_sigterm_does_not_keep_it_running(bus: Smith
 
 
 def test_a_list_of_both_faces_and_several_buses(bus: SmithBus, start: Start) -> None:
-    run = start(BOTH, name="workers")
+    run = start(BOTH, "--health-port", "0", name="workers")
     intent = read_intent()
     bus.publish(subjects.intents.vetted.of(intent), intent)
     eventually(lambda: run.said("start"), LONG)
     result = result_of(intent, output={})
     bus.publish(subjects.results.of(result), result)
     eventually(lambda: [words[1] for words in run.said("end")] == ["ok"])  # its handlers share a loop, whichever bus they are of
+    (port,) = probe_ports(run)
+    eventually(lambda: is_ready(port), LONG)
+    assert {check["name"] for check in json.loads(fetch(port, "/healthz").text)["checks"]} >= {"connection"}
+    assert fetch(port, "/metrics").text.count("smith_worker_slots{") == 3
     run.process.terminate()
     assert run.status() == 0
     assert unfinished(bus) == (0, 0)
+
+
+def probe_ports(run: Run) -> list[int]:
+    """Where the processes answer probes, as they have logged."""
+    found = [re.search(r"probes are served at http://127\.0\.0\.1:(\d+)", line) for line in tuple(run.err)]
+    return [int(one[1]) for one in found if one]
 
 
 def test_workers_that_end_by_themselves_end_it(bus: SmithBus, start: Start, tmp_path: Path) -> None:
@@ -270,9 +283,11 @@ def test_an_import_error_of_the_module_is_logged_with_its_traceback(start: Start
 
 
 def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithBus, start: Start, tmp_path: Path) -> None:
-    run = start(ASYNC, "--processes", "2")
+    first = free_ports(2)
+    run = start(ASYNC, "--processes", "2", "--health-port", str(first))
     put(bus, "a", "b", "c", "d")
     eventually(lambda: len(run.said("start")) == 4, LONG)
+    eventually(lambda: is_ready(first) and is_ready(first + 1), LONG)
     before = run.pids()
     assert len(before) == 2
     assert all(parent_of(pid) == run.process.pid for pid in before)
@@ -286,6 +301,7 @@ def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithB
     put(bus, "e", "f", "g", "h")
     eventually(lambda: len(run.said("start")) == 8, LONG)
     assert len(run.pids()) == 3
+    eventually(lambda: is_ready(first) and is_ready(first + 1), LONG)  # the other process answers where the first one did
     os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does it
     let_go(tmp_path)
     assert run.status() == 0
@@ -296,10 +312,14 @@ def test_processes_share_the_work_and_one_that_is_killed_is_replaced(bus: SmithB
 @pytest.mark.parametrize("source", [ASYNC, BLOCKING], ids=["async", "blocking"])
 def test_all_processes_finish_when_the_parent_gets_sigterm(bus: SmithBus, start: Start, tmp_path: Path, source: str) -> None:
     put(bus, *map(str, range(50)))
-    run = start(source, "--processes", "2")
+    run = start(source, "--processes", "2", "--health-port", "0")
     eventually(lambda: len(run.said("start")) == 4, LONG)
     run.process.terminate()
     eventually(lambda: run.count("finishing the messages in flight") == 2)
+    ports = probe_ports(run)
+    assert len(ports) == 2
+    eventually(lambda: all("is draining" in fetch(port, "/readyz").text for port in ports))
+    assert {fetch(port, "/livez").status for port in ports} == {200}
     let_go(tmp_path)
     assert run.status() == 0
     finished_what_it_started(bus, run, 50)

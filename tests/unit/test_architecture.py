@@ -203,6 +203,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "embedded",
         "aio",
         "sync",
+        "health",
         "__init__",
     ),
 }

@@ -15,6 +15,7 @@ from ..policy import FilePolicy, load
 from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
+from .probes import HealthHost, HealthPort, ProbeOptions
 from .processes import USAGE_ERROR
 from .runner import AsyncHost
 from .targets import Part, load_function
@@ -44,6 +45,8 @@ def admission(
     executor_id: Annotated[str, Parameter(help="The name of this gate in audit events.")] = "admission",
     concurrency: Annotated[int, Parameter(help="Intents that are decided about at once.", validator=Number(gte=1))] = 64,
     timeout: Annotated[Seconds, Parameter(help="Seconds that the policy may take for an intent.")] = 5.0,
+    health_port: HealthPort = None,
+    health_host: HealthHost = None,
     log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=in_lower_case)] = None,
     log_format: Annotated[Format | None, Parameter(help="Lines of text, or a JSON object a line. Default: text.")] = None,
     log_config: Annotated[
@@ -66,6 +69,7 @@ def admission(
         options = LogOptions(level=log_level, format=log_format, config=log_config)
         options.before_import()
         server.to_environment()
+        probes = ProbeOptions.checked(health_port, health_host)
         trust = _trust(keys, require_signature, max_clock_skew, replay_window)
         rules = _rules(policy, trust)
 
@@ -75,7 +79,7 @@ def admission(
             gate = Admission(bus, policy=decide, executor_id=executor_id, concurrency=concurrency, timeout=timeout, trust=trust)
             return [Part("smith admission", gate)]
 
-        return run_parts(["smith admission"], make, options)
+        return run_parts(["smith admission"], make, options, probes=probes)
     except SmithError as error:
         report(str(error))
         return USAGE_ERROR if isinstance(error, OptionsError) else 1

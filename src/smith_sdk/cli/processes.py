@@ -164,7 +164,8 @@ class Lifeline:
 class _Slot:
     """Where one process runs, and its successors."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
         self.due = 0.0
         self.started = 0.0
@@ -178,12 +179,12 @@ class _Slot:
         """What the process has reported."""
         self._lifeline: socket.socket | None = None
 
-    def start(self, arguments: Sequence[str], environment: dict[str, str]) -> None:
+    def start(self, environment: dict[str, str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
             # -P: a file in the module's directory must not hide a library that the command imports.
-            command = [sys.executable, "-P", "-m", "smith_sdk.cli", *arguments, "--lifeline", str(fd)]
+            command = [sys.executable, "-P", "-m", "smith_sdk.cli", *self._arguments, "--lifeline", str(fd)]
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[fd], process_group=0, env=environment)
         ours.setblocking(False)
         self._lifeline = ours
@@ -210,18 +211,18 @@ class _Slot:
 
 
 class ProcessGroup:
-    """`count` processes of `smith ARGUMENTS`, restarted when files of `modules` change.
+    """A process of `smith ARGUMENTS` for each of `commands`, restarted when files of `modules`
+    change.
 
     `run` it once, on the main thread. Raises `OptionsError` if `modules` cannot be watched.
     """
 
-    def __init__(self, arguments: Sequence[str], count: int, modules: Sequence[str] = ()) -> None:
-        self._arguments = arguments
+    def __init__(self, commands: Sequence[Sequence[str]], modules: Sequence[str] = ()) -> None:
         self._watcher = Watcher(modules) if modules else None
         # Bytecode is matched by a file's size and second: a change within the second that keeps the
         # size would be missed.
         self._environment = {**os.environ, **({"PYTHONDONTWRITEBYTECODE": "1"} if modules else {})}
-        self._slots = [_Slot() for _ in range(count)]
+        self._slots = [_Slot(arguments) for arguments in commands]
         self._events: SimpleQueue[Arrived | str | Exception] = SimpleQueue()
         """Signals, files that have changed, and the failure of the watcher."""
         self._proven = False
@@ -285,7 +286,7 @@ class ProcessGroup:
             if slot.process is not None:
                 self._look_at(slot, slot.process, now)
             elif self._is_due(slot, now) and (self._proven or slot is first):
-                slot.start(self._arguments, self._environment)
+                slot.start(self._environment)
 
     def _is_due(self, slot: _Slot, now: float) -> bool:
         return not (self._stopping or slot.is_over or self._changed) and now >= slot.due

@@ -18,6 +18,7 @@ from ..errors import OptionsError, SmithError
 from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
 from .options import ENVIRONMENT, Server
+from .probes import HealthHost, HealthPort, ProbeOptions
 from .processes import USAGE_ERROR, Arrived, EndedEarly, Lifeline, ProcessGroup, Signals
 from .runner import AsyncHost, Ending, Events, Runner, exit_status
 from .targets import NotLoaded, Part, add_working_directory, load, split
@@ -52,6 +53,8 @@ def worker(
         Parameter(help="Verify signatures: a file with one trusted public key a line, read again when it changes."),
     ] = None,
     reload: Annotated[bool, Parameter(negative="", help="Restart when a .py file of a module's package changes.")] = False,
+    health_port: HealthPort = None,
+    health_host: HealthHost = None,
     log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=in_lower_case)] = None,
     log_format: Annotated[Format | None, Parameter(help="Lines of text, or a JSON object a line. Default: text.")] = None,
     log_config: Annotated[
@@ -67,6 +70,10 @@ def worker(
     or a context manager, which is left when they have stopped. With --processes, a process that
     dies is replaced.
 
+    With --health-port, probes are answered over HTTP: /livez, /readyz, /healthz and /metrics. Of
+    several processes, the first uses that port and each other one the next, which its successor
+    uses as well.
+
     The options about the server are for buses that are made without a URL or credentials of their
     own. The selected context of the nats command is not used: pass --context.
 
@@ -80,16 +87,18 @@ def worker(
         server.to_environment()
         if not targets:
             raise OptionsError("smith worker needs a target: pass MODULE:NAME, such as jobs:worker")
+        probes = ProbeOptions.checked(health_port, health_host, 1 if lifeline is not None else processes)
         add_working_directory()
         modules = [split(target)[0] for target in targets]
         if lifeline is not None or (processes == 1 and not reload and max_messages is None):
             load_all = partial(_loaded, targets, processes, keys)
-            return run_parts(targets, load_all, options, max_messages=max_messages, lifeline=lifeline)
+            return run_parts(targets, load_all, options, max_messages=max_messages, lifeline=lifeline, probes=probes)
         options.after_import()  # nothing of the user's is imported here
         limit = [] if max_messages is None else ["--max-messages", str(max_messages)]
         trusted = [] if keys is None else ["--keys", str(keys)]
         arguments = ["worker", *targets, "--processes", str(processes), *limit, *trusted, *options.arguments]
-        return ProcessGroup(arguments, processes, modules if reload else ()).run()
+        each = [[*arguments, *(probes.arguments(number) if probes is not None else [])] for number in range(processes)]
+        return ProcessGroup(each, modules if reload else ()).run()
     except SmithError as error:
         report(str(error))
         return USAGE_ERROR if isinstance(error, OptionsError) else 1
@@ -102,6 +111,7 @@ def run_parts(
     *,
     max_messages: int | None = None,
     lifeline: int | None = None,
+    probes: ProbeOptions | None = None,
 ) -> int:
     """Run what `make` returns, for `targets` in logs, in this process; the exit status."""
     events: Events = Events()
@@ -113,6 +123,8 @@ def run_parts(
                 host = AsyncHost(closing, events)
                 parts = make(host)
                 options.after_import()
+                if probes is not None:
+                    closing.enter_context(probes.serve(parts))
                 runner = Runner(parts, host, events)
                 if max_messages is not None:
                     runner.limit(max_messages)
