@@ -238,6 +238,8 @@ WRONG: Final = (
     ("execute", "fs.read.v1", f"{HOSTILE}=1"),
     ("execute", "fs.read.v1", "path=/x", "--domain", HOSTILE),
     ("execute", "fs.read.v1", "path=/x", "--signing-key", HOSTILE.replace("\n", "")),
+    ("top", "--size", HOSTILE),
+    ("top", "--interval", HOSTILE),
     ("worker", HOSTILE),
     ("worker", f"os:{HOSTILE}"),
     ("worker", "os:path", "--log-config", HOSTILE),

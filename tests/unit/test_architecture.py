@@ -206,6 +206,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "health",
         "__init__",
     ),
+    "cli.top": ("errors", "options", *CONTRACT, "_core.foreign_text", "_core.monitoring", "aio", "cli"),
 }
 
 # Libraries, and the only rooms that may import them; a library that is not listed is imported
@@ -218,6 +219,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "cryptography": ("signing", "_core.connection.credentials", "cli.demo_tls"),
     "cyclopts": ("cli",),
     "rich": ("cli",),
+    "textual": ("cli.top",),
     "watchfiles": ("cli",),
     "pydantic_core": ("contract",),
     "prometheus_client": ("_core.monitoring.exposition",),

@@ -36,7 +36,7 @@ def test_version_and_help_import_next_to_nothing(arguments: tuple[str, ...]) -> 
     }
 
 
-@pytest.mark.parametrize("command", ["streams", "consumers", "dlq", "dev", "codegen", "execute", "publish", "completion"])
+@pytest.mark.parametrize("command", ["streams", "consumers", "dlq", "dev", "codegen", "execute", "top", "publish", "completion"])
 def test_help_of_a_command_imports_no_face(command: str) -> None:
     found = imported(command, "--help")
     assert "cyclopts" in found

@@ -128,6 +128,17 @@ class DeadLetters:
             total += len(page)
         return total
 
+    async def _heads(self, limit: int) -> Sequence[DeadLetter]:
+        """The newest `limit`, the newest first, without their payloads: `smith top` shows them."""
+        found = await newest(self._store, Filters(), before=None, limit=limit, headers_only=True)
+        return [letter_format.of_page(one) for one in found]
+
+    async def _glance(self) -> tuple[int, int]:
+        """How many there are, and the last position of their stream, in one request."""
+        pattern = Filters().pattern(self._store.root)
+        info = await self._session.api.stream_info(self._store.stream, count=pattern)
+        return info["total"], info["state"]["last_seq"]
+
     # ---- replaying and discarding
 
     async def replay(
