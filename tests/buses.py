@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from smith_sdk import AsyncSmithBus, Worker, aio, sync
+from smith_sdk import AsyncSmithBus, LagMonitor, Worker, aio, sync
 from smith_sdk._core.blocking.faces import Blocking
 from smith_sdk._core.connection.request_reply import NoResponders
 from smith_sdk.contract import ConsumerSpec, Contract
@@ -144,6 +144,11 @@ class Face:
 
     def worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
+
+    def lag_monitor(self, bus: Any, **options: Any) -> Any:
+        """`interval` is short unless told otherwise."""
+        options = {"interval": 0.05, **options}
+        return LagMonitor(bus, **options) if self.is_async else Crossing(sync.LagMonitor(bus.inner, **options))
 
     def back_pressure(self, bus: Any, rules: Any, **options: Any) -> Any:
         """`interval` is short unless told otherwise."""

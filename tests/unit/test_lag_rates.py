@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lag_model import MINE, OTHER, Model
 from msgspec.structs import replace
@@ -38,7 +38,6 @@ def run(model: Model, steps: list[tuple[str, object]]) -> None:
         getattr(model, name)(argument)
 
 
-@settings(max_examples=200)
 @given(before=_STEPS, meanwhile=_STEPS, filters=_FILTERS, seconds=st.floats(0.01, 1000))
 def test_rates_are_what_was_counted(
     before: list[tuple[str, object]], meanwhile: list[tuple[str, object]], filters: list[str], seconds: float

@@ -14,7 +14,7 @@ from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.consumer_lag import STALLED_AFTER, ConsumerLag, LagSeries, StreamUsage
 from .._core.monitoring.lag_look import LagLook, Looked
 from ..display import FixedRows
-from ..errors import BusClosed, OptionsError, PermissionDenied, SmithError
+from ..errors import BusClosed, ConnectionLost, OptionsError, PermissionDenied, SmithError
 from ..options import positive_int, to_seconds
 from .bus import AsyncSmithBus
 from .consumer import session_of
@@ -69,6 +69,7 @@ class LagMonitor:
         self._keep = positive_int("LagMonitor.history", history)
         series = LagSeries(stalled, keep=self._keep)
         self._look = LagLook(session.api, session.contract if declared_only else None, series)
+        self._connection = session.connection
         self._life = PartLife(session, self, self._work, self._end, log)
         self._latest: dict[tuple[str, str], ConsumerLag] = {}
         self._streams: tuple[StreamUsage, ...] = ()
@@ -174,6 +175,8 @@ class LagMonitor:
 
     async def _look_once(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
+            if not self._connection.is_up:  # a request would wait for the next link, until its timeout
+                raise ConnectionLost(self._connection.problem or "there is no connection")
             found = await self._look.look(max(_LEAST_TIMEOUT, self._interval))
         except (BusClosed, PermissionDenied):
             raise
