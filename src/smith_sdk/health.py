@@ -22,16 +22,19 @@ from ._core.log_records import LogFields, sdk_logger
 from ._core.monitoring.health import Check, HealthReport
 from ._core.monitoring.metrics import Counts
 from ._core.probes.server import HttpServer
+from .aio import AlertMonitor as AsyncAlertMonitor
 from .aio import AsyncSmithBus
+from .aio import LagMonitor as AsyncLagMonitor
 from .aio.probes import Probes
 from .errors import OptionsError
-from .sync import SmithBus
+from .sync import AlertMonitor, LagMonitor, SmithBus
 
 __all__ = ["Check", "HealthReport", "HealthServer", "serve"]
 
 log: Final = sdk_logger("probes")
 
 AnyBus = AsyncSmithBus[Any] | SmithBus[Any]
+AnyMonitor = AsyncLagMonitor | LagMonitor | AsyncAlertMonitor | AlertMonitor
 
 _HIGHEST: Final = 65535
 
@@ -94,7 +97,9 @@ class HealthServer:
         return f"<HealthServer at {self.url}>"
 
 
-def serve(bus: AnyBus | Sequence[AnyBus], port: int = 8080, host: str = "127.0.0.1") -> HealthServer:
+def serve(
+    bus: AnyBus | Sequence[AnyBus], port: int = 8080, host: str = "127.0.0.1", monitor: AnyMonitor | None = None
+) -> HealthServer:
     """Answer probes over HTTP, from a thread of their own, until the server or the bus is closed.
 
     - `/livez`: 200; or 503 if an event loop has been blocked for 3 seconds, has ended, or the bus
@@ -109,15 +114,26 @@ def serve(bus: AnyBus | Sequence[AnyBus], port: int = 8080, host: str = "127.0.0
     - `port`: 0 picks one that is free: see `HealthServer.port`.
     - `host`: the address to listen on; "0.0.0.0" for every one of IPv4, "::" for every one of both.
 
+    - `monitor`: a `LagMonitor` or an `AlertMonitor`, which the caller runs. /metrics then also has
+      the lag of all consumers, how full the streams are, and the alerts: for one process of those
+      that work on a bus, such as `smith monitor`.
+
     Only GET and HEAD are answered, to anyone who can reach the port: nothing secret is shown. Use
     an address that only the platform reaches. A report is used again for one second, so that many
     requests cost the bus no more than a few. Raises `OptionsError` for invalid options, and for an
     address that is in use or that this machine does not have.
     """
-    return serve_all([bus] if isinstance(bus, (AsyncSmithBus, Blocking)) else bus, port, host)
+    return serve_all([bus] if isinstance(bus, (AsyncSmithBus, Blocking)) else bus, port, host, monitor=monitor)
 
 
-def serve_all(buses: Iterable[Any], port: int, host: str, *, expected: Mapping[Any, int] | None = None) -> HealthServer:
+def serve_all(
+    buses: Iterable[Any],
+    port: int,
+    host: str,
+    *,
+    expected: Mapping[Any, int] | None = None,
+    monitor: AnyMonitor | None = None,
+) -> HealthServer:
     """`serve`, with how many workers each async bus is to run, if that is known."""
     found = list({id(one): one for one in map(_async_bus, buses)}.values())
     if not found:
@@ -127,7 +143,10 @@ def serve_all(buses: Iterable[Any], port: int, host: str, *, expected: Mapping[A
     if not isinstance(host, str) or not host:
         raise OptionsError(f'host={host!r}: must be an address to listen on, such as "127.0.0.1"')
     counts = Counts() if importlib.util.find_spec("prometheus_client") else None
-    probes = Probes(found, counts, expected or {})
+    watching = monitor._aio if isinstance(monitor, Blocking) else monitor
+    if not (watching is None or isinstance(watching, (AsyncLagMonitor, AsyncAlertMonitor))):
+        raise OptionsError(f"serve(monitor): a LagMonitor or an AlertMonitor is needed, not {type(monitor).__name__}")
+    probes = Probes(found, counts, expected or {}, watching)
     return HealthServer(HttpServer(host, port, probes.answer, probes.run), host, found, counts)
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Crossing, Face, read_intent
 from probing import ask
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families
 from support import eventually_async
 
-from smith_sdk import Backoff, CircuitBreaker, Message, Reject, RetryPolicy, consumers, health, subjects
+from smith_sdk import Backoff, CircuitBreaker, Message, Reject, RetryPolicy, aio, consumers, health, subjects, sync
 from smith_sdk._core.events import Delivered, Published, Settled, VerdictName
 from smith_sdk._core.monitoring import metric_names as names
-from smith_sdk._core.monitoring.exposition import counted, encoding, exposition, family
-from smith_sdk._core.monitoring.metrics import Counts
+from smith_sdk._core.monitoring.consumer_lag import Replica, StreamUsage
+from smith_sdk._core.monitoring.exposition import counted, encoding, exposition, family, monitored
+from smith_sdk._core.monitoring.metrics import Counts, Seen
+from smith_sdk.alerts import Alert
 from smith_sdk.protocol import FsReadV1Intent
 
 spec = consumers.executor_fs_read
@@ -29,6 +32,7 @@ _ACCEPTS = [
     ",;=",
     "é",
 ]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -105,6 +109,60 @@ async def test_what_a_bus_does_is_counted(face: Face, monkeypatch: pytest.Monkey
             await worker.stop()
             await running
             assert ("smith_worker_slots", tuple(sorted(here.items()))) not in await scraped(server)
+
+
+async def test_what_monitors_see_is_shown(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smith_sdk.aio.probes._FRESH", 0.0)
+    here = {"stream": spec.stream, "consumer": spec.name}
+    async with face.applied() as bus:
+        kinds = (aio.LagMonitor, aio.AlertMonitor) if face.is_async else (sync.LagMonitor, sync.AlertMonitor)
+        for number, kind in enumerate(kinds, 1):
+            intent = read_intent(f"/{number}")
+            await bus.publish(vetted.of(intent), intent)
+            given: Any = kind(bus if face.is_async else bus.inner, interval=0.05)
+            monitor = given if face.is_async else Crossing(given)
+            async with monitor:
+                with health.serve(bus if face.is_async else bus.inner, 0, monitor=given) as server:
+
+                    async def lags(server: health.HealthServer = server, number: int = number) -> bool:
+                        return (await scraped(server)).get(("smith_consumer_lag", tuple(sorted(here.items())))) == number
+
+                    await eventually_async(lags)
+                    found = await scraped(server)
+                    assert at(found, "smith_consumer_pending", **here) == number
+                    assert at(found, "smith_consumer_ack_pending", **here) == 0
+                    assert at(found, "smith_consumer_redelivered", **here) == 0
+                    assert at(found, "smith_consumer_oldest_age_seconds", **here) > 0
+                    assert at(found, "smith_consumer_stalled", **here) == 0
+                    assert at(found, "smith_consumer_paused", **here) == 0
+                    assert at(found, "smith_stream_messages", stream=spec.stream) == number
+                    assert at(found, "smith_stream_bytes", stream=spec.stream) > 0
+                    assert 0 < at(found, "smith_stream_fill_ratio", stream=spec.stream) < 1
+                    assert at(found, "smith_stream_replica_lag", stream=spec.stream) == 0
+                    assert at(found, "smith_dead_letters") == 0
+                    assert ("smith_consumer_drain_seconds", tuple(sorted(here.items()))) not in found  # it grows
+
+
+def test_figures_of_a_monitor_as_metrics() -> None:
+    usage = StreamUsage(
+        name="S",
+        messages=1,
+        bytes=2,
+        share=None,
+        limit="",
+        rate_in=None,
+        consumers=1,
+        leader="n1",
+        replicas=tuple(Replica(name="n2", is_current=not off, is_offline=off, lag=5, last_seen_age=1.0) for off in (False, True)),
+        observed_at=NOW,
+    )
+    alert = Alert(rule="full-S", severity="critical", state="raised", reason="x", remedy="y", since=NOW)
+    encode, _ = encoding("")
+    found = samples(exposition(lambda: monitored(Seen(streams=(usage,), alerts=(alert,))), encode).decode())
+    assert at(found, "smith_stream_replica_lag", stream="S") == math.inf
+    assert ("smith_stream_fill_ratio", (("stream", "S"),)) not in found
+    assert at(found, "smith_alerts", rule="full-S", severity="critical") == 1
+    assert ("smith_dead_letters", ()) not in found
 
 
 async def test_a_client_that_asks_for_openmetrics_gets_it(account: Account) -> None:

@@ -20,7 +20,10 @@ from .._core.monitoring.metrics import Counts
 from .._core.probes.http import Request, Response, text
 from .._core.probes.loops import BEAT, Heart, ask
 from ..errors import PermissionDenied, SmithError
+from .alerts import AlertMonitor
 from .bus import AsyncSmithBus
+from .lag_monitor import LagMonitor
+from .probe_figures import Figures
 
 T = TypeVar("T")
 
@@ -74,12 +77,17 @@ class Probes:
     """
 
     def __init__(
-        self, buses: Sequence[AsyncSmithBus[Any]], counts: Counts | None, expected: Mapping[AsyncSmithBus[Any], int]
+        self,
+        buses: Sequence[AsyncSmithBus[Any]],
+        counts: Counts | None,
+        expected: Mapping[AsyncSmithBus[Any], int],
+        monitor: LagMonitor | AlertMonitor | None = None,
     ) -> None:
         self._buses = buses
         self._sessions = [bus._session for bus in buses]
         self._counts = counts
         self._expected = expected
+        self._figures = None if monitor is None else Figures(monitor, self._sessions[0])
         self._hearts: dict[asyncio.AbstractEventLoop, Heart] = {}
         self._health = Fresh(self._look, _FRESH)
         self._states = Fresh(lambda: self._of_all(self._state), _AT_ONCE)
@@ -190,8 +198,9 @@ class Probes:
         return await fresh.get()
 
     async def _collect(self, encode: Any, content_type: str) -> Response:
-        from .._core.monitoring.exposition import counted, exposition, gauged, silence
+        from .._core.monitoring.exposition import counted, exposition, gauged, monitored, silence
 
+        seen = None if self._figures is None else await self._figures.take()
         found = await asyncio.gather(*map(self._gauges, self._sessions))
         counts, known = self._counts, [one for one in found if one is not None]
         assert counts is not None
@@ -201,6 +210,8 @@ class Probes:
             yield silence(max((heart.silent for heart in self._hearts.values()), default=0.0))
             if len(known) == len(found):  # the gauges of some of the buses would look like those of all
                 yield from gauged(known)
+            if seen is not None:
+                yield from monitored(seen)
 
         return Response(200, exposition(families, encode), content_type)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from math import inf
 from typing import Any, Final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -12,9 +13,10 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ..events import CircuitState
 from . import metric_names as names
+from .consumer_lag import ConsumerLag, StreamUsage
 from .gauges import BusGauges, WorkerGauges
 from .metric_names import Metric
-from .metrics import Counts, Histogram, Labels
+from .metrics import Counts, Histogram, Labels, Seen
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 Values = Mapping[Labels, float]
@@ -42,6 +44,26 @@ def exposition(families: Callable[[], Iterable[Family]], encode: Encode) -> byte
     registry = CollectorRegistry()
     registry.register(_Families(families))
     return encode(registry)
+
+
+_OF_CONSUMERS: Final[tuple[tuple[Metric, Callable[[ConsumerLag], float | None]], ...]] = (
+    (names.CONSUMER_PENDING, lambda one: one.pending),
+    (names.CONSUMER_ACK_PENDING, lambda one: one.ack_pending),
+    (names.CONSUMER_REDELIVERED, lambda one: one.redelivered),
+    (names.CONSUMER_LAG, lambda one: one.lag),
+    (names.CONSUMER_OLDEST_AGE, lambda one: one.oldest_age),
+    (names.CONSUMER_RATE_IN, lambda one: one.rate_in),
+    (names.CONSUMER_RATE_OUT, lambda one: one.rate_out),
+    (names.CONSUMER_DRAIN, lambda one: one.drain_time),
+    (names.CONSUMER_STALLED, lambda one: one.stalled),
+    (names.CONSUMER_PAUSED, lambda one: one.is_paused),
+)
+_OF_STREAMS: Final[tuple[tuple[Metric, Callable[[StreamUsage], float | None]], ...]] = (
+    (names.STREAM_MESSAGES, lambda one: one.messages),
+    (names.STREAM_BYTES, lambda one: one.bytes),
+    (names.STREAM_FILL, lambda one: one.share),
+    (names.STREAM_REPLICA_LAG, lambda one: max((inf if each.is_offline else each.lag for each in one.replicas), default=0)),
+)
 
 
 class _Families(Collector):
@@ -84,6 +106,19 @@ def gauged(buses: Sequence[BusGauges]) -> Iterator[Family]:
     yield family(names.WORKER_BUFFERED, _by_consumer(workers, lambda one: one.buffered))
     states: dict[Labels, float] = {(name, state): float(state == now) for name, now in circuits.items() for state in _STATES}
     yield family(names.CIRCUIT_STATE, states)
+
+
+def monitored(seen: Seen) -> Iterator[Family]:
+    """What monitors have seen of the server."""
+    for metric, value in _OF_CONSUMERS:
+        known = {(one.stream, one.consumer): value(one) for one in seen.consumers}
+        yield family(metric, {labels: float(found) for labels, found in known.items() if found is not None})
+    for metric, of in _OF_STREAMS:
+        shares = {(one.name,): of(one) for one in seen.streams}
+        yield family(metric, {labels: float(found) for labels, found in shares.items() if found is not None})
+    if seen.dead_letters is not None:
+        yield family(names.DEAD_LETTERS, {(): seen.dead_letters})
+    yield family(names.ALERTS, {(one.rule, one.severity): 1.0 for one in seen.alerts})
 
 
 def silence(seconds: float) -> Family:

@@ -6,11 +6,26 @@ from asyncio import CancelledError
 from bisect import bisect_left
 from typing import Final
 
+import msgspec
+
 from ..events import Delivered, Observer, Published, Settled
 from . import metric_names as names
+from .alerts import Alert
+from .consumer_lag import ConsumerLag, StreamUsage
 from .metric_names import Metric
 
 Labels = tuple[str, ...]
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What monitors have seen of the server."""
+
+    consumers: tuple[ConsumerLag, ...] = ()
+    streams: tuple[StreamUsage, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    """Those that are raised now."""
+    dead_letters: int | None = None
+    """None if they are not known."""
 
 
 class Histogram:
