@@ -52,21 +52,21 @@ class Node:
 
 class Cluster:
     """`with Cluster(tmp_path) as cluster:` has three nodes that know each other, with a leader,
-    when the block begins."""
+    when the block begins. `config` is for each of them."""
 
-    def __init__(self, directory: Path, *, size: int = 3) -> None:
+    def __init__(self, directory: Path, *, size: int = 3, config: str = "") -> None:
         self._holders = [hold_port() for _ in range(3 * size)]
         ports = [holder.getsockname()[1] for holder in self._holders]
         clients, routes, monitors = ports[:size], ports[size : 2 * size], ports[2 * size :]
         self.nodes: list[Node] = []
         for number in range(size):
             others = ", ".join(f'"nats://{HOST}:{port}"' for port in routes if port != routes[number])
-            config = (
+            own = (
                 f'server_name: n{number}\nhttp: "{HOST}:{monitors[number]}"\n'
                 # Clients know the addresses that they were given, such as those of proxies.
-                f'cluster {{ name: chaos, listen: "{HOST}:{routes[number]}", routes: [{others}], no_advertise: true }}'
+                f'cluster {{ name: chaos, listen: "{HOST}:{routes[number]}", routes: [{others}], no_advertise: true }}\n{config}'
             )
-            server = EmbeddedServer(directory / f"n{number}", port=clients[number], config=config, start_timeout=START)
+            server = EmbeddedServer(directory / f"n{number}", port=clients[number], config=own, start_timeout=START)
             self.nodes.append(Node(f"n{number}", server, monitors[number]))
 
     def __enter__(self) -> Self:

@@ -103,6 +103,8 @@ class ApiError(msgspec.Struct, frozen=True):
     description: str = ""
 
 
+NO_QUORUM: Final = 10008
+"""JetStream is not available: the servers, or those of a stream, have no majority or no leader."""
 PURGE_DENIED: Final = ApiError(code=500, err_code=10110, description="stream purge not permitted")
 
 
@@ -145,7 +147,7 @@ def api_error(
             ChangeRefused,
             "correct what contradicts itself, or declare a stream of another name for what cannot be changed",
         )
-    name = f"consumer {consumer} of stream {stream}" if consumer else f"stream {stream}"
+    name = f"consumer {consumer} of stream {stream}" if consumer else f"stream {stream}" if stream else "the request"
     return kind(f"the server refused {name}: {said}{'; ' if advice else ''}{advice}", **facts)
 
 

@@ -14,7 +14,7 @@ from ..gauges import BusGauges, WorkerGauges
 from ..health import Check
 from .words import Finding, counted, joined, lasting
 
-_RECENT: Final = 4.0
+_RECENT: Final = 3.0
 """Seconds over which failures are counted, or since the look before, if that is longer ago."""
 _LOOKS: Final = 64
 """Looks that are kept for that."""

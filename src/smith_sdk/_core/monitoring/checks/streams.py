@@ -16,7 +16,7 @@ from ...topology.drift import Drift
 from ...topology.plan import Change
 from ..health import Check
 from ..lag import fullest
-from .words import Finding, counted, joined, lasting, not_known, percent
+from .words import START_SERVERS, Finding, counted, joined, lasting, not_known, percent
 
 Json = dict[str, Any]
 
@@ -25,9 +25,9 @@ NEARLY_FULL: Final = 0.8
 _FULL: Final = 0.99
 """The share of a limit of bytes from which on a stream is full: the next message may be larger than
 what is left."""
-SILENT: Final = 3.0
-"""Seconds without a sign of a replica, after which it counts as down: replicas exchange one each
-second. nats-server itself reports a replica without a majority as current for 11 s."""
+SILENT: Final = 2.0
+"""Seconds without a sign of a replica, after which it counts as down: they send one each second.
+nats-server itself reports a replica without a majority as current for 11 s."""
 _MOST_BEHIND: Final = 10_000
 """Operations by which a replica may be behind that is current."""
 _SHOWN: Final = 3
@@ -176,7 +176,7 @@ def of_replicas(info: Json) -> Iterator[Finding]:
     which = f"{_names(down)} down" if down else "the others are unknown to it"
     if up * 2 <= replicas:
         text = f"has no majority, {up} of {replicas} replicas are up ({which}): nothing is stored or delivered"
-        yield Finding("failing", text, "start the servers that are down; `nats server list` shows them")
+        yield Finding("failing", text, START_SERVERS)
     elif up < replicas:
         margin = "one more, and nothing is stored" if (up - 1) * 2 <= replicas else "a majority is up"
         text = f"{up} of {replicas} replicas are up ({which}): {margin}"

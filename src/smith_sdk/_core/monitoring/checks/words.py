@@ -7,8 +7,12 @@ from datetime import timedelta
 
 import msgspec
 
-from ....errors import JetStreamDisabled, PermissionDenied
+from ....errors import JetStreamDisabled, PermissionDenied, SmithError
+from ...jetstream.api_errors import NO_QUORUM
 from ..health import Check, Health, worst
+
+NO_MAJORITY = "no majority of the servers, or no leader"
+START_SERVERS = "start the servers that are down: a majority of them has to be up"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ def not_known(name: str, error: Exception, remedy: str) -> Check:
         )
     if isinstance(error, JetStreamDisabled):
         return Check(name=name, status="failing", reason=str(error), remedy="enable JetStream")
+    if isinstance(error, SmithError) and getattr(error, "err_code", None) == NO_QUORUM:
+        return Check(name=name, status="failing", reason=f"{NO_MAJORITY} ({error})", remedy=START_SERVERS)
     return Check(name=name, status="failing", reason=f"not known: {error}", remedy=remedy)
 
 

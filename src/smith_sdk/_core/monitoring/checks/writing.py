@@ -12,10 +12,10 @@ import msgspec
 from ....errors import DeadlineExceeded
 from ...connection.request_reply import NoResponders
 from ...foreign_text import one_line
-from ...jetstream.api_errors import APPLY, ApiError
+from ...jetstream.api_errors import APPLY, NO_QUORUM, ApiError
 from ..control import BUCKET
 from ..health import Check
-from .words import lasting, not_known
+from .words import NO_MAJORITY, START_SERVERS, lasting, not_known
 
 NAME: Final = "writing"
 KEY: Final = "health"
@@ -24,9 +24,7 @@ STREAM: Final = f"KV_{BUCKET}"
 SUBJECT: Final = f"$KV.{BUCKET}.{KEY}"
 VALUE: Final = b"{}"
 
-_NO_QUORUM: Final = 10008
 _FULL: Final = frozenset((10077, 10047, 10023))
-_SERVERS: Final = "start the servers that are down: a majority of them has to be up"
 
 
 class _Ack(msgspec.Struct):
@@ -43,8 +41,8 @@ def writing_check(reply: bytes, seconds: float) -> Check:
     if ack.error is None:
         return Check(name=NAME, status="ok", reason=f"stored in {lasting(seconds)}")
     said = one_line(f"{ack.error.description} (err_code {ack.error.err_code})")
-    if ack.error.err_code == _NO_QUORUM:
-        return Check(name=NAME, status="failing", reason=f"no majority of the servers: {said}", remedy=_SERVERS)
+    if ack.error.err_code == NO_QUORUM:
+        return Check(name=NAME, status="failing", reason=f"{NO_MAJORITY}: {said}", remedy=START_SERVERS)
     remedy = f"make room, or raise the limits of {STREAM} or the account" if ack.error.err_code in _FULL else APPLY
     return Check(name=NAME, status="failing", reason=f"{STREAM} refused a message: {said}", remedy=remedy)
 
@@ -55,14 +53,14 @@ def writing_failed(error: Exception) -> Check:
         return Check(
             name=NAME,
             status="failing",
-            reason=f"no server takes messages for {STREAM}: it does not exist, or has no leader",
-            remedy=f"if it does not exist, {APPLY}; else look at the servers",
+            reason=f"no server takes messages for {STREAM}: it has no leader, or does not exist",
+            remedy=f"{START_SERVERS}; if it does not exist, {APPLY}",
         )
     if isinstance(error, DeadlineExceeded):
         return Check(
             name=NAME,
             status="failing",
             reason=f"a message was not acknowledged ({error}): {STREAM} has no majority, or no leader",
-            remedy=_SERVERS,
+            remedy=START_SERVERS,
         )
     return not_known(NAME, error, "look at the server and the network")
