@@ -10,6 +10,7 @@ import circuits
 import gate
 import once
 import others
+import tracing
 import workers
 from goals import GOALS
 from harness import Rates
@@ -111,6 +112,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
         show_breakers(flat)
     if "once.plain.ratio" in flat:
         show_once(flat)
+    if "telemetry.worker.sdk.ratio" in flat:
+        show_telemetry(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
@@ -217,6 +220,25 @@ def show_breakers(flat: Flat) -> None:
                 ("decorated", "the decorated function"),
                 ("refused", "refused: CircuitOpen raised and caught"),
             )
+        ],
+    )
+
+
+def show_telemetry(flat: Flat) -> None:
+    table(
+        "Telemetry: the same work without it, and instrumented",
+        ("work", "bus", "messages/s", "x without", "CPU us each", "x without"),
+        [
+            (
+                WORK.get(work, "Worker, async handler") if name == "without" else "",
+                title,
+                f"{flat[f'telemetry.{work}.{name}.msgs_per_s']:,}",
+                f"{flat[f'telemetry.{work}.{name}.ratio']:.2f}",
+                f"{flat[f'telemetry.{work}.{name}.cpu_us']:.1f}",
+                f"{flat[f'telemetry.{work}.{name}.cpu_ratio']:.2f}",
+            )
+            for work in tracing.WORK
+            for name, title in tracing.BUSES.items()
         ],
     )
 

@@ -76,6 +76,11 @@ for each: as it is, with `once=True` (one look-up more for each intent) and with
 claim and its end more), with 64 slots and with one. The clock stops when the vetted stream is
 empty.
 
+Telemetry: four buses of the async face take turns on one server: without it, and with
+OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its SDK and everything
+sampled, whose batches are dropped. A ratio is that of a bus to the one without, within a round. The
+messages that the workers handle have no context.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every
 5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
 publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
@@ -105,6 +110,7 @@ import once
 import report
 import scale
 import subject
+import tracing
 import workers
 import workloads
 
@@ -138,6 +144,13 @@ def breakers(figures: report.Figures, quick: bool) -> None:
     report.progress(f"breaker: {rounds} rounds of {many:,} messages each, one by one {single:,}")
     figures.add(circuits.calls(quick))
     figures.add(asyncio.run(circuits.publishing(rounds, {"publish_many": many, "submit": many, "publish": single})))
+
+
+def traced(figures: report.Figures, quick: bool) -> None:
+    rounds = 2 if quick else 9
+    many, single = (2_000, 200) if quick else (10_000, 2_000)
+    report.progress(f"telemetry: {rounds} rounds of {many:,} messages each, one by one {single:,}")
+    figures.add(asyncio.run(tracing.costs(rounds, {"publish_many": many, "publish": single, "worker": many})))
 
 
 def runs_once(figures: report.Figures, quick: bool) -> None:
@@ -187,6 +200,7 @@ PARTS: dict[str, Part] = {
     "admission": gates,
     "breaker": breakers,
     "once": runs_once,
+    "telemetry": traced,
     "latency": latencies,
     "fairness": fair_shares,
     "memory": memories,

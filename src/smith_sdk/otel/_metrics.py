@@ -1,7 +1,12 @@
-"""The metrics: counters and histograms of what happens, and gauges that are read when asked."""
+"""The metrics: histograms of what happens, and counters and gauges that are read when asked.
+
+To record a value takes an OpenTelemetry SDK as long as to make a span. So counts are kept here, and
+read when it collects them.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -10,33 +15,48 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from . import _names
 from ._gauges import Gauges
 
+Key = tuple[tuple[str, str | int], ...]
+"""The attributes of one series of a counter."""
+
+
+class Counter:
+    """Counts events by their attributes, in any thread."""
+
+    def __init__(self, meter: Meter, name: str, unit: str, description: str) -> None:
+        self._counts: dict[Key, int] = {}
+        self._lock = threading.Lock()
+        meter.create_observable_counter(name, [self._observe], unit, description)
+
+    def add(self, count: int, key: Key) -> None:
+        with self._lock:
+            self._counts[key] = self._counts.get(key, 0) + count
+
+    def _observe(self, options: CallbackOptions) -> Iterable[Observation]:
+        with self._lock:
+            counts = tuple(self._counts.items())
+        return [Observation(count, dict(key)) for key, count in counts]
+
 
 class Metrics:
     """The instruments of one meter."""
 
     def __init__(self, meter: Meter) -> None:
-        self.sent: Final = meter.create_counter(
-            _names.SENT_MESSAGES, unit="{message}", description="Messages that were published, or failed to be."
+        self.sent: Final = Counter(meter, _names.SENT_MESSAGES, "{message}", "Messages that were published, or failed to be.")
+        self.consumed: Final = Counter(
+            meter, _names.CONSUMED_MESSAGES, "{message}", "Messages that were delivered to a handler or a reader."
         )
-        self.consumed: Final = meter.create_counter(
-            _names.CONSUMED_MESSAGES, unit="{message}", description="Messages that were delivered to a handler or a reader."
+        self.settled: Final = Counter(meter, _names.SETTLED, "{message}", "Deliveries that a worker has settled, by its verdict.")
+        self.dead_letters: Final = Counter(meter, _names.DEAD_LETTERS, "{message}", "Messages that a worker has dead-lettered.")
+        self.reconnects: Final = Counter(
+            meter, _names.RECONNECTS, "{connection}", "Connections that took the place of a lost one."
         )
         self.operation: Final = _histogram(meter, _names.OPERATION_DURATION, "Duration of sending, receiving and settling.")
         self.process: Final = _histogram(meter, _names.PROCESS_DURATION, "Duration from a delivery until it is settled.")
-        self.settled: Final = meter.create_counter(
-            _names.SETTLED, unit="{message}", description="Deliveries that a worker has settled, by its verdict."
-        )
         self.attempts: Final = meter.create_histogram(
             _names.ATTEMPTS,
             unit="{delivery}",
             description="Deliveries that a message took until it was acknowledged or dead-lettered.",
             explicit_bucket_boundaries_advisory=_names.ATTEMPT_BOUNDS,
-        )
-        self.dead_letters: Final = meter.create_counter(
-            _names.DEAD_LETTERS, unit="{message}", description="Messages that a worker has dead-lettered."
-        )
-        self.reconnects: Final = meter.create_counter(
-            _names.RECONNECTS, unit="{connection}", description="Connections that took the place of a lost one."
         )
         self.gauges: Final = Gauges()
         for name, unit, description in _GAUGES:

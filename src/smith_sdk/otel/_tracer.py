@@ -41,7 +41,7 @@ from ..errors import OptionsError, RetryLater
 from . import _names
 from ._context import detached, extract, injected, span_of
 from ._destinations import Attributes, Destinations, consumer_attributes, place_of
-from ._metrics import Metrics
+from ._metrics import Key, Metrics
 
 _MOST_LINKS: Final = 128
 """Links of one span: as many as an SDK keeps by default."""
@@ -93,26 +93,38 @@ class BusTracer(Tracer):
         self.metrics: Final = meters
         self._destinations = Destinations(session.contract)
         self._common: dict[tuple[str, str], Attributes] = {}
-        """Attributes of spans and metrics by operation and destination."""
-        self._url = ""
+        self._counted: dict[tuple[str, str], Attributes] = {}
+        """Attributes of spans, and of metrics, by operation and destination."""
+        self._keys: dict[tuple[str, str, tuple[tuple[str, str], ...]], Key] = {}
+        self._server = self._destinations.server(session.connection.url)
         self._reconnects = session.connection.reconnects
 
-    def common(self, operation: str, template: str) -> Attributes:
-        """The attributes that every span and metric of such an operation has. Not to be changed."""
-        url = self._connection.url
-        if url != self._url:
-            self._url = url
-            self._common = {}
-        found = self._common.get((operation, template))
+    def counted(self, operation: str, template: str) -> Attributes:
+        """The attributes that every metric of such an operation has. Not to be changed."""
+        found = self._counted.get((operation, template))
         if found is None:
-            found = {
+            found = self._counted[operation, template] = {
                 _names.SYSTEM: _names.NATS,
                 _names.OPERATION_NAME: operation,
                 _names.TEMPLATE: template,
-                **self._destinations.server(url),
+                **self._server,
             }
-            if operation != _names.EXECUTE:
-                found[_names.OPERATION_TYPE] = operation
+        return found
+
+    def key(self, operation: str, template: str, *more: tuple[str, str]) -> Key:
+        """`counted` and `more` as the key of a counter."""
+        found = self._keys.get((operation, template, more))
+        if found is None:
+            found = self._keys[operation, template, more] = (*self.counted(operation, template).items(), *more)
+        return found
+
+    def _common_to(self, operation: str, template: str) -> Attributes:
+        """The attributes that every span of such an operation has. Not to be changed."""
+        found = self._common.get((operation, template))
+        if found is None:
+            found = self.counted(operation, template)
+            if operation != _names.EXECUTE:  # not one of the types that there are
+                found = {**found, _names.OPERATION_TYPE: operation}
             self._common[operation, template] = found
         return found
 
@@ -131,7 +143,7 @@ class BusTracer(Tracer):
             f"{operation} {template}",
             context,
             kind,
-            {**self.common(operation, template), **more},
+            {**self._common_to(operation, template), **more},
             [Link(one) for one in links if one is not None],
             since,
         )
@@ -187,10 +199,10 @@ class BusTracer(Tracer):
             more[_names.BATCH] = len(messages)
         span = self.begin(_names.RECEIVE, template, SpanKind.CLIENT, more, context=context, links=links, since=since)
         span.end()
-        common = self.common(_names.RECEIVE, template)
         if messages:
-            self.metrics.consumed.add(len(messages), common)
-        self.metrics.operation.record(max(0.0, (time_ns() - since) / 1e9), common)
+            group = () if source.consumer is None else ((_names.GROUP, source.consumer),)
+            self.metrics.consumed.add(len(messages), self.key(_names.RECEIVE, template, *group))
+        self.metrics.operation.record(max(0.0, (time_ns() - since) / 1e9), self.counted(_names.RECEIVE, template))
 
     def _received_from(self, messages: Sequence[Incoming], source: Source) -> str:
         found = {self.template(one.subject, source.stream) for one in messages}
@@ -212,17 +224,17 @@ class BusTracer(Tracer):
                 context = extract(None)
         more = {**consumer_attributes(place), **_message(message)}
         span = self.begin(_names.PROCESS, template, SpanKind.CONSUMER, more, context=context, links=links)
-        common = self.common(_names.PROCESS, template)
-        self.metrics.consumed.add(1, common if place is None else {**common, _names.GROUP: place[1]})
+        group = () if place is None else ((_names.GROUP, place[1]),)
+        self.metrics.consumed.add(1, self.key(_names.PROCESS, template, *group))
         return _Processing(self, message, template, span, trace.set_span_in_context(span, context), creation)
 
     def on_settled(self, event: Settled) -> None:
-        place: Attributes = {_names.STREAM: event.stream, _names.CONSUMER: event.consumer}
-        self.metrics.settled.add(1, {**place, _names.VERDICT: event.verdict})
+        place = (_names.STREAM, event.stream), (_names.CONSUMER, event.consumer)
+        self.metrics.settled.add(1, (*place, (_names.VERDICT, event.verdict)))
         if event.verdict == "dead_letter":
             self.metrics.dead_letters.add(1, place)
         if event.verdict in ("ack", "dead_letter"):
-            self.metrics.attempts.record(event.attempt, place)
+            self.metrics.attempts.record(event.attempt, dict(place))
         running = _running.get()
         if running is not None:
             running.settled(event)
@@ -255,9 +267,15 @@ class BusTracer(Tracer):
         return detached()
 
     def on_state(self, state: str, reason: str) -> None:
+        server = self._destinations.server(self._connection.url)
+        if server != self._server:
+            self._server = server
+            self._common.clear()
+            self._counted.clear()
+            self._keys.clear()
         now = self._connection.reconnects
         if now > self._reconnects:
-            self.metrics.reconnects.add(now - self._reconnects)
+            self.metrics.reconnects.add(now - self._reconnects, ())
             self._reconnects = now
 
 
@@ -306,7 +324,7 @@ class _Timed(Operation):
         self._tracer.metrics.operation.record(seconds, self._attributes(error))
 
     def _attributes(self, error: BaseException | None) -> Attributes:
-        common = self._tracer.common(self._name, self._template)
+        common = self._tracer.counted(self._name, self._template)
         return common if error is None else {**common, _names.ERROR_TYPE: type(error).__name__}
 
 
@@ -325,7 +343,8 @@ class _Sending(_Timed):
 
     def end(self, error: BaseException | None = None) -> None:
         super().end(error)
-        self._tracer.metrics.sent.add(1, self._attributes(error))
+        failed = () if error is None else ((_names.ERROR_TYPE, type(error).__name__),)
+        self._tracer.metrics.sent.add(1, self._tracer.key(_names.SEND, self._template, *failed))
 
 
 class _Executing(Operation):
@@ -379,7 +398,7 @@ class _Processing(Operation):
         if isinstance(error, RetryLater):  # it has asked for that
             error = None
         _finish(span, error, with_traceback=True)
-        attributes = {**self._tracer.common(_names.PROCESS, self.template)}
+        attributes = {**self._tracer.counted(_names.PROCESS, self.template)}
         if self.place is not None:
             attributes[_names.GROUP] = self.place[1]
         if error is not None:
