@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -29,13 +30,20 @@ def _load() -> ModuleType:
 
 
 REFERENCE = _load()
-PAGES: dict[str, str] = REFERENCE.pages()
 PACKAGES: list[str] = list(REFERENCE.PACKAGES)
+
+
+@cache
+def pages() -> dict[str, str]:
+    """Made once, and by the first test that needs them: every process of a run imports this
+    file."""
+    made: dict[str, str] = REFERENCE.pages()
+    return made
 
 
 def entries(package: str) -> list[str]:
     """What mkdocstrings is asked for on the page of `package`, by full name."""
-    return re.findall(r"^::: (\S+)$", PAGES[f"reference/{package}.md"], re.MULTILINE)
+    return re.findall(r"^::: (\S+)$", pages()[f"reference/{package}.md"], re.MULTILINE)
 
 
 def test_every_public_package_has_a_page() -> None:
@@ -46,9 +54,9 @@ def test_every_public_package_has_a_page() -> None:
     assert public - {"smith_sdk.cli", *REFERENCE.FORMER} == set(PACKAGES) - {"smith_sdk"}
     for old, new in REFERENCE.FORMER.items():
         assert import_module(old).__all__ == import_module(new).__all__
-        assert f"`{old}`" in PAGES["reference/index.md"]
+        assert f"`{old}`" in pages()["reference/index.md"]
     # that of smith_sdk.cli, whose one public name is the command itself
-    assert REFERENCE.COMMANDS in PAGES
+    assert REFERENCE.COMMANDS in pages()
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name not in ("smith_sdk", "smith_sdk.subjects")])
@@ -61,7 +69,7 @@ def test_every_public_name_has_one_entry_and_no_other_has(package: str) -> None:
 
 
 def test_the_tree_of_errors_has_every_error_at_its_place() -> None:
-    page = PAGES["reference/smith_sdk.errors.md"]
+    page = pages()["reference/smith_sdk.errors.md"]
     tree = page[page.index("```text") : page.index("```\n", page.index("```text") + 3)]
     above: list[str] = []
     found: dict[str, str] = {}
@@ -77,7 +85,7 @@ def test_the_tree_of_errors_has_every_error_at_its_place() -> None:
 
 def test_every_field_of_a_payload_is_in_its_table() -> None:
     protocol = import_module("smith_sdk.protocol")
-    for part in PAGES["reference/smith_sdk.protocol.md"].split("\n::: smith_sdk.protocol.")[1:]:
+    for part in pages()["reference/smith_sdk.protocol.md"].split("\n::: smith_sdk.protocol.")[1:]:
         payload = getattr(protocol, part.split()[0])
         if isinstance(payload, type) and issubclass(payload, msgspec.Struct):
             rows = re.findall(r"^\| `(\w+)` \| `.+` \| (.+?) \| .*\|$", part, re.MULTILINE)
@@ -92,7 +100,7 @@ def test_the_fixtures_of_the_plugin_are_among_the_entries() -> None:
 
 
 def test_what_the_root_exports_is_listed_with_the_place_where_it_is_documented() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGES["reference/smith_sdk.md"], re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", pages()["reference/smith_sdk.md"], re.MULTILINE))
     assert sorted(rows, key=str.lower) == sorted(smith_sdk.__all__, key=str.lower)
     documented = {entry for package in PACKAGES for entry in entries(package)}
     for name, link in rows.items():
@@ -107,7 +115,7 @@ def test_what_the_root_exports_is_listed_with_the_place_where_it_is_documented()
 
 def test_every_subject_and_namespace_has_an_entry() -> None:
     subjects = import_module("smith_sdk.subjects")
-    headings = set(re.findall(r"^## (\w+) \{", PAGES["reference/smith_sdk.subjects.md"], re.MULTILINE))
+    headings = set(re.findall(r"^## (\w+) \{", pages()["reference/smith_sdk.subjects.md"], re.MULTILINE))
     expected: set[str] = set()
     for name in subjects.__all__:
         found = getattr(subjects, name)
@@ -121,7 +129,7 @@ def test_every_subject_and_namespace_has_an_entry() -> None:
 
 
 def test_every_command_has_its_heading() -> None:
-    page = PAGES[REFERENCE.COMMANDS]
+    page = pages()[REFERENCE.COMMANDS]
     headings = set(re.findall(r"^#+ (smith.*?)(?: \{|$)", page, re.MULTILINE))
     assert headings == {*_commands(smith_sdk.cli.app.app, "smith"), *_codegen_commands()}
 
@@ -142,7 +150,7 @@ def _codegen_commands() -> list[str]:
 def test_the_navigation_has_every_page() -> None:
     listed = re.findall(r"^ +- (?:[\w ]+: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     written = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]
-    assert sorted(listed) == sorted([*written, *PAGES])
+    assert sorted(listed) == sorted([*written, *pages()])
 
 
 def test_the_page_of_the_command_line_has_every_command() -> None:
