@@ -439,9 +439,8 @@ def test_a_server_that_a_test_has_killed_is_replaced(tmp_path: Path) -> None:
     assert status == 0, output
 
 
-@pytest.mark.parametrize("scope", ["function", "module", "session"])
-def test_the_contract_and_the_profile_are_the_users_choice(tmp_path: Path, scope: str) -> None:
-    override = f"""
+def test_the_contract_and_the_profile_are_the_users_choice(tmp_path: Path) -> None:
+    override = """
         import msgspec, pytest
         from smith_sdk.contract import Profile
         from smith_sdk.topology import CONTRACT
@@ -469,13 +468,17 @@ def test_the_contract_and_the_profile_are_the_users_choice(tmp_path: Path, scope
                     await bus.streams.verify({profile!r})
             asyncio.run(main())
     """
-    in_module = scope == "module"
-    for chosen, said in (("small", ""), ("big", profile)):
-        text = test.format(profile=chosen)
-        head = override + said
-        status, output = run_pytest(tmp_path, head + text if in_module else text, conftest="" if in_module else head)
-        assert status == 0, output
-        assert "2 passed" in output
+    for scope in ("function", "module", "session"):
+        for chosen, said in (("small", ""), ("big", profile)):
+            head, text = override.format(scope=scope) + said, test.format(profile=chosen)
+            folder = tmp_path / f"{scope}_{chosen}"
+            folder.mkdir()
+            in_module = scope == "module"
+            (folder / "conftest.py").write_text("" if in_module else textwrap.dedent(head))
+            (folder / f"test_{folder.name}.py").write_text(textwrap.dedent(head + text if in_module else text))
+    status, output = run_pytest(tmp_path, "")
+    assert status == 0, output
+    assert "12 passed" in output
 
 
 PLAIN = """

@@ -522,7 +522,7 @@ async def test_a_limit_that_is_not_a_positive_number_is_refused(face: Face, valu
         face.worker(bus, spec, max_messages=value)
 
 
-@pytest.mark.parametrize(("most", "count", "processes"), [(3, 12, 2), (1, 3, 1)])
+@pytest.mark.parametrize(("most", "count", "processes"), [(3, 9, 2), (1, 2, 1)])
 async def test_processes_are_replaced_after_so_many_messages_and_none_is_lost(
     face: Face, file: Path, most: int, count: int, processes: int
 ) -> None:
