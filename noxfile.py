@@ -29,6 +29,7 @@ NEWEST = (  # what meets nats-py's internals
     "tests/server/test_ack_window.py",
     "tests/server/test_pull_loop.py",
 )
+CHAOS = ("tests/chaos", "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own")
 WALKS = (  # of docs/
     "tutorial",
     "howto/fastapi",
@@ -99,7 +100,7 @@ def tests_all(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Servers, links, leaders and workers killed under load; minutes. `-- -k leaders`: some."""
-    run_tests(session, "tests/chaos", "-m", "", "-k", "not small", "-n", "auto", "--dist", "worksteal")
+    run_tests(session, *CHAOS, "-m", "", "-k", "not small", "-n", "auto", "--dist", "worksteal")
 
 
 @nox.session

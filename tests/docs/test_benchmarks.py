@@ -57,6 +57,7 @@ def test_a_part_runs_alone_and_its_figures_are_written(two_parts: tuple[str, dic
     assert "Typed subjects" in printed
 
 
+@pytest.mark.chaos  # fifteen processes and four servers
 def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     done = run("--quick", "--only", "fairness", "--json", str(file))
