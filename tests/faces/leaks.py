@@ -39,18 +39,14 @@ def nothing_left() -> Iterator[None]:
     """Around the whole life of a bus: what it opened is closed when the block ends, or a moment
     later."""
     before = open_now()
-    gc.freeze()  # what exists already would be searched in every round below
-    try:
-        yield
+    yield
 
-        def gone() -> bool:
-            left = open_now() - before
-            assert not left, f"left open: {dict(left)}"
-            return True
+    def gone() -> bool:
+        left = open_now() - before
+        assert not left, f"left open: {dict(left)}"
+        return True
 
-        eventually(gone, 5)
-    finally:
-        gc.unfreeze()
+    eventually(gone, 5)
 
 
 def of_bus(bus: Any) -> Counter[str]:
