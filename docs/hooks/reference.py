@@ -32,6 +32,7 @@ PACKAGES: Final = {
     "smith_sdk.backpressure": "Rules that act while lag or utilisation is too high: [Act when work piles up](../howto/back-pressure.md).",
     "smith_sdk.health": "Probes over HTTP for Kubernetes and Prometheus: [Probes and metrics](../howto/probes.md).",
     "smith_sdk.alerts": "Rules that tell somebody when a figure is too high: [Alerts](../howto/alerts.md).",
+    "smith_sdk.logging": "A handler that sends log records over the bus: [Send your logs over the bus](../howto/logs.md).",
     "smith_sdk.signing": "Ed25519 signatures over canonical JSON. Needs the extra `signing`.",
     "smith_sdk.trust": "Whose intents are let through, and how often: an option of `Admission` and `Worker`. Needs the extra `signing`.",
     "smith_sdk.policy": "Policies of admission in a file, as rules.",

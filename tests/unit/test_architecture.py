@@ -52,6 +52,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.json_limits": (),
     "_core.codec": ("errors", "_core.foreign_text", "_core.payload_check", "_core.json_limits"),
     "_core.log_records": ("_core.foreign_text",),
+    "_core.log_values": ("_core.foreign_text",),
     "_core.events": ("_core.log_records",),
     "_core.monitoring.outcomes": (),
     "_core.monitoring.breaker": ("errors", "options", "_core.events", "_core.log_records", "_core.monitoring.outcomes"),
@@ -75,6 +76,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.connection",
         "_core.services",
     ),
+    "_core.log_sender": ("errors", "_core.execution", "_core.connection", "_core.jetstream"),
     "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
     "_core.outbox": (
         "errors",
@@ -161,6 +163,19 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "alerts": ("_core.monitoring", "aio"),
     "backpressure": ("_core.events", "_core.monitoring", "aio"),
+    "logging": (
+        "errors",
+        "options",
+        *CONTRACT,
+        "_core.blocking",
+        "_core.codec",
+        "_core.foreign_text",
+        "_core.log_records",
+        "_core.log_sender",
+        "_core.log_values",
+        "aio",
+        "sync",
+    ),
     "health": (
         "errors",
         "_core.blocking",
@@ -194,6 +209,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.blocking",
         "_core.foreign_text",
         "_core.log_records",
+        "_core.log_values",
         "_core.execution",
         "_core.connection",
         "_core.outbox",
@@ -212,7 +228,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 # Libraries, and the only rooms that may import them; a library that is not listed is imported
 # nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
-    "msgspec": ("display", "contract", "protocol", "signing", "policy", "_core", "aio", "cli"),
+    "msgspec": ("display", "contract", "protocol", "signing", "policy", "logging", "_core", "aio", "cli"),
     "typing_extensions": ("contract", "protocol", "_core.jetstream.publish_request"),
     "nats": ("_core.connection.link",),
     "websockets": ("_core.connection.websocket",),

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk.cli.logs import JsonFormatter, TextFormatter, without_secrets
+from smith_sdk._core.log_values import TextFormatter, without_secrets
+from smith_sdk.cli.logs import JsonFormatter
 
 
 class Odd:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import textwrap
 import traceback
-from typing import Final, TypedDict
+from contextvars import ContextVar
+from typing import Any, Final, TypedDict
 
 from .foreign_text import bounded, error_text, escape_control
 
@@ -35,6 +36,8 @@ class LogFields(TypedDict, total=False):
     """The name of a rule of back pressure."""
 
 
+CORRELATION: Final = ContextVar("smith_sdk.correlation_id", default="")
+"""What the code that runs is about: of a worker's handler the id of its intent."""
 FIELDS: Final = tuple(LogFields.__annotations__)
 
 ConsumerLog = logging.LoggerAdapter[logging.Logger]
@@ -75,6 +78,18 @@ def escape_foreign_text(record: logging.LogRecord) -> bool:
     if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None and not record.exc_text:
         record.exc_text = _traceback(record.exc_info[1])
     return True
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields that `record` was given as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+def traceback_text(record: logging.LogRecord) -> str:
+    """The traceback that `record` has: escaped, bounded and indented; empty without one."""
+    if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+        return _traceback(record.exc_info[1])
+    return escape_control(bounded(record.exc_text or "", _MAX_TRACEBACK))
 
 
 def _line(text: str) -> str:

@@ -13,7 +13,7 @@ from .. import subjects
 from .._core.execution.context_call import call_in_context
 from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.session import Session
-from .._core.log_records import sdk_logger
+from .._core.log_records import CORRELATION, sdk_logger
 from .._core.monitoring.control import BACKPRESSURE
 from .._core.result_codes import ResultCode
 from ..contract import now_ns
@@ -124,6 +124,7 @@ class Gate:
 
     async def _admit(self, message: Message[Any, Any]) -> None:
         intent: Intent = message.payload
+        CORRELATION.set(intent.id)
         began = monotonic()
         case = _Case(message, intent, await self._release_of(message, intent), began)
         record = None

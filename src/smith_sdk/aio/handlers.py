@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from .._core.events import Events
+from .._core.log_records import CORRELATION
 from ..contract import Contract, Payload
 from ..errors import OptionsError, Reject
+from ..protocol import Intent
 from .hooks import Hooks
 from .message import Message
 from .middleware import Middleware, MiddlewareChain, Outcome
@@ -175,4 +177,6 @@ class Handlers:
         run = self._run_for(message)
         if run is None:
             raise Reject(f"the worker of {self._name} has no handler for {type(message.payload).__name__}")
+        payload = message.payload
+        CORRELATION.set(payload.id if isinstance(payload, Intent) else "")
         return run(message)

@@ -9,7 +9,6 @@ import configparser
 import json
 import logging
 import logging.config
-import re
 import sys
 import threading
 import tomllib
@@ -20,8 +19,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from .._core.foreign_text import escape_control
-from .._core.log_records import sdk_logger
+from .._core.log_records import extra_fields, sdk_logger
+from .._core.log_values import TextFormatter, raw_json, without_secrets
 from ..errors import OptionsError
 from .output import plain, printable_json
 
@@ -30,28 +29,7 @@ log: Final = sdk_logger("cli")
 Level = Literal["debug", "info", "warning", "error", "critical"]
 Format = Literal["text", "json"]
 
-_TEXT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
-_STANDARD: Final = frozenset((*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message", "asctime", "taskName"))
 _OURS: Final = ("timestamp", "level", "logger", "message", "pid", "exception", "stack")
-_FURTHER: Final = re.compile(r"\n(?=\S)")
-# A traceback shows source lines, and a source line may hold the URL of a server.
-_CREDENTIALS: Final = re.compile(r"""\b([a-z][a-z0-9+.-]*://)[^\s/@"'\\]+@""", re.IGNORECASE)
-
-
-def without_secrets(text: str) -> str:
-    """`text` with `***` for the credentials in URLs."""
-    return _CREDENTIALS.sub(r"\1***@", text) if "://" in text else text
-
-
-class TextFormatter(logging.Formatter):
-    """Lines for people. Control characters are escaped, or they would control the terminal, and
-    further lines of a record are indented, or they could look like records of their own."""
-
-    def __init__(self) -> None:
-        super().__init__(_TEXT)
-
-    def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(_FURTHER.sub("\n  ", escape_control(super().format(record))))
 
 
 class JsonFormatter(logging.Formatter):
@@ -66,34 +44,18 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "pid": record.process,
         }
-        for name, value in vars(record).items():
-            if name not in _STANDARD:
-                fields[f"{name}_" if name in _OURS else name] = value
+        for name, value in extra_fields(record).items():
+            fields[f"{name}_" if name in _OURS else name] = value
         if exception := self._exception(record):
             fields["exception"] = exception
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
-        return without_secrets(_encoded({name: _raw(value) for name, value in fields.items()}))
+        return without_secrets(_encoded({name: raw_json(value) for name, value in fields.items()}))
 
     def _exception(self, record: logging.LogRecord) -> str:
         if record.exc_text:
             return record.exc_text
         return self.formatException(record.exc_info) if record.exc_info else ""
-
-
-def _raw(value: Any) -> msgspec.Raw:
-    """`value` as JSON; what JSON does not have becomes text."""
-    try:
-        return msgspec.Raw(msgspec.json.encode(value, enc_hook=_text))
-    except Exception:  # of the value's own methods, or a text that is not valid Unicode
-        return msgspec.Raw(msgspec.json.encode(_text(value)))
-
-
-def _text(value: Any) -> str:
-    try:
-        return str(value).encode("utf-8", "backslashreplace").decode()
-    except Exception as error:
-        return f"(a {type(value).__name__}, whose __str__ raised {type(error).__name__})"
 
 
 def _encoded(fields: dict[str, msgspec.Raw]) -> str:
