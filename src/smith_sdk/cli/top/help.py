@@ -9,17 +9,19 @@ from rich.text import Text
 from . import cells
 from .board import STATES, Pane
 from .columns import COLUMNS, TITLES
+from .details import wrapped as cut_into_lines
 
 _KEYS: Final = (
-    ("1 2 3 4 5", "show a pane: consumers, streams, workers, alerts, dead letters"),
+    ("1 2 3 4 5", "consumers, streams, workers, alerts, dead letters"),
     ("tab, shift+tab", "the next pane, the one before"),
     ("up down j k", "select a row; also page up, page down, home, end"),
-    ("enter", "show all of the selected consumer, alert or dead letter; esc goes back"),
+    ("enter", "all of the selected consumer, alert or letter; esc goes back"),
     ("/", "filter the rows by words; esc clears the filter"),
-    ("< >", "sort by another column; the underlined letter of a heading, in upper"),
-    ("", "case, sorts by it at once, and once more turns the order round"),
+    ("< >", "sort by another column; an upper case letter sorts by the"),
+    ("", "column in whose heading it is underlined, or turns the order"),
     ("p", "pause the selected consumer, or resume it, after a question"),
     ("r", "replay the selected dead letter, after a question"),
+    ("space", "hold the figures as they are; once more goes on"),
     ("z", "one pane on the whole screen, or all that have room"),
     ("x", "save the screen as an SVG file in the current directory"),
     ("?", "this help"),
@@ -31,14 +33,14 @@ _STATES: Final = {
     "draining": "the lag shrinks",
     "steady": "neither",
     "paused": "the server delivers nothing until the pause is over",
-    "full": "the next message has no room: it is refused, or the oldest is deleted",
+    "full": "the next message has no room, and is refused",
     "filling": "80 % of a limit is reached",
     "behind": "a replica is not up to date",
     "busy": "all slots of the worker run",
-    "open": "its circuit breaker lets no call through: it stops until it may",
+    "open": "its circuit breaker lets no call through for a while",
 }
 _FIGURES: Final = (
-    ("Lag", "messages that are not finished: waiting, and delivered without an ack"),
+    ("Lag", "messages not finished: waiting, or delivered without an ack"),
     ("Oldest", "age of the oldest of them"),
     ("Drain", "time until there are none, at the present rates"),
     ("Fill", "share of the nearest limit of messages or bytes"),
@@ -50,8 +52,11 @@ def help_text(pane: Pane) -> Text:
     text = Text()
     for key, what in _KEYS:
         text.append_text(Text.assemble((f"  {key:<16}", f"bold {cells.ACCENT}"), what, "\n"))
-    letters = "  ".join(f"{one.key} {one.heading.lower()}" for one in COLUMNS[pane] if one.key)
-    text.append_text(Text.assemble("\n", (f"  Sorting of {TITLES[pane].lower()}: ", cells.DIM), letters, "\n\n"))
+    text.append(f"\n  Sorting of {TITLES[pane].lower()}:\n", cells.DIM)
+    letters = "   ".join(f"{one.key}\u00a0{one.heading.lower()}" for one in COLUMNS[pane] if one.key)
+    for line in cut_into_lines(letters, 74, 3):
+        text.append(f"    {line.rstrip()}\n")
+    text.append("\n")
     for word, what in _STATES.items():
         mark, tone, _ = STATES[word]
         text.append_text(Text.assemble((f"  {f'{mark} {word}':<16}", cells.TONES[tone]), what, "\n"))

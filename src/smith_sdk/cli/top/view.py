@@ -46,8 +46,8 @@ class View:
             view.selected = rows[view.index].id
         return rows
 
-    def current(self, board: Board) -> Any | None:
-        """The selected row of the pane."""
+    def current(self, board: Board) -> Any:
+        """The selected row of the pane; None if it has no rows."""
         rows = self.rows(board, self.pane)
         return rows[self.here.index] if rows else None
 
