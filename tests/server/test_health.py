@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from buses import Account, Face, read_intent
-from chaos.proxy import hold_port
+from chaos.proxy import Proxy, hold_port
 from cli import Smith
 from fuzzing.samples import audit_event, intent
 from letters import original, put_letters
 from msgspec.structs import replace
 from support import eventually_async, halt
 
-from smith_sdk import AsyncSmithBus, Auth, subjects
+from smith_sdk import AsyncSmithBus, Auth, Backoff, RetryPolicy, consumers, subjects
+from smith_sdk._core.jetstream.kv import Bucket
+from smith_sdk._core.monitoring.checks import process
+from smith_sdk._core.monitoring.held_consumers import HeldConsumers, Hold
 from smith_sdk.aio import Check, HealthReport
 from smith_sdk.contract import Contract
 from smith_sdk.embedded import EmbeddedServer
@@ -100,6 +104,114 @@ async def test_what_stands_beside_the_dead_letters_is_none(account: Account) -> 
         assert (letters.status, letters.reason) == ("ok", "none")
         await put_letters(bus, original(1))
         assert named(await bus.health(), "dead letters").reason == "1"
+
+
+async def test_consumers_that_are_paused_changed_or_deleted_are_reported(face: Face, account: Account) -> None:
+    gate, executor = consumers.admission, consumers.executor_fs_read
+    async with account.applied() as other, face.applied() as bus:
+        await other.consumer(executor).pause(600)
+        await change(other, "consumer", max_ack_pending=7)
+        await change(other, "stream", max_msgs=7)
+        found = await bus.health()
+        assert {check.name: check.status for check in found.problems} == dict.fromkeys(
+            ("stream SDLC_RAW", f"consumer {gate.name}", f"consumer {executor.name}"), "degraded"
+        )
+        paused, changed, stream = (
+            named(found, f"consumer {executor.name}"),
+            named(found, f"consumer {gate.name}"),
+            "stream SDLC_RAW",
+        )
+        assert "by somebody: nothing is delivered" in paused.reason
+        assert changed.reason == "differs from the contract (profile dev): max_ack_pending: 7 -> 5,000"
+        assert "max_msgs: 7 -> 50,000" in named(found, stream).reason
+        await other._session.api.consumer_delete(executor.stream, executor.name)
+        found = await bus.health()
+        assert named(found, f"consumer {executor.name}").reason == "does not exist: its messages are not delivered"
+        assert named(found, stream).since == named(await bus.health(), stream).since  # it was seen before
+        await other.streams.apply()
+        assert (await bus.health()).status == "ok"
+
+
+async def change(bus: AsyncSmithBus, kind: str, **config: Any) -> None:
+    """Change the raw intents' stream, or its consumer, as somebody without the contract would."""
+    api, gate = bus._session.api, consumers.admission
+    if kind == "stream":
+        await api.stream_update({**(await api.stream_info(gate.stream))["config"], **config})
+    else:
+        found = await api.consumer_info(gate.stream, gate.name)
+        await api.consumer_write(gate.stream, {**found["config"], **config}, "update")
+
+
+async def test_a_consumer_that_back_pressure_holds_names_the_rule(account: Account) -> None:
+    gate = consumers.admission
+    async with account.applied() as bus:
+        held = HeldConsumers(Bucket(bus._session, "SMITH_CONTROL"), bus._session.api)
+        await held.hold(gate.stream, gate.name, "disk", Hold(max_ack_pending=3, pause=True))
+        check = named(await bus.health(), f"consumer {gate.name}")
+        assert check.status == "degraded"
+        assert "limited by back pressure (disk): max_ack_pending is 3" in check.reason
+        assert "by back pressure (disk), which renews that" in check.reason
+        await held.release(gate.stream, gate.name, "disk")
+        assert named(await bus.health(), f"consumer {gate.name}").status == "ok"
+
+
+async def test_a_worker_that_hangs_or_fails_is_reported_by_its_own_process(
+    face: Face, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_SLOW", 0.2)
+    spec, gate = consumers.executor_fs_read, threading.Event()
+    quick = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
+
+    def handle(message: Any) -> None:
+        if message.payload.params.path == "/poison":
+            raise ValueError("cannot be read")
+        gate.wait(60)
+
+    async with account.applied() as other, face.applied() as bus:
+        worker = face.worker(bus, spec, concurrency=1, retry=quick, answer_failures=False)
+        (worker if face.is_async else worker.inner).handler(handle)
+        running = asyncio.ensure_future(worker.run(signals=()))
+
+        async def send(path: str) -> None:
+            intent = read_intent(path)
+            await other.publish(subjects.intents.vetted.of(intent), intent)
+
+        async def shows(words: str) -> bool:
+            check = named(await bus.health(), f"worker {spec.name}")
+            assert words in check.reason, check
+            return check.status == "degraded"
+
+        await send("/slow")
+        await eventually_async(lambda: shows("slow: all of 1 slot are busy"), 30)
+        gate.set()
+        for _ in range(3):
+            await send("/poison")
+        await eventually_async(lambda: shows("failed; the last: ValueError: cannot be read"), 30)
+        await eventually_async(lambda: counts_letters(bus, 3), 30)
+        await worker.stop()
+        await running
+
+
+async def counts_letters(bus: Any, count: int) -> bool:
+    letters = named(await bus.health(), "dead letters")
+    assert letters.reason.startswith(f"{count}, the newest of 20"), letters
+    return letters.status == "degraded"
+
+
+async def test_a_link_on_which_nothing_comes_back_is_failing(face: Face, account: Account) -> None:
+    with Proxy(account.url) as proxy:
+        async with account.applied(), face.bus(proxy.url, profile="dev") as bus:
+            assert (await bus.health(20)).status == "ok"
+            proxy.deafen("to_client")
+            found = await bus.health(timeout=0.2)
+            assert "does not answer: a PING has had no answer for 0.2 s" in named(found, "connection").reason
+            assert {check.status for check in found.checks} == {"failing"}
+            proxy.hear()
+            await eventually_async(lambda: is_well(bus), 30)
+
+
+async def is_well(bus: Any) -> bool:
+    return bool((await bus.health(20)).status == "ok")
 
 
 async def test_a_server_that_is_gone_is_reported_at_once_and_in_time(

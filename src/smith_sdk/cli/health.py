@@ -24,6 +24,8 @@ _STATUS_WIDTH: Final = max(map(len, _STATUS)) + 2
 _LEAST_TEXT: Final = 50
 """Columns below which the reasons have no column of their own."""
 _UNKNOWN: Final = "not known: there is no connection"
+_CONNECT_SHARE: Final = 0.8
+"""The share of a look after which connecting has failed, so that its reason is known in time."""
 _PAUSE: Final = 0.5
 """Seconds between two looks while it waits."""
 
@@ -45,7 +47,7 @@ def health(
     began = datetime.now(UTC)
     try:
         # Connects in the background: what keeps it from that is a part of the report.
-        with where.bus(connect_mode="wait", connect_timeout=timeout) as bus:
+        with where.bus(connect_mode="wait", connect_timeout=_CONNECT_SHARE * timeout) as bus:
             found = _look(bus, timeout, 0.0 if wait is None else wait.total_seconds())
     except SmithError as error:  # its exit status would be that of "degraded"
         note(f"smith: {error}")

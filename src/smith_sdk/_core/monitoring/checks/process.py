@@ -52,6 +52,8 @@ class ProcessChecks:
         if worker.is_draining:
             text = f"draining: {counted(worker.running, 'handler')} still run{'s' * (worker.running == 1)}"
             found.append(Finding("degraded", text, "nothing: it was told to stop"))
+        if not worker.is_started:
+            return joined(name, [*found, Finding("ok", "starting: its hooks run")])
         busy = f"{worker.running} of {counted(worker.slots, 'slot')} busy, {worker.buffered:,} buffered"
         return joined(name, [*found, Finding("ok", busy)], f"{worker.succeeded:,} succeeded")
 
