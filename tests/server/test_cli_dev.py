@@ -167,7 +167,7 @@ def test_a_password_in_url_is_warned_of_and_not_shown(account: Account, smith: S
 def test_every_command_that_connects_takes_other_ways(smith: Smith) -> None:
     from smith_sdk.cli.commands import COMMANDS
 
-    own = {"demo", "dev", "completion", "codegen", "keys"}  # these connect to no server of the user's
+    own = {"demo", "dev", "completion", "codegen", "export", "keys"}  # these connect to no server of the user's
     for name in COMMANDS.keys() - own:
         shown = smith(name, "--help").out
         texts = [shown]

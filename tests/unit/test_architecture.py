@@ -120,6 +120,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.topology",
         "_core.monitoring",
     ),
+    "_core.exports": ("errors", "contract", "_core.monitoring"),
     "signing": ("errors", "protocol", "_core.codec", "_core.public_keys", "_core.canonical_json", "_core.foreign_text"),
     "trust": (
         "errors",
@@ -213,6 +214,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.execution",
         "_core.connection",
         "_core.outbox",
+        "_core.exports",
         "signing",
         "trust",
         "policy",

@@ -24,6 +24,7 @@ COMMANDS = {
     "publish": ("publish:publish", "Publish messages, typed and validated by the contract."),
     "tail": ("tail:tail", "Show the last messages of a subject, and follow new ones."),
     "trace": ("trace:trace", "Show what became of an intent, step by step."),
+    "export": ("export:export", "Write a Grafana dashboard, Prometheus rules or KEDA scalers."),
     "completion": ("completion:completion", "Complete commands and options with Tab in bash, zsh or fish."),
     "codegen": ("codegen:codegen", "Generate typed subjects and payloads from a spec."),
 }

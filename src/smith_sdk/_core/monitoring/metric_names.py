@@ -26,6 +26,9 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     buckets: tuple[float, ...] = ()
     """Upper bounds, of a histogram; the last one, infinity, is not among them."""
 
+    def __str__(self) -> str:
+        return self.name
+
 
 # ---- counted as it happens
 

@@ -9,7 +9,7 @@ nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import inf
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -139,6 +139,11 @@ class Condition(msgspec.Struct, frozen=True):
         """A name for it that a key of a bucket may have: "lag-executor-http-fetch"."""
         raise NotImplementedError
 
+    def written(self, each: Callable[[Threshold], str], *, conjunction: str = "and") -> str:
+        """Its thresholds as `each` writes them, joined by "or" and `conjunction`, in another
+        language."""
+        raise NotImplementedError
+
 
 class Threshold(Condition, frozen=True, kw_only=True):
     """Holds once the measure is above `above`, until it is below `clear_below`."""
@@ -171,6 +176,9 @@ class Threshold(Condition, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         return self.measure.label
+
+    def written(self, each: Callable[[Threshold], str], *, conjunction: str = "and") -> str:
+        return each(self)
 
     def text(self, value: float, *, is_over: bool) -> str:
         """ "lag of executor-http-fetch is 12,345, above 10,000"."""
@@ -205,6 +213,10 @@ class _Joined(Condition, frozen=True):
     @property
     def label(self) -> str:
         return f"-{self.how}-".join(part.label for part in self.parts)
+
+    def written(self, each: Callable[[Threshold], str], *, conjunction: str = "and") -> str:
+        parts = [f"({part.written(each, conjunction=conjunction)})" for part in self.parts]
+        return f" {conjunction if self.how == 'and' else 'or'} ".join(parts)
 
 
 def require_name(option: str, name: Any) -> str:
