@@ -13,7 +13,7 @@ import pytest
 from buses import Account, Crossing, Face, read_intent
 from letters import original, put_letters
 from receiver import Receiver, status
-from support import eventually_async
+from support import eventually_async, without_login
 
 from smith_sdk import AlertMonitor, AlertRule, AsyncSmithBus, consumers, subjects
 from smith_sdk.alerts import (
@@ -29,7 +29,7 @@ from smith_sdk.alerts import (
     to_webhook,
     utilisation_above,
 )
-from smith_sdk.errors import BusClosed, OptionsError
+from smith_sdk.errors import AuthenticationError, BusClosed, OptionsError
 from smith_sdk.protocol import HealthEvent
 
 RAW: Final = consumers.admission
@@ -221,6 +221,15 @@ async def test_while_the_server_is_away_nothing_changes_but_that(make_server: An
             await eventually_async(lambda: told.course[-1] == RESOLVED)
     assert len(told.alerts) == 4
     assert "not known for 0.5 s: lag of admission: " in told.alerts[1].reason
+
+
+async def test_refused_credentials_are_told_and_end_it(account: Account) -> None:
+    told = Told()
+    async with AsyncSmithBus(without_login(account.url), connect_mode="wait") as bus:
+        with pytest.raises(AuthenticationError):
+            await AlertMonitor(bus, [many()], notify=[told]).run()
+    assert told.course == [("not-known", "raised")]
+    assert "refused the credentials" in told.alerts[0].reason
 
 
 # ---- who is told

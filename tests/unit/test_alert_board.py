@@ -191,8 +191,9 @@ def test_a_run_that_ends_for_good_says_that_nothing_will_be_known() -> None:
 
 def test_a_reason_is_bounded() -> None:
     board = Board(rule())
-    (raised,) = board.at(61, problem="x" * 100_000)
+    (raised,) = board.at(61, problem="\x1b[2J\n" + "x" * 100_000)
     assert len(raised.reason) < 600
+    assert raised.reason.isprintable()
 
 
 # ---- from figures to values

@@ -218,6 +218,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "signing",
         "trust",
         "policy",
+        "alerts",
         "embedded",
         "aio",
         "sync",

@@ -11,7 +11,8 @@ from .._core.jetstream.session import Session
 from .._core.monitoring.alert_values import LettersPerMinute
 from .._core.monitoring.checks.dead_letters import letters_in
 from .._core.monitoring.consumer_lag import StreamUsage
-from ..errors import SmithError
+from ..contract import Contract
+from ..errors import OptionsError, SmithError
 from .streams import Streams
 
 _TIMEOUT: Final = 5.0
@@ -51,9 +52,16 @@ class Letters:
 
 
 class Drift:
-    """Compares the server with the contract every now and then, in the background."""
+    """Compares the server with the contract every now and then, in the background.
 
-    def __init__(self, streams: Streams, every: float) -> None:
+    Raises `OptionsError` if the contract does not have the profile of the bus.
+    """
+
+    def __init__(self, contract: Contract, streams: Streams, every: float) -> None:
+        try:
+            contract.profile(streams.profile)
+        except KeyError as error:
+            raise OptionsError(f"drifted(): {error.args[0]}") from None
         self._streams = streams
         self._every = every
         self._new: tuple[float, str] | None = None

@@ -40,8 +40,9 @@ _UNKNOWN_AFTER: Final = 60.0
 _DRIFT_EVERY: Final = 60.0
 _FLUSH: Final = 5.0
 """Seconds to deliver what waits at the end."""
-_LATE: Final = 10.0
-"""Seconds that a look of the lag monitor may take beyond its interval."""
+_LATE: Final = 1.0
+"""Seconds beyond its interval after which a look of the lag monitor is not waited for: nothing is
+known then."""
 _DRIFT: Final = Measure(kind="drift")
 _LETTERS: Final = Measure(kind="dead letters per minute")
 _AGAIN: Final = 60.0
@@ -94,12 +95,14 @@ class AlertMonitor:
         self._lag = LagMonitor(bus, interval=self._interval, stalled_after=stalled_after)
         self._lag_again_at: float | None = None
         """When the lag monitor is started again; None while it runs."""
+        self._lag_problem = ""
+        """Why it could not be."""
         found = _require_rules(session.contract, rules)
         slow = {one.measure: every for _, when in found for one in when.thresholds() if one.measure.kind == "drift"}
         self._board = AlertBoard(found, unknown_after=self._unknown_after, slow=slow)
         self._values = SeenValues(self._board.measures)
         self._letters = Letters(session)
-        self._drift = Drift(bus.streams, every)
+        self._drift = Drift(session.contract, bus.streams, every) if self._has("drift") else None
         self._notify = _require_notify(notify)
         self._outlets = self._make(blocking=False)
         self._problem = ""
@@ -183,15 +186,14 @@ class AlertMonitor:
         self._board.start(monotonic())
         for outlet in self._outlets:
             outlet.start()
-        await self._lag.__aenter__()
-        self._lag_again_at = None
-        drift = asyncio.ensure_future(self._drift.run()) if self._has("drift") else None
+        await self._start_lag(stopping)
+        drift = None if self._drift is None else asyncio.ensure_future(self._drift.run())
         try:
             while not stopping.draining:
                 await self._look()
                 self._life.ready()
                 await self._wait(stopping)
-        except BusClosed as error:  # nothing more will be known
+        except SmithError as error:  # nothing more will be known
             self._tell(self._board.give_up(str(error), datetime.now(UTC)))
             raise
         finally:
@@ -220,16 +222,28 @@ class AlertMonitor:
             self._session.require_open()
             self._lag_again_at = monotonic() + _AGAIN  # it has logged why it ended
 
+    async def _start_lag(self, stopping: Stopping) -> None:
+        """Return after its first look, or at the end."""
+        self._lag_again_at = None
+        entered, stopped = asyncio.ensure_future(self._lag.__aenter__()), asyncio.ensure_future(stopping.wait())
+        try:
+            await asyncio.wait((entered, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            if not entered.done():
+                await self._lag.stop()
+        await entered
+
     async def _start_lag_again(self, at: float) -> None:
         if monotonic() < at:
             return
         try:
             await self._lag.__aenter__()
-            self._lag_again_at = None
+            self._lag_again_at, self._lag_problem = None, ""
         except BusClosed:
             raise
         except SmithError as error:
-            self._problem = str(error)
+            self._lag_problem = str(error)
             self._lag_again_at = monotonic() + _AGAIN
 
     # ---- one look
@@ -240,9 +254,15 @@ class AlertMonitor:
         details: dict[Measure, str] = {}
         for measure, value, detail in self._values.take(consumers, streams):
             values[measure], details[measure] = value, detail
-        problems = [self._lag.problem or self._problem, self._drift.problem]
-        if (drift := self._drift.take()) is not None:
-            values[_DRIFT], details[_DRIFT] = drift
+        connection = self._session.connection
+        if connection.closed_by is not None:
+            raise connection.closed_by
+        away = "" if connection.is_up else f"no connection to {connection.url}"
+        problems = [away or self._lag.problem or self._lag_problem]
+        if self._drift is not None:
+            problems.append(self._drift.problem)
+            if (drift := self._drift.take()) is not None:
+                values[_DRIFT], details[_DRIFT] = drift
         if self._has("dead letters per minute"):
             letters, problem = await self._letters.take(streams, monotonic())
             problems.append(problem)

@@ -133,7 +133,7 @@ class LagMonitor:
 
     async def stop(self) -> None:
         """End it; what it saw stays. Safe to repeat."""
-        await self._life.stop()
+        await self._life.stop(at_once=True)  # a look changes nothing, and may wait for a server that is away
 
     def _stop_closed(self) -> None:
         self._life.stop_closed()

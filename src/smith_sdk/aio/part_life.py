@@ -77,13 +77,15 @@ class PartLife:
         """The first look of a run is done."""
         self._looked.set()
 
-    async def stop(self) -> None:
-        """End the run; if there is none, the next one returns at once. Safe to repeat."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """End the run, with `at_once` wherever its work waits; if there is none, the next one
+        returns at once. Safe to repeat.
+        """
         if self._stopping is None:
             self._stop_next = True
             return
         self._idle.clear()
-        self._stopping.request_here()
+        self._stopping.request_here(at_once=at_once)
         await self._idle.wait()
 
     def stop_closed(self) -> None:

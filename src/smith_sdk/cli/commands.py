@@ -15,6 +15,7 @@ COMMANDS = {
     "outbox": ("outbox:outbox", "List, flush and discard the messages of an outbox."),
     "health": ("health:health", "Show how the server, streams, consumers and dead letters are."),
     "top": ("top.command:top", "Show a live screen: lag, rates, workers, alerts, dead letters."),
+    "monitor": ("monitor:monitor", "Watch the bus, and tell when something is wrong: alerts."),
     "backpressure": ("backpressure:backpressure", "Show and clear the rules of back pressure that act."),
     "workers": ("workers:workers", "List the workers of all processes, as they answer."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),

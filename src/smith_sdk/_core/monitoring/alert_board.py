@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from ..foreign_text import bounded
+from ..foreign_text import bounded, escape_control
 from .alerts import NOT_KNOWN, Alert, AlertRule, remedy_of
 from .rules import Condition, Measure, RuleState
 
@@ -165,4 +165,5 @@ def _listed(measures: Collection[Measure]) -> str:
 
 
 def _bounded(text: str) -> str:
-    return bounded(text, _LONGEST)
+    # Names of servers and errors of theirs are in it.
+    return bounded(escape_control(text, keep_layout=False), _LONGEST)
