@@ -34,6 +34,7 @@ _HEALTH_KEY: Final = "health"
 _ADMISSION: Final = "admission"
 """The consumer of that name is read by `Admission`."""
 _RESULTS: Final = "results"
+_HEALTH_EVENTS: Final = "events.health"
 _RAW: Final = "intents.raw"
 _QUARANTINE: Final = "intents.quarantine"
 _DECISIONS: Final = "audit.policy"
@@ -387,6 +388,14 @@ def _health(rights: _Rights, wanted: Wanted) -> None:
         rights.put_keys(_CONTROL, _HEALTH_KEY)
 
 
+def _monitor(rights: _Rights, wanted: Wanted) -> None:
+    spec = rights.spec
+    read = dict.fromkeys(decl.stream for decl in spec.consumers.values())
+    _health(rights, msgspec.structs.replace(wanted, streams=wanted.streams or tuple(read)))
+    if _HEALTH_EVENTS in spec.subjects:
+        rights.send(_HEALTH_EVENTS)
+
+
 def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
     spec = rights.spec
     rights.require("streams", _CONTROL, ", in which processes agree on rules")
@@ -463,6 +472,7 @@ ROLES: Final = {
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),
     "health": Role("looks at streams and consumers, and writes one key", _health, ("streams",)),
+    "monitor": Role("watches streams and consumers for alerts, and publishes health events", _monitor, ("streams",)),
     "back-pressure": Role(
         "measures consumers and streams, limits and pauses consumers, quarantines", _back_pressure, ("consumers", "streams")
     ),

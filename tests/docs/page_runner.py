@@ -152,8 +152,8 @@ class Page:
 
     def until_sigterm(self, command: list[str]) -> str:
         def is_ready(printed: str) -> bool:
-            # `smith dev`, or a worker
-            return "export SMITH_NATS_URL=" in printed or a_pull_waits(self.url)
+            # `smith dev`, `smith monitor`, or a worker
+            return "export SMITH_NATS_URL=" in printed or "smith_sdk.cli: watching" in printed or a_pull_waits(self.url)
 
         return run_until_sigterm(command, is_ready=is_ready, timeout=DEADLINE)
 

@@ -21,12 +21,26 @@ from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
 from smith_codegen import permissions, sources
-from smith_sdk import AsyncSmithBus, Auth, Backoff, Once, Reject, RetryPolicy, Rule, Trust, consumers, result_of, subjects
+from smith_sdk import (
+    AlertRule,
+    AsyncSmithBus,
+    Auth,
+    Backoff,
+    Once,
+    Reject,
+    RetryPolicy,
+    Rule,
+    Trust,
+    consumers,
+    result_of,
+    subjects,
+)
 from smith_sdk._core.monitoring.held_consumers import Hold
 from smith_sdk._core.monitoring.rule_claims import RuleClaims
 from smith_sdk._core.services.ask import ask
 from smith_sdk._core.services.format import Ping
 from smith_sdk.aio.pipeline import Allow, Deny, Quarantine, Transform
+from smith_sdk.alerts import default_rules, to_health
 from smith_sdk.backpressure import lag_above, limit, oldest_above, pause, quarantine_new_intents, utilisation_above
 from smith_sdk.contract import covers
 from smith_sdk.embedded import EmbeddedServer
@@ -34,6 +48,7 @@ from smith_sdk.errors import CircuitOpen, MessageNotFound, PermissionDenied, Pub
 from smith_sdk.protocol import AuditEvent, ExecutorId, FsReadV1Params, PolicyDecision, QuarantinedIntent, SecurityContext
 from smith_sdk.signing import sign
 from smith_sdk.testing.accounts import delete_streams
+from smith_sdk.topology import CONTRACT
 
 SPEC: Final = sources.load_package("smith_sdk")
 WORKER: Final = consumers.executor_fs_read.name
@@ -45,6 +60,7 @@ ROLES: Final = {
     "reader": permissions.block(SPEC, "reader", subjects=["results", "logs.errors"], streams=["SDLC_RAW"]),
     "auditor": permissions.block(SPEC, "auditor"),
     "health": permissions.block(SPEC, "health", streams=["SDLC_RAW"]),
+    "monitor": permissions.block(SPEC, "monitor"),
     "back-pressure": permissions.block(SPEC, "back-pressure", streams=["SDLC_RAW"]),
     "dlq-operator": permissions.block(SPEC, "dlq-operator"),
     "quarantine-operator": permissions.block(SPEC, "quarantine-operator"),
@@ -439,6 +455,24 @@ async def test_a_worker_answers_those_who_may_ask_it(face: Face, place: Account,
     assert violations() == []
 
 
+async def test_a_monitor_knows_all_that_its_rules_need(face: Face, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        for _ in range(5):
+            await owner.publish(raw.of(intent := read_intent()), intent)
+        full = AlertRule(when=utilisation_above("SDLC_RAW", 0.00001), name="full")
+        rules = [*default_rules(CONTRACT), full]
+        async with place.bus(face, "monitor") as bus:
+            monitor = face.alert_monitor(bus, rules, notify=[to_health("watch")], drift_every=0.1, interval=0.1, unknown_after=2)
+            async with monitor:
+                await eventually_async(partial(has, owner, "SYSTEM_EVENTS", 1))
+                plain = monitor if face.is_async else monitor.inner._aio
+                until = time.monotonic() + 2.5  # when what is not known would be an alert
+                await eventually_async(lambda: time.monotonic() > until)
+                assert [one.rule for one in plain.active] == ["full"]
+                assert plain.describe()["problem"] == ""
+    assert violations() == []
+
+
 async def test_back_pressure_acts_and_undoes_and_an_operator_clears(face: Face, place: Account, violations: Any) -> None:
     gate, executor = consumers.admission, consumers.executor_fs_read
     when = lag_above(gate, 2) & utilisation_above("SDLC_RAW", 0.00001) | oldest_above(gate, 3600)
@@ -594,14 +628,15 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
     past = datetime(2020, 1, 1, tzinfo=UTC)
     whole = {"operator"}
     letters = {"operator", "dlq-operator"}
-    kept_back = {*letters, "quarantine-operator"}  # a letter of the quarantine's reader is replayed to there
+    # A letter of the quarantine's reader is replayed to there; a monitor sees how old messages are.
+    kept_back = {*letters, "quarantine-operator", "monitor"}
     publishes: dict[str, tuple[Call, set[str]]] = {
         "publish raw": (_publish(raw.of(intent), intent), {"publisher", "executer", "quarantine-operator", *letters}),
         "publish vetted": (_publish(vetted.of(intent), intent), {"admission", *letters}),
         "publish result": (_publish(subjects.results.of(result), result), {"worker", "admission", *letters}),
         "publish audit": (_publish(audit, event), {"admission", "quarantine-operator", *letters}),
         "publish quarantined": (_publish(quarantine, kept), {"admission", *letters}),
-        "publish event": (_publish(subjects.events.health.of(fact), fact), {"publisher"}),
+        "publish event": (_publish(subjects.events.health.of(fact), fact), {"publisher", "monitor"}),
         "submit vetted": (_submit, {"admission", *letters}),
         "publish many vetted": (_publish_many, {"admission", *letters}),
         "emit log": (_emit, {"publisher"}),
@@ -613,30 +648,33 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "subscribe results": (lambda bus, _: _subscribe(bus, subjects.results.filter()), {"executer", "reader"}),
         "subscribe logs": (lambda bus, _: _subscribe(bus, subjects.logs.errors.filter()), {"reader"}),
         "subscribe raw": (lambda bus, _: _subscribe(bus, raw.filter()), set()),
-        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", "back-pressure", "health", *letters}),
-        "read vetted": (lambda bus, _: _read(bus, vetted.filter()), letters),
+        "read raw": (lambda bus, _: _read(bus, raw.filter()), {"reader", "back-pressure", "health", "monitor", *letters}),
+        "read vetted": (lambda bus, _: _read(bus, vetted.filter()), {"monitor", *letters}),
         "read results": (lambda bus, _: _read(bus, subjects.results.filter()), {"reader", *whole}),
         "read last result": (lambda bus, _: _read(bus, subjects.results.filter(), last=1), {"reader", *whole}),
         "read audit": (lambda bus, _: _read(bus, subjects.audit.policy.filter()), {"auditor", *whole}),
         "read letters": (lambda bus, _: _read(bus, subjects.dlq.filter()), letters),
         "trace": (
             lambda bus, _: bus.trace(intent.id),
-            {*letters, "auditor", "quarantine-operator", "reader", "back-pressure", "health"},
+            {*letters, "auditor", "quarantine-operator", "reader", "back-pressure", "health", "monitor"},
         ),
-        "consumer info": (lambda bus, _: bus.consumer(gate).info(), {"admission", "health", "back-pressure", *letters}),
+        "consumer info": (
+            lambda bus, _: bus.consumer(gate).info(),
+            {"admission", "health", "monitor", "back-pressure", *letters},
+        ),
         "fetch": (lambda bus, _: bus.consumer(gate).fetch(1, timeout=0.2), {"admission", *whole}),
         "messages": (lambda bus, _: _first(bus.consumer(executor).messages()), {"worker", *whole}),
-        "lag": (lambda bus, _: bus.lag(), {"health", *whole}),
+        "lag": (lambda bus, _: bus.lag(), {"health", "monitor", *whole}),
         "pause": (lambda bus, _: bus.consumer(gate).pause(0.001), whole),
         "resume": (lambda bus, _: bus.consumer(gate).resume(), whole),
         "reset": (lambda bus, _: bus.consumer(gate).reset(), whole),
     }
     manages: dict[str, tuple[Call, set[str]]] = {
-        "streams.plan": (lambda bus, _: bus.streams.plan(), {"health", *whole}),
-        "streams.apply": (lambda bus, _: bus.streams.apply(), {"health", *whole}),  # nothing is to be changed
-        "streams.verify": (lambda bus, _: bus.streams.verify(), {"health", *whole}),
-        "streams.info": (lambda bus, _: bus.streams.info(), {"health", *whole}),
-        "streams.get": (lambda bus, _: bus.streams.get("SDLC_RAW"), {"health", *whole}),
+        "streams.plan": (lambda bus, _: bus.streams.plan(), {"health", "monitor", *whole}),
+        "streams.apply": (lambda bus, _: bus.streams.apply(), {"health", "monitor", *whole}),  # nothing is to be changed
+        "streams.verify": (lambda bus, _: bus.streams.verify(), {"health", "monitor", *whole}),
+        "streams.info": (lambda bus, _: bus.streams.info(), {"health", "monitor", *whole}),
+        "streams.get": (lambda bus, _: bus.streams.get("SDLC_RAW"), {"health", "monitor", *whole}),
         "streams.purge": (lambda bus, _: bus.streams.purge("SYSTEM_EVENTS"), whole),
         "dead_letters.list": (lambda bus, _: bus.dead_letters.list(), letters),
         "dead_letters.get": (
@@ -648,7 +686,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
         "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
-        "workers": (lambda bus, _: bus.workers(0.1), {"health", "operator"}),
+        "workers": (lambda bus, _: bus.workers(0.1), {"health", "monitor", "operator"}),
         "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
         "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),
         "quarantine.count": (lambda bus, _: bus.quarantine.count(), {"back-pressure", "health", *kept_back}),
