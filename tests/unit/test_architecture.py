@@ -239,6 +239,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "cyclopts": ("cli",),
     "rich": ("cli",),
     "textual": ("cli.top",),
+    "matplotlib": ("cli.lag_plot",),
     "watchfiles": ("cli",),
     "pydantic_core": ("contract",),
     "prometheus_client": ("_core.monitoring.exposition",),

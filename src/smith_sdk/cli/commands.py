@@ -14,6 +14,7 @@ COMMANDS = {
     "quarantine": ("quarantine:quarantine", "Show, release and discard quarantined intents."),
     "outbox": ("outbox:outbox", "List, flush and discard the messages of an outbox."),
     "health": ("health:health", "Show how the server, streams, consumers and dead letters are."),
+    "lag": ("lag:lag", "Show how far each consumer is behind, its rates and its trend."),
     "top": ("top.command:top", "Show a live screen: lag, rates, workers, alerts, dead letters."),
     "monitor": ("monitor:monitor", "Watch the bus, and tell when something is wrong: alerts."),
     "backpressure": ("backpressure:backpressure", "Show and clear the rules of back pressure that act."),

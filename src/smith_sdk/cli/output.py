@@ -41,6 +41,14 @@ class Size(int):
     """Bytes, shown as "1.5MiB"."""
 
 
+class Rate(float):
+    """Per second, shown as "2.5" or "1,500"."""
+
+
+class Lasting(float):
+    """Seconds, shown in one unit: "0.3s", "42s", "12m", "5h", "3d"."""
+
+
 class Percent(float):
     """Shown as "12.5%", or as "12.5% of max_msgs"."""
 
@@ -109,7 +117,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     if not sys.stdout.isatty():
         _show_lines(headings, listed)
     elif listed or not empty:
-        _show_on_terminal(headings, listed, sections)
+        _show_on_terminal(headings, listed, sections, console())
     if empty and not listed:
         print(plain(empty), file=sys.stderr, flush=True)
 
@@ -136,8 +144,28 @@ def _print_row(out: Console, cells: Sequence[Text], widths: Sequence[int], numbe
     out.print(text, soft_wrap=True)
 
 
-def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]], sections: str | None) -> None:
-    out = console()
+def table_text(headings: Sequence[str], rows: Iterable[Sequence[Any]], on: Console, *, sections: str | None = None) -> Text:
+    """What `show_table` prints on the terminal `on`, as text for a live screen."""
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(
+        file=StringIO(),
+        width=on.width,
+        force_terminal=True,
+        color_system="standard" if on.color_system else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with out.capture() as captured:
+        _show_on_terminal(headings, [list(row) for row in rows], sections, out)
+    return Text.from_ansi(captured.get().rstrip("\n"))
+
+
+def _show_on_terminal(headings: Sequence[str], rows: Sequence[Sequence[Any]], sections: str | None, out: Console) -> None:
     columns = [[heading, *(row[at] for row in rows)] for at, heading in enumerate(headings)]
     kept = [at for at in range(len(headings)) if not rows or any(shown(row[at], relative=True) for row in rows)]
     least = {at: _least_width(columns[at]) for at in kept}
@@ -331,6 +359,10 @@ def shown(value: Any, *, relative: bool = False) -> str:
         return format_size(value)
     if isinstance(value, Percent):
         return "" if relative and value < 0.05 else f"{value:.1f}%{' of ' * bool(value.of)}{value.of}"
+    if isinstance(value, Rate):
+        return f"{value:,.0f}" if value >= 99.95 or not value else f"{value:.1f}"
+    if isinstance(value, Lasting):
+        return _lasting(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     if isinstance(value, datetime):
@@ -339,6 +371,15 @@ def shown(value: Any, *, relative: bool = False) -> str:
 
 
 _UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def _lasting(seconds: float) -> str:
+    if seconds < 9.95:
+        return f"{seconds:.1f}s" if seconds else "0s"
+    for unit, size, least in (("d", 86400, 172800), ("h", 3600, 7200), ("m", 60, 120)):
+        if seconds >= least:
+            return f"{seconds / size:,.0f}{unit}"
+    return f"{seconds:.0f}s"
 
 
 def ago(moment: datetime, now: datetime | None = None) -> str:

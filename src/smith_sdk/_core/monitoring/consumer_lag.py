@@ -19,6 +19,7 @@ from .lag import fullest
 from .observations import ConsumerSeen, Json, Rates, StreamSeen, elapsed, rates
 
 Trend = Literal["growing", "steady", "shrinking"]
+LagState = Literal["paused", "stalled", "measuring", "idle", "growing", "draining", "steady"]
 
 STALLED_AFTER: Final = 30.0
 """Seconds without a completed message after which a consumer is stalled, unless told otherwise."""
@@ -70,6 +71,20 @@ class ConsumerLag(Record, frozen=True, kw_only=True):
     last_delivery_age: float | None
     last_ack_age: float | None
     observed_at: datetime
+
+    @property
+    def state(self) -> LagState:
+        """All of it in a word: "paused", "stalled", "measuring" (at the first look), "idle",
+        "growing", "draining" or "steady"."""
+        if self.is_paused:
+            return "paused"
+        if self.stalled:
+            return "stalled"
+        if self.trend is None or self.rate_in is None:
+            return "measuring"
+        if not self.lag and not self.rate_in and not self.rate_out:
+            return "idle"
+        return "draining" if self.trend == "shrinking" else self.trend
 
 
 class Replica(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ def consumer_row(now: ConsumerLag, history: Sequence[ConsumerLag]) -> ConsumerRo
     return ConsumerRow(
         stream=clean(now.stream),
         name=clean(now.consumer),
-        state=_consumer_state(now),
+        state=now.state,
         lag=now.lag,
         pending=now.pending,
         unacked=now.ack_pending,
@@ -33,18 +33,6 @@ def consumer_row(now: ConsumerLag, history: Sequence[ConsumerLag]) -> ConsumerRo
         last_delivery=now.last_delivery_age,
         last_ack=now.last_ack_age,
     )
-
-
-def _consumer_state(now: ConsumerLag) -> str:
-    if now.is_paused:
-        return "paused"
-    if now.stalled:
-        return "stalled"
-    if now.trend is None or now.rate_in is None:
-        return "measuring"
-    if not now.lag and not now.rate_in and not now.rate_out:
-        return "idle"
-    return {"growing": "growing", "shrinking": "draining", "steady": "steady"}[now.trend]
 
 
 def stream_row(now: StreamUsage, history: Sequence[float | None], *, refuses: bool) -> StreamRow:
