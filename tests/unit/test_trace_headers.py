@@ -142,3 +142,43 @@ def test_without_the_extra_an_error_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "telemetry needs opentelemetry-api: pip install 'smith-sdk[otel]'\n" * 2
     assert issubclass(TelemetryNotInstalled, Exception)
+
+
+LATER = """
+import warnings
+warnings.simplefilter("error")
+import logging
+logging.basicConfig(level=logging.WARNING)
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from smith_sdk import AsyncSmithBus, otel
+from smith_sdk._core.jetstream.publish_request import PublishRequest
+
+def publish(bus):
+    operation = bus._session.events.tracer.on_send(PublishRequest("smith.results.1", b"", "ATOMS_RESULTS", "1"))
+    operation.end()
+    return operation.headers
+
+buses = [AsyncSmithBus("nats://127.0.0.1:1") for _ in range(3)]
+otel.instrument(buses[0])
+assert publish(buses[0]) is None
+reader = InMemoryMetricReader()
+provider = MeterProvider([reader])
+metrics.set_meter_provider(provider)
+trace.set_tracer_provider(TracerProvider())
+otel.instrument(buses[1])
+otel.instrument(buses[2], meter_provider=provider)
+for bus in buses:
+    assert "traceparent" in publish(bus)
+for metric in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics:
+    print(metric.name, *(getattr(point, "value", None) or point.count for point in metric.data.data_points))
+"""
+
+
+def test_providers_that_are_set_after_a_bus_was_instrumented() -> None:
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert "messaging.client.sent.messages 4\n" in done.stdout
+    assert "messaging.client.operation.duration 3\n" in done.stdout

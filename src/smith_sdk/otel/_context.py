@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.trace import SpanContext
 
-from .._core.connection.headers import NAME, is_reserved
+from .._core.connection.headers import MSG_ID, NAME, is_reserved
 from .._core.events import Enter
 
 _LONGEST: Final = 8192
@@ -64,7 +64,7 @@ def without_span(context: Context | None = None) -> Context:
 def extract(headers: Headers | None) -> Context:
     """The context that `headers` have, within the current one without its span."""
     base = without_span()
-    if not headers:
+    if not headers or (len(headers) == 1 and MSG_ID in headers):  # most of those without a context
         return base
     try:
         return propagate.extract(headers, base, _getter)

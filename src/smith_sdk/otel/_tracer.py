@@ -18,7 +18,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider
 
 from .. import __version__
 from .._core.connection.headers import MSG_ID
@@ -57,7 +57,7 @@ def start(session: Session, tracer_provider: TracerProvider | None, meter_provid
     if meter_provider is not None and not isinstance(meter_provider, MeterProvider):
         raise OptionsError(f"instrument(meter_provider={meter_provider!r}): an OpenTelemetry MeterProvider is needed")
     if _of(session) is None:
-        meters = _metrics_of(metrics.get_meter_provider() if meter_provider is None else meter_provider)
+        meters = _metrics_of(meter_provider)
         session.events.add(BusTracer(session, trace.get_tracer(_names.SCOPE, __version__, tracer_provider), meters))
         meters.gauges.add(session)
 
@@ -74,13 +74,22 @@ def _of(session: Session) -> BusTracer | None:
 
 
 _meters: Final[weakref.WeakKeyDictionary[MeterProvider, Metrics]] = weakref.WeakKeyDictionary()
-"""The instruments of each provider: a second one with the same name would be a mistake."""
+"""The instruments of each provider. There may be one of each name: a second one is not read."""
+_of_global: Final[list[Metrics]] = []
+"""Those of the global provider, which stands for another one until that is set."""
 
 
-def _metrics_of(provider: MeterProvider) -> Metrics:
-    found = _meters.get(provider)
+def _metrics_of(provider: MeterProvider | None) -> Metrics:
+    current = metrics.get_meter_provider()
+    chosen = current if provider is None else provider
+    found = _meters.get(chosen)
+    if found is None and chosen is current and _of_global:
+        found = _of_global[0]
     if found is None:
-        found = _meters[provider] = Metrics(metrics.get_meter(_names.SCOPE, __version__, provider))
+        found = Metrics(metrics.get_meter(_names.SCOPE, __version__, chosen))
+    if chosen is current and not _of_global:
+        _of_global.append(found)
+    _meters[chosen] = found
     return found
 
 
@@ -139,7 +148,7 @@ class BusTracer(Tracer):
         links: Sequence[SpanContext | None] = (),
         since: int | None = None,
     ) -> Span:
-        return self._tracer.start_span(
+        span = self._tracer.start_span(
             f"{operation} {template}",
             context,
             kind,
@@ -147,6 +156,9 @@ class BusTracer(Tracer):
             [Link(one) for one in links if one is not None],
             since,
         )
+        if not span.get_span_context().is_valid:  # no SDK: newer versions of the API do the same
+            return NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        return span
 
     def template(self, subject: str, stream: str | None) -> str:
         return self._destinations.template(subject, stream)
