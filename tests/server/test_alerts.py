@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -125,6 +126,38 @@ async def test_what_is_raised_stays_so_while_the_monitor_is_stopped(account: Acc
             await monitor.lag.updated()
 
 
+async def test_a_new_process_goes_on_where_the_former_one_was(account: Account, tmp_path: Path) -> None:
+    told, later = Told(), Told()
+    options: dict[str, Any] = {"interval": 0.05, "state_file": tmp_path / "raised.json"}
+    async with account.applied() as bus:
+        await put(bus)
+        async with AlertMonitor(bus, [many(), many(name="former")], notify=[told], **options):
+            await eventually_async(lambda: len(told.alerts) == 2)
+        async with AlertMonitor(bus, [many()], notify=[later], **options) as monitor:
+            await eventually_async(has_course(later, ("former", "resolved")))
+            assert [one.since for one in monitor.active] == [told.alerts[0].since]
+            await drain(bus)
+            await eventually_async(has_course(later, ("former", "resolved"), RESOLVED))
+
+
+async def test_what_was_not_told_is_raised_again_by_a_new_process(
+    account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smith_sdk.aio.alerts._FLUSH", 0.1)
+    told = Told()
+    options: dict[str, Any] = {"interval": 0.05, "state_file": tmp_path / "raised.json"}
+    with Receiver(status(500)) as receiver:
+        async with account.applied() as bus:
+            monitor = AlertMonitor(bus, [many()], notify=[to_webhook(receiver.url)], **options)
+            running = asyncio.ensure_future(monitor.run())
+            await put(bus)
+            await eventually_async(lambda: receiver.requests != [])
+            await monitor.stop()
+            await running
+            async with AlertMonitor(bus, [many()], notify=[told], **options):
+                await eventually_async(has_course(told, RAISED))
+
+
 async def test_the_bus_stops_it(face: Face, account: Account) -> None:
     told = Told()
     bus = face.applied()
@@ -227,8 +260,9 @@ async def test_refused_credentials_are_told_and_end_it(account: Account) -> None
     told = Told()
     async with AsyncSmithBus(without_login(account.url), connect_mode="wait") as bus:
         with pytest.raises(AuthenticationError):
-            await AlertMonitor(bus, [many()], notify=[told]).run()
+            await AlertMonitor(bus, [many()], notify=[told], interval=0.05).run()
     assert told.course == [("not-known", "raised")]
+    assert told.alerts[0].reason.startswith("the monitor has ended: ")
     assert "refused the credentials" in told.alerts[0].reason
 
 

@@ -4,6 +4,7 @@ read."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from smith_sdk import AlertRule, consumers
 from smith_sdk._core.monitoring.alert_board import AlertBoard, Look
+from smith_sdk._core.monitoring.alert_store import AlertStore
 from smith_sdk._core.monitoring.alert_values import LettersPerMinute, SeenValues
 from smith_sdk._core.monitoring.alerts import NOT_KNOWN
 from smith_sdk._core.monitoring.conditions import on_contract
@@ -194,6 +196,81 @@ def test_a_reason_is_bounded() -> None:
     (raised,) = board.at(61, problem="\x1b[2J\n" + "x" * 100_000)
     assert len(raised.reason) < 600
     assert raised.reason.isprintable()
+
+
+# ---- after a restart
+
+
+def test_what_a_former_process_has_told_is_not_told_again() -> None:
+    (raised,) = Board(rule(hold=5)).at(0, {LAG: 101})
+    later = Board(rule(hold=5))
+    assert later.board.restore([raised], 0.0, BEGAN) == []
+    assert later.board.active == (raised,)
+    assert [later.at(1), later.at(2, {LAG: 50}), later.at(3, {LAG: 101})] == [[], [], []]
+    (resolved,) = later.at(6, {LAG: 0})
+    assert (resolved.state, resolved.since) == ("resolved", raised.since)
+
+
+def test_what_has_ended_meanwhile_is_resolved() -> None:
+    (raised,) = Board(rule()).at(0, {LAG: 101})
+    later = Board(rule())
+    later.board.restore([raised], 0.0, BEGAN)
+    assert states(later.at(1, {LAG: 0})) == [("many", "resolved")]
+
+
+def test_an_alert_without_its_rule_is_resolved() -> None:
+    (raised,) = Board(rule(name="former")).at(0, {LAG: 101})
+    board = Board(rule())
+    (resolved,) = board.board.restore([raised], 0.0, BEGAN + timedelta(seconds=9))
+    assert (resolved.rule, resolved.state, resolved.reason) == ("former", "resolved", "the monitor no longer has this rule")
+    assert not board.board.active
+
+
+def test_what_was_not_known_is_so_until_it_is_known_again() -> None:
+    board = Board(rule())
+    (raised,) = board.at(60)
+    later = Board(rule())
+    later.board.restore([raised], 0.0, BEGAN)
+    assert later.at(1) == []
+    assert later.at(61) == []
+    assert states(later.at(62, {LAG: 1})) == [(NOT_KNOWN, "resolved")]
+
+
+def test_a_file_keeps_what_is_raised(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (raised,) = Board(rule()).at(0, {LAG: 101})
+    path = tmp_path / "raised.json"
+    assert AlertStore(path).read() == ()
+    store = AlertStore(path)
+    store.write((raised,))
+    assert AlertStore(path).read() == (raised,)
+    store.write(())
+    assert AlertStore(path).read() == ()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"raised": [{"rule": 7}]}', b"\xff"])
+def test_a_file_that_is_broken_is_reported_and_replaced(content: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "raised.json"
+    path.write_bytes(content)
+    store = AlertStore(path)
+    assert store.read() == ()
+    assert "cannot be read, so what holds is raised again" in caplog.text
+    store.write(())
+    assert AlertStore(path).read() == ()
+
+
+def test_a_file_that_cannot_be_written_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (raised,) = Board(rule()).at(0, {LAG: 101})
+    path = tmp_path / "raised.json"
+    path.mkdir()
+    store = AlertStore(path)
+    store.write((raised,))
+    store.write(())
+    assert caplog.text.count("cannot be written") == 1
+    with pytest.raises(OptionsError, match="there is no directory"):
+        AlertStore(tmp_path / "no" / "raised.json")
+    with pytest.raises(OptionsError, match=r"state_file=7"):
+        AlertStore(7)
 
 
 # ---- from figures to values

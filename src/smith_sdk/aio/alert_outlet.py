@@ -34,7 +34,7 @@ class Outlet:
         self._sender = sender
         self._most = most
         self._queue: deque[tuple[Alert, float]] = deque()
-        """Those that wait, each with the time until it is kept."""
+        """Those that wait, each with the time until it is kept; the first one is on its way."""
         self._more = asyncio.Event()
         self._idle = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -51,21 +51,29 @@ class Outlet:
         """Its state now, in types that JSON has."""
         return {"to": self.name, "waiting": len(self._queue), **self._counts, "problem": self._problem}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all is delivered, or given up."""
+        return not self._queue
+
     def start(self) -> None:
         self._task = asyncio.ensure_future(self._run())
 
     def put(self, alert: Alert) -> None:
         """Deliver it after those before. If too many wait, the oldest is dropped, and logged."""
-        if len(self._queue) >= self._most:
-            self._give_up(self._queue.popleft()[0], f"{self._most:,} others wait: {self._problem or 'it is too slow'}", "dropped")
+        if len(self._queue) > self._most:
+            oldest, _ = self._queue[1]  # the first one is on its way
+            del self._queue[1]
+            self._give_up(oldest, f"{self._most:,} others wait: {self._problem or 'it is too slow'}", "dropped")
         self._queue.append((alert, asyncio.get_running_loop().time() + self._sender.keep))
         self._idle.clear()
         self._more.set()
 
-    async def finish(self, timeout: float) -> None:
-        """Deliver what waits within `timeout` seconds, and end. What is left is logged."""
+    async def finish(self, timeout: float) -> bool:
+        """Deliver what waits within `timeout` seconds, and end. Whether nothing is left; else it is
+        logged."""
         if self._task is None:
-            return
+            return True
         if self._queue:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -73,9 +81,11 @@ class Outlet:
         self._task.cancel()
         await asyncio.wait((self._task,))
         self._task = None
-        for alert, _ in self._queue:
-            self._give_up(alert, f"the monitor stops{self._problem and f': {self._problem}'}", "dropped")
+        left = [alert for alert, _ in self._queue]
         self._queue.clear()
+        for alert in left:
+            self._give_up(alert, f"the monitor stops{self._problem and f': {self._problem}'}", "dropped")
+        return not left
 
     async def _run(self) -> None:
         while True:
@@ -85,8 +95,7 @@ class Outlet:
                 await self._more.wait()
             alert, until = self._queue[0]
             await self._deliver(alert, until)
-            if self._queue and self._queue[0][0] is alert:  # else it was dropped meanwhile
-                self._queue.popleft()
+            self._queue.popleft()
 
     async def _deliver(self, alert: Alert, until: float) -> None:
         loop, retry, attempt = asyncio.get_running_loop(), self._sender.retry, 0

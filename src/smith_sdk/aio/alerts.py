@@ -4,6 +4,7 @@ end."""
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Any, Final, Self
 from .._core.execution.stopping import Stopping
 from .._core.log_records import sdk_logger
 from .._core.monitoring.alert_board import AlertBoard, Look
+from .._core.monitoring.alert_store import AlertStore
 from .._core.monitoring.alert_values import SeenValues
 from .._core.monitoring.alerts import Alert, AlertRule, default_rules
 from .._core.monitoring.conditions import on_contract
@@ -67,10 +69,12 @@ class AlertMonitor:
       stay as they were.
     - `drift_every`: seconds between two comparisons with the contract.
 
-    What is raised stays so while this object is stopped and run again. A new process knows nothing
-    of it: what holds then is raised again, with another `since`.
+    - `state_file`: where what is raised is kept for the process that comes after this one, so that
+      it is not raised again there, and is resolved if it has ended meanwhile. None: a new process
+      knows nothing of it, and raises what holds again, with another `since`.
 
-    Raises `OptionsError` for a rule that names what the contract does not declare.
+    What is raised stays so while this object is stopped and run again. Raises `OptionsError` for a
+    rule that names what the contract does not declare.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class AlertMonitor:
         stalled_after: float | timedelta = STALLED_AFTER,
         unknown_after: float | timedelta = _UNKNOWN_AFTER,
         drift_every: float | timedelta = _DRIFT_EVERY,
+        state_file: str | os.PathLike[str] | None = None,
     ) -> None:
         session = session_of(bus)
         self._bus = bus
@@ -105,6 +110,8 @@ class AlertMonitor:
         self._drift = Drift(session.contract, bus.streams, every) if self._has("drift") else None
         self._notify = _require_notify(notify)
         self._outlets = self._make(blocking=False)
+        self._store = None if state_file is None else AlertStore(state_file)
+        self._is_restored = False
         self._problem = ""
         """Why something is not known."""
         self._life = PartLife(session, self, self._work, self._finish, log)
@@ -186,6 +193,7 @@ class AlertMonitor:
         self._board.start(monotonic())
         for outlet in self._outlets:
             outlet.start()
+        self._restore()
         await self._start_lag(stopping)
         drift = None if self._drift is None else asyncio.ensure_future(self._drift.run())
         try:
@@ -204,8 +212,20 @@ class AlertMonitor:
     def _has(self, kind: Kind) -> bool:
         return any(one.kind == kind for one in self._board.measures)
 
+    def _restore(self) -> None:
+        if self._store is not None and not self._is_restored:
+            self._is_restored = True
+            self._tell(self._board.restore(self._store.read(), monotonic(), datetime.now(UTC)))
+
+    def _save(self) -> None:
+        """Keep what is raised, once it was told: a crash before that has it raised again."""
+        if self._store is not None and all(one.is_idle for one in self._outlets):
+            self._store.write(self._board.active)
+
     async def _finish(self) -> None:
-        await asyncio.gather(*(outlet.finish(_FLUSH) for outlet in self._outlets))
+        delivered = await asyncio.gather(*(outlet.finish(_FLUSH) for outlet in self._outlets))
+        if self._store is not None and self._is_restored and all(delivered):
+            self._store.write(self._board.active)
 
     async def _wait(self, stopping: Stopping) -> None:
         """Until the next look of the lag monitor, or the end."""
@@ -214,11 +234,13 @@ class AlertMonitor:
             await self._start_lag_again(self._lag_again_at)
             return
         updated, stopped = asyncio.ensure_future(self._lag.updated()), asyncio.ensure_future(stopping.wait())
-        await asyncio.wait((updated, stopped), timeout=self._interval + _LATE, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not updated.done():
+        try:
+            await asyncio.wait((updated, stopped), timeout=self._interval + _LATE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            has_ended = updated.done() and updated.exception() is not None
             updated.cancel()
-        elif updated.exception() is not None and not stopping.draining:
+            stopped.cancel()
+        if has_ended and not stopping.draining:
             self._session.require_open()
             self._lag_again_at = monotonic() + _AGAIN  # it has logged why it ended
 
@@ -270,6 +292,7 @@ class AlertMonitor:
                 values[_LETTERS] = letters
         self._report("; ".join(filter(None, problems)))
         look = Look(values=values, details=details, problem=self._problem)
+        self._save()
         self._tell(self._board.step(look, monotonic(), datetime.now(UTC)))
 
     def _report(self, problem: str) -> None:

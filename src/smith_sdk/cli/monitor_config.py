@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 _DURATION: Final = 'write a number and ms, s, m, h or d, such as "90s"'
 _INTERVALS: Final = ("interval", "unknown_after", "stalled_after", "drift_every")
-_TOP: Final = ("service", "profile", *_INTERVALS, "default_rules", "without", "rule", "webhook")
+_TOP: Final = ("service", "profile", *_INTERVALS, "state_file", "default_rules", "without", "rule", "webhook")
 _OF_CONSUMER: Final[dict[str, Make]] = {
     "lag_above": lag_above,
     "oldest_above": oldest_above,
@@ -66,8 +66,8 @@ class MonitorConfig:
     rules: list[AlertRule]
     notify: list[Notifier] = field(default_factory=list)
     profile: str | None = None
-    options: dict[str, float] = field(default_factory=dict)
-    """Further arguments of `AlertMonitor`, in seconds."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of `AlertMonitor`."""
 
 
 def read_config(path: Path, contract: Contract) -> MonitorConfig:
@@ -90,7 +90,9 @@ class _File:
 
     def config(self, found: Table) -> MonitorConfig:
         self._known(found, _TOP, (), "the file")
-        options = {name: self._duration(found, name, ()) for name in _INTERVALS if name in found}
+        options: dict[str, Any] = {name: self._duration(found, name, ()) for name in _INTERVALS if name in found}
+        if "state_file" in found:
+            options["state_file"] = self._file(found, "state_file", ())
         notify = [self._webhook(table, ("webhook", str(at))) for at, table in enumerate(self._tables(found, "webhook"))]
         if "service" in found:
             service = self._text_at(found, "service", ())

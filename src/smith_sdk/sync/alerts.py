@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -42,10 +43,12 @@ class AlertMonitor(Blocking):
       stay as they were.
     - `drift_every`: seconds between two comparisons with the contract.
 
-    What is raised stays so while this object is stopped and run again. A new process knows nothing
-    of it: what holds then is raised again, with another `since`.
+    - `state_file`: where what is raised is kept for the process that comes after this one, so that
+      it is not raised again there, and is resolved if it has ended meanwhile. None: a new process
+      knows nothing of it, and raises what holds again, with another `since`.
 
-    Raises `OptionsError` for a rule that names what the contract does not declare.
+    What is raised stays so while this object is stopped and run again. Raises `OptionsError` for a
+    rule that names what the contract does not declare.
     """
 
     __slots__ = ()
@@ -60,6 +63,7 @@ class AlertMonitor(Blocking):
         stalled_after: float | timedelta = STALLED_AFTER,
         unknown_after: float | timedelta = _UNKNOWN_AFTER,
         drift_every: float | timedelta = _DRIFT_EVERY,
+        state_file: str | os.PathLike[str] | None = None,
     ) -> None:
         aio = _async.AlertMonitor(
             unwrap(bus),
@@ -69,6 +73,7 @@ class AlertMonitor(Blocking):
             stalled_after=stalled_after,
             unknown_after=unknown_after,
             drift_every=drift_every,
+            state_file=state_file,
         )
         self._adopt(bus._portal, aio)
         self._aio._blocking()

@@ -50,11 +50,29 @@ class AlertBoard:
         self._slow = slow
         self._known: dict[Measure, float] = {}
         """When each was known the last time; the beginning if it never was."""
+        self._awaited: set[Measure] = set()
+        """Those that have not been known since the beginning."""
         self._not_known: Alert | None = None
 
     def start(self, now: float) -> None:
         """What is not known counts from now on. What is raised stays so."""
         self._known = dict.fromkeys(self.measures, now)
+        self._awaited = set(self.measures)
+
+    def restore(self, alerts: Sequence[Alert], now: float, at: datetime) -> list[Alert]:
+        """Take `alerts` as raised, which a former process has told. Return what that resolves:
+        alerts of rules that no longer exist.
+        """
+        ended = []
+        named = {rule.name: rule for rule in self._rules}
+        for alert in alerts:
+            if alert.rule == NOT_KNOWN:
+                self._not_known = alert
+            elif (rule := named.get(alert.rule)) is not None:
+                rule.restore(alert, now)
+            else:
+                ended.append(_resolved(alert, "the monitor no longer has this rule", at, None))
+        return ended
 
     @property
     def rules(self) -> int:
@@ -76,31 +94,36 @@ class AlertBoard:
     def step(self, look: Look, now: float, at: datetime) -> list[Alert]:
         """What has changed at `now` (monotonic), which is `at` by the calendar."""
         self._known.update((one, now) for one in look.values if one in self._known)
+        self._awaited.difference_update(look.values)
         changed = [alert for rule in self._rules if (alert := rule.step(look, now, at)) is not None]
-        unknown = self._step_unknown(self._unknown(now), look.problem, at)
-        return [*changed, unknown] if unknown is not None else changed
+        unknown = self._unknown(now)
+        if unknown and self._not_known is None:
+            why = f": {look.problem}" if look.problem else ""
+            self._not_known = _not_known(f"not known for {self._unknown_after:g} s: {_listed(unknown)}{why}", len(unknown), at)
+            changed.append(self._not_known)
+        elif not unknown and not self._awaited and self._not_known is not None:
+            changed.append(_resolved(self._not_known, "all is known again", at, 0.0))
+            self._not_known = None
+        return changed
 
     def give_up(self, problem: str, at: datetime) -> list[Alert]:
         """What has changed once nothing more will be known, because of `problem`."""
-        found = self._step_unknown(sorted(self.measures, key=lambda one: one.what), problem, at)
-        return [] if found is None else [found]
+        if self._not_known is not None:
+            return []
+        self._not_known = _not_known(f"the monitor has ended: {problem}", len(self.measures), at)
+        return [self._not_known]
 
-    def _step_unknown(self, unknown: Collection[Measure], problem: str, at: datetime) -> Alert | None:
-        if unknown and self._not_known is None:
-            self._not_known = Alert(
-                rule=NOT_KNOWN,
-                severity="critical",
-                state="raised",
-                reason=_bounded(f"not known for {self._unknown_after:g} s: {_listed(unknown)}{problem and f': {problem}'}"),
-                remedy="look at the server, the connection and the permissions of this monitor: its other alerts are as they were",
-                since=at,
-                value=float(len(unknown)),
-            )
-            return self._not_known
-        if not unknown and self._not_known is not None:
-            raised, self._not_known = self._not_known, None
-            return _resolved(raised, "all is known again", at, 0.0)
-        return None
+
+def _not_known(reason: str, measures: int, at: datetime) -> Alert:
+    return Alert(
+        rule=NOT_KNOWN,
+        severity="critical",
+        state="raised",
+        reason=_bounded(reason),
+        remedy="look at the server, the connection and the permissions of this monitor: its other alerts are as they were",
+        since=at,
+        value=float(measures),
+    )
 
 
 class _Rule:
@@ -110,6 +133,15 @@ class _Rule:
         self._rule = rule
         self._state = RuleState(when, _seconds(rule.hold), _seconds(rule.for_))
         self.alert: Alert | None = None
+
+    @property
+    def name(self) -> str:
+        return self._rule.name
+
+    def restore(self, alert: Alert, now: float) -> None:
+        if self.alert is None:
+            self.alert = msgspec.structs.replace(alert, severity=self._rule.severity)
+            self._state.restore(now)
 
     def step(self, look: Look, now: float, at: datetime) -> Alert | None:
         """What has changed; None if nothing has."""

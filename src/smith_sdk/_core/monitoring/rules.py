@@ -282,6 +282,11 @@ class RuleState:
         """It holds from now on, by its own condition or because another process found so."""
         self.active, self._began = True, now
 
+    def restore(self, now: float) -> None:
+        """It held before this process began: until values below its other thresholds are known."""
+        self._over = dict.fromkeys(self._over, True)
+        self.begin(now)
+
     def end(self) -> None:
         """It holds no more, whatever its measures are: it begins again above a threshold only."""
         self.active = False
