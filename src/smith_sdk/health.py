@@ -82,7 +82,7 @@ class HealthServer:
             if self._counts is not None:
                 bus._session.events.remove(self._counts)
 
-    def _bus_closed(self, bus: AsyncSmithBus[Any]) -> None:
+    def _bus_closed(self) -> None:
         # One that is closed may be connected again, as long as another one keeps the server.
         if not any(one._session.is_open for one in self._open):
             self.close()
@@ -142,12 +142,21 @@ def serve_all(
         raise OptionsError(f"port={port!r}: must be a number from 0 to {_HIGHEST}")
     if not isinstance(host, str) or not host:
         raise OptionsError(f'host={host!r}: must be an address to listen on, such as "127.0.0.1"')
-    counts = Counts() if importlib.util.find_spec("prometheus_client") else None
+    counts = Counts() if _has_prometheus() else None
     watching = monitor._aio if isinstance(monitor, Blocking) else monitor
     if not (watching is None or isinstance(watching, (AsyncLagMonitor, AsyncAlertMonitor))):
         raise OptionsError(f"serve(monitor): a LagMonitor or an AlertMonitor is needed, not {type(monitor).__name__}")
     probes = Probes(found, counts, expected or {}, watching)
     return HealthServer(HttpServer(host, port, probes.answer, probes.run), host, found, counts)
+
+
+def _has_prometheus() -> bool:
+    if importlib.util.find_spec("prometheus_client") is None:
+        return False
+    # Now, and not at the first request in another thread: a fork meanwhile would leave its child
+    # with the lock of the import.
+    importlib.import_module("._core.monitoring.exposition", __package__)
+    return True
 
 
 def _async_bus(bus: Any) -> AsyncSmithBus[Any]:

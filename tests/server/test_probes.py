@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from buses import Account, Face, read_intent
+from buses import Account, Face, bus_with, read_intent
 from probing import Answer, ask, get
 from support import eventually, eventually_async
 
@@ -19,7 +20,7 @@ from smith_sdk import AsyncSmithBus, SmithBus, Worker, consumers, health, subjec
 from smith_sdk._core.monitoring.health import report
 from smith_sdk._core.probes import loops
 from smith_sdk.aio import HealthReport, probes
-from smith_sdk.errors import OptionsError
+from smith_sdk.errors import ConnectError, OptionsError
 
 spec = consumers.executor_fs_read
 
@@ -212,6 +213,31 @@ async def test_the_probes_of_several_buses_are_those_of_all(account: Account, mo
             await asyncio.to_thread(second.close)
             await eventually_async(lambda: unready(server))
             assert await is_live(server)
+
+
+async def test_a_server_outlasts_attempts_to_connect_that_fail(account: Account) -> None:
+    bus = AsyncSmithBus("nats://127.0.0.1:1")
+    with health.serve(bus, 0) as server:
+        for _ in range(2):
+            with pytest.raises(ConnectError):
+                await bus.connect()
+            assert await is_live(server)
+            assert await unready(server)
+
+
+async def test_a_bus_that_is_refused_for_good_is_not_live(account: Account) -> None:
+    wrong = re.sub(r":[^:@/]+@", ":wrong-one@", account.url)
+    bus = bus_with(wrong, connect_mode="wait")
+    with health.serve(bus, 0) as server:
+        await bus.connect()
+        await eventually_async(lambda: is_dead(server))
+        assert "wrong-one" not in (await ask(server, "/livez")).text
+        assert (await ask(server, "/readyz")).status == 503
+        await bus.close()
+
+
+async def is_dead(server: health.HealthServer) -> bool:
+    return "the bus was closed for good" in (await ask(server, "/livez")).text
 
 
 def test_a_loop_that_has_ended_under_an_open_bus_is_not_live() -> None:

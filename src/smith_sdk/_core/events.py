@@ -7,6 +7,7 @@ before something is done, too, and may add headers to what is sent.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -253,7 +254,7 @@ def end(operation: Operation, error: BaseException | None = None) -> None:
 class Events:
     """The observers of one bus; false without any."""
 
-    __slots__ = ("observers", "tracer")
+    __slots__ = ("_adding", "observers", "tracer")
 
     def __init__(self) -> None:
         self.observers: tuple[Observer, ...] = ()
@@ -261,15 +262,20 @@ class Events:
         self.tracer: Tracer | None = None
         """The latest of the observers that is a tracer. There is room for one in a message."""
 
+        self._adding = threading.Lock()
+
     def __bool__(self) -> bool:
         return bool(self.observers)
 
     def add(self, observer: Observer) -> None:
-        self._set((*self.observers, observer))
+        """Report to `observer` as well. From any thread, as is `remove`."""
+        with self._adding:
+            self._set((*self.observers, observer))
 
     def remove(self, observer: Observer) -> None:
         """Report nothing more to `observer`. Safe to repeat."""
-        self._set(tuple(one for one in self.observers if one is not observer))
+        with self._adding:
+            self._set(tuple(one for one in self.observers if one is not observer))
 
     def _set(self, observers: tuple[Observer, ...]) -> None:
         self.observers = observers

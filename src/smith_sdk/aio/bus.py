@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -242,7 +242,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
         self._health = HealthChecks(self._session, profile, self._lag.series)
         self._opening: asyncio.Task[None] | None = None
         self._closing: asyncio.Future[None] | None = None
-        self._at_close: list[Callable[[AsyncSmithBus[Any]], None]] = []
+        self._at_close: list[Callable[[], None]] = []
         """Called in a thread once `close` has closed it."""
 
     @classmethod
@@ -360,9 +360,9 @@ class AsyncSmithBus(Publishing[AckT_co]):
         closing = self._closing = asyncio.get_running_loop().create_future()
         try:
             await self._shut(max(0.0, deadline - time.monotonic()))
-            for ended in tuple(self._at_close):
-                await run_in_thread(ended, self)
         finally:
+            for ended in tuple(self._at_close):
+                await run_in_thread(ended)
             closing.set_result(None)
             if self._closing is closing:
                 self._closing = None

@@ -34,8 +34,10 @@ _ANSWER_TIME: Final = 10.0
 _LINGER: Final = 1.0
 """Seconds in which more is read and dropped after the answer. To close at once would have the
 kernel reset the connection, and the client lose the answer."""
-_MAX_DROPPED: Final = 256 * 1024
+_MAX_DROPPED: Final = 64 * 1024
 """Bytes that are dropped so."""
+_RECEIVE_BUFFER: Final = 16 * 1024
+"""Bytes that the kernel holds of each connection: a request is smaller."""
 _NO_FILES: Final = 0.5
 """Seconds without accepting after the process had no file descriptor for a connection."""
 _START: Final = 10.0
@@ -305,6 +307,7 @@ def _bound(family: int, address: tuple[Any, ...]) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:  # "::" is all addresses, also those of IPv4
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)  # its connections inherit it
         made.bind(address)
         made.listen(_BACKLOG)
         made.setblocking(False)
