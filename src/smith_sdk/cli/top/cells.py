@@ -106,6 +106,17 @@ def lasting(seconds: float | None) -> str:
     return f"{whole}s"
 
 
+def ago(seconds: float | None) -> str:
+    """How long ago, so coarse that it seldom changes: "38s", "5m", "2h", "3d"."""
+    if seconds is None:
+        return UNKNOWN
+    whole = max(0, int(seconds))
+    size, unit = next(
+        (size, unit) for size, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")) if whole >= size or size == 1
+    )
+    return f"{count(whole // size)}{unit}"
+
+
 def short(seconds: float | None) -> str:
     """A short duration in at most 6 characters: "350us", "4.2ms", "120ms", "4.2s"."""
     if seconds is None or not isfinite(seconds) or seconds >= 1:

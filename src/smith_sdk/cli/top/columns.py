@@ -94,7 +94,7 @@ def _age(heading: str, key: str, field: str) -> Column:
         key=key,
         width=6,
         align="right",
-        cell=_value(lambda row: _passed(get(row)), cells.lasting),
+        cell=_value(lambda row: _passed(get(row)), cells.ago),
         order=lambda row: None if get(row) is None else get(row).timestamp(),
     )
 
@@ -170,7 +170,7 @@ COLUMNS: Final[dict[Pane, tuple[Column, ...]]] = {
     ),
     "alerts": (
         _state(lambda row: row.name),
-        _name("What", "W", "name", 16, 2, 40),
+        _name("What", "W", "name", 25, 2, 40),
         _age("For", "F", "since"),
         Column(heading="Reason", width=20, flex=5, cell=lambda row, width: Text(row.reason)),
     ),
