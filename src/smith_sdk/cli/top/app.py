@@ -123,6 +123,9 @@ class Top(App[None]):
             return
         event.stop()
         event.prevent_default()
+        if event.key == "ctrl+z":
+            self.action_suspend_process()
+            return
         self._notice_until = 0.0
         view = self._view
         if view.typing:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from ...errors import OptionsError
-from ..options import HERE, Where
+from ..options import HERE, Profile, Where
 from ..output import say
 from ..values import Seconds
 
@@ -31,6 +31,7 @@ def top(
     ] = False,
     svg: Annotated[Path | None, Parameter(help="Write the screen to an SVG file, once it has figures, and end.")] = None,
     size: Annotated[str, Parameter(help="Columns and lines of that file.")] = "160x44",
+    profile: Profile = None,
     where: Where = HERE,
 ) -> int:
     """Show a live screen of the bus: lag, rates, workers, alerts, dead letters; `?` shows its keys.
@@ -43,14 +44,14 @@ def top(
     if importlib.util.find_spec("textual") is None:
         raise OptionsError("smith top needs textual: pip install 'smith-sdk[top]'")
     if svg is not None:
-        asyncio.run(_write_svg(where, interval, everything, svg.expanduser(), (columns, lines)))
+        asyncio.run(_write_svg(where, profile, interval, everything, svg.expanduser(), (columns, lines)))
         say(f"wrote {svg}")
         return 0
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise OptionsError(
             "smith top needs a terminal: `smith lag` and `smith health` print the same figures, or pass --svg FILE"
         )
-    return asyncio.run(_show(where, interval, everything))
+    return asyncio.run(_show(where, profile, interval, everything))
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -60,10 +61,10 @@ def _size(text: str) -> tuple[int, int]:
     raise OptionsError(f"--size {text}: pass columns and lines such as 80x24, from 40x12 to 500x200")
 
 
-async def _show(where: Where, interval: float, everything: bool) -> int:
+async def _show(where: Where, profile: str | None, interval: float, everything: bool) -> int:
     from .running import opened
 
-    async with opened(where, interval, everything, no_color=bool(os.environ.get("NO_COLOR"))) as (app, _):
+    async with opened(where, profile, interval, everything, no_color=bool(os.environ.get("NO_COLOR"))) as (app, _):
         loop = asyncio.get_running_loop()
         # Of textual's own: none. The terminal would stay as the screen has left it.
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -72,10 +73,12 @@ async def _show(where: Where, interval: float, everything: bool) -> int:
         return 130 if app.interrupted else 0
 
 
-async def _write_svg(where: Where, interval: float, everything: bool, path: Path, size: tuple[int, int]) -> None:
+async def _write_svg(
+    where: Where, profile: str | None, interval: float, everything: bool, path: Path, size: tuple[int, int]
+) -> None:
     from .running import opened
 
-    async with opened(where, interval, everything) as (app, source):
+    async with opened(where, profile, interval, everything) as (app, source):
 
         async def write(pilot: Any) -> None:
             with contextlib.suppress(TimeoutError):  # what there is then is shown, and why there is no more

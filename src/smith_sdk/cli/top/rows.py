@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..._core.monitoring.consumer_lag import ConsumerLag, StreamUsage
 from ...aio import Alert, Check, DeadLetter, WorkerReport
@@ -99,27 +99,26 @@ def _worker_state(now: WorkerReport, rate: float | None) -> str:
     return "working" if now.running or rate else "idle"
 
 
-def alert_row(alert: Alert) -> AlertRow:
-    return AlertRow(
-        id=f"alert {clean(alert.rule)}",
-        state=alert.severity,
-        name=clean(alert.rule),
-        reason=clean(alert.reason),
-        remedy=clean(alert.remedy),
-        since=alert.since,
-    )
-
-
-def check_row(check: Check) -> AlertRow:
-    """Of a health check that is not ok."""
-    return AlertRow(
-        id=f"check {clean(check.name)}",
-        state=check.status,
-        name=clean(check.name),
-        reason=clean(check.reason),
-        remedy=clean(check.remedy),
-        since=check.since,
-    )
+def alert_rows(alerts: Iterable[Alert], checks: Iterable[Check]) -> tuple[AlertRow, ...]:
+    """Alerts, and health checks about things that no alert is about."""
+    rows = [
+        AlertRow(
+            id=f"alert {clean(one.rule)}",
+            state=one.severity,
+            name=clean(one.rule),
+            reason=clean(one.reason),
+            remedy=clean(one.remedy),
+            since=one.since,
+        )
+        for one in alerts
+    ]
+    told = {word.strip(",;:.") for row in rows for word in row.reason.split()}
+    for one in checks:
+        _, _, subject = one.name.partition(" ")  # "stream SDLC_RAW", "consumer admission"
+        if subject not in told:
+            name, reason, remedy = clean(one.name), clean(one.reason), clean(one.remedy)
+            rows.append(AlertRow(id=f"check {name}", state=one.status, name=name, reason=reason, remedy=remedy, since=one.since))
+    return tuple(rows)
 
 
 def letter_row(letter: DeadLetter) -> LetterRow:

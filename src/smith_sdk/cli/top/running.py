@@ -14,9 +14,11 @@ from .source import Source
 
 
 @asynccontextmanager
-async def opened(where: Where, interval: float, everything: bool, *, no_color: bool = False) -> AsyncIterator[tuple[Top, Source]]:
+async def opened(
+    where: Where, profile: str | None, interval: float, everything: bool, *, no_color: bool = False
+) -> AsyncIterator[tuple[Top, Source]]:
     """The screen, which is not shown yet, and its source. Raises as connecting does."""
-    async with where.async_bus(name="smith top") as bus:
+    async with where.async_bus(name="smith top", profile=profile) as bus:
         source = Source(bus, lambda: app.update(), interval=interval, everything=everything)
         app = Top(Actions(bus, source), no_color=no_color)
         looking = asyncio.create_task(source.run())

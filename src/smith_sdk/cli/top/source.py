@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from ...aio import AlertMonitor, AsyncSmithBus, LagMonitor
+from ...aio import AlertMonitor, AsyncSmithBus, Check, LagMonitor
 from ...errors import BusClosed, SmithError
-from .board import AlertRow, Board, ConsumerRow, Head, LetterRow, StreamRow, WorkerRow, clean
-from .rows import alert_row, check_row, consumer_row, letter_row, stream_row, worker_row
+from .board import Board, ConsumerRow, Head, LetterRow, StreamRow, WorkerRow, clean
+from .rows import alert_rows, consumer_row, letter_row, stream_row, worker_row
 
 _KEPT: Final = 200
 """Observations of a stream that are kept for its graph."""
@@ -51,7 +51,7 @@ class Source:
         self._consumers: tuple[ConsumerRow, ...] = ()
         self._streams: tuple[StreamRow, ...] = ()
         self._workers: tuple[WorkerRow, ...] = ()
-        self._checks: tuple[AlertRow, ...] = ()
+        self._checks: tuple[Check, ...] = ()
         self._letters: tuple[LetterRow, ...] = ()
         self._letters_total: int | None = None
         self._seen_letters: tuple[int, int] | None = None
@@ -174,7 +174,7 @@ class Source:
         first = f"{problems[0].name}: {problems[0].reason}" if problems else ""
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self._health = (found.status, clean(first) + more)
-        self._checks = tuple(map(check_row, problems))
+        self._checks = problems
 
     # ---- the board
 
@@ -184,7 +184,7 @@ class Source:
             consumers=self._consumers,
             streams=self._streams,
             workers=self._workers,
-            alerts=(*map(alert_row, self._alerting.active), *self._checks),
+            alerts=alert_rows(self._alerting.active, self._checks),
             letters=self._letters,
             letters_total=self._letters_total,
             observed=self._observed,
@@ -204,7 +204,7 @@ class Source:
             state=connection.state,
             rtt=self._rtt,
             reconnects=connection.reconnects,
-            problem="" if connection.is_up else clean(connection.problem),
+            problem="" if connection.is_up else clean(str(connection.closed_by or connection.problem)),
             health=self._health[0],
             health_reason=self._health[1],
         )
