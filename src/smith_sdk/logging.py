@@ -184,7 +184,7 @@ class SmithLogHandler(logging.Handler):
             shown["exception"] = raw_json(traceback_text(record))
         if record.stack_info:
             shown["stack"] = raw_json(bounded(record.stack_info, _MAX_FIELD))
-        level: Level = next((name for least, name in _LEVELS if record.levelno >= least), "trace")
+        level = _level_of(record.levelno)
         metadata = LogMetadata(
             file=text_of(record.pathname) or None,
             line=record.lineno if 0 <= (record.lineno or 0) < 2**32 else None,
@@ -210,6 +210,13 @@ class SmithLogHandler(logging.Handler):
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (), None)
         vars(record)["dropped"] = count
         return self._line(record)
+
+
+def _level_of(number: int) -> Level:
+    for least, name in _LEVELS:
+        if number >= least:
+            return name
+    return "trace"
 
 
 def _subject_of(service: Service, level: Level, category: object, event: object) -> str:

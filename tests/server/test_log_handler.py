@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -72,7 +72,7 @@ def handling(bus: Any, name: str = NAME, **options: Any) -> Iterator[tuple[loggi
 
 
 @contextlib.asynccontextmanager
-async def receiving(url: str) -> Any:
+async def receiving(url: str) -> AsyncIterator[Received]:
     async with AsyncSmithBus(url) as bus:
         received = Received(bus)
         await received.start()

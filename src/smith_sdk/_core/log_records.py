@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import textwrap
 import traceback
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypedDict
 
@@ -63,10 +64,11 @@ def consumer_log(stream: str, consumer: str) -> ConsumerLog:
 
 def escape_foreign_text(record: logging.LogRecord) -> bool:
     """A filter: escape and bound what a record quotes, so that it controls no terminal and forges
-    no line of the log.
+    no line of the log, and set `error_type` if it is about an exception.
 
-    This holds for its text, its fields, and its traceback, each line of which is indented.
+    The former holds for its text, its fields, and its traceback, each line of which is indented.
     """
+    error = _error_of(record)
     record.msg = escape_control(record.msg, keep_layout=False) if isinstance(record.msg, str) else _Escaped(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(map(_escaped, record.args))
@@ -74,6 +76,8 @@ def escape_foreign_text(record: logging.LogRecord) -> bool:
         record.args = {name: _escaped(value) for name, value in record.args.items()}
     fields = {name: _line(value) for name, value in vars(record).items() if name not in _STANDARD and isinstance(value, str)}
     vars(record).update(fields)
+    if error is not None:
+        vars(record).setdefault("error_type", type(error).__name__)
     # A formatter takes `exc_text`, where it is set, in place of a traceback of its own.
     if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None and not record.exc_text:
         record.exc_text = _traceback(record.exc_info[1])
@@ -90,6 +94,14 @@ def traceback_text(record: logging.LogRecord) -> str:
     if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
         return _traceback(record.exc_info[1])
     return escape_control(bounded(record.exc_text or "", _MAX_TRACEBACK))
+
+
+def _error_of(record: logging.LogRecord) -> BaseException | None:
+    """The exception that `record` is about: that of its traceback, else the first in its text."""
+    if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
+        return record.exc_info[1]
+    arguments = record.args.values() if isinstance(record.args, Mapping) else record.args or ()
+    return next((one for one in arguments if isinstance(one, BaseException)), None)
 
 
 def _line(text: str) -> str:

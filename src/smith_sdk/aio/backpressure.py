@@ -190,7 +190,7 @@ class BackPressure:
             return None
         if self._problem:
             self._problem = ""
-            log.warning("back pressure: the bucket %s can be used again", BUCKET)
+            log.warning("back pressure: the bucket %s can be used again", BUCKET, extra=LogFields(stream=f"KV_{BUCKET}"))
         return found
 
     async def _clean_up(self, now: float) -> None:
@@ -257,6 +257,7 @@ class BackPressure:
                     "`smith backpressure clear`: %s",
                     ", ".join(f"rule {one.rule.name}" for one in self._runners if not one.is_idle),
                     error,
+                    extra=LogFields(stream=f"KV_{BUCKET}"),
                 )
         self._runners = self._make()
 

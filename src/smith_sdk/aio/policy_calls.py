@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from .._core.execution.thread_pool import ThreadPool
-from .._core.log_records import sdk_logger
+from .._core.log_records import LogFields, sdk_logger
 from ..errors import HandlerTimeout, OptionsError
 from ..topology import consumers
 from .message import Message
@@ -92,6 +92,7 @@ class PolicyCalls:
                     "have to wait for a thread",
                     self.name,
                     self._slots * _SPARE,
+                    extra=LogFields(stream=consumers.admission.stream, consumer=consumers.admission.name),
                 )
             raise
         finally:

@@ -210,7 +210,8 @@ class Connection:
             if link is not None:
                 await self._flush(link, timeout)
             elif self._held:
-                log.warning("closing without a connection: %d messages were never sent", len(self._held))
+                fields = LogFields(server=self.url)
+                log.warning("closing without a connection: %d messages were never sent", len(self._held), extra=fields)
         finally:
             self._reconnector.link = None
             self.ended(BusClosed("the bus is closed"))

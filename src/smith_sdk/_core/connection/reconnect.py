@@ -319,7 +319,7 @@ class Reconnector:
                 return await self._opener.open(server, address, max(share, _MIN_SHARE), self._on_lame_duck)
             except LinkError as error:
                 # Its text, not the error: a log record that is kept would keep the frames as well.
-                log.debug("%s at %s: %s", server.url, address, str(error), extra=LogFields(server=server.url))
+                log.debug("%s at %s: %s", server.url, address, error, extra=LogFields(server=server.url))
                 failure = failure if failure.refused else error
         raise failure
 
@@ -407,7 +407,7 @@ class Reconnector:
                 return await self._try_servers(others, self.connect_timeout * len(others))
             except (BusError, OptionsError) as error:
                 attempt += 1
-                log.info("no other server than %s yet: %s", link.server.url, str(error), extra=_fields(link, error))
+                log.info("no other server than %s yet: %s", link.server.url, error, extra=_fields(link, error))
             await asyncio.wait((link.over,), timeout=self._backoff.delay(attempt))
             if link.over.done():
                 return None

@@ -418,8 +418,8 @@ class AckWindow(Listener):
         try:
             error = await self._diagnose(stream)
         except SmithError as failure:
-            fields = LogFields(stream=stream, error_type=type(failure).__name__)
-            log.info("could not find out why no server answers for stream %s: %s", stream, str(failure), extra=fields)
+            fields = LogFields(stream=stream)
+            log.info("could not find out why no server answers for stream %s: %s", stream, failure, extra=fields)
             error = None
         finally:
             self._diagnosing.discard(stream)

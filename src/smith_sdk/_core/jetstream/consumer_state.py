@@ -106,7 +106,7 @@ class ConsumerState:
             limits.learn_from((await self._look())["config"])
         except SmithError as error:
             limits.pulls = MAX_PULLS
-            self._log.info("%s: the limits of its pulls are not known: %s", self._name, str(error))
+            self._log.info("%s: the limits of its pulls are not known: %s", self._name, error)
 
     # ---- stalls
 
@@ -130,7 +130,7 @@ class ConsumerState:
             self._look_at = inf
             return
         except SmithError as error:
-            self._log.debug("%s: not known why nothing is delivered: %s", self._name, str(error))
+            self._log.debug("%s: not known why nothing is delivered: %s", self._name, error)
             return
         if not is_full(info) or 2 * held >= info["num_ack_pending"]:
             self._delivered = -1

@@ -31,10 +31,10 @@ async def are_pulls_lost(look: Callable[[], Awaitable[object]], silence: Silence
     try:
         await look()
     except (ConnectionLost, DeadlineExceeded) as error:
-        log.info("%s: no heartbeat for %.1f s, and no reply: %s", where, now - since, str(error))
+        log.info("%s: no heartbeat for %.1f s, and no reply: %s", where, now - since, error)
         return False
     except SmithError as error:  # the next pull shows what to do about it
-        log.debug("%s: %s", where, str(error))
+        log.debug("%s: %s", where, error)
     if silence.since != since or silence.news:
         return False
     log.warning("%s: no heartbeat for %.1f s; asking again", where, now - since)
@@ -48,7 +48,7 @@ async def wait_for_return(
 
     Otherwise why it is waited for no longer: `missing` after `grace` seconds with a connection.
     """
-    log.warning("%s: waiting up to %g s for it to be created again: %s", where, grace, str(missing))
+    log.warning("%s: waiting up to %g s for it to be created again: %s", where, grace, missing)
     loop = asyncio.get_running_loop()
     until = loop.time() + grace
     while loop.time() < until:
@@ -58,7 +58,7 @@ async def wait_for_return(
         except PermissionDenied:  # it will never be known
             return missing
         except SmithError as unknown:
-            log.debug("%s: %s", where, str(unknown))
+            log.debug("%s: %s", where, unknown)
             if not is_connected():
                 until = loop.time() + grace
             continue

@@ -31,7 +31,7 @@ class PullCause:
         try:
             return await self.diagnose()
         except SmithError as failure:
-            self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self._stream, self._consumer, str(failure))
+            self._log.info("%s/%s: why pulls are not answered is not known yet: %s", self._stream, self._consumer, failure)
             return None
 
     async def of_deletion(self) -> SmithError:

@@ -142,7 +142,7 @@ class PullInbox:
                 await inbox.withdraw()
             await self._connection.barrier(timeout=_CONFIRMED)
         except (BusError, DeadlineExceeded) as error:
-            self._log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, str(error))
+            self._log.info("%s: what the server has sent may be redelivered after its ack wait: %s", self._name, error)
             return False
         if not inboxes[-1].may_linger:
             return True

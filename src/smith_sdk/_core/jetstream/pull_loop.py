@@ -517,7 +517,7 @@ class PullLoop(Listener):
         except BusClosed as error:
             self._fail(error)
         except ConnectionLost as error:
-            self._log.info("%s: not answered, redelivered after its ack wait: %s", self._where, str(error))
+            self._log.info("%s: not answered, redelivered after its ack wait: %s", self._where, error)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

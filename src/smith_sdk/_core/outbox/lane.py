@@ -270,7 +270,7 @@ class Lane:
                 self._commits.path,
                 self.waiting,
                 self.stream,
-                str(error),
+                error,
                 extra=fields,
             )
         self.trouble = error

@@ -9,7 +9,7 @@ from ...errors import ConnectionLost, PermissionDenied, SmithError
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..connection.state import Listener
-from ..log_records import sdk_logger
+from ..log_records import LogFields, sdk_logger
 from .format import KINDS, PREFIX, ResponseT, decode
 
 log: Final = sdk_logger("services")
@@ -45,7 +45,12 @@ async def ask(connection: Connection, kind: type[ResponseT], *, seconds: float, 
     if answers.over.done() and not answers.over.cancelled():
         answers.over.result()
     if answers.ignored:
-        log.info("%d answers to %s were ignored: they are invalid, or too many", answers.ignored, subject)
+        log.info(
+            "%d answers to %s were ignored: they are invalid, or too many",
+            answers.ignored,
+            subject,
+            extra=LogFields(subject=subject),
+        )
     return tuple(sorted(answers.found.values(), key=lambda one: (one.name, one.id)))
 
 
