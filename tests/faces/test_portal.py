@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 
 import pytest
 from buses import health
 from faces.children import ChildProcess
+from support import eventually
 
 from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.errors import BlockingCallError, BusClosed, OptionsError
@@ -66,6 +68,38 @@ def test_a_wrong_timeout_does_not_close_the_bus(url: str) -> None:
         with pytest.raises(OptionsError):
             bus.close(timeout=-1)
         assert bus.publish(SUBJECT, EVENT).stream == "SYSTEM_EVENTS"
+
+
+def test_queued_work_sees_the_context_of_its_caller_where_that_is_kept(url: str) -> None:
+    """Of several that wait for the loop: tracing hangs on it, and nothing else."""
+    trace: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
+    busy, seen = threading.Event(), []
+
+    async def block() -> None:
+        busy.wait(20)
+
+    async def note() -> None:
+        await asyncio.sleep(0)  # it goes on in its context
+        seen.append(trace.get())
+
+    async def submitted() -> asyncio.Future[str]:
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        future.set_result(trace.get())
+        return future
+
+    with SmithBus(url) as bus:
+        portal = bus._portal
+        portal.keeps_context = True
+        portal.post(block())
+        futures = []
+        for name in ("first", "second", "third"):
+            trace.set(name)
+            portal.post(note())
+            futures.append(portal.submit(submitted))
+        busy.set()
+        assert [future.result(20) for future in futures] == ["first", "second", "third"]
+        eventually(lambda: len(seen) == 3)
+    assert seen == ["first", "second", "third"]
 
 
 def test_a_call_sees_the_context_of_the_thread_that_makes_it(url: str) -> None:

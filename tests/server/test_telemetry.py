@@ -154,6 +154,7 @@ async def test_a_replayed_dead_letter_has_a_trace_of_its_own_that_links_to_the_f
     assert copied.kind is SpanKind.CLIENT
     assert (failed.status.status_code, failed.attributes["error.type"]) == (StatusCode.ERROR, "Reject")  # type: ignore[index]
     assert [event.name for event in failed.events] == ["exception"]
+    assert {span.name for span in telemetry.spans if span.name.startswith("send smith.dlq")} == {f"send {DLQ}"}  # no markers
     # The replay is another one.
     assert trace_of(first) == trace_of(failed)
     assert trace_of(again) != trace_of(first)
@@ -253,7 +254,7 @@ async def test_a_handler_in_a_process_goes_on_with_the_trace(face: Face) -> None
     assert result.output == {"trace": f"{ran.context.trace_id:032x}", "span": f"{ran.context.span_id:016x}"}
 
 
-async def test_queued_calls_of_the_blocking_face_belong_to_the_span_of_their_caller(face: Face) -> None:
+async def test_what_a_caller_does_belongs_to_its_span(face: Face) -> None:
     telemetry = Telemetry()
     tracer = telemetry.tracers.get_tracer("caller")
     async with face.applied() as bus:

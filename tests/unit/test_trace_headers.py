@@ -96,6 +96,8 @@ def test_a_destination_is_a_pattern_of_the_contract() -> None:
         # also where no subject of the contract is: an attempt marker, and what anybody may publish
         assert found.template("smith.dlq.S.c.7.trial", "SMITH_DLQ") == "smith.dlq.>"
         assert found.template("smith.intents.raw.no.such.capability", "SDLC_RAW") == "smith.intents.raw.{capability}"
+        assert found.pattern("smith.dlq.S.c.7.trial") is None
+        assert found.pattern("$KV.SMITH_CONTROL.health") is None
         assert found.template("a.b.c", "ELSEWHERE") == "(unknown)"
         assert found.template("", None) == "(unknown)"
 

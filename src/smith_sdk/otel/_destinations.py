@@ -27,20 +27,26 @@ class Destinations:
         self._streams = {spec.name: spec.subjects[0] for spec in contract.streams if spec.subjects}
         self._servers: dict[str, Attributes] = {}
 
-    def template(self, subject: str, stream: str | None) -> str:
-        """The pattern of `subject` in the contract, or else the first one that `stream` stores."""
+    def pattern(self, subject: str) -> str | None:
+        """The pattern of `subject` in the contract; None if that has no such subject."""
         node: Any = self._contract.trie
         for token in subject.split("."):
             node = node.get(token) or node.get("*")
             if node is None:
-                break
-        else:
-            leaf = node.get(None)
-            if leaf is not None:
-                found = self._patterns.get(id(leaf))
-                if found is None:
-                    found = self._patterns[id(leaf)] = leaf.cls.PATTERN
-                return found
+                return None
+        leaf = node.get(None)
+        if leaf is None:
+            return None
+        found = self._patterns.get(id(leaf))
+        if found is None:
+            found = self._patterns[id(leaf)] = leaf.cls.PATTERN
+        return found
+
+    def template(self, subject: str, stream: str | None) -> str:
+        """`pattern`, or else the first one that `stream` stores."""
+        found = self.pattern(subject)
+        if found is not None:
+            return found
         return UNKNOWN if stream is None else self._streams.get(stream, UNKNOWN)
 
     def server(self, url: str) -> Attributes:

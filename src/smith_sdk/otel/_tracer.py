@@ -174,7 +174,9 @@ class BusTracer(Tracer):
         return _Plain(span, headers)
 
     def on_send(self, message: Outgoing) -> Operation:
-        template = self.template(message.subject, message.stream)
+        template = self._destinations.pattern(message.subject)
+        if template is None:  # the SDK's own: a key of a bucket, or a marker beside a dead letter
+            return NO_OPERATION
         headers = message.headers or {}
         given = extract(headers) if headers else None
         own = None if given is None else span_of(given)
