@@ -112,12 +112,11 @@ class SmithLogHandler(logging.Handler):
         self._targets = {name: _level(f"targets[{name!r}]", least) for name, least in (targets or {}).items()}
         self._least = cache(self._least_of)
         self._timeout = to_seconds("SmithLogHandler.timeout", timeout)
-        self._per_second = _rate(per_second)
         self._sender = LogSender(
             session_of(bus._aio if isinstance(bus, Blocking) else bus),
             f"log handler of {service}",
             self._report,
-            per_second=self._per_second,
+            per_second=_rate(per_second),
             capacity=positive_int("SmithLogHandler.capacity", capacity),
             to_stderr=to_stderr,
         )
@@ -206,7 +205,7 @@ class SmithLogHandler(logging.Handler):
         return Line(_subject_of(self._service, level, category, event), _encoded(entry), partial(_TEXT.format, record))
 
     def _report(self, count: int) -> Line:
-        text = f"{count:,} log records were dropped: more than {self._per_second:g} a second, or than there was room for"
+        text = f"{count:,} log records were dropped: there were too many at once"
         record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (), None)
         vars(record)["dropped"] = count
         return self._line(record)
