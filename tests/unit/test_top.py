@@ -7,10 +7,13 @@ from datetime import UTC, datetime
 import pytest
 from boards import NOW, alerts, board, consumer, letters, streams
 from msgspec.structs import replace
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
+from textual.strip import Strip
 
 from smith_sdk._core.monitoring.consumer_lag import ConsumerLag, Replica, StreamUsage
-from smith_sdk.aio import DeadLetter
+from smith_sdk.aio import Alert, Check, DeadLetter, WorkerReport
 from smith_sdk.cli.top import cells
 from smith_sdk.cli.top.board import PANES, STATES, Board, Head
 from smith_sdk.cli.top.columns import COLUMNS, TITLES
@@ -18,7 +21,8 @@ from smith_sdk.cli.top.frame import arrangement, draw
 from smith_sdk.cli.top.help import help_text
 from smith_sdk.cli.top.letter import letter_text, payload_lines
 from smith_sdk.cli.top.pages import wrapped
-from smith_sdk.cli.top.rows import consumer_row, letter_row, stream_row
+from smith_sdk.cli.top.rows import alert_rows, consumer_row, letter_row, stream_row, worker_row
+from smith_sdk.cli.top.screen import changed
 from smith_sdk.cli.top.view import View
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e\u2028[bold]x[/bold]\r\nFORGED line"
@@ -373,3 +377,59 @@ def test_the_help_has_every_key_of_the_pane() -> None:
 def test_sums_leave_out_what_is_not_known() -> None:
     assert "in 3,850/s" in shown(View(), board())
     assert "in -/s" in shown(View(), board(streams=tuple(replace(row, rate_in=None) for row in streams())))
+
+
+# ---- rows, and what is sent
+
+
+def test_health_checks_about_what_an_alert_is_about_are_left_out() -> None:
+    now = datetime.now(UTC)
+    found = Alert(rule="stalled-a", severity="critical", state="raised", reason="reader-a is stalled", remedy="x", since=now)
+    checks = [
+        Check(name=name, status="degraded", reason=HOSTILE, remedy="look")
+        for name in ("consumer reader-a", "consumer reader", "writing")
+    ]
+    rows = alert_rows([found], checks)
+    assert [(row.state, row.name) for row in rows] == [
+        ("critical", "stalled-a"),
+        ("degraded", "consumer reader"),
+        ("degraded", "writing"),
+    ]
+    assert "\x1b" not in rows[1].reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "rate", "expected"),
+    [
+        ({}, 0.0, "idle"),
+        ({}, 3.0, "working"),
+        ({"running": 1}, None, "working"),
+        ({"running": 4}, 9.0, "busy"),
+        ({"circuit": "open"}, None, "open"),
+        ({"circuit": "closed"}, None, "idle"),
+        ({"is_draining": True, "circuit": "open"}, None, "stopping"),
+        ({"slots": None, "running": None}, None, "working"),
+    ],
+)
+def test_states_of_workers(fields: dict[str, object], rate: float | None, expected: str) -> None:
+    told: dict[str, object] = {"consumer": HOSTILE, "stream": "S", "id": "i", "host": "h", "pid": 7, "version": "1"}
+    told |= {"started": datetime.now(UTC), "slots": 4, "running": 0, "buffered": 0, "is_draining": False, "num_pending": 0}
+    told |= {"circuit": None, "handled": 0, "failed": 0, "average_time": 0.0, "last_error": HOSTILE}
+    row = worker_row(WorkerReport(**{**told, **fields}), rate)  # type: ignore[arg-type]
+    assert (row.state, row.process, row.average) == (expected, "h:7", None)
+    view = View(pane="workers")
+    assert "\x1b" not in shown(view, board(workers=(row,)))
+
+
+def test_only_the_cells_that_have_changed_are_sent() -> None:
+    def spans(old: str, new: str, style: str = "bold") -> list[tuple[int, int]]:
+        before, after = (Strip([Segment(one, Style.parse(style))]) for one in (old, new))
+        return list(changed(before, after))
+
+    line = "executor-fs-read          12,345    ▁▂▃▄          602"
+    assert spans(line, line) == []
+    assert spans(line, line.replace("602", "603")) == [(len(line) - 1, len(line))]
+    assert spans(line, line.replace("12,345", "12,346").replace("602", "612")) == [(31, 32), (len(line) - 2, len(line) - 1)]
+    assert spans("\u6d88a", "\u6d88b") == [(2, 3)]
+    assert spans("a\u6d88", "\u6d88a") == [(0, 3)]
+    assert list(changed(Strip([Segment("ab")]), Strip([Segment("a"), Segment("b", Style(bold=True))]))) == [(1, 2)]

@@ -179,7 +179,7 @@ class Top(App[None]):
 
     def svg(self) -> str:
         """The screen as SVG, which has any monospaced font drawn, and fetches none."""
-        text = _FONT_FACE.sub("", self.export_screenshot())
+        text = _FONT_FACE.sub("", self.export_screenshot(simplify=True))
         return text.replace("Fira Code", _FONTS)
 
     # ---- pages

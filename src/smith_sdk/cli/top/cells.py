@@ -21,7 +21,7 @@ TONES: Final[dict[Tone, str]] = {
     "info": "#56b4e9",
     "quiet": "#8c99a8",
 }
-GRAPHS: Final[dict[Tone, str]] = {"bad": "#b3561a", "warn": "#a87408", "good": "#22866a", "info": "#3d7ca6", "quiet": "#4d5a69"}
+GRAPHS: Final[dict[Tone, str]] = {"bad": "#8f4a20", "warn": "#8a6412", "good": "#1f7a61", "info": "#37719a", "quiet": "#4d5a69"}
 """The same, calmer, for areas."""
 GROUND: Final = "#0d1219"
 TEXT: Final = "#d5dce4"

@@ -180,7 +180,7 @@ COLUMNS: Final[dict[Pane, tuple[Column, ...]]] = {
         _name("Subject", "J", "subject", 28, 2, 60, priority=3),
         _number("Tries", "R", "attempts", 5, 1),
         _number("Replays", "P", "replays", 7, 4),
-        _name("Error", "E", "error_type", 12, 1, 20),
+        _name("Error", "E", "error_type", 12, 1, 16),
         Column(
             heading="Message",
             key="M",

@@ -12,7 +12,7 @@ from . import cells
 from .board import PANES, Board, Pane
 from .columns import COLUMNS, TITLES
 from .consumer import graphs
-from .details import detail
+from .details import detail, wrapped
 from .head import footer, heading, summary
 from .table import headings, layout, line
 from .view import View
@@ -116,16 +116,17 @@ def _table(board: Board, view: View, pane: Pane, width: int, height: int, now: f
     for at, row in list(enumerate(rows))[here.top : here.top + room]:
         selected = at == here.index and pane == view.pane
         lines.append(line(row, placed, width, selected=selected, stale=stale))
-    for said in _empty(board, view, pane, bool(rows))[: height - len(lines)]:
+    for said in _empty(board, view, pane, bool(rows), width)[: height - len(lines)]:
         lines.append(cells.fit(said, width))
     lines += [Text(" " * width)] * (height - len(lines))
     return lines, f"{here.top + 1}-{min(here.top + room, len(rows))} of {len(rows)}" if len(rows) > room else ""
 
 
-def _empty(board: Board, view: View, pane: Pane, has_rows: bool) -> list[Text]:
+def _empty(board: Board, view: View, pane: Pane, has_rows: bool, width: int) -> list[Text]:
     said = []
     if problem := board.problems.get(pane):
-        said.append(Text(f"  ▲ {problem}", cells.TONES["warn"]))
+        first, *more = wrapped(problem, width - 5, 1 if has_rows else 4)
+        said += [Text(text, cells.TONES["warn"]) for text in (f"  ▲ {first}", *(f"    {one}" for one in more))]
     if not has_rows and not said:
         words = view.panes[pane].words
         if words and board.rows(pane):
@@ -198,7 +199,7 @@ def _shared(board: Board, panes: tuple[Pane, ...], height: int) -> dict[Pane, in
 
 def _need(board: Board, pane: Pane) -> int:
     """The lines of a box with all rows of a pane."""
-    return max(1, len(board.rows(pane)) + bool(board.problems.get(pane))) + 3
+    return max(1, len(board.rows(pane))) + bool(board.problems.get(pane)) + 3
 
 
 def _grid(board: Board, view: View, width: int, height: int, now: float) -> list[Text]:

@@ -19,6 +19,8 @@ _KEYS: Final[dict[Pane, tuple[tuple[str, str], ...]]] = {
 }
 _ALWAYS: Final = (("/", "filter"), ("<>", "sort"), ("?", "help"), ("q", "quit"), ("z", "zoom"), ("x", "SVG"))
 """The last ones are left out where there is no room."""
+_REASON: Final = 32
+"""Cells below which a reason is not begun."""
 _CONNECTION: Final = {
     "connected": ("●", "good"),
     "degraded": ("▲", "warn"),
@@ -71,7 +73,7 @@ def summary(board: Board, width: int, now: float) -> Text:
             text.append_text(Text.assemble((f"{name} ", cells.DIM), (value, cells.TITLE), "   "))
     if board.is_stale(now):
         text = Text.assemble((text.plain, cells.DIM))
-    if head.health_reason and text.cell_len + 12 < width:
+    if head.health_reason and text.cell_len + _REASON <= width:
         text.append(head.health_reason, cells.TONES[cells.tone_of(head.health)] if head.health else "")
     return cells.fit(text, width)
 

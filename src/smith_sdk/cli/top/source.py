@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from ...aio import AlertMonitor, AsyncSmithBus, Check, LagMonitor
-from ...errors import BusClosed, SmithError
+from ...errors import BusClosed, PermissionDenied, SmithError
 from .board import Board, ConsumerRow, Head, LetterRow, StreamRow, WorkerRow, clean
 from .rows import alert_rows, consumer_row, letter_row, stream_row, worker_row
 
@@ -24,6 +24,8 @@ _TIMEOUT: Final = 2.0
 """Seconds for one round trip, and for the health checks."""
 _ANSWERS: Final = 1.0
 """Seconds for which the answers of workers are collected."""
+_DENIED: Final = 30.0
+"""Seconds until something is tried again that the server has forbidden."""
 _AFRESH: Final = 15
 """Looks after which the letters are listed again although their number is the same."""
 
@@ -82,14 +84,17 @@ class Source:
     async def _repeat(self, pane: str, look: Callable[[], Awaitable[None]], interval: float) -> None:
         """Look again and again; the error of a look is the problem of its pane."""
         while True:
+            pause = interval
             if self._session.connection.is_up:
                 try:
                     await look()
                     self._problems.pop(pane, None)
                 except SmithError as error:
                     self._problems[pane] = clean(str(error))
+                    if isinstance(error, PermissionDenied):  # the server logs each
+                        pause = max(interval, _DENIED)
                 self._show()
-            await asyncio.sleep(interval)
+            await asyncio.sleep(pause)
 
     async def _watch_state(self) -> None:
         async for _ in self._bus.states():
@@ -106,7 +111,7 @@ class Source:
                         await self._follow_lag()
             except SmithError as error:  # such as PermissionDenied
                 self._no_lag(str(error))
-            await asyncio.sleep(5 * self._interval)
+            await asyncio.sleep(_DENIED)
 
     async def _follow_lag(self) -> None:
         while True:
