@@ -23,7 +23,7 @@ from smith_sdk._core.monitoring.conditions import (
     stalled,
     utilisation_above,
 )
-from smith_sdk._core.monitoring.lag import redelivery_rate, replica_lag
+from smith_sdk._core.monitoring.lag import is_offline, redelivery_rate, replica_lag
 from smith_sdk._core.monitoring.rules import Condition, Measure, RuleState, Threshold
 from smith_sdk.errors import OptionsError
 from smith_sdk.topology import CONTRACT
@@ -188,10 +188,22 @@ def test_the_redelivery_rate_is_a_share_of_what_is_in_flight() -> None:
 
 
 def test_the_replica_lag_is_that_of_the_last_follower() -> None:
-    followers = [{"name": "b", "current": True, "lag": 3}, {"name": "c", "current": False, "lag": 70}]
+    followers = [
+        {"name": "b", "current": True, "lag": 3, "active": 0},
+        {"name": "c", "current": False, "lag": 70, "active": 10**9},
+    ]
     assert replica_lag({"leader": "a", "replicas": followers}) == 70
     assert replica_lag({"leader": "a", "replicas": [*followers, {"name": "d", "offline": True}]}) == float("inf")
     assert replica_lag({"leader": "a"}) == replica_lag({}) == 0
+
+
+def test_a_follower_that_is_not_heard_of_is_offline() -> None:
+    heard = {"name": "b", "current": True, "active": 999_000_000, "lag": 0}
+    assert not is_offline(heard)
+    assert is_offline({**heard, "active": 2_100_000_000})
+    assert is_offline({**heard, "offline": True})
+    assert is_offline({**heard, "current": False, "active": 0})  # by a leader that has never heard of it
+    assert not is_offline({**heard, "current": False})  # it catches up
 
 
 def test_the_reason_has_the_figures_that_decide() -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from ...display import Record
 from ..jetstream.api import NANOS, from_nanos
-from .lag import fullest
+from .lag import fullest, is_offline
 from .observations import ConsumerSeen, Json, Rates, StreamSeen, elapsed, rates
 
 Trend = Literal["growing", "steady", "shrinking"]
@@ -90,7 +90,8 @@ class ConsumerLag(Record, frozen=True, kw_only=True):
 class Replica(Record, frozen=True, kw_only=True):
     """A copy of a stream on another server than its leader's.
 
-    `lag`: operations that it is behind. `last_seen_age`: seconds since its server was last heard.
+    `lag`: operations that it is behind. `last_seen_age`: seconds since its server was last heard;
+    `is_offline`: for more than 2 seconds, or the cluster knows that it is away.
     """
 
     name: str
@@ -148,7 +149,7 @@ def _replica(info: Json) -> Replica:
     return Replica(
         name=info["name"],
         is_current=info["current"],
-        is_offline=info.get("offline", False),
+        is_offline=is_offline(info),
         lag=info.get("lag", 0),
         last_seen_age=info["active"] / NANOS,
     )

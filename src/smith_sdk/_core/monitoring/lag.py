@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,10 @@ from ..jetstream.interest import filters_of
 from .rules import Measure
 
 Json = dict[str, Any]
+
+_SILENT: Final = 2.0
+"""Seconds without a sign of a follower, after which it counts as down: it sends one each second.
+nats-server itself reports a replica without a majority as current for 11 s."""
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -106,7 +110,18 @@ def replica_lag(cluster: Json) -> float:
     `cluster` is that of a STREAM.INFO.
     """
     replicas = cluster.get("replicas") or ()
-    return max((inf if one.get("offline") else float(one.get("lag", 0)) for one in replicas), default=0.0)
+    return max((inf if is_offline(one) else float(one.get("lag", 0)) for one in replicas), default=0.0)
+
+
+def is_offline(replica: Json) -> bool:
+    """Whether the leader has not heard of a follower, an entry of `replicas`, for some time.
+
+    The server's own `offline` comes later, or never: it needs the leader of the cluster.
+    """
+    active = replica.get("active", 0) / NANOS
+    # A leader that was elected because the former one died has never heard of that one.
+    is_unheard = not active and not replica.get("current", True)
+    return bool(replica.get("offline")) or active > _SILENT or is_unheard
 
 
 async def oldest_age(api: JetStreamApi, info: Json) -> float:

@@ -15,7 +15,7 @@ from ...jetstream.api_errors import APPLY
 from ...topology.drift import Drift
 from ...topology.plan import Change
 from ..health import Check
-from ..lag import fullest
+from ..lag import fullest, is_offline
 from .words import START_SERVERS, Finding, counted, joined, lasting, not_known, percent
 
 Json = dict[str, Any]
@@ -25,9 +25,6 @@ NEARLY_FULL: Final = 0.8
 _FULL: Final = 0.99
 """The share of a limit of bytes from which on a stream is full: the next message may be larger than
 what is left."""
-SILENT: Final = 2.0
-"""Seconds without a sign of a replica, after which it counts as down: they send one each second.
-nats-server itself reports a replica without a majority as current for 11 s."""
 _MOST_BEHIND: Final = 10_000
 """Operations by which a replica may be behind that is current."""
 _SHOWN: Final = 3
@@ -170,7 +167,7 @@ def of_replicas(info: Json) -> Iterator[Finding]:
         yield Finding("failing", "has no leader: nothing is stored or delivered", _LEADERLESS)
         return
     followers = group.get("replicas") or []
-    down = [one for one in followers if one.get("offline") or _silence(one) > SILENT]
+    down = [one for one in followers if is_offline(one)]
     late = [one for one in followers if one not in down and (not one.get("current") or one.get("lag", 0) > _MOST_BEHIND)]
     up = 1 + len(followers) - len(down)
     which = f"{_names(down)} down" if down else "the others are unknown to it"
@@ -190,11 +187,6 @@ def of_replicas(info: Json) -> Iterator[Finding]:
     if up == replicas and not late:
         leader = one_line(group["leader"], _LONGEST)
         yield Finding("ok", f"leader {leader}, {counted(len(followers), 'follower')} current")
-
-
-def _silence(replica: Json) -> float:
-    """Seconds since the leader has heard of a replica."""
-    return float(replica.get("active", 0)) / NANOS
 
 
 def _names(replicas: list[Json]) -> str:
