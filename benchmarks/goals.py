@@ -39,6 +39,7 @@ GOALS = (
     Goal("submit with the default breaker / without", "breaker.submit.ratio", least=0.97),
     Goal("publish with the default breaker / without", "breaker.publish.ratio", least=0.97),
     Goal("CircuitOpen raised and caught (us)", "breaker.refused.us", below=20.0),
+    Goal("a look at 500 consumers every 5 s, % of one core", "lag.moving.core_percent", below=5.0),
     Goal("publish to handler, p50 (ms)", "latency.async.p50_ms", below=0.5),
     Goal("publish to handler, p99 (ms)", "latency.async.p99_ms", below=2.0),
     Goal("4 equal workers, Jain's index", "fairness.equal.jain", least=0.98),

@@ -8,6 +8,7 @@ from statistics import median, quantiles
 
 import circuits
 import gate
+import lag
 import once
 import others
 import tracing
@@ -114,6 +115,8 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
         show_once(flat)
     if "telemetry.worker.sdk.ratio" in flat:
         show_telemetry(flat)
+    if "lag.moving.core_percent" in flat:
+        show_lag(flat)
     if figures.histogram:
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
@@ -239,6 +242,22 @@ def show_telemetry(flat: Flat) -> None:
             )
             for work in tracing.WORK
             for name, title in tracing.BUSES.items()
+        ],
+    )
+
+
+def show_lag(flat: Flat) -> None:
+    table(
+        f"Lag monitor: one look at {flat['lag.consumers']:,.0f} consumers",
+        ("state", "CPU ms", "ms", "of one core, every 5 s"),
+        [
+            (
+                title,
+                f"{flat[f'lag.{state}.cpu_ms']:.1f}",
+                f"{flat[f'lag.{state}.ms']:.1f}",
+                f"{flat[f'lag.{state}.core_percent']:.2f} %",
+            )
+            for state, title in lag.STATES.items()
         ],
     )
 

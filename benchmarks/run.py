@@ -81,6 +81,9 @@ OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its 
 sampled, whose batches are dropped. A ratio is that of a bus to the one without, within a round. The
 messages that the workers handle have no context.
 
+Lag: one look of a `LagMonitor` at 500 consumers, in processor time of this process, and
+what that is of one core with a look every 5 seconds.
+
 Memory: a process of its own reads a million messages, and its resident size is looked at every
 5,000 of them; another submits to a server that is gone until there is no more room. uvloop:
 publishing, reading and latency in processes of their own, in turns, one with asyncio's own loop,
@@ -102,6 +105,7 @@ from pathlib import Path
 import circuits
 import fairness
 import gate
+import lag
 import latency
 import loops
 import machine
@@ -159,6 +163,12 @@ def runs_once(figures: report.Figures, quick: bool) -> None:
     figures.add(asyncio.run(once.costs(rounds, count)))
 
 
+def lags(figures: report.Figures, quick: bool) -> None:
+    rounds = 3 if quick else 15
+    report.progress(f"lag: {rounds} looks at {lag.CONSUMERS} consumers in each state")
+    figures.add(asyncio.run(lag.costs(rounds)))
+
+
 def latencies(figures: report.Figures, quick: bool) -> None:
     seconds = 1.0 if quick else 5.0
     report.progress(f"latency: {seconds:g} s each at 1,000 messages/s")
@@ -201,6 +211,7 @@ PARTS: dict[str, Part] = {
     "breaker": breakers,
     "once": runs_once,
     "telemetry": traced,
+    "lag": lags,
     "latency": latencies,
     "fairness": fair_shares,
     "memory": memories,
