@@ -99,6 +99,11 @@ class Model:
             self.completed += 1
             self.last_ack = self.now
 
+    def trim(self) -> None:
+        """Delete what is acknowledged, as a work queue does."""
+        floor = self.floor_seq
+        self.stored = {seq: one for seq, one in self.stored.items() if seq > floor}
+
     def delete(self, which: int = 0) -> None:
         """Of a message that is not yet delivered."""
         if self.pending:
@@ -125,6 +130,7 @@ class Model:
                 "messages": len(self.stored),
                 "bytes": 10 * len(self.stored),
                 "first_seq": min(self.stored, default=self.last_seq + 1),
+                "first_ts": stamp(min(at for _, at in self.stored.values()) + self.skew if self.stored else None),
                 "last_seq": self.last_seq,
                 "consumer_count": 1,
             },

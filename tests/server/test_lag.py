@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from buses import Account, Face, read_intent
+from msgspec.structs import replace
 from support import eventually_async
+from topology_cases import ORDERS, READER, contract
 
-from smith_sdk import ConsumerLag, LagMonitor, consumers, subjects
+from smith_sdk import AsyncSmithBus, ConsumerLag, LagMonitor, consumers, subjects
+from smith_sdk._core.monitoring import lag_look
 from smith_sdk.topology import CONTRACT
 
 RAW = consumers.admission
@@ -57,6 +61,18 @@ async def test_a_monitor_has_rates_from_its_second_look_on(account: Account) -> 
         await eventually_async(arrived)
         assert monitor.problem == ""
         assert of_raw(monitor.latest()).rate_out == 0
+
+
+async def test_large_messages_are_looked_up_a_few_at_a_time(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer has the whole message: with 500 consumers that would be a lot."""
+    monkeypatch.setattr(lag_look, "_MOST_BYTES", 1)
+    readers = tuple(replace(READER, name=f"reader-{number}") for number in range(3))
+    declared = contract(ORDERS, readers=readers)
+    async with AsyncSmithBus(account.url, contract=declared) as bus:
+        await bus.streams.apply(profile="one")
+        await bus._session.publish("t.orders.a", b"x", stream=ORDERS.name, msg_id="1")
+        for known in (1, 2, 3, 3):
+            assert sum(one.oldest_age is not None for one in await bus.lag()) == known
 
 
 async def test_a_monitor_of_all_that_there_is_sees_what_is_not_declared(account: Account) -> None:

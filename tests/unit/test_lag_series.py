@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lag_model import OTHER, Model
+from lag_model import MINE, OTHER, Model
 
 from smith_sdk._core.monitoring.consumer_lag import ConsumerSeries
 
@@ -133,6 +133,22 @@ def test_an_age_is_at_most_a_minute_old() -> None:
     assert model.look(one).oldest_age == 69
     model.now = 70
     assert model.look(one).oldest_age == 60
+
+
+def test_the_oldest_of_a_work_queue_needs_no_look_up() -> None:
+    """It is the first message of the stream, where the consumer takes all of them."""
+    model, one = Model(filters=[]), series()
+    model.publish(count=2)
+    model.now = 10
+    model.publish()
+    model.deliver(3)
+    assert model.look(one, may_look_up=False).oldest_age == 10
+    model.ack(0)
+    model.ack(0)
+    model.now = 15
+    assert model.look(one, may_look_up=False).oldest_age is None, "the stream still has what was acknowledged"
+    model.trim()
+    assert model.look(one, may_look_up=False).oldest_age == 5
 
 
 def test_an_age_that_cannot_be_looked_up_is_not_known() -> None:
@@ -309,14 +325,15 @@ def test_a_reset_gives_it_time() -> None:
         st.one_of(
             st.tuples(st.just("publish"), st.sampled_from(["s.mine", OTHER])),
             st.tuples(st.sampled_from(["deliver", "ack", "redeliver", "delete"]), st.integers(0, 9)),
-            st.tuples(st.sampled_from(["recreate", "reset", "restart"])),
+            st.tuples(st.sampled_from(["recreate", "reset", "restart", "trim"])),
             st.tuples(st.just("wait"), st.floats(0, 100)),
         ),
         max_size=60,
-    )
+    ),
+    st.sampled_from([[MINE], []]),
 )
-def test_whatever_happens_the_figures_are_of_the_model(steps: list[tuple[object, ...]]) -> None:
-    model, one = Model(), series()
+def test_whatever_happens_the_figures_are_of_the_model(steps: list[tuple[object, ...]], filters: list[str]) -> None:
+    model, one = Model(filters=filters), series()
     for name, *arguments in steps:
         if name == "wait":
             model.now += float(str(arguments[0]))

@@ -180,8 +180,8 @@ def _title(now: ConsumerLag) -> str:
     state: str = now.state
     if state == "draining" and now.drain_time:
         state = f"drained in {shown(Lasting(now.drain_time))}"
-    elif state == "growing" and now.rate_in is not None and now.rate_out is not None:
-        state = f"growing by {shown(Rate(max(0.0, now.rate_in - now.rate_out)))}/s"
+    elif state == "growing" and (more := (now.rate_in or 0.0) - (now.rate_out or 0.0)) >= 0.1:
+        state = f"growing by {shown(Rate(more))}/s"
     return f"{name}: {now.lag:,} left, {state}" if now.lag else f"{name}: nothing left"
 
 

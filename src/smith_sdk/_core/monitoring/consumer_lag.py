@@ -183,6 +183,8 @@ class ConsumerSeries:
 
     def __init__(self, stalled_after: float, *, least_span: float = 0.0, keep: int = 1) -> None:
         self.history: deque[ConsumerLag] = deque(maxlen=keep)
+        self.looked = 0.0
+        """When its oldest message was looked up last."""
         self._stalled_after = stalled_after
         self._least_span = least_span
         """Seconds from which on two looks make a rate."""
@@ -243,7 +245,7 @@ class ConsumerSeries:
         None: that is not needed.
         """
         now, known = self._now, self._oldest
-        if now is None or not now.lag:
+        if now is None or not now.lag or now.starts_stream:
             return None
         if (
             known is not None
@@ -258,6 +260,7 @@ class ConsumerSeries:
         """What was found; None: it could not be looked up."""
         now = self._now
         assert now is not None
+        self.looked = now.seen if found is not None else self.looked
         self._oldest = None if found is None else _Oldest(now.floor_seq, found.seq, found.stored, now.seen)
 
     @property
@@ -310,6 +313,8 @@ class ConsumerSeries:
     def _oldest_age(self, now: ConsumerSeen) -> float | None:
         if not now.lag:
             return 0.0
+        if now.starts_stream:
+            return _age(now.at, now.stream.first_stored)
         if self._oldest is None:
             return None
         return 0.0 if not self._oldest.stored else _age(now.at, self._oldest.stored)

@@ -26,6 +26,9 @@ Place = tuple[str, str]
 _LISTINGS: Final = 8
 _LOOK_UPS: Final = 16
 """Requests at once. More would not be faster, and delay what else the bus asks the server."""
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Of the messages that one look looks up: an answer has the whole message. What is beyond that is
+looked up the next time."""
 _FORBIDDEN_PAUSE: Final = 60.0
 """Seconds until a look-up that is forbidden is tried again: each refusal is in the log."""
 
@@ -109,16 +112,21 @@ class LagLook:
 
     # ---- single messages
 
-    async def _look_up(self, seen: Iterable[Place], until: float) -> None:
+    async def _look_up(self, seen: Mapping[Place, ConsumerSeen], until: float) -> None:
         first: dict[str, Callable[[], Awaitable[None]]] = {}
         others: list[Callable[[], Awaitable[None]]] = []
-        for stream, name in seen:
-            series = self.series[stream, name]
+        size = 0
+        for place in sorted(seen, key=lambda one: self.series[one].looked):
+            series, stream = self.series[place], seen[place].stream
             for begin, told in ((series.oldest_from, series.oldest), (series.pending_from, series.waits)):
                 if begin is None:
                     continue
-                call = partial(self._tell, series, told, stream, begin, until)
-                if first.setdefault(stream, call) is not call:
+                size += stream.bytes // max(1, stream.messages)
+                if size > _MOST_BYTES and first:
+                    told(None)
+                    continue
+                call = partial(self._tell, series, told, stream.name, begin, until)
+                if first.setdefault(stream.name, call) is not call:
                     others.append(call)
         # One of each stream shows whether that is allowed: each refusal is in the log.
         await _at_most(_LOOK_UPS, first.values())

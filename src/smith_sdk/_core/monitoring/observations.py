@@ -41,6 +41,8 @@ class StreamSeen(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     bytes: int
     first_seq: int
+    first_stored: int
+    """When its first message was stored; 0 without messages."""
     last_seq: int
     consumer_count: int
     config: Json
@@ -81,6 +83,12 @@ class ConsumerSeen(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def lag(self) -> int:
         return self.pending + self.ack_pending
+
+    @property
+    def starts_stream(self) -> bool:
+        """Whether the first message above its ack floor is the first of the stream."""
+        stream = self.stream
+        return self.takes_all and stream.messages > 0 and stream.first_seq > self.floor_seq
 
     @property
     def last_done(self) -> int | None:
@@ -140,6 +148,7 @@ def stream_seen(info: Json, seen: float) -> StreamSeen:
         messages=state["messages"],
         bytes=state["bytes"],
         first_seq=state["first_seq"],
+        first_stored=_moment(state["first_ts"]) or 0,
         last_seq=state["last_seq"],
         consumer_count=state["consumer_count"],
         config=info["config"],
