@@ -71,6 +71,12 @@ async def test_what_a_bus_does_is_counted(face: Face, monkeypatch: pytest.Monkey
             worker = face.worker(bus, spec, concurrency=3, retry=retry, breaker=CircuitBreaker(name="disk", minimum=99))
             worker.handler(handle)
             running = asyncio.ensure_future(worker.run())
+
+            async def begins_with_0() -> bool:
+                return (await scraped(server)).get(("smith_dead_letters_total", tuple(sorted(here.items())))) == 0
+
+            await eventually_async(begins_with_0)
+            assert at(await scraped(server), "smith_settled_total", **here, verdict="release") == 0
             for path in ("/a", "/b", "/no"):
                 intent = read_intent(path)
                 await bus.publish(vetted.of(intent), intent)

@@ -204,6 +204,7 @@ class Probes:
         found = await asyncio.gather(*map(self._gauges, self._sessions))
         counts, known = self._counts, [one for one in found if one is not None]
         assert counts is not None
+        counts.consumers.update((worker.stream, worker.consumer) for bus in known for worker in bus.workers)
 
         def families() -> Iterable[Any]:
             yield from counted(counts)

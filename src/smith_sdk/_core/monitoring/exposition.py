@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from ..events import CircuitState
+from ..events import CircuitState, VerdictName
 from . import metric_names as names
 from .consumer_lag import ConsumerLag, StreamUsage
 from .gauges import BusGauges, WorkerGauges
@@ -24,6 +24,7 @@ Encode = Callable[[Collector], bytes]
 """Writes what a registry collects."""
 
 _STATES: Final = get_args(CircuitState)
+_VERDICTS: Final = get_args(VerdictName)
 _WORST: Final[tuple[CircuitState, ...]] = ("open", "half-open", "closed")
 
 
@@ -76,13 +77,15 @@ class _Families(Collector):
 
 def counted(counts: Counts) -> Iterator[Family]:
     """What was counted since the server began to serve."""
-    settled = {labels: sum(one.counts) for labels, one in counts.process_seconds.copy().items()}
+    workers = sorted(counts.consumers)
+    settled: dict[Labels, float] = {(*worker, verdict): 0 for worker in workers for verdict in _VERDICTS}
+    settled |= {labels: sum(one.counts) for labels, one in counts.process_seconds.copy().items()}
     letters: dict[Labels, float] = {
         (stream, consumer): count for (stream, consumer, verdict), count in settled.items() if verdict == "dead_letter"
     }
     yield family(names.PUBLISHED, counts.published)
     yield _histogram(names.PUBLISH_DURATION, counts.publish_seconds)
-    yield family(names.DELIVERED, counts.delivered)
+    yield family(names.DELIVERED, {**dict.fromkeys(workers, 0), **counts.delivered})
     yield family(names.SETTLED, settled)
     yield _histogram(names.PROCESS_DURATION, counts.process_seconds)
     yield _histogram(names.ATTEMPTS, counts.attempts)

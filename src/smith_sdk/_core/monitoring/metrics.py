@@ -56,6 +56,9 @@ class Counts(Observer):
         self.process_seconds: Final[dict[Labels, Histogram]] = {}
         """Also how many were settled: each is observed once."""
         self.attempts: Final[dict[Labels, Histogram]] = {}
+        self.consumers: Final[set[Labels]] = set()
+        """Streams and consumers of the workers that were seen: their counters begin with 0, since
+        Prometheus takes no notice of a step from nothing to 1."""
 
     def on_published(self, event: Published) -> None:
         stream = event.stream or ""
