@@ -66,6 +66,7 @@ class Message(Received[M_co, S_co]):
 
     __slots__ = (
         "_answered",
+        "_began",
         "_in_thread",
         "_metadata",
         "_outputs",
@@ -88,6 +89,8 @@ class Message(Received[M_co, S_co]):
         self._metadata: Metadata | None = None
         self._answered = False
         """Whether an answer is on its way."""
+        self._began: float
+        """When a worker received it (monotonic), which sets this."""
         self._verdict_sent = b""
         """That answer, if its handler gave it."""
         self._unstarted: tuple[str, ...] = ()

@@ -64,8 +64,10 @@ _BY_ACK: Final = ("ack", "retry")
 """Verdicts that the server learns of by an ack or nak and nothing else."""
 _REMEMBERED: Final = 1024
 """Settled deliveries that can be counted anew: as many may be settled before a refusal arrives."""
-_SMOOTHING: Final = 0.05
-"""The weight of one more delivery in the usual time of one."""
+_SAMPLED: Final = 8
+"""One in so many deliveries counts for the usual time of one: to measure each costs every one."""
+_SMOOTHING: Final = 0.2
+"""The weight of one that counts."""
 _OUTLIER: Final = 10.0
 """How many times what is usual one delivery counts at most: a few that hang do not make that
 usual."""
@@ -287,10 +289,12 @@ class Settler(Listener):
         self.uncounted = Uncounted(session, consumer, policy)
         self._tally = Tally()
         self._count = self._tally.settled
-        self._outstanding: dict[Message[Any, Any], float] = {}
-        """When each message was delivered (monotonic) that is not settled, the oldest first."""
+        self._outstanding: set[Message[Any, Any]] = set()
+        """Messages that are delivered and not settled."""
         self.usual_seconds: float | None = None
         """Seconds from a delivery to its verdict, as a moving average; None before the first."""
+        self._unsampled = 0
+        """Deliveries until the next one that counts for that."""
         self._latest: deque[tuple[str, VerdictName]] = deque(maxlen=_REMEMBERED)
         """The latest deliveries that were settled, by their ack subject."""
         self._refused: set[str] = set()
@@ -316,12 +320,13 @@ class Settler(Listener):
     @property
     def running_seconds(self) -> tuple[float, float] | tuple[None, None]:
         """Seconds since the oldest and since the newest outstanding message were delivered."""
-        times, now = self._outstanding.values(), monotonic()
-        return (now - next(iter(times)), now - next(reversed(times))) if times else (None, None)
+        times, now = [message._began for message in self._outstanding], monotonic()
+        return (now - min(times), now - max(times)) if times else (None, None)
 
     def begin(self, message: Message[Any, Any]) -> None:
         """`message` is delivered."""
-        self._outstanding[message] = now = monotonic()
+        self._outstanding.add(message)
+        message._began = now = monotonic()
         if self._events.observers:
             self._since[message] = now
             place = message.metadata
@@ -460,11 +465,14 @@ class Settler(Listener):
             self._settled(message, verdict)
 
     def _settled(self, message: Message[Any, Any], verdict: Verdict) -> None:
-        began = self._outstanding.pop(message, None)
-        if began is None:  # each delivery counts once
+        try:
+            self._outstanding.remove(message)
+        except KeyError:  # each delivery counts once
             return
-        seconds, usual = monotonic() - began, self.usual_seconds
-        self.usual_seconds = seconds if usual is None else usual + (min(seconds, usual * _OUTLIER) - usual) * _SMOOTHING
+        if self._unsampled:
+            self._unsampled -= 1
+        else:
+            self._sample(monotonic() - message._began)
         name = verdict.NAME
         if self._refused and name in _BY_ACK and message._raw.reply in self._refused:
             name = "release"
@@ -486,6 +494,11 @@ class Settler(Listener):
                     error=verdict.cause,
                 )
             )
+
+    def _sample(self, seconds: float) -> None:
+        """Count a delivery for what is usual."""
+        usual, self._unsampled = self.usual_seconds, _SAMPLED - 1
+        self.usual_seconds = seconds if usual is None else usual + (min(seconds, usual * _OUTLIER) - usual) * _SMOOTHING
 
     def _keep_error(self, verdict: Verdict) -> None:
         if isinstance(verdict, DeadLetter):
