@@ -39,7 +39,15 @@ def _calls(bus: AsyncSmithBus, number: int) -> dict[str, Callable[[], Awaitable[
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(anext(bus.dead_letters.watch()), 1)
 
+    async def health() -> None:
+        try:
+            await bus.health()
+        except SmithError as error:
+            raise AssertionError("a bad state is in the report, and no exception") from error
+
     return {
+        "health": health,
+        "lag": lambda: bus.lag(),
         "publish": lambda: bus.publish(raw, one, timeout=2),
         "publish vetted": lambda: bus.publish(vetted, one, timeout=2),
         "publish audit": lambda: bus.publish(subjects.audit.policy(intent_id=one.id), audit_event(one), timeout=2),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from smith_sdk._core.jetstream.api import parse_time, to_nanos
 from smith_sdk._core.jetstream.api_shapes import read_answer
 
 TIME = "2026-01-02T03:04:05.123456789Z"
@@ -121,3 +122,19 @@ def paths(value: dict[str, Any]) -> list[tuple[Any, ...]]:
 def test_what_is_no_json_object_is_refused(verb: str, data: bytes) -> None:
     with pytest.raises(ValueError, match=r"malformed|truncated|trailing|Expected|nested|decode"):
         read_answer(verb, data)
+
+
+@pytest.mark.parametrize(
+    ("text", "nanos"),
+    [
+        ("1970-01-01T00:00:01Z", 10**9),
+        ("1970-01-01T00:00:01.123456789Z", 1_123_456_789),
+        ("1970-01-01T00:00:01.5Z", 1_500_000_000),
+        ("1970-01-01T00:00:01.1234567891234Z", 1_123_456_789),
+        ("1970-01-01T02:00:01+02:00", 10**9),
+        ("1970-01-01T02:00:01.5+02:00", 1_500_000_000),
+    ],
+)
+def test_a_time_that_is_accepted_can_be_read_in_nanoseconds(text: str, nanos: int) -> None:
+    assert parse_time(text) is not None
+    assert to_nanos(text) == nanos

@@ -69,8 +69,8 @@ def test_what_a_full_stream_means_depends_on_what_it_holds() -> None:
     assert "`smith dlq ls`" in full["SMITH_DLQ"].remedy
 
 
-@pytest.mark.parametrize("limit", [-1, 0])
-def test_a_stream_without_limits_is_never_full(limit: int) -> None:
+@pytest.mark.parametrize("limit", [-1, 0, None])
+def test_a_stream_without_limits_is_never_full(limit: int | None) -> None:
     assert room("SDLC_RAW", 10**9, 10**12, discard="new", max_msgs=limit, max_bytes=limit).status == "ok"
 
 

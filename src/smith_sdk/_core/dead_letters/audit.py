@@ -29,6 +29,8 @@ from .store import DeadLetterStore
 
 _COPIED: Final = "limbo"
 """Marks a message that an audit has copied; it stays when the letter is replayed or discarded."""
+_ACK_WAIT: Final = 30e9
+"""Nanoseconds: nats-server's default."""
 _MOST_OPEN: Final = 1000
 """Advisories that a watch keeps to look at again."""
 
@@ -74,7 +76,7 @@ class _Info(msgspec.Struct, frozen=True, kw_only=True):
             progress=Progress.of(info),
             waiting=info["num_waiting"],
             last_active=None if active is None else datetime.fromisoformat(active),
-            ack_wait=info["config"]["ack_wait"] / 1e9,
+            ack_wait=(info["config"].get("ack_wait") or _ACK_WAIT) / 1e9,
         )
 
     def is_past(self, seq: int) -> bool:

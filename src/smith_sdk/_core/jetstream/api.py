@@ -9,7 +9,7 @@ import base64
 import re
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -83,11 +83,18 @@ def parse_time(text: str) -> datetime | None:
 
 
 def to_nanos(text: str) -> int:
-    """A time as the server writes it, in nanoseconds since 1970, without rounding."""
+    """A time as the server writes it, in nanoseconds since 1970, without rounding.
+
+    One with another zone than Z, which the server does not write, is truncated to microseconds.
+    """
     moment, _, fraction = text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * NANOS + int(fraction.ljust(9, "0") or 0)
+    if not text.endswith("Z"):
+        return (datetime.fromisoformat(text).astimezone(UTC) - _EPOCH) // _MICROSECOND * 1000
+    return int(datetime.fromisoformat(f"{moment}+00:00").timestamp()) * NANOS + int(fraction[:9].ljust(9, "0"))
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _LATEST: Final = 253_402_300_800 * NANOS - 1
 """The last nanosecond of the year 9999, since 1970."""
 

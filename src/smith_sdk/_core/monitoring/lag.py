@@ -149,8 +149,8 @@ async def _stored_at(api: JetStreamApi, stream: str, first: int, pattern: str) -
 
 def fullest(config: Json, state: Json) -> tuple[float, str]:
     """The share of the limit that is nearest, and its figures; 0 and "" without limits."""
-    messages, most = state["messages"], config.get("max_msgs", -1)
-    stored, room = state["bytes"], config.get("max_bytes", -1)
+    messages, most = state["messages"], config.get("max_msgs") or -1
+    stored, room = state["bytes"], config.get("max_bytes") or -1
     found = [(0.0, "")]
     if most > 0:
         found.append((messages / most, f"{messages:,} of {most:,} messages"))

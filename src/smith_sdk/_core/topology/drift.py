@@ -39,9 +39,8 @@ class Drift:
                 return name
         return _AS_DECLARED
 
-    def of_stream(self, info: Json) -> Change:
-        """The step that would make a stream, given its INFO, as it is declared."""
-        name = info["config"]["name"]
+    def of_stream(self, name: str, info: Json) -> Change:
+        """The step that would make the stream `name`, given its INFO, as it is declared."""
         return plan_stream(name, self._declared(name, self.profile_of(name, info["config"]))[1], info)
 
     def of_consumer(self, spec: ConsumerSpec[Any, Any], info: Json, stream: Json | None) -> Change:

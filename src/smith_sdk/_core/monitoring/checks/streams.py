@@ -40,7 +40,7 @@ def stream_name(spec: StreamSpec) -> str:
 def stream_check(drift: Drift, spec: StreamSpec, info: Json) -> Check:
     """From its STREAM.INFO."""
     profile = drift.profile_of(spec.name, info["config"])
-    found = [*_of_drift(drift.of_stream(info), profile), of_room(drift.contract, spec, info), *of_replicas(info)]
+    found = [*_of_drift(drift.of_stream(spec.name, info), profile), of_room(drift.contract, spec, info), *of_replicas(info)]
     return joined(stream_name(spec), found)
 
 
@@ -101,7 +101,7 @@ def of_room(contract: Contract, spec: StreamSpec, info: Json) -> Finding:
 
 def is_full(config: Json, state: Json) -> bool:
     """Whether the next message of a usual size has no room."""
-    most, room = config.get("max_msgs", -1), config.get("max_bytes", -1)
+    most, room = config.get("max_msgs") or -1, config.get("max_bytes") or -1
     if 0 < most <= state["messages"]:
         return True
     if room <= 0 or not state["messages"]:
@@ -111,14 +111,14 @@ def is_full(config: Json, state: Json) -> bool:
 
 def _evicts_early(config: Json, info: Json) -> Finding | None:
     """A full stream that deletes its oldest messages before they reach its `max_age`."""
-    state, max_age = info["state"], config.get("max_age", 0) / NANOS
+    state, max_age = info["state"], (config.get("max_age") or 0) / NANOS
     first, now = parse_time(state["first_ts"]), parse_time(info["ts"])
     if not max_age or first is None or now is None or not state["messages"]:
         return None
     held = (now - first).total_seconds()
     if held >= max_age:
         return None
-    most, room = config.get("max_msgs", -1), config.get("max_bytes", -1)
+    most, room = config.get("max_msgs") or -1, config.get("max_bytes") or -1
     # A stream of a second ago says little about a year.
     factor = max_age / max(held, 1.0)
     wanted = []
