@@ -55,15 +55,11 @@ def _lines(row: Any) -> tuple[Text, *tuple[str, ...]]:
         case WorkerRow():
             return _worker(row)
         case AlertRow():
-            return (Text.assemble(cells.state(row.state), f"  {row.name}: {row.reason}"), row.remedy)
+            return (Text.assemble(cells.state(row.state), "  ", (row.name, cells.TITLE)), row.reason, row.remedy)
         case LetterRow():
-            head = Text.assemble((row.id, cells.TITLE), f"  {row.error_type}: {row.error}")
-            return (
-                head,
-                f"subject {row.subject}",
-                f"{row.attempts} attempt{'s' * (row.attempts != 1)}",
-                f"stored {row.time:%Y-%m-%d %H:%M:%S}Z",
-            )
+            tries = f"{row.attempts} attempt{'s' * (row.attempts != 1)}"
+            stored = f"dead-lettered {row.time:%Y-%m-%d %H:%M:%S}Z"
+            return (Text(row.id, cells.TITLE), f"{row.error_type}: {row.error}", tries, f"subject {row.subject}", stored)
         case _:
             raise AssertionError(row)
 

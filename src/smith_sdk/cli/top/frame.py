@@ -22,6 +22,7 @@ GRID: Final = (150, 36)
 STACK: Final = 46
 """Lines from which on all panes are shown, one above the other."""
 _DETAIL: Final = 2
+_LONG_DETAIL: Final = 5
 _GRAPHS: Final = 13
 """Lines that must be left over for the graphs of the selected consumer."""
 _MOST_GRAPHS: Final = 26
@@ -94,13 +95,15 @@ def tally(board: Board, pane: Pane) -> Text:
 
 
 def _single(board: Board, view: View, width: int, height: int, now: float) -> list[Text]:
-    rows = height - _DETAIL - 2
-    body, position = _table(board, view, view.pane, width, rows + 1, now)
+    words = _DETAIL
+    if view.pane in ("alerts", "letters") and len(board.rows(view.pane)) + _LONG_DETAIL + 2 <= height:
+        words = _LONG_DETAIL  # a reason, or an error, may take several lines
+    body, position = _table(board, view, view.pane, width, height - words - 1, now)
     rule = Text("─" * width, cells.RULE)
     if position:
         place = f" {position} "
         rule = Text.assemble(("─" * max(0, width - len(place) - 2), cells.RULE), (place, cells.DIM), ("──", cells.RULE))
-    return [*body, rule, *_detail(board, view, width, _DETAIL)]
+    return [*body, rule, *_detail(board, view, width, words)]
 
 
 def _table(board: Board, view: View, pane: Pane, width: int, height: int, now: float) -> tuple[list[Text], str]:

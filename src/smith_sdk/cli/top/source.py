@@ -184,7 +184,7 @@ class Source:
     # ---- the board
 
     def _show(self) -> None:
-        self.board = Board(
+        board = Board(
             head=self._head(),
             consumers=self._consumers,
             streams=self._streams,
@@ -196,7 +196,9 @@ class Source:
             interval=self._interval,
             problems=dict(self._problems),
         )
-        self._changed()
+        if board != self.board:
+            self.board = board
+            self._changed()
 
     def _head(self) -> Head:
         connection = self._session.connection
