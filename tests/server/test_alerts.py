@@ -16,7 +16,8 @@ from letters import original, put_letters
 from receiver import Receiver, status
 from support import eventually_async, without_login
 
-from smith_sdk import AlertMonitor, AlertRule, AsyncSmithBus, consumers, subjects
+from smith_sdk import AlertMonitor, AlertRule, AsyncSmithBus, BackPressure, Rule, consumers, subjects
+from smith_sdk.aio.alert_looks import DriftLook
 from smith_sdk.alerts import (
     Alert,
     dead_letters_above,
@@ -30,6 +31,7 @@ from smith_sdk.alerts import (
     to_webhook,
     utilisation_above,
 )
+from smith_sdk.backpressure import limit
 from smith_sdk.errors import AuthenticationError, BusClosed, OptionsError
 from smith_sdk.protocol import HealthEvent
 
@@ -208,14 +210,38 @@ async def test_dead_letters_per_minute_are_measured(account: Account) -> None:
 
 async def test_drift_is_measured_and_what_differs_is_named(account: Account) -> None:
     told = Told()
-    async with account.applied() as bus, AsyncSmithBus(account.url, profile="dev") as looking:
+    # Under the profile that the streams were applied under, whatever this one's is.
+    async with account.applied() as bus, AsyncSmithBus(account.url, profile="prod") as looking:
+        config = (await bus._session.api.stream_info("SDLC_RAW"))["config"]
         rule = AlertRule(when=drifted(), hold=0)
-        async with AlertMonitor(looking, [rule], notify=[told], interval=0.05, drift_every=0.05):
-            await bus._session.api.consumer_delete(RAW.stream, RAW.name)
-            await eventually_async(lambda: told.course == [("drift", "raised")])
+        async with AlertMonitor(looking, [rule], notify=[told], interval=0.05, drift_every=0.05) as monitor:
+            await monitor.lag.updated()
+            assert told.alerts == []
+            await bus._session.api.stream_update({**config, "max_msgs": 77})
+            await eventually_async(has_course(told, ("drift", "raised")))
             await bus.streams.apply()
-            await eventually_async(lambda: told.course == [("drift", "raised"), ("drift", "resolved")])
-    assert told.alerts[0].reason == "1 stream or consumer is not as declared (create consumer admission of SDLC_RAW)"
+            await eventually_async(has_course(told, ("drift", "raised"), ("drift", "resolved")))
+            await bus._session.api.consumer_delete(RAW.stream, RAW.name)
+            await eventually_async(lambda: len(told.alerts) == 3)
+    assert told.alerts[0].reason == "1 stream or consumer is not as declared (update stream SDLC_RAW: max_msgs: 77 -> 50,000)"
+    assert told.alerts[2].reason == "1 stream or consumer is not as declared (consumer admission of SDLC_RAW does not exist)"
+
+
+async def test_what_back_pressure_limits_is_no_drift(account: Account) -> None:
+    async with account.applied() as bus:
+        look = DriftLook(bus._session, "dev", 60)
+        busy = Rule(when=lag_above(RAW, 3), do=[limit(RAW, max_ack_pending=5)])
+        async with BackPressure(bus, [busy], interval=0.05):
+            await put(bus)
+            await eventually_async(lambda: _is_limited(bus))
+            assert await look._find() == []
+            config = (await bus._session.api.consumer_info(RAW.stream, RAW.name))["config"]
+            await bus._session.api.consumer_write(RAW.stream, {**config, "ack_wait": 77 * 10**9}, "update")
+            assert await look._find() == ["update consumer admission of SDLC_RAW: ack_wait: 77s -> 5s"]
+
+
+async def _is_limited(bus: AsyncSmithBus) -> bool:
+    return (await bus.consumer(RAW).info()).max_ack_pending == 5
 
 
 # ---- what is not known

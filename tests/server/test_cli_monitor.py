@@ -99,6 +99,7 @@ def test_only_the_rules_of_the_file_may_count(read: Any) -> None:
         ('default_rules = "no"', 1, "write true or false"),
         ('without = ["drifft"]', 1, "there is no rule 'drifft' by default; did you mean drift?"),
         ("without = 7", 1, "without = 7: write a list"),
+        ('interval = "5s"\nprofile = "live"', 2, "profile 'live': no profile 'live' in contract 'smith'; it has dev, prod"),
         ("service = 7", 1, "service = 7: write a text"),
         ("default_rules = false", 0, "there are no rules"),
         ("[rule]", 1, "write each as a table [[rule]]"),

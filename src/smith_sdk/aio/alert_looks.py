@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
+
+from .._core.jetstream.kv import Bucket
 from .._core.jetstream.session import Session
 from .._core.monitoring.alert_values import LettersPerMinute
 from .._core.monitoring.checks.dead_letters import letters_in
 from .._core.monitoring.consumer_lag import StreamUsage
-from ..contract import Contract
-from ..errors import OptionsError, SmithError
-from .streams import Streams
+from .._core.monitoring.control import BUCKET
+from .._core.monitoring.held_consumers import HeldConsumers
+from .._core.monitoring.rule_claims import is_declared
+from .._core.topology.drift import Drift
+from .._core.topology.plan import Difference
+from ..contract import ConsumerSpec
+from ..errors import ConsumerNotFound, SmithError, StreamNotFound
 
 _TIMEOUT: Final = 5.0
-_PLAN_TIMEOUT: Final = 30.0
+_DRIFT_TIMEOUT: Final = 30.0
 _SHOWN: Final = 3
 """Streams and consumers that a reason names."""
 
@@ -43,26 +50,23 @@ class Letters:
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     info = await self._api.stream_info(usage.name, count=self._place[1])
-            except (SmithError, TimeoutError) as error:
+                self._counted = info["state"]["messages"], info["state"]["bytes"], int(info["total"])
+            except Exception as error:  # also of an answer that is not as it should be
                 self._counted = None
                 return None, f"dead letters: {_text(error)}"
-            state = info["state"]
-            self._counted = state["messages"], state["bytes"], info["total"]
         return self._rate.count(self._counted[2], now), ""
 
 
-class Drift:
+class DriftLook:
     """Compares the server with the contract every now and then, in the background.
 
-    Raises `OptionsError` if the contract does not have the profile of the bus.
+    Each stream is compared under the profile that it was applied under, as in `bus.health()`. What
+    back pressure limits is no drift.
     """
 
-    def __init__(self, contract: Contract, streams: Streams, every: float) -> None:
-        try:
-            contract.profile(streams.profile)
-        except KeyError as error:
-            raise OptionsError(f"drifted(): {error.args[0]}") from None
-        self._streams = streams
+    def __init__(self, session: Session, profile: str, every: float) -> None:
+        self._session = session
+        self._drift = Drift(session.contract, profile)
         self._every = every
         self._new: tuple[float, str] | None = None
         self.problem = ""
@@ -74,25 +78,73 @@ class Drift:
 
     async def _look(self) -> None:
         try:
-            async with asyncio.timeout(_PLAN_TIMEOUT):
-                plan = await self._streams.plan()
-        except (SmithError, TimeoutError) as error:
+            async with asyncio.timeout(_DRIFT_TIMEOUT):
+                found = await self._find()
+        except Exception as error:  # also of an answer that is not as it should be
             self.problem = f"drift: {_text(error)}"
-            return
-        self.problem = ""
-        self._new = float(len(plan.changes)), _changes(plan.changes)
+        else:
+            self.problem = ""
+            self._new = float(len(found)), _listed(found)
 
     def take(self) -> tuple[float, str] | None:
         """How many streams and consumers differ, and which; None if there was no look since."""
         found, self._new = self._new, None
         return found
 
+    async def _find(self) -> list[str]:
+        contract, api = self._session.contract, self._session.api
+        streams = await asyncio.gather(*(_found(api.stream_info(one.name)) for one in contract.streams))
+        configs = {spec.name: info["config"] for spec, info in zip(contract.streams, streams, strict=True) if info is not None}
+        found = []
+        for spec, info in zip(contract.streams, streams, strict=True):
+            if info is None:
+                found.append(f"stream {spec.name} does not exist")
+            elif (change := self._drift.of_stream(spec.name, info)).differences:
+                found.append(str(change))
+        specs = {name: [one for one in contract.consumers if one.stream == name] for name in configs}
+        each = await asyncio.gather(
+            *(self._consumers(stream, of_it, configs[stream]) for stream, of_it in specs.items() if of_it)
+        )
+        return [*found, *(one for consumers in each for one in consumers)]
 
-def _changes(changes: Iterable[Any]) -> str:
-    found = [str(one) for one in changes]
+    async def _consumers(self, stream: str, specs: list[ConsumerSpec[Any, Any]], config: dict[str, Any]) -> list[str]:
+        api, found = self._session.api, []
+        listed = {info["name"]: info for info in await api.consumers(stream)}
+        for spec in specs:
+            # A cluster leaves consumers that have no leader out of a list.
+            info = listed.get(spec.name) or await _found(api.consumer_info(stream, spec.name))
+            if info is None:
+                found.append(f"consumer {spec.name} of {stream} does not exist")
+                continue
+            step = self._drift.of_consumer(spec, info, config)
+            left = await self._without_limits(spec, step.differences)
+            if left:
+                found.append(str(msgspec.structs.replace(step, differences=left)))
+        return found
+
+    async def _without_limits(self, spec: ConsumerSpec[Any, Any], differences: tuple[Difference, ...]) -> tuple[Difference, ...]:
+        """Those that no rule of back pressure makes."""
+        if not differences or not is_declared(self._session.contract):
+            return differences
+        held = await HeldConsumers(Bucket(self._session, BUCKET), self._session.api).of(spec.stream, spec.name)
+        limited = () if held is None or not held.rules else held.before
+        return tuple(one for one in differences if one.key not in limited)
+
+
+async def _found(look: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
+    """What `look` returns; None if it does not exist."""
+    try:
+        return await look
+    except (StreamNotFound, ConsumerNotFound):
+        return None
+
+
+def _listed(found: list[str]) -> str:
     more = len(found) - _SHOWN
     return "; ".join(found[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _text(error: Exception) -> str:
-    return str(error) if isinstance(error, SmithError) else "no answer in time"
+    if isinstance(error, SmithError):
+        return str(error)
+    return "no answer in time" if isinstance(error, TimeoutError) else f"an unknown answer: {type(error).__name__}"

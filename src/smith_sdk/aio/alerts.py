@@ -25,7 +25,7 @@ from ..contract import Contract
 from ..display import FixedRows
 from ..errors import BusClosed, OptionsError, SmithError
 from ..options import to_seconds
-from .alert_looks import Drift, Letters
+from .alert_looks import DriftLook, Letters
 from .alert_notifiers import Notify, sender_of, to_log
 from .alert_outlet import Outlet
 from .bus import AsyncSmithBus
@@ -107,7 +107,7 @@ class AlertMonitor:
         self._board = AlertBoard(found, unknown_after=self._unknown_after, slow=slow)
         self._values = SeenValues(self._board.measures)
         self._letters = Letters(session)
-        self._drift = Drift(session.contract, bus.streams, every) if self._has("drift") else None
+        self._drift = DriftLook(session, bus.streams.profile, every) if self._has("drift") else None
         self._notify = _require_notify(notify)
         self._outlets = self._make(blocking=False)
         self._store = None if state_file is None else AlertStore(state_file)

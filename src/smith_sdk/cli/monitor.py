@@ -17,7 +17,7 @@ from cyclopts.validators import Number
 from .._core.log_records import sdk_logger
 from ..errors import OptionsError, SmithError
 from .logs import Format, Level, LogOptions, report
-from .monitor_config import MonitorConfig, read_config
+from .monitor_config import MonitorConfig, read_config, require_profile
 from .options import HERE, Profile, Where
 from .output import json_line, say, warn
 from .processes import USAGE_ERROR
@@ -73,6 +73,8 @@ def monitor(
         options = LogOptions(level=log_level, format=log_format, config=log_config)
         options.before_import()
         found = _configured(config, where, webhook, secret_file)
+        if profile is not None:
+            require_profile(where.declared, profile)
         if check:
             return _checked(found, where, profile, config)
         options.after_import()

@@ -82,6 +82,15 @@ def read_config(path: Path, contract: Contract) -> MonitorConfig:
     return _File(path, text, contract).config(found)
 
 
+def require_profile(contract: Contract, profile: str) -> str:
+    """`profile`. Raises `OptionsError` unless `contract` has it."""
+    try:
+        contract.profile(profile)
+    except KeyError as error:
+        raise OptionsError(f"profile {profile!r}: {error.args[0]}") from None
+    return profile
+
+
 class _File:
     def __init__(self, path: Path, text: str, contract: Contract) -> None:
         self._path = path
@@ -97,12 +106,10 @@ class _File:
         if "service" in found:
             service = self._text_at(found, "service", ())
             notify.append(self._made(("service",), to_health, service))
-        return MonitorConfig(
-            rules=self._rules(found),
-            notify=notify,
-            profile=self._text_at(found, "profile", ()) if "profile" in found else None,
-            options=options,
-        )
+        profile = None
+        if "profile" in found:
+            profile = self._made(("profile",), require_profile, self._contract, self._text_at(found, "profile", ()))
+        return MonitorConfig(rules=self._rules(found), notify=notify, profile=profile, options=options)
 
     # ---- rules
 
