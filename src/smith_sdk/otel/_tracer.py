@@ -35,7 +35,8 @@ from .._core.events import (
     Tracer,
 )
 from .._core.foreign_text import error_text, one_line
-from .._core.jetstream.delivery import NAK, TERM
+from .._core.jetstream.delivery import NAK, TERM, parse
+from .._core.jetstream.delivery import Delivery as Place
 from .._core.jetstream.session import Session
 from ..errors import OptionsError, RetryLater
 from . import _names
@@ -226,8 +227,11 @@ class BusTracer(Tracer):
 
     def on_process(self, message: Delivery) -> Operation:
         headers = message.headers
-        place = place_of(message.reply)
-        template = self.template(message.subject, None if place is None else place[0])
+        delivery = parse(message.reply)
+        if delivery is None:  # of no consumer: a worker has none of these
+            return NO_OPERATION
+        place = delivery.stream, delivery.consumer
+        template = self.template(message.subject, delivery.stream)
         context = extract(headers)
         creation = span_of(context)
         links = [creation]
@@ -236,11 +240,16 @@ class BusTracer(Tracer):
                 links.append(span_of(extract({_TRACEPARENT: former})))
             else:  # replayed by a program without telemetry, in the context of the message that failed
                 context = extract(None)
-        more = {**consumer_attributes(place), **_message(message)}
+        more = {
+            **consumer_attributes(place),
+            **_message(message),
+            _names.SEQ: delivery.stream_seq,
+            _names.ATTEMPT: delivery.num_delivered,
+        }
         span = self.begin(_names.PROCESS, template, SpanKind.CONSUMER, more, context=context, links=links)
-        group = () if place is None else ((_names.GROUP, place[1]),)
-        self.metrics.consumed.add(1, self.key(_names.PROCESS, template, *group))
-        return _Processing(self, message, template, span, trace.set_span_in_context(span, context), creation)
+        self.metrics.consumed.add(1, self.key(_names.PROCESS, template, (_names.GROUP, delivery.consumer)))
+        current = trace.set_span_in_context(span, context)
+        return _Processing(self, message, delivery, template, span, current, creation)
 
     def on_settled(self, event: Settled) -> None:
         place = (_names.STREAM, event.stream), (_names.CONSUMER, event.consumer)
@@ -250,11 +259,12 @@ class BusTracer(Tracer):
         if event.verdict in ("ack", "dead_letter"):
             self.metrics.attempts.record(event.attempt, dict(place))
         running = _running.get()
-        if running is not None:
-            running.settled(event)
+        if running is not None and running.is_about(event):
+            running.event = event
 
     def on_settle(self, message: Delivery, answer: bytes) -> Operation:
         running = _running.get()
+        place: tuple[str, str] | None
         if running is not None and running.message is message:
             template, place, creation = running.template, running.place, running.creation
         else:
@@ -378,12 +388,25 @@ class _Executing(Operation):
 class _Processing(Operation):
     """A delivery in a worker, in the context of its span."""
 
-    __slots__ = ("_began", "_context", "_event", "_running", "_span", "_tracer", "creation", "message", "place", "template")
+    __slots__ = (
+        "_began",
+        "_context",
+        "_delivery",
+        "_running",
+        "_span",
+        "_tracer",
+        "creation",
+        "event",
+        "message",
+        "place",
+        "template",
+    )
 
     def __init__(
         self,
         tracer: BusTracer,
         message: Delivery,
+        delivery: Place,
         template: str,
         span: Span,
         context: Context,
@@ -391,30 +414,31 @@ class _Processing(Operation):
     ) -> None:
         self._tracer, self._span = tracer, span
         self.message, self.template, self.creation = message, template, creation
-        self.place = place_of(message.reply)
-        self._event: Settled | None = None
+        self._delivery = delivery
+        self.place = delivery.stream, delivery.consumer
+        self.event: Settled | None = None
+        """How it was settled."""
         self._began = perf_counter()
         self._context = otel_context.attach(context)
         self._running = _running.set(self)
 
-    def settled(self, event: Settled) -> None:
-        self._event = event
+    def is_about(self, event: Settled) -> bool:
+        """Whether it is this delivery that was settled, not one of a worker that was begun here."""
+        own = self._delivery
+        return (own.stream, own.consumer, own.stream_seq) == (event.stream, event.consumer, event.seq)
 
     def end(self, error: BaseException | None = None) -> None:
         seconds = perf_counter() - self._began
         _running.reset(self._running)
         otel_context.detach(self._context)
-        event, span = self._event, self._span
+        event, span = self.event, self._span
         if event is not None:
             error = event.error or error
-            if span.is_recording():
-                span.set_attributes({_names.SEQ: event.seq, _names.ATTEMPT: event.attempt, _names.VERDICT: event.verdict})
+            span.set_attribute(_names.VERDICT, event.verdict)
         if isinstance(error, RetryLater):  # it has asked for that
             error = None
         _finish(span, error, with_traceback=True)
-        attributes = {**self._tracer.counted(_names.PROCESS, self.template)}
-        if self.place is not None:
-            attributes[_names.GROUP] = self.place[1]
+        attributes = {**self._tracer.counted(_names.PROCESS, self.template), _names.GROUP: self._delivery.consumer}
         if error is not None:
             attributes[_names.ERROR_TYPE] = type(error).__name__
         self._tracer.metrics.process.record(seconds, attributes)
