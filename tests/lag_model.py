@@ -39,6 +39,7 @@ class Model:
             self.stored: dict[int, tuple[str, float]] = {}
             """What the stream has: subject and time by sequence."""
             self.last_seq = 0
+            self.last_stored: float | None = None
             self.stream_created = self.now
         self.created = self.now
         self.reset()
@@ -68,6 +69,7 @@ class Model:
     def publish(self, subject: str = MINE, count: int = 1) -> None:
         for _ in range(count):
             self.last_seq += 1
+            self.last_stored = self.now
             self.stored[self.last_seq] = (subject, self.now)
             self.arrived += self.is_mine(subject)
 
@@ -131,6 +133,7 @@ class Model:
                 "bytes": 10 * len(self.stored),
                 "first_seq": min(self.stored, default=self.last_seq + 1),
                 "first_ts": stamp(min(at for _, at in self.stored.values()) + self.skew if self.stored else None),
+                "last_ts": stamp(None if self.last_stored is None else self.last_stored + self.skew),
                 "last_seq": self.last_seq,
                 "consumer_count": 1,
             },

@@ -12,6 +12,7 @@ from topology_cases import ORDERS, READER, contract
 
 from smith_sdk import AsyncSmithBus, ConsumerLag, LagMonitor, consumers, subjects
 from smith_sdk._core.monitoring import lag_look
+from smith_sdk.aio import lag
 from smith_sdk.topology import CONTRACT
 
 RAW = consumers.admission
@@ -73,6 +74,20 @@ async def test_large_messages_are_looked_up_a_few_at_a_time(account: Account, mo
         await bus._session.publish("t.orders.a", b"x", stream=ORDERS.name, msg_id="1")
         for known in (1, 2, 3, 3):
             assert sum(one.oldest_age is not None for one in await bus.lag()) == known
+
+
+async def test_health_reports_a_stalled_consumer_at_its_first_look(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `smith health` does, which looks once: how long a message waits is looked up."""
+    monkeypatch.setattr(lag, "STALLED_AFTER", 0.2)
+    async with account.applied() as bus:
+        await bus.publish(subjects.intents.vetted.of(intent := read_intent()), intent)
+
+        async def is_stalled() -> bool:
+            async with AsyncSmithBus(account.url) as fresh:
+                checks = {one.name: one.reason for one in (await fresh.health()).checks}
+            return "stalled: 1 message waits" in checks[f"consumer {consumers.executor_fs_read.name}"]
+
+        await eventually_async(is_stalled)
 
 
 async def test_a_monitor_of_all_that_there_is_sees_what_is_not_declared(account: Account) -> None:

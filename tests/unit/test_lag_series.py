@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lag_model import MINE, OTHER, Model
+from msgspec.structs import replace
 
 from smith_sdk._core.monitoring.consumer_lag import ConsumerSeries
 
@@ -178,7 +179,46 @@ def test_a_stall_is_known_at_the_first_look_where_the_message_can_be_looked_up(m
     model = Model()
     model.publish()
     model.now = 60
+    model.publish()
     assert model.look(series(), may_look_up=may_look_up).stalled is may_look_up
+
+
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stall_is_known_without_a_look_up_where_the_listing_shows_it(has_begun: bool) -> None:
+    model, one = Model(filters=[]), series()
+    model.publish(count=2)
+    if has_begun:
+        model.deliver()
+        model.ack()
+    model.now = 60
+    assert model.look(one, may_look_up=False).stalled is True
+    assert one.pending_from is None
+
+
+def test_a_message_that_came_between_the_two_listings_has_not_waited() -> None:
+    model, one = Model(filters=[]), series()
+    model.publish()
+    model.deliver()
+    model.ack()
+    model.now = 60
+    before = model.seen().stream
+    model.publish()
+    one.see(replace(model.seen(), stream=before))
+    assert one.pending_from == 2
+    one.waits(model.first_from(2))
+    found = one.figures()
+    assert (found.pending, found.stalled) == (1, False)
+
+
+def test_an_answer_that_was_overtaken_changes_nothing() -> None:
+    model, one = Model(), series()
+    model.publish(count=10)
+    late = model.seen()
+    model.now = 0.1
+    model.deliver(10)
+    model.look(one)
+    one.see(replace(late, seen=0.2))
+    assert one.figures().pending == 0
 
 
 def test_one_slow_message_is_no_stall_while_others_are_completed() -> None:

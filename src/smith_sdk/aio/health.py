@@ -20,6 +20,7 @@ from .._core.monitoring.control import BUCKET
 from .._core.monitoring.gauges import gauges
 from .._core.monitoring.health import Check, HealthReport, Sightings, report
 from .._core.monitoring.held_consumers import Held, HeldConsumers
+from .._core.monitoring.lag_look import first_message
 from .._core.monitoring.observations import consumer_seen, stream_seen
 from .._core.topology.drift import Drift
 from ..contract import ConsumerSpec, StreamSpec
@@ -90,6 +91,9 @@ class _Look:
         )
         streams_by_name = dict(zip((spec.name for spec in contract.streams), infos, strict=True))
         consumers_by_stream = dict(zip(listed, found, strict=True))
+        await self._each(
+            contract.consumers, lambda spec: self._see(spec, streams_by_name[spec.stream], consumers_by_stream[spec.stream])
+        )
         letters = [(spec, info) for spec in contract.streams if isinstance(info := streams_by_name[spec.name], dict)]
         return [
             _connection(self._session, rtt, self._timeout),
@@ -126,6 +130,20 @@ class _Look:
         return await self._ask(
             lambda: self._session.api.stream_info(spec.name, count=dead_letters.letters_in(self._contract, spec))
         )
+
+    async def _see(
+        self, spec: Spec, stream: Json | SmithError | NoResponders, listed: _Listed | SmithError | NoResponders
+    ) -> None:
+        """Look at a consumer over time. How long messages have waited takes one look-up, where
+        nothing was completed for so long that it may be stalled."""
+        info = listed.infos[spec.name] if isinstance(listed, _Listed) else None
+        if not isinstance(listed, _Listed) or not isinstance(info, dict) or not isinstance(stream, dict):
+            return
+        series = self._lag[spec.stream, spec.name]
+        series.see(consumer_seen(stream_seen(stream, listed.seen), info, listed.seen))
+        if (first := series.pending_from) is not None:
+            api, until = self._session.api, self._until
+            series.waits(await first_message(api, self._lag, spec.stream, first, series.filters, until))
 
     async def _write(self) -> bytes:
         requests, subject = self._session.requests, self._session.api.publish_subject(writing.SUBJECT)
@@ -182,10 +200,9 @@ class _Look:
             error = stream if isinstance(info, dict) else info
             assert not isinstance(error, dict)
             return consumers.consumer_failed(spec, error)
-        series = self._lag[spec.stream, spec.name]
-        series.see(consumer_seen(stream_seen(stream, listed.seen), info, listed.seen))
         held = listed.held.get(spec.name, Held())
-        return consumers.consumer_check(self._drift, spec, info, series.figures(), stream=stream["config"], held=held)
+        lag = self._lag[spec.stream, spec.name].figures()
+        return consumers.consumer_check(self._drift, spec, info, lag, stream=stream["config"], held=held)
 
 
 class _Listed(msgspec.Struct, frozen=True):

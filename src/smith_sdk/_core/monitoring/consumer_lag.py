@@ -25,6 +25,8 @@ STALLED_AFTER: Final = 30.0
 """Seconds without a completed message after which a consumer is stalled, unless told otherwise."""
 _WINDOW: Final = 7
 """Looks over which the trend is judged."""
+_AT_ONCE: Final = 5.0
+"""Seconds that a look may take."""
 _FRESH: Final = 60.0
 """Seconds for which the oldest message is taken to be the same while the ack floor does not move:
 it may be deleted."""
@@ -206,7 +208,10 @@ class ConsumerSeries:
 
     def see(self, now: ConsumerSeen) -> None:
         """It was looked at."""
-        before, self._now = self._now, now
+        before = self._now
+        if before is not None and _is_overtaken(now, before):
+            return
+        self._now = now
         self._first_pending = None
         if before is not None and not now.is_same(before):
             self._recent.clear()
@@ -333,7 +338,13 @@ class ConsumerSeries:
         """Whether messages wait for that long."""
         if self._pending_since is not None and now.seen - self._pending_since >= self._stalled_after:
             return True
-        return (_age(now.at, self._first_pending) or 0.0) >= self._stalled_after
+        known = [one for one in (self._first_pending, now.pending_since) if one is not None]
+        return bool(known) and (now.at - min(known)) / NANOS >= self._stalled_after
+
+
+def _is_overtaken(now: ConsumerSeen, before: ConsumerSeen) -> bool:
+    """Whether `before` is the later one: two looks at once, whose answers have changed places."""
+    return now.leader == before.leader and 0 < (before.at - now.at) / NANOS < _AT_ONCE and now.seen - before.seen < _AT_ONCE
 
 
 def _drain_time(lag: int, last: Rates | None) -> float | None:
@@ -358,6 +369,8 @@ class LagSeries:
     def __init__(self, stalled_after: float, *, least_span: float = 0.0, keep: int = 1) -> None:
         self._make = partial(ConsumerSeries, stalled_after, least_span=least_span, keep=keep)
         self._consumers: dict[tuple[str, str], ConsumerSeries] = {}
+        self.forbidden: dict[str, float] = {}
+        """Streams in which messages may not be looked up, and until when that is taken to be so."""
         self._before: dict[str, StreamSeen] = {}
 
     def __getitem__(self, place: tuple[str, str]) -> ConsumerSeries:

@@ -54,8 +54,6 @@ class LagLook:
             for consumer in contract.consumers:
                 self._wanted.setdefault(consumer.stream, set()).add(consumer.name)
         self.series = series
-        self._forbidden: dict[str, float] = {}
-        """Streams in which messages may not be looked up, and until when that is taken to be so."""
         self._unlisted: dict[str, tuple[float, PermissionDenied]] = {}
         """Streams whose consumers may not be listed, until when, and why."""
 
@@ -135,27 +133,34 @@ class LagLook:
     async def _tell(
         self, series: ConsumerSeries, told: Callable[[Found | None], None], stream: str, first: int, until: float
     ) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= until or self._forbidden.get(stream, now) > now:
-            told(None)
-            return
-        try:
-            async with asyncio.timeout_at(until):
-                found = [await self._first(stream, first, one) for one in series.filters]
-        except PermissionDenied:
-            self._forbidden[stream] = now + _FORBIDDEN_PAUSE
-            told(None)
-        except (SmithError, TimeoutError):
-            told(None)
-        else:
-            told(min((one for one in found if one.stored), key=lambda one: one.seq, default=Found(0, 0)))
+        told(await first_message(self._api, self.series, stream, first, series.filters, until))
 
-    async def _first(self, stream: str, first: int, pattern: str) -> Found:
-        try:
-            message = await self._api.next_message(stream, first, pattern)
-        except MessageNotFound:
-            return Found(0, 0)
-        return Found(message.seq, to_nanos(message.time))
+
+async def first_message(
+    api: JetStreamApi, series: LagSeries, stream: str, first: int, filters: Iterable[str], until: float
+) -> Found | None:
+    """The first message from sequence `first` on that one of `filters` takes; None if that cannot
+    be had until then."""
+    now = asyncio.get_running_loop().time()
+    if now >= until or series.forbidden.get(stream, now) > now:
+        return None
+    try:
+        async with asyncio.timeout_at(until):
+            found = [await _first(api, stream, first, one) for one in filters]
+    except PermissionDenied:
+        series.forbidden[stream] = now + _FORBIDDEN_PAUSE
+        return None
+    except (SmithError, TimeoutError):
+        return None
+    return min((one for one in found if one.stored), key=lambda one: one.seq, default=Found(0, 0))
+
+
+async def _first(api: JetStreamApi, stream: str, first: int, pattern: str) -> Found:
+    try:
+        message = await api.next_message(stream, first, pattern)
+    except MessageNotFound:
+        return Found(0, 0)
+    return Found(message.seq, to_nanos(message.time))
 
 
 async def _at_most(count: int, calls: Iterable[Callable[[], Awaitable[None]]]) -> None:

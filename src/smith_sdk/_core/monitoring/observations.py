@@ -44,6 +44,8 @@ class StreamSeen(msgspec.Struct, frozen=True, kw_only=True):
     first_stored: int
     """When its first message was stored; 0 without messages."""
     last_seq: int
+    last_stored: int
+    """When a message was stored last; 0 if none ever was."""
     consumer_count: int
     config: Json
     cluster: Json
@@ -89,6 +91,16 @@ class ConsumerSeen(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the first message above its ack floor is the first of the stream."""
         stream = self.stream
         return self.takes_all and stream.messages > 0 and stream.first_seq > self.floor_seq
+
+    @property
+    def pending_since(self) -> int | None:
+        """When the first message was stored that waits to be delivered, or later; None if that does
+        not show without a look-up."""
+        stream = self.stream
+        # The stream was looked at first: what waits now may have been stored since.
+        if not self.takes_all or not stream.messages or self.delivered_seq >= stream.last_seq:
+            return None
+        return stream.first_stored if stream.first_seq > self.delivered_seq else stream.last_stored
 
     @property
     def last_done(self) -> int | None:
@@ -150,6 +162,7 @@ def stream_seen(info: Json, seen: float) -> StreamSeen:
         first_seq=state["first_seq"],
         first_stored=_moment(state["first_ts"]) or 0,
         last_seq=state["last_seq"],
+        last_stored=_moment(state["last_ts"]) or 0,
         consumer_count=state["consumer_count"],
         config=info["config"],
         cluster=cluster,

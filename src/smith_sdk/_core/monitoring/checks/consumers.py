@@ -105,7 +105,7 @@ def _of_progress(lag: ConsumerLag) -> Iterator[Finding]:
         idle = "" if lag.last_ack_age is None else f" for {lasting(lag.last_ack_age)}"
         yield Finding(
             "degraded",
-            f"stalled: {counted(lag.pending, 'message')} wait, and nothing was completed{idle}; {why}",
+            f"stalled: {counted(lag.pending, 'message')} wait{'s' * (lag.pending == 1)}, and nothing was completed{idle}; {why}",
             "start its workers, or look at what their handlers wait for (`smith consumers ls`, the log of the workers)",
         )
     if lag.redelivered >= _REDELIVERED and lag.redelivered * 2 >= lag.ack_pending:
