@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 from buses import Account, read_intent
+from chaos.proxy import Proxy
 from opentelemetry import baggage, trace
 from opentelemetry import context as otel_context
 from opentelemetry.metrics import NoOpMeterProvider
@@ -188,25 +189,28 @@ async def test_without_an_sdk_the_context_of_a_message_is_passed_on(account: Acc
 
 async def test_a_message_in_the_outbox_keeps_the_context_that_it_was_created_in(account: Account, tmp_path: Path) -> None:
     telemetry = Telemetry()
-    file = OutboxFile(tmp_path / "outbox.db")
     async with account.applied():
         pass
-    away = AsyncSmithBus("nats://127.0.0.1:1", connect_mode="wait", when_down="store", outbox=file)
-    telemetry.of(away)
-    intent = read_intent()
-    async with away:
-        with telemetry.tracers.get_tracer("t").start_as_current_span("mine"):
-            assert isinstance(await away.publish(raw.of(intent), intent), Stored)
-    created = telemetry.the(f"create {RAW}")
-    assert is_child(created, telemetry.the("mine"))
-    async with AsyncSmithBus(account.url, when_down="store", outbox=file) as bus:
+    with Proxy(account.url) as proxy:
+        bus = AsyncSmithBus(proxy.url, when_down="store", outbox=OutboxFile(tmp_path / "outbox.db"))
         telemetry.of(bus)
-        await bus.outbox.flush(30)
-        (message,) = await bus.consumer(consumers.admission).fetch(1)
-        await message.ack_sync()
+        async with bus:
+            proxy.cut()
+            await eventually_async(lambda: bus.state == "reconnecting", timeout=30)
+            for name in ("first", "second"):
+                with telemetry.tracers.get_tracer("t").start_as_current_span(name):
+                    intent = read_intent(name)
+                    assert isinstance(await bus.publish(raw.of(intent), intent), Stored)
+            proxy.restore()
+            await bus.outbox.flush(30)
+            for message in await bus.consumer(consumers.admission).fetch(2):
+                await message.ack_sync()
+    created, sent = telemetry.named(f"create {RAW}"), telemetry.named(f"send {RAW}")
     received = telemetry.the(f"receive {RAW}")
-    assert links_to(received, created)
-    assert trace_of(received) == trace_of(created)
+    assert [is_child(one, telemetry.the(name)) for one, name in zip(created, ("first", "second"), strict=True)] == [True, True]
+    assert all(map(is_child, sent, created))  # of its own, not of what has first put something there
+    assert all(map(links_to, sent, created))
+    assert links_to(received, *created)
 
 
 async def test_instrumenting_twice_reports_once_and_no_more_after_uninstrument(account: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
@@ -145,7 +146,8 @@ class Lane:
         if hurry:
             self._hurry.set()
         if self._task is None and not self._closing:
-            self._task = asyncio.ensure_future(self._run())
+            # Not in the context of whoever happens to kick it: what it sends is of many callers.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
 
     async def finish(self) -> None:
         """Send what waits, up to the first failure; then end."""
