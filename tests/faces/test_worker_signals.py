@@ -293,8 +293,15 @@ OWN_BLOCKING = """
 
 
 @pytest.mark.parametrize("body", [OWN_ASYNC, OWN_BLOCKING], ids=["async", "blocking"])
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize(("signals", "ends"), [("", False), ("signals=()", False), ("signals=[signal.SIGTERM]", True)])
+@pytest.mark.parametrize(
+    ("part", "signals", "ends"),
+    [
+        ("worker", "", False),
+        ("worker", "signals=()", False),
+        ("worker", "signals=[signal.SIGTERM]", True),
+        ("admission", "signals=[signal.SIGTERM]", True),
+    ],
+)
 def test_a_handler_of_the_program_is_called_and_there_afterwards(
     url: str, run: Run, body: str, part: str, signals: str, ends: bool
 ) -> None:
@@ -410,9 +417,15 @@ def test_no_process_outlives_a_parent_that_is_killed(url: str, run: Run, file: P
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [("sys.exit(3)", 3), ("raise LookupError", 1), ("pass", 0)], ids=["sys.exit", "an error", "the end"]
+    ("handler", "end", "status"),
+    [
+        ("sleep_for_ever", "sys.exit(3)", 3),
+        ("sleep_for_ever", "raise LookupError", 1),
+        ("sleep_for_ever", "pass", 0),
+        ("handle", "pass", 0),
+    ],
+    ids=["busy-sys.exit", "busy-an error", "busy-the end", "idle-the end"],
 )
-@pytest.mark.parametrize("handler", ["sleep_for_ever", "handle"], ids=["busy", "idle"])
 def test_a_program_that_ends_without_stopping_its_worker_does_not_hang(
     url: str, run: Run, file: Path, handler: str, end: str, status: int
 ) -> None:

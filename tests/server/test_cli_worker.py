@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Callable
@@ -158,11 +160,16 @@ def test_a_thread_that_outlasts_the_drain_does_not_delay_the_exit(
     assert bus.streams.get("ATOMS_VETTED").messages == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize(
-    ("source", "processes"),
-    [(ASYNC, 1), (BLOCKING, 1), (IN_PROCESS, 1), (ASYNC, 2)],
-    ids=["async", "thread", "process", "two of the command"],
+    ("source", "processes", "number"),
+    [
+        (ASYNC, 1, signal.SIGTERM),
+        (BLOCKING, 1, signal.SIGTERM),
+        (IN_PROCESS, 1, signal.SIGINT),
+        (ASYNC, 2, signal.SIGTERM),
+        (ASYNC, 2, signal.SIGINT),
+    ],
+    ids=["async", "thread", "process", "two of the command", "two of the command, SIGINT"],
 )
 def test_a_second_signal_releases_the_messages_in_flight_and_shows_in_the_status(
     bus: SmithBus, start: Start, source: str, processes: int, number: signal.Signals
@@ -237,39 +244,50 @@ def test_a_blocked_event_loop_does_not_delay_the_exit_either(bus: SmithBus, star
     assert run.logged("1 workers have not stopped within 0.7 s")
 
 
-@pytest.mark.parametrize(
-    ("target", "says"),
-    [
-        ("jobs", "'jobs' is not a valid target: pass MODULE:NAME"),
-        ("jobs:", "is not a valid target"),
-        (".jobs:worker", "is not a valid target"),
-        ("nobody.jobs:worker", "no module nobody.jobs in "),
-        ("jobs:nothing", "module jobs has no attribute nothing; workers at its top level: worker, private"),
-        ("jobs:handle", "jobs:handle is a function that needs arguments (message): pass a Worker"),
-        ("jobs:mixed", "jobs:mixed contains a str, not a Worker"),
-        ("jobs:empty", "jobs:empty is empty"),
-        ("jobs:silent", "has no handler"),
-        ("jobs:private --processes 2", "a bus of jobs:private is embedded()"),
-        ("jobs:nothing --processes 2", "module jobs has no attribute nothing"),
-        ("nobody:worker --reload", "no module nobody with files in "),
-    ],
-)
-def test_an_invalid_target_is_refused_with_the_reason(
-    account: Account, bus: SmithBus, tmp_path: Path, target: str, says: str
-) -> None:
+INVALID = {
+    "jobs": "'jobs' is not a valid target: pass MODULE:NAME",
+    "jobs:": "is not a valid target",
+    ".jobs:worker": "is not a valid target",
+    "nobody.jobs:worker": "no module nobody.jobs in ",
+    "jobs:nothing": "module jobs has no attribute nothing; workers at its top level: worker, private",
+    "jobs:handle": "jobs:handle is a function that needs arguments (message): pass a Worker",
+    "jobs:mixed": "jobs:mixed contains a str, not a Worker",
+    "jobs:empty": "jobs:empty is empty",
+    "jobs:silent": "has no handler",
+    "jobs:private --processes 2": "a bus of jobs:private is embedded()",
+    "jobs:nothing --processes 2": "module jobs has no attribute nothing",
+    "nobody:worker --reload": "no module nobody with files in ",
+}
+EACH_IN_A_FORK = """
+import os, sys
+import smith_sdk.aio, smith_sdk.sync, smith_sdk.cli.app, smith_sdk.cli.worker
+from smith_sdk.cli import main
+
+for number, target in enumerate(sys.argv[1:]):
+    if os.fork() == 0:
+        os.dup2(os.open(f"{number}.err", os.O_CREAT | os.O_WRONLY), 2)
+        sys.argv[1:] = ["worker", *target.split()]
+        sys.exit(main())
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+def test_invalid_targets_are_refused_with_the_reason(account: Account, bus: SmithBus, tmp_path: Path) -> None:
     more = """
     private = Worker(AsyncSmithBus.embedded(), consumers.executor_fs_read)
     private.handler(handle)
     mixed, empty, silent = [worker, "x"], [], [Worker(AsyncSmithBus(), consumers.executor_fs_read)]
     """
     write(tmp_path / "jobs.py", ASYNC + more)
-    run = Run(tmp_path, account.url, *target.split())
-    try:
-        assert run.status() == 2
-        (line,) = [line for line in run.err if line.startswith("smith: ")]  # once, however many processes it is for
-        assert says in line
-    finally:
-        run.end()
+    # The SDK is imported once for all of them, which takes most of the time of one.
+    command = [sys.executable, "-P", "-c", EACH_IN_A_FORK, *INVALID]
+    env = {**os.environ, "SMITH_NATS_URL": account.url}
+    done = subprocess.run(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True, timeout=90, check=True)
+    assert done.stdout.splitlines() == ["2"] * len(INVALID)
+    for number, (target, says) in enumerate(INVALID.items()):
+        found = (tmp_path / f"{number}.err").read_text()
+        # once, however many processes it is for
+        assert [says in line for line in found.splitlines() if line.startswith("smith: ")] == [True], f"{target}: {found}"
 
 
 def test_an_import_error_of_the_module_is_logged_with_its_traceback(start: Start) -> None:

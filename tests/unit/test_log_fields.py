@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -65,7 +66,12 @@ class Call(NamedTuple):
         return f"{self.module}:{self.node.lineno}: {self.text}"
 
 
-def calls() -> Iterator[Call]:
+@cache
+def calls() -> tuple[Call, ...]:
+    return tuple(_calls())
+
+
+def _calls() -> Iterator[Call]:
     for path in sorted(SOURCE.rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if "log." in text:
@@ -96,18 +102,15 @@ def _caught(function: ast.FunctionDef | ast.AsyncFunctionDef) -> frozenset[str]:
     return frozenset(names | {one.arg for one in given if one.annotation and "Error" in ast.unparse(one.annotation)})
 
 
-CALLS: Final = list(calls())
-
-
 def test_calls_that_log_are_found() -> None:
-    assert len(CALLS) > 100
-    assert {"settle", "connection", "pull_absence"} <= {Path(call.module).stem for call in CALLS}
+    assert len(calls()) > 100
+    assert {"settle", "connection", "pull_absence"} <= {Path(call.module).stem for call in calls()}
 
 
 def test_every_record_has_fields_or_is_about_nothing_that_has_a_name() -> None:
     bare = [
         str(call)
-        for call in CALLS
+        for call in calls()
         if call.argument("extra") is None
         and not call.has_consumer
         and not call.module.startswith(tuple(ABOUT_NO_MESSAGE))
@@ -119,7 +122,7 @@ def test_every_record_has_fields_or_is_about_nothing_that_has_a_name() -> None:
 def test_an_exception_is_logged_as_it_is_so_that_its_type_becomes_a_field() -> None:
     """`str(error)` would hide it; `sdk_logger` sets `error_type` otherwise."""
     hidden = []
-    for call in CALLS:
+    for call in calls():
         fields = {one.id for one in ast.walk(call.argument("extra") or ast.Constant(None)) if isinstance(one, ast.Name)}
         texts = [one for one in ast.walk(call.node) if isinstance(one, ast.Call) and ast.unparse(one.func) == "str" and one.args]
         if {ast.unparse(one.args[0]) for one in texts} & call.caught - fields:
@@ -128,10 +131,10 @@ def test_an_exception_is_logged_as_it_is_so_that_its_type_becomes_a_field() -> N
 
 
 def test_what_is_excused_exists() -> None:
-    modules = {call.module for call in CALLS}
+    modules = {call.module for call in calls()}
     for place in ABOUT_NO_MESSAGE:
         assert any(module.startswith(place) for module in modules), place
-    assert {call.text for call in CALLS} >= OF_SEVERAL
+    assert {call.text for call in calls()} >= OF_SEVERAL
 
 
 class Kept(logging.Handler):
