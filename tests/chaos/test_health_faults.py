@@ -312,7 +312,7 @@ CLUSTER_FAULTS: Final = {
     "follower down": Fault(
         follower_down, "stream SDLC_RAW", "degraded", "2 of 3 replicas are up", "start the servers that are down", BOTH
     ),
-    "leader down": Fault(leader_down, "stream SDLC_RAW", "failing", "", "no leader", BOTH),
+    "leader down": Fault(leader_down, "stream SDLC_RAW", "failing", "no leader", "look at the servers", BOTH),
     "no quorum": Fault(no_quorum, "writing", "failing", "no leader", "a majority of them has to be up", BOTH),
 }
 

@@ -122,7 +122,7 @@ def test_a_stream_that_could_not_be_asked_is_not_ok() -> None:
     assert (missing.status, missing.reason) == ("failing", "does not exist")
     assert "smith streams apply" in missing.remedy
     assert (forbidden.status, subject in forbidden.remedy) == ("degraded", True)
-    assert (late.status, late.reason) == ("failing", "not known: no reply")
+    assert (late.status, late.reason) == ("failing", "not known: no leader, or no majority (no reply)")
     assert disabled.status == "failing"
 
 

@@ -240,7 +240,7 @@ def test_a_consumer_that_is_missing_is_failing() -> None:
         found = consumer_failed(EXECUTOR, error)
         assert (found.status, "does not exist" in found.reason, "streams apply" in found.remedy) == ("failing", True, True)
     silent = consumer_failed(EXECUTOR, DeadlineExceeded("no reply", timeout=2))
-    assert (silent.status, silent.reason) == ("failing", "not known: no reply")
+    assert (silent.status, silent.reason) == ("failing", "not known: no leader, or no majority (no reply)")
 
 
 # ---- writing

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -50,15 +51,27 @@ class HealthChecks:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         await _connected(self._session, until)
-        if not self._session.connection.is_up or not self._session.is_open:
+        if not self._session.is_open:
             return self.without_connection()
-        found = await _Look(self._session, self._drift, self._lag, until, timeout).take()
+        found = await self._asked(until, timeout)
         return self._dated([*found, *self._process.checks(gauges(self._session), loop.time())])
 
+    async def _asked(self, until: float, timeout: float) -> list[Check]:
+        """What the server tells, or why it does not."""
+        link = self._session.connection
+        # First and alone, or it would measure the work of this process. A link that does not answer
+        # that answers nothing that is sent behind it.
+        rtt = await link.rtt(timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        if rtt is not None:
+            return await _Look(self._session, self._drift, self._lag, until, timeout).take(rtt)
+        if link.is_up:
+            silent = partial(words.without_answer, timeout=timeout)
+            return [_connection(self._session, timeout=timeout), *map(silent, _names(self._session))]
+        return _unconnected(self._session)
+
     def without_connection(self) -> HealthReport:
-        """The report while there is no connection: nothing is asked."""
-        session = self._session
-        return self._dated([_connection(session), *map(words.without_connection, _names(session))])
+        """The report of a bus that is not connected, or is closed: nothing is asked."""
+        return self._dated(_unconnected(self._session))
 
     def _dated(self, checks: list[Check]) -> HealthReport:
         return report(self._sightings.dated(checks, datetime.now(UTC)))
@@ -76,13 +89,11 @@ class _Look:
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
 
-    async def take(self) -> list[Check]:
+    async def take(self, rtt: float) -> list[Check]:
+        """`rtt`: seconds of a round trip."""
         contract = self._contract
         readers = {spec.name: [one for one in contract.consumers if one.stream == spec.name] for spec in contract.streams}
         listed = {name: specs for name, specs in readers.items() if specs}
-        # First and alone, or it would measure the work of this process. A link that does not answer
-        # that answers nothing that is sent behind it.
-        rtt = await self._session.connection.rtt(timeout=self._timeout)
         account, written, infos, found = await asyncio.gather(
             self._timed(self._session.api.account),
             self._timed(self._write) if _has_switches(self._session) else _nothing(),
@@ -232,6 +243,10 @@ def _names(session: Session) -> Iterator[str]:
     yield from map(consumers.consumer_name, contract.consumers)
     if any(streams.has_dead_letters(contract, spec) for spec in contract.streams):
         yield dead_letters.NAME
+
+
+def _unconnected(session: Session) -> list[Check]:
+    return [_connection(session), *map(words.without_connection, _names(session))]
 
 
 def _connection(session: Session, rtt: float | None = None, timeout: float | None = None) -> Check:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import msgspec
 
-from ....errors import JetStreamDisabled, PermissionDenied, SmithError
+from ....errors import DeadlineExceeded, JetStreamDisabled, PermissionDenied, SmithError
 from ...jetstream.api_errors import NO_QUORUM
 from ..health import Check, Health, worst
 
@@ -41,7 +41,10 @@ def joined(name: str, findings: Sequence[Finding], also: str = "") -> Check:
 
 
 def not_known(name: str, error: Exception, remedy: str) -> Check:
-    """The check of what the server did not tell; `remedy` is for a server that does not answer."""
+    """The check of what the server did not tell; `remedy` is for a server that does not answer.
+
+    It has answered a PING: what it does not answer in time is asked of another server, or of none.
+    """
     if isinstance(error, PermissionDenied):
         return Check(
             name=name,
@@ -53,7 +56,8 @@ def not_known(name: str, error: Exception, remedy: str) -> Check:
         return Check(name=name, status="failing", reason=str(error), remedy="enable JetStream")
     if isinstance(error, SmithError) and getattr(error, "err_code", None) == NO_QUORUM:
         return Check(name=name, status="failing", reason=f"{NO_MAJORITY} ({error})", remedy=START_SERVERS)
-    return Check(name=name, status="failing", reason=f"not known: {error}", remedy=remedy)
+    why = f"no leader, or no majority ({error})" if isinstance(error, DeadlineExceeded) else str(error)
+    return Check(name=name, status="failing", reason=f"not known: {why}", remedy=remedy)
 
 
 def late(timeout: float) -> str:
@@ -63,6 +67,11 @@ def late(timeout: float) -> str:
 def without_connection(name: str) -> Check:
     """The check of what the server could tell, while there is no connection."""
     return Check(name=name, status="failing", reason="not known: there is no connection")
+
+
+def without_answer(name: str, timeout: float) -> Check:
+    """The same while the link answers nothing."""
+    return Check(name=name, status="failing", reason=f"not known: {late(timeout)}")
 
 
 def percent(share: float) -> str:
