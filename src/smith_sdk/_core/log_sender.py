@@ -122,15 +122,14 @@ class LogSender:
         loop = self._session.loop
         if not self._is_up or loop is None or not loop.is_running():
             self._write_all()
-        elif asyncio._get_running_loop() is loop:  # also in a signal handler, which must not wait
-            loop.call_soon(self._start, context=self._context)
+            return
+        done = threading.Event()
+        try:
+            loop.call_soon_threadsafe(self._start, done, context=self._context)
+        except RuntimeError:  # it was closed a moment ago
+            self._write_all()
         else:
-            done = threading.Event()
-            try:
-                loop.call_soon_threadsafe(self._start, done, context=self._context)
-            except RuntimeError:  # it was closed a moment ago
-                self._write_all()
-            else:
+            if asyncio._get_running_loop() is not loop:  # or this may be a signal handler of its thread
                 done.wait(timeout)
 
     def close(self, timeout: float) -> None:
@@ -210,18 +209,21 @@ class LogSender:
             return
         self._scheduled_in = loop
         if asyncio._get_running_loop() is loop:
-            self._schedule(loop)  # now: the next thing that runs there may close the session
-            return
+            self._attach()  # now: the next thing that runs there may close the session
         try:
+            # Also within the loop: it may wait for its sockets, interrupted by a signal handler.
             loop.call_soon_threadsafe(self._schedule, loop, context=self._context)
         except RuntimeError:  # it was closed a moment ago
             self._scheduled_in = None
             self._write_all()
 
-    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _attach(self) -> None:
         if self not in self._session.parts and self._session.is_open:
             self._session.attach(self)
             self._is_closing = False
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._attach()
         at_once = self._is_closing or len(self._queue) >= _BATCH
         loop.call_later(0 if at_once else _DELAY, self._start, context=self._context)
 

@@ -25,7 +25,7 @@ from .._core.services.responder import Service
 from ..contract import ConsumerSpec
 
 SDK_VERSION: Final = "smith_sdk"
-"""The key in a service's metadata that tells a worker of this SDK, with the SDK's version."""
+"""The key in the metadata of a worker's service whose value is the SDK's version."""
 
 _to_json: Final = msgspec.json.Encoder().encode
 
@@ -35,7 +35,7 @@ async def serve(
 ) -> None:
     """Answer as the worker of `spec` until this is cancelled. Raises nothing.
 
-    `busy` tells the nanoseconds that its handlers have run.
+    `busy` returns the nanoseconds that its handlers have run.
     """
     streams = next((one.subjects for one in session.contract.streams if one.name == spec.stream), ())
     await session.services.serve(worker_service(spec, streams, gauges, busy))

@@ -27,8 +27,8 @@ _PER_SECOND: Final = 50.0
 _BURST: Final = 100
 """Requests that a service answers. Screens ask every second or less often."""
 _DEAF: Final = 5.0
-"""Seconds for which a service that is asked more often receives no requests: the server then
-spares it even the reading of them."""
+"""Seconds for which a service that is asked more often receives no requests, so that it need not
+even read them."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, eq=False):
