@@ -13,7 +13,7 @@ from fuzzing.peer import HostileServer, Mode
 from fuzzing.samples import SPEC, audit_event, contract, intent
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, Message, SmithError, Worker, result_of, subjects
+from smith_sdk import AlertMonitor, AsyncSmithBus, Message, SmithError, Worker, result_of, subjects
 from smith_sdk.protocol import IntentResult
 
 _CALLERS: Final = 8
@@ -39,6 +39,13 @@ def _calls(bus: AsyncSmithBus, number: int) -> dict[str, Callable[[], Awaitable[
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(anext(bus.dead_letters.watch()), 1)
 
+    async def alerts() -> None:
+        monitor = AlertMonitor(bus, notify=(), interval=0.05, drift_every=0.05)
+        running = asyncio.ensure_future(monitor.run())
+        await asyncio.wait({running}, timeout=0.5)
+        await monitor.stop()
+        await running
+
     async def health() -> None:
         try:
             await bus.health()
@@ -46,6 +53,7 @@ def _calls(bus: AsyncSmithBus, number: int) -> dict[str, Callable[[], Awaitable[
             raise AssertionError("a bad state is in the report, and no exception") from error
 
     return {
+        "alerts": alerts,
         "health": health,
         "lag": lambda: bus.lag(),
         "publish": lambda: bus.publish(raw, one, timeout=2),

@@ -32,7 +32,7 @@ from smith_sdk.alerts import (
     utilisation_above,
 )
 from smith_sdk.backpressure import limit
-from smith_sdk.errors import AuthenticationError, BusClosed, OptionsError
+from smith_sdk.errors import AuthenticationError, BusClosed, OptionsError, PermissionDenied
 from smith_sdk.protocol import HealthEvent
 
 RAW: Final = consumers.admission
@@ -280,6 +280,22 @@ async def test_while_the_server_is_away_nothing_changes_but_that(make_server: An
             await eventually_async(lambda: told.course[-1] == RESOLVED)
     assert len(told.alerts) == 4
     assert "not known for 0.5 s: lag of admission: " in told.alerts[1].reason
+
+
+async def test_a_lag_monitor_that_ends_is_started_again(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smith_sdk.aio.alerts._AGAIN", 0.1)
+    told = Told()
+
+    async def refuse(*_: Any) -> None:
+        raise PermissionDenied("not now", subject="x")
+
+    async with account.applied() as bus, AlertMonitor(bus, [many()], notify=[told], interval=0.05, unknown_after=0.5) as monitor:
+        looking: Any = monitor.lag._look
+        look, looking.look = looking.look, refuse  # as when a permission is taken away
+        await eventually_async(has_course(told, ("not-known", "raised")))
+        looking.look = look
+        await eventually_async(has_course(told, ("not-known", "raised"), ("not-known", "resolved")))
+    assert told.alerts[0].reason == "not known for 0.5 s: lag of admission: not now"
 
 
 async def test_refused_credentials_are_told_and_end_it(account: Account) -> None:

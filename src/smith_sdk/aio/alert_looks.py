@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,6 +24,8 @@ from ..errors import ConsumerNotFound, SmithError, StreamNotFound
 
 _TIMEOUT: Final = 5.0
 _DRIFT_TIMEOUT: Final = 30.0
+_AGAIN: Final = 5.0
+"""Seconds after which a look for drift that failed is tried again."""
 _SHOWN: Final = 3
 """Streams and consumers that a reason names."""
 
@@ -36,15 +38,17 @@ class Letters:
         specs = [(spec.name, letters_in(session.contract, spec)) for spec in session.contract.streams]
         self._place = next(((name, pattern) for name, pattern in specs if pattern is not None), None)
         self._rate = LettersPerMinute()
+        self.problem = ""
+        """Why they could not be counted."""
         self._seen: datetime | None = None
         self._counted: tuple[int, int, int] | None = None
         """The messages and bytes of the stream as it was counted, and how many were letters."""
 
-    async def take(self, streams: Iterable[StreamUsage], now: float) -> tuple[float | None, str]:
-        """Dead letters per minute, None if not known now; and why not."""
+    async def take(self, streams: Iterable[StreamUsage], now: float) -> float | None:
+        """Dead letters per minute; None if not known now."""
         usage = next((one for one in streams if self._place is not None and one.name == self._place[0]), None)
         if usage is None or self._place is None or usage.observed_at == self._seen:
-            return None, ""
+            return None
         self._seen = usage.observed_at
         if self._counted is None or self._counted[:2] != (usage.messages, usage.bytes):
             try:
@@ -53,8 +57,10 @@ class Letters:
                 self._counted = info["state"]["messages"], info["state"]["bytes"], int(info["total"])
             except Exception as error:  # also of an answer that is not as it should be
                 self._counted = None
-                return None, f"dead letters: {_text(error)}"
-        return self._rate.count(self._counted[2], now), ""
+                self.problem = f"dead letters: {_text(error)}"
+                return None
+        self.problem = ""
+        return self._rate.count(self._counted[2], now)
 
 
 class DriftLook:
@@ -73,18 +79,20 @@ class DriftLook:
 
     async def run(self) -> None:
         while True:
-            await self._look()
-            await asyncio.sleep(self._every)
+            is_done = await self._look() if self._session.connection.is_up else False
+            await asyncio.sleep(self._every if is_done else min(self._every, _AGAIN))
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Whether it was seen what differs."""
         try:
             async with asyncio.timeout(_DRIFT_TIMEOUT):
                 found = await self._find()
         except Exception as error:  # also of an answer that is not as it should be
             self.problem = f"drift: {_text(error)}"
-        else:
-            self.problem = ""
-            self._new = float(len(found)), _listed(found)
+            return False
+        self.problem = ""
+        self._new = float(len(found)), _listed(found)
+        return True
 
     def take(self) -> tuple[float, str] | None:
         """How many streams and consumers differ, and which; None if there was no look since."""
@@ -93,7 +101,7 @@ class DriftLook:
 
     async def _find(self) -> list[str]:
         contract, api = self._session.contract, self._session.api
-        streams = await asyncio.gather(*(_found(api.stream_info(one.name)) for one in contract.streams))
+        streams = await asyncio.gather(*(_found(api.stream_info, one.name) for one in contract.streams))
         configs = {spec.name: info["config"] for spec, info in zip(contract.streams, streams, strict=True) if info is not None}
         found = []
         for spec, info in zip(contract.streams, streams, strict=True):
@@ -112,7 +120,7 @@ class DriftLook:
         listed = {info["name"]: info for info in await api.consumers(stream)}
         for spec in specs:
             # A cluster leaves consumers that have no leader out of a list.
-            info = listed.get(spec.name) or await _found(api.consumer_info(stream, spec.name))
+            info = listed.get(spec.name) or await _found(api.consumer_info, stream, spec.name)
             if info is None:
                 found.append(f"consumer {spec.name} of {stream} does not exist")
                 continue
@@ -131,10 +139,10 @@ class DriftLook:
         return tuple(one for one in differences if one.key not in limited)
 
 
-async def _found(look: Awaitable[dict[str, Any]]) -> dict[str, Any] | None:
-    """What `look` returns; None if it does not exist."""
+async def _found(look: Callable[..., Awaitable[dict[str, Any]]], *place: str) -> dict[str, Any] | None:
+    """What `look` returns about `place`; None if it does not exist."""
     try:
-        return await look
+        return await look(*place)
     except (StreamNotFound, ConsumerNotFound):
         return None
 

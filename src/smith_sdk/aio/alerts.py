@@ -106,7 +106,7 @@ class AlertMonitor:
         slow = {one.measure: every for _, when in found for one in when.thresholds() if one.measure.kind == "drift"}
         self._board = AlertBoard(found, unknown_after=self._unknown_after, slow=slow)
         self._values = SeenValues(self._board.measures)
-        self._letters = Letters(session)
+        self._letters = Letters(session) if self._has("dead letters per minute") else None
         self._drift = DriftLook(session, bus.streams.profile, every) if self._has("drift") else None
         self._notify = _require_notify(notify)
         self._outlets = self._make(blocking=False)
@@ -114,6 +114,7 @@ class AlertMonitor:
         self._is_restored = False
         self._problem = ""
         """Why something is not known."""
+        self._is_reported = False
         self._life = PartLife(session, self, self._work, self._finish, log)
 
     def _blocking(self) -> None:
@@ -264,8 +265,8 @@ class AlertMonitor:
             self._lag_again_at, self._lag_problem = None, ""
         except BusClosed:
             raise
-        except SmithError as error:
-            self._lag_problem = str(error)
+        except Exception as error:  # also of an answer that is not as it should be
+            self._lag_problem = str(error) or type(error).__name__
             self._lag_again_at = monotonic() + _AGAIN
 
     # ---- one look
@@ -279,30 +280,26 @@ class AlertMonitor:
         connection = self._session.connection
         if connection.closed_by is not None:
             raise connection.closed_by
+        if self._drift is not None and (drift := self._drift.take()) is not None:
+            values[_DRIFT], details[_DRIFT] = drift
+        if self._letters is not None and (letters := await self._letters.take(streams, monotonic())) is not None:
+            values[_LETTERS] = letters
         away = "" if connection.is_up else f"no connection to {connection.url}"
-        problems = [away or self._lag.problem or self._lag_problem]
-        if self._drift is not None:
-            problems.append(self._drift.problem)
-            if (drift := self._drift.take()) is not None:
-                values[_DRIFT], details[_DRIFT] = drift
-        if self._has("dead letters per minute"):
-            letters, problem = await self._letters.take(streams, monotonic())
-            problems.append(problem)
-            if letters is not None:
-                values[_LETTERS] = letters
-        self._report("; ".join(filter(None, problems)))
-        look = Look(values=values, details=details, problem=self._problem)
+        own = [one.problem for one in (self._drift, self._letters) if one is not None and one.problem]
+        self._problem = "; ".join(filter(None, [away or self._lag.problem or self._lag_problem, *own]))
+        self._report("; ".join(own))
         self._save()
+        look = Look(values=values, details=details, problem=self._problem)
         self._tell(self._board.step(look, monotonic(), datetime.now(UTC)))
 
     def _report(self, problem: str) -> None:
-        """Log what is not known, once."""
-        if bool(problem) is not bool(self._problem):
+        """Log what this looks at by itself and cannot know, once. The lag monitor logs its own."""
+        if bool(problem) is not self._is_reported:
+            self._is_reported = bool(problem)
             if problem:
                 log.warning("not all measures are known, and their alerts stay as they are: %s", problem)
             else:
                 log.warning("all measures are known again")
-        self._problem = problem
 
     def _tell(self, alerts: Sequence[Alert]) -> None:
         for alert in alerts:

@@ -118,7 +118,7 @@ def is_offline(replica: Json) -> bool:
 
     The server's own `offline` comes later, or never: it needs the leader of the cluster.
     """
-    active = replica.get("active", 0) / NANOS
+    active = (replica.get("active") or 0) / NANOS
     # A leader that was elected because the former one died has never heard of that one.
     is_unheard = not active and not replica.get("current", True)
     return bool(replica.get("offline")) or active > _SILENT or is_unheard
