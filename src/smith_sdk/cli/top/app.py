@@ -193,7 +193,8 @@ class Top(App[None]):
     # ---- pages
 
     def _page(self, title: str, body: Any, keys: dict[str, tuple[str, Callable[[], None]]] | None = None) -> None:
-        self.push_screen(Page(title, body, keys))
+        if len(self.screen_stack) == 1:  # not a second time, for a key that was pressed twice
+            self.push_screen(Page(title, body, keys))
 
     def _open(self) -> None:
         row = self._current()
@@ -204,7 +205,7 @@ class Top(App[None]):
                 self._page(
                     f"consumer {row.name}",
                     lambda width, height: self._consumer(row, width, height),
-                    {"p": ("pause", lambda: self._pause(row))},
+                    {"p": ("pause or resume", lambda: self._pause(row))},
                 )
             case AlertRow():
                 self._page(f"alert {row.name}", lambda width, _: wrapped(Text(f"\n {row.reason}\n\n {row.remedy}"), width))
@@ -267,7 +268,9 @@ class Top(App[None]):
         row = self._current() if row is None else row
         if not isinstance(row, ConsumerRow):
             self.tell("select a consumer first: 1 shows them")
-        elif row.state == "paused":
+            return
+        row = next((one for one in self._feed.board.consumers if one.id == row.id), row)  # as it is now
+        if row.state == "paused":
             self.push_screen(
                 Ask(f"Resume {row.name}?", "All its processes get messages again, at once."),
                 lambda agreed: self._do(self._tell_of(self._feed.resume(row))) if agreed else None,
