@@ -1,5 +1,6 @@
-"""The cost of telemetry: the same work on a bus without it, with OpenTelemetry's no-op providers,
-with its SDK where nothing is sampled, and with its SDK, side by side.
+"""The cost of telemetry: the same work on a bus without it, with the metrics of `health.serve`,
+with OpenTelemetry's no-op providers, with its SDK where nothing is sampled, and with its SDK, side
+by side.
 
 The SDK exports in batches, to an exporter that drops them, and has a reader for metrics.
 """
@@ -21,11 +22,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import NoOpTracerProvider
 
-from smith_sdk import AsyncSmithBus, Message, Worker, consumers, otel
+from smith_sdk import AsyncSmithBus, Message, Worker, consumers, health, otel
 from smith_sdk.protocol import IntentResult
 
 BUSES = {
     "without": "without",
+    "metrics": "/metrics of health.serve",
     "noop": "no-op providers",
     "unsampled": "SDK, nothing sampled",
     "sdk": "SDK, all sampled",
@@ -53,6 +55,7 @@ async def costs(rounds: int, counts: dict[str, int]) -> dict[str, float]:
     async with (
         fresh_server() as server,
         AsyncSmithBus(server.url, max_pending_messages=WINDOW) as without,
+        AsyncSmithBus(server.url, max_pending_messages=WINDOW) as metrics,
         AsyncSmithBus(server.url, max_pending_messages=WINDOW) as noop,
         AsyncSmithBus(server.url, max_pending_messages=WINDOW) as unsampled,
         AsyncSmithBus(server.url, max_pending_messages=WINDOW) as sdk,
@@ -60,7 +63,8 @@ async def costs(rounds: int, counts: dict[str, int]) -> dict[str, float]:
         otel.instrument(noop, tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
         otel.instrument(unsampled, tracer_provider=off[0], meter_provider=off[1])
         otel.instrument(sdk, tracer_provider=on[0], meter_provider=on[1])
-        buses = dict(zip(BUSES, (without, noop, unsampled, sdk), strict=True))
+        health.serve(metrics, 0)  # until its bus is closed
+        buses = dict(zip(BUSES, (without, metrics, noop, unsampled, sdk), strict=True))
         for work in WORK:
             make = _worker if work == "worker" else workloads.ASYNC[work]
             peers = {name: make(bus) for name, bus in buses.items()}
