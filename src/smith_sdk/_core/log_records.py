@@ -34,7 +34,7 @@ class LogFields(TypedDict, total=False):
     server: str
     """The URL of a server, without credentials."""
     rule: str
-    """The name of a rule of back pressure."""
+    """The name of a rule of back pressure or of alerts."""
 
 
 CORRELATION: Final = ContextVar("smith_sdk.correlation_id", default="")
