@@ -67,8 +67,8 @@ def put_key(path: Path, *keys: str) -> None:
     new.replace(path)
 
 
-def publish(bus: SmithBus, intent: FsReadV1Intent) -> None:
-    bus.publish(subjects.intents.raw.of(intent), intent)
+def publish(bus: SmithBus, intent: FsReadV1Intent, headers: dict[str, str] | None = None) -> None:
+    bus.publish(subjects.intents.raw.of(intent), intent, headers=headers)
 
 
 def result_of(bus: SmithBus, intent: FsReadV1Intent) -> IntentResult:
@@ -87,8 +87,8 @@ def code_of(bus: SmithBus, intent: FsReadV1Intent) -> str:
     return error.code
 
 
-def vetted(bus: SmithBus, intent: FsReadV1Intent) -> Any:
-    publish(bus, intent)
+def vetted(bus: SmithBus, intent: FsReadV1Intent, headers: dict[str, str] | None = None) -> Any:
+    publish(bus, intent, headers)
     (message,) = eventually(lambda: bus.consumer(consumers.executor_fs_read).fetch(1, timeout=1), LONG)
     message.ack_sync()
     assert message.payload == intent
@@ -145,8 +145,10 @@ def test_signers_are_no_condition_without_keys_also_in_a_file_that_changes(
 
 
 def test_a_function_of_a_module_decides(smith_bus: SmithBus, start: Start) -> None:
-    run = start("--policy", "gate:decide", "--log-format", "json", "--concurrency", "2", "--timeout", "2s")
-    vetted(smith_bus, read_intent("/ok"))
+    run = start("--policy", "gate:decide", "--log-format", "json", "--concurrency", "2", "--timeout", "2s", "--telemetry")
+    # Without an OpenTelemetry SDK, the gate passes the context of the intent on.
+    context = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    assert context.items() <= vetted(smith_bus, read_intent("/ok"), context).headers.items()
     assert code_of(smith_bus, read_intent("/other")) == "POLICY_DENIED"
     run.process.send_signal(signal.SIGINT)
     assert run.status() == 0

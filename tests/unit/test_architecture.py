@@ -218,6 +218,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "signing",
         "trust",
         "policy",
+        "otel",
         "alerts",
         "embedded",
         "aio",

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from ..aio import Admission, AsyncSmithBus
 from ..errors import OptionsError, SmithError
+from ..otel import instrument
 from ..policy import FilePolicy, load
 from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
@@ -45,6 +46,10 @@ def admission(
     executor_id: Annotated[str, Parameter(help="The name of this gate in audit events.")] = "admission",
     concurrency: Annotated[int, Parameter(help="Intents that are decided about at once.", validator=Number(gte=1))] = 64,
     timeout: Annotated[Seconds, Parameter(help="Seconds that the policy may take for an intent.")] = 5.0,
+    telemetry: Annotated[
+        bool,
+        Parameter(negative=(), help="Report to OpenTelemetry, whose SDK `opentelemetry-instrument smith admission ...` starts."),
+    ] = False,
     health_port: HealthPort = None,
     health_host: HealthHost = None,
     log_level: Annotated[Level | None, Parameter(help="Default: info.", converter=in_lower_case)] = None,
@@ -76,6 +81,8 @@ def admission(
         def make(host: AsyncHost) -> list[Part]:
             decide = load_function(policy) if rules is None else rules
             bus = AsyncSmithBus(name=executor_id)
+            if telemetry:
+                instrument(bus)
             gate = Admission(bus, policy=decide, executor_id=executor_id, concurrency=concurrency, timeout=timeout, trust=trust)
             return [Part("smith admission", gate)]
 
