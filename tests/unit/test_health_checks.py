@@ -125,6 +125,7 @@ def replica(name: str, *, current: bool = True, active: float = 0.5, **fields: A
     ("info", "status", "words"),
     [
         (stream(replica("n1"), replica("n2")), "ok", "leader n0, 2 followers current"),
+        (stream(replica("n1", lag=7), replica("n2")), "ok", "leader n0, 2 followers current, 7 operations behind"),
         (stream(replica("n1"), replica("n2", active=2.5)), "degraded", "2 of 3 replicas are up (n2 down): one more"),
         (stream(replica("n1"), replica("n2", offline=True)), "degraded", "2 of 3 replicas are up (n2 down)"),
         (stream(replica("n1")), "degraded", "2 of 3 replicas are up (the others are unknown to it)"),
@@ -385,3 +386,16 @@ def test_findings_are_joined_the_worst_first_and_what_is_well_is_left_out() -> N
 )
 def test_times_for_people(seconds: float, text: str) -> None:
     assert lasting(seconds) == text
+
+
+def test_a_contract_without_profiles_is_compared_as_it_is() -> None:
+    plain = replace(CONTRACT, profiles=())
+    drift, spec = Drift(plain, "prod"), plain.stream("SDLC_RAW")
+    info = stream(replica("n1"), replica("n2"))
+    info["config"] = {**stream_json(spec), "num_replicas": 1, "metadata": {"smith.profile": "gone"}}
+    assert drift.profile_of("SDLC_RAW", info["config"]) == ""
+    assert stream_check(drift, spec, info).status == "ok"
+    changed = stream_check(drift, spec, {**info, "config": {**info["config"], "max_msgs": 1}})
+    assert changed.reason == "differs from the contract: max_msgs: 1 -> 50,000"
+    assert "`smith streams apply` undoes it" in changed.remedy
+    assert drift.needed_level[0] >= 1  # allow_msg_ttl

@@ -186,7 +186,9 @@ def of_replicas(info: Json) -> Iterator[Finding]:
         )
     if up == replicas and not late:
         leader = one_line(group["leader"], _LONGEST)
-        yield Finding("ok", f"leader {leader}, {counted(len(followers), 'follower')} current")
+        behind = max((one.get("lag", 0) for one in followers), default=0)
+        lag = f", {counted(behind, 'operation')} behind" if behind else ""
+        yield Finding("ok", f"leader {leader}, {counted(len(followers), 'follower')} current{lag}")
 
 
 def _names(replicas: list[Json]) -> str:
