@@ -331,6 +331,20 @@ async def test_health_events_say_whether_all_is_well(face: Face, account: Accoun
     assert (detail["rule"], detail["state"], detail["severity"]) == (NAME, "resolved", "warning")
 
 
+async def test_a_new_process_knows_what_was_unhealthy(account: Account, tmp_path: Path) -> None:
+    rules = [many(), many(name="more", when=lag_above(RAW, 7, clear_below=7))]
+    options: dict[str, Any] = {"notify": [to_health("watch")], "interval": 0.05, "state_file": tmp_path / "raised.json"}
+    async with account.applied() as bus:
+        await put(bus, 10)
+        async with AlertMonitor(bus, rules, **options):
+            await eventually_async(lambda: _count(bus, 2))
+        for message in await bus.consumer(RAW).fetch(5):
+            await message.ack_sync()
+        async with AlertMonitor(bus, rules, **options):
+            await eventually_async(lambda: _count(bus, 3))
+        assert [event.healthy for event in await _events(bus)] == [False, False, False]
+
+
 async def _events(bus: AsyncSmithBus) -> list[HealthEvent]:
     return [one.payload async for one in bus.read(subjects.events.health.filter())]
 

@@ -8,8 +8,8 @@ import inspect
 import logging
 import os
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 
@@ -32,21 +32,24 @@ _KEEP: Final = 3600.0
 _AGAIN: Final = Backoff(initial=1, max=60, multiplier=2, jitter=0.5)
 
 
-class Sender(Protocol):
+class Sender:
     """Delivers one alert after another."""
 
     name: str
     """For logs, without credentials: "webhook https://hooks.example.com"."""
     timeout: float
     """Seconds that one attempt may take."""
-    retry: Backoff | None
+    retry: Backoff | None = None
     """The pauses between attempts; None: there is one only."""
-    keep: float
+    keep: float = 0.0
     """Seconds after which an alert is given up."""
 
     async def send(self, alert: Alert) -> None:
         """One attempt. Raises whatever it fails with; `NotDelivered` says more."""
-        ...
+        raise NotImplementedError
+
+    def restore(self, raised: Iterable[Alert]) -> None:
+        """A former process has delivered these."""
 
 
 class Notifier:
@@ -84,9 +87,8 @@ def sender_of(given: Notify, bus: AsyncSmithBus[Any], *, blocking: bool) -> Send
 # ---- a function
 
 
-class _Called:
-    timeout, keep = _LONGEST_CALL, 0.0
-    retry: Backoff | None = None
+class _Called(Sender):
+    timeout = _LONGEST_CALL
 
     def __init__(self, function: Callable[[Alert], Any]) -> None:
         self._function = function
@@ -128,9 +130,8 @@ class _Log(Notifier):
         return _LogSender()
 
 
-class _LogSender:
-    name, timeout, keep = "log", _ATTEMPT, 0.0
-    retry: Backoff | None = None
+class _LogSender(Sender):
+    name, timeout = "log", _ATTEMPT
 
     async def send(self, alert: Alert) -> None:
         is_worst = alert.state == "raised" and alert.severity == "critical"
@@ -158,9 +159,8 @@ class _Health(Notifier):
         return _HealthSender(bus, self.service)
 
 
-class _HealthSender:
-    timeout, keep = _ATTEMPT, _KEEP
-    retry: Backoff | None = _AGAIN
+class _HealthSender(Sender):
+    timeout, keep, retry = _ATTEMPT, _KEEP, _AGAIN
 
     def __init__(self, bus: AsyncSmithBus[Any], service: str) -> None:
         self._bus = bus
@@ -181,6 +181,9 @@ class _HealthSender:
         # Of an attempt whose acknowledgement was lost, the next one is a duplicate.
         msg_id = f"alert.{self._service}.{alert.rule}.{alert.state}.{alert.since.isoformat()}"
         await self._bus.publish(events.health.of(event), event, msg_id=msg_id)
+
+    def restore(self, raised: Iterable[Alert]) -> None:
+        self._raised.update(one.rule for one in raised)
 
     def _event(self, healthy: bool, detail: dict[str, Any]) -> HealthEvent:
         return HealthEvent.new(service=self._service, healthy=healthy, detail=detail)
@@ -216,13 +219,16 @@ class _ToWebhook(Notifier):
         return f"<Notifier {self.hook.name}>"
 
 
-class _WebhookSender:
+class _WebhookSender(Sender):
     def __init__(self, given: _ToWebhook) -> None:
         self.name = given.hook.name
         self.timeout = given.timeout
-        self.retry: Backoff | None = given.retry
+        self.retry = given.retry
         self.keep = given.keep
-        self.send = given.hook.send
+        self._hook = given.hook
+
+    async def send(self, alert: Alert) -> None:
+        await self._hook.send(alert)
 
 
 def to_webhook(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .._core.foreign_text import error_text
@@ -55,6 +55,10 @@ class Outlet:
     def is_idle(self) -> bool:
         """Whether all is delivered, or given up."""
         return not self._queue
+
+    def restore(self, raised: Iterable[Alert]) -> None:
+        """A former process has delivered these."""
+        self._sender.restore(raised)
 
     def start(self) -> None:
         self._task = asyncio.ensure_future(self._run())

@@ -216,7 +216,10 @@ class AlertMonitor:
     def _restore(self) -> None:
         if self._store is not None and not self._is_restored:
             self._is_restored = True
-            self._tell(self._board.restore(self._store.read(), monotonic(), datetime.now(UTC)))
+            raised = self._store.read()
+            for outlet in self._outlets:
+                outlet.restore(raised)
+            self._tell(self._board.restore(raised, monotonic(), datetime.now(UTC)))
 
     def _save(self) -> None:
         """Keep what is raised, once it was told: a crash before that has it raised again."""
