@@ -293,7 +293,7 @@ class JetStreamApi:
             # Not by what was found: where a leader has not answered, its stream or consumer is left
             # out of the page.
             offset += page.get("limit") or len(found)
-            if offset >= page["total"] or not offset:
+            if offset >= page["total"] or not (found or page.get("missing")):
                 return
 
     async def last_message(self, stream: str, subject: str) -> StoredMessage:

@@ -147,12 +147,14 @@ class _StreamPage(msgspec.Struct):
     total: _Count
     streams: list[_Stream] | None = None
     limit: _Count = 0
+    missing: list[str] | None = None
 
 
 class _ConsumerPage(msgspec.Struct):
     total: _Count
     consumers: list[_Consumer] | None = None
     limit: _Count = 0
+    missing: list[str] | None = None
 
 
 class _Found(msgspec.Struct):
