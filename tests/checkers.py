@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +24,25 @@ MYPY = [
     "--no-color-output",
 ]
 PYRIGHT = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
+
+WARM = {"strict": ["--strict"], "default": list[str]()}
+"""Names of caches of mypy that a run makes once, and the options that they are for."""
+
+
+def warm_cache(top: Path, name: str) -> Path:
+    """A cache in which mypy has read the SDK with the options of `WARM`, made by the first process
+    that asks for it."""
+    cache = top / f"mypy-{name}"
+    with (top / f"mypy-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not cache.exists():
+            made, program = top / f"mypy-{name}.new", "import smith_sdk.sync, smith_sdk.testing"
+            subprocess.run(
+                [*MYPY, *WARM[name], f"--cache-dir={made}", "-c", program], check=True, capture_output=True, timeout=100
+            )
+            made.rename(cache)
+    return cache
+
 
 Found = dict[tuple[str, int], list[str]]
 """Errors by file and line."""

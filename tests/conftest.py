@@ -7,12 +7,14 @@ import asyncio
 import gc
 import inspect
 import os
+import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 from buses import Account, Face
+from checkers import WARM, warm_cache
 from hypothesis import HealthCheck, settings
 
 import smith_sdk
@@ -90,10 +92,19 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     the SDK once.
 
     mypy writes the entries of a cache anew for other options, so each set of options has its own
-    name.
+    name. Those of "strict" and "default" begin as copies of one that the whole run shares.
     """
     top = tmp_path_factory.mktemp("mypy-caches")
-    return lambda name: str(top / name)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def find(name: str) -> str:
+        folder = top / name
+        if name in WARM and not folder.exists():
+            shutil.copytree(warm_cache(shared, name), folder)
+        return str(folder)
+
+    return find
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ TOGETHER = (
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Judged]]:
+def judged(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str], str]) -> Iterator[Callable[[str], Judged]]:
     """The findings with the edits of that name and of those that go with it; "" is the SDK as it
     is.
 
@@ -193,7 +193,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
     """
     assert sorted(name for names in TOGETHER for name in names) == sorted(EDITS)
     top = tmp_path_factory.mktemp("traps")
-    (top / "as-it-is").mkdir()
+    shutil.copytree(mypy_cache("strict"), top / "as-it-is" / ".cache")
     as_it_is = judge(top / "as-it-is")
 
     def reopened(number: int, edits: tuple[Edit, ...]) -> Judged:
