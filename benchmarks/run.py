@@ -76,10 +76,10 @@ for each: as it is, with `once=True` (one look-up more for each intent) and with
 claim and its end more), with 64 slots and with one. The clock stops when the vetted stream is
 empty.
 
-Telemetry: four buses of the async face take turns on one server: without it, and with
-OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its SDK and everything
-sampled, whose batches are dropped. A ratio is that of a bus to the one without, within a round. The
-messages that the workers handle have no context.
+Telemetry: five buses of the async face take turns on one server: without it, with the metrics of
+`health.serve`, with OpenTelemetry's no-op providers, with its SDK and nothing sampled, and with its
+SDK and everything sampled, whose batches are dropped. A ratio is that of a bus to the one without,
+within a round. The messages that the workers handle have no context.
 
 Lag: one look of a `LagMonitor` at 500 consumers, in processor time of this process, and
 what that is of one core with a look every 5 seconds.
