@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from contextlib import AbstractContextManager
 from datetime import UTC
 from pathlib import Path
@@ -160,4 +161,5 @@ def _remedy(alert: Alert) -> str:
 
 
 def _print_json(alert: Alert) -> None:
-    print(json_line(alert), flush=True)
+    sys.stdout.write(f"{json_line(alert)}\n")
+    sys.stdout.flush()
