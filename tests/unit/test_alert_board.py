@@ -353,6 +353,7 @@ def test_figures_that_were_shown_before_are_not_known() -> None:
     assert list(seen.take([lag_of(FETCH)], [usage_of("SDLC_RAW")])) == []
     assert len(list(seen.take([lag_of(FETCH, 5)], [usage_of("SDLC_RAW")]))) == 5
     assert list(seen.take([], [])) == []
+    assert not seen._shown  # consumers of readers come and go
 
 
 def test_figures_that_are_missing_are_not_known() -> None:

@@ -6,7 +6,7 @@ Pure: what was seen, and the time (monotonic, in seconds), are handed in.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from math import inf
 from typing import Final
@@ -36,8 +36,13 @@ class SeenValues:
 
     def take(self, consumers: Iterable[ConsumerLag], streams: Iterable[StreamUsage]) -> Iterator[tuple[Measure, float, str]]:
         """Each measure with its value, and more about it, that is known now."""
-        lags = {(one.stream, one.consumer): one for one in consumers if self._is_new(one.stream, one.consumer, one.observed_at)}
-        usages = {one.name: one for one in streams if self._is_new(one.name, "", one.observed_at)}
+        before, self._shown = self._shown, {}  # those that are gone are forgotten
+        lags = {
+            (one.stream, one.consumer): one
+            for one in consumers
+            if self._is_new(before, one.stream, one.consumer, one.observed_at)
+        }
+        usages = {one.name: one for one in streams if self._is_new(before, one.name, "", one.observed_at)}
         for measure in self._of_consumers:
             lag = lags.get((measure.stream, measure.consumer))
             if lag is not None and (value := _of_consumer(measure.kind, lag)) is not None:
@@ -49,10 +54,9 @@ class SeenValues:
                 if found is not None:
                     yield measure, found, more
 
-    def _is_new(self, stream: str, consumer: str, at: datetime) -> bool:
-        before = self._shown.get((stream, consumer))
+    def _is_new(self, before: Mapping[tuple[str, str], datetime], stream: str, consumer: str, at: datetime) -> bool:
         self._shown[stream, consumer] = at
-        return at != before
+        return at != before.get((stream, consumer))
 
 
 def _of_consumer(kind: Kind, one: ConsumerLag) -> float | None:
