@@ -539,7 +539,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
 
         The connection, JetStream, that messages can be stored, each declared stream and consumer,
         the dead letters, and the workers and circuits of this process. Takes at most `timeout`
-        seconds, also with the server gone: what is not known by then is reported as such. A bad
+        seconds, also while the server is away: what is not known by then is reported as such. A bad
         state is in the report, and never an exception; on a bus that is closed or was never
         connected, the report says that. Streams are compared with the profile that they were last
         applied under. Raises `OptionsError` for an invalid timeout.

@@ -18,7 +18,7 @@ from .worker_service import SDK_VERSION
 __all__ = ["WorkerReport"]
 
 _LONGEST: Final = 200
-"""Characters of a name in an answer, which anybody may have sent."""
+"""Characters of a name in an answer, which any client may have sent."""
 _gauges: Final = msgspec.json.Decoder(WorkerGauges)
 
 

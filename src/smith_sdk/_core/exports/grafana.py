@@ -184,7 +184,7 @@ _OF_CONSUMERS: Final = (
     _Panel("Age of the oldest", "Of the messages that are not processed yet.", "s", _of_consumer(names.CONSUMER_OLDEST_AGE)),
     _Panel(
         "Time to drain",
-        "Until the lag is gone at the present rates; no line while it grows.",
+        "Until no lag is left at the present rates; no line while it grows.",
         "s",
         _of_consumer(names.CONSUMER_DRAIN),
     ),

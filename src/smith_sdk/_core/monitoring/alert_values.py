@@ -36,7 +36,7 @@ class SeenValues:
 
     def take(self, consumers: Iterable[ConsumerLag], streams: Iterable[StreamUsage]) -> Iterator[tuple[Measure, float, str]]:
         """Each measure with its value, and more about it, that is known now."""
-        before, self._shown = self._shown, {}  # those that are gone are forgotten
+        before, self._shown = self._shown, {}  # consumers that no longer exist are forgotten
         lags = {
             (one.stream, one.consumer): one
             for one in consumers

@@ -104,7 +104,7 @@ _REMEDIES: Final[dict[Kind, str]] = {
     "age of the oldest message": "run more workers for {of}, or find out why its handlers are slow; `smith lag` shows its rates",
     "ack pending": "find out why handlers of {of} are slow or hang: at its max_ack_pending nothing more is delivered",
     "redelivery rate": "read the log of the workers of {of} for the error; `smith dlq ls` shows what they have given up",
-    "stalled": "start a worker for {of}, or restart the one that hangs; `smith consumers show {of}` shows who waits for messages",
+    "stalled": "start a worker for {of}, or restart the one that hangs; `smith consumers show {of}` shows its readers",
     "utilisation": "run more workers for its consumers, delete what is not needed (`smith streams purge {of}`), or raise its limits",
     "replica lag": "look at the servers of the cluster and their network; `smith health` shows which replica it is",
     "dead letters per minute": "`smith dlq ls --group-by error` shows why; replay them once the fault is mended",

@@ -35,7 +35,7 @@ def encoding(accept: str) -> tuple[Encode, str]:
     """
     try:
         encode, content_type = choose_encoder(accept)
-    except Exception:  # it raises several kinds for a version that is no number
+    except Exception:  # it raises several kinds for a version that is not a number
         encode, content_type = choose_encoder("")
     return encode, content_type
 

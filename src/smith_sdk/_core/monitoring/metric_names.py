@@ -128,13 +128,13 @@ CONSUMER_RATE_OUT: Final = Metric(
 CONSUMER_DRAIN: Final = Metric(
     name="smith_consumer_drain_seconds",
     kind="gauge",
-    help="Seconds until the lag is gone at the present rates; absent while it grows.",
+    help="Seconds until no lag is left at the present rates; absent while it grows.",
     labels=_CONSUMER,
 )
 CONSUMER_STALLED: Final = Metric(
     name="smith_consumer_stalled",
     kind="gauge",
-    help="1 if messages wait and none is processed, and nobody has paused the consumer.",
+    help="1 if messages wait, none is processed, and the consumer is not paused.",
     labels=_CONSUMER,
 )
 CONSUMER_PAUSED: Final = Metric(name="smith_consumer_paused", kind="gauge", help="1 if the consumer is paused.", labels=_CONSUMER)

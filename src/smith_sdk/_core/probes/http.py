@@ -49,7 +49,7 @@ class Refused(Exception):
 def head_of(received: bytearray) -> str | None:
     """The request line and headers at the beginning of `received`, None if they are not complete.
 
-    What is no request is refused with its first line: a client of HTTP/0.9 sends no second one.
+    What is not a request is refused with its first line: a client of HTTP/0.9 sends no second one.
     Raises `Refused`.
     """
     if received.startswith(b"\r\n"):  # an empty line before it, as old clients send

@@ -15,7 +15,7 @@ from .format import KINDS, PREFIX, ResponseT, decode
 log: Final = sdk_logger("services")
 
 _MOST: Final = 4096
-"""Answers that are collected; anybody who may subscribe to `$SRV` may send any number."""
+"""Answers that are collected; any client that may subscribe to `$SRV` may send any number."""
 _LARGEST: Final = 64 * 1024
 """Bytes of an answer. That of a worker is about 1 KiB."""
 _TOTAL: Final = 16 * 1024 * 1024

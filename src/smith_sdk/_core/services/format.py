@@ -1,7 +1,7 @@
 """The requests and responses of micro-services, as ADR-32 of NATS has them. No I/O.
 
 The limits are those of the published schemas (`io.nats.micro.v1.*`), and ours for the length of
-texts: an answer may come from anybody.
+texts: any client of the account may answer.
 """
 
 from __future__ import annotations
