@@ -135,6 +135,8 @@ def serve_all(
     monitor: AnyMonitor | None = None,
 ) -> HealthServer:
     """`serve`, with how many workers each async bus is to run, if that is known."""
+    if not isinstance(buses, Iterable):
+        raise _no_bus(buses)
     found = list({id(one): one for one in map(_async_bus, buses)}.values())
     if not found:
         raise OptionsError("serve(bus): pass a bus, or a list of at least one")
@@ -162,5 +164,9 @@ def _has_prometheus() -> bool:
 def _async_bus(bus: Any) -> AsyncSmithBus[Any]:
     found = bus._aio if isinstance(bus, Blocking) else bus
     if not isinstance(found, AsyncSmithBus):
-        raise OptionsError(f"serve(bus): a SmithBus or an AsyncSmithBus is needed, not {type(bus).__name__}")
+        raise _no_bus(bus)
     return found
+
+
+def _no_bus(found: object) -> OptionsError:
+    return OptionsError(f"serve(bus): a SmithBus or an AsyncSmithBus is needed, not {type(found).__name__}")

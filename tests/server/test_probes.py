@@ -262,7 +262,7 @@ def test_options_are_checked() -> None:
     with pytest.raises(OptionsError, match=r"cannot listen on 192\.0\.2\.1"):
         health.serve(bus, 0, "192.0.2.1")
     for given in ([], None, object(), [None]):
-        with pytest.raises((OptionsError, TypeError)):
+        with pytest.raises(OptionsError, match=r"^serve\(bus\)"):
             health.serve(given, 0)  # type: ignore[arg-type]
 
 

@@ -108,7 +108,12 @@ def test_dead_letters_are_counted_with_the_times_of_the_first_and_the_newest() -
     beside = dead_letters_check(CONTRACT, [(spec, {**info(3, 100), "total": 2})])
     assert beside is not None
     assert (beside.reason, beside.since) == ("2", None)  # the times may be those of what stands beside them
-    assert dead_letters_check(CONTRACT, []) is None  # its stream could not be asked
+    late = dead_letters_check(CONTRACT, [(spec, DeadlineExceeded("no answer", timeout=1))])
+    gone = dead_letters_check(CONTRACT, [(spec, StreamNotFound("no such stream"))])
+    assert [(one.status, one.reason) for one in (late, gone) if one is not None] == [
+        ("failing", "not known: no leader, or no majority (no answer)"),
+        ("failing", "cannot be stored: stream SMITH_DLQ does not exist"),
+    ]
     assert dead_letters_check(replace(CONTRACT, dead_letters=None), [(spec, info(3))]) is None
 
 

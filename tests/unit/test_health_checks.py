@@ -53,6 +53,13 @@ def test_a_connection_that_does_not_answer_is_failing(state: Any) -> None:
     assert (found.status, found.reason) == ("failing", "nats://a:1 does not answer: a PING has had no answer for 2 s")
 
 
+def test_a_connection_that_is_closed_says_whether_it_was_refused() -> None:
+    closed = connection_check("closed", "nats://a:1", "the bus is closed")
+    refused = connection_check("closed", "nats://a:1", "refused the credentials", is_refused=True)
+    assert (closed.status, closed.remedy) == ("failing", "call connect()")
+    assert (refused.status, refused.remedy) == ("failing", "correct that, and start the program again")
+
+
 # ---- jetstream
 
 

@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from smith_sdk import ConsumerLag
+from smith_sdk._core.monitoring.consumer_lag import TREND_LOOKS
 from smith_sdk.cli import lag_plot
 from smith_sdk.cli.lag_plot import draw
 from smith_sdk.errors import OptionsError
@@ -58,17 +59,29 @@ def test_the_worst_are_shown_and_the_others_are_named(tmp_path: Path, monkeypatc
 
 
 def test_a_title_says_what_is_left_and_where_it_goes(tmp_path: Path) -> None:
+    assert lag_plot._TREND == TREND_LOOKS
     draw(
         [
             history("a", [90, 80], trend="shrinking", drain_time=40.0),
             history("b", [70, 79], trend="growing", rate_in=12.5, rate_out=3.25),
+            history("e", [0, 10, 20, 50, 49], trend="growing", rate_in=1.0, rate_out=2.0),
+            history("f", [500, *[90] * 6, 20, 21], trend="shrinking", rate_in=2.0, rate_out=1.0),
+            history("g", [500, 1], trend="growing", rate_in=1.0, rate_out=0.0),
             history("c", [60, 60], stalled=True),
             history("d", [50, 0]),
         ],
         path := tmp_path / "x.svg",
         1,
     )
-    titles = {"a: 80 left, drained in 40s", "b: 79 left, growing by 9.2/s", "c: 60 left, stalled", "d: nothing left"}
+    titles = {
+        "a: 80 left, drained in 40s",
+        "b: 79 left, growing by 9.0/s over 1.0s",
+        "c: 60 left, stalled",
+        "d: nothing left",
+        "e: 49 left, growing by 12.2/s over 4.0s",
+        "f: 21 left, shrinking by 9.9/s over 7.0s",
+        "g: 1 left, growing",
+    }
     assert titles <= {*texts(path)}
 
 

@@ -25,7 +25,7 @@ from .._core.monitoring.lag_look import first_message
 from .._core.monitoring.observations import consumer_seen, stream_seen
 from .._core.topology.drift import Drift
 from ..contract import ConsumerSpec, StreamSpec
-from ..errors import DeadlineExceeded, SmithError
+from ..errors import BusClosed, DeadlineExceeded, SmithError
 
 __all__ = ["Check", "HealthReport"]
 
@@ -105,7 +105,6 @@ class _Look:
         await self._each(
             contract.consumers, lambda spec: self._see(spec, streams_by_name[spec.stream], consumers_by_stream[spec.stream])
         )
-        letters = [(spec, info) for spec in contract.streams if isinstance(info := streams_by_name[spec.name], dict)]
         return [
             _connection(self._session, rtt, self._timeout),
             self._judge_jetstream(account),
@@ -115,7 +114,7 @@ class _Look:
                 self._judge_consumer(spec, streams_by_name[spec.stream], consumers_by_stream[spec.stream])
                 for spec in contract.consumers
             ),
-            *filter(None, [dead_letters.dead_letters_check(contract, letters)]),
+            *filter(None, [dead_letters.dead_letters_check(contract, zip(contract.streams, infos, strict=True))]),
         ]
 
     # ---- asking
@@ -254,7 +253,14 @@ def _connection(session: Session, rtt: float | None = None, timeout: float | Non
     link = session.connection
     problem = link.problem if link.closed_by is None else str(link.closed_by)
     return connection.connection_check(
-        link.state, link.url, problem, server=link.server, reconnects=link.reconnects, rtt=rtt, timeout=timeout
+        link.state,
+        link.url,
+        problem,
+        server=link.server,
+        reconnects=link.reconnects,
+        rtt=rtt,
+        timeout=timeout,
+        is_refused=not isinstance(link.closed_by, BusClosed | None),
     )
 
 

@@ -27,6 +27,8 @@ _MOST: Final = 12
 _FOOT: Final = 3
 """Lines below it."""
 _LONGEST_NAME: Final = 44
+_TREND: Final = 7
+"""Looks before the last one over which `ConsumerLag.trend` is judged."""
 # Colours of Okabe and Ito, which colour-blind people tell apart; rates differ in their dashes too.
 _LAG, _UNACKED, _IN, _OUT = "#999999", "#56B4E9", "#0072B2", "#D55E00"
 _INK, _FAINT = "#333333", "#DDDDDD"
@@ -120,7 +122,7 @@ def _draw_lag(axes: Axes, history: Sequence[ConsumerLag], start: datetime, inter
     axes.plot(times, lag, color=_INK, linewidth=1.4)
     _dress(axes)
     axes.set_title(
-        _title(history[-1]),
+        _title(history),
         loc="left",
         size=10,
         color=_OUT if history[-1].stalled else _INK,
@@ -173,15 +175,21 @@ def _series(
     return times, values
 
 
-def _title(now: ConsumerLag) -> str:
-    """ "executor-fs-read: 1,200 left, draining in 40s"."""
+def _title(history: Sequence[ConsumerLag]) -> str:
+    """ "executor-fs-read: 1,200 left, drained in 40s"."""
+    now = history[-1]
     name = plain(now.consumer)
     name = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
     state: str = now.state
     if state == "draining" and now.drain_time:
         state = f"drained in {shown(Lasting(now.drain_time))}"
-    elif state == "growing" and (more := (now.rate_in or 0.0) - (now.rate_out or 0.0)) >= 0.1:
-        state = f"growing by {shown(Rate(more))}/s"
+    elif state in ("draining", "growing"):
+        # By the looks that the trend is judged over: the last alone may be of the other direction.
+        over = history[-_TREND - 1 :]
+        seconds = (now.observed_at - over[0].observed_at).total_seconds()
+        change = now.lag - over[0].lag
+        if seconds and (change > 0) == (state == "growing"):
+            state = f"{now.trend} by {shown(Rate(abs(change) / seconds))}/s over {shown(Lasting(seconds))}"
     return f"{name}: {now.lag:,} left, {state}" if now.lag else f"{name}: nothing left"
 
 

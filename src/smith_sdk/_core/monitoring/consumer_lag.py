@@ -23,7 +23,7 @@ LagState = Literal["paused", "stalled", "measuring", "idle", "growing", "drainin
 
 STALLED_AFTER: Final = 30.0
 """Seconds without a completed message after which a consumer is stalled, unless told otherwise."""
-_WINDOW: Final = 7
+TREND_LOOKS: Final = 7
 """Looks over which the trend is judged."""
 _AT_ONCE: Final = 5.0
 """Seconds that a look may take."""
@@ -190,7 +190,7 @@ class ConsumerSeries:
         self._stalled_after = stalled_after
         self._least_span = least_span
         """Seconds from which on two looks make a rate."""
-        self._recent: deque[ConsumerSeen] = deque(maxlen=_WINDOW)
+        self._recent: deque[ConsumerSeen] = deque(maxlen=TREND_LOOKS)
         """The last looks before `_now`, of the consumer as it is now."""
         self._now: ConsumerSeen | None = None
         self._idle_since: float | None = None

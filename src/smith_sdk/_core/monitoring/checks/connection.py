@@ -19,13 +19,16 @@ def connection_check(
     reconnects: int = 0,
     rtt: float | None = None,
     timeout: float | None = None,
+    is_refused: bool = False,
 ) -> Check:
     """`problem` is why there is no link, or why the bus is closed; empty if no reason is known.
 
-    `rtt` are the seconds of a round trip; None if a PING was not answered within `timeout` seconds.
+    `is_refused`: the bus was closed by that, such as its credentials. `rtt` are the seconds of a
+    round trip; None if a PING was not answered within `timeout` seconds.
     """
     if state == "closed":
-        return Check(name=NAME, status="failing", reason=problem or "the bus is not connected", remedy="call connect()")
+        remedy = "correct that, and start the program again" if is_refused else "call connect()"
+        return Check(name=NAME, status="failing", reason=problem or "the bus is not connected", remedy=remedy)
     if state in ("connecting", "reconnecting"):
         why = f": {problem}" if problem else ""
         return Check(

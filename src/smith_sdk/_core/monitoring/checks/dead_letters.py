@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from ....contract import Contract, StreamSpec
+from ....errors import StreamNotFound
 from ...jetstream.api import parse_time
+from ...jetstream.api_errors import APPLY
 from ..health import Check
-from .streams import has_dead_letters
+from .streams import LEADERLESS, has_dead_letters
+from .words import not_known
 
 Json = dict[str, Any]
 NAME = "dead letters"
@@ -22,14 +25,16 @@ def letters_in(contract: Contract, spec: StreamSpec) -> str | None:
     return f"{contract.dead_letters}.*.*.*" if has_dead_letters(contract, spec) else None
 
 
-def dead_letters_check(contract: Contract, infos: Iterable[tuple[StreamSpec, Json]]) -> Check | None:
-    """How many dead letters there are; None if they cannot be counted or are not declared.
+def dead_letters_check(contract: Contract, infos: Iterable[tuple[StreamSpec, Json | Exception]]) -> Check | None:
+    """How many dead letters there are; None if they are not declared.
 
-    Each has a subject of its own: `total` in the info of their stream counts those that match
-    `letters_in`.
+    `infos`: each stream with its info, or why that could not be had. Each letter has a subject of
+    its own: `total` in the info of their stream counts those that match `letters_in`.
     """
     for spec, info in infos:
         if has_dead_letters(contract, spec):
+            if not isinstance(info, dict):
+                return dead_letters_failed(spec, info)
             state, count = info["state"], info.get("total", 0)
             if not count:
                 return Check(name=NAME, status="ok", reason="none")
@@ -43,3 +48,10 @@ def dead_letters_check(contract: Contract, infos: Iterable[tuple[StreamSpec, Jso
                 since=parse_time(state["first_ts"]) if are_alone else None,
             )
     return None
+
+
+def dead_letters_failed(spec: StreamSpec, error: Exception) -> Check:
+    """The check where the info of their stream, `spec`, could not be had."""
+    if isinstance(error, StreamNotFound):
+        return Check(name=NAME, status="failing", reason=f"cannot be stored: stream {spec.name} does not exist", remedy=APPLY)
+    return not_known(NAME, error, LEADERLESS)

@@ -30,7 +30,7 @@ _MOST_BEHIND: Final = 10_000
 _SHOWN: Final = 3
 """Differences that a reason lists."""
 _LONGEST: Final = 100
-_LEADERLESS: Final = "look at the servers: in a cluster the stream may have no leader, or no majority"
+LEADERLESS: Final = "look at the servers: in a cluster the stream may have no leader, or no majority"
 
 
 def stream_name(spec: StreamSpec) -> str:
@@ -48,7 +48,7 @@ def stream_failed(spec: StreamSpec, error: Exception) -> Check:
     """The check of a stream whose INFO could not be had."""
     if isinstance(error, StreamNotFound):
         return Check(name=stream_name(spec), status="failing", reason="does not exist", remedy=APPLY)
-    return not_known(stream_name(spec), error, _LEADERLESS)
+    return not_known(stream_name(spec), error, LEADERLESS)
 
 
 # ---- drift
@@ -164,7 +164,7 @@ def of_replicas(info: Json) -> Iterator[Finding]:
     if replicas <= 1:
         return
     if not group.get("leader"):
-        yield Finding("failing", "has no leader: nothing is stored or delivered", _LEADERLESS)
+        yield Finding("failing", "has no leader: nothing is stored or delivered", LEADERLESS)
         return
     followers = group.get("replicas") or []
     down = [one for one in followers if is_offline(one)]
