@@ -30,6 +30,8 @@ Tell = Callable[[str], None]
 LINKS: Final = 4  # a publisher and a consumer on each face
 DIRECTIONS: Final[tuple[Direction, ...]] = ("both", "to_server", "to_client")
 CLUSTER_RATE: Final = 300.0  # three servers share the processor with the load
+SMALL_RATE: Final = 300.0  # beside other tests
+FULL_RATE: Final = 1000.0
 DRAWN: Final = 30
 NOTICED: Final = 27.0  # 25 s until a silently dead link is noticed, and a moment to connect and to go on
 
@@ -59,6 +61,11 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(request.node.name)
 
 
+def _rate(faults: int) -> float:
+    """Messages a second of each publisher, for so many faults."""
+    return SMALL_RATE if faults <= 3 else FULL_RATE
+
+
 def finish(load: Load, tell: Tell, what: str, *, restarted: bool = False) -> None:
     count = load.settle(restarted=restarted)
     usual, slowest = statistics.median(load.recoveries), max(load.recoveries)
@@ -67,7 +74,7 @@ def finish(load: Load, tell: Tell, what: str, *, restarted: bool = False) -> Non
 
 @sizes(1, 20, seconds=200)
 def test_servers_are_killed(faults: int, server: EmbeddedServer, tmp_path: Path, tell: Tell, chance: random.Random) -> None:
-    with Load(tmp_path, urls=[server.url], direct=[server.url]) as load:
+    with Load(tmp_path, urls=[server.url], direct=[server.url], rate=_rate(faults)) as load:
         for _ in range(faults):
             server.kill()
             time.sleep(chance.uniform(0, 0.5))  # how long it is away
@@ -80,7 +87,7 @@ def test_servers_are_killed(faults: int, server: EmbeddedServer, tmp_path: Path,
 def test_links_are_cut(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
-    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url], rate=_rate(faults)) as load:
         for number in range(faults):
             eventually(lambda: proxy.links >= LINKS, 20)
             time.sleep(chance.uniform(0, 0.1))
@@ -98,7 +105,7 @@ def test_links_are_deaf(
     faults: int, server: EmbeddedServer, proxy: Proxy, tmp_path: Path, tell: Tell, chance: random.Random
 ) -> None:
     length = 5.0 if faults > 1 else 1.0
-    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url], rate=_rate(faults)) as load:
         for number in range(faults):
             proxy.deafen(DIRECTIONS[number % 3])
             time.sleep(length)
@@ -113,7 +120,7 @@ def test_links_stall(
 ) -> None:
     """Every buffer on the way is full; then it all goes through, or the link is cut under it."""
     length = 3.0 if faults > 1 else 1.0
-    with Load(tmp_path, urls=[proxy.url], direct=[server.url]) as load:
+    with Load(tmp_path, urls=[proxy.url], direct=[server.url], rate=_rate(faults)) as load:
         for number in range(faults):
             proxy.stall(("both", "to_server")[number % 2])
             time.sleep(length)
