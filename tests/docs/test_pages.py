@@ -41,15 +41,16 @@ def lines_of(page: str) -> list[str]:
 
 @pytest.mark.timeout(DEADLINE + 20)
 @pytest.mark.parametrize("page", RUNNING)
-def test_every_block_of_the_page_runs(page: str, tmp_path: Path) -> None:
+def test_every_block_of_the_page_runs(page: str, tmp_path: Path, mypy_cache: Callable[[str], str]) -> None:
     plan = tmp_path / "steps.json"
     plan.write_text(json.dumps(steps(blocks_of(page))))
     directory = tmp_path / "reader"
     directory.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("NATS_", "SMITH_"))}
     process = subprocess.Popen(
         [sys.executable, str(RUNNER), str(plan)],
         cwd=directory,
-        env={**{name: value for name, value in os.environ.items() if not name.startswith(("NATS_", "SMITH_"))}, "COLUMNS": "120"},
+        env={**environment, "COLUMNS": "120", "MYPY_CACHE_DIR": mypy_cache("strict")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
