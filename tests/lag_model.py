@@ -112,6 +112,14 @@ class Model:
             del self.stored[self.pending[which % len(self.pending)]]
             self.deleted += 1
 
+    def purge(self) -> None:
+        """As the server does: its consumers pass what is gone."""
+        self.deleted += len(self.pending)
+        self.stored.clear()
+        self.outstanding.clear()
+        self.delivered_seq = self.last_seq
+        self.last_ack = self.now
+
     # ---- what the server answers
 
     @property

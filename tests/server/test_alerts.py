@@ -423,16 +423,22 @@ async def test_a_receiver_that_fails_or_hangs_stops_nothing(
         ({"notify": to_log()}, "AlertMonitor.notify"),
         ({"notify": ["log"]}, "AlertMonitor.notify: 'log'"),
         ({"notify": [lambda: None]}, "AlertMonitor.notify"),
-        ({"notify": [to_health("a.b")]}, r"to_health\(service\)='a.b'"),
         ({"interval": 0}, "interval"),
         ({"interval": 5, "unknown_after": 4}, r"AlertMonitor.unknown_after=4"),
         ({"drift_every": timedelta(0)}, r"AlertMonitor.drift_every"),
+        ({"stalled_after": 0}, r"AlertMonitor.stalled_after=0"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, Any], names: str) -> None:
     bus = AsyncSmithBus("nats://127.0.0.1:1")
     with pytest.raises(OptionsError, match=names):
         AlertMonitor(bus, **{"rules": [many()], **options})
+
+
+@pytest.mark.parametrize("service", ["a.b", "", "a b", "*", None])
+def test_a_service_that_is_no_token_is_refused_where_it_is_given(service: Any) -> None:
+    with pytest.raises(OptionsError, match=r"^to_health\(service\)="):
+        to_health(service)
 
 
 async def test_the_blocking_face_takes_no_async_function(account: Account) -> None:

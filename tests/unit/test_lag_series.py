@@ -347,6 +347,38 @@ def test_what_is_created_again_begins_anew(stream: bool) -> None:
     assert (found.rate_in, found.rate_out) == (2, 0)
 
 
+@pytest.mark.parametrize("filters", [[MINE], []])
+def test_a_purge_is_no_progress(filters: list[str]) -> None:
+    """What it deletes was neither completed, nor says when the rest is done."""
+    model, series = Model(filters=filters), ConsumerSeries(30.0)
+    model.publish(count=10_000)
+    model.deliver(10)
+    model.look(series)
+    model.now += 5
+    model.purge()
+    model.publish(count=50)
+    purged = model.look(series)
+    assert (purged.drain_time, purged.rate_out) == (None, 2.0)  # of those in flight the server says the same as of acks
+    for lag in (500, 950):
+        model.now += 5
+        model.publish(count=450)
+        found = model.look(series)
+        assert (found.lag, found.rate_in, found.rate_out, found.trend, found.drain_time) == (lag, 90.0, 0.0, "growing", None)
+
+
+def test_messages_that_expire_while_others_come_are_no_trend() -> None:
+    model, series = Model(filters=[]), ConsumerSeries(30.0)
+    model.publish(count=1000)
+    model.look(series)
+    for _ in range(8):
+        model.now += 5
+        model.publish(count=500)
+        for seq in model.pending[:500]:
+            del model.stored[seq]
+        found = model.look(series)
+        assert (found.lag, found.trend, found.rate_out, found.drain_time) == (1000, "steady", 0.0, None)
+
+
 def test_a_reset_gives_it_time() -> None:
     model, one = Model(), series()
     model.publish(count=100)

@@ -168,7 +168,7 @@ class _HealthSender(Sender):
         self._raised: set[str] = set()
         self.name = f"health events of {service}"
         try:
-            session_of(bus).contract.require(events.health.of(self._event(True, {})))
+            session_of(bus).contract.require(events.health.of(_event(service, True, {})))
         except SmithError as error:
             raise OptionsError(f"to_health(service)={service!r}: {error}") from None
 
@@ -177,7 +177,7 @@ class _HealthSender(Sender):
             self._raised.add(alert.rule)
         else:
             self._raised.discard(alert.rule)
-        event = self._event(not self._raised, msgspec.to_builtins(alert))
+        event = _event(self._service, not self._raised, msgspec.to_builtins(alert))
         # Of an attempt whose acknowledgement was lost, the next one is a duplicate.
         msg_id = f"alert.{self._service}.{alert.rule}.{alert.state}.{alert.since.isoformat()}"
         await self._bus.publish(events.health.of(event), event, msg_id=msg_id)
@@ -185,8 +185,9 @@ class _HealthSender(Sender):
     def restore(self, raised: Iterable[Alert]) -> None:
         self._raised.update(one.rule for one in raised)
 
-    def _event(self, healthy: bool, detail: dict[str, Any]) -> HealthEvent:
-        return HealthEvent.new(service=self._service, healthy=healthy, detail=detail)
+
+def _event(service: str, healthy: bool, detail: dict[str, Any]) -> HealthEvent:
+    return HealthEvent.new(service=service, healthy=healthy, detail=detail)
 
 
 def to_health(service: str) -> Notifier:
@@ -197,6 +198,10 @@ def to_health(service: str) -> Notifier:
     """
     if not isinstance(service, str):
         raise OptionsError(f"to_health(service)={service!r}: must be a token of a subject, such as 'monitor'")
+    try:
+        events.health.of(_event(service, True, {}))
+    except SmithError as error:
+        raise OptionsError(f"to_health(service)={service!r}: {error}") from None
     return _Health(service)
 
 

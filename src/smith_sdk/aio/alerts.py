@@ -97,7 +97,8 @@ class AlertMonitor:
         if self._unknown_after < self._interval:
             raise OptionsError(f"AlertMonitor.unknown_after={unknown_after!r}: must be at least the interval={interval!r}")
         every = to_seconds("AlertMonitor.drift_every", drift_every)
-        self._lag = LagMonitor(bus, interval=self._interval, stalled_after=stalled_after)
+        stalled = to_seconds("AlertMonitor.stalled_after", stalled_after)
+        self._lag = LagMonitor(bus, interval=self._interval, stalled_after=stalled)
         self._lag_again_at: float | None = None
         """When the lag monitor is started again; None while it runs."""
         self._lag_problem = ""

@@ -16,7 +16,7 @@ import msgspec
 from ...display import Record
 from ..jetstream.api import NANOS, from_nanos
 from .lag import fullest, is_offline
-from .observations import ConsumerSeen, Json, Rates, StreamSeen, elapsed, rates
+from .observations import ConsumerSeen, Json, Rates, StreamSeen, elapsed, rates, together
 
 Trend = Literal["growing", "steady", "shrinking"]
 LagState = Literal["paused", "stalled", "measuring", "idle", "growing", "draining", "steady"]
@@ -292,7 +292,7 @@ class ConsumerSeries:
         assert now is not None
         before = [one for one in self._recent if not self._is_near(one, now)]
         last = rates(before[-1], now) if before else None
-        over = rates(before[0], now) if before else None
+        over = together([one for one in map(rates, before, [*before[1:], now]) if one is not None])
         found = ConsumerLag(
             stream=now.stream.name,
             consumer=now.name,
@@ -350,7 +350,7 @@ def _is_overtaken(now: ConsumerSeen, before: ConsumerSeen) -> bool:
 def _drain_time(lag: int, last: Rates | None) -> float | None:
     if not lag:
         return 0.0
-    return lag / -last.change * last.seconds if last is not None and last.shrinks else None
+    return lag / -last.worked * last.seconds if last is not None and last.shrinks else None
 
 
 def _trend(over: Rates | None) -> Trend | None:

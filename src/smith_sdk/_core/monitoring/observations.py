@@ -11,10 +11,14 @@ growth of `num_ack_pending`. The ack floor is not used: one slow message freezes
 The server counts deliveries, not first deliveries. So with a filter, both rates are too high by
 the redeliveries of that time; their difference is exact. Without one, redeliveries do not matter,
 unless the stream also deletes messages that were not yet delivered.
+
+A purge makes no rate: what it deletes did not arrive less, nor was it completed, except what was in
+flight, which the server treats as acknowledged.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -103,6 +107,11 @@ class ConsumerSeen(msgspec.Struct, frozen=True, kw_only=True):
         return stream.first_stored if stream.first_seq > self.delivered_seq else stream.last_stored
 
     @property
+    def passed_seq(self) -> int:
+        """Up to here nothing of the stream is left to be delivered."""
+        return max(self.delivered_seq, self.stream.first_seq - 1)
+
+    @property
     def last_done(self) -> int | None:
         """When it last completed a message: what needs no ack is completed when it is delivered."""
         return self.last_ack if self.acks else self.last_delivery
@@ -126,16 +135,24 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
     arrived: float
     completed: float
     """Acknowledged or terminated."""
-    change: int
+    change: float
     """Of the lag."""
+    removed: float = 0.0
+    """At least so many were deleted before they were completed: by a purge, a limit, their age."""
+
+    @property
+    def worked(self) -> float:
+        """The change of the lag, without messages that were deleted where that has shrunk it: what
+        a purge has taken away says nothing about where it goes."""
+        return self.change + self.removed if self.change < -self._noise else self.change
 
     @property
     def shrinks(self) -> bool:
-        return self.change < -self._noise
+        return self.worked < -self._noise
 
     @property
     def grows(self) -> bool:
-        return self.change > self._noise
+        return self.worked > self._noise
 
     @property
     def _noise(self) -> float:
@@ -235,4 +252,20 @@ def rates(before: ConsumerSeen, now: ConsumerSeen) -> Rates | None:
     # The stream and the consumer were looked at one after the other.
     stored = (now.stream.last_seq - before.stream.last_seq) * seconds / stream_seconds
     arrived = stored if now.takes_all else max(0.0, min(stored, now.pending - before.pending + first))
-    return Rates(seconds=seconds, arrived=arrived, completed=max(0.0, min(completed, arrived - change)), change=change)
+    finished = max(0.0, min(completed, arrived - change))
+    # Of a consumer that takes all, the difference alone may be the time between the two looks.
+    skips = not now.takes_all or now.passed_seq - before.passed_seq > first
+    removed = max(0.0, arrived - finished - change) if skips else 0.0
+    return Rates(seconds=seconds, arrived=arrived, completed=finished, change=change, removed=removed)
+
+
+def together(steps: Sequence[Rates]) -> Rates | None:
+    """`steps`, one after another, as one, whose change is what was worked; None without any."""
+    if not steps:
+        return None
+    return Rates(
+        seconds=sum(one.seconds for one in steps),
+        arrived=sum(one.arrived for one in steps),
+        completed=sum(one.completed for one in steps),
+        change=sum(one.worked for one in steps),
+    )
