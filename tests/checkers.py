@@ -25,7 +25,7 @@ MYPY = [
 ]
 PYRIGHT = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson"]
 
-WARM = {"strict": ["--strict"], "default": list[str]()}
+WARM = {"strict": ["--strict"]}
 """Names of caches of mypy that a run makes once, and the options that they are for."""
 
 

@@ -92,7 +92,7 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]
     the SDK once.
 
     mypy writes the entries of a cache anew for other options, so each set of options has its own
-    name. Those of "strict" and "default" begin as copies of one that the whole run shares.
+    name. That of "strict" begins as a copy of one that the whole run shares.
     """
     top = tmp_path_factory.mktemp("mypy-caches")
     base = tmp_path_factory.getbasetemp()

@@ -192,7 +192,7 @@ def plant_hooks(repo: Path) -> None:
 
 def test_trap_4_functions_without_annotations(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").write_text("[mypy]\nmypy_path = src\nwarn_unused_ignores = true\n")
-    status, found = doctor(options="default")
+    status, found = doctor(options="unused")
     assert (status, brief(found)) == (1, ["fail unannotated functions mypy.ini:1"])
     assert "check_untyped_defs" in found[0]["fix"]
     assert doctor("--mypy", f"{MYPY} --strict") == (0, [])
@@ -202,7 +202,7 @@ def test_trap_4_without_any_configuration(repo: Path, doctor: Doctor) -> None:
     (repo / "mypy.ini").unlink()
     (repo / "pyproject.toml").write_text("[tool.other]\n")
     shutil.move("src/acme_bus", "acme_bus")
-    status, found = doctor("--mypy", f"{MYPY} --warn-unused-ignores", options="default")
+    status, found = doctor("--mypy", f"{MYPY} --warn-unused-ignores", options="unused")
     assert (status, brief(found)) == (1, ["fail unannotated functions"])
 
 
@@ -338,7 +338,7 @@ def test_mypy_that_stops(repo: Path, doctor: Doctor) -> None:
 # ---- the canary as a file
 
 
-@pytest.mark.parametrize(("options", "flags"), [("default", []), ("strict", ["--strict"])])
+@pytest.mark.parametrize(("options", "flags"), [("unused", []), ("strict", ["--strict"])])
 def test_each_wrong_line_of_a_canary_is_refused_with_its_code(
     repo: Path, cache: Callable[[str], str], options: str, flags: list[str]
 ) -> None:
