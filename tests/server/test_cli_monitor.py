@@ -96,6 +96,7 @@ def test_only_the_rules_of_the_file_may_count(read: Any) -> None:
         ("intervall = 5", 1, "unknown key 'intervall'; did you mean interval?: the file may have service, profile, interval"),
         ("\ninterval = 5", 2, 'interval = 5: write a number and ms, s, m, h or d, such as "90s"'),
         ('interval = "fast"', 1, 'interval = "fast": write a number'),
+        ('drift_every = "1m"\ninterval = "0s"', 2, "interval=0.0: must be a finite number of seconds, above 0"),
         ('default_rules = "no"', 1, "write true or false"),
         ('without = ["drifft"]', 1, "there is no rule 'drifft' by default; did you mean drift?"),
         ("without = 7", 1, "without = 7: write a list"),

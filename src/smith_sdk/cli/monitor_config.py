@@ -32,7 +32,7 @@ from ..alerts import (
 )
 from ..contract import Contract
 from ..errors import OptionsError
-from ..options import TLSFiles
+from ..options import TLSFiles, to_seconds
 from .values import duration
 
 Table = Mapping[str, Any]
@@ -99,7 +99,9 @@ class _File:
 
     def config(self, found: Table) -> MonitorConfig:
         self._known(found, _TOP, (), "the file")
-        options: dict[str, Any] = {name: self._duration(found, name, ()) for name in _INTERVALS if name in found}
+        options: dict[str, Any] = {
+            name: self._made((name,), to_seconds, name, self._duration(found, name, ())) for name in _INTERVALS if name in found
+        }
         if "state_file" in found:
             options["state_file"] = self._file(found, "state_file", ())
         notify = [self._webhook(table, ("webhook", str(at))) for at, table in enumerate(self._tables(found, "webhook"))]

@@ -61,7 +61,7 @@ def _of_drift(change: Change, profile: str) -> Iterator[Finding]:
     missing = [subject for subject in change.declared.get("subjects") or () if not any(covers(one, subject) for one in captured)]
     if missing:
         text = f"does not capture {', '.join(missing)}: publishes there are not stored"
-        yield Finding("failing", text, "run `smith streams apply`")
+        yield Finding("failing", text)  # with the remedy of the difference, which it is part of
     yield Finding("degraded", drift_text(change, profile), drift_remedy(change, profile))
 
 
