@@ -46,18 +46,24 @@ PATHS: Final = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
 class Fresh(Generic[T]):
-    """The result of `make`, made again when it is older than `seconds`, once at a time."""
+    """The result of `make`, made again when it is older than `seconds`, once at a time.
 
-    def __init__(self, make: Callable[[], Awaitable[T]], seconds: float) -> None:
+    Also made again once `of()` has changed: a result about something else is of no use.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[T]], seconds: float, of: Callable[[], object] = lambda: None) -> None:
         self._make = make
         self._seconds = seconds
+        self._of = of
+        self._made_of: object = None
         self._task: asyncio.Task[T] | None = None
         self._ended = 0.0
 
     async def get(self) -> T:
         now = asyncio.get_running_loop().time()
-        task = self._task
-        if task is None or (task.done() and now - self._ended >= self._seconds):
+        task, of = self._task, self._of()
+        if task is None or self._made_of != of or (task.done() and now - self._ended >= self._seconds):
+            self._made_of = of
             task = self._task = asyncio.ensure_future(self._run())
             task.add_done_callback(_retrieve)
         return await asyncio.shield(task)  # one client that leaves must not end it for the others
@@ -89,10 +95,14 @@ class Probes:
         self._expected = expected
         self._figures = None if monitor is None else Figures(monitor, self._sessions[0])
         self._hearts: dict[asyncio.AbstractEventLoop, Heart] = {}
-        self._health = Fresh(self._look, _FRESH)
-        self._states = Fresh(lambda: self._of_all(self._state), _AT_ONCE)
-        self._consumers = Fresh(lambda: self._of_all(self._missing), _FRESH)
+        self._health = Fresh(self._look, _FRESH, self._links)
+        self._states = Fresh(lambda: self._of_all(self._state), _AT_ONCE, self._links)
+        self._consumers = Fresh(lambda: self._of_all(self._missing), _FRESH, self._links)
         self._metrics: dict[str, Fresh[Response]] = {}
+
+    def _links(self) -> object:
+        """The states of the connections, which any thread may read."""
+        return [(session.is_open, session.connection.state) for session in self._sessions]
 
     async def run(self) -> None:
         """Watch the event loops of the buses."""
