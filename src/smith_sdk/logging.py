@@ -28,10 +28,10 @@ import msgspec
 from . import subjects
 from ._core import codec
 from ._core.blocking.faces import Blocking
-from ._core.foreign_text import bounded
+from ._core.foreign_text import bounded, without_secrets
 from ._core.log_records import CORRELATION, extra_fields, traceback_text
 from ._core.log_sender import Line, LogSender, sending
-from ._core.log_values import TextFormatter, raw_json, text_of, without_secrets
+from ._core.log_values import TextFormatter, raw_json, text_of
 from .aio import AsyncSmithBus
 from .aio.consumer import session_of
 from .contract import is_token
@@ -172,7 +172,7 @@ class SmithLogHandler(logging.Handler):
 
     def _line(self, record: logging.LogRecord) -> Line:
         fields = extra_fields(record)
-        message = bounded(text_of(record.getMessage()), _MAX_MESSAGE)
+        message = _bounded(text_of(record.getMessage()), _MAX_MESSAGE)
         category = fields.pop(_PERFORMANCE, None)
         event = fields.pop(_SECURITY, None)
         correlation = text_of(fields.get("intent_id") or fields.pop("correlation_id", None) or correlation_id.get())
@@ -182,7 +182,7 @@ class SmithLogHandler(logging.Handler):
         if record.exc_info or record.exc_text:
             shown["exception"] = raw_json(traceback_text(record))
         if record.stack_info:
-            shown["stack"] = raw_json(bounded(record.stack_info, _MAX_FIELD))
+            shown["stack"] = raw_json(_bounded(record.stack_info, _MAX_FIELD))
         level = _level_of(record.levelno)
         metadata = LogMetadata(
             file=text_of(record.pathname) or None,
@@ -237,7 +237,13 @@ def _field(value: object) -> msgspec.Raw:
     data = bytes(raw)
     if len(data) <= _MAX_FIELD and data.count(b"[") + data.count(b"{") <= _MAX_BRACKETS:
         return raw
-    return raw_json(bounded(text_of(value), _MAX_FIELD // 2))
+    return raw_json(_bounded(text_of(value), _MAX_FIELD // 2))
+
+
+def _bounded(text: str, most: int) -> str:
+    """At most so many characters of `text`. What is cut off may be the end of a password, and what
+    is left of that would not be known as one."""
+    return bounded(without_secrets(text), most)
 
 
 def _encoded(entry: LogEntry) -> bytes:

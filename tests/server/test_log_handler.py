@@ -105,6 +105,10 @@ async def test_each_record_goes_to_its_subject(face: Face) -> None:
     assert len({one.node_id for one in received.entries}) == 1
 
 
+HUGE = f"nats://me:s3cret{'x' * 9000}@host"
+"""A URL that is cut in its password where a text is shortened."""
+
+
 class Odd:
     def __repr__(self) -> str:
         raise RuntimeError("no text")
@@ -131,11 +135,12 @@ async def test_whatever_a_record_holds_becomes_an_entry(account: Account) -> Non
                 raise ValueError("tls://me:s3cret@host is away")
             except ValueError:
                 log.exception("\ud800 failed at nats://me:s3cret@host", extra=fields)
+            log.info("z" * 8150 + " nats://me:s3cret" + "x" * 100 + "@host", extra={"cut": "y" * 4080 + HUGE})
             log.info("many", extra={f"field{number}": "y" * 8000 for number in range(100)})
             log.info("long " + "z" * 50_000)
             log.info("%d %s", "wrong")
             log.info("last")
-            entry, many, long, *_ = await received.until("last")
+            entry, _, many, long, *_ = await received.until("last")
     assert b"s3cret" not in b"".join(data for _, data in received.found)
     assert entry.message == "\\ud800 failed at nats://***@host"
     assert (entry.fields["nan"], entry.fields["large"], entry.fields["surrogate"]) == (None, 2**80, "\\ud800")
@@ -145,7 +150,7 @@ async def test_whatever_a_record_holds_becomes_an_entry(account: Account) -> Non
     assert len(entry.fields["long"]) < 10_000
     assert "omitted" in many.fields
     assert len(long.message) < 10_000
-    assert len(received.found) == 4  # the one with wrong arguments went to stderr, as for any handler
+    assert len(received.found) == 5  # the one with wrong arguments went to stderr, as for any handler
 
 
 async def test_levels_targets_and_filters(account: Account) -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smith_sdk._core.log_values import TextFormatter, without_secrets
+from smith_sdk._core.foreign_text import without_secrets
+from smith_sdk._core.log_values import TextFormatter
 from smith_sdk.cli.logs import JsonFormatter
 
 
@@ -104,3 +105,11 @@ def test_text_is_escaped_but_for_its_lines() -> None:
 )
 def test_credentials_in_urls_are_hidden(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["a-", "a://", "a:", "://", "a.b+c"])
+def test_no_text_of_a_stranger_makes_hiding_credentials_slow(piece: str) -> None:
+    """It would take minutes, if the time grew with the square of the length."""
+    text = piece * 200_000 + " ://"
+    assert without_secrets(text) == text

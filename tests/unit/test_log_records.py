@@ -151,3 +151,15 @@ def test_no_command_prints_by_itself() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "print" and path.name not in PRINTING:
                 assert ast.unparse(node.args[0]).startswith("plain("), f"{path}:{node.lineno}: print a line with say or note"
+
+
+def test_a_password_that_is_cut_is_hidden_as_well(log: tuple[logging.Logger, io.StringIO]) -> None:
+    logger, out = log
+    url = f"{'x' * 1000} nats://me:s3cret{'y' * 2000}@host"
+    logger.warning("no link to %s", url, extra={"server": url})
+    try:
+        raise ValueError(url)
+    except ValueError:
+        logger.exception("no link")
+    assert "nats://***@host" in out.getvalue()
+    assert "s3cret" not in out.getvalue()

@@ -22,6 +22,10 @@ _KEEPING_LAYOUT: Final = re.compile(
 )
 _ALL: Final = re.compile(f"{_KEEPING_LAYOUT.pattern[:-1]}{_LAYOUT}]")
 
+_CREDENTIALS: Final = re.compile(r"""://[^\s/@"'\\]+@""")
+"""Of a URL, from behind its scheme on: to look for that first takes a time that grows with the
+square of the text."""
+
 
 def escape_control(text: str, *, keep_layout: bool = True) -> str:
     """`text` with its control characters as backslash escapes, such as `\\x1b`.
@@ -40,6 +44,15 @@ def bounded(text: str, limit: int = LIMIT) -> str:
     """The first `limit` characters of `text`, and how many more there are."""
     more = len(text) - limit
     return text if more <= 0 else text[:limit] + _note(more)
+
+
+def without_secrets(text: str) -> str:
+    """`text` with `***` for the credentials in URLs. To be called before a text is shortened: half
+    a password would not be known as one.
+
+    Also the source lines of a traceback may hold the URL of a server.
+    """
+    return _CREDENTIALS.sub("://***@", text)
 
 
 def shortened(text: str, limit: int = LIMIT) -> str:

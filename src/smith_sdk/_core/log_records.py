@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final, TypedDict
 
-from .foreign_text import bounded, error_text, escape_control
+from .foreign_text import bounded, error_text, escape_control, without_secrets
 
 
 class LogFields(TypedDict, total=False):
@@ -93,7 +93,7 @@ def traceback_text(record: logging.LogRecord) -> str:
     """The traceback that `record` has: escaped, bounded and indented; empty without one."""
     if isinstance(record.exc_info, tuple) and record.exc_info[1] is not None:
         return _traceback(record.exc_info[1])
-    return escape_control(bounded(record.exc_text or "", _MAX_TRACEBACK))
+    return escape_control(bounded(without_secrets(record.exc_text or ""), _MAX_TRACEBACK))
 
 
 def _error_of(record: logging.LogRecord) -> BaseException | None:
@@ -105,7 +105,8 @@ def _error_of(record: logging.LogRecord) -> BaseException | None:
 
 
 def _line(text: str) -> str:
-    return bounded(escape_control(text, keep_layout=False))
+    # The end of a URL's password may be cut off: what is left of it would not be known as one.
+    return bounded(without_secrets(escape_control(text, keep_layout=False)))
 
 
 def _escaped(argument: object) -> object:
@@ -131,7 +132,7 @@ class _Escaped:
 
 def _traceback(error: BaseException) -> str:
     # The text of the error is in it, and may have lines that look like records of the log.
-    text = escape_control("".join(traceback.format_exception(error)).rstrip("\n"))
+    text = without_secrets(escape_control("".join(traceback.format_exception(error)).rstrip("\n")))
     if len(text) > _MAX_TRACEBACK:
         head, tail = text[: _MAX_TRACEBACK // 4], text[-_MAX_TRACEBACK * 3 // 4 :]
         text = f"{head}\n[... {len(text) - len(head) - len(tail):,} characters ...]\n{tail}"

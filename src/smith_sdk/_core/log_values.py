@@ -8,10 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from .foreign_text import escape_control
+from .foreign_text import escape_control, without_secrets
 
-# A traceback shows source lines, and a source line may hold the URL of a server.
-_CREDENTIALS: Final = re.compile(r"""\b([a-z][a-z0-9+.-]*://)[^\s/@"'\\]+@""", re.IGNORECASE)
 _TEXT: Final = "%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
 _FURTHER: Final = re.compile(r"\n(?=\S)")
 
@@ -25,11 +23,6 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(_FURTHER.sub("\n  ", escape_control(super().format(record))))
-
-
-def without_secrets(text: str) -> str:
-    """`text` with `***` for the credentials in URLs."""
-    return _CREDENTIALS.sub(r"\1***@", text) if "://" in text else text
 
 
 def raw_json(value: Any) -> msgspec.Raw:

@@ -19,8 +19,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from .._core.foreign_text import without_secrets
 from .._core.log_records import extra_fields, sdk_logger
-from .._core.log_values import TextFormatter, raw_json, without_secrets
+from .._core.log_values import TextFormatter, raw_json
 from ..errors import OptionsError
 from .output import plain, printable_json
 
