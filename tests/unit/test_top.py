@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from boards import NOW, alerts, board, consumer, letters, streams
@@ -15,12 +15,13 @@ from textual.strip import Strip
 from smith_sdk._core.monitoring.consumer_lag import ConsumerLag, Replica, StreamUsage
 from smith_sdk.aio import Alert, Check, DeadLetter, WorkerReport
 from smith_sdk.cli.top import cells
-from smith_sdk.cli.top.board import PANES, STATES, Board, Head
+from smith_sdk.cli.top.app import Top
+from smith_sdk.cli.top.board import PANES, STATES, Board, ConsumerRow, Head
 from smith_sdk.cli.top.columns import COLUMNS, TITLES
 from smith_sdk.cli.top.frame import arrangement, draw
 from smith_sdk.cli.top.help import help_text
 from smith_sdk.cli.top.letter import letter_text, payload_lines
-from smith_sdk.cli.top.pages import wrapped
+from smith_sdk.cli.top.pages import Page, wrapped
 from smith_sdk.cli.top.rows import alert_rows, consumer_row, letter_row, stream_row, worker_row
 from smith_sdk.cli.top.screen import changed
 from smith_sdk.cli.top.view import View
@@ -183,6 +184,7 @@ def test_figures_that_are_old_are_grey_and_tell_their_age() -> None:
 
 def test_a_pane_that_cannot_be_had_says_why_and_the_others_go_on() -> None:
     view, denied = View(), board(workers=(), problems={"workers": "permissions forbid $SRV.STATS"})
+    assert "3 Workers ?" in shown(view, denied), "not 0, which is not known"
     assert "45,210" in shown(view, denied)
     view.show("workers")
     assert "\u25b2 permissions forbid $SRV.STATS" in shown(view, denied)
@@ -433,3 +435,32 @@ def test_only_the_cells_that_have_changed_are_sent() -> None:
     assert spans("\u6d88a", "\u6d88b") == [(2, 3)]
     assert spans("a\u6d88", "\u6d88a") == [(0, 3)]
     assert list(changed(Strip([Segment("ab")]), Strip([Segment("a"), Segment("b", Style(bold=True))]))) == [(1, 2)]
+
+
+class Still:
+    """Where nothing changes but by the actions, which all succeed."""
+
+    board = board()
+
+    async def letter(self, id: str) -> DeadLetter:
+        raise AssertionError
+
+    async def replay(self, id: str) -> str:
+        raise AssertionError
+
+    async def pause(self, row: ConsumerRow, length: timedelta) -> str:
+        return f"{row.name} is paused"
+
+    async def resume(self, row: ConsumerRow) -> str:
+        return f"{row.name} is resumed"
+
+
+async def test_a_page_says_what_came_of_an_action_until_it_was_read() -> None:
+    app = Top(Still())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("C", "enter", "p", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, Page)
+        app.update()  # other figures
+        last = app.screen._draw(80, 24)[-1]
+        assert last.plain.rstrip() == " admission is paused"

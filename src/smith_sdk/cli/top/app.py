@@ -101,13 +101,20 @@ class Top(App[None]):
         self._drawn = time.monotonic()
         if not self.is_running or not self.screen_stack:
             return
+        self._show()
+
+    def _show(self) -> None:
         screen = self.screen
         if isinstance(screen, Page):
-            screen.show()
+            screen.show(self._latest_notice)
         self._lines.show()
 
+    @property
+    def _latest_notice(self) -> str:
+        return self._notice if time.monotonic() < self._notice_until else ""
+
     def _draw(self, width: int, height: int) -> list[Text]:
-        notice = self._notice if time.monotonic() < self._notice_until else ""
+        notice = self._latest_notice
         if self._is_held and not notice:
             notice = "held: space shows what is going on again"
         return frame.draw(self.board, self._view, width, height, notice=notice)
@@ -115,10 +122,7 @@ class Top(App[None]):
     def tell(self, text: str) -> None:
         """Show a line for some seconds."""
         self._notice, self._notice_until = plain(text), time.monotonic() + _NOTICE
-        screen = self.screen
-        if isinstance(screen, Page):
-            screen.show(self._notice)
-        self._lines.show()
+        self._show()
 
     # ---- keys
 

@@ -81,8 +81,10 @@ def tabs(board: Board, view: View, width: int) -> Text:
 
 
 def tally(board: Board, pane: Pane) -> Text:
-    """How many rows a pane has; of alerts, and of what is wrong, with the mark of the worst."""
+    """How many rows a pane has, "?" if that is not known; of alerts, with the mark of the worst."""
     rows = board.rows(pane)
+    if not rows and board.problems.get(pane):
+        return Text("?", cells.TONES["warn"])
     if pane == "letters":
         total = len(rows) if board.letters_total is None else board.letters_total
         return Text(cells.count(total), cells.TONES["warn"] if total else cells.DIM)

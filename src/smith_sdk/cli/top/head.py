@@ -46,7 +46,7 @@ def heading(board: Board, width: int, now: float) -> Text:
         head.url,
         f"{head.server}",
         head.cluster and f"cluster {head.cluster}",
-        head.reconnects and f"{head.reconnects} reconnects",
+        head.reconnects and f"{head.reconnects} reconnect{'s' * (head.reconnects > 1)}",
     ):
         if part and left.cell_len + len(f" {part} ") + right.cell_len <= width:
             left.append(f" {part} ", cells.DIM)
