@@ -117,7 +117,7 @@ class DriftLook:
 
     async def _consumers(self, stream: str, specs: list[ConsumerSpec[Any, Any]], config: dict[str, Any]) -> list[str]:
         api, found = self._session.api, []
-        listed = {info["name"]: info for info in await api.consumers(stream)}
+        listed = {info["name"]: info for info in (await api.list_consumers(stream)).found}
         for spec in specs:
             # A cluster leaves consumers that have no leader out of a list.
             info = listed.get(spec.name) or await _found(api.consumer_info, stream, spec.name)

@@ -13,6 +13,7 @@ import msgspec
 
 from .._core.connection.request_reply import NoResponders
 from .._core.connection.state import Listener, State
+from .._core.jetstream.api import Listing
 from .._core.jetstream.kv import Bucket
 from .._core.jetstream.session import Session
 from .._core.monitoring.checks import connection, consumers, dead_letters, jetstream, process, streams, words, writing
@@ -161,10 +162,10 @@ class _Look:
 
     async def _consumers(self, stream: str, specs: list[Spec]) -> _Listed | SmithError | NoResponders:
         """The INFO of each consumer of `stream`, and by what rules those are held that may be."""
-        infos = await self._ask(lambda: self._session.api.consumers(stream))
-        if not isinstance(infos, list):
-            return infos
-        found: dict[str, Json | SmithError | NoResponders] = {info["name"]: info for info in infos}
+        listing = await self._ask(lambda: self._session.api.list_consumers(stream))
+        if not isinstance(listing, Listing):
+            return listing
+        found: dict[str, Json | SmithError | NoResponders] = {info["name"]: info for info in listing.found}
         missing = [spec.name for spec in specs if spec.name not in found]
         # A cluster leaves consumers that have no leader out of a list.
         looked = await self._each(missing, lambda name: self._ask(lambda: self._session.api.consumer_info(stream, name)))

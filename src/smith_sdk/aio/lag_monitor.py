@@ -46,8 +46,9 @@ class LagMonitor:
     - `history`: looks kept for each consumer.
 
     While the server cannot be asked, the figures stay as they were last seen: `problem` says why,
-    and `age` how old they are. A stream or consumer that is deleted and created again begins anew,
-    without rates.
+    and `age` how old they are. So do those of a stream or consumer of a cluster that has no leader,
+    while the others go on: `observed_at` says when each was seen. A stream or consumer that is
+    deleted and created again begins anew, without rates.
 
     Raises `OptionsError`.
     """
@@ -75,7 +76,7 @@ class LagMonitor:
         self._streams: tuple[StreamUsage, ...] = ()
         self._problem = ""
         self._failing: dict[str, str] = {}
-        """Streams whose consumers are not known, and why, as it was logged."""
+        """Streams that are not known with all of their consumers, and why."""
         self._looked_at: float | None = None
         self._next: asyncio.Future[None] | None = None
         """Ends with the next look."""
@@ -195,22 +196,22 @@ class LagMonitor:
         self._keep_found(found, loop.time())
 
     def _report(self, failures: Mapping[str, SmithError]) -> None:
-        """Log each stream whose consumers are not known, once, and when they are again."""
+        """Log each stream that is not known with its consumers, once, and when it is again."""
         for stream in self._failing.keys() - failures.keys():
-            log.warning("the lag of the consumers of %s is known again", stream, extra=LogFields(stream=stream))
+            log.warning("stream %s and its consumers are known again", stream, extra=LogFields(stream=stream))
         for stream, error in failures.items():
             if stream not in self._failing:
                 fields = LogFields(stream=stream, error_type=type(error).__name__)
-                log.warning(
-                    "the lag of the consumers of %s is not known, and stays as last seen: %s", stream, error, extra=fields
-                )
+                log.warning("not all of stream %s is known, the rest stays as last seen: %s", stream, error, extra=fields)
         self._failing = {stream: str(error) for stream, error in failures.items()}
 
     def _keep_found(self, found: Looked, now: float) -> None:
         latest = {place: one for place, one in self._latest.items() if place[0] in found.failures}
         latest.update(((one.stream, one.consumer), one) for one in found.consumers)
         self._latest = dict(sorted(latest.items()))
-        self._streams = found.streams
+        streams = {one.name: one for one in self._streams if one.name in found.failures}
+        streams.update((one.name, one) for one in found.streams)
+        self._streams = tuple(one for _, one in sorted(streams.items()))
         self._look.series.forget(now - self._keep * self._interval, latest)
 
     def __repr__(self) -> str:

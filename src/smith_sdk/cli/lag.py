@@ -154,9 +154,11 @@ def _watch(monitor: LagMonitor, wanted: set[str], seconds: float | None, json: b
     out = console()
     if json or not out.is_terminal or out.is_dumb_terminal:
         try:
+            seen: set[ConsumerLag] = set()
             for found in _looks(monitor, seconds):
-                if not monitor.problem:
-                    _print_lines(_of(found, wanted), json)
+                # What is not known now stays as it was: that is not printed again.
+                _print_lines(_of([one for one in found if one not in seen], wanted), json)
+                seen = set(found)
         except BrokenPipeError:  # `smith lag --watch | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return

@@ -32,8 +32,9 @@ class LagMonitor(Blocking):
     - `history`: looks kept for each consumer.
 
     While the server cannot be asked, the figures stay as they were last seen: `problem` says why,
-    and `age` how old they are. A stream or consumer that is deleted and created again begins anew,
-    without rates.
+    and `age` how old they are. So do those of a stream or consumer of a cluster that has no leader,
+    while the others go on: `observed_at` says when each was seen. A stream or consumer that is
+    deleted and created again begins anew, without rates.
 
     Raises `OptionsError`.
     """

@@ -52,8 +52,11 @@ class RequestReply(Listener):
         """The event loop has ended."""
         self._waiting.clear()
 
-    async def request(self, subject: str, data: bytes = b"", *, timeout: float) -> RawMessage:
-        """Send `data` and return the one reply.
+    async def request(self, subject: str, data: bytes = b"", *, timeout: float, attempts: int = 1) -> RawMessage:
+        """Send `data` and return the first reply.
+
+        With several `attempts` it is sent again while there is no reply, at even times within
+        `timeout`: a reply to an earlier one is as good, however late it is.
 
         Raises `NoResponders`, `DeadlineExceeded` after `timeout` seconds, `ConnectionLost` if the
         link was lost meanwhile (the request may have been carried out), `PermissionDenied`,
@@ -73,6 +76,11 @@ class RequestReply(Listener):
         timer = loop.call_later(timeout, self._expire, future, subject, timeout)
         try:
             await self._connection.publish(subject, data, reply)
+            for _ in range(1, attempts):
+                await asyncio.wait((future,), timeout=timeout / attempts)
+                if future.done():
+                    break
+                await self._connection.publish(subject, data, reply)
             message = await future
         finally:
             timer.cancel()

@@ -17,7 +17,6 @@ import msgspec
 from ...errors import ChangeRefused, DeadlineExceeded, JetStreamError, TopologyRefused
 from ..connection.credentials import API_PREFIX
 from ..connection.headers import read as read_headers
-from ..connection.parser import RawMessage
 from ..connection.request_reply import API_TIMEOUT, NoResponders, RequestReply
 from .api_errors import NOT_YET, ApiError, api_error, disabled, no_api
 from .api_shapes import NEVER as NEVER
@@ -39,7 +38,8 @@ RESET_LEVEL: Final = 4
 """The API level from which consumers can be reset."""
 
 _ATTEMPTS: Final = 4
-"""How often a request is sent, within `API_TIMEOUT`, if it may be repeated."""
+"""How often a request is sent, within `API_TIMEOUT`, if it may be repeated: in a cluster, one that
+arrives during an election is never answered."""
 _SAFE_TO_REPEAT: Final = (
     "INFO",
     "STREAM.INFO.",
@@ -56,6 +56,14 @@ _SAFE_TO_REPEAT: Final = (
 
 _BEYOND: Final = 2**40
 
+_LEADERS_WAIT: Final = 4.0
+"""Seconds after which nats-server lists without the streams or consumers whose leaders have not
+answered it (server/jetstream_cluster.go)."""
+_NO_LEADER: Final = f"it has no leader that has answered within {_LEADERS_WAIT:g} s"
+_ALL_OFFLINE: Final = "all of its servers are offline"
+_NAMED: Final = 5
+"""Streams or consumers that an error names."""
+
 _NOT_YET_PAUSE: Final = 0.1
 """Seconds before a request is repeated that was refused with one of `NOT_YET`."""
 
@@ -70,6 +78,37 @@ class StoredMessage(msgspec.Struct, frozen=True, kw_only=True):
     """As stored."""
     time: str
     """When it was stored, in RFC 3339."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The streams of an account, or the consumers of a stream, as the server lists them."""
+
+    found: list[dict[str, Any]]
+    """The INFO of each whose leader has answered."""
+    missing: dict[str, str]
+    """The names of the others, and why there is no INFO of each."""
+    offline: list[dict[str, Any]]
+    """Of those in `missing` whose servers are all offline, what the cluster knows: the config, and
+    a state of zeros."""
+
+
+def not_listed(kind: str, missing: dict[str, str], *, stream: str = "") -> DeadlineExceeded:
+    """The error for `missing` streams or consumers (`kind`) of a listing."""
+    named = [f"{name}: {why}" for name, why in sorted(missing.items())[:_NAMED]]
+    more = f"; and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    where = f" of {stream}" if stream else ""
+    return DeadlineExceeded(f"the server has not listed {kind} {'; '.join(named)}{more}{where}", timeout=_LEADERS_WAIT)
+
+
+def _require_all(kind: str, missing: dict[str, str], *, stream: str = "") -> None:
+    if missing:
+        raise not_listed(kind, missing, stream=stream)
+
+
+def _name(info: dict[str, Any]) -> str:
+    """The name of a listed stream or consumer; that of an offline one is only in its config."""
+    config = info["config"]
+    return str(info.get("name") or config.get("name") or config.get("durable_name", ""))
 
 
 def release_name(level: int) -> str:
@@ -145,7 +184,8 @@ class JetStreamApi:
         """
         data = b"" if body is None else msgspec.json.encode(body)
         try:
-            reply = await self._request(self.subject(verb), data, repeat=verb.startswith(_SAFE_TO_REPEAT))
+            attempts = _ATTEMPTS if verb.startswith(_SAFE_TO_REPEAT) else 1
+            reply = await self._requests.request(self.subject(verb), data, timeout=API_TIMEOUT, attempts=attempts)
         except NoResponders:
             raise disabled(self.where) if self.prefix == API else no_api(self.where, self.prefix) from None
         try:
@@ -161,17 +201,6 @@ class JetStreamApi:
                 msgspec.convert(answer["error"], ApiError), stream=stream, consumer=consumer, where=self.where, verb=verb
             )
         return answer
-
-    async def _request(self, subject: str, data: bytes, *, repeat: bool) -> RawMessage:
-        # In a cluster, a request during the election of a stream's leader is never answered.
-        share = API_TIMEOUT / (_ATTEMPTS if repeat else 1)
-        until = time.monotonic() + API_TIMEOUT - share / 2
-        while True:
-            try:
-                return await self._requests.request(subject, data, timeout=share)
-            except DeadlineExceeded:
-                if time.monotonic() >= until:
-                    raise DeadlineExceeded(f"no reply on {subject} within {API_TIMEOUT:g} s", timeout=API_TIMEOUT) from None
 
     async def _write(self, verb: str, body: object, *, stream: str, consumer: str | None = None) -> dict[str, Any]:
         """`call`, repeated while the server is not ready for it: see `NOT_YET`."""
@@ -246,9 +275,17 @@ class JetStreamApi:
         """The INFO of every stream; with `subject`, of those whose subjects overlap it (wildcards
         allowed).
 
-        In a cluster it is without streams that have no leader.
+        Those whose servers are all offline have a state of zeros. Raises `DeadlineExceeded` if some
+        other has no leader, after 4 s.
         """
-        return [info async for info in self._pages("STREAM.LIST", "streams", {} if subject is None else {"subject": subject})]
+        listing = await self.list_streams(subject)
+        known = {info["config"]["name"] for info in listing.offline}
+        _require_all("stream", {name: why for name, why in listing.missing.items() if name not in known})
+        return listing.found + listing.offline
+
+    async def list_streams(self, subject: str | None = None) -> Listing:
+        """The same, and which streams are missing; while some has no leader it takes 4 s."""
+        return await self._list("STREAM.LIST", "streams", {} if subject is None else {"subject": subject})
 
     async def gaps(self, stream: str) -> tuple[int, list[int]]:
         """The first sequence of `stream`, and the sequences after it that are deleted."""
@@ -276,25 +313,37 @@ class JetStreamApi:
     async def consumers(self, stream: str) -> list[dict[str, Any]]:
         """The INFO of every consumer of `stream`.
 
-        In a cluster it is without consumers that have no leader.
+        Raises `DeadlineExceeded` if some consumer has no leader, after 4 s.
         """
-        return [info async for info in self._pages(f"CONSUMER.LIST.{stream}", "consumers", {}, stream)]
+        listing = await self.list_consumers(stream)
+        _require_all("consumer", listing.missing, stream=stream)
+        return listing.found
 
-    async def _pages(
-        self, verb: str, items: str, body: dict[str, Any], stream: str | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Each of `items`, which the server lists in pages."""
+    async def list_consumers(self, stream: str) -> Listing:
+        """The same, and which consumers are missing; while some has no leader it takes 4 s."""
+        return await self._list(f"CONSUMER.LIST.{stream}", "consumers", {}, stream)
+
+    async def _list(self, verb: str, items: str, body: dict[str, Any], stream: str | None = None) -> Listing:
+        """All of `items`, which the server lists in pages."""
+        listing = Listing([], {}, [])
         offset = 0
         while True:
             page = await self.call(verb, {**body, "offset": offset}, stream=stream)
             found = page.get(items) or []
+            unsupported = page.get("offline") or {}
+            missing = {**dict.fromkeys(page.get("missing") or (), _NO_LEADER), **unsupported}
+            listing.missing.update(missing)
             for info in found:
-                yield info
+                if missing and (name := _name(info)) in missing:
+                    listing.missing[name] = _ALL_OFFLINE
+                    listing.offline.append(info)
+                else:
+                    listing.found.append(info)
             # Not by what was found: where a leader has not answered, its stream or consumer is left
             # out of the page.
             offset += page.get("limit") or len(found)
-            if offset >= page["total"] or not (found or page.get("missing")):
-                return
+            if offset >= page["total"] or not (found or missing):
+                return listing
 
     async def last_message(self, stream: str, subject: str) -> StoredMessage:
         """The newest message on `subject`; raises `MessageNotFound`."""

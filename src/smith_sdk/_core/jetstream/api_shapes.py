@@ -148,6 +148,7 @@ class _StreamPage(msgspec.Struct):
     streams: list[_Stream] | None = None
     limit: _Count = 0
     missing: list[str] | None = None
+    offline: dict[str, str] | None = None
 
 
 class _ConsumerPage(msgspec.Struct):
@@ -155,6 +156,7 @@ class _ConsumerPage(msgspec.Struct):
     consumers: list[_Consumer] | None = None
     limit: _Count = 0
     missing: list[str] | None = None
+    offline: dict[str, str] | None = None
 
 
 class _Found(msgspec.Struct):

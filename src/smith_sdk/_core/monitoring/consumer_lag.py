@@ -384,10 +384,11 @@ class LagSeries:
         found = self._consumers.get((stream, consumer))
         return () if found is None else tuple(found.history)
 
-    def see_streams(self, streams: Iterable[StreamSeen]) -> tuple[StreamUsage, ...]:
-        """What they hold, in their order. Other streams are forgotten."""
-        before, self._before = self._before, {now.name: now for now in streams}
-        return tuple(stream_usage(now, before.get(name)) for name, now in self._before.items())
+    def see_streams(self, streams: Iterable[StreamSeen], missing: Container[str] = ()) -> tuple[StreamUsage, ...]:
+        """What they hold, in their order. Others are forgotten, unless they are `missing`."""
+        before, seen = self._before, {now.name: now for now in streams}
+        self._before = {name: one for name, one in before.items() if name in missing} | seen
+        return tuple(stream_usage(now, before.get(name)) for name, now in seen.items())
 
     def forget(self, before: float, kept: Container[tuple[str, str]]) -> None:
         """Drop consumers that were last seen before that time, except those in `kept`."""

@@ -17,7 +17,7 @@ import msgspec
 from ...contract import Contract
 from ...display import Rows
 from ...errors import DeadlineExceeded, MessageNotFound, PermissionDenied, SmithError, StreamNotFound
-from ..jetstream.api import JetStreamApi, to_nanos
+from ..jetstream.api import JetStreamApi, not_listed, to_nanos
 from .consumer_lag import ConsumerLag, ConsumerSeries, Found, LagSeries, StreamUsage
 from .observations import ConsumerSeen, StreamSeen, consumer_seen, stream_seen
 
@@ -38,9 +38,9 @@ class Looked(msgspec.Struct, frozen=True):
 
     streams: tuple[StreamUsage, ...]
     consumers: Rows[ConsumerLag]
-    """By stream and name; without those of `failures`."""
+    """By stream and name."""
     failures: Mapping[str, SmithError]
-    """Why the consumers of a stream are not known."""
+    """By stream, why it or some of its consumers are not known, and so not among these."""
 
 
 class LagLook:
@@ -58,21 +58,28 @@ class LagLook:
         """Streams whose consumers may not be listed, until when, and why."""
 
     async def look(self, timeout: float) -> Looked:
-        """Look once, within `timeout` seconds. Raises `SmithError` if the streams cannot be had."""
+        """Look once, within `timeout` seconds. Raises `SmithError` if the streams cannot be had.
+
+        While some stream or consumer has no leader, the server takes 4 s to list the others.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         late = DeadlineExceeded(f"the server has not answered within {timeout:g} s", timeout=timeout)
         try:
             async with asyncio.timeout_at(until):
-                infos = await self._api.streams()
+                listing = await self._api.list_streams()
         except TimeoutError as error:
             raise error if isinstance(error, SmithError) else late from None
-        streams = [stream_seen(info, loop.time()) for info in infos]
+        streams = [stream_seen(info, loop.time()) for info in listing.found]
         if self._wanted is not None:
             streams = [one for one in streams if one.name in self._wanted]
         streams.sort(key=lambda one: one.name)
         seen: dict[Place, ConsumerSeen] = {}
-        failures: dict[str, SmithError] = {}
+        failures: dict[str, SmithError] = {
+            name: not_listed("stream", {name: why})
+            for name, why in listing.missing.items()
+            if self._wanted is None or name in self._wanted
+        }
 
         async def list_consumers(stream: StreamSeen) -> None:
             forbidden, why = self._unlisted.get(stream.name, (0.0, None))
@@ -81,7 +88,7 @@ class LagLook:
                 return
             try:
                 async with asyncio.timeout_at(until):
-                    found = await self._consumers(stream)
+                    found, missing = await self._consumers(stream)
             except StreamNotFound:  # deleted meanwhile
                 return
             except TimeoutError as error:
@@ -92,21 +99,25 @@ class LagLook:
                     self._unlisted[stream.name] = (loop.time() + _FORBIDDEN_PAUSE, error)
             else:
                 seen.update(((stream.name, one.name), one) for one in found)
+                if missing:
+                    failures[stream.name] = not_listed("consumer", missing, stream=stream.name)
 
         await _at_most(_LISTINGS, [partial(list_consumers, one) for one in streams if self._has_wanted(one)])
         for place, now in seen.items():
             self.series[place].see(now)
         await self._look_up(seen, until)
         found = Rows(self.series[place].figures() for place in sorted(seen))
-        return Looked(self.series.see_streams(streams), found, failures)
+        return Looked(self.series.see_streams(streams, listing.missing), found, failures)
 
     def _has_wanted(self, stream: StreamSeen) -> bool:
         return stream.consumer_count > 0 and (self._wanted is None or bool(self._wanted[stream.name]))
 
-    async def _consumers(self, stream: StreamSeen) -> list[ConsumerSeen]:
-        infos, now = await self._api.consumers(stream.name), asyncio.get_running_loop().time()
+    async def _consumers(self, stream: StreamSeen) -> tuple[list[ConsumerSeen], dict[str, str]]:
+        """Those of `stream`, and which are missing, and why."""
+        listing, now = await self._api.list_consumers(stream.name), asyncio.get_running_loop().time()
         names = None if self._wanted is None else self._wanted[stream.name]
-        return [consumer_seen(stream, info, now) for info in infos if names is None or info["name"] in names]
+        seen = [consumer_seen(stream, info, now) for info in listing.found if names is None or info["name"] in names]
+        return seen, {name: why for name, why in listing.missing.items() if names is None or name in names}
 
     # ---- single messages
 

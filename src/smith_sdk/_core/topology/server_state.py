@@ -63,7 +63,8 @@ async def consumer_or_none(api: JetStreamApi, stream: str, name: str) -> Json | 
 
 
 async def _consumers(api: JetStreamApi, stream: str) -> dict[str, Json]:
-    return {info["name"]: {**info, "config": with_filters(info["config"])} for info in await api.consumers(stream)}
+    listing = await api.list_consumers(stream)
+    return {info["name"]: {**info, "config": with_filters(info["config"])} for info in listing.found}
 
 
 async def _undeclared_streams(api: JetStreamApi, roots: tuple[str, ...], declared: Collection[str]) -> dict[str, Json]:
