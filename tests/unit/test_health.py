@@ -128,7 +128,7 @@ def test_a_stream_that_could_not_be_asked_is_not_ok() -> None:
     assert "smith streams apply" in missing.remedy
     assert (forbidden.status, subject in forbidden.remedy) == ("degraded", True)
     assert (late.status, late.reason) == ("failing", "not known: no leader, or no majority (no reply)")
-    assert disabled.status == "failing"
+    assert (disabled.status, "js_domain" in disabled.remedy) == ("failing", True)
 
 
 @pytest.mark.parametrize(

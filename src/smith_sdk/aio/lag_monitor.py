@@ -128,7 +128,7 @@ class LagMonitor:
         `BusClosed` if it is not running, or is stopped meanwhile.
         """
         if self._next is None:
-            raise BusClosed("the lag monitor is not running: enter it in an `async with` block")
+            raise BusClosed("the lag monitor is not running: use it in a `with` block")
         await asyncio.shield(self._next)
         return self.latest()
 

@@ -53,7 +53,8 @@ def not_known(name: str, error: Exception, remedy: str) -> Check:
             remedy=f"allow {error.subject}, as `smith-codegen permissions` does for the role health",
         )
     if isinstance(error, JetStreamDisabled):
-        return Check(name=name, status="failing", reason=str(error), remedy="enable JetStream")
+        remedy = "enable JetStream, or correct js_domain or api_prefix of this bus"
+        return Check(name=name, status="failing", reason=str(error), remedy=remedy)
     if isinstance(error, SmithError) and getattr(error, "err_code", None) == NO_QUORUM:
         return Check(name=name, status="failing", reason=f"{NO_MAJORITY} ({error})", remedy=START_SERVERS)
     why = f"no leader, or no majority ({error})" if isinstance(error, DeadlineExceeded) else str(error)
