@@ -126,6 +126,25 @@ async def test_a_stopped_listener_receives_no_more_states(nats_url: str) -> None
     assert await follow(changes) == []
 
 
+async def test_a_late_reply_to_the_first_attempt_is_taken(nats_url: str) -> None:
+    """As of a server that waits for a leader before it lists the others."""
+    async with AsyncSmithBus(nats_url) as bus:
+        connection, replies = bus._session.connection, list[str]()
+        asked = connection.new_inbox()
+
+        def answer(message: RawMessage) -> None:
+            replies.append(message.reply)
+            if len(replies) == 3:  # the third time that it is sent, it answers the first, and later ones never
+                answers.append(asyncio.ensure_future(connection.publish(replies[0], b"late")))
+
+        answers: list[asyncio.Future[None]] = []
+        await connection.subscribe(asked, answer)
+        reply = await bus._session.requests.request(asked, timeout=40, attempts=400)
+        assert reply.data == b"late"
+        assert len(replies) >= 3
+        await asyncio.gather(*answers)
+
+
 # ---- what comes
 
 

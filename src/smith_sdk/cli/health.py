@@ -95,10 +95,14 @@ def _show(found: HealthReport, began: datetime) -> None:
             print_wrapped(Text(" " * head.cell_len), Text(plain(check.remedy), "dim"), out)
     if unknown:
         note(f"{len(unknown)} more are not known, without a connection; --json lists them")
+    print_wrapped(Text.assemble((found.status, _COLOURS[found.status])), Text(_total(found)), out)
+
+
+def _total(found: HealthReport) -> str:
+    """How many checks are not ok."""
     counts = {status: sum(check.status == status for check in found.checks) for status in ("failing", "degraded")}
     shown = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    total = f" ({shown}, of {len(found.checks)} checks)" if shown else ""
-    print_wrapped(Text.assemble((found.status, _COLOURS[found.status])), Text(total), out)
+    return f" ({shown}, of {len(found.checks)} checks)" if shown else ""
 
 
 def _age(check: Check, began: datetime) -> str:

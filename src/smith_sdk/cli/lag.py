@@ -68,16 +68,7 @@ def lag(
     if plot is not None and (watch or json):
         raise OptionsError(f"--plot and {'--watch' if watch else '--json'} exclude each other: pass one of them")
     seconds = _PLOT_TIME if for_ is None else for_.total_seconds()
-    if interval is None:
-        interval = _INTERVAL if plot is None else min(max(seconds / _POINTS, 0.5), 60.0)
-    if not 0.1 <= interval <= _LONGEST:
-        raise OptionsError(f"--interval {interval:g}: pass 0.1 to {_LONGEST:g} seconds")
-    if plot is not None:
-        from .lag_plot import require_plot
-
-        require_plot(plot)
-        if not interval <= seconds <= _MOST * interval:
-            raise OptionsError(f"--for {seconds:g}s: pass 1 to {_MOST:,} times the interval, {interval:g} s")
+    interval = _interval_of(interval, plot, seconds)
     wanted = set(names)
     with _monitor(where, wanted, interval, stalled_after, everything, seconds if plot is not None else 0.0) as monitor:
         if plot is not None:
@@ -90,12 +81,32 @@ def lag(
             warn(f"not all is known: {monitor.problem}")
             if not found:
                 return 1
+    _show(found, json)
+    return 0
+
+
+def _interval_of(given: float | None, plot: Path | None, seconds: float) -> float:
+    """Seconds between two looks. Raises `OptionsError` for what cannot be, also about the plot."""
+    interval = given
+    if interval is None:
+        interval = _INTERVAL if plot is None else min(max(seconds / _POINTS, 0.5), 60.0)
+    if not 0.1 <= interval <= _LONGEST:
+        raise OptionsError(f"--interval {interval:g}: pass 0.1 to {_LONGEST:g} seconds")
+    if plot is not None:
+        from .lag_plot import require_plot
+
+        require_plot(plot)
+        if not interval <= seconds <= _MOST * interval:
+            raise OptionsError(f"--for {seconds:g}s: pass 1 to {_MOST:,} times the interval, {interval:g} s")
+    return interval
+
+
+def _show(found: Sequence[ConsumerLag], json: bool) -> None:
     if json:
         show_json(found)
     else:
         wide = not sys.stdout.isatty() or console().width >= _WIDE
         show_table(_headings(wide), [_row(one, wide) for one in found], empty="no consumers", sections="stream")
-    return 0
 
 
 @contextmanager

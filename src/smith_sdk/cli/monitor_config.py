@@ -150,13 +150,17 @@ class _File:
         for key, users in (("consumer", _OF_CONSUMER), ("stream", _OF_STREAM)):
             if key in table and not set(users) & set(given):
                 self._fail((*where, key), f"{key}: goes with one of {', '.join(users)}")
+        return self._made(where, AlertRule, when=whole, **self._options(table, where))
+
+    def _options(self, table: Table, where: Place) -> dict[str, Any]:
+        """What a rule has beside its condition."""
         options: dict[str, Any] = {
             name: self._text_at(table, name, where) for name in ("name", "severity", "remedy") if name in table
         }
         options |= {
             f"{name}_" if name == "for" else name: self._duration(table, name, where) for name in ("for", "hold") if name in table
         }
-        return self._made(where, AlertRule, when=whole, **options)
+        return options
 
     def _condition(self, name: str, table: Table, where: Place) -> Condition:
         arguments: list[Any] = []

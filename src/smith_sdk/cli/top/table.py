@@ -20,17 +20,8 @@ MARK: Final = "▸ "
 
 def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
     """The columns that fit into `width` cells, each with its width; what is left over is shared."""
-    gap = gap_at(width)
-    shown = list(columns)
-    room = width - GUTTER
-
-    def needed() -> int:
-        return sum(one.width for one in shown) + gap * (len(shown) - 1)
-
-    while needed() > room and (optional := [one for one in shown if one.priority]):
-        shown.remove(max(optional, key=lambda one: one.priority))
+    shown, left = _fitting(columns, gap_at(width), width - GUTTER)
     widths = {one.heading: one.width for one in shown}
-    left = room - needed()
     while left > 0 and (growing := [one for one in shown if one.flex and widths[one.heading] < one.most]):
         total = sum(one.flex for one in growing)
         shares = {one.heading: min(left * one.flex // total, one.most - widths[one.heading]) for one in growing}
@@ -40,6 +31,19 @@ def layout(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
             widths[heading] += share
             left -= share
     return [(one, widths[one.heading]) for one in shown]
+
+
+def _fitting(columns: Sequence[Column], gap: int, room: int) -> tuple[list[Column], int]:
+    """The columns that fit into `room` cells, those of a high priority number dropped first; and
+    how many cells are left."""
+    shown = list(columns)
+
+    def needed() -> int:
+        return sum(one.width for one in shown) + gap * (len(shown) - 1)
+
+    while needed() > room and (optional := [one for one in shown if one.priority]):
+        shown.remove(max(optional, key=lambda one: one.priority))
+    return shown, room - needed()
 
 
 def gap_at(width: int) -> int:

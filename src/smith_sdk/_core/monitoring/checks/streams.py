@@ -168,27 +168,40 @@ def of_replicas(info: Json) -> Iterator[Finding]:
         return
     followers = group.get("replicas") or []
     down = [one for one in followers if is_offline(one)]
-    late = [one for one in followers if one not in down and (not one.get("current") or one.get("lag", 0) > _MOST_BEHIND)]
+    late = [one for one in followers if one not in down and _is_behind(one)]
     up = 1 + len(followers) - len(down)
-    which = f"{_names(down)} down" if down else "the others are unknown to it"
-    if up * 2 <= replicas:
-        text = f"has no majority, {up} of {replicas} replicas are up ({which}): nothing is stored or delivered"
-        yield Finding("failing", text, START_SERVERS)
-    elif up < replicas:
-        margin = "one more, and nothing is stored" if (up - 1) * 2 <= replicas else "a majority is up"
-        text = f"{up} of {replicas} replicas are up ({which}): {margin}"
-        yield Finding("degraded", text, "start the servers that are down; their replicas catch up by themselves")
+    if up < replicas:
+        yield _fewer(up, replicas, down)
     if late:
         yield Finding(
             "degraded",
-            f"{_names(late)} not current, {max(one.get('lag', 0) for one in late):,} operations behind",
+            f"{_names(late)} not current, {_behind(late):,} operations behind",
             "nothing, if it has just been started: it catches up; else look at that server's disk and network",
         )
     if up == replicas and not late:
+        lag = f", {counted(_behind(followers), 'operation')} behind" if _behind(followers) else ""
         leader = one_line(group["leader"], _LONGEST)
-        behind = max((one.get("lag", 0) for one in followers), default=0)
-        lag = f", {counted(behind, 'operation')} behind" if behind else ""
         yield Finding("ok", f"leader {leader}, {counted(len(followers), 'follower')} current{lag}")
+
+
+def _behind(followers: list[Json]) -> int:
+    """Operations that the last of them is behind."""
+    return max((one.get("lag", 0) for one in followers), default=0)
+
+
+def _is_behind(follower: Json) -> bool:
+    return not follower.get("current") or follower.get("lag", 0) > _MOST_BEHIND
+
+
+def _fewer(up: int, replicas: int, down: list[Json]) -> Finding:
+    """Fewer replicas are `up` than the stream has."""
+    which = f"{_names(down)} down" if down else "the others are unknown to it"
+    if up * 2 <= replicas:
+        text = f"has no majority, {up} of {replicas} replicas are up ({which}): nothing is stored or delivered"
+        return Finding("failing", text, START_SERVERS)
+    margin = "one more, and nothing is stored" if (up - 1) * 2 <= replicas else "a majority is up"
+    text = f"{up} of {replicas} replicas are up ({which}): {margin}"
+    return Finding("degraded", text, "start the servers that are down; their replicas catch up by themselves")
 
 
 def _names(replicas: list[Json]) -> str:
