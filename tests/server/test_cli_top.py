@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +24,9 @@ from smith_sdk.embedded import EmbeddedServer
 
 ARGUMENTS: Final = ("--interval", "0.5", "--contract", "letters:APPLIED")
 CODE: Final = f"{sys.executable} -m smith_sdk.cli top {' '.join(ARGUMENTS)}"
-SCRIPT: Final = f'{CODE}; echo "ended with $?"; stty -a; read next; {CODE}; echo "ended with $?"'
+SCRIPT: Final = (
+    f'sh -c "echo \\$\\$ > $PID_FILE; exec {CODE}"; echo "ended with $?"; stty -a; read next; {CODE}; echo "ended with $?"'
+)
 
 
 async def fill(url: str, *, letters: int = 3, waiting: int = 5) -> None:
@@ -61,7 +65,9 @@ def test_a_person_reads_sorts_replays_pauses_and_outlives_a_restart(
     url = server.url
     asyncio.run(fill(url))
     tests = Path(__file__).parents[1]
-    env = {"SMITH_NATS_URL": url, "PYTHONPATH": os.pathsep.join(filter(None, (str(tests), os.environ.get("PYTHONPATH"))))}
+    pid = tmp_path / "pid"
+    path = os.pathsep.join(filter(None, (str(tests), os.environ.get("PYTHONPATH"))))
+    env = {"PID_FILE": str(pid), "SMITH_NATS_URL": url, "PYTHONPATH": path}
     with terminal(SCRIPT, env, 80, 24) as seen:
         shows(seen, "connected", "reader", "1 Consumers", "5 Dead letters 3", "q quit")
         assert url not in "\n".join(seen.lines()), "the password"
@@ -75,6 +81,7 @@ def test_a_person_reads_sorts_replays_pauses_and_outlives_a_restart(
         server.start()
         shows(seen, "connected", "reader", without="figures")
 
+        is_stopped_and_continued(seen, int(pid.read_text()))
         seen.press("q")
         shows(seen, "ended with 0", without="q quit")
         settings = "\n".join(shows(seen, "icanon"))
@@ -147,6 +154,17 @@ def pauses_and_resumes(seen: Terminal, url: str) -> None:
     assert ask(url, lambda bus: bus.consumer(EVENTS_READER).info()).paused_until is None
     seen.press("Escape")
     shows(seen, "executor-fs-read", without="filter: reader")
+
+
+def is_stopped_and_continued(seen: Terminal, pid: int) -> None:
+    def has_stopped() -> bool:
+        return "T" in subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
+
+    seen.press("C-z")
+    eventually(has_stopped, 60, interval=0.1)
+    shows(seen, without="q quit")
+    os.kill(pid, signal.SIGCONT)  # as the shell's fg
+    shows(seen, "connected", "1 Consumers", "reader", "q quit")
 
 
 def test_the_svg_has_the_figures_and_fetches_nothing(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,6 +20,7 @@ from smith_sdk.cli.top import cells
 from smith_sdk.cli.top.app import Top
 from smith_sdk.cli.top.board import PANES, STATES, Board, ConsumerRow, Head
 from smith_sdk.cli.top.columns import COLUMNS, TITLES
+from smith_sdk.cli.top.command import top
 from smith_sdk.cli.top.frame import arrangement, draw
 from smith_sdk.cli.top.help import help_text
 from smith_sdk.cli.top.letter import letter_text, payload_lines
@@ -25,6 +28,7 @@ from smith_sdk.cli.top.pages import Page, wrapped
 from smith_sdk.cli.top.rows import alert_rows, consumer_row, letter_row, stream_row, worker_row
 from smith_sdk.cli.top.screen import changed
 from smith_sdk.cli.top.view import View
+from smith_sdk.errors import OptionsError
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202e\u2028[bold]x[/bold]\r\nFORGED line"
 SIZES = ((80, 24), (200, 60), (80, 60), (40, 12), (237, 71), (81, 25), (150, 36))
@@ -464,3 +468,21 @@ async def test_a_page_says_what_came_of_an_action_until_it_was_read() -> None:
         app.update()  # other figures
         last = app.screen._draw(80, 24)[-1]
         assert last.plain.rstrip() == " admission is paused"
+        await pilot.press("down")
+        app.update()
+        assert "esc back" in app.screen._draw(80, 24)[-1].plain
+
+
+def test_the_screen_needs_a_terminal_as_standard_error_and_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.TextIOWrapper):
+        def isatty(self) -> bool:
+            return True
+
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, Terminal(io.BytesIO(), "utf-8"))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(OptionsError, match="as standard error"):
+        top()
+    monkeypatch.setattr(sys, "stderr", Terminal(io.BytesIO(), "latin-1"))
+    with pytest.raises(OptionsError, match=r"UTF-8, and latin-1 is set: run it with LC_ALL=C\.UTF-8"):
+        top()

@@ -83,6 +83,7 @@ class Top(App[None]):
         # textual has set another one, under which a task runs before its creator goes on.
         asyncio.get_running_loop().set_task_factory(None)
         self._lines.focus()
+        self.app_resume_signal.subscribe(self, lambda _: self._repaint())
         self.set_interval(_TICK, self._tick)
 
     # ---- what is shown
@@ -102,6 +103,12 @@ class Top(App[None]):
         if not self.is_running or not self.screen_stack:
             return
         self._show()
+
+    def _repaint(self) -> None:
+        """Send all of the screen: after Ctrl-Z the terminal has forgotten it."""
+        for screen in self.screen_stack:
+            for one in screen.walk_children():
+                one.refresh()
 
     def _show(self) -> None:
         screen = self.screen
@@ -124,6 +131,9 @@ class Top(App[None]):
         self._notice, self._notice_until = plain(text), time.monotonic() + _NOTICE
         self._show()
 
+    def _hush(self) -> None:
+        self._notice_until = 0.0
+
     # ---- keys
 
     def action_interrupt(self) -> None:
@@ -138,7 +148,7 @@ class Top(App[None]):
         if event.key == "ctrl+z":
             self.action_suspend_process()
             return
-        self._notice_until = 0.0
+        self._hush()
         view = self._view
         if view.typing:
             view.type_key(event.key, event.character)
@@ -198,7 +208,7 @@ class Top(App[None]):
 
     def _page(self, title: str, body: Any, keys: dict[str, tuple[str, Callable[[], None]]] | None = None) -> None:
         if len(self.screen_stack) == 1:  # not a second time, for a key that was pressed twice
-            self.push_screen(Page(title, body, keys))
+            self.push_screen(Page(title, body, keys, self._hush))
 
     def _open(self) -> None:
         row = self._current()

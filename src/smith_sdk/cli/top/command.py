@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import importlib.util
 import os
@@ -47,10 +48,14 @@ def top(
         asyncio.run(_write_svg(where, profile, interval, everything, svg.expanduser(), (columns, lines)))
         say(f"wrote {svg}")
         return 0
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not all(one is not None and one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr)):  # it is drawn on stderr
         raise OptionsError(
-            "smith top needs a terminal: `smith lag` and `smith health` print the same figures, or pass --svg FILE"
+            "smith top needs a terminal, also as standard error: `smith lag` and `smith health` print the same figures, "
+            "or pass --svg FILE"
         )
+    encoding = sys.stderr.encoding
+    if codecs.lookup(encoding).name != "utf-8":
+        raise OptionsError(f"smith top needs a terminal with UTF-8, and {encoding} is set: run it with LC_ALL=C.UTF-8")
     return asyncio.run(_show(where, profile, interval, everything))
 
 

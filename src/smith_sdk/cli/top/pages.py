@@ -20,13 +20,16 @@ _LEAVE: Final = ("escape", "q", "ctrl+c", "left", "backspace")
 
 
 class Page(Screen[None]):
-    """A title, lines that can be scrolled, and a line of keys."""
+    """A title, lines that can be scrolled, and a line of keys. `heard` is called at each key."""
 
-    def __init__(self, title: str, body: Body, keys: dict[str, tuple[str, Callable[[], None]]] | None = None) -> None:
+    def __init__(
+        self, title: str, body: Body, keys: dict[str, tuple[str, Callable[[], None]]] | None, heard: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._title_text = title
         self._body = body
         self._keys = keys or {}
+        self._heard = heard
         self._top = 0
         self._count = 0
         self._notice = ""
@@ -67,6 +70,7 @@ class Page(Screen[None]):
         steps = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -height, "pagedown": height, "space": height}
         steps |= {"home": -self._count, "end": self._count}
         self._notice = ""
+        self._heard()
         if event.key in _LEAVE:
             self.dismiss()
         elif event.key in steps:
