@@ -335,9 +335,16 @@ def test_what_is_not_signed_is_refused(reason: str, arguments: dict[str, Any]) -
     assert_no_secret(str(caught.value))
 
 
-def test_a_secret_that_is_too_short_verifies_nothing() -> None:
-    with pytest.raises(OptionsError, match="16 bytes or more"):
-        verified(signed(), secret="")
+@pytest.mark.parametrize("secret", ["", None, [None]])
+def test_a_secret_that_is_too_short_or_missing_verifies_nothing(secret: Any) -> None:
+    with pytest.raises(OptionsError, match="secret: must be a str or bytes, 16 bytes or more"):
+        verified(signed(), secret=secret)
+
+
+def test_a_body_that_was_decoded_is_an_error_that_says_so() -> None:
+    text: Any = BODY.decode()
+    with pytest.raises(OptionsError, match=r"verify_webhook\(body\): must be bytes, as received, not str"):
+        verified(signed(), body=text)
 
 
 async def test_a_delivery_that_is_cut_off_leaves_nothing_behind() -> None:

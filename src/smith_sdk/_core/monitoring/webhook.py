@@ -73,9 +73,13 @@ def verify_webhook(
 
     A request that was answered, but whose answer was lost, is sent again: `rule`, `state` and
     `since` are then the same. Raises `SignatureError` unless it is validly signed: `reason` is
-    "unsigned", "malformed", "wrong" or "expired". Raises `OptionsError` for an invalid secret.
+    "unsigned", "malformed", "wrong" or "expired". Raises `OptionsError` for an invalid secret, and
+    for a body that is not bytes.
     """
-    secrets = [secret_bytes("secret", one) for one in ([secret] if isinstance(secret, (str, bytes)) else secret)]
+    several = isinstance(secret, Sequence) and not isinstance(secret, (str, bytes))
+    secrets = [secret_bytes("secret", one) for one in (secret if several else [secret])]
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise OptionsError(f"verify_webhook(body): must be bytes, as received, not {type(body).__name__}")
     given = next((value for name, value in headers.items() if name.lower() == SIGNATURE.lower()), None)
     if given is None:
         raise SignatureError(f"the request has no header {SIGNATURE}", reason="unsigned")
