@@ -56,7 +56,7 @@ _LEVELS: Final[tuple[tuple[int, Level], ...]] = (
 _NAMED: Final = frozenset(("DEBUG", "INFO", "WARNING", "ERROR"))
 _SECURITY: Final = "security_event"
 _PERFORMANCE: Final = "performance_category"
-_OWN: Final = "smith.logs."
+_OWN: Final = "smith.logs."  # smith: raw-subject
 _MAX_MESSAGE: Final = 8192
 """Characters."""
 _MAX_FIELDS: Final = 64

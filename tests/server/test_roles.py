@@ -68,7 +68,7 @@ ROLES: Final = {
 }
 QUICK: Final = RetryPolicy(max_attempts=2, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
 raw, vetted = subjects.intents.raw, subjects.intents.vetted
-_ACCOUNTS: Final = 80
+_ACCOUNTS: Final = 128
 _AT_MOST: Final = 2.0
 """Seconds until a call that is refused raises."""
 
