@@ -159,7 +159,7 @@ def decide(
     if isinstance(error, CircuitOpen):  # what it was to do was not done
         return Retry(max(error.retry_after, _SHORTEST_PAUSE), error, uncounted=True)
     if isinstance(error, CannotRun):
-        return release(error) if isinstance(error.__cause__, PermissionDenied) else Retry(None, error)
+        return _cannot_run(error)
     if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
         return release(error, cancellable=cancellable)
     if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
@@ -168,6 +168,10 @@ def decide(
     if isinstance(error, PayloadTooLarge) or not policy.allows(error, attempt):
         return DeadLetter(type(error).__name__, error_text(error), error)
     return Retry(delay, error, failed=True)
+
+
+def _cannot_run(error: CannotRun) -> Verdict:
+    return release(error) if isinstance(error.__cause__, PermissionDenied) else Retry(None, error)
 
 
 def release(error: BaseException, *, cancellable: bool = True) -> Release:

@@ -236,8 +236,7 @@ class Runner:
             if isinstance(event, Arrived):
                 name, request = signal.Signals(event.number).name, signals.arrived(event.at)
                 if request == "second":
-                    is_blocked = any(part.slots.is_unaware for part in self._parts)
-                    longest = _BLOCKED if is_blocked else _AT_ONCE
+                    longest = self._longest_at_once
                     deadline = min(deadline, time.monotonic() + longest)
                     ending.at_once = event.number
                     log.info("%s again: releasing the messages in flight", name)
@@ -255,6 +254,11 @@ class Runner:
                 deadline = time.monotonic() + longest
                 self._stop_all()
         return ending
+
+    @property
+    def _longest_at_once(self) -> float:
+        """Seconds that an end at once may take."""
+        return _BLOCKED if any(part.slots.is_unaware for part in self._parts) else _AT_ONCE
 
     @property
     def _is_at_limit(self) -> bool:

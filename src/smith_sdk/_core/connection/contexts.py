@@ -43,16 +43,7 @@ class Context:
 def read_context(name: str) -> Context:
     """The context `name`. Raises `OptionsError`, which names the file and the key."""
     file = context_file(name)
-    try:
-        found: Any = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` lists the contexts") from None
-    except OSError as error:
-        raise OptionsError(f"context={name!r}: {file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise OptionsError(f"context={name!r}: {file} cannot be read: it is not JSON") from None
-    if not isinstance(found, dict):
-        raise OptionsError(f"context={name!r}: {file} does not contain a JSON object")
+    found = _read_object(name, file)
     not_text = [key for key in SUPPORTED if not isinstance(found.get(key, ""), str | None)]
     if not_text:
         raise OptionsError(f"context={name!r}: {', '.join(not_text)} in {file} is not a string")
@@ -65,6 +56,21 @@ def read_context(name: str) -> Context:
         key for key, value in found.items() if value and key not in (*SUPPORTED, _TLS_FIRST, *UNSUPPORTED, *_HARMLESS)
     )
     return Context(name, settings, tls_first, unsupported, unknown, str(file))
+
+
+def _read_object(name: str, file: Path) -> dict[str, Any]:
+    """What `file`, that of the context `name`, contains. Raises `OptionsError`."""
+    try:
+        found: Any = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise OptionsError(f"context={name!r}: there is no {file}; `nats context ls` lists the contexts") from None
+    except OSError as error:
+        raise OptionsError(f"context={name!r}: {file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise OptionsError(f"context={name!r}: {file} cannot be read: it is not JSON") from None
+    if not isinstance(found, dict):
+        raise OptionsError(f"context={name!r}: {file} does not contain a JSON object")
+    return found
 
 
 def context_file(name: str) -> Path:

@@ -75,11 +75,7 @@ def find_access(
     if auth is None and not any(server.user for server in servers):
         auth = _auth_of_environment(env) or _auth_of_context(context.name, settings)
     tls = tls or _tls_of_environment(env) or _tls_of_context(context.name, settings)
-    if tls_first is None:
-        flag = _flag_of_environment(env, "SMITH_TLS_FIRST")
-        tls_first = context.tls_first if flag is None else flag
-    elif not isinstance(tls_first, bool):
-        raise OptionsError(f"tls_first={tls_first!r}: must be True or False")
+    tls_first = _tls_first(tls_first, env, context)
     _require_encryption(servers, tls_first=tls_first, tls=tls is not None)
     return Access(
         servers,
@@ -89,6 +85,15 @@ def find_access(
         _inbox_prefix(inbox_prefix, env, context),
         _api_prefix(js_domain, api_prefix, env, context),
     )
+
+
+def _tls_first(given: bool | None, env: Mapping[str, str], context: Context) -> bool:
+    if given is None:
+        flag = _flag_of_environment(env, "SMITH_TLS_FIRST")
+        return context.tls_first if flag is None else flag
+    if not isinstance(given, bool):
+        raise OptionsError(f"tls_first={given!r}: must be True or False")
+    return given
 
 
 def _require_encryption(servers: Sequence[Server], *, tls_first: bool, tls: bool) -> None:

@@ -419,6 +419,14 @@ class Link(Client):
         return None if writer is None else writer.transport
 
 
+def _address(server: Server, address: str) -> str:
+    """The URL of `server` at that IP address, for nats-py."""
+    host = f"[{address}]" if ":" in address else address
+    # nats-py starts TLS itself only for nats://; what it calls ws:// is a transport of ours
+    scheme = "ws" if server.is_websocket else "nats"
+    return f"{scheme}://{host}:{server.port}"
+
+
 class LinkOpener:
     """Opens links with one set of credentials.
 
@@ -466,12 +474,9 @@ class LinkOpener:
         async def on_lame_duck_mode() -> None:
             on_lame_duck(link)
 
-        host = f"[{address}]" if ":" in address else address
-        # nats-py starts TLS itself only for nats://; what it calls ws:// is a transport of ours
-        scheme = "ws" if server.is_websocket else "nats"
         jwt = shown.jwt
         options: dict[str, Any] = {
-            "servers": [f"{scheme}://{host}:{server.port}"],
+            "servers": [_address(server, address)],
             "name": self._name,
             "error_cb": on_error,
             "lame_duck_mode_cb": on_lame_duck_mode,

@@ -70,6 +70,12 @@ def is_refusal(error: BaseException) -> bool:
 def failure(error: Exception, attempt: Attempt, said: str, within: float) -> LinkError:
     """Why a handshake failed: as the server `said`, if it did, else by what it did."""
     alert = str(getattr(error, "reason", "") or "") if isinstance(error, ssl.SSLError) else ""
+    refused = is_refusal(error) or any(words in said for words in _AUTH_ERRORS)
+    refused = refused or attempt.wants_client_certificate(error) or alert.endswith(_CERTIFICATE)
+    return LinkError(_why(error, alert, attempt, said, within), refused=refused, said=said)
+
+
+def _why(error: Exception, alert: str, attempt: Attempt, said: str, within: float) -> str:
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(error, ConnectionRefusedError):
         text = "connection refused"  # its own text repeats the address, with an errno
@@ -91,9 +97,7 @@ def failure(error: Exception, attempt: Attempt, said: str, within: float) -> Lin
         did = f"no answer within {within:.2g} s" if isinstance(error, TimeoutError) else "no greeting of a NATS server"
         other = "" if attempt.is_tls_first else "; a server with handshake_first needs tls_first=True"
         text = f"it accepts the connection, but there was {did}; HTTP, monitoring, websocket and cluster ports do that{other}"
-    refused = is_refusal(error) or any(words in said for words in _AUTH_ERRORS)
-    refused = refused or attempt.wants_client_certificate(error) or alert.endswith(_CERTIFICATE)
-    return LinkError(text, refused=refused, said=said)
+    return text
 
 
 async def read_refusal(address: str, port: int) -> str:
