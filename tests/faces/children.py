@@ -96,8 +96,9 @@ class ChildProcess:
         eventually(lambda: self._said(line), timeout)
 
     def _said(self, line: str) -> bool:
-        assert line in self.out or self._process.poll() is None, f"it ended without {line!r}:\n{self.out}\n{self.err}"
-        return line in self.out
+        how = "it runs" if self._process.poll() is None else "it ended"
+        assert line in self.out, f"{how} without {line!r}:\n{self.out}\n{self.err}"
+        return True
 
     def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
         self._process.send_signal(number)

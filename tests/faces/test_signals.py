@@ -77,7 +77,11 @@ UNANSWERED = {
 }
 
 
-WHEN = {"publish": "len(bus._aio._session.window) == 1", "publish_many": "len(bus._aio._session.window) == 10"}
+WHEN = {
+    "publish": "len(bus._aio._session.window) == 1",
+    "publish_many": "len(bus._aio._session.window) == 10",
+    "submit": "len(bus._aio._session.window) == 10",
+}
 
 
 @pytest.mark.parametrize("what", UNANSWERED)
