@@ -820,7 +820,7 @@ async def test_health_reports_what_may_not_be_looked_at(face: Face, place: Accou
         report = await bus.health()
     assert report.status != "ok"
     found = {check.name: check.reason for check in report.checks if check.status != "ok"}
-    assert len(found) == len(SPEC.streams) + len(SPEC.consumers) + len(("jetstream", "writing")), found
+    assert len(found) == len(SPEC.streams) + len(SPEC.consumers) + len(("jetstream", "writing", "dead letters")), found
     assert all("permissions forbid publishing to $" in reason for reason in found.values())
 
 
