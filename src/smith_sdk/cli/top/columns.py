@@ -31,7 +31,7 @@ class Column:
     """Its share of the cells that are left."""
     most: int = 1000
     priority: int = 0
-    """Columns with a higher number are left out first, where there is no room; 0 never."""
+    """Columns with a higher number are left out first where the width does not suffice; 0 never."""
     align: Align = "left"
     cell: Cell
     order: Order | None = None

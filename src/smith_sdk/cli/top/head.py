@@ -18,7 +18,7 @@ _KEYS: Final[dict[Pane, tuple[tuple[str, str], ...]]] = {
     "letters": (("⏎", "show"), ("r", "replay")),
 }
 _ALWAYS: Final = (("/", "filter"), ("<>", "sort"), ("?", "help"), ("q", "quit"), ("z", "zoom"), ("x", "SVG"))
-"""The last ones are left out where there is no room."""
+"""The last ones are left out where the width does not suffice."""
 _REASON: Final = 32
 """Cells below which a reason is not begun."""
 _CONNECTION: Final = {
