@@ -19,6 +19,8 @@ from smith_sdk import SmithBus, consumers, subjects
 from smith_sdk.embedded import EmbeddedServer
 from smith_sdk.errors import ConnectError, PublishManyError, PublishUnconfirmed, ResultTimeout
 
+pytestmark = pytest.mark.usefixtures("quick_garbage_collections")
+
 
 def state_of(pid: int | None) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -794,6 +794,7 @@ async def test_connecting_that_is_given_up_at_any_step_leaves_nothing() -> None:
         await eventually_async(all_ended, 3)
 
 
+@pytest.mark.usefixtures("quick_garbage_collections")
 def test_connecting_that_is_given_up_at_the_end_of_its_loop_leaves_no_socket() -> None:
     """Cancelled at the moment when its socket opens, nats-py would go on waiting for the
     server's INFO."""

@@ -9,6 +9,8 @@ import pytest
 from buses import Account
 from fuzzing.runs import PATHS, fuzz
 
+pytestmark = pytest.mark.usefixtures("quick_garbage_collections")
+
 COUNTS = {"wire": 5}  # each costs the connection, and perhaps a request its time-out
 
 

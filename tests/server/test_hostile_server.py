@@ -23,6 +23,8 @@ from smith_sdk._core.connection.greeting import checked_info
 from smith_sdk._core.connection.parser import Parser
 from smith_sdk.errors import ConnectError
 
+pytestmark = pytest.mark.usefixtures("quick_garbage_collections")
+
 HOST: Final = "127.0.0.1"
 GOOD: Final = b'{"server_id":"x","version":"2.15.0","max_payload":1000,"headers":true}'
 SEED: Final = 20261129
