@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import math
 from datetime import UTC, datetime
 from typing import Any
@@ -185,7 +186,10 @@ async def test_a_client_that_asks_for_openmetrics_gets_it(account: Account) -> N
 
 
 async def test_without_the_extra_it_says_what_to_install(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "prometheus_client" else find(name, *rest)
+    )
     async with account.applied() as bus:
         with health.serve(bus, 0) as server:
             answer = await ask(server, "/metrics")
