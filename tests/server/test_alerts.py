@@ -448,3 +448,17 @@ async def test_the_blocking_face_takes_no_async_function(account: Account) -> No
             with pytest.raises(OptionsError, match="an async function needs the async face"):
                 face.alert_monitor(bus, [many()], notify=[function])
         assert isinstance(face.alert_monitor(bus, None), Crossing)
+
+
+async def test_a_monitor_whose_bus_was_closed_within_its_block_runs_again(account: Account) -> None:
+    told, bus = Told(), account.applied()
+    await bus.connect()
+    async with AlertMonitor(bus, [many()], notify=[told], interval=0.05) as monitor:
+        await bus.close()
+    async with bus:
+        await put(bus)
+        running = asyncio.ensure_future(monitor.run(signals=()))
+        await eventually_async(lambda: told.course == [(NAME, "raised")] or running.done(), 30)
+        await monitor.stop()
+        await running
+    assert told.course == [(NAME, "raised")]

@@ -112,8 +112,8 @@ class PartLife:
 
     async def leave(self) -> None:
         task, self._task = self._task, None
-        await self.stop()
-        if task is not None:
+        if task is not None and not task.done():  # or `stop` would be for the next run
+            await self.stop()
             await asyncio.wait((task,))
 
     async def _run_in_background(self) -> None:
