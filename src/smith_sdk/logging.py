@@ -78,11 +78,11 @@ class SmithLogHandler(logging.Handler):
     `service` is the name that the entries have. `level` is the least level, as of any handler, and
     `targets` the least levels by the beginning of a logger's name: `{"smith_sdk": "WARNING"}`.
 
-    Records wait, at most `capacity` of them, and are sent in batches, at most `per_second` of them;
-    others are dropped. How many is an entry of its own. While the bus has no connection they are
-    written to stderr instead, unless `to_stderr` is False. `flush` and `close`, which Python calls
-    when it ends, take `timeout` seconds (or a timedelta) at most. Close the bus after the last
-    record that matters: it sends what waits.
+    Records wait, at most `capacity` of them or 16 MiB, and are sent in batches, at most
+    `per_second` of them; others are dropped. How many is an entry of its own. While the bus has no
+    connection they are written to stderr instead, unless `to_stderr` is False. `flush` and `close`,
+    which Python calls when it ends, take `timeout` seconds (or a timedelta) at most. Close the bus
+    after the last record that matters: it sends what waits.
 
     A record's `extra` fields become the `fields` of the entry, with the traceback of an exception
     as `exception`. What is not JSON becomes text, and credentials in URLs become `***`.

@@ -194,6 +194,20 @@ async def test_the_queue_is_bounded(account: Account) -> None:
             await received.until("more")
 
 
+async def test_the_queue_is_bounded_in_bytes(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_sender, "_MAX_BYTES", 20_000)
+    async with AsyncSmithBus(account.url) as bus, receiving(account.url) as received:
+        with handling(bus) as (log, handler):
+            for number in range(20):
+                log.error("%d %s", number, "x" * 4000)
+            assert 15 <= handler.dropped < 20
+            await eventually_async(lambda: any("were dropped" in one for one in received.messages), 20)
+            before = handler.dropped
+            log.error("there is room again")
+            await received.until("there is room again")
+            assert handler.dropped == before
+
+
 async def test_without_a_connection_records_go_to_stderr(
     face: Face, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

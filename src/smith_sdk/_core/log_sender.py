@@ -29,6 +29,8 @@ _DELAY: Final = 0.1
 """Seconds that the first line of a batch waits for others."""
 _BATCH: Final = 200
 """Lines after which the event loop gets a turn, and that are sent without delay."""
+_MAX_BYTES: Final = 16 * 1024 * 1024
+"""Bytes that may wait: a line may have 128 KiB and more, and the queue room for thousands."""
 _STDERR_PER_SECOND: Final = 50.0
 _STDERR_BURST: Final = 200
 """Lines to stderr: a storm there would only fill a disk."""
@@ -73,7 +75,8 @@ class LogSender:
         self._report = report
         self._to_stderr = to_stderr
         self._capacity = capacity
-        self._queue: deque[Line] = deque()  # whose methods are atomic
+        self._queue: deque[Line] = deque()
+        self._queued_bytes = 0
         self._rate = TokenBucket(per_second, max(1, int(per_second)))
         self._stderr_rate = TokenBucket(_STDERR_PER_SECOND, _STDERR_BURST)
         self._lock = threading.RLock()  # a signal handler may log while its own thread is in here
@@ -106,9 +109,14 @@ class LogSender:
             return True
 
     def put(self, line: Line) -> None:
-        """Send a line that was admitted."""
+        """Send a line that was admitted; drop it if too many bytes wait."""
         if self._is_up:
-            self._queue.append(line)
+            with self._lock:
+                if self._queued_bytes + len(line.data) > _MAX_BYTES:
+                    self._drop(1)
+                else:
+                    self._queued_bytes += len(line.data)
+                    self._queue.append(line)
             self._wake()
         else:
             self._write(line)
@@ -153,6 +161,7 @@ class LogSender:
         self._lock = threading.RLock()
         self._is_fork = True
         self._queue.clear()
+        self._queued_bytes = 0
         self._unreported = self.dropped = 0
 
     def _drop(self, count: int) -> None:
@@ -199,7 +208,10 @@ class LogSender:
     def _waiting(self) -> Iterator[Line]:
         with contextlib.suppress(IndexError):
             while True:
-                yield self._queue.popleft()
+                with self._lock:
+                    line = self._queue.popleft()
+                    self._queued_bytes -= len(line.data)
+                yield line
 
     # ---- in the event loop
 
