@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from rich.text import Text
 
 from . import cells
-from .board import Board, Pane
+from .board import Board, Pane, Tone
 from .view import View
 
 _KEYS: Final[dict[Pane, tuple[tuple[str, str], ...]]] = {
@@ -21,7 +22,7 @@ _ALWAYS: Final = (("/", "filter"), ("<>", "sort"), ("?", "help"), ("q", "quit"),
 """The last ones are left out where the width does not suffice."""
 _REASON: Final = 32
 """Cells below which a reason is not begun."""
-_CONNECTION: Final = {
+_CONNECTION: Final[dict[str, tuple[str, Tone]]] = {
     "connected": ("●", "good"),
     "degraded": ("▲", "warn"),
     "connecting": ("▲", "warn"),
@@ -34,7 +35,7 @@ def heading(board: Board, width: int, now: float) -> Text:
     """The server and the connection; what is least is left out first."""
     head = board.head
     mark, tone = _CONNECTION[head.state]
-    right = Text.assemble((f"{mark} {head.state}", cells.TONES[tone]))  # type: ignore[index]
+    right = Text.assemble((f"{mark} {head.state}", cells.TONES[tone]))
     age = board.age(now)
     if board.is_stale(now) and age is not None:
         right.append(f"  figures {cells.lasting(round(age))} old", cells.TONES["warn"])
@@ -78,8 +79,8 @@ def summary(board: Board, width: int, now: float) -> Text:
     return cells.fit(text, width)
 
 
-def _sum(values: object) -> float | None:
-    known = [one for one in values if one is not None]  # type: ignore[attr-defined]
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
     return sum(known) if known else None
 
 
