@@ -1,7 +1,6 @@
-"""The slots of a worker: from the pull loop through the handlers to a verdict, message by message.
+"""The slots of a worker: from its pull loop to as many attempts at once as it has slots.
 
-The server's own count of deliveries is read *before* a handler runs, so a process that dies at any
-point loses nothing: a delivery beyond the last attempt is an isolated attempt (`last_run`).
+What becomes of one message is in attempts.py.
 """
 
 from __future__ import annotations
@@ -9,41 +8,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from time import perf_counter_ns
-from types import FrameType
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from .._core.connection.parser import RawMessage
-from .._core.events import Tracer, begin, end
 from .._core.execution.dispatcher import Dispatcher, Fifo
-from .._core.execution.isolation import ISOLATION
 from .._core.execution.loop_watch import watch_loop
 from .._core.execution.rate import ByRate, TokenBucket
 from .._core.execution.stopping import Stopping
-from .._core.jetstream.delivery import IN_PROGRESS, num_delivered, parse
+from .._core.jetstream.delivery import IN_PROGRESS, parse
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.gauges import WorkerGauges
 from .._core.topology.stamps import warn_if_other_hash
 from ..contract import ConsumerSpec
-from ..errors import ContractError, OptionsError, PermissionDenied, SmithError
+from ..errors import OptionsError, SmithError
 from ..options import RateLimit, RetryPolicy
 from .answers import FailureAnswers
-from .blocked import report_blocked
+from .attempts import Attempts, Undecodable
 from .circuit_dispatcher import CircuitDispatcher
 from .consumer import pull_loop
-from .forgotten import ForgottenCalls
-from .last_run import LastRun
 from .message import Message
 from .message_keys import MessageKeys
 from .message_runner import MessageRunner
-from .middleware import Outcome
-from .runners import CannotRun, required_output
-from .settle import DeadLetter, Release, Retry, Settler, Verdict, WorkerStats, decide, decide_undecodable, release
+from .settle import Release, Settler, WorkerStats
 from .slot_limits import SlotLimits
 from .worker_circuit import WorkerCircuit
 from .worker_service import serve
@@ -66,10 +57,6 @@ _REFUSED: Final = 1.0
 """Seconds for the server to refuse the last acks of a run, if it does."""
 _inside: Final[contextvars.ContextVar[Slots | None]] = contextvars.ContextVar("smith_sdk.worker", default=None)
 """The slots that run the current handler, also in the handler's thread."""
-
-
-Undecodable = Callable[[Message[Any, Any], ContractError, DeadLetter], Awaitable[Verdict]]
-"""The verdict on a message whose payload or subject is invalid, given the one of any worker."""
 
 
 class Slots:
@@ -97,34 +84,24 @@ class Slots:
         self._session = session
         self._spec = spec
         self._log_fields = LogFields(stream=spec.stream, consumer=spec.name)
-        self._handlers = handlers
         self._circuit = circuit
         """What the runs of `handlers` are calls through, if they are."""
         self._bucket = None if rate is None else TokenBucket(rate.per_second, rate.count if rate.burst is None else rate.burst)
         """What limits the rate of starts, also over several runs."""
         self._keys = keys
-        self._policy = policy
         self._limits = SlotLimits(concurrency, spec.prefetch)
         self._drain = drain
-        self._undecodable = undecodable
-        self._first_success = decide(None, 1, policy)
         self._settler = Settler(session, spec.stream, spec.name, policy, confirm=confirm, answers=answers)
-        self._busy = 0
-        """Nanoseconds that handlers have run, altogether."""
-        self._forgotten = ForgottenCalls(spec.name)
-        self.last_run = LastRun(session, spec.name, spec.ack_wait, self._settler, self._attempt)
+        self._attempts = Attempts(session, spec, handlers, policy, self._settler, undecodable=undecodable, circuit=circuit)
+        self.last_run = self._attempts.last_run
+        self.conclude = self._attempts.conclude
         self.loop: PullLoop | None = None
         """None while nothing runs."""
         self._dispatcher: Dispatcher[RawMessage] | None = None
         """None before the first run."""
-        self._stopping: Stopping | None = None
-        """None while nothing runs."""
         self._stop_next = False
         """Whether `stop` was called before the run that it is for."""
         self._idle = asyncio.Event()
-        self._failure: BaseException | None = None
-        self._runner: asyncio.Task[None] | None = None
-        """The task of `run`: None once it cancels its slots, and while nothing runs."""
         self.max_messages: int | None = None
         """Messages after which a run ends by itself."""
         self._left = 0
@@ -132,7 +109,7 @@ class Slots:
 
     def wrap_runner(self, wrap: Callable[[MessageRunner], MessageRunner]) -> None:
         """Run what `wrap` makes of the runner, from the next run on."""
-        self._handlers = wrap(self._handlers)
+        self._attempts.runner = wrap(self._attempts.runner)
 
     @property
     def name(self) -> str:
@@ -179,17 +156,16 @@ class Slots:
     @property
     def is_stopping(self) -> bool:
         """Whether no further message will be started."""
-        return self._stopping is not None and self._stopping.draining
+        return self._attempts.is_stopping
+
+    @property
+    def _stopping(self) -> Stopping | None:
+        return self._attempts.stopping
 
     @property
     def is_unaware(self) -> bool:
         """Whether it runs, and its event loop knows of no request to stop."""
         return self._stopping is not None and not self._stopping.is_noticed
-
-    @property
-    def _may_nak(self) -> bool:
-        """Whether a message is nak'ed although its handler may go on in a thread."""
-        return self._handlers.cancellable or (self._stopping is not None and self._stopping.at_once)
 
     async def run(self, stopping: Stopping) -> None:
         """Work until `stopping` is requested; see `Worker.run`."""
@@ -198,8 +174,9 @@ class Slots:
         if self._stop_next or stopping.draining:
             self._stop_next = False
             return
-        self._stopping, self._runner, self._left = stopping, asyncio.current_task(), self.max_messages or 0
-        self._failure = None
+        attempts = self._attempts
+        attempts.stopping, attempts.owner, attempts.failure = stopping, asyncio.current_task(), None
+        self._left = self.max_messages or 0
         before = self.stats
         self._settler.forget_refusals()
         self._session.connection.add_listener(self._settler)
@@ -207,7 +184,7 @@ class Slots:
         inside = _inside.set(self)  # a hook that stops its own worker must not wait for itself either
         try:
             try:
-                with watch_loop(self._report_blocked):
+                with watch_loop(attempts.report_blocked):
                     await self._work(stopping)
             except BaseException as error:
                 await self._finish(error)
@@ -217,8 +194,8 @@ class Slots:
             _inside.reset(inside)
             self._session.detach(self)
             self._session.connection.remove_listener(self._settler)
-            self._handlers.close()
-            self._stopping = None
+            self._attempts.runner.close()
+            attempts.stopping = None
             self._idle.set()
             log.info("%s", _summary(self.name, before, self.stats), extra=self._log_fields)
 
@@ -228,7 +205,7 @@ class Slots:
         loop, dispatcher = self._new_loop(), None
         try:
             async with stopping.until_at_once():
-                await self._handlers.open()
+                await self._attempts.runner.open()
                 if not stopping.draining:
                     self.loop = loop
                     await loop.start()
@@ -240,7 +217,7 @@ class Slots:
             if stopping.at_once:
                 await self._killed(loop, slots)
         finally:
-            self._runner = None
+            self._attempts.owner = None
             try:
                 # First: what cancelled slots nak would be delivered to a standing request.
                 await loop.stop()
@@ -257,7 +234,8 @@ class Slots:
         for slot in slots:
             if slot.done() and not slot.cancelled():
                 slot.result()
-        failure, self._failure = self._failure or self._settler.refusal, None
+        attempts = self._attempts
+        failure, attempts.failure = attempts.failure or self._settler.refusal, None
         if failure is not None:
             raise failure
 
@@ -275,12 +253,12 @@ class Slots:
     ) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
         checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
-        answering = serve(self._session, self._spec, self.gauges, lambda: self._busy)
+        answering = serve(self._session, self._spec, self.gauges, lambda: self._attempts.busy)
         others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(dispatcher), checking, answering)]
         try:
             await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
             stopping.request()
-            self._handlers.announce_stop()
+            self._attempts.runner.announce_stop()
             await loop.stop()
             await self._end_dispatcher(dispatcher)
             await self._drained(slots)
@@ -365,21 +343,21 @@ class Slots:
                 self._drain,
                 extra=self._log_fields,
             )
-            if self._handlers.kill():
+            if self._attempts.runner.kill():
                 await asyncio.wait(late, timeout=_KILLED)
 
     async def _killed(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
         """Kill processes and wait for their slots. Those of other handlers are cancelled next."""
         running = self.stats.running
         await loop.stop()
-        killed = self._handlers.kill()
+        killed = self._attempts.runner.kill()
         if running:
             log.warning(
                 "%s: stopping at once, and releasing the messages of %d handlers%s",
                 self._spec.name,
                 running,
                 ""
-                if killed or self._handlers.cancellable
+                if killed or self._attempts.runner.cancellable
                 else "; a function in a thread cannot be ended, and goes on until the program ends",
                 extra=self._log_fields,
             )
@@ -389,7 +367,7 @@ class Slots:
     async def _finish(self, error: BaseException | None) -> None:
         """Let the handlers end theirs; `error` has ended the work, and goes before any other."""
         try:
-            await self._handlers.finish()
+            await self._attempts.runner.finish()
         except BaseException as late:
             if error is None:
                 raise
@@ -408,12 +386,12 @@ class Slots:
 
     async def _slot(self, dispatcher: Dispatcher[RawMessage]) -> None:
         _inside.set(self)
-        events = self._session.events
+        events, process = self._session.events, self._attempts.process
         raw = await dispatcher.next()
         while raw is not None:
             try:
                 if self.max_messages is None or self._may_start():
-                    await (self._process(raw) if events.tracer is None else self._traced(events.tracer, raw))
+                    await (process(raw) if events.tracer is None else self._attempts.traced(events.tracer, raw))
                 else:
                     await self._give_back([raw])
             except BaseException:
@@ -442,132 +420,6 @@ class Slots:
             for raw in dispatcher.held():
                 with contextlib.suppress(SmithError):
                     await self._session.connection.publish(raw.reply, IN_PROGRESS)
-
-    # ---- one message
-
-    async def _traced(self, tracer: Tracer, raw: RawMessage) -> None:
-        """`_process`, as an operation of `tracer`."""
-        operation = begin(tracer.on_process, raw)
-        try:
-            await self._process(raw)
-        except BaseException as error:
-            end(operation, error)
-            raise
-        end(operation)
-
-    async def _process(self, raw: RawMessage) -> None:
-        """Run and settle one message. Raises what has to end the slot."""
-        message: Message[Any, Any] = Message(raw, self._session)
-        message._retry, message._stopping = self._policy, self._stopping
-        self._settler.begin(message)
-        try:
-            if self._settler.owes_letters and await self._settler.apply_owed(message):
-                return
-            try:
-                message.payload  # noqa: B018 -- decodes, and remembers
-            except ContractError as error:
-                await self._settler.apply(message, await self._reject(message, error))
-                return
-            number = num_delivered(raw.reply)
-            if 0 < self._policy.max_attempts <= number:
-                number = await self._settler.uncounted.attempt(message, number)
-            if 0 < self._policy.max_attempts < number:
-                await self.last_run.run(message, number)
-                return
-            if not ISOLATION.begin():
-                await ISOLATION.wait()
-            try:
-                await self._settler.apply(message, await self._attempt(message, number))
-            finally:
-                ISOLATION.end()
-        except BaseException as error:
-            is_final = self._end_if_final(error)
-            await self._settler.apply(message, release(error, cancellable=self._may_nak))
-            if not is_final and not isinstance(error, SmithError):
-                raise
-
-    def _end_if_final(self, error: BaseException) -> bool:
-        """End the run if no attempt can succeed after `error`; whether that is so.
-
-        A `PermissionDenied` here is for an output of the worker: its handler's own errors end in a
-        verdict.
-        """
-        cause = error.__cause__ if isinstance(error, CannotRun) else error
-        if cause is error and not isinstance(error, PermissionDenied):
-            return False
-        self._failure = self._failure or cause
-        if self._stopping is not None:
-            self._stopping.request()
-        return True
-
-    async def _reject(self, message: Message[Any, Any], error: ContractError) -> Verdict:
-        number = await self._settler.uncounted.attempt(message, num_delivered(message._raw.reply))
-        contract, delay = self._session.contract, message.metadata.next_delay or 0.0
-        verdict = decide_undecodable(error, number, self._policy, contract, delay=delay)
-        if isinstance(verdict, Retry) or self._undecodable is None:
-            return verdict
-        return await self._undecodable(message, error, verdict)
-
-    async def _attempt(self, message: Message[Any, Any], number: int) -> Verdict:
-        """Run the handler and publish what it returns.
-
-        Raises what ends the slot: no message may, also not by `SystemExit`.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        began = perf_counter_ns()
-        try:
-            outcome = await self._handlers.run(message)
-            if task.cancelling():
-                await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here
-            if outcome is not None or message._unstarted:
-                await self.conclude(message, outcome)
-        except BaseException as error:
-            if isinstance(error, CannotRun):
-                self._end_if_final(error)
-            verdict = decide(
-                error,
-                number,
-                self._policy,
-                delay=message.metadata.next_delay or 0.0,
-                cancelled=await self._is_cancelled(task),
-                cancellable=self._may_nak,
-                stopping=self.is_stopping,
-            )
-            if self._circuit is not None:
-                verdict = self._circuit.judge(message, error, verdict)
-            if isinstance(verdict, Release):
-                raise
-            return verdict
-        finally:
-            self._busy += perf_counter_ns() - began
-        return self._first_success if number == 1 else decide(None, number, self._policy)
-
-    async def conclude(self, message: Message[Any, Any], outcome: Outcome) -> None:
-        """Publish what the handler of `message` has returned. Raises if it forgot an `await`."""
-        if message._unstarted:
-            await self._forgotten.check(message, self._handlers.name_of(message))
-        if outcome is not None:
-            with required_output():
-                await self._settler.publish(outcome, message)
-
-    def _report_blocked(self, seconds: float, frame: FrameType) -> str | None:
-        """Log a handler of these slots that blocks the loop, if one does. Called in a thread."""
-        return report_blocked(self, Slots._attempt.__code__, self._handlers.name_of, self._spec.ack_wait, seconds, frame)
-
-    async def _is_cancelled(self, task: asyncio.Task[Any]) -> bool:
-        """Whether the worker cancels this slot.
-
-        If its handler did, the slot goes on as if it had not.
-        """
-        while task.cancelling():
-            if self._runner is None or self._runner.cancelling():
-                return True
-            while task.uncancel():
-                pass
-            with contextlib.suppress(asyncio.CancelledError):  # Python 3.11 and 3.12 would raise it later
-                await asyncio.sleep(0)
-        return False
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
