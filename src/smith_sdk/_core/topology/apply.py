@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -14,12 +15,14 @@ from ...errors import AlreadyExists, ConsumerNotFound, MessagesStranded, PlanOut
 from ..jetstream.api import JetStreamApi
 from .config_keys import Json, format_value, merged, same
 from .plan import Change, Plan, differences, unchanged
-from .server_state import consumer_or_none, stream_or_none
+from .server_state import consumer_or_none, read_configs, stream_or_none
 from .stamps import stale
 from .stranded import count
 
 _TRIES: Final = 5
 """How often a plan is made again when another client changes the server meanwhile."""
+_TOGETHER: Final = 16
+"""Maximum number of streams or consumers that are written at the same time."""
 _PAUSE_SETTLES: Final = 5.0
 """Maximum seconds to wait for the servers of a cluster to agree on a pause."""
 
@@ -35,33 +38,78 @@ class Consent(msgspec.Struct, frozen=True, kw_only=True):
     seen: bool = True
 
 
-async def apply_plan(api: JetStreamApi, plan: Plan, consent: Consent) -> None:
+async def apply_plan(api: JetStreamApi, plan: Plan, consent: Consent, *, fresh: bool = False) -> None:
     """Carry out `plan` exactly. Steps that are done already are skipped.
 
-    Raises `TopologyRefused` if a step is impossible, or renames a consumer without consent, before
-    anything is done, and if the server refuses one; `PlanOutdated` if the server neither has what
-    the plan saw nor what it declares, if possible before anything is done; `MessagesStranded`.
-    Earlier steps stay done.
+    With `fresh` the plan was made just now, and what the server has is not read again before the
+    first step. Raises `TopologyRefused` if a step is impossible, or renames a consumer without
+    consent, before anything is done, and if the server refuses one; `PlanOutdated` if the server
+    neither has what the plan saw nor what it declares, if possible before anything is done;
+    `MessagesStranded`. Earlier steps stay done.
     """
     for step in plan.changes:
         if step.kind == "impossible":
             raise _impossible(step)
-    open_steps: list[Change] = []
-    found = await asyncio.gather(*(_current(api, step) for step in plan.changes))
-    for step, current in zip(plan.changes, found, strict=True):
-        if not _is_done(step, current):
-            _require_unchanged(step, current)
-            open_steps.append(step)
+    open_steps = plan.changes if fresh else await _open_steps(api, plan)
     for step in open_steps:
         if step.replaces and not consent.rename:
             raise _unconfirmed(step)
     await _require_readers(api, plan, open_steps, consent)
-    for step in open_steps:
-        if step.consumer is not None:  # publishers have gone on since
-            await _require_readers(api, plan, [step], consent)
-        await _apply_step(api, step)
-    for step in plan.restamped:
-        await _restamp(api, step)
+    for steps in _together(open_steps, {risk.step for risk in plan.risks}):
+        if steps[0].consumer is not None:  # publishers have gone on since
+            await _require_readers(api, plan, steps, consent)
+        await _each(steps, lambda step: _apply_step(api, step))
+    await _each(plan.restamped, lambda step: _restamp(api, step))
+
+
+async def _open_steps(api: JetStreamApi, plan: Plan) -> tuple[Change, ...]:
+    """The steps that are not done yet; raises `PlanOutdated` if one of them cannot be done now."""
+    found: list[Change] = []
+    there = await read_configs(api, [(step.stream, step.consumer) for step in plan.changes])
+    for step in plan.changes:
+        current = there.get((step.stream, step.consumer))
+        if not _is_done(step, current):
+            _require_unchanged(step, current)
+            found.append(step)
+    return tuple(found)
+
+
+def _together(steps: Sequence[Change], risky: Collection[tuple[str, str | None]]) -> Iterator[list[Change]]:
+    """`steps` in their order, in groups whose steps can be carried out at the same time.
+
+    Those are creations that follow each other: none of them needs another. A stream that is filled
+    from others comes after them, and one of `risky` by itself, since messages are counted before.
+    """
+
+    def group(step: Change) -> tuple[bool, str]:
+        filled = step.declared.get("mirror") or step.declared.get("sources")
+        alone = step.kind != "create" or filled or (step.stream, step.consumer) in risky
+        return (step.consumer is not None, step.name if alone else "")
+
+    for _, found in groupby(steps, group):
+        yield list(found)
+
+
+async def _each(steps: Sequence[Change], carry_out: Callable[[Change], Awaitable[None]]) -> None:
+    """Carry out `steps`, at most `_TOGETHER` at a time.
+
+    After the first error no other step is begun; it is raised when none is in flight any more.
+    """
+    waiting = iter(steps)
+    errors: list[Exception] = []
+
+    async def work() -> None:
+        for step in waiting:
+            try:
+                await carry_out(step)
+            except Exception as error:
+                errors.append(error)
+            if errors:
+                return
+
+    await asyncio.gather(*(work() for _ in range(min(_TOGETHER, len(steps)))))
+    if errors:
+        raise errors[0]
 
 
 async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]], consent: Consent) -> Plan:
@@ -70,7 +118,7 @@ async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]], co
     first = plan = await make()
     for last in (False,) * (_TRIES - 1) + (True,):
         try:
-            await apply_plan(api, plan, consent)
+            await apply_plan(api, plan, consent, fresh=True)
             break
         except PlanOutdated:
             if last:
@@ -115,6 +163,9 @@ def _is_done(step: Change, current: Json | None) -> bool:
 
 
 async def _apply_step(api: JetStreamApi, step: Change) -> None:
+    if step.kind == "create":
+        await _create(api, step)
+        return
     current = await _current(api, step)
     if _is_done(step, current):
         return
@@ -129,6 +180,16 @@ async def _apply_step(api: JetStreamApi, step: Change) -> None:
         await _write(api, step, current)
     except (AlreadyExists, StreamNotFound, ConsumerNotFound) as error:
         raise _outdated(step, current) from error
+
+
+async def _create(api: JetStreamApi, step: Change) -> None:
+    # Nothing is read before: the server refuses to create what exists with another config.
+    try:
+        await _write(api, step, None)
+    except (AlreadyExists, StreamNotFound) as error:
+        current = await _current(api, step)
+        if not _is_done(step, current):
+            raise _outdated(step, current) from error
 
 
 async def _restamp(api: JetStreamApi, step: Change) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -33,18 +33,26 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
 
 async def read_state(api: JetStreamApi, contract: Contract, account: Json, names: Collection[str]) -> ServerState:
     """The state of the streams `names`, and of what else the contract is about."""
+    if account.get("streams") == 0:  # the account's JSON comes from the server that makes streams
+        return ServerState(account=account, streams=dict.fromkeys(names), consumers={}, undeclared={})
     infos = dict(zip(names, await asyncio.gather(*(stream_or_none(api, name) for name in names)), strict=True))
     undeclared = await _undeclared_streams(api, contract.roots, names)
     existing = [name for name, info in infos.items() if info is not None]
     existing += [name for name, info in undeclared.items() if stamp_of(info["config"]).get(CONTRACT) in contract.family]
-    consumers = dict(zip(existing, await asyncio.gather(*(_consumers(api, name) for name in existing)), strict=True))
-    for spec in contract.consumers:
-        # A cluster leaves consumers that have no leader out of a list.
-        if spec.stream in consumers and spec.name not in consumers[spec.stream]:
-            info = await consumer_or_none(api, spec.stream, spec.name)
-            if info is not None:
-                consumers[spec.stream][spec.name] = info
+    consumers = await _consumers(api, existing, {(spec.stream, spec.name) for spec in contract.consumers})
     return ServerState(account=account, streams=infos, consumers=consumers, undeclared=undeclared)
+
+
+async def read_configs(api: JetStreamApi, wanted: Collection[tuple[str, str | None]]) -> dict[tuple[str, str | None], Json]:
+    """The configs of the streams (name and None) and consumers `wanted` that exist."""
+    streams = dict.fromkeys(stream for stream, _ in wanted)
+    infos = dict(zip(streams, await asyncio.gather(*(stream_or_none(api, name) for name in streams)), strict=True))
+    existing = [name for name, info in infos.items() if info is not None and any(one[0] == name and one[1] for one in wanted)]
+    consumers = await _consumers(api, existing, {(stream, name) for stream, name in wanted if name is not None})
+    return {
+        **{(name, None): dict(info["config"]) for name, info in infos.items() if info is not None},
+        **{(stream, name): dict(info["config"]) for stream, ones in consumers.items() for name, info in ones.items()},
+    }
 
 
 async def stream_or_none(api: JetStreamApi, name: str) -> Json | None:
@@ -62,9 +70,27 @@ async def consumer_or_none(api: JetStreamApi, stream: str, name: str) -> Json | 
     return {**info, "config": with_filters(info["config"])}
 
 
-async def _consumers(api: JetStreamApi, stream: str) -> dict[str, Json]:
-    listing = await api.list_consumers(stream)
-    return {info["name"]: {**info, "config": with_filters(info["config"])} for info in listing.found}
+async def _consumers(
+    api: JetStreamApi, streams: Sequence[str], wanted: Collection[tuple[str, str]]
+) -> dict[str, dict[str, Json]]:
+    """The consumers of `streams`, by stream and name; `wanted` ones also if they are not listed."""
+    listings = await asyncio.gather(*(api.list_consumers(name) for name in streams))
+    found = {
+        stream: {info["name"]: {**info, "config": with_filters(info["config"])} for info in listing.found}
+        for stream, listing in zip(streams, listings, strict=True)
+    }
+    # A cluster leaves consumers that have no leader out of a list.
+    missing = [
+        (stream, name)
+        for stream, listing in zip(streams, listings, strict=True)
+        for name in listing.missing
+        if (stream, name) in wanted
+    ]
+    infos = await asyncio.gather(*(consumer_or_none(api, *one) for one in missing))
+    for (stream, name), info in zip(missing, infos, strict=True):
+        if info is not None:
+            found[stream][name] = info
+    return found
 
 
 async def _undeclared_streams(api: JetStreamApi, roots: tuple[str, ...], declared: Collection[str]) -> dict[str, Json]:
