@@ -392,7 +392,7 @@ async def test_it_asks_again_while_the_cause_is_still_being_looked_for(account: 
         await bus._session.api.consumer_delete(spec.stream, spec.name)
         loop = pull(bus, diagnose=no_answer)
         await loop.start()
-        await eventually_async(lambda: loop._diagnosing)
+        await eventually_async(lambda: loop._presence._is_diagnosing)
         await bus.streams.apply(profile="dev")
         await put_bytes(bus, 10)
         assert await asyncio.wait_for(loop.next(), 10) is not None

@@ -26,12 +26,12 @@ from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import ConsumerState
 from .delivery import NAK, ack_subjects, consumer_of
-from .pull_absence import ABSENT, wait_for_return
 from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull, refusal
 from .pull_inbox import PullInbox
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
 from .pull_pacer import PullPacer
+from .pull_presence import Presence
 from .pull_requests import PullRequests, Pulls, held_bytes
 from .pull_status import PullStatus, StatusKind, classify
 from .pull_watch import PullWatch
@@ -62,7 +62,6 @@ class PullLoop(Listener):
         self.consumer = consumer
         self._where = f"{stream}/{consumer}"
         self._log = consumer_log(stream, consumer)
-        self._cause = PullCause(stream, consumer, diagnose, self._log)
         self._options = options
         self._state = state
         """What is known of the consumer; None: nothing, and nothing is to be asked."""
@@ -99,14 +98,8 @@ class PullLoop(Listener):
         """Whether what arrives is not handed out: it is nak'ed at the end."""
         self._asking = False
         self._failures = 0
-        self._diagnosing = False
         self._watch = PullWatch(self)
-        self._has_existed = False
-        """Whether a status has shown that the consumer exists."""
-        self._is_absent = False
-        """Whether it was deleted, and is waited for."""
-        self._drops_answers = False
-        """Whether it was deleted, and it is not known yet what is in its place."""
+        self._presence = Presence(self, PullCause(stream, consumer, diagnose, self._log))
         self._error: SmithError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -261,7 +254,7 @@ class PullLoop(Listener):
 
     @property
     def _may_ask(self) -> bool:
-        return self._connected and self._inbox.is_open and not (self._paused or self._is_absent)
+        return self._connected and self._inbox.is_open and not (self._paused or self._presence.is_absent)
 
     async def _ask(self) -> None:
         self._asking = False
@@ -361,7 +354,8 @@ class PullLoop(Listener):
         if status.unfilled:
             self._pacer.forget()
             self._requested = max(0, self._requested - status.unfilled)
-        self._has_existed = self._has_existed or status.kind is not StatusKind.NO_RESPONDERS
+        presence = self._presence
+        presence.was_seen = presence.was_seen or status.kind is not StatusKind.NO_RESPONDERS
         match status.kind:
             case StatusKind.HEARTBEAT:
                 pass
@@ -374,15 +368,14 @@ class PullLoop(Listener):
                 self._refill_if_low()
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0
-                self._set_absent(True)
-                self._diagnose(self._cause.of_deletion)
+                presence.deleted()
             case StatusKind.WRONG_PIN if self._options.group is not None:
                 self._log.info("%s: the server has pinned another reader; waiting for a turn", self._where)
                 self._options.group.pin = ""
                 self._ask_later()
             case StatusKind.NO_RESPONDERS:
                 self._ask_later()
-                self._diagnose(self._cause.find)
+                presence.no_responders()
             case StatusKind.INTERRUPTED:
                 self._log.info("%s: %s; asking again", self._where, status.description)
                 self._ask_later()
@@ -407,48 +400,6 @@ class PullLoop(Listener):
         return is_new is not None
 
     # ---- what ends it
-
-    def _diagnose(self, cause: Callable[[], Awaitable[SmithError | None]]) -> None:
-        if not self._diagnosing:
-            self._diagnosing = True
-            self._spawn(self._fail_for(cause()))
-
-    async def _fail_for(self, cause: Awaitable[SmithError | None]) -> None:
-        """Fail for `cause`, if there is one; first wait for a consumer that was there before."""
-        try:
-            error = await cause
-            if self._has_existed and self._options.grace and isinstance(error, ABSENT):
-                self._is_absent = True
-                self._set_absent(True)
-                error = await wait_for_return(
-                    self._cause.diagnose, error, self._options.grace, lambda: self._connected, self._log, self._where
-                )
-                self._is_absent = False
-                if error is None:
-                    await self._begin_anew()
-        finally:
-            self._set_absent(False)
-            self._diagnosing = False
-        if error is not None:
-            self._fail(error)
-
-    def _set_absent(self, absent: bool) -> None:
-        """Whether answers to what was delivered could reach a message of another stream."""
-        if self._state is not None and self._state.replaced is not None and absent is not self._drops_answers:
-            self._drops_answers = absent
-            self._state.replaced.set_absent(self.stream, self.consumer, absent)
-
-    async def _begin_anew(self) -> None:
-        """The consumer was deleted, and is there again: read it."""
-        if self._options.group is not None:
-            self._options.group.pin = ""
-        if self._state is not None:
-            self._state.forget()
-            await self._watch.look_for_another()
-        self._set_absent(False)
-        self._log.warning("%s: the consumer was created again, and is read on", self._where)
-        self._drop_lost()
-        await self._renew()
 
     def _drop_lost(self) -> None:
         """Drop what is buffered of a stream that does not exist any more."""
@@ -579,5 +530,5 @@ class PullLoop(Listener):
         finally:
             for task in tuple(self._tasks):
                 task.cancel()
-            self._set_absent(False)
+            self._presence.set_absent(False)
             await self.give_back(self._late)
