@@ -27,6 +27,7 @@ CORE: Final = (
     "_core.services",
     "_core.jetstream",
     "_core.topology",
+    "_core.sharding",
     "_core.outbox",
     "_core.dead_letters",
     "_core.monitoring",
@@ -78,6 +79,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "_core.log_sender": ("errors", "_core.execution", "_core.connection", "_core.jetstream"),
     "_core.topology": ("errors", "options", "contract", "display", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
+    "_core.sharding": ("errors", "options", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
     "_core.outbox": (
         "errors",
         "options",

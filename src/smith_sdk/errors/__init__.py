@@ -47,6 +47,7 @@
     │   └── PublishCircuitOpen      that of a stream refused a publish (also a PublishError)
     ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
+    ├── MemberNameTaken             two processes have one name in a sharding
     ├── SlowConsumer                a core subscription fell behind and lost messages
     ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
@@ -117,6 +118,7 @@ from ._work import (
     BlockingCallError,
     HandlerProcessDied,
     HandlerTimeout,
+    MemberNameTaken,
     NotAcknowledgeable,
     Reject,
     RetryLater,
@@ -149,6 +151,7 @@ __all__ = [
     "InvalidToken",
     "JetStreamDisabled",
     "JetStreamError",
+    "MemberNameTaken",
     "MessageNotFound",
     "MessagesStranded",
     "NoInterest",

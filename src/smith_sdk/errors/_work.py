@@ -101,6 +101,13 @@ class HandlerProcessDied(SmithError):
     """
 
 
+class MemberNameTaken(SmithError):
+    """Another process has the member name that this worker shares shards under.
+
+    Each process needs a name of its own; the message says where the other one runs.
+    """
+
+
 class Reject(Exception):
     """Raised by a handler: this message can never succeed; dead-letter it now.
 

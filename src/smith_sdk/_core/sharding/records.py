@@ -1,0 +1,139 @@
+"""The keys of a sharding in the bucket, and what they hold: members, owners of shards, moves.
+
+Whoever may write to the bucket chooses keys and values: what is not valid is as good as absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from ...errors import OptionsError
+from ..jetstream.kv import Entry
+from .assignment import assign
+
+_MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
+_SHARD: Final = re.compile(r"[0-9a-f]{2,6}")
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a member's key, which its process renews."""
+
+    instance: _Text
+    """Tells two processes apart that have the same member name."""
+    host: _Text = ""
+    pid: Annotated[int, msgspec.Meta(ge=0, le=2**32)] = 0
+    since: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    draining: bool = False
+    """Whether it is to give its shards to the others."""
+    stopped: bool = False
+    """Whether its process has ended, and another may have its name and its shards."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a shard's key. Its revision is the fence of what its owner does outside."""
+
+    member: _Text
+    instance: _Text = ""
+    pin: _Text = ""
+    """The id that the server gave the owner's pulls."""
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a shard's key: the member that it is to be with, for as long as that is one."""
+
+    member: _Text
+
+
+RecordT = TypeVar("RecordT", Member, Owner, Move)
+
+
+class Keys:
+    """The keys of the sharding `name`, whose name is a token."""
+
+    def __init__(self, name: str) -> None:
+        self.all = f"shards.{name}.>"
+        self._members = f"shards.{name}.members."
+        self._owners = f"shards.{name}.owners."
+        self._moves = f"shards.{name}.moves."
+
+    def member(self, name: str) -> str:
+        return self._members + name
+
+    def owner(self, shard: int) -> str:
+        return f"{self._owners}{shard:02x}"
+
+    def move(self, shard: int) -> str:
+        return f"{self._moves}{shard:02x}"
+
+    def member_of(self, key: str) -> str | None:
+        """The member whose key it is, if it is one."""
+        name = key.removeprefix(self._members)
+        return name if name != key and _MEMBER.fullmatch(name) else None
+
+    def owned(self, key: str) -> int | None:
+        """The shard whose owner the key tells, if it is such a key."""
+        return _shard(key, self._owners)
+
+    def moved(self, key: str) -> int | None:
+        """The shard whose move the key is, if it is such a key."""
+        return _shard(key, self._moves)
+
+
+class View(msgspec.Struct, frozen=True):
+    """What the bucket says about one sharding."""
+
+    members: dict[str, Member]
+    owners: dict[int, tuple[Owner, Entry]]
+    moves: dict[int, str]
+
+    def assignment(self, shards: int) -> dict[int, str]:
+        """The member for each shard. One that drains is given none."""
+        members = [name for name, one in self.members.items() if not one.draining]
+        return assign(shards, members, {shard: one.member for shard, (one, _) in self.owners.items()}, self.moves)
+
+
+def view(keys: Keys, entries: Iterable[Entry]) -> View:
+    """What `entries` say. What is not valid says nothing."""
+    found = View({}, {}, {})
+    for entry in entries:
+        if (name := keys.member_of(entry.key)) is not None:
+            if (member := read(entry.value, Member)) is not None:
+                found.members[name] = member
+        elif (shard := keys.owned(entry.key)) is not None:
+            if (owner := read(entry.value, Owner)) is not None:
+                found.owners[shard] = owner, entry
+        elif (shard := keys.moved(entry.key)) is not None and (move := read(entry.value, Move)) is not None:
+            found.moves[shard] = move.member
+    return found
+
+
+def read(value: bytes, kind: type[RecordT]) -> RecordT | None:
+    """The record that `value` is; None for what another program has written."""
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.MsgspecError, RecursionError, OverflowError):
+        return None
+
+
+def require_member_name(name: Any, option: str) -> str:
+    """`name`. Raises `OptionsError` unless a member can have it."""
+    if not isinstance(name, str) or not _MEMBER.fullmatch(name):
+        raise OptionsError(
+            f"{option}={name!r}: a name of 1 to 64 letters, digits, '-', '_' and '=' is needed, the same at each start of "
+            f"this process and of no other, such as the name of a StatefulSet's pod"
+        )
+    return name
+
+
+def _shard(key: str, prefix: str) -> int | None:
+    text = key.removeprefix(prefix)
+    if text == key or not _SHARD.fullmatch(text):
+        return None
+    shard = int(text, 16)
+    return shard if f"{shard:02x}" == text else None
