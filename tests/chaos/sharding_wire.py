@@ -1,0 +1,127 @@
+"""What the harness itself says to NATS, over plain nats-py: effects, and the answers of the API.
+
+The SDK is what is tested, so nothing of it is in the way of what is written and read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from .sharding_check import Effect
+
+EFFECTS: Final = "CHAOS_EFFECTS"
+_SUBJECT: Final = "chaos.effects"
+_WRITE: Final = 20.0
+"""Seconds that an effect may take to be stored: a cluster may be without a leader meanwhile."""
+_ASK: Final = 2.0
+_PAGE: Final = 1_000
+
+
+def shard_of(key: str, shards: int) -> int:
+    """FNV-1a with 32 bits, written once more: the SDK's own is what it is compared with."""
+    value = 2166136261
+    for byte in key.encode():
+        value = (value ^ byte) * 16777619 % 2**32
+    return value % shards
+
+
+async def connect(urls: Sequence[str]) -> Client:
+    return await nats.connect(
+        list(urls), max_reconnect_attempts=-1, reconnect_time_wait=0.2, ping_interval=5, connect_timeout=5, allow_reconnect=True
+    )
+
+
+async def ask(client: Client, subject: str, request: object = None, timeout: float = 10.0) -> dict[str, Any]:
+    """The answer of the JetStream API; asked again until it comes."""
+    data = b"" if request is None else json.dumps(request).encode()
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            answer: dict[str, Any] = json.loads((await client.request(f"$JS.API.{subject}", data, timeout=_ASK)).data)
+        except Error:  # no leader, or it does not answer
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+            continue
+        if "error" in answer:
+            raise AssertionError(f"{subject}: {answer['error']}")
+        return answer
+
+
+async def make_effects(client: Client, replicas: int) -> None:
+    """The stream of effects: nothing in it is ever taken for a duplicate, as no message has an
+    id."""
+    config = {
+        "name": EFFECTS,
+        "subjects": [f"{_SUBJECT}.*"],
+        "storage": "memory",
+        "num_replicas": replicas,
+        "retention": "limits",
+        "discard": "new",
+    }
+    await ask(client, f"STREAM.CREATE.{EFFECTS}", config)
+
+
+async def write_effect(client: Client, shard: int, *words: object) -> None:
+    """Return when it is stored; it may be stored twice where its answer was lost."""
+    line = " ".join(map(str, words)).encode()
+    deadline = time.monotonic() + _WRITE
+    while True:
+        try:
+            answer = json.loads((await client.request(f"{_SUBJECT}.{shard}", line, timeout=_ASK)).data)
+            if "error" not in answer:
+                return
+        except Error:
+            pass
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no effect can be stored for {_WRITE:g} s")
+        await asyncio.sleep(0.1)
+
+
+async def read_effects(client: Client) -> list[Effect]:
+    """All of them, in the order of the stream."""
+    state = (await ask(client, f"STREAM.INFO.{EFFECTS}"))["state"]
+    found: list[Effect] = []
+    if not state["messages"]:
+        return found
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE)
+    subscription = await client.jetstream().pull_subscribe(f"{_SUBJECT}.*", stream=EFFECTS, config=config)
+    while len(found) < state["messages"]:
+        for message in await subscription.fetch(min(_PAGE, state["messages"] - len(found)), timeout=10):
+            key, number, seq, process, fence = message.data.decode().split()
+            metadata = message.metadata
+            found.append(
+                Effect(
+                    metadata.timestamp.timestamp(),
+                    int(message.subject.rpartition(".")[2]),
+                    key,
+                    int(number),
+                    int(seq),
+                    process,
+                    int(fence),
+                )
+            )
+    await subscription.unsubscribe()
+    return found
+
+
+class InThread:
+    """A connection for blocking handlers, which run in threads: it has a loop of its own."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="effects").start()
+        self.client: Client = self.run(lambda: connect(urls))
+
+    def run(self, call: Callable[[], Coroutine[Any, Any, Any]], timeout: float = 2 * _WRITE) -> Any:
+        return asyncio.run_coroutine_threadsafe(call(), self._loop).result(timeout)
