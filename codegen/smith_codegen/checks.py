@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import extension, fieldtypes, names, topology_checks, wire_checks
+from . import domains, extension, fieldtypes, names, topology_checks, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .patterns import LITERAL
@@ -89,7 +89,7 @@ _IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable"
 def check(spec: Spec, out: Path | None = None) -> None:
     """Raise `SpecErrors` with all errors of the first group of checks that finds any."""
     errors: list[SpecError] = []
-    for room in (_names, wire_checks.check, extension.check):
+    for room in (_names, wire_checks.check, domains.check, extension.check):
         errors += room(spec)
         if room is _names and out is not None:
             errors += _place(spec, out)

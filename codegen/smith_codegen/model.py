@@ -9,7 +9,7 @@ import msgspec
 from .names import snake
 from .patterns import Open
 from .spec import Spec
-from .topology_spec import ConsumerDecl
+from .topology_spec import ConsumerDecl, DomainsDecl
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):
@@ -209,6 +209,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     subjects: tuple[Subject, ...]
     streams: tuple[Declared, ...]
     consumers: tuple[Consumer, ...]
+    domains: tuple[tuple[str, DomainsDecl], ...]
     profiles: tuple[Declared, ...]
     dead_letters: str | None
 

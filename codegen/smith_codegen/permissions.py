@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from . import domains
 from .patterns import LITERAL, any_overlap, covers, positions
 from .placeholders import PLACEHOLDER, split, taken, widest
 from .spec import Spec, SubjectDecl
@@ -128,7 +129,7 @@ def block(
         if is_given and name not in ROLES[role].takes:
             takes = ", ".join(map(_option, ROLES[role].takes)) or "no option of that kind"
             raise RoleError(f"role {role} does not take {_option(name)}: it takes {takes}")
-    rights = _Rights(spec, _require_api(api_prefix.removesuffix(".")))
+    rights = _Rights(_with_derived(spec, consumers), _require_api(api_prefix.removesuffix(".")))
     ROLES[role].grant(rights, wanted)
     name = "-".join(consumers) if role == "worker" else role
     inbox = _require_inbox(spec, inbox_prefix or f"_INBOX_{name}")
@@ -140,6 +141,14 @@ def block(
         subscribe=tuple(_needed([*rights.subscribe, f"{inbox}.>"])),
         may_reply=rights.may_reply,
     )
+
+
+def _with_derived(spec: Spec, names: Iterable[str]) -> Spec:
+    """`spec` with the consumers that the server is to have, and those of `names` that code
+    derives with `for_domains`."""
+    every = domains.expanded(spec)
+    found = {name: decl for name in names if (decl := domains.named(spec, name)) is not None and name not in spec.consumers}
+    return msgspec.structs.replace(every, consumers={**every.consumers, **found})
 
 
 def _option(name: str) -> str:

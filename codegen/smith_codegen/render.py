@@ -185,6 +185,7 @@ class _Output:
                     "ConsumerLimits",
                     "ConsumerSpec",
                     "Contract",
+                    "DomainGroup",
                     "External",
                     "Leaf",
                     "Origin",

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from . import fieldtypes, names, patterns, units
+from . import domains, fieldtypes, names, patterns, units
 from .fieldtypes import FieldType
 from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
@@ -57,6 +57,7 @@ def build(spec: Spec) -> Model:
         subjects=subjects,
         streams=tuple(_stream(spec, name) for name in spec.streams if spec.is_own(("streams", name))),
         consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers if spec.is_own(("consumers", name))),
+        domains=tuple((name, decl) for name, decl in spec.domains.items() if spec.is_own(("domains", name))),
         profiles=tuple(_profile(spec, name) for name in spec.profiles if spec.is_own(("profiles", name))),
         dead_letters=".".join(dead[0][:-3]) if dead else None,
     )
@@ -332,5 +333,8 @@ def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
         filters=taken(spec, decl),
         message_type=" | ".join(dict.fromkeys(messages)),
         subject_type=" | ".join(dict.fromkeys(types)),
-        keys=tuple(_declared(decl, ("stream", "filter", "filters", "publishes"))),
+        keys=(
+            *_declared(decl, ("stream", "filter", "filters", "publishes")),
+            *((("domain_filters", repr(open_filters)),) if (open_filters := domains.filters(spec, decl)) else ()),
+        ),
     )

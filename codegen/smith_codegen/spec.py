@@ -19,7 +19,7 @@ import msgspec
 from . import locate, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
-from .topology_spec import ConsumerDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
+from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
 
 T = TypeVar("T")
 Raw = Mapping[str, Any]
@@ -114,6 +114,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     subjects: dict[str, SubjectDecl]
     streams: dict[str, StreamDecl]
     consumers: dict[str, ConsumerDecl]
+    domains: dict[str, DomainsDecl]
     profiles: dict[str, ProfileDecl]
     file: str
     lines: Mapping[Path, int]
@@ -156,6 +157,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             decls = getattr(self, section)
             if isinstance(decls, dict):
                 decls = {name: decl for name, decl in decls.items() if self.is_own((section, name))}
+                if not decls and section in _newer:
+                    continue
             found[section] = _plain(decls)
         return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -165,7 +168,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
-_sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "profiles")
+_sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles")
+_newer = ("domains",)
+"""Sections that a canonical form has only if the spec declares something in them: the hash of a
+spec without them is the one that it had before."""
 
 
 def _plain(value: Any) -> Any:
@@ -232,6 +238,7 @@ class _Reader:
         subjects = self.each("subjects", SubjectDecl)
         streams = self.each("streams", StreamDecl)
         consumers = self.each("consumers", ConsumerDecl)
+        domains = self.each("domains", DomainsDecl)
         profiles = self.profiles()
         if self.errors or spec is None:
             raise SpecErrors(self.errors)
@@ -242,6 +249,7 @@ class _Reader:
             subjects=subjects,
             streams=streams,
             consumers=consumers,
+            domains=domains,
             profiles=profiles,
             file=self.file,
             lines=self.lines,

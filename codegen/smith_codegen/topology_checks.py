@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
-from . import patterns
+from . import domains, patterns
 from .errors import SpecError
 from .locate import Path
 from .placeholders import feeding
@@ -303,8 +303,9 @@ def _priority(decl: ConsumerDecl, wrong: _Wrong) -> Iterator[SpecError]:
 
 def crowded(spec: Spec) -> Iterator[SpecError]:
     """Streams that allow fewer consumers than the spec declares."""
+    consumers = domains.expanded(spec).consumers.values()
     for name, decl in spec.streams.items():
-        count = sum(1 for one in spec.consumers.values() if one.stream == name)
+        count = sum(1 for one in consumers if one.stream == name)
         if decl.max_consumers is not None and decl.max_consumers < count:
             yield spec.error(("streams", name, "max_consumers"), f"{count} consumers are declared (10026)", f"at least {count}")
 

@@ -154,6 +154,18 @@ class ConsumerDecl(Strict, frozen=True):
         return many if self.filter is None else (("filter",), *many)
 
 
+class DomainsDecl(Strict, frozen=True):
+    """`[domains.x]`: `domains` that the consumers named by `consumers` serve together.
+
+    Each of these is declared once for each group that names it, with a filter for each domain,
+    instead of once for all domains; with `beside_any_domain` it is declared for all domains, too.
+    """
+
+    domains: tuple[str, ...]
+    consumers: tuple[str, ...]
+    beside_any_domain: bool = False
+
+
 class OverrideDecl(Strict, frozen=True):
     """`[profiles.x.streams.X]`: the keys of one stream that this profile overrides."""
 

@@ -187,6 +187,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=2000,
         prefetch=100,
+        domain_filters=("smith.intents.vetted.fs.read.v1.{domain}",),
         description="Executes fs.read.v1.",
     )
     """Executes fs.read.v1."""
@@ -198,6 +199,7 @@ class consumers:
         max_attempts=5,
         max_ack_pending=500,
         prefetch=25,
+        domain_filters=("smith.intents.vetted.http.fetch.v1.{domain}",),
         description="Executes http.fetch.v1.",
     )
     """Executes http.fetch.v1."""
@@ -209,6 +211,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.fs.write.v1.{domain}",),
         description="Executes fs.write.v1.",
     )
     """Executes fs.write.v1."""
@@ -220,6 +223,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.git.clone.v1.{domain}",),
         description="Executes git.clone.v1.",
     )
     """Executes git.clone.v1."""
@@ -231,6 +235,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.archive.read.v1.{domain}",),
         description="Executes archive.read.v1.",
     )
     """Executes archive.read.v1."""
@@ -242,6 +247,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.sqlite.query.v1.{domain}",),
         description="Executes sqlite.query.v1.",
     )
     """Executes sqlite.query.v1."""
@@ -253,6 +259,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.bench.report.v1.{domain}",),
         description="Executes bench.report.v1.",
     )
     """Executes bench.report.v1."""
@@ -264,6 +271,7 @@ class consumers:
         max_attempts=3,
         max_ack_pending=1000,
         prefetch=50,
+        domain_filters=("smith.intents.vetted.shell.exec.v1.{domain}",),
         description="Executes shell.exec.v1.",
     )
     """Executes shell.exec.v1."""

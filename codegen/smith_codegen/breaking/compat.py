@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from .. import fieldtypes, names, patterns, units
+from .. import domains, fieldtypes, names, patterns, units
 from ..errors import dotted
 from ..locate import Path
 from ..placeholders import parts_of, taken, widest
@@ -210,6 +210,7 @@ class _Comparison:
         yield from self.streams()
         for name, consumer in self.old.consumers.items():
             yield from self.consumer(name, consumer)
+        yield from self.domains()
         for name in self.old.profiles:
             if name not in self.new.profiles:
                 yield _change("source", ("profiles", name), "removed: code that names it no longer runs")
@@ -432,6 +433,14 @@ class _Comparison:
         now, was = (", ".join(sorted(taken(spec, decl))) for spec, decl in ((self.new, new), (self.old, old)))
         if now != was:
             yield _change("consumer", (*path, "filter"), f"receives {now} instead of {was}")
+
+    def domains(self) -> Iterator[Change]:
+        """Consumers that were declared for some domains, or for all, and are so no longer."""
+        new = domains.expanded(self.new).consumers
+        for name in domains.expanded(self.old).consumers:
+            if name not in new and (name not in self.old.consumers or name in self.new.consumers):
+                problem = f"consumer {name} is not declared any more: `smith domains move` moves its domains, without loss"
+                yield _change("consumer", ("domains",), problem)
 
     def straight(self, consumer: ConsumerDecl) -> list[str]:
         """The subjects of an old consumer's filters that its stream itself stores, not a source."""

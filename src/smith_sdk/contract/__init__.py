@@ -30,6 +30,7 @@ from .subjects import (
 from .topology_spec import (
     ConsumerLimits,
     ConsumerSpec,
+    DomainGroup,
     External,
     Origin,
     Placement,
@@ -48,6 +49,7 @@ __all__ = [
     "ConsumerSpec",
     "Contract",
     "CoreSubject",
+    "DomainGroup",
     "Envelope",
     "External",
     "Filter",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, Final, get_args
 
@@ -11,8 +11,9 @@ from typing_extensions import TypeVar, get_original_bases
 
 from .._core.foreign_text import shortened
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
+from .domains import in_place
 from .subjects import AnySubject
-from .topology_spec import ConsumerSpec, Profile, StreamSpec
+from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
 
 RUNTIME_ABI: Final = 1
 """Version of the interface between generated code and this runtime.
@@ -85,6 +86,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """First tokens of the dead-letter subjects, such as "smith.dlq"; None if the spec has none."""
     bases: tuple[Contract, ...] = ()
     """The contracts that this one extends."""
+    replaced: tuple[ConsumerSpec[Any, Any], ...] = ()
+    """Consumers that others, derived from them for some domains, stand in place of."""
 
     def __post_init__(self) -> None:
         if self.abi != RUNTIME_ABI:
@@ -160,6 +163,33 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             if spec.name == name:
                 return spec
         raise KeyError(name)
+
+    def with_domains(self, *consumers: ConsumerSpec[Any, Any], beside: Iterable[str] = ()) -> Contract:
+        """This contract, with consumers that `for_domains` derived in place of those they were
+        derived from.
+
+        Plans, health, lag and the rest know them from then on, on a bus that is made with
+        `contract=` the result. `beside` are names of consumers that stay, for all domains, beside
+        what was derived from them: both then receive each message. Raises `OptionsError` if a
+        consumer was not derived from one of this contract, if two serve the same domain, and if one
+        of a work queue is to stay.
+        """
+        queues = frozenset(one.name for one in self.streams if one.retention == "workqueue")
+        found = in_place(self.consumers, consumers, queues, beside)
+        return msgspec.structs.replace(self, consumers=found, replaced=tuple(one for one in self.templates if one not in found))
+
+    @property
+    def templates(self) -> tuple[ConsumerSpec[Any, Any], ...]:
+        """The consumers that `for_domains` can derive from, declared or replaced by such."""
+        every = (*self.consumers, *self.replaced, *(one for base in self.bases for one in base.templates))
+        return tuple(dict.fromkeys(one for one in every if one.domain_filters))
+
+    def with_groups(self, *groups: DomainGroup) -> Contract:
+        """`with_domains` for what a spec declares in `[domains]`; its consumers are names."""
+        named = {one.name: one for one in self.templates}
+        derived = [named[name].for_domains(*group.domains) for group in groups for name in group.consumers]
+        beside = {name for group in groups if group.beside_any_domain for name in group.consumers}
+        return self.with_domains(*derived, beside=beside)
 
     def owner(self, stream: str, consumer: str | None = None) -> Contract:
         """The contract that declares `stream`, or that `consumer` of it: this one, or a base."""

@@ -10,6 +10,8 @@ from typing import Any, Generic, Literal
 
 import msgspec
 
+from ..errors import OptionsError
+from .domain_names import DERIVED_FROM, PLACEHOLDER, checked_domains, derived_name
 from .subjects import M_co, S_co
 
 
@@ -111,6 +113,10 @@ class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
 
     `max_attempts` (-1: no limit) is enforced by the worker, not by the server's `max_deliver`.
     `max_batch`, `max_bytes` and `max_expires` limit one pull.
+
+    `domain_filters` are its filters with `{domain}` in place of the wildcard for the domain; empty
+    if some filter has no such wildcard. One that `for_domains` made has its `domains`, and the name
+    of the consumer that it was `derived_from`.
     """
 
     name: str
@@ -137,6 +143,44 @@ class ConsumerSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
     priority_timeout: float | None = None
     pause_until: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    domain_filters: tuple[str, ...] = ()
+    derived_from: str = ""
+    domains: tuple[str, ...] = ()
+
+    def for_domains(self, *domains: str) -> ConsumerSpec[M_co, S_co]:
+        """A consumer like this one that receives only what is for `domains`.
+
+        It is another durable consumer, with its domains in its name whatever their order, and has
+        to be declared: in `[domains]` of the spec, or by `Contract.with_domains`. Raises
+        `InvalidToken` for what is not a token, `OptionsError` for no domain, for one given twice,
+        and for a consumer whose filters do not let the domain open.
+        """
+        if not self.domain_filters:
+            why = f"it was derived from {self.derived_from} already" if self.derived_from else "its filters have no open {domain}"
+            raise OptionsError(f"consumer {self.name}: for_domains: {why}, so it cannot be narrowed to domains")
+        chosen = checked_domains(self.name, self.domain_filters[0], domains)
+        return msgspec.structs.replace(
+            self,
+            name=derived_name(self.name, chosen),
+            filters=tuple(filter.replace(PLACEHOLDER, domain) for domain in chosen for filter in self.domain_filters),
+            description=f"{self.description} Only of {', '.join(chosen)}.".strip(),
+            metadata=(*self.metadata, (DERIVED_FROM, self.name)),
+            domain_filters=(),
+            derived_from=self.name,
+            domains=chosen,
+        )
+
+
+class DomainGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """Domains that some consumers serve together, each through one that is derived from it.
+
+    With `beside_any_domain` those for all domains stay beside them.
+    """
+
+    name: str
+    domains: tuple[str, ...]
+    consumers: tuple[str, ...]
+    beside_any_domain: bool = False
 
 
 class StreamOverride(msgspec.Struct, frozen=True, kw_only=True):
