@@ -18,11 +18,12 @@ from smith_sdk import AsyncSmithBus
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.sharding import membership
 from smith_sdk._core.sharding.membership import Membership
-from smith_sdk._core.sharding.records import Member, require_member_name
+from smith_sdk._core.sharding.orders import move, set_draining
+from smith_sdk._core.sharding.records import Keys, Member, Move, require_member_name
 from smith_sdk.errors import DeadlineExceeded, MemberNameTaken, OptionsError, PermissionDenied, PublishUnconfirmed, StreamNotFound
 
 CONTROL = "SMITH_CONTROL"
-SHARDS = 8
+SHARDS = [f"1-{number:02x}" for number in range(8)]
 LONG = 60.0
 """A TTL that does not end within a test."""
 SHORT = 1.0
@@ -52,8 +53,9 @@ async def agree(*members: Membership) -> None:
 
     def is_shared() -> bool:
         shares = [one.mine for one in members]
-        return sorted(shard for share in shares for shard in share) == list(range(SHARDS)) and all(
-            one.assigned == members[0].assigned and len(one.mine) in (SHARDS // len(members), SHARDS // len(members) + 1)
+        return sorted(shard for share in shares for shard in share) == SHARDS and all(
+            one.assigned == members[0].assigned
+            and len(one.mine) in (len(SHARDS) // len(members), len(SHARDS) // len(members) + 1)
             for one in members
         )
 
@@ -68,7 +70,7 @@ async def take_all(*members: Membership) -> None:
 
 async def test_members_share_the_shards_and_those_that_leave_give_theirs_away(account: Account) -> None:
     async with account.applied() as bus, joined(bus) as first:
-        assert first.mine == frozenset(range(SHARDS))  # at once
+        assert first.mine == frozenset(SHARDS)  # at once
         await take_all(first)
         async with joined(bus) as second:
             await agree(first, second)
@@ -117,7 +119,7 @@ async def test_a_name_that_another_process_has_is_refused(account: Account) -> N
             async with joined(bus, "a", ttl=LONG):  # long: it sees the first renew its key before it may take the name
                 raise AssertionError
         assert not first.lost.done()
-        assert first.mine == frozenset(range(SHARDS))
+        assert first.mine == frozenset(SHARDS)
 
 
 async def test_a_name_whose_process_has_died_is_waited_for(account: Account) -> None:
@@ -128,7 +130,7 @@ async def test_a_name_whose_process_has_died_is_waited_for(account: Account) -> 
         began = time.monotonic()
         async with joined(bus, "a", ttl=SHORT) as second:
             assert time.monotonic() - began >= SHORT * 0.6
-            assert second.mine == frozenset(range(SHARDS))
+            assert second.mine == frozenset(SHARDS)
 
 
 async def test_a_process_whose_name_another_one_has_taken_learns_of_it(account: Account) -> None:
@@ -146,26 +148,34 @@ async def test_a_process_whose_name_another_one_has_taken_learns_of_it(account: 
 async def test_a_member_that_drains_is_assigned_nothing(account: Account) -> None:
     async with account.applied() as bus, joined(bus) as first, joined(bus, ttl=SHORT) as second:
         await agree(first, second)
-        bucket, key = Bucket(bus._session, CONTROL), f"shards.episode.members.{second.name}"
-
-        async def set_draining(draining: bool) -> None:
-            value = msgspec.json.encode(msgspec.structs.replace(second.record, draining=draining))
-
-            async def is_written() -> bool:
-                found = await bucket.get(key)
-                return found is not None and await bucket.replace(key, value, revision=found.revision, ttl=LONG) is not None
-
-            await eventually_async(is_written, 30)
-
-        await set_draining(True)
+        bucket, keys = Bucket(bus._session, CONTROL), Keys("episode")
+        assert await set_draining(bucket, keys, second.name, True)
         await agree(first)
         await eventually_async(lambda: not second.mine)
         assert second.record.draining
         revision = second._revision
         await eventually_async(lambda: second._revision > revision, 30)  # it has renewed its key, and drains on
         assert first.view.members[second.name].draining
-        await set_draining(False)
+        assert not await set_draining(bucket, keys, "another", True)
+        assert await set_draining(bucket, keys, second.name, False)
         await agree(first, second)
+
+
+async def test_a_shard_is_moved_for_as_long_as_there_is_the_member(account: Account) -> None:
+    async with account.applied() as bus, joined(bus, "a") as first:
+        bucket, keys = Bucket(bus._session, CONTROL), Keys("episode")
+        async with joined(bus) as second:
+            await agree(first, second)
+            await take_all(first, second)
+            before, shard = first.mine, min(first.mine)
+            await move(bucket, keys, shard, Move(member=second.name, by="an operator"))
+            await eventually_async(lambda: first.mine == before - {shard} and shard in second.mine, 30)
+            await move(bucket, keys, shard, None)
+            await eventually_async(lambda: first.mine == before, 30)
+            await move(bucket, keys, shard, Move(member=second.name))
+            await eventually_async(lambda: second.view.moves == {shard: second.name}, 30)
+        await agree(first)
+        assert await bucket.list("shards.episode.moves.*") == []
 
 
 HOSTILE = [
@@ -176,14 +186,14 @@ HOSTILE = [
     ("members.\u202ereversed", b'{"instance": "i"}'),
     (f"members.{'n' * 65}", b'{"instance": "i"}'),
     ("members.a.b", b'{"instance": "i"}'),
-    ("owners.ff", b'{"member": "' + b"m" * 300 + b'"}'),
-    ("owners.01", b"[]"),
-    ("owners.1", b'{"member": "nobody"}'),
-    ("owners.0002", b'{"member": "nobody"}'),
-    ("owners.\u0661\u0661", b'{"member": "nobody"}'),
-    ("moves.03", b'{"member": "nobody"}'),
-    ("moves.fffffe", b'{"member": "nobody"}'),
-    ("moves.-1", b'{"member": "nobody"}'),
+    ("owners.1-ff", b'{"member": "' + b"m" * 300 + b'"}'),
+    ("owners.1-01", b"[]"),
+    ("owners.1-1", b'{"member": "nobody"}'),
+    ("owners.1-0002", b'{"member": "nobody"}'),
+    ("owners.\u0661-\u0661\u0661", b'{"member": "nobody"}'),
+    ("moves.1-03", b'{"member": "nobody"}'),
+    ("moves.99-ffe", b'{"member": "nobody"}'),
+    ("moves.0-01", b'{"member": "nobody"}'),
     ("layout", b"{}"),
     ("halted.00", b"\x00"),
 ]
@@ -197,12 +207,12 @@ async def test_what_others_write_into_the_bucket_does_no_harm(account: Account) 
         await bucket.put("shards.other.members.a", b'{"instance": "i"}')
         # Its own key is garbage as well, and made again.
         await bucket.put(f"shards.episode.members.{one.name}", b"\x00", ttl=LONG)
-        await eventually_async(lambda: one.view.moves == {3: "nobody", 0xFFFFFE: "nobody"}, 30)
-        assert one.mine == frozenset(range(SHARDS))
+        await eventually_async(lambda: one.view.moves == {"1-03": "nobody", "99-ffe": "nobody"}, 30)
+        assert one.mine == frozenset(SHARDS)
         assert list(one.view.members) == [one.name]
         await eventually_async(lambda: _is_own(bucket, one), 30)
-        assert await one.take(1, "pin", lambda: True)
-        await eventually_async(lambda: 1 in one.view.owners and one.view.owners[1][0].member == one.name, 30)
+        assert await one.take("1-01", "pin", lambda: True)
+        await eventually_async(lambda: "1-01" in one.view.owners and one.view.owners["1-01"][0].member == one.name, 30)
 
 
 async def _is_own(bucket: Bucket, one: Membership) -> bool:
@@ -269,17 +279,17 @@ async def test_a_write_that_timed_out_may_have_been_stored(account: Account, mon
 async def test_fences_of_a_shard_grow_and_are_given_to_owners_only(account: Account) -> None:
     async with account.applied() as bus, joined(bus) as first, joined(bus) as second:
         await agree(first, second)
-        fences = [await first.take(3, "p1", lambda: True), await second.take(3, "p2", lambda: True)]
-        assert await first.take(3, "p1", lambda: False) is None
+        fences = [await first.take("1-03", "p1", lambda: True), await second.take("1-03", "p2", lambda: True)]
+        assert await first.take("1-03", "p1", lambda: False) is None
         assert fences[0] is not None
         assert fences[1] is not None
-        await first.release(3, fences[0])  # it is no longer the first one's
-        await eventually_async(lambda: 3 in first.view.owners)
-        owner, entry = first.view.owners[3]
+        await first.release("1-03", fences[0])  # it is no longer the first one's
+        await eventually_async(lambda: "1-03" in first.view.owners)
+        owner, entry = first.view.owners["1-03"]
         assert (owner.member, owner.pin, entry.revision) == (second.name, "p2", fences[1])
-        await second.release(3, fences[1])
-        await eventually_async(lambda: 3 not in first.view.owners)
-        fences += [await first.take(3, "p3", lambda: True)]
+        await second.release("1-03", fences[1])
+        await eventually_async(lambda: "1-03" not in first.view.owners)
+        fences += [await first.take("1-03", "p3", lambda: True)]
         assert fences == sorted(set(map(int, filter(None, fences))))
 
 

@@ -20,8 +20,10 @@ _ODD: Final = 0x9E3779B97F4A7C15
 _MASK: Final = 2**64 - 1
 
 
-def assign(shards: int, members: Collection[str], owners: Mapping[int, str], moves: Mapping[int, str]) -> dict[int, str]:
-    """The member of `members` for each of `shards` shards; empty without members.
+def assign(
+    shards: Collection[str], members: Collection[str], owners: Mapping[str, str], moves: Mapping[str, str]
+) -> dict[str, str]:
+    """The member of `members` for each of `shards`; empty without members.
 
     `owners` are the members that have shards now; one that is not in `members` has none. `moves`
     are those that somebody has asked for: the shard belongs to that member as long as that is one,
@@ -30,14 +32,15 @@ def assign(shards: int, members: Collection[str], owners: Mapping[int, str], mov
     known = set(members)
     if not known:
         return {}
-    found = {shard: member for shard, member in moves.items() if 0 <= shard < shards and member in known}
-    kept: dict[str, list[int]] = {name: [] for name in sorted(known)}
-    free: list[int] = []
-    for shard in range(shards):
+    ids = sorted(set(shards))
+    found = {shard: moves[shard] for shard in ids if moves.get(shard) in known}
+    kept: dict[str, list[str]] = {name: [] for name in sorted(known)}
+    free: list[str] = []
+    for shard in ids:
         if shard not in found:
             kept.get(owners.get(shard, ""), free).append(shard)
     points = {name: _point(f"member {name}") for name in kept}
-    room = _most(shards - len(found), {name: len(held) for name, held in kept.items()}, points)
+    room = _most(len(ids) - len(found), {name: len(held) for name, held in kept.items()}, points)
     for name, held in kept.items():
         free += _surplus(held, room[name], points[name])
         for shard in held:
@@ -55,7 +58,7 @@ def _most(shards: int, held: Mapping[str, int], points: Mapping[str, int]) -> di
     return {name: each + (place < more) for place, name in enumerate(by_right)}
 
 
-def _surplus(held: list[int], most: int, point: int) -> list[int]:
+def _surplus(held: list[str], most: int, point: int) -> list[str]:
     """Take from `held` those beyond `most`, with the lowest scores."""
     if len(held) <= most:
         return []
@@ -65,7 +68,7 @@ def _surplus(held: list[int], most: int, point: int) -> list[int]:
     return surplus
 
 
-def _hand_out(free: Sequence[int], room: dict[str, int], points: Mapping[str, int], found: dict[int, str]) -> None:
+def _hand_out(free: Sequence[str], room: dict[str, int], points: Mapping[str, int], found: dict[str, str]) -> None:
     """Give each of `free` to the member with the best score among those that have room."""
     # One after the other, not by the best score of all: that would be as even, and slower.
     candidates = {name: points[name] for name, more in room.items() if more}

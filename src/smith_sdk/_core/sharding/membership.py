@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
@@ -44,7 +44,7 @@ _LEAVE: Final = 5.0
 
 
 class Membership:
-    """One process among those that share `shards` shards of the sharding `name`.
+    """One process among those that share `shards`, by their ids, of the sharding `name`.
 
     `member` is a name that it keeps over restarts; None: one is made up. `ttl` is seconds. Belongs
     to one event loop, and runs once: `join`, then `leave`. `on_change` is called in the loop when
@@ -56,13 +56,13 @@ class Membership:
         session: Session,
         bucket: str,
         name: str,
-        shards: int,
+        shards: Collection[str],
         *,
         ttl: float,
         member: str | None = None,
         on_change: Callable[[], object] = lambda: None,
     ) -> None:
-        self._shards = shards
+        self._shards = frozenset(shards)
         self._ttl = ttl
         self._is_static = member is not None
         self._on_change = on_change
@@ -82,7 +82,7 @@ class Membership:
         self._sure_from: float | None = None
         """From when on the keys of others are believed; None: not as things are."""
         self._view = View({}, {}, {})
-        self.assigned: Mapping[int, str] = {}
+        self.assigned: Mapping[str, str] = {}
         """The member for each shard, this one included."""
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
@@ -150,6 +150,8 @@ class Membership:
             if record is None or record.instance != self.record.instance:
                 return
             if not self._is_static:
+                for shard in [shard for shard, to in self._view.moves.items() if to == self.name]:
+                    await self._bucket.delete(self._keys.move(shard))  # the name is never used again
                 if await self._bucket.delete(key, revision=there.revision):
                     return
             elif await self._write(msgspec.structs.replace(record, stopped=True), there.revision) is not None:
@@ -163,16 +165,22 @@ class Membership:
         return self._view
 
     @property
-    def mine(self) -> frozenset[int]:
+    def mine(self) -> frozenset[str]:
         """The shards that are assigned to this member."""
         return frozenset(shard for shard, member in self.assigned.items() if member == self.name)
+
+    def share(self, shards: Collection[str]) -> None:
+        """Share these from now on: their number is being changed."""
+        self._shards = frozenset(shards)
+        self._view = View({}, {}, {})
+        self._look()
 
     @property
     def is_frozen(self) -> bool:
         """Whether the assignment stays as it was, whatever the keys say."""
         return self._sure_from is None or self._sure_from > monotonic()
 
-    async def take(self, shard: int, pin: str, may: Callable[[], bool]) -> int | None:
+    async def take(self, shard: str, pin: str, may: Callable[[], bool]) -> int | None:
         """Say in the bucket that this member owns `shard`, by `pin`. Returns the fence.
 
         Each fence of a shard is greater than all before it. None once `may` says that the shard is
@@ -191,7 +199,7 @@ class Membership:
                 return revision
         return None
 
-    async def release(self, shard: int, fence: int) -> None:
+    async def release(self, shard: str, fence: int) -> None:
         """Say that this member no longer owns `shard`, unless another one has taken it."""
         await self._bucket.delete(self._keys.owner(shard), revision=fence)
 

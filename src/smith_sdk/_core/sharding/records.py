@@ -6,7 +6,7 @@ Whoever may write to the bucket chooses keys and values: what is not valid is as
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -17,7 +17,7 @@ from ..jetstream.kv import Entry
 from .assignment import assign
 
 _MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
-_SHARD: Final = re.compile(r"[0-9a-f]{2,6}")
+_SHARD: Final = re.compile(r"[1-9][0-9]{0,5}-(?:[0-9a-f]{2}|[1-9a-f][0-9a-f]{2,5})")
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
@@ -48,13 +48,20 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     """The value of a shard's key: the member that it is to be with, for as long as that is one."""
 
     member: _Text
+    by: _Text = ""
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 RecordT = TypeVar("RecordT", Member, Owner, Move)
 
 
+def shard_id(number: int, generation: int = 1) -> str:
+    """What a shard goes by in the bucket: "1-0e"."""
+    return f"{generation}-{number:02x}"
+
+
 class Keys:
-    """The keys of the sharding `name`, whose name is a token."""
+    """The keys of the sharding `name`, whose name is a token. Shards go by their `shard_id`."""
 
     def __init__(self, name: str) -> None:
         self.all = f"shards.{name}.>"
@@ -65,22 +72,22 @@ class Keys:
     def member(self, name: str) -> str:
         return self._members + name
 
-    def owner(self, shard: int) -> str:
-        return f"{self._owners}{shard:02x}"
+    def owner(self, shard: str) -> str:
+        return self._owners + shard
 
-    def move(self, shard: int) -> str:
-        return f"{self._moves}{shard:02x}"
+    def move(self, shard: str) -> str:
+        return self._moves + shard
 
     def member_of(self, key: str) -> str | None:
         """The member whose key it is, if it is one."""
         name = key.removeprefix(self._members)
         return name if name != key and _MEMBER.fullmatch(name) else None
 
-    def owned(self, key: str) -> int | None:
+    def owned(self, key: str) -> str | None:
         """The shard whose owner the key tells, if it is such a key."""
         return _shard(key, self._owners)
 
-    def moved(self, key: str) -> int | None:
+    def moved(self, key: str) -> str | None:
         """The shard whose move the key is, if it is such a key."""
         return _shard(key, self._moves)
 
@@ -89,10 +96,10 @@ class View(msgspec.Struct, frozen=True):
     """What the bucket says about one sharding."""
 
     members: dict[str, Member]
-    owners: dict[int, tuple[Owner, Entry]]
-    moves: dict[int, str]
+    owners: dict[str, tuple[Owner, Entry]]
+    moves: dict[str, str]
 
-    def assignment(self, shards: int) -> dict[int, str]:
+    def assignment(self, shards: Collection[str]) -> dict[str, str]:
         """The member for each shard. One that drains is given none."""
         members = [name for name, one in self.members.items() if not one.draining]
         return assign(shards, members, {shard: one.member for shard, (one, _) in self.owners.items()}, self.moves)
@@ -131,9 +138,6 @@ def require_member_name(name: Any, option: str) -> str:
     return name
 
 
-def _shard(key: str, prefix: str) -> int | None:
-    text = key.removeprefix(prefix)
-    if text == key or not _SHARD.fullmatch(text):
-        return None
-    shard = int(text, 16)
-    return shard if f"{shard:02x}" == text else None
+def _shard(key: str, prefix: str) -> str | None:
+    shard = key.removeprefix(prefix)
+    return shard if shard != key and _SHARD.fullmatch(shard) else None
