@@ -4,7 +4,7 @@ Usage: `python benchmarks/shards.py [--quick] [--servers 1|3] [--json FILE]`. Wi
 are a cluster on this machine, streams and consumers have three replicas, and a figure is the sum
 over the three.
 
-Three parts, each on a stream of its own:
+Four parts, each on a stream of its own:
 
 - standing: durable consumers as a shard has them (pinned, a filter each), with nothing to do: the
   memory and the time to make each, and processor time while a pull of each is renewed every third
@@ -12,6 +12,7 @@ Three parts, each on a stream of its own:
 - messages: processor time to store a message of 350 bytes on an interest stream with message ids,
   and to deliver it and take its ack: through one consumer, through one for each of 16 shards, and
   with those 16 in four streams.
+- ids: what a stream keeps in memory for each message id until its duplicate window ends.
 - bucket: members that renew their key every third of its TTL, each watching all keys: processor
   time for a renewal, and for each time that one is told to a member.
 
@@ -38,6 +39,7 @@ import machine
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk._core.jetstream.kv import Bucket
@@ -65,11 +67,11 @@ class Servers:
 
     def cpu(self) -> float:
         """Seconds of processor time since they started, of all together."""
-        used = 0
-        for pid in self._pids:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used += int(fields[11]) + int(fields[12])
-        return used / _TICKS
+        return sum(self.each_cpu())
+
+    def each_cpu(self) -> list[float]:
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids]
+        return [(int(fields[11]) + int(fields[12])) / _TICKS for fields in stats]
 
     def memory(self) -> float:
         """KiB resident, of all together."""
@@ -124,7 +126,7 @@ class Api:
         while True:
             try:
                 answer: dict[str, Any] = json.loads((await self.client.request(f"$JS.API.{subject}", body, timeout=5)).data)
-            except nats.errors.Error:
+            except Error:
                 if time.monotonic() > until:
                     raise
                 await asyncio.sleep(0.2)
@@ -241,40 +243,59 @@ async def standing(servers: Servers, api: Api, count: int, seconds: float) -> di
 
 
 async def messages(servers: Servers, api: Api, count: int) -> dict[str, float]:
-    """Microseconds of the servers' processors for each message."""
+    """Microseconds of the servers' processors for each message, and of the busiest server's."""
     figures: dict[str, float] = {}
     for way, streams, consumers in (("one", 1, 1), ("sharded", 1, SHARDS), ("four_streams", 4, SHARDS)):
         names = [f"WORK{number}" for number in range(streams)]
         for number, name in enumerate(names):
             limits = {"retention": "interest", "discard": "new", "max_msgs": 1_000_000, "duplicate_window": int(120e9)}
             await api.create_stream(name, f"work.{number}.>", **limits)
-        shards = []
+        durables: dict[str, list[str]] = {name: [] for name in names}
         for shard in range(consumers):
             where = shard % streams
             subject = f"work.{where}.>" if consumers == 1 else f"work.{where}.{shard:02x}"
             await api.create_shard(names[where], f"s{shard:02x}", subject)
-            shards.append((where, f"s{shard:02x}"))
+            durables[names[where]].append(f"s{shard:02x}")
         js = api.client.jetstream(publish_async_max_pending=1_000)
-        cpu, at = servers.cpu(), time.monotonic()
-        for number in range(count):
-            shard = number % SHARDS
-            await js.publish_async(f"work.{shard % streams}.{shard:02x}", _BODY, headers={"Nats-Msg-Id": f"{way}-{number}"})
-        await js.publish_async_completed()
-        figures[f"messages.{way}.store_us"] = (servers.cpu() - cpu) / count * 1e6
-        figures[f"messages.{way}.stored_per_s"] = count / (time.monotonic() - at)
-        readers = [
-            Shards(api.client, name, [durable for where, durable in shards if where == number])
-            for number, name in enumerate(names)
-        ]
+        with _metered(servers, figures, f"messages.{way}.store", count):
+            for number in range(count):
+                shard = number % SHARDS
+                subject = f"work.{shard % streams}.{shard:02x}"
+                await js.publish_async(subject, _BODY, headers={"Nats-Msg-Id": f"{way}-{number}"})
+            await js.publish_async_completed()
+        readers = [Shards(api.client, stream, shards) for stream, shards in durables.items()]
         for reader in readers:
             await reader.open()
-        cpu, at = servers.cpu(), time.monotonic()
-        await asyncio.gather(*(reader.take(count // streams) for reader in readers))
-        figures[f"messages.{way}.deliver_us"] = (servers.cpu() - cpu) / count * 1e6
-        figures[f"messages.{way}.delivered_per_s"] = count / (time.monotonic() - at)
+        with _metered(servers, figures, f"messages.{way}.deliver", count):
+            await asyncio.gather(*(reader.take(count // streams) for reader in readers))
         for name in names:
             await api.ask(f"STREAM.DELETE.{name}")
     return figures
+
+
+@contextmanager
+def _metered(servers: Servers, figures: dict[str, float], name: str, count: int) -> Iterator[None]:
+    before, at = servers.each_cpu(), time.monotonic()
+    yield
+    took = time.monotonic() - at
+    used = [(after - earlier) / count * 1e6 for after, earlier in zip(servers.each_cpu(), before, strict=True)]
+    figures |= {f"{name}.us": sum(used), f"{name}.busiest_us": max(used), f"{name}.per_s": count / took}
+
+
+async def ids(servers: Servers, api: Api, count: int) -> dict[str, float]:
+    """Bytes of memory, on each server, for an id of 100 characters, which an intent's is."""
+    memory: dict[str, float] = {}
+    for way in ("without", "with"):
+        await api.create_stream("IDS", "ids", storage="memory", max_msgs=1_000, duplicate_window=int(600e9))
+        js = api.client.jetstream(publish_async_max_pending=1_000)
+        before = servers.memory()
+        for number in range(count):
+            msg_id = {"Nats-Msg-Id": f"{number:0100d}"} if way == "with" else None
+            await js.publish_async("ids", b"", headers=msg_id)
+        await js.publish_async_completed()
+        memory[way] = servers.memory() - before
+        await api.ask("STREAM.DELETE.IDS")
+    return {"ids.bytes": (memory["with"] - max(memory["without"], 0)) * 1024 / count / servers.replicas}
 
 
 async def bucket(servers: Servers, api: Api, members: int, renewals: int) -> dict[str, float]:
@@ -330,6 +351,7 @@ async def measure(count: int, quick: bool) -> dict[str, float]:
         figures |= await standing(servers, api, consumers, 4 if quick else 20)
         _progress("messages")
         figures |= await messages(servers, api, 2_048 if quick else 40_960)
+        figures |= await ids(servers, api, 5_000 if quick else 200_000)
         _progress("the bucket of members")
         figures |= await bucket(servers, api, 4 if quick else 16, 100 if quick else 2_000)
     return figures
@@ -353,14 +375,22 @@ def show(figures: dict[str, float]) -> None:
         ("a shard's consumer: time to make it", f"{figures['standing.create_ms']:,.1f} ms"),
         ("1,000 consumers with nothing to do", f"{figures['standing.idle_core_percent_for_1000']:.1f} % of a core"),
         ("the same, a pull of each renewed", f"{figures['standing.pulled_core_percent_for_1000']:.1f} % of a core"),
-        ("store a message", f"{figures['messages.one.store_us']:.0f} µs"),
-        ("store it in one of four streams", f"{figures['messages.four_streams.store_us']:.0f} µs"),
-        ("deliver it and take its ack, one consumer", f"{figures['messages.one.deliver_us']:.0f} µs"),
-        (f"the same, {SHARDS} shards", f"{figures['messages.sharded.deliver_us']:.0f} µs"),
-        (f"the same, {SHARDS} shards in four streams", f"{figures['messages.four_streams.deliver_us']:.0f} µs"),
+    ]
+    ways = {
+        "one": "one stream, one consumer",
+        "sharded": f"one stream, {SHARDS} shards",
+        "four_streams": f"4 streams, {SHARDS} shards",
+    }
+    for act, words in {"store": "store a message", "deliver": "deliver it, take its ack"}.items():
+        for way, where in ways.items():
+            total, busiest = (figures[f"messages.{way}.{act}.{name}"] for name in ("us", "busiest_us"))
+            also = f", {busiest:.0f} of them on the busiest" if figures["servers"] > 1 else ""
+            rows.append((f"{words}: {where}", f"{total:.0f} µs{also}"))
+    rows += [
+        ("a message id, until the duplicate window ends", f"{figures['ids.bytes']:.0f} bytes on each server"),
         ("a member renews its key", f"{figures['bucket.renewal_us']:.0f} µs"),
-        ("a member is told of a renewal", f"{figures['bucket.told_us']:.1f} µs"),
-        ("the same, in the member", f"{figures['bucket.member_told_us']:.1f} µs"),
+        ("a member is told of a renewal", f"{figures['bucket.told_us']:.0f} µs"),
+        ("the same, in the member", f"{figures['bucket.member_told_us']:.0f} µs"),
     ]
     print(f"| processor time and memory | {figures['servers']:.0f} server(s) |\n|---|---|")
     for name, value in rows:
