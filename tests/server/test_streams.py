@@ -54,7 +54,7 @@ def test_the_cases_have_every_key() -> None:
     assert {*CONSUMER_CASES, *FIXED_CONSUMER} >= {one.key for one in CONSUMER}
     assert len(STREAM_CASES) + len(CONSUMER_CASES) >= 25
     assert {one.field or one.key for one in STREAM} == {*asdict(ORDERS)} - {"name"}
-    of_the_worker = {"name", "stream", "max_attempts", "prefetch"}
+    of_the_worker = {"name", "stream", "max_attempts", "prefetch", "domain_filters", "derived_from", "domains"}
     assert {one.field or one.key for one in CONSUMER} == {*asdict(READER)} - of_the_worker
 
 

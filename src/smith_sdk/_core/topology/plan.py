@@ -121,6 +121,7 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
       matches
     - "pending": a consumer with pending messages is deleted, or a stream that is not empty
     - "no_consumer": a stream with interest retention and without a consumer keeps nothing
+    - "twice": two consumers for the same domain execute the same messages, and one is not declared
     - "storage": the streams reserve more than the account has left
     """
 
@@ -135,6 +136,7 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
         "drops",
         "pending",
         "no_consumer",
+        "twice",
         "storage",
     ]
     text: str
@@ -162,6 +164,8 @@ class Risk(msgspec.Struct, frozen=True, kw_only=True):
     pending: bool = False
     step: tuple[str, str | None]
     why: str
+    upto: int = 0
+    """If not 0: only messages up to this sequence."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

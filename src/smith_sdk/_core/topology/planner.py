@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterator
 
+import msgspec
+
 from ...contract import Contract, StreamSpec, covers
 from ...errors import TopologyRefused
 from ..jetstream.api import JetStreamApi, release_name
 from .config_keys import EVERY, Json, consumer_json, stream_json
+from .moved_filters import refused, skipped, twice
 from .plan import Caution, Change, Kind, Plan, differences
 from .plan_warnings import cautions
 from .server_state import ServerState, read_state
@@ -39,7 +42,8 @@ async def make_plan(
     }
     _require_level(account, streams, consumers)
     steps = plan_steps(state, streams, consumers, contract.roots, prune=prune, family=contract.family)
-    found = risks(steps, state, contract.family)
+    queues = {step.stream for step in steps if step.consumer is None and (step.seen or {}).get("retention") == "workqueue"}
+    found = (*risks(steps, state, contract.family), *skipped([step for step in steps if step.stream in queues], state))
     counted = await asyncio.gather(*(count(api, risk) for risk in found))
     return Plan(
         profile=profile,
@@ -47,6 +51,7 @@ async def make_plan(
         cautions=(
             *(caution for caution in counted if caution is not None),
             *unread(steps, state, contract.family),
+            *twice(steps),
             *_other_profile(steps),
             *await cautions(api, steps, state),
         ),
@@ -158,7 +163,10 @@ def plan_consumer(stream: str, name: str, declared: Json, info: Json | None) -> 
     """The step for one consumer; its filters in `info` are as `with_filters` has them."""
     if info is None:
         return Change(kind="create", stream=stream, consumer=name, declared=declared)
-    found = differences(info["config"], declared, consumer=True)
+    found = tuple(
+        msgspec.structs.replace(one, why=why) if one.key == "filter_subjects" and (why := refused(one)) else one
+        for one in differences(info["config"], declared, consumer=True)
+    )
     kind: Kind = "unchanged" if not found else "impossible" if any(one.why for one in found) else "update"
     return Change(kind=kind, stream=stream, consumer=name, differences=found, declared=declared, seen=info["config"])
 

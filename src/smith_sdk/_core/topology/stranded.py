@@ -13,6 +13,7 @@ from ...contract import covers
 from ...errors import StreamNotFound
 from ..jetstream.api import JetStreamApi
 from .config_keys import Json
+from .moved_filters import count_skipped
 from .plan import Caution, Change, Risk
 from .server_state import ServerState, consumer_or_none
 from .stamps import CONTRACT, stamp_of
@@ -174,6 +175,8 @@ async def count(api: JetStreamApi, risk: Risk) -> Caution | None:
 
 async def _count(api: JetStreamApi, risk: Risk) -> tuple[int, str]:
     """The number, and how sure it is: "" or "up to "."""
+    if risk.upto:
+        return await count_skipped(api, risk), "up to "
     if risk.consumer is None:
         stored = await _stored(api, risk)
         return (int((await api.stream_info(risk.stream))["state"]["messages"]), "up to ") if stored is None else (stored, "")
