@@ -19,7 +19,7 @@ from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..display import fields_table
-from ..errors import NotAcknowledgeable, SmithError
+from ..errors import NoFence, NotAcknowledgeable, SmithError
 from ..options import RetryPolicy, to_seconds
 from . import publisher
 from .message_key import key_of
@@ -67,6 +67,7 @@ class Message(Received[M_co, S_co]):
     __slots__ = (
         "_answered",
         "_began",
+        "_fence",
         "_in_thread",
         "_metadata",
         "_outputs",
@@ -101,6 +102,7 @@ class Message(Received[M_co, S_co]):
         self._uncounted = 0
         self._stopping: Stopping | None = None
         self._outputs: dict[str, int] | None = None
+        self._fence: int | None = None
 
     @property
     def payload(self) -> M_co:
@@ -172,6 +174,24 @@ class Message(Received[M_co, S_co]):
         raise `RetryLater`.
         """
         return self._stopping is not None and self._stopping.draining
+
+    @property
+    def fence(self) -> int:
+        """A number for what a handler of a `ShardedWorker` does outside the bus.
+
+        Each process that takes over a shard has a greater one than all before it. A system that
+        keeps the greatest fence it has seen, and refuses what comes with a lower one, refuses the
+        effects of a process that has lost the shard and does not know it yet.
+
+        It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
+        no `ShardedWorker` handles.
+        """
+        if self._fence is None:
+            raise NoFence(
+                f"the message on {self._raw.subject} has no fence, since no ShardedWorker handles it: with other workers several "
+                f"processes work on one key at once"
+            )
+        return self._fence
 
     def ack(self) -> Coroutine[Any, Any, None]:
         """The message is done.

@@ -116,7 +116,7 @@ class ProcessRunner:
         return partial(self._run, len(self._functions) - 1)
 
     async def _run(self, which: int, message: Message[Any, Any]) -> Any:
-        return await self._threads.run(partial(self._call, which, message._raw), message)
+        return await self._threads.run(partial(self._call, which, message._raw, message._fence), message)
 
     async def open(self) -> None:
         """Start threads and processes.
@@ -173,7 +173,7 @@ class ProcessRunner:
 
     # ---- in a thread
 
-    def _call(self, which: int, raw: RawMessage, _: object) -> Any:
+    def _call(self, which: int, raw: RawMessage, fence: int | None, _: object) -> Any:
         """Have an idle process run it. The last argument is the message as middleware gets it."""
         idle = self._idle
         child = idle.get()
@@ -192,7 +192,7 @@ class ProcessRunner:
             self._start_successor(child)
         try:
             enter = self._events.detached()
-            return child.process.call((which, enter, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
+            return child.process.call((which, enter, fence, raw.subject, raw.reply, raw.data, raw.headers), self._timeout)
         finally:
             self._called(child, idle)
 
@@ -323,10 +323,10 @@ def _handle(
     contract: Contract,
     present: PresentDetached | None,
     functions: tuple[Callable[[Any], Any], ...],
-    call: tuple[int, Enter | None, str, str, bytes, dict[str, str] | None],
+    call: tuple[int, Enter | None, int | None, str, str, bytes, dict[str, str] | None],
 ) -> Any:
-    which, enter, *raw = call
+    which, enter, fence, *raw = call
     message = _ReadOnlyMessage(_Raw(*raw), _Session(contract))  # type: ignore[arg-type]
-    message._stopping = STOPPING
+    message._stopping, message._fence = STOPPING, fence
     with contextlib.nullcontext() if enter is None else enter():
         return functions[which](message if present is None else present(message, FOR_READING))

@@ -48,6 +48,7 @@
     ├── HandlerTimeout              a handler exceeded its timeout (also a TimeoutError)
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
     ├── MemberNameTaken             two processes have one name in a sharding
+    ├── NoFence                     a fence of a message that no sharded worker handles
     ├── SlowConsumer                a core subscription fell behind and lost messages
     ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
@@ -119,6 +120,7 @@ from ._work import (
     HandlerProcessDied,
     HandlerTimeout,
     MemberNameTaken,
+    NoFence,
     NotAcknowledgeable,
     Reject,
     RetryLater,
@@ -154,6 +156,7 @@ __all__ = [
     "MemberNameTaken",
     "MessageNotFound",
     "MessagesStranded",
+    "NoFence",
     "NoInterest",
     "NotAcknowledgeable",
     "NotEnoughRoom",

@@ -108,6 +108,10 @@ class MemberNameTaken(SmithError):
     """
 
 
+class NoFence(SmithError):
+    """The message has no fence: it is not handled by a `ShardedWorker`."""
+
+
 class Reject(Exception):
     """Raised by a handler: this message can never succeed; dead-letter it now.
 

@@ -94,6 +94,20 @@ class Message(Blocking, Received[M_co, S_co]):
         found: bool = self._aio.draining
         return found
 
+    @property
+    def fence(self) -> int:
+        """A number for what a handler of a `ShardedWorker` does outside the bus.
+
+        Each process that takes over a shard has a greater one than all before it. A system that
+        keeps the greatest fence it has seen, and refuses what comes with a lower one, refuses the
+        effects of a process that has lost the shard and does not know it yet.
+
+        It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
+        no `ShardedWorker` handles.
+        """
+        found: int = self._aio.fence
+        return found
+
     def ack(self) -> None:
         """The message is done.
 
