@@ -22,7 +22,7 @@ from .locate import Path as Key
 from .patterns import LITERAL
 from .placeholders import PLACEHOLDER, split
 from .resolve import GENERATORS, LARGEST_INT
-from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
+from .spec import SHARD, FieldDecl, MessageDecl, ShardedDecl, Spec, TokenDecl
 
 _SUBJECT_MEMBERS: Final = frozenset(
     (
@@ -420,7 +420,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             )
         for piece in split(subject.pattern):
             match = PLACEHOLDER.fullmatch(piece)
-            if match and match[1] not in spec.tokens:
+            if match and match[1] not in spec.tokens and not (match[1] == SHARD and isinstance(subject, ShardedDecl)):
                 yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", _declare("tokens", match[1], spec.tokens))
     yield from topology_checks.references(spec, _declare)
     attributes: dict[str, str] = {}

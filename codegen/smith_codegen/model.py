@@ -20,7 +20,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     home: str
-    kind: Literal["open", "int", "enum", "cap"]
+    kind: Literal["open", "int", "enum", "cap", "shard"]
     type_name: str
     values: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -30,11 +30,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     family: str = ""
     aliases: tuple[tuple[str, str], ...] = ()
     doc: str = ""
+    has_word: bool = False
+    """Of a shard: whether the token before its number is part of it."""
 
     @property
     def width(self) -> int:
         """How many wire tokens it spans."""
-        return len(self.values[0].split(".")) if self.values else 1
+        return len(self.values[0].split(".")) if self.values else 1 + self.has_word
 
     @property
     def stars(self) -> str:
@@ -150,6 +152,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     readable: tuple[str, ...]
     upper: tuple[str, ...]
     also: tuple[str, ...]
+    sharding: str = ""
+    """The sharding that made it, if it is a sharded one that is published to."""
+    read_only: bool = False
 
     @property
     def module(self) -> str:
@@ -162,7 +167,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def fixed_tokens(self) -> tuple[Token, ...]:
         """Tokens that cannot be read from the payload."""
-        return tuple(token for token in self.tokens if token.name not in self.readable)
+        return tuple(token for token in self.tokens if token.name not in self.readable and not self.is_keyed(token))
+
+    def is_keyed(self, token: Token) -> bool:
+        """Whether a token follows from the key in the payload."""
+        return token.kind == "shard" and bool(self.sharding)
 
     @property
     def places(self) -> dict[str, tuple[int, int]]:
@@ -199,6 +208,16 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[tuple[str, str], ...]
 
 
+class Sharding(msgspec.Struct, frozen=True, kw_only=True):
+    """A sharding with the types of what is delivered, and its keys as Python source."""
+
+    name: str
+    doc: str
+    message_type: str
+    subject_type: str
+    keys: tuple[tuple[str, str], ...]
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The whole spec. Inherited declarations are referred to, and not emitted again."""
 
@@ -211,12 +230,17 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     consumers: tuple[Consumer, ...]
     domains: tuple[tuple[str, DomainsDecl], ...]
     profiles: tuple[Declared, ...]
+    shardings: tuple[Sharding, ...]
     dead_letters: str | None
 
     @property
     def homes(self) -> tuple[str, ...]:
         """The packages of all that is inherited."""
         return tuple(head.package for head in self.spec.inherited)
+
+    @property
+    def inherits_shardings(self) -> bool:
+        return any(not self.spec.is_own(("sharding", name)) for name in self.spec.sharding)
 
     @property
     def namespaces(self) -> tuple[str, ...]:

@@ -51,6 +51,8 @@ RESPONSE_TTL: Final = "2s"
 """How long a reply may be sent. The server keeps each reply subject of what it delivers that long,
 also those of JetStream messages, so this is short."""
 _SDK: Final = "smith_sdk"
+_LONGEST_NAME: Final = 128
+"""Characters of a user's name, which becomes a token of its inbox prefix."""
 
 
 class RoleError(ValueError):
@@ -132,6 +134,7 @@ def block(
     rights = _Rights(_with_derived(spec, consumers), _require_api(api_prefix.removesuffix(".")))
     ROLES[role].grant(rights, wanted)
     name = "-".join(consumers) if role == "worker" else role
+    name = name if len(name) <= _LONGEST_NAME else role
     inbox = _require_inbox(spec, inbox_prefix or f"_INBOX_{name}")
     return Permissions(
         role=role,
@@ -302,7 +305,7 @@ class _Rights:
             token, sign, value = pair.partition("=")
             if not sign or token not in tokens:
                 raise RoleError(f"{name}:{pair}: name:token=value is needed, with a token of {decl.pattern}")
-            allowed = self.spec.tokens[token].enum
+            allowed = self.spec.token(decl, token).enum
             if allowed is not None and value not in allowed:
                 raise RoleError(f"{name}:{pair}: {token} is one of {', '.join(allowed)}")
             if allowed is None and not LITERAL.fullmatch(value):

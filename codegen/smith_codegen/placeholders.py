@@ -26,7 +26,7 @@ def parts_of(spec: Spec, decl: SubjectDecl) -> list[str | Open | Sequence[str]]:
         if not match:
             parts.append(piece)
             continue
-        token = spec.tokens[match[1]]
+        token = spec.token(decl, match[1])
         parts.append(token.enum if token.enum is not None else Open(exclude=frozenset(token.exclude)))
     return parts
 
@@ -41,7 +41,7 @@ def widest(spec: Spec, decl: SubjectDecl, given: dict[str, str] | None = None) -
         elif given and match[1] in given:
             pieces.append(given[match[1]])
         else:
-            values = spec.tokens[match[1]].enum
+            values = spec.token(decl, match[1]).enum
             pieces.append(".".join("*" * (len(values[0].split(".")) if values else 1)))
     return ".".join(pieces)
 

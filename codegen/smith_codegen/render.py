@@ -18,7 +18,7 @@ from typing import Any, Final
 import jinja2
 
 from . import docstrings, trie
-from .model import Family, Model, Token
+from .model import Family, Model, Subject, Token
 from .names import camel
 from .resolve import GENERATORS
 from .sources import CANONICAL
@@ -28,7 +28,7 @@ ABI: Final = 1
 
 HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"
 
-ROOMS: Final = ("protocol", "subjects", "topology.py", CANONICAL)
+ROOMS: Final = ("protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
 _CONTRACT: Final = "smith_sdk.contract"
@@ -62,6 +62,7 @@ class _Output:
             repr=repr,
             camel=camel,
             doc=_doc,
+            listed=_listed,
             refused=_refused,
             allowed=_allowed,
             ordered=_sorted,
@@ -111,7 +112,7 @@ class _Output:
         """Tokens with a type in `protocol/_tokens.py` of package `home`; "" is the generated
         one.
         """
-        return [token for token in self.model.tokens if token.kind != "cap" and token.home == home]
+        return [token for token in self.model.tokens if token.kind not in ("cap", "shard") and token.home == home]
 
     def messages(self, home: str) -> list[str]:
         """Names for users that stand in its `protocol/_messages.py`."""
@@ -158,10 +159,11 @@ class _Output:
                 {
                     "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Self", "TypeAlias", "final", "overload"],
                     _CONTRACT: [
-                        "CoreSubject", "Filter", "Received", "StreamSubject", "Subscribable",
+                        "CoreSubject", "Filter", "ReadOnlySubject", "Received", "Shard", "ShardKey", "StreamSubject", "Subscribable",
                         "Cap", "is_int_token", "is_token", "read_int_token", "refuse_message", "refuse_token",
                     ],
                     **self.payloads("..protocol"),
+                    "._sharding": [f"{one.name} as _{one.name}" for one in self.model.shardings],
                 },
                 {at: names for at, names in self.classes(".").items() if at != f".{subjects[0].module}"},
                 subjects=subjects,
@@ -172,7 +174,24 @@ class _Output:
                 self.emit(f"subjects/{namespace}.py", "facade.py.j2", {}, subjects=subjects, namespace=namespace)
         for token in self.caps:
             self.emit(f"subjects/{token.name}.py", "cap_facade.py.j2", {}, token=token)
+        self.shardings()
         self.emit("subjects/__init__.py", "subjects.py.j2", {}, caps=self.caps, root=self.model.of(""))
+
+    def shardings(self) -> None:
+        if not self.model.shardings:
+            return
+        sources = {"typing": ["Any", "Final"], _CONTRACT: ["Layout", "ReadShards", "ShardingSpec"]}
+        self.emit("subjects/_sharding.py", "sharding.py.j2", sources)
+        self.emit(
+            "sharding.py",
+            "sharding_facade.py.j2",
+            {
+                "typing": ["TYPE_CHECKING", "Final"],
+                _CONTRACT: ["ShardingSpec"],
+                ".subjects._sharding": [f"{one.name} as _{one.name}" for one in self.model.shardings],
+            },
+            {**{f"{home}.protocol": self.messages(home) for home in ("", *self.model.homes)}, **self.classes(".subjects")},
+        )
 
     def topology(self) -> None:
         protocols = {f"{home}.protocol": self.messages(home) for home in ("", *self.model.homes)}
@@ -197,6 +216,7 @@ class _Output:
                     "SubjectTransform",
                     "unique",
                 ],
+                ".subjects": ["_sharding"],
                 **{f"{home}.topology": [f"CONTRACT as {_base(home)}"] for home in self.model.homes},
             },
             {**protocols, **self.classes(".subjects")},
@@ -234,6 +254,8 @@ def _refused(token: Token, value: str) -> str:
     if token.kind == "open":
         excluded = f" or {value} in {tuple(token.exclude)!r}" if token.exclude else ""
         return f"not is_token({value}){excluded}"
+    if token.kind == "shard":
+        return f"not isinstance({value}, Shard)"
     if token.kind == "int":
         return f"not is_int_token({value}, {token.min!r}, {token.max!r})"
     return f"not isinstance({value}, str) or {value} not in {_values(token)}"
@@ -246,12 +268,22 @@ def _values(token: Token) -> str:
 
 def _allowed(token: Token) -> str:
     """The last argument of a `refuse_token` call: the valid values."""
+    if token.kind == "shard":
+        return ", 'a Shard'"
     if token.kind == "int":
         bounds = [f"{word} {bound}" for word, bound in (("from", token.min), ("to", token.max)) if bound is not None]
         return f", {' '.join(['a whole number', *bounds])!r}"
     if token.values:
         return f", ', '.join(sorted({_values(token)}))"
     return f", {'any token but ' + ', '.join(token.exclude)!r}" if token.exclude else ""
+
+
+def _listed(subjects: Iterable[Subject]) -> list[tuple[str, str]]:
+    """The classes and aliases of `subjects`, each with its name for users, in isort's order."""
+    pairs = [
+        (name, alias) for one in subjects for name, alias in ((one.cls, one.attr), (f"{one.cls}Msg", f"{camel(one.attr)}Msg"))
+    ]
+    return sorted(pairs, key=lambda pair: pair[0].lower())
 
 
 def _literal(node: trie.Node | str) -> str:

@@ -8,11 +8,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from . import domains, fieldtypes, names, patterns, units
+from . import domains, fieldtypes, names, patterns, sharded, units
 from .fieldtypes import FieldType
-from .model import Consumer, Declared, Family, Field, Message, Model, Subject, Token, TokenField
+from .model import Consumer, Declared, Family, Field, Message, Model, Sharding, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
-from .spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+from .spec import SHARD, SHARD_TOKEN, FieldDecl, MessageDecl, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
 GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
@@ -55,10 +55,11 @@ def build(spec: Spec) -> Model:
         messages=tuple(messages),
         families=tuple(families),
         subjects=subjects,
-        streams=tuple(_stream(spec, name) for name in spec.streams if spec.is_own(("streams", name))),
-        consumers=tuple(_consumer(spec, name, subjects) for name in spec.consumers if spec.is_own(("consumers", name))),
+        streams=tuple(_stream(spec, name) for name in _declared_here(spec, "streams", made=True)),
+        consumers=tuple(_consumer(spec, name, subjects) for name in _declared_here(spec, "consumers")),
         domains=tuple((name, decl) for name, decl in spec.domains.items() if spec.is_own(("domains", name))),
         profiles=tuple(_profile(spec, name) for name in spec.profiles if spec.is_own(("profiles", name))),
+        shardings=tuple(_sharding(spec, name, subjects) for name in spec.sharding if spec.is_own(("sharding", name))),
         dead_letters=".".join(dead[0][:-3]) if dead else None,
     )
 
@@ -67,12 +68,19 @@ def _home(spec: Spec, section: str, name: str) -> str:
     return "" if spec.is_own((section, name)) else spec.home((section, name))
 
 
+def _declared_here(spec: Spec, section: str, *, made: bool = False) -> Iterator[str]:
+    """The spec's own names in a section; with `made` also those that its shardings made."""
+    for name in getattr(spec, section):
+        if spec.is_own((section, name)) and (made or (section, name) not in spec.derived):
+            yield name
+
+
 def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
     closed: Literal["cap", "enum"] = "cap" if name in caps else "enum"
     return Token(
         home=home,
         name=name,
-        kind=closed if decl.enum is not None else "int" if decl.base == "int" else "open",
+        kind=_kind(decl, closed),
         type_name=names.type_name(name, decl.newtype),
         values=decl.enum or (),
         exclude=decl.exclude,
@@ -83,6 +91,12 @@ def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token
         aliases=tuple(sorted(decl.aliases.items())),
         doc=decl.doc,
     )
+
+
+def _kind(decl: TokenDecl, closed: Literal["cap", "enum"]) -> Literal["open", "int", "enum", "cap", "shard"]:
+    if decl.enum is not None:
+        return closed
+    return "shard" if decl is SHARD_TOKEN else "int" if decl.base == "int" else "open"
 
 
 def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], messages: list[Message]) -> Family:
@@ -183,10 +197,16 @@ def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Toke
 
 def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
     found = []
+    shard = _token("", SHARD, SHARD_TOKEN, {})
     every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
     for name, decl in spec.subjects.items():
         namespace, _, attr = name.rpartition(".")
-        parts = tuple(tokens[m[1]] if (m := PLACEHOLDER.fullmatch(piece)) else piece for piece in split(decl.pattern))
+        own_tokens = {**tokens, SHARD: shard} if isinstance(decl, ShardedDecl) else tokens
+        parts = tuple(own_tokens[m[1]] if (m := PLACEHOLDER.fullmatch(piece)) else piece for piece in split(decl.pattern))
+        is_made = ("subjects", name) in spec.derived
+        is_sharded = sharded.is_sharded(spec, name)
+        if is_sharded:  # the token before the number differs between layouts
+            parts = (*parts[:-2], msgspec.structs.replace(shard, has_word=True))
         own = [patterns.positions(widest(spec, decl))]
         family = families.get(decl.message)
         found.append(
@@ -205,6 +225,8 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 upper=_upper(spec, decl),
                 readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
                 also=tuple(names.camel(other) for other in every if other != name and patterns.any_overlap(own, every[other])),
+                sharding=spec.derived[("subjects", name)] if is_sharded else "",
+                read_only=is_made and not is_sharded,
             )
         )
     return tuple(found)
@@ -304,6 +326,33 @@ def _call(name: str, keys: Iterable[tuple[str, str]]) -> str:
 
 def _tuple(items: list[str]) -> str:
     return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+
+
+def _sharding(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Sharding:
+    decl = spec.sharding[name]
+    plain = spec.subjects[decl.subject]
+    made = [subject for subject in subjects if subject.name in (decl.sharded, *decl.reads)]
+    keys = {
+        "name": repr(name),
+        "subject": repr(decl.subject),
+        "sharded": repr(decl.sharded),
+        "key": repr(decl.paths),
+        "layout": _call("Layout", [("shards", repr(decl.shards)), ("generation", repr(decl.generation))]),
+        "prefix": repr(widest(spec, plain)),
+        "stream": repr(plain.stream),
+        "description": repr(decl.doc),
+    }
+    reads = [(sharded.prefix(spec, read.pattern, 1), read.shards) for read in decl.reads.values()]
+    if reads:
+        keys["reads"] = _tuple([_call("ReadShards", [("prefix", repr(one)), ("shards", repr(count))]) for one, count in reads])
+    keys |= dict(_declared(decl, ("subject", "shards", "key", "generation", "reads", "publishes")))
+    return Sharding(
+        name=name,
+        doc=decl.doc,
+        message_type=plain.message,
+        subject_type=" | ".join(subject.generic(plain.message) for subject in made),
+        keys=tuple(keys.items()),
+    )
 
 
 def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:

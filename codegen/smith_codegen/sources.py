@@ -9,14 +9,14 @@ from typing import Final
 
 import msgspec
 
-from . import spec
+from . import sharded, spec
 from .errors import SpecError, SpecErrors
 from .spec import Spec
 
 CANONICAL: Final = "spec.json"
 """The file of a generated package that holds its canonical spec."""
 
-_declared: Final = ("tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles")
+_declared: Final = ("tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding")
 
 
 def load(path: Path) -> Spec:
@@ -94,4 +94,5 @@ def extend(own: Spec) -> Spec:
     if errors:
         raise SpecErrors(errors)
     heads = {head.package: head for base in bases for head in (base.spec, *base.inherited)}
-    return msgspec.structs.replace(own, homes=homes, inherited=tuple(heads.values()), **merged)
+    derived = {path: name for base in bases for path, name in base.derived.items()}
+    return sharded.expand(msgspec.structs.replace(own, homes=homes, inherited=tuple(heads.values()), derived=derived, **merged))

@@ -12,14 +12,14 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
 from . import locate, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
-from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, StreamDecl, Strict
+from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
 T = TypeVar("T")
 Raw = Mapping[str, Any]
@@ -101,11 +101,25 @@ class SubjectDecl(Strict, frozen=True):
     dead_letters: bool = False
 
 
+SHARD: Final = "shard"
+"""The placeholder of the number of a shard."""
+SHARD_TYPE: Final = "Shard"
+"""Its type, which is one of `smith_sdk.contract`."""
+MOST_SHARDS: Final = 4096
+"""Shards of one sharding, at most."""
+SHARD_TOKEN: Final = TokenDecl(newtype=SHARD_TYPE, base="int", format="02x", min=0, max=MOST_SHARDS - 1)
+
+
+class ShardedDecl(SubjectDecl, frozen=True):
+    """A subject that a sharding declares. Its `{shard}` is no token of the spec."""
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """A spec, merged with those it extends.
 
     `homes` is the package of each inherited declaration, by section and name; a declaration that is
-    not in it is the spec's own. `inherited` are the `[spec]` tables of those packages.
+    not in it is the spec's own. `inherited` are the `[spec]` tables of those packages. `derived`
+    has the sharding of each declaration that was made from one, by section and name.
     """
 
     spec: SpecDecl
@@ -116,16 +130,24 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     consumers: dict[str, ConsumerDecl]
     domains: dict[str, DomainsDecl]
     profiles: dict[str, ProfileDecl]
+    sharding: dict[str, ShardingDecl]
     file: str
     lines: Mapping[Path, int]
     homes: Mapping[Path, str] = {}
     inherited: tuple[SpecDecl, ...] = ()
+    derived: Mapping[Path, str] = {}
 
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
         """The `SpecError` for a path of keys, with its line."""
+        if path[:2] in self.derived:
+            path = ("sharding", self.derived[path[:2]])
         if not self.is_own(path):
             return SpecError(problem, fix=fix, key=dotted(path), file=self.home(path), own=False)
         return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
+
+    def token(self, subject: SubjectDecl, name: str) -> TokenDecl:
+        """The token that a placeholder in the pattern of `subject` is for."""
+        return SHARD_TOKEN if name == SHARD and isinstance(subject, ShardedDecl) else self.tokens[name]
 
     def is_own(self, path: Path) -> bool:
         """Whether the declaration at or around `path` is the spec's own, not inherited."""
@@ -156,7 +178,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         for section in _sections:
             decls = getattr(self, section)
             if isinstance(decls, dict):
-                decls = {name: decl for name, decl in decls.items() if self.is_own((section, name))}
+                own = (name for name in decls if self.is_own((section, name)) and (section, name) not in self.derived)
+                decls = {name: decls[name] for name in own}
                 if not decls and section in _newer:
                     continue
             found[section] = _plain(decls)
@@ -168,8 +191,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
-_sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles")
-_newer = ("domains",)
+_sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding")
+_newer = ("domains", "sharding")
 """Sections that a canonical form has only if the spec declares something in them: the hash of a
 spec without them is the one that it had before."""
 
@@ -240,6 +263,7 @@ class _Reader:
         consumers = self.each("consumers", ConsumerDecl)
         domains = self.each("domains", DomainsDecl)
         profiles = self.profiles()
+        sharding = self.each("sharding", ShardingDecl)
         if self.errors or spec is None:
             raise SpecErrors(self.errors)
         found = Spec(
@@ -251,6 +275,7 @@ class _Reader:
             consumers=consumers,
             domains=domains,
             profiles=profiles,
+            sharding=sharding,
             file=self.file,
             lines=self.lines,
         )
@@ -390,5 +415,5 @@ def _check_units(spec: Spec, errors: list[SpecError]) -> None:
                 except ValueError as error:
                     errors.append(spec.error((*path, name), str(error), unit[1]))
 
-    for section in ("streams", "consumers", "profiles"):
+    for section in ("streams", "consumers", "profiles", "sharding"):
         walk((section,), getattr(spec, section))

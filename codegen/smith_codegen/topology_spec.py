@@ -166,6 +166,51 @@ class DomainsDecl(Strict, frozen=True):
     beside_any_domain: bool = False
 
 
+class ReadDecl(Strict, frozen=True):
+    """Sharded subjects that others publish to, with `shards` shards of their own hash."""
+
+    pattern: str
+    shards: int
+
+
+class ShardingDecl(Strict, frozen=True):
+    """`[sharding.x]`: `subject` is spread over `shards` by the `key` of its payloads.
+
+    `key` is a path, or a path that may be absent and then the path of the key itself. Another
+    number of shards is another `generation`. `reads` are the forms of other publishers, by the name
+    of their subject. `streams`: how many streams the shards are spread over. The rest is for the
+    consumers.
+    """
+
+    subject: str
+    shards: int
+    key: str | tuple[str, ...]
+    generation: int = 1
+    streams: int = 1
+    reads: dict[str, ReadDecl] = {}
+    bucket: str = "SMITH_CONTROL"
+    pin_timeout: str = "10s"
+    max_ack_pending: int = 256
+    max_attempts: int = 5
+    prefetch: int = 64
+    publishes: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[tuple[str, ...], ...]:
+        """The paths of the key, each as its names."""
+        return tuple(tuple(path.split(".")) for path in ((self.key,) if isinstance(self.key, str) else self.key))
+
+    @property
+    def sharded(self) -> str:
+        """The name of the sharded subject."""
+        return f"{self.subject}_sharded"
+
+    @property
+    def word(self) -> str:
+        """The token before the number of the shard."""
+        return "shard" if self.generation == 1 else f"shard{self.generation}"
+
+
 class OverrideDecl(Strict, frozen=True):
     """`[profiles.x.streams.X]`: the keys of one stream that this profile overrides."""
 

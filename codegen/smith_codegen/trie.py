@@ -32,7 +32,7 @@ def build(subjects: tuple[Subject, ...]) -> Node:
 def _positions(subject: Subject, *, values: bool) -> list[Positions]:
     def part(token: Token) -> Any:
         if not token.values:
-            return [token.open()]
+            return [token.open()] * token.width
         return [token.values] if values else [Open(only=frozenset(column)) for column in zip(*_split(token), strict=True)]
 
     parts: list[Any] = []

@@ -14,6 +14,7 @@ DURATIONS: Final = frozenset(
         "inactive_threshold",
         "max_age",
         "max_expires",
+        "pin_timeout",
         "priority_timeout",
         "subject_delete_marker_ttl",
     )

@@ -13,7 +13,7 @@ from . import patterns, topology_checks
 from .errors import SpecError
 from .patterns import LITERAL, Positions
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
-from .spec import Spec, SubjectDecl
+from .spec import Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
 
 
@@ -217,7 +217,9 @@ def _unreceived(spec: Spec, stream: str, received: list[Positions], every: dict[
         patterns.text(path): name
         for name, decl in spec.subjects.items()
         for path in every[name]
-        if decl.stream == stream and not any(patterns.covers(one, path) for one in received)
+        if decl.stream == stream
+        and ("subjects", name) not in spec.derived  # each shard has a consumer
+        and not any(patterns.covers(one, path) for one in received)
     }
     if dropped:
         key = ("streams", stream, "retention")
@@ -256,16 +258,16 @@ def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[st
         if token not in has:
             yield spec.error((*key, token), f"is not a token of {subject.pattern}", f"it has {', '.join(has) or 'none'}")
             continue
-        values = spec.tokens[token].enum
+        declared = spec.token(subject, token)
+        values = declared.enum
         if values is not None and value not in values:
             yield spec.error((*key, token), f"{value!r} is not a value of {token}", f"write one of {', '.join(values)}")
-        elif values is None and not _admits(spec, token, value):
+        elif values is None and not _admits(declared, value):
             yield spec.error((*key, token), f"{value!r} cannot be {token}", "give one token that it allows")
 
 
-def _admits(spec: Spec, token: str, value: str) -> bool:
+def _admits(decl: TokenDecl, value: str) -> bool:
     """Whether an open token can have this value."""
-    decl = spec.tokens[token]
     if decl.base == "int":
         number = _int(value, decl.format or "d")
         return number is not None and (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)

@@ -42,6 +42,7 @@ PACKAGES: Final = {
     "smith_sdk.contract": "What generated packages are built on, and what a contract looks like to a program.",
     "smith_sdk.protocol": "Smith's payloads, generated from `subjects.toml`. They are frozen, keyword-only structs.",
     "smith_sdk.subjects": "Smith's subjects, generated from `subjects.toml`. Each is a class whose fields are its tokens.",
+    "smith_sdk.sharding": "Smith's shardings, generated from `subjects.toml`: which subjects are spread over shards, and by which key.",
     "smith_sdk.topology": "Smith's streams, consumers and contract, generated from `subjects.toml`.",
 }
 FORMER: Final = {"smith_sdk.server": "smith_sdk.embedded"}

@@ -43,6 +43,8 @@ __all__ = [
     "RetryLater",
     "RetryPolicy",
     "Rule",
+    "Shard",
+    "ShardKey",
     "SmithBus",
     "SmithError",
     "Stored",
@@ -52,10 +54,12 @@ __all__ = [
     "Worker",
     "consumers",
     "result_of",
+    "sharding",
     "subjects",
 ]
 
 if TYPE_CHECKING:
+    from . import sharding as sharding
     from . import subjects as subjects
     from ._core.jetstream.publish_request import PubAck, Stored
     from ._core.monitoring.breaker import CircuitBreaker
@@ -85,7 +89,7 @@ if TYPE_CHECKING:
         Worker,
         result_of,
     )
-    from .contract import Envelope
+    from .contract import Envelope, Shard, ShardKey
     from .errors import CircuitOpen, Reject, RetryLater, SmithError
     from .options import Auth, Backoff, Once, RateLimit, RetryPolicy, TLSFiles
     from .sync import SmithBus
@@ -130,6 +134,8 @@ else:
             "RetryLater": ".errors:RetryLater",
             "RetryPolicy": ".options:RetryPolicy",
             "Rule": ".aio:Rule",
+            "Shard": ".contract:Shard",
+            "ShardKey": ".contract:ShardKey",
             "SmithBus": ".sync:SmithBus",
             "SmithError": ".errors:SmithError",
             "Stored": "._core.jetstream.publish_request:Stored",
@@ -139,6 +145,7 @@ else:
             "Worker": ".aio:Worker",
             "consumers": ".topology:consumers",
             "result_of": ".aio:result_of",
+            "sharding": ".sharding",
             "subjects": ".subjects",
         },
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
 
+from .subjects import _sharding
+
 if TYPE_CHECKING:
     from .protocol import (
         ArchiveReadV1Intent,
@@ -45,7 +47,7 @@ STREAMS: Final = (
     ),
     StreamSpec(
         name="ATOMS_VETTED",
-        subjects=("smith.intents.vetted.*.*.*.*",),
+        subjects=("smith.intents.vetted.*.*.*.*", "smith.intents.vetted.*.*.*.*.shard.*", "smith.intents.vetted.*.*.*.shard.*"),
         retention="interest",
         discard="new",
         storage="file",
@@ -342,6 +344,8 @@ _GitlabEventPipeline = Leaf("smith_sdk.subjects._gitlab", "GitlabEventPipeline")
 _GitlabEventIssue = Leaf("smith_sdk.subjects._gitlab", "GitlabEventIssue")
 _OrchestratorAudit = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorAudit")
 _OrchestratorStatus = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorStatus")
+_IntentsVettedSharded = Leaf("smith_sdk.subjects._intents", "IntentsVettedSharded")
+_IntentsVettedCrates = Leaf("smith_sdk.subjects._intents", "IntentsVettedCrates")
 
 _TRIE: dict[str | None, Any] = {
     "smith": {
@@ -373,7 +377,19 @@ _TRIE: dict[str | None, Any] = {
         "intents": {
             "quarantine": {"*": {"*": {"*": {None: _IntentsQuarantine}}}},
             "raw": {"*": {"*": {"*": {None: _IntentsRaw}}}},
-            "vetted": {"*": {"*": {"*": {"*": {None: _IntentsVetted}}}}},
+            "vetted": {
+                "*": {
+                    "*": {
+                        "*": {
+                            "shard": {
+                                None: _IntentsVetted,
+                                "*": {None: _IntentsVettedCrates, "*": {None: _IntentsVettedSharded}},
+                            },
+                            "*": {None: _IntentsVetted, "*": {"*": {None: _IntentsVettedSharded}}},
+                        }
+                    }
+                }
+            },
         },
         "logs": {
             "errors": {"*": {None: _LogsErrors}},
@@ -390,7 +406,7 @@ CONTRACT: Final = Contract(
     name="smith",
     version=1,
     abi=1,
-    spec_hash="e56d2be1fab66f34f033e98ee56156a36683e622c3090547d273e29e2a65d6af",
+    spec_hash="6d9656fbe83efa3c186efdcb43177e560b599694bb5582128dbd3e5d07855983",
     origin="smith_sdk.topology:CONTRACT",
     trie=_TRIE,
     roots=("smith",),
@@ -408,10 +424,12 @@ CONTRACT: Final = Contract(
         consumers.http_results,
         consumers.audit_collector,
         consumers.quarantine_review,
+        *_sharding.episode.consumers,
     ),
     profiles=(
         Profile(name="dev", replicas=1, fit=1073741824),
         Profile(name="prod", replicas=3),
     ),
     dead_letters="smith.dlq",
+    shardings=(_sharding.episode,),
 )

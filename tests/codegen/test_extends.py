@@ -70,7 +70,7 @@ def test_workers_answer_for_smiths_intents_on_its_own_subjects(brew: ModuleType,
     assert {name for name, answered in found.items() if answered} == {
         "asked",
         "admission",
-        *(spec.name for spec in SMITH.consumers if spec.name.startswith("executor-")),
+        *(spec.name for spec in SMITH.consumers if spec.name.startswith(("executor-", "episode-"))),
     }
     with generated(BREW_FILE.with_name("acme.toml"), "acme_bus", tmp_path) as acme:
         assert not any(has_intents(acme.topology.CONTRACT, spec) for spec in acme.topology.CONTRACT.consumers)

@@ -107,9 +107,10 @@ FOUND = {
     'x = "smith.intents.vetted.fs.read.v1.*"': f"subjects.intents.vetted.filter({FS_READ})",
     'x = "smith.intents.vetted.*.*.*.here"': 'subjects.intents.vetted.filter(domain=Domain("here"))',
     'x = "smith.logs.*.error"': 'subjects.logs.service.filter(level="error")',
-    'x = "smith.intents.>"': "subjects.intents.raw.filter() | subjects.intents.vetted.filter() | subjects.intents.quarantine.filter()",
+    'x = "smith.intents.>"': "subjects.intents.raw.filter() | subjects.intents.vetted.filter() | subjects.intents.quarantine.filter()"
+    " and 2 more",
     'x = "smith.audit."': "subjects.audit.execution.filter() | subjects.audit.policy.filter() | subjects.audit.security.filter()",
-    'x = "smith.>"': "subjects.results.filter() | subjects.dlq.filter() | subjects.logs.service.filter() and 27 more",
+    'x = "smith.>"': "subjects.results.filter() | subjects.dlq.filter() | subjects.logs.service.filter() and 29 more",
     # calls that take a subject
     'await nc.publish("smith.results.abc", data)': 'bus.publish(subjects.results(intent_id=IntentId("abc")), payload)',
     'nc.publish(subject=f"smith.results.{a}", payload=data)': f"bus.publish({ANY_RESULT}, payload)",
@@ -303,7 +304,9 @@ def subject_texts(draw: st.DrawFn) -> str:
     decl = spec.subjects[draw(st.sampled_from(sorted(spec.subjects)))]
 
     def value(match: re.Match[str]) -> str:
-        kind = spec.tokens[match[1]]
+        kind = spec.token(decl, match[1])
+        if kind.format is not None:
+            return format(draw(st.integers(kind.min or 0, kind.max or 10**12)), kind.format)
         if kind.enum is not None:
             return draw(st.sampled_from(kind.enum))
         return str(draw(st.integers(1, 10**12))) if kind.base == "int" else draw(token(list(kind.exclude)))

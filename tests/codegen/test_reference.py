@@ -137,9 +137,9 @@ def test_a_mend_takes_away_its_own_errors_only(name: str) -> None:
     assert left.keys() == found.keys() - FAULTS[name].errors.keys()
 
 
-OWN = {"SDLC_QUARANTINE_BACKPRESSURE": ("max_age",)}
+OWN = {"SDLC_QUARANTINE_BACKPRESSURE": ("max_age",), "ATOMS_VETTED": ("subjects",)}
 """What Smith's own spec has otherwise though the port is not wrong: nobody but a person or a rule
-may end a quarantine."""
+may end a quarantine, and shards have subjects of their own."""
 
 
 def test_mended_it_is_the_topology_of_smith() -> None:

@@ -106,7 +106,7 @@ def test_what_the_root_exports_is_listed_with_the_place_where_it_is_documented()
     for name, link in rows.items():
         target = re.fullmatch(r"\[`[\w.]+`\]\[([\w.]+)\]", link)
         if target is None:
-            assert link == "[`smith_sdk.subjects`](smith_sdk.subjects.md)", name
+            assert link == f"[`smith_sdk.{name}`](smith_sdk.{name}.md)"
         else:
             assert target[1] in documented, name
             where, _, attribute = target[1].rpartition(".")

@@ -17,7 +17,7 @@ import pytest
 REPO: Final = Path(__file__).parents[2]
 HOMES: Final = {"smith_sdk": REPO / "src" / "smith_sdk", "smith_codegen": REPO / "codegen" / "smith_codegen"}
 
-CONTRACT: Final = ("contract", "protocol", "subjects", "topology")
+CONTRACT: Final = ("contract", "protocol", "subjects", "sharding", "topology")
 CORE: Final = (
     "_core.foreign_text",
     "_core.idempotency",
@@ -48,6 +48,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "contract": ("_lazy_names", "_core.foreign_text", "errors", "display"),
     "protocol": ("contract",),
     "subjects": ("contract", "protocol"),
+    "sharding": ("contract", "protocol", "subjects"),
     "topology": ("contract", "protocol", "subjects"),
     "_core.payload_check": (),
     "_core.json_limits": (),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import payloads
 
 from smith_sdk import protocol, subjects
-from smith_sdk.contract import AnySubject, CoreSubject, Filter, Leaf, Payload, StreamSubject, covers
+from smith_sdk.contract import AnySubject, CoreSubject, Filter, Leaf, Payload, ReadOnlySubject, Shard, StreamSubject, covers
 from smith_sdk.errors import InvalidToken, PayloadMismatch, UnknownSubject
 from smith_sdk.protocol import Domain, FsReadV1Intent, FsReadV1Params, HttpFetchV1Intent, Intent, IntentId
 from smith_sdk.topology import CONTRACT
@@ -36,6 +36,8 @@ PATTERNS = {
     "intents.raw": "smith.intents.raw.{capability}",
     "intents.vetted": "smith.intents.vetted.{capability}.{domain}",
     "intents.quarantine": "smith.intents.quarantine.{capability}",
+    "intents.vetted_sharded": "smith.intents.vetted.{capability}.{domain}.shard.{shard}",
+    "intents.vetted_crates": "smith.intents.vetted.{capability}.shard.{shard}",
     "results": "smith.results.{intent_id}",
     "audit.execution": "smith.audit.execution.{intent_id}",
     "audit.policy": "smith.audit.policy.{intent_id}",
@@ -95,10 +97,12 @@ def test_every_name_leads_to_its_class() -> None:
         for part in name.split("."):
             found = getattr(found, part)
         assert found is cls
-        assert issubclass(cls, StreamSubject if cls.STREAM else CoreSubject)
+        kind = ReadOnlySubject if name == "intents.vetted_crates" else StreamSubject if cls.STREAM else CoreSubject
+        assert issubclass(cls, kind)
         if cls.STREAM:
             leaf: Any = cls
-            widest = str(leaf.filter())
+            given = {"shard": Shard(0)} if name == "intents.vetted_sharded" else {}  # of any layout without it
+            widest = str(leaf.filter(**given))
             assert any(covers(pattern, widest) for pattern in CONTRACT.stream(cls.STREAM).subjects)
 
 
@@ -260,6 +264,7 @@ TOKENS: dict[str, st.SearchStrategy[Any]] = {
     "level": st.sampled_from(["trace", "debug", "info", "warn", "error"]),
     "log_service": token.filter(lambda text: text not in ("errors", "performance", "security")),
     "seq": st.integers(min_value=1),
+    "shard": st.builds(Shard, st.integers(0, 4095)),
 }
 
 
@@ -307,7 +312,7 @@ def is_legal(subject: str) -> bool:
 
 
 WITH_TOKENS = [name for name, cls in CLASSES.items() if cls.__struct_fields__]
-FROM_PAYLOADS = [name for name in WITH_TOKENS if hasattr(CLASSES[name], "of")]
+FROM_PAYLOADS = [name for name in WITH_TOKENS if hasattr(CLASSES[name], "of") and name != "intents.vetted_sharded"]
 
 
 def width(cls: type[AnySubject]) -> int:
@@ -341,7 +346,8 @@ def test_no_illegal_token_gets_through(name: str, data: st.DataObject) -> None:
         assert is_legal(pattern.replace("*", "x"))
         assert pattern.count(".") + 1 == width(cls)
         assert covers(str(cls.filter()), pattern)
-        assert pattern.count("*") == str(cls.filter()).count("*") - (3 if field == "capability" else 1)
+        stars = 3 if field == "capability" else 2 if field == "shard" and name == "intents.vetted_sharded" else 1
+        assert pattern.count("*") == str(cls.filter()).count("*") - stars
     received = [*written[:place], text, *written[place + 1 :]]
     with contextlib.suppress(InvalidToken):
         check_let_through(cls, cls.from_tokens(received))
@@ -429,10 +435,14 @@ def test_completion_shows_names_for_users_only() -> None:
     assert [name for name in dir(subjects.intents) if not name.startswith("_")] == [
         "QuarantineMsg",
         "RawMsg",
+        "VettedCratesMsg",
         "VettedMsg",
+        "VettedShardedMsg",
         "quarantine",
         "raw",
         "vetted",
+        "vetted_crates",
+        "vetted_sharded",
     ]
     assert dir(subjects) == sorted(subjects.__all__)
     with pytest.raises(AttributeError, match="no attribute 'intent'"):
@@ -442,7 +452,8 @@ def test_completion_shows_names_for_users_only() -> None:
 def test_consumers_and_streams() -> None:
     names = {spec.name: spec for spec in CONTRACT.consumers}
     executors = {f"executor-{capability.removesuffix('.v1').replace('.', '-')}" for capability in CAPABILITIES}
-    assert set(names) == executors | {"admission", "http-results", "audit-collector", "quarantine-review"}
+    shards = {f"episode-{number:02x}" for number in range(16)}
+    assert set(names) == executors | shards | {"admission", "http-results", "audit-collector", "quarantine-review"}
     assert names["executor-fs-read"].filters == ("smith.intents.vetted.fs.read.v1.*",)
     assert names["admission"].filters == ("smith.intents.raw.>",)
     assert CONTRACT.dead_letters == "smith.dlq"

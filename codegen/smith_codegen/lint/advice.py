@@ -12,7 +12,7 @@ import msgspec
 
 from .. import names
 from ..placeholders import PLACEHOLDER, split
-from ..spec import Spec, TokenDecl
+from ..spec import SHARD_TOKEN, Spec, SubjectDecl, TokenDecl
 from .literals import HOLE
 
 _legal = re.compile("[^.*>\\s\x00-\x20\x7f\ud800-\udfff]+")
@@ -65,7 +65,7 @@ class Advisor:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._roots = tuple(tuple(root.split(".")) for root in spec.roots)
-        self._parts = {name: [_part(spec, piece) for piece in split(decl.pattern)] for name, decl in spec.subjects.items()}
+        self._parts = {name: [_part(spec, decl, piece) for piece in split(decl.pattern)] for name, decl in spec.subjects.items()}
         self._packages = {name: spec.home(("subjects", name)) for name in spec.subjects}
 
     def of_text(self, text: str, how: How) -> Advice | None:
@@ -158,29 +158,30 @@ class Advisor:
         arguments = []
         for name, value in match.given.items():
             if value not in (HOLE, "*"):
-                arguments.append(f"{name}={self._value(name, value, imports)}")
+                arguments.append(f"{name}={self._value(match.subject, name, value, imports)}")
             elif value == HOLE or not as_filter:
                 arguments.append(f"{name}=...")
         return f"subjects.{match.subject}{'.filter' if as_filter else ''}({', '.join(arguments)})"
 
-    def _value(self, token: str, value: str, imports: dict[str, list[str]]) -> str:
-        decl, package = self._spec.tokens[token], self._spec.home(("tokens", token))
+    def _value(self, subject: str, token: str, value: str, imports: dict[str, list[str]]) -> str:
+        decl, package = self._spec.token(self._spec.subjects[subject], token), self._packages[subject]
+        package = self._spec.home(("tokens", token)) if token in self._spec.tokens else package
         if token in self._spec.selectors:
             imports.setdefault(f"{package}.subjects", []).append(token)
             return f"{token}.{names.snake(value)}"
         if decl.enum is not None:
             return json.dumps(value)
         kind = names.type_name(token, decl.newtype)
-        imports.setdefault(f"{package}.protocol", []).append(kind)
+        imports.setdefault("smith_sdk.contract" if decl is SHARD_TOKEN else f"{package}.protocol", []).append(kind)
         return f"{kind}({_number(decl, value) if decl.base == 'int' else json.dumps(value, ensure_ascii=False)})"
 
 
 _Part = str | tuple[str, TokenDecl]
 
 
-def _part(spec: Spec, piece: str) -> _Part:
+def _part(spec: Spec, subject: SubjectDecl, piece: str) -> _Part:
     match = PLACEHOLDER.fullmatch(piece)
-    return (match[1], spec.tokens[match[1]]) if match else piece
+    return (match[1], spec.token(subject, match[1])) if match else piece
 
 
 def _width(decl: TokenDecl) -> int:

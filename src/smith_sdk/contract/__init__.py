@@ -8,6 +8,7 @@ from .._lazy_names import lazy_names
 from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, respell
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
+from .sharding import Layout, ReadShards, Shard, ShardingSpec, ShardKey, fnv1a32
 from .subjects import (
     AnySubject,
     Cap,
@@ -16,6 +17,7 @@ from .subjects import (
     Filter,
     M_co,
     MessageT,
+    ReadOnlySubject,
     S_co,
     StreamSubject,
     Subject,
@@ -53,6 +55,7 @@ __all__ = [
     "Envelope",
     "External",
     "Filter",
+    "Layout",
     "Leaf",
     "M_co",
     "MessageT",
@@ -61,9 +64,14 @@ __all__ = [
     "Payload",
     "Placement",
     "Profile",
+    "ReadOnlySubject",
+    "ReadShards",
     "Received",
     "Republish",
     "S_co",
+    "Shard",
+    "ShardKey",
+    "ShardingSpec",
     "StreamOverride",
     "StreamSpec",
     "StreamSubject",
@@ -71,6 +79,7 @@ __all__ = [
     "SubjectTransform",
     "Subscribable",
     "covers",
+    "fnv1a32",
     "is_int_token",
     "is_token",
     "kind_of",

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar, get_original_bases
 from .._core.foreign_text import shortened
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .domains import in_place
+from .sharding import ShardingSpec
 from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
 
@@ -88,6 +89,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The contracts that this one extends."""
     replaced: tuple[ConsumerSpec[Any, Any], ...] = ()
     """Consumers that others, derived from them for some domains, stand in place of."""
+    shardings: tuple[ShardingSpec[Any, Any], ...] = ()
+    """Subjects that are spread over shards; their consumers are among `consumers`."""
 
     def __post_init__(self) -> None:
         if self.abi != RUNTIME_ABI:
@@ -156,6 +159,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             )
         found: dict[str, Any] = msgspec.json.decode(text)
         return found
+
+    def sharding_of(self, subject: str) -> ShardingSpec[Any, Any] | None:
+        """The sharding of the subject of that name, which is the plain or the sharded one."""
+        return next((one for one in self.shardings if subject in (one.subject, one.sharded)), None)
 
     def stream(self, name: str) -> StreamSpec:
         """The declared stream `name`. Raises `KeyError`."""

@@ -173,6 +173,14 @@ class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=Tru
         def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
 
+class ReadOnlySubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):
+    """A subject that only others publish to. It is read, and neither published nor emitted to."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+
 class Envelope(msgspec.Struct, frozen=True):
     """A subject and its payload; `subject.envelope(payload)` makes one and type-checks it."""
 

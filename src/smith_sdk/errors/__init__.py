@@ -8,6 +8,7 @@
     │   ├── UnknownSubject          a subject that no pattern matches (also a ValueError)
     │   ├── SubjectMismatch         not a subject of this contract (also a TypeError)
     │   ├── PayloadMismatch         not the payload of this subject (also a TypeError)
+    │   ├── InvalidShardKey         not a str of 1 to 256 bytes (also a ValueError)
     │   └── PayloadDecodeError      bytes that are not a valid payload (also a ValueError)
     │       └── UnknownValue        valid but for a value that this contract does not know
     ├── BusError                    the server, or the connection to it
@@ -83,6 +84,7 @@ from ._connection import IntentState as IntentState
 from ._contract import (
     ContractError,
     ContractVersionError,
+    InvalidShardKey,
     InvalidToken,
     PayloadDecodeError,
     PayloadMismatch,
@@ -150,6 +152,7 @@ __all__ = [
     "DeadlineExceeded",
     "HandlerProcessDied",
     "HandlerTimeout",
+    "InvalidShardKey",
     "InvalidToken",
     "JetStreamDisabled",
     "JetStreamError",

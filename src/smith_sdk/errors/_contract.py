@@ -60,6 +60,10 @@ class PayloadMismatch(ContractError, TypeError):
         self.field = field
 
 
+class InvalidShardKey(ContractError, ValueError):
+    """The key of a payload that belongs to a shard is not a str of 1 to 256 bytes."""
+
+
 class PayloadDecodeError(ContractError, ValueError):
     """The bytes received on `subject` (str) are not a valid payload; `raw` (bytes) holds them.
 

@@ -1,0 +1,119 @@
+"""What `[sharding]` declares, written out: subjects, streams and a consumer per shard.
+
+Everything that looks at a spec finds these among the others; `Spec.derived` has their origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from .locate import Path
+from .placeholders import split, widest
+from .spec import MOST_SHARDS, SHARD, ShardedDecl, Spec, SubjectDecl
+from .topology_spec import ConsumerDecl, ShardingDecl, StreamDecl
+
+GROUP: Final = "owner"
+"""The priority group of a shard's consumer."""
+
+
+def expand(spec: Spec) -> Spec:
+    """`spec` with what its own shardings declare. One that is not valid is left out: `checks.py`
+    finds why.
+    """
+    made: dict[str, dict[str, msgspec.Struct]] = {section: {} for section in ("subjects", "streams", "consumers")}
+    derived = dict(spec.derived)
+    for name, decl in spec.sharding.items():
+        if not spec.is_own(("sharding", name)) or not is_sound(spec, decl):
+            continue
+        for (section, one), declared in _derived(spec, name, decl):
+            if one not in getattr(spec, section) and one not in made[section]:
+                made[section][one] = declared
+                derived[section, one] = name
+    sections = {section: {**getattr(spec, section), **found} for section, found in made.items()}
+    return msgspec.structs.replace(spec, derived=derived, **sections)
+
+
+def is_sound(spec: Spec, decl: ShardingDecl) -> bool:
+    """Whether it can be written out: subject and stream exist, numbers are within bounds."""
+    subject = spec.subjects.get(decl.subject)
+    return (
+        subject is not None
+        and subject.stream in spec.streams
+        and 1 <= decl.shards <= MOST_SHARDS
+        and 1 <= decl.generation <= 0xFFFF
+        and 1 <= decl.streams <= decl.shards
+        and all(1 <= one.shards <= MOST_SHARDS for one in decl.reads.values())
+    )
+
+
+def _derived(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[tuple[Path, msgspec.Struct]]:
+    plain = spec.subjects[decl.subject]
+    assert plain.stream is not None
+    doc = plain.doc.removesuffix(".")
+    streams = streams_of(plain.stream, decl)
+    sharded = ShardedDecl(
+        pattern=f"{plain.pattern}.{decl.word}.{{{SHARD}}}",
+        message=plain.message,
+        stream=streams[0],
+        doc=f"{doc}, by shard of {' and '.join('.'.join(path) for path in decl.paths)}.",
+    )
+    yield ("subjects", decl.sharded), sharded
+    for other, read in decl.reads.items():
+        yield (
+            ("subjects", other),
+            ShardedDecl(
+                pattern=read.pattern, message=plain.message, stream=streams[0], doc=read.doc or f"{doc}, as others shard it."
+            ),
+        )
+    if decl.streams > 1:
+        yield from _streams(spec, name, decl, streams)
+    for number in range(decl.shards):
+        yield ("consumers", durable(name, decl, number)), _consumer(decl, number, streams[number % decl.streams])
+
+
+def streams_of(stream: str, decl: ShardingDecl) -> tuple[str, ...]:
+    """The names of the streams that keep the shards, in the order of `s % streams`."""
+    return (stream,) if decl.streams == 1 else tuple(f"{stream}_S{index}" for index in range(decl.streams))
+
+
+def _streams(spec: Spec, name: str, decl: ShardingDecl, streams: tuple[str, ...]) -> Iterator[tuple[Path, StreamDecl]]:
+    raise NotImplementedError
+
+
+def durable(name: str, decl: ShardingDecl, number: int) -> str:
+    """The name of the consumer of a shard."""
+    return f"{name}-{number:02x}" if decl.generation == 1 else f"{name}-g{decl.generation}-{number:02x}"
+
+
+def _consumer(decl: ShardingDecl, number: int, stream: str) -> ConsumerDecl:
+    filters = [{"subject": decl.sharded, SHARD: f"{number:02x}"}]
+    for other, read in decl.reads.items():
+        filters += [{"subject": other, SHARD: f"{one:02x}"} for one in range(number, read.shards, decl.shards)]
+    return ConsumerDecl(
+        stream=stream,
+        ack_wait=decl.pin_timeout,
+        max_attempts=decl.max_attempts,
+        max_ack_pending=decl.max_ack_pending,
+        prefetch=decl.prefetch,
+        filters=tuple(filters),
+        publishes=decl.publishes,
+        priority_policy="pinned_client",
+        priority_groups=(GROUP,),
+        priority_timeout=decl.pin_timeout,
+        doc=decl.doc,
+    )
+
+
+def prefix(spec: Spec, pattern: str, kept: int) -> str:
+    """A pattern without its last `kept` tokens, as NATS writes it."""
+    pieces = split(pattern)[:-kept]
+    return widest(spec, SubjectDecl(pattern=".".join(pieces), message="bytes"))
+
+
+def is_sharded(spec: Spec, subject: str) -> bool:
+    """Whether a subject is one that a sharding made for its own publishers."""
+    name = spec.derived.get(("subjects", subject))
+    return name is not None and spec.sharding[name].sharded == subject

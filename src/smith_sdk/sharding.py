@@ -1,0 +1,21 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The shardings of the bus: which subjects are spread over shards, and by which key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from smith_sdk.contract import ShardingSpec
+
+from .subjects._sharding import episode as _episode
+
+if TYPE_CHECKING:
+    from .protocol import Intent
+    from .subjects._intents import IntentsVettedCrates, IntentsVettedSharded
+
+__all__ = [
+    "episode",
+]
+
+episode: Final[ShardingSpec[Intent, IntentsVettedSharded[Intent] | IntentsVettedCrates[Intent]]] = _episode
+"""Executes the intents of one episode in order."""
