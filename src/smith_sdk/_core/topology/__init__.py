@@ -1,4 +1,4 @@
 """Declared streams and consumers: what the server has, the plan, its warnings, and carrying it out.
 
-May import `errors`, `options`, the contract and `_core.jetstream`.
+May import `errors`, `options`, the contract, `_core.jetstream` and `_core.sharding`.
 """

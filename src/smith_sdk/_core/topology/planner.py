@@ -11,6 +11,7 @@ from ...contract import Contract, StreamSpec, covers
 from ...errors import TopologyRefused
 from ..jetstream.api import JetStreamApi, release_name
 from .config_keys import EVERY, Json, consumer_json, stream_json
+from .layouts import effective_contract
 from .moved_filters import refused, skipped, twice
 from .plan import Caution, Change, Kind, Plan, differences
 from .plan_warnings import cautions
@@ -28,9 +29,11 @@ async def make_plan(
 ) -> Plan:
     """Compare the contract's streams under `profile`, and its consumers, with the server.
 
-    Raises `KeyError` for an unknown profile.
+    A sharding is compared in the layout that its bucket has. Raises `KeyError` for an unknown
+    profile, `TopologyRefused` if such a layout is not valid.
     """
     account = await api.account()
+    contract = await effective_contract(api, contract, is_new=account.get("streams") == 0)
     state = await read_state(api, contract, account, [spec.name for spec in contract.streams])
     specs = {spec.name: (spec, used) for spec, used in _profiled(contract, profile, state)}
     streams = {name: stamped(stream_json(spec), contract.owner(name), used) for name, (spec, used) in specs.items()}
