@@ -333,5 +333,5 @@ async def test_a_late_status_of_a_void_pull_is_not_counted_against_its_successor
         assert loop._requested == 10
         await session.connection.send(loop._inbox.subject + ".2", b"", "", block)
         await session.connection.barrier(timeout=20)
-        await eventually_async(lambda: loop._requested == 10 and loop._inbox._pulls == 3)  # this one was its own
+        await eventually_async(lambda: loop._requested == 10 and loop._inbox.pulls == 3)  # this one was its own
         await loop.stop()

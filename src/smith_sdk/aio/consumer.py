@@ -15,9 +15,10 @@ from .._core.events import Source
 from .._core.jetstream.api import NEVER, PAUSE_LEVEL, RESET_LEVEL, parse_time
 from .._core.jetstream.consumer_state import is_full
 from .._core.jetstream.interest import filters_of
+from .._core.jetstream.priority_group import PriorityGroup
 from .._core.jetstream.pull_absence import GRACE
 from .._core.jetstream.pull_loop import PullLoop
-from .._core.jetstream.pull_options import EXPIRES, HEARTBEAT, MAX_BYTES, PriorityGroup, PullOptions
+from .._core.jetstream.pull_options import EXPIRES, HEARTBEAT, MAX_BYTES, PullOptions
 from .._core.jetstream.pull_pacer import Refill
 from .._core.jetstream.session import Session
 from .._core.topology.config_keys import Json

@@ -34,6 +34,8 @@ _RELEASES: Final = {0: "before 2.11", 1: "2.11", 2: "2.12", 4: "2.14", 5: "2.15"
 """The first release of nats-server with an API level; there is no release with level 3."""
 PAUSE_LEVEL: Final = 1
 """The API level from which consumers can be paused."""
+PIN_LEVEL: Final = 1
+"""The API level from which a consumer can pin one of its readers."""
 RESET_LEVEL: Final = 4
 """The API level from which consumers can be reset."""
 
@@ -256,6 +258,10 @@ class JetStreamApi:
         """
         body = {} if seq is None else {"seq": seq}
         return await self.call(f"CONSUMER.RESET.{stream}.{consumer}", body, stream=stream, consumer=consumer)
+
+    async def consumer_unpin(self, stream: str, consumer: str, group: str) -> None:
+        """Take the pin from the reader that has it; the next one that pulls gets it."""
+        await self.call(f"CONSUMER.UNPIN.{stream}.{consumer}", {"group": group}, stream=stream, consumer=consumer)
 
     async def stream_purge(self, stream: str, request: dict[str, Any]) -> int:
         """Delete the messages that `request` (filter, seq, keep) selects; return how many."""

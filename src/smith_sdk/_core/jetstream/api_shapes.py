@@ -127,6 +127,12 @@ class _Position(msgspec.Struct):
     last_active: _Time | UnsetType = UNSET
 
 
+class _Group(msgspec.Struct):
+    group: str
+    pinned_client_id: str = ""
+    pinned_ts: _Time | UnsetType = UNSET
+
+
 class _Consumer(msgspec.Struct):
     stream_name: str
     name: str
@@ -141,6 +147,7 @@ class _Consumer(msgspec.Struct):
     num_waiting: _Count
     paused: bool = False
     cluster: _Cluster | None = None
+    priority_groups: list[_Group] | None = None
 
 
 class _StreamPage(msgspec.Struct):

@@ -23,6 +23,7 @@ _CONFIRMED: Final = 1.0
 
 Without that, what it has sent may be redelivered after its ack wait.
 """
+_MAX_DIGITS: Final = 18
 
 
 class PullInbox:
@@ -54,7 +55,8 @@ class PullInbox:
         self._subscription: Subscription | None = None
         self._former: deque[tuple[float, Subscription]] = deque()
         """Inboxes of pulls that were made on a dead link, and when those have expired."""
-        self._pulls = 0
+        self.pulls = 0
+        """The number of the latest pull."""
         self._first_valid = 1
         self.subject = ""
         self.lock = asyncio.Lock()
@@ -82,17 +84,16 @@ class PullInbox:
 
         Its statuses arrive there; a message arrives on its own subject.
         """
-        self._pulls += 1
-        return f"{self.subject}.{self._pulls}"
+        self.pulls += 1
+        return f"{self.subject}.{self.pulls}"
 
     def void_pulls(self) -> None:
         """No status of a pull made so far counts any more."""
-        self._first_valid = self._pulls + 1
+        self._first_valid = self.pulls + 1
 
     def is_void(self, reply: str) -> bool:
         """Whether a status on `reply` is for a pull that is void."""
-        token = reply.rpartition(".")[2]
-        return token.isdecimal() and int(token) < self._first_valid
+        return 0 < number_of(reply) < self._first_valid
 
     async def close(self, *, outstanding: bool, connected: bool, keep_for: float = 0.0) -> None:
         """Withdraw the pulls, if any are `outstanding`.
@@ -152,3 +153,9 @@ class PullInbox:
             async with asyncio.timeout(_CONFIRMED):
                 await self._look()
         return False
+
+
+def number_of(reply: str) -> int:
+    """The number of the pull with this reply subject; 0 if it is not one."""
+    token = reply.rpartition(".")[2]
+    return int(token) if token.isdecimal() and len(token) <= _MAX_DIGITS else 0

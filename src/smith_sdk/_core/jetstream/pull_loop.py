@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from copy import copy
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -26,8 +26,11 @@ from ..log_records import consumer_log
 from .api import JetStreamApi
 from .consumer_state import ConsumerState
 from .delivery import NAK, ack_subjects, consumer_of
+from .pin import Pin
+from .pin_keeper import PinKeeper
+from .priority_group import PIN_HEADER
 from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull, refusal
-from .pull_inbox import PullInbox
+from .pull_inbox import PullInbox, number_of
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
 from .pull_pacer import PullPacer
@@ -63,6 +66,7 @@ class PullLoop(Listener):
         self._where = f"{stream}/{consumer}"
         self._log = consumer_log(stream, consumer)
         self._options = options
+        self._group = options.group
         self._state = state
         """What is known of the consumer; None: nothing, and nothing is to be asked."""
         self._limits = PullLimits() if state is None else state.limits
@@ -101,6 +105,9 @@ class PullLoop(Listener):
         self._watch = PullWatch(self)
         self._presence = Presence(self, PullCause(stream, consumer, diagnose, self._log))
         self._error: SmithError | None = None
+        self.pin = self._group if isinstance(self._group, Pin) else None
+        """Its hold on a consumer that pins its owner; None: it is one reader of several."""
+        self._keeper = None if self.pin is None else PinKeeper(self, self.pin, api)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -117,6 +124,7 @@ class PullLoop(Listener):
             "handed_out": self._handed_out,
             "former_inboxes": self._inbox.former,
             "paused": self._paused,
+            **({} if self.pin is None else {"epoch": self.pin.epoch, "owned": self.pin.is_valid()}),
         }
 
     async def start(self) -> None:
@@ -126,6 +134,8 @@ class PullLoop(Listener):
         await self._inbox.open(self._on_message, self._fail)
         self._refill()
         self._spawn(self._watch.run())
+        if self._keeper is not None:
+            self._spawn(self._keeper.run())
 
     # ---- handing out
 
@@ -254,7 +264,8 @@ class PullLoop(Listener):
 
     @property
     def _may_ask(self) -> bool:
-        return self._connected and self._inbox.is_open and not (self._paused or self._presence.is_absent)
+        is_ready = self._keeper is None or self._keeper.is_ready
+        return is_ready and self._connected and self._inbox.is_open and not (self._paused or self._presence.is_absent)
 
     async def _ask(self) -> None:
         self._asking = False
@@ -287,6 +298,8 @@ class PullLoop(Listener):
             for body in pulls.bodies():
                 if inbox != self._inbox.subject:
                     return  # for the next inbox, all is counted anew
+                if self._group is not None:
+                    body |= self._group.request()  # as it is when the pull is numbered
                 await self._connection.publish(self._next_subject, msgspec.json.encode(body), self._inbox.next_reply())
         except BusClosed as error:
             self._fail(error)
@@ -298,11 +311,14 @@ class PullLoop(Listener):
 
     def _ask_later(self) -> None:
         """Ask again after a backoff; all pulls made so far are void."""
+        self._void()
+        self._failures += 1
+        asyncio.get_running_loop().call_later(_RETRY_DELAY.delay(self._failures), self._refill)
+
+    def _void(self) -> None:
         self._inbox.void_pulls()
         self._pacer.forget()
         self._requested = 0
-        self._failures += 1
-        asyncio.get_running_loop().call_later(_RETRY_DELAY.delay(self._failures), self._refill)
 
     # ---- what arrives
 
@@ -310,12 +326,12 @@ class PullLoop(Listener):
         if not self._is_delivery(message.reply):
             headers = message.headers
             if headers and not message.reply and "Status" in headers and not self._inbox.is_void(message.subject):
-                self._watch.status(headers)
-                self._on_status(classify(headers))
+                status, keeper = classify(headers), self._keeper
+                if keeper is None or not keeper.takes(number_of(message.subject), status):
+                    self._watch.status(headers)
+                    self._on_status(status)
             return
         self._watch.message(message)
-        if self._options.group is not None and message.headers is not None:
-            self._options.group.pin = message.headers.get("Nats-Pin-Id", "")
         if self._requested:
             self._requested -= 1
         pacer = self._pacer
@@ -333,6 +349,10 @@ class PullLoop(Listener):
             self._take_in(message)
 
     def _take_in(self, message: RawMessage) -> None:
+        group = self._group
+        if group is not None and not group.arrived(message.headers):
+            self._on_former_pin(message)
+            return
         if self._drops:
             self._late.append(message)
             return
@@ -340,6 +360,14 @@ class PullLoop(Listener):
         self._buffer.append(message)
         if self._waiters:
             self._wake()
+        if not self._requested:
+            self._refill_if_low()
+
+    def _on_former_pin(self, message: RawMessage) -> None:
+        """A message of an id that this reader has lost: it is redelivered after its ack wait."""
+        self._log.debug("%s: dropped, as it is for a pin that was lost: %s", self._where, message.reply)
+        if self._keeper is not None and not (message.headers and PIN_HEADER in message.headers):
+            self._keeper.check_again()  # the consumer does not pin its readers any more
         if not self._requested:
             self._refill_if_low()
 
@@ -369,9 +397,9 @@ class PullLoop(Listener):
             case StatusKind.CONSUMER_DELETED:
                 self._requested = 0
                 presence.deleted()
-            case StatusKind.WRONG_PIN if self._options.group is not None:
+            case StatusKind.WRONG_PIN if self._group is not None:
                 self._log.info("%s: the server has pinned another reader; waiting for a turn", self._where)
-                self._options.group.pin = ""
+                self._group.refused()
                 self._ask_later()
             case StatusKind.NO_RESPONDERS:
                 self._ask_later()
@@ -437,8 +465,11 @@ class PullLoop(Listener):
         self._refill()
 
     async def _reopen(self) -> None:
-        if not (self._stopping or self._paused or self._inbox.is_open):
-            await self._inbox.open(self._on_message, self._fail)
+        if self._stopping or self._inbox.is_open or (self._paused and self._keeper is None):
+            return
+        await self._inbox.open(self._on_message, self._fail)
+        if self._keeper is not None:
+            self._keeper.renew_soon()
 
     async def _close_inbox(self, keep_for: float = 0.0) -> None:
         try:
@@ -455,6 +486,20 @@ class PullLoop(Listener):
         async with self._inbox.lock:
             await self._close_inbox()
             await self._inbox.close_former(connected=self._connected)
+
+    def confirm_pin(self, info: dict[str, Any]) -> bool:
+        """Whether the server's info of the consumer, requested in this epoch, shows that this loop
+        is its owner. If not, the hold is lost."""
+        return self._keeper is not None and self._keeper.confirm(info)
+
+    async def unpin(self) -> bool:
+        """Request no more, and have the server pin the next reader at once. Whether it has.
+
+        For an owner that has answered all that it held: what was delivered and is not acknowledged
+        is redelivered after its ack wait. Raises nothing of the server's: its pin times out.
+        """
+        await self.withdraw()
+        return self._keeper is not None and await self._keeper.unpin()
 
     async def _nak(self, messages: Sequence[RawMessage]) -> None:
         await self._answer(messages, NAK)

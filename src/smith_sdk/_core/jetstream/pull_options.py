@@ -1,4 +1,4 @@
-"""How a pull loop pulls: its options, and a reader's place in a priority group."""
+"""How a pull loop pulls: its options."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 from ...errors import OptionsError
 from ...options import positive_int, to_seconds
+from .priority_group import PriorityGroup
 from .pull_pacer import Refill
 
 EXPIRES: Final = 30.0
@@ -16,21 +17,6 @@ HEARTBEAT: Final = 1.5
 costs the server and its event loop 0.67 of them a second."""
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Bytes that an iteration may hold ahead of its reader unless told otherwise."""
-
-
-class PriorityGroup:
-    """A reader's place in a priority group.
-
-    `pin` is the id that the server gave it (policy "pinned_client"), empty without one.
-    """
-
-    def __init__(self, group: str) -> None:
-        self._group = group
-        self.pin = ""
-
-    def request(self) -> dict[str, str]:
-        """The fields of a pull. Without the pin, the server takes it for another reader's."""
-        return {"group": self._group, "id": self.pin} if self.pin else {"group": self._group}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +44,8 @@ class PullOptions:
     max_batch: int | None = None
     """Messages of one pull, if the consumer bounds them."""
     group: PriorityGroup | None = None
+    """A `Pin`: the loop is the consumer's owner while the server pins it. Its pulls then live no
+    longer than a third of the pin's timeout."""
     grace: float = 0.0
     """Seconds that the consumer is waited for if it is deleted while it is read."""
 

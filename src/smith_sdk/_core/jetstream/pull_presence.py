@@ -8,6 +8,7 @@ from typing import Protocol
 from ...errors import SmithError
 from ..log_records import ConsumerLog
 from .consumer_state import ConsumerState
+from .pin_keeper import PinKeeper
 from .pull_absence import ABSENT, wait_for_return
 from .pull_failures import PullCause
 from .pull_options import PullOptions
@@ -24,6 +25,7 @@ class Reading(Protocol):
     _options: PullOptions
     _state: ConsumerState | None
     _watch: PullWatch
+    _keeper: PinKeeper | None
     _connected: bool
 
     def _fail(self, error: SmithError) -> None: ...
@@ -95,7 +97,9 @@ class Presence:
         """The consumer was deleted, and is there again: read it."""
         loop = self._loop
         if loop._options.group is not None:
-            loop._options.group.pin = ""
+            loop._options.group.refused()
+        if loop._keeper is not None:
+            loop._keeper.check_again()
         if loop._state is not None:
             loop._state.forget()
             await loop._watch.look_for_another()

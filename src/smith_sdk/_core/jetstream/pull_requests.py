@@ -49,8 +49,6 @@ class PullRequests:
             "expires": int(expires * NANOS),
             "idle_heartbeat": int(min(options.heartbeat, expires / 2) * NANOS),
         }
-        if options.group is not None:
-            fields |= options.group.request()
         batch, count = limits.batch_within(options.max_batch), room
         if batch is not None:
             count = min(room, batch if self.budget is not None else batch * limits.pulls - requested)
