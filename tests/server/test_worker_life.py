@@ -429,7 +429,7 @@ async def test_a_handler_that_does_not_let_itself_be_cancelled_is_left_behind(
 ) -> None:
     if not face.is_async:
         return
-    monkeypatch.setattr("smith_sdk.aio.slots._CANCEL", 0.2)
+    monkeypatch.setattr("smith_sdk.aio.slot_tasks._CANCEL", 0.2)
     async with face.applied() as bus:
         worker = face.worker(bus, spec)
         let_go = asyncio.Event()

@@ -25,7 +25,7 @@ from ..options import RetryPolicy
 from .blocked import report_blocked
 from .forgotten import ForgottenCalls
 from .last_run import LastRun
-from .message import Message
+from .message import Guard, Message
 from .message_runner import MessageRunner
 from .middleware import Outcome
 from .runners import CannotRun, required_output
@@ -70,6 +70,8 @@ class Attempts:
         """None while nothing runs."""
         self.owner: asyncio.Task[None] | None = None
         """The task of the run: None once it cancels its slots, and while nothing runs."""
+        self.guard: Guard | None = None
+        """What is asked before a handler starts, and before anything is sent for its message."""
         self.failure: BaseException | None = None
         """What has ended the run."""
 
@@ -97,6 +99,8 @@ class Attempts:
         """Run and settle one message. Raises what has to end the slot."""
         message: Message[Any, Any] = Message(raw, self._session)
         message._retry, message._stopping = self._policy, self.stopping
+        if self.guard is not None:
+            message._guard, message._fence = self.guard, self.guard.fence
         self._settler.begin(message)
         try:
             if self._settler.owes_letters and await self._settler.apply_owed(message):
@@ -155,6 +159,8 @@ class Attempts:
         assert task is not None
         began = perf_counter_ns()
         try:
+            if message._guard is not None:
+                message._require_shard()
             outcome = await self.runner.run(message)
             if task.cancelling():
                 await asyncio.sleep(0)  # a handler that cancelled itself and has not waited since is cancelled here

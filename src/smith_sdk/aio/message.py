@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import wraps
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from .._core import codec
 from .._core.connection.parser import RawMessage
@@ -19,7 +19,7 @@ from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
 from ..display import fields_table
-from ..errors import NoFence, NotAcknowledgeable, SmithError
+from ..errors import NoFence, NotAcknowledgeable, ShardLost, SmithError
 from ..options import RetryPolicy, to_seconds
 from . import publisher
 from .message_key import key_of
@@ -54,6 +54,19 @@ def _noted(method: _FunctionT) -> _FunctionT:
     return cast("_FunctionT", call)
 
 
+class Guard(Protocol):
+    """Whether a worker may act on a message: a shard is its own for a time only."""
+
+    @property
+    def fence(self) -> int | None:
+        """A number that is larger than that of any owner of the shard before."""
+        ...
+
+    def may_act(self, raw: RawMessage, /) -> bool:
+        """Whether its handler may start, and anything that this leads to be sent, now."""
+        ...
+
+
 class Message(Received[M_co, S_co]):
     """A message as it arrived.
 
@@ -68,6 +81,7 @@ class Message(Received[M_co, S_co]):
         "_answered",
         "_began",
         "_fence",
+        "_guard",
         "_in_thread",
         "_metadata",
         "_outputs",
@@ -101,8 +115,11 @@ class Message(Received[M_co, S_co]):
         self._retry: RetryPolicy | None = None
         self._uncounted = 0
         self._stopping: Stopping | None = None
-        self._outputs: dict[str, int] | None = None
         self._fence: int | None = None
+        self._guard: Guard | None = None
+        """What is asked before anything is sent for it. With one, a nak is sent by the dispatcher,
+        once the handler has ended."""
+        self._outputs: dict[str, int] | None = None
 
     @property
     def payload(self) -> M_co:
@@ -210,6 +227,7 @@ class Message(Received[M_co, S_co]):
         """
         self._started(("ack_sync",))
         self._check()
+        self._require_shard()
         if self._session.replaced.is_needed:
             self._session.replaced.require(self._raw.reply)
         tracer = self._session.events.tracer
@@ -267,6 +285,7 @@ class Message(Received[M_co, S_co]):
         window. `timeout` is in seconds. Raises what `bus.publish` raises.
         """
         self._started(("publish",))
+        self._require_shard()
         if msg_id is None:
             msg_id = self._output_id(str(subject))
         return await publisher.publish(self._session, subject, payload, msg_id, headers, timeout)
@@ -304,6 +323,12 @@ class Message(Received[M_co, S_co]):
                 self._started(called)
             if self._answered:
                 self._check()
+        if self._guard is not None:
+            self._require_shard()
+            if answer.startswith(NAK):
+                self._answered, self._verdict_sent = True, answer
+                return
+        if called is not None:
             self._verdict_sent = answer
         self._answered = True
         connection, reply, replaced = self._session.connection, self._raw.reply, self._session.replaced
@@ -333,6 +358,7 @@ class Message(Received[M_co, S_co]):
 
     async def _extend(self) -> None:
         self._started(("in_progress",))
+        self._require_shard()
         replaced = self._session.replaced
         if not (replaced.is_needed and replaced.has_lost(self._raw.reply)):
             await self._session.connection.publish(self._raw.reply, IN_PROGRESS)
@@ -342,6 +368,14 @@ class Message(Received[M_co, S_co]):
             raise NotAcknowledgeable(f"the message on {self._raw.subject} was answered already: one verdict each")
         if not self._raw.reply.startswith(ACK_PREFIX):
             raise NotAcknowledgeable(f"the message on {self._raw.subject} came from core NATS: there is nothing to acknowledge")
+
+    def _require_shard(self) -> None:
+        """Raise `ShardLost` unless its worker may act on it."""
+        if self._guard is not None and not self._guard.may_act(self._raw):
+            raise ShardLost(
+                f"the message on {self._raw.subject} belongs to a shard that this process has lost since: nothing is sent for it, and "
+                f"it is redelivered to the shard's next owner"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Its facts and its payload as plain data, for `json` and `pandas.json_normalize`.

@@ -76,3 +76,22 @@ class RunnerWrapper:
 
     async def run(self, message: Message[Any, Any]) -> Outcome:
         return await self._inner.run(message)
+
+
+class BorrowedRunner(RunnerWrapper):
+    """`inner` for one of several that share it: its owner opens, ends and closes it."""
+
+    async def open(self) -> None:
+        """Nothing: it is open."""
+
+    def kill(self) -> bool:
+        return False
+
+    def announce_stop(self) -> None:
+        """Nothing: the others go on."""
+
+    async def finish(self) -> None:
+        """Nothing: the others go on."""
+
+    def close(self) -> None:
+        """Nothing: the others go on."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic
@@ -37,6 +38,7 @@ from ..errors import (
     QueueFull,
     Reject,
     RetryLater,
+    ShardLost,
     SmithError,
     UnknownSubject,
     UnknownValue,
@@ -160,6 +162,8 @@ def decide(
         return Retry(max(error.retry_after, _SHORTEST_PAUSE), error, uncounted=True)
     if isinstance(error, CannotRun):
         return _cannot_run(error)
+    if isinstance(error, ShardLost):
+        return release(error)
     if isinstance(error, _ENDS_PROCESS) or (cancelled and isinstance(error, asyncio.CancelledError)):
         return release(error, cancellable=cancellable)
     if stopping and isinstance(error, HandlerProcessDied):  # a service manager may end the children first
@@ -180,6 +184,8 @@ def release(error: BaseException, *, cancellable: bool = True) -> Release:
         return Release(error, nak=cancellable)  # a thread may still finish the message
     if isinstance(error, HandlerProcessDied):  # while the worker stopped
         return Release(error)
+    if isinstance(error, ShardLost):
+        return Release(nak=False)
     if isinstance(error, CannotRun) and isinstance(error.__cause__, PermissionDenied):
         error = error.__cause__
     if isinstance(error, SmithError):
@@ -291,6 +297,8 @@ class Settler(Listener):
         """Answers callers whose message is dead-lettered; None if none waits for an answer."""
         self._owed = OwedLetters(session, consumer)
         self.uncounted = Uncounted(session, consumer, policy)
+        self.on_settled: Callable[[Message[Any, Any], Verdict], None] | None = None
+        """Called for each message that is settled, before it is counted."""
         self._tally = Tally()
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
@@ -350,6 +358,7 @@ class Settler(Listener):
         A result is deduplicated by its own identity, an envelope by that of `message`. Raises what
         `bus.publish` raises.
         """
+        message._require_shard()
         if isinstance(outcome, Envelope):
             msg_id = message._output_id(str(outcome.subject))
             await publish(self._session, outcome.subject, outcome.payload, msg_id)
@@ -367,6 +376,8 @@ class Settler(Listener):
         outstanding.
         """
         message._unstarted = ()  # a call that was never awaited does not stand in the way of this one
+        if message._guard is not None and not isinstance(verdict, Release):
+            message._require_shard()
         if isinstance(verdict, Ack):
             if not message._answered:
                 if verdict.confirmed or self._confirm:
@@ -435,6 +446,7 @@ class Settler(Listener):
         )
         if self._answers is not None:  # first: a caller that has its answer can look for the letter
             await self._answers.send(message, verdict.kind, verdict.text, verdict.cause)
+            message._require_shard()
         await self._store(message, Death(error_type=verdict.kind, error=verdict.text, cause=verdict.cause))
 
     async def _store(self, message: Message[Any, Any], death: Death) -> None:
@@ -473,6 +485,8 @@ class Settler(Listener):
             self._outstanding.remove(message)
         except KeyError:  # each delivery counts once
             return
+        if self.on_settled is not None:
+            self.on_settled(message, verdict)
         if self._unsampled:
             self._unsampled -= 1
         else:

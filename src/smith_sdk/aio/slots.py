@@ -35,7 +35,9 @@ from .message import Message
 from .message_keys import MessageKeys
 from .message_runner import MessageRunner
 from .settle import Release, Settler, WorkerStats
+from .shard_parts import ShardParts
 from .slot_limits import SlotLimits
+from .slot_tasks import SlotTasks, cancel_all
 from .worker_circuit import WorkerCircuit
 from .worker_service import serve
 
@@ -49,8 +51,6 @@ SIGKILL.
 """
 _PULL_BYTES: Final = 24 * 1024 * 1024
 """Bytes of one pull: 64 slots could ask for more than a server sends at once."""
-_CANCEL: Final = 5.0
-"""Seconds for handlers that were cancelled to end."""
 _KILLED: Final = 5.0
 """Seconds for messages to be released whose processes were killed."""
 _REFUSED: Final = 1.0
@@ -80,6 +80,7 @@ class Slots:
         circuit: WorkerCircuit | None = None,
         rate: RateLimit | None = None,
         keys: MessageKeys | None = None,
+        shard: ShardParts | None = None,
     ) -> None:
         self._session = session
         self._spec = spec
@@ -89,10 +90,13 @@ class Slots:
         self._bucket = None if rate is None else TokenBucket(rate.per_second, rate.count if rate.burst is None else rate.burst)
         """What limits the rate of starts, also over several runs."""
         self._keys = keys
+        self._shard = shard
         self._limits = SlotLimits(concurrency, spec.prefetch)
         self._drain = drain
         self._settler = Settler(session, spec.stream, spec.name, policy, confirm=confirm, answers=answers)
         self._attempts = Attempts(session, spec, handlers, policy, self._settler, undecodable=undecodable, circuit=circuit)
+        if shard is not None:
+            self._settler.on_settled, self._attempts.guard = shard.settled, shard.guard
         self.last_run = self._attempts.last_run
         self.conclude = self._attempts.conclude
         self.loop: PullLoop | None = None
@@ -180,7 +184,8 @@ class Slots:
         before = self.stats
         self._settler.forget_refusals()
         self._session.connection.add_listener(self._settler)
-        self._session.attach(self)
+        if self._shard is None:
+            self._session.attach(self)
         inside = _inside.set(self)  # a hook that stops its own worker must not wait for itself either
         try:
             try:
@@ -192,16 +197,18 @@ class Slots:
             await self._finish(None)
         finally:
             _inside.reset(inside)
-            self._session.detach(self)
+            if self._shard is None:
+                self._session.detach(self)
             self._session.connection.remove_listener(self._settler)
             self._attempts.runner.close()
             attempts.stopping = None
             self._idle.set()
-            log.info("%s", _summary(self.name, before, self.stats), extra=self._log_fields)
+            if self._shard is None:
+                log.info("%s", _summary(self.name, before, self.stats), extra=self._log_fields)
 
     async def _work(self, stopping: Stopping) -> None:
         """From the first message to the last."""
-        slots: list[asyncio.Task[None]] = []
+        slots = SlotTasks(self._slot)
         loop, dispatcher = self._new_loop(), None
         try:
             async with stopping.until_at_once():
@@ -212,7 +219,10 @@ class Slots:
                     if self._limits.are_lower:
                         await self._resize()
                     dispatcher = self._dispatcher = self._new_dispatcher(loop)
-                    slots += [asyncio.ensure_future(self._slot(dispatcher)) for _ in range(self._limits.most)]
+                    if self._shard is None:
+                        slots.start(dispatcher, self._limits.most)
+                    else:
+                        slots.start_feeding(dispatcher)
                     await self._until_drained(stopping, loop, dispatcher, slots)
             if stopping.at_once:
                 await self._killed(loop, slots)
@@ -222,7 +232,7 @@ class Slots:
                 # First: what cancelled slots nak would be delivered to a standing request.
                 await loop.stop()
             finally:
-                await _cancel(slots)
+                await slots.cancel()
                 if dispatcher is not None:
                     await self._end_dispatcher(dispatcher)
                 self.loop = None
@@ -231,9 +241,7 @@ class Slots:
                 await self._settler.apply(message, Release())
         else:
             await self._notice_refusals()
-        for slot in slots:
-            if slot.done() and not slot.cancelled():
-                slot.result()
+        slots.raise_failure()
         attempts = self._attempts
         failure, attempts.failure = attempts.failure or self._settler.refusal, None
         if failure is not None:
@@ -249,35 +257,46 @@ class Slots:
             state.ack_refusal = None  # this run raises it
 
     async def _until_drained(
-        self, stopping: Stopping, loop: PullLoop, dispatcher: Dispatcher[RawMessage], slots: Sequence[asyncio.Task[None]]
+        self, stopping: Stopping, loop: PullLoop, dispatcher: Dispatcher[RawMessage], slots: SlotTasks
     ) -> None:
         """Wait until the run is to end or a slot fails, then for the handlers that run."""
-        checking = warn_if_other_hash(self._session.api, self._session.contract, self._spec)
-        answering = serve(self._session, self._spec, self.gauges, lambda: self._attempts.busy)
-        others = [asyncio.ensure_future(one) for one in (stopping.wait(), self._keepalive(dispatcher), checking, answering)]
+        beside = [stopping.wait(), slots.ended(), self._keepalive(dispatcher)]
+        if self._shard is None:
+            beside.append(warn_if_other_hash(self._session.api, self._session.contract, self._spec))
+            beside.append(serve(self._session, self._spec, self.gauges, lambda: self._attempts.busy))
+        others = [asyncio.ensure_future(one) for one in beside]
         try:
-            await asyncio.wait({others[0], *slots}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(others[:2], return_when=asyncio.FIRST_COMPLETED)
             stopping.request()
             self._attempts.runner.announce_stop()
-            await loop.stop()
-            await self._end_dispatcher(dispatcher)
+            if self._shard is None:
+                await loop.stop()
+                await self._end_dispatcher(dispatcher)
+            else:  # until the handlers have ended, the shard must stay this process's
+                self._shard.hold()
+                await loop.pause()
             await self._drained(slots)
         finally:
-            await _cancel(others)
+            await cancel_all(others)
 
     def _new_loop(self) -> PullLoop:
-        loop = pull_loop(
-            self._session,
-            self._spec,
-            self._limits.concurrency,
-            max_pull_bytes=_PULL_BYTES,
-            lookahead=self._limits.prefetch,
-            refill_dry="each",
-        )
+        if self._shard is not None:
+            loop = self._shard.make_loop()
+        else:
+            loop = pull_loop(
+                self._session,
+                self._spec,
+                self._limits.concurrency,
+                max_pull_bytes=_PULL_BYTES,
+                lookahead=self._limits.prefetch,
+                refill_dry="each",
+            )
         loop.give_back = self._give_back
         return loop
 
     def _new_dispatcher(self, loop: PullLoop) -> Dispatcher[RawMessage]:
+        if self._shard is not None:
+            return self._shard.make_dispatcher(loop)
         dispatcher: Dispatcher[RawMessage] = Fifo(loop)
         if self._keys is not None:
             dispatcher = self._keys.dispatcher(loop, self._limits.most, lambda: self._limits.concurrency)
@@ -291,6 +310,8 @@ class Slots:
     async def _give_back(self, held: Sequence[RawMessage]) -> None:
         """Nak what was delivered and never counted, as soon as it can be without using up an
         attempt."""
+        if self._shard is not None and not self._shard.guard.is_valid:
+            return
         await self._settler.uncounted.give_back([Message[Any, Any](raw, self._session) for raw in held])
 
     async def _end_dispatcher(self, dispatcher: Dispatcher[RawMessage]) -> None:
@@ -332,21 +353,21 @@ class Slots:
         if self.loop is not None and not self.is_stopping:
             await self.loop.resize(self._limits.concurrency, lookahead=self._limits.prefetch)
 
-    async def _drained(self, slots: Sequence[asyncio.Task[None]]) -> None:
+    async def _drained(self, slots: SlotTasks) -> None:
         """Wait for the handlers that run, at most for the drain timeout."""
-        _, late = await asyncio.wait(slots, timeout=self._drain)
+        late = await slots.wait(self._drain)
         if late:
             log.warning(
                 "%s: %d handlers have not ended within %g s: their messages will be redelivered",
                 self._spec.name,
-                len(late),
+                late,
                 self._drain,
                 extra=self._log_fields,
             )
             if self._attempts.runner.kill():
-                await asyncio.wait(late, timeout=_KILLED)
+                await slots.wait(_KILLED)
 
-    async def _killed(self, loop: PullLoop, slots: Sequence[asyncio.Task[None]]) -> None:
+    async def _killed(self, loop: PullLoop, slots: SlotTasks) -> None:
         """Kill processes and wait for their slots. Those of other handlers are cancelled next."""
         running = self.stats.running
         await loop.stop()
@@ -361,8 +382,8 @@ class Slots:
                 else "; a function in a thread cannot be ended, and goes on until the program ends",
                 extra=self._log_fields,
             )
-        if killed and slots:
-            await asyncio.wait(slots, timeout=_KILLED)
+        if killed:
+            await slots.wait(_KILLED)
 
     async def _finish(self, error: BaseException | None) -> None:
         """Let the handlers end theirs; `error` has ended the work, and goes before any other."""
@@ -384,10 +405,12 @@ class Slots:
         self._idle.clear()
         await self._idle.wait()
 
-    async def _slot(self, dispatcher: Dispatcher[RawMessage]) -> None:
+    async def _slot(self, dispatcher: Dispatcher[RawMessage], raw: RawMessage | None) -> None:
         _inside.set(self)
         events, process = self._session.events, self._attempts.process
-        raw = await dispatcher.next()
+        stays = raw is None
+        if raw is None:
+            raw = await dispatcher.next()
         while raw is not None:
             try:
                 if self.max_messages is None or self._may_start():
@@ -397,7 +420,7 @@ class Slots:
             except BaseException:
                 dispatcher.done(raw)
                 raise
-            raw = dispatcher.exchange(raw) or await dispatcher.next()
+            raw = dispatcher.exchange(raw) or (await dispatcher.next() if stays else None)
 
     def _may_start(self) -> bool:
         """Whether the run may start one more message. The last one ends it."""
@@ -417,16 +440,11 @@ class Slots:
                 if not message._answered:
                     with contextlib.suppress(SmithError):  # the bus is closing, and the slots learn of it themselves
                         await message.in_progress()
+            if self._shard is not None and not self._shard.guard.is_valid:
+                continue
             for raw in dispatcher.held():
                 with contextlib.suppress(SmithError):
                     await self._session.connection.publish(raw.reply, IN_PROGRESS)
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=_CANCEL)
 
 
 def _summary(name: str, before: WorkerStats, after: WorkerStats) -> str:

@@ -50,6 +50,7 @@
     ├── HandlerProcessDied          a process of a worker ended while it ran a handler
     ├── MemberNameTaken             two processes have one name in a sharding
     ├── NoFence                     a fence of a message that no sharded worker handles
+    ├── ShardLost                   the message belongs to a shard that another process owns by now
     ├── SlowConsumer                a core subscription fell behind and lost messages
     ├── SignatureError              not validly signed; see `reason` (also a ValueError)
     ├── SigningNotInstalled
@@ -129,6 +130,7 @@ from ._work import (
     ServerError,
     ServerNotInstalled,
     ServerStartError,
+    ShardLost,
     SignatureError,
     SigningNotInstalled,
     SlowConsumer,
@@ -183,6 +185,7 @@ __all__ = [
     "ServerError",
     "ServerNotInstalled",
     "ServerStartError",
+    "ShardLost",
     "SignatureError",
     "SigningNotInstalled",
     "SlowConsumer",

@@ -112,6 +112,14 @@ class NoFence(SmithError):
     """The message has no fence: it is not handled by a `ShardedWorker`."""
 
 
+class ShardLost(SmithError):
+    """The message belongs to a shard that another process owns by now, or may.
+
+    Nothing was sent, and the message is redelivered to the shard's owner. Raised by what a handler
+    of a sharded worker does with its message; let it end the handler.
+    """
+
+
 class Reject(Exception):
     """Raised by a handler: this message can never succeed; dead-letter it now.
 
