@@ -75,9 +75,9 @@ async def test_members_share_the_shards_and_those_that_leave_give_theirs_away(ac
         async with joined(bus) as second:
             await agree(first, second)
             kept = first.mine
-            for shard, (_, entry) in first.view.owners.items():
+            for shard in list(first.view.owners):
                 if shard in second.mine:
-                    await first.release(shard, entry.revision)
+                    await first.release(shard)
             await take_all(second)
             await agree(first, second)
             async with joined(bus) as third:
@@ -204,6 +204,10 @@ async def test_what_others_write_into_the_bucket_does_no_harm(account: Account) 
         bucket = Bucket(bus._session, CONTROL)
         for key, value in HOSTILE:
             await bucket.put(f"shards.episode.{key}", value)
+        eternal = msgspec.json.encode(Member(instance="i"))
+        await bucket.put("shards.episode.members.eternal", eternal)
+        await bucket.put("shards.episode.members.old", eternal, ttl=86_400)
+        assert not await set_draining(bucket, Keys("episode"), "eternal", True)
         await bucket.put("shards.other.members.a", b'{"instance": "i"}')
         # Its own key is garbage as well, and made again.
         await bucket.put(f"shards.episode.members.{one.name}", b"\x00", ttl=LONG)
@@ -253,6 +257,36 @@ async def test_a_process_that_was_stopped_believes_the_keys_when_the_others_had_
         assert second.assigned == before
 
 
+async def test_an_idle_shard_stays_with_the_member_that_has_adopted_it(account: Account) -> None:
+    async with account.applied() as bus, joined(bus, "a") as first:
+        await Bucket(bus._session, CONTROL).put("shards.episode.owners.1-02", b'{"member": "dead", "instance": "i"}')
+        await eventually_async(lambda: "1-02" in first.view.owners)
+        await first.adopt()
+        await eventually_async(lambda: {one.member for one, _ in first.view.owners.values()} == {"a"}, 30)
+        assert sorted(first.view.owners) == SHARDS
+        async with joined(bus, "b") as second:
+            await agree(first, second)
+            kept = first.mine
+            await second.adopt()  # what the first has not released is not adopted
+            assert {one.member for one, _ in first.view.owners.values()} == {"a"}
+            for shard in second.mine:
+                await first.release(shard)
+            await eventually_async(lambda: len(second.view.owners) == len(kept), 30)
+            await second.adopt()
+            await eventually_async(lambda: len(first.view.owners) == len(SHARDS), 30)
+            assert first.mine == kept
+
+
+async def test_what_ends_the_renewals_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with account.applied() as bus, joined(bus, ttl=SHORT) as one:
+
+        async def fails() -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(one, "_renew", fails)
+        assert isinstance(await asyncio.wait_for(one.lost, 30), ZeroDivisionError)
+
+
 async def test_a_write_that_timed_out_may_have_been_stored(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     async with account.applied() as bus:
         session: Any = bus._session
@@ -283,11 +317,11 @@ async def test_fences_of_a_shard_grow_and_are_given_to_owners_only(account: Acco
         assert await first.take("1-03", "p1", lambda: False) is None
         assert fences[0] is not None
         assert fences[1] is not None
-        await first.release("1-03", fences[0])  # it is no longer the first one's
+        await first.release("1-03")  # it is no longer the first one's
         await eventually_async(lambda: "1-03" in first.view.owners)
         owner, entry = first.view.owners["1-03"]
         assert (owner.member, owner.pin, entry.revision) == (second.name, "p2", fences[1])
-        await second.release("1-03", fences[1])
+        await second.release("1-03")
         await eventually_async(lambda: "1-03" not in first.view.owners)
         fences += [await first.take("1-03", "p3", lambda: True)]
         assert fences == sorted(set(map(int, filter(None, fences))))

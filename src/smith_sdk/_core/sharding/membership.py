@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from ...errors import BusClosed, DeadlineExceeded, MemberNameTaken, PublishUnconfirmed, SmithError
+from ..foreign_text import one_line
 from ..jetstream.api import StoredMessage
 from ..jetstream.kv import Bucket
 from ..jetstream.kv_watch import KeyWatch
@@ -89,8 +90,8 @@ class Membership:
         self._looking: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         """Whether a key has changed since it was last looked at."""
-        self.lost: Final[asyncio.Future[MemberNameTaken]] = asyncio.get_running_loop().create_future()
-        """Done once another process has taken its name."""
+        self.lost: Final[asyncio.Future[Exception]] = asyncio.get_running_loop().create_future()
+        """Done once its key is no longer renewed: `MemberNameTaken`, or what has failed."""
 
     # ---- the life of a member
 
@@ -186,8 +187,7 @@ class Membership:
         Each fence of a shard is greater than all before it. None once `may` says that the shard is
         not this member's: then it has not been taken, or only after `may` was last asked.
         """
-        value = msgspec.json.encode(Owner(member=self.name, instance=self.record.instance, pin=pin))
-        key = self._keys.owner(shard)
+        value, key = self._owner(pin), self._keys.owner(shard)
         while may():
             done = await self._bucket.claim(key, value)
             if isinstance(done, int):
@@ -199,9 +199,28 @@ class Membership:
                 return revision
         return None
 
-    async def release(self, shard: str, fence: int) -> None:
+    async def adopt(self) -> None:
+        """Say that this member owns what is assigned to it and no member owns, before it is pinned:
+        nothing is delivered of an idle shard, and it is to stay where it is all the same."""
+        for shard in sorted(self.mine):
+            owner = self._view.owners.get(shard)
+            if owner is None or owner[0].member not in self._view.members:
+                value, key = self._owner(""), self._keys.owner(shard)
+                if owner is None:
+                    await self._bucket.create(key, value)
+                else:
+                    await self._bucket.replace(key, value, revision=owner[1].revision)
+
+    async def release(self, shard: str) -> None:
         """Say that this member no longer owns `shard`, unless another one has taken it."""
-        await self._bucket.delete(self._keys.owner(shard), revision=fence)
+        key = self._keys.owner(shard)
+        if (there := await self._bucket.get(key)) is not None:
+            owner = read(there.value, Owner)
+            if owner is not None and owner.instance == self.record.instance:
+                await self._bucket.delete(key, revision=there.revision)
+
+    def _owner(self, pin: str) -> bytes:
+        return msgspec.json.encode(Owner(member=self.name, instance=self.record.instance, pin=pin))
 
     # ---- its own key
 
@@ -227,8 +246,10 @@ class Membership:
                 if await self._write(self.record, there.seq) is not None:
                     return
             else:
+                if not rival:
+                    what = "member %s of sharding %s: waiting for its former process to end"
+                    log.info(what, self.name, self._sharding, extra=self._fields)
                 rival = there.seq
-                log.info("member %s of sharding %s: waiting for its former process to end", self.name, self._sharding)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await self._changed.wait()
@@ -236,6 +257,7 @@ class Membership:
     async def _put_first(self) -> StoredMessage | None:
         """Write its key unless there is one. Returns the one that is there."""
         while True:
+            began = monotonic()
             try:
                 done = await self._bucket.claim(self._keys.member(self.name), msgspec.json.encode(self.record), ttl=self._ttl)
             except PublishUnconfirmed:  # it may be stored: then it is found to be there
@@ -243,30 +265,33 @@ class Membership:
             else:
                 if not isinstance(done, int):
                     return done
-                self._set_renewed(done)
+                self._revision, self._renewed = done, began
                 return None
 
     async def _write(self, record: Member, revision: int) -> int | None:
-        value = msgspec.json.encode(record)
+        value, began = msgspec.json.encode(record), monotonic()
         done = await self._bucket.replace(self._keys.member(self.name), value, revision=revision, ttl=self._ttl)
         if done is not None:
-            self._set_renewed(done)
+            # When it was sent: the answer may have waited while the process was stopped.
+            self._revision, self._renewed = done, began
         return done
 
-    def _set_renewed(self, revision: int) -> None:
-        self._revision, self._renewed = revision, monotonic()
-
     async def _keep(self) -> None:
-        """Renew its key until this is cancelled."""
+        try:
+            await self._renew_often()
+        except Exception as error:
+            self.lost.set_result(error)
+            self._on_change()
+
+    async def _renew_often(self) -> None:
+        """Renew its key until this is cancelled, or the bus is closed."""
         while True:
             await asyncio.sleep(self._ttl / 3)
             try:
                 async with asyncio.timeout(self._ttl / 3):
                     await self._renew()
-            except MemberNameTaken as error:
-                self.lost.set_result(error)
-                self._on_change()
-                return
+            except MemberNameTaken:
+                raise
             except BusClosed:
                 return
             except (SmithError, TimeoutError) as error:
@@ -350,4 +375,4 @@ def _made_up_name() -> str:
 
 
 def _place_of(other: Member | None) -> str:
-    return "" if other is None or not other.host else f", on host {other.host} with PID {other.pid}"
+    return "" if other is None or not other.host else f", on host {one_line(other.host, 64)} with PID {other.pid}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ..jetstream.kv import Bucket
-from .records import Keys, Member, Move, read
+from .records import Keys, Move, read_member
 
 
 async def set_draining(bucket: Bucket, keys: Keys, member: str, draining: bool) -> bool:
@@ -16,7 +16,7 @@ async def set_draining(bucket: Bucket, keys: Keys, member: str, draining: bool) 
     """
     key = keys.member(member)
     while (there := await bucket.get(key)) is not None:
-        record = read(there.value, Member)
+        record = read_member(there)
         if record is None or record.stopped:
             return False
         value = msgspec.json.encode(msgspec.structs.replace(record, draining=draining))

@@ -18,6 +18,8 @@ from .assignment import assign
 
 _MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
 _SHARD: Final = re.compile(r"[1-9][0-9]{0,5}-(?:[0-9a-f]{2}|[1-9a-f][0-9a-f]{2,5})")
+_LONGEST: Final = 3600.0
+"""Seconds that a member's key may have left: one that does not expire is no sign of a process."""
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
@@ -110,7 +112,7 @@ def view(keys: Keys, entries: Iterable[Entry]) -> View:
     found = View({}, {}, {})
     for entry in entries:
         if (name := keys.member_of(entry.key)) is not None:
-            if (member := read(entry.value, Member)) is not None:
+            if (member := read_member(entry)) is not None:
                 found.members[name] = member
         elif (shard := keys.owned(entry.key)) is not None:
             if (owner := read(entry.value, Owner)) is not None:
@@ -118,6 +120,11 @@ def view(keys: Keys, entries: Iterable[Entry]) -> View:
         elif (shard := keys.moved(entry.key)) is not None and (move := read(entry.value, Move)) is not None:
             found.moves[shard] = move.member
     return found
+
+
+def read_member(entry: Entry) -> Member | None:
+    """The member whose key `entry` is; None if it is not the key of a process."""
+    return read(entry.value, Member) if entry.ttl is not None and entry.ttl <= _LONGEST else None
 
 
 def read(value: bytes, kind: type[RecordT]) -> RecordT | None:
