@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
-from ..contract import AnySubject, ConsumerSpec, Contract, MessageT, Payload
+from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
 from ..errors import OptionsError
 from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
-from .answers import FailureAnswers, has_intents
+from .answers import FailureAnswers
 from .bus import AsyncSmithBus
 from .consumer import require_spec, session_of
 from .handlers import Handlers, KindT, ResultT
@@ -26,25 +26,22 @@ from .hooks import HookT
 from .message import Message
 from .message_keys import KeyedRunner, MessageKeys
 from .middleware import Middleware
-from .once_by_claim import OnceByClaim, require_bucket
-from .once_by_result import OnceByResult, require_results, require_returns
+from .once_by_result import require_returns
 from .process_runner import PresentDetached
 from .runners import Present
 from .settle import WorkerStats
 from .slots import DRAIN, Slots
 from .verified_runner import VerifiedRunner, require_trust
 from .worker_circuit import WorkerCircuit, require_breaker
+from .worker_options import once_wrapper, require_ack, require_answers, require_concurrency, require_rate, require_retry
 
 __all__ = ["Worker", "WorkerStats"]
 
 SubjectT = TypeVar("SubjectT", bound=AnySubject)
 
-_CONCURRENCY: Final = 8
-
 
 class Worker(Generic[MessageT, SubjectT]):
     """Runs a handler for the messages of `spec`, at most `concurrency` of them at once.
-
 
     A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns
     is published before. If it raises (also by `sys.exit()`), the message is redelivered after
@@ -123,20 +120,12 @@ class Worker(Generic[MessageT, SubjectT]):
         concurrency_key: Callable[[Message[MessageT, SubjectT]], Hashable] | None = None,
         per_key: int | None = None,
     ) -> None:
-        if processes is not None and concurrency is not None:
-            raise OptionsError("Worker: each process runs one handler, so processes is the concurrency: give one of the two")
-        if ack not in ("sent", "confirmed"):
-            raise OptionsError(f'Worker.ack={ack!r}: "sent" or "confirmed" is needed')
+        slots = require_concurrency("Worker", concurrency, processes)
+        confirm = require_ack("Worker", ack)
         self._bus = bus
         session = session_of(bus)
         self.spec = require_spec(spec)
-        if processes is not None:
-            slots = positive_int("Worker.processes", processes)
-        else:
-            slots = _CONCURRENCY if concurrency is None else positive_int("Worker.concurrency", concurrency)
-        policy = RetryPolicy(max_attempts=spec.max_attempts) if retry is None else retry
-        if not isinstance(policy, RetryPolicy):
-            raise OptionsError(f"Worker.retry={retry!r}: a RetryPolicy is needed, such as RetryPolicy(max_attempts=3)")
+        policy = require_retry("Worker", retry, spec.max_attempts)
         self._concurrency = slots
         self._drain = to_seconds("Worker.drain_timeout", drain_timeout)
         self._handlers = Handlers(
@@ -148,7 +137,7 @@ class Worker(Generic[MessageT, SubjectT]):
             middleware=middleware,
             events=session.events,
         )
-        answers = _require_answers(session.contract, spec, answer_failures)
+        answers = require_answers("Worker", session.contract, spec, answer_failures)
         self._processes = processes is not None
         self._trusts = False
         self._keys = _keys_of(session, spec, concurrency_key, per_key)
@@ -160,10 +149,10 @@ class Worker(Generic[MessageT, SubjectT]):
             policy,
             concurrency=slots,
             drain=self._drain,
-            confirm=ack == "confirmed",
+            confirm=confirm,
             answers=FailureAnswers(session, spec.name) if answers else None,
             circuit=circuit,
-            rate=_require_rate(rate_limit),
+            rate=require_rate("Worker", rate_limit),
             keys=self._keys,
         )
         if self._keys is not None:
@@ -177,15 +166,9 @@ class Worker(Generic[MessageT, SubjectT]):
             self._limit(max_messages)
 
     def _run_once(self) -> None:
-        once, spec, slots, session = self._once, self.spec, self._slots, session_of(self._bus)
-        if isinstance(once, Once):
-            require_bucket(session.contract, once)
-            slots.wrap_runner(lambda runner: OnceByClaim(runner, session, spec, once, slots.conclude, lambda: slots.is_stopping))
-        elif not isinstance(once, bool):
-            raise OptionsError(f"Worker.once={once!r}: True for intents, or Once(bucket=..., ttl=...), is needed")
-        elif once:
-            require_results(session.contract, spec)
-            slots.wrap_runner(lambda runner: OnceByResult(runner, session, spec.name, slots.conclude, lambda: slots.is_stopping))
+        wrap = once_wrapper("Worker", session_of(self._bus), self.spec, self._once)
+        if wrap is not None:
+            self._slots.wrap_runner(wrap(self._slots))
 
     def _limit(self, max_messages: int) -> None:
         """Set `max_messages`, unless it runs. For the command line."""
@@ -339,29 +322,9 @@ class Worker(Generic[MessageT, SubjectT]):
         return f"<Worker of {self.spec.name}, concurrency {self._concurrency}>"
 
 
-def _require_rate(rate_limit: Any) -> RateLimit | None:
-    if rate_limit is not None and not isinstance(rate_limit, RateLimit):
-        raise OptionsError(f"Worker.rate_limit={rate_limit!r}: a RateLimit is needed, such as RateLimit(100, per=60)")
-    return rate_limit
-
-
 def _keys_of(session: Session, spec: ConsumerSpec[Any, Any], function: Any, per_key: int | None) -> MessageKeys | None:
     if function is None:
         if per_key is not None:
             raise OptionsError("Worker.per_key: it goes with concurrency_key, which says what the key of a message is")
         return None
     return MessageKeys(session, spec, function, 1 if per_key is None else per_key)
-
-
-def _require_answers(contract: Contract, spec: ConsumerSpec[Any, Any], wanted: bool | None) -> bool:
-    """Whether failures are answered: by default if `spec` delivers intents and nothing else."""
-    if wanted not in (None, True, False):
-        raise OptionsError(f"Worker.answer_failures={wanted!r}: True, False, or None for the default")
-    if wanted is False or has_intents(contract, spec):
-        return wanted is not False
-    if wanted:
-        raise OptionsError(
-            f"Worker.answer_failures=True: consumer {spec.name} does not deliver intents, so no caller waits for an IntentResult; "
-            f"leave the option out"
-        )
-    return False

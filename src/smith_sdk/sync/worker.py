@@ -28,7 +28,6 @@ __all__ = ["Worker", "WorkerStats"]
 class Worker(Blocking, Generic[MessageT, SubjectT]):
     """Runs a handler for the messages of `spec`, at most `concurrency` of them at once.
 
-
     A handler that returns acknowledges its message; an `IntentResult` or envelope that it returns
     is published before. If it raises (also by `sys.exit()`), the message is redelivered after
     `retry.backoff`, for up to `retry.max_attempts` attempts (default: the contract's for this
