@@ -29,6 +29,9 @@ class ResultCode(StrEnum):
     """An intent with this signer and nonce was let through before. Status "denied"."""
     NO_EXECUTOR = "NO_EXECUTOR"
     """No consumer receives intents of this capability and domain. Status "denied"."""
+    INVALID_SHARD_KEY = "INVALID_SHARD_KEY"
+    """The key that assigns the intent to a shard is not a str of 1 to 256 bytes. Status "denied".
+    """
     QUARANTINED = "QUARANTINED"
     """Admission keeps the intent for review: the policy returned `Quarantine`, or it is not a valid
     intent. Status "denied"."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from .. import subjects
 from .._core.execution.context_call import call_in_context
 from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.session import Session
@@ -19,6 +18,7 @@ from .._core.result_codes import ResultCode
 from ..contract import now_ns
 from ..errors import (
     ContractError,
+    InvalidShardKey,
     NoInterest,
     PayloadDecodeError,
     PayloadTooLarge,
@@ -40,8 +40,9 @@ from .policy_calls import PolicyCalls
 from .quarantine_switch import QuarantineSwitch
 from .refused_messages import Refused
 from .release_events import Release, find_release
-from .rulings import Drop, Keep, LetThrough, Refuse, Ruling, of_decision, out_of_time, storable
+from .rulings import Drop, Keep, LetThrough, Refuse, Ruling, of_decision, out_of_time, outgoing, storable
 from .settle import DeadLetter, Retry, Verdict
+from .shard_placement import vetted_place
 
 log: Final = sdk_logger("admission")
 
@@ -178,7 +179,7 @@ class Gate:
             said = f"released from the quarantine by {case.release.by}; rule {ruling.rule}: {ruling.reason}"
             ruling = LetThrough(case.message.raw, "release", storable(said))
         if isinstance(ruling, LetThrough):
-            return await self._without_executor(case) or await self._replayed(case) or ruling
+            return await self._unroutable(case, ruling) or await self._replayed(case) or ruling
         return ruling
 
     async def _decide(self, case: _Case) -> Ruling:
@@ -193,9 +194,15 @@ class Gate:
         found = await self._patience.until_done(partial(self._trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
 
-    async def _without_executor(self, case: _Case) -> Refuse | None:
-        """The ruling on an intent that no consumer receives: an interest stream would drop it."""
-        where, stream = str(subjects.intents.vetted.of(case.intent)), str(subjects.intents.vetted.STREAM)
+    async def _unroutable(self, case: _Case, ruling: LetThrough) -> Refuse | None:
+        """The ruling on an intent whose key is not valid, or that no consumer receives: an interest
+        stream would drop it.
+        """
+        try:
+            place = vetted_place(self._session, outgoing(case.intent, ruling))
+        except InvalidShardKey as error:
+            return Refuse(ResultCode.INVALID_SHARD_KEY, "shard", storable(str(error)))
+        where, stream = place.subject, place.stream
         if self._session.interest.knows(stream, where):
             return None
         request = PublishRequest(where, b"", stream, "")
@@ -272,7 +279,7 @@ class Gate:
         # A process that was halted may find that another one has carried out its decision.
         may_be_done = not record.is_own or monotonic() - case.began > consumers.admission.ack_wait
         try:
-            await self._outputs.let_through(case.message, case.intent, ruling, may_be_done)
+            await self._outputs.let_through(case.message, outgoing(case.intent, ruling), ruling, may_be_done)
         except NoInterest as error:  # since it was checked
             other: Ruling = self._no_executor(case, str(error.subject), error)
         except PayloadTooLarge as error:

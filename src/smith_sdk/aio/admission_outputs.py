@@ -32,6 +32,7 @@ from .log_fields import message_fields
 from .message import Message
 from .patience import Patience
 from .rulings import LetThrough, storable
+from .shard_placement import Place, vetted_place
 
 log: Final = sdk_logger("admission")
 
@@ -68,12 +69,13 @@ class Outputs:
     # ---- vetted
 
     async def let_through(self, message: Message[Any, Any], intent: Intent, ruling: LetThrough, may_be_done: bool) -> None:
-        """Publish the vetted intent. Raises `NoInterest` if no executor receives it.
+        """Publish `ruling.data`, the bytes of the vetted `intent`: to its shard if it has a key.
+
+        Raises `NoInterest` if no executor receives it, `InvalidShardKey`.
 
         `may_be_done`: for this raw message it may have been published, and be executed by now.
         """
-        subject = subjects.intents.vetted.of(intent)
-        place = place_of(message)
+        place, vetted = place_of(message), vetted_place(self._session, intent)
         may_be_done = may_be_done or message.metadata.num_delivered > 1
 
         def is_same(there: StoredMessage) -> bool:
@@ -82,14 +84,14 @@ class Outputs:
             return is_transformed or there.data == ruling.data
 
         async def is_ours(there: StoredMessage | None) -> bool:
-            if there is not None and there.subject == str(subject) and is_same(there):
+            if there is not None and vetted.is_at(there.subject) and is_same(there):
                 return True
             if there is None and may_be_done:  # an interest stream deletes what is acknowledged
                 return True
             return await self._patience.until_done(lambda: self._records.was_let_through_elsewhere(message, intent.id))
 
         # The same bytes published twice are one vetted intent; other bytes with its id are another.
-        await self._publish(subject, ruling.data, digest_of(message)[:32], intent.id, message, is_ours)
+        await self._publish(vetted, ruling.data, digest_of(message)[:32], intent.id, message, is_ours)
 
     # ---- denied
 
@@ -166,15 +168,16 @@ class Outputs:
             return there.subject == str(subject) and found.intent == kept.intent
 
         identity = f"seq-{place.stream_seq}"
+        where = Place(str(subject), str(subject.STREAM), None)
         await self._publish(
-            subject, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL, headers=headers
+            where, codec.encode(kept), str(place.timestamp), identity, message, is_ours, unless=FULL, headers=headers
         )
 
     # ---- publishing
 
     async def _publish(
         self,
-        subject: Any,
+        to: Place,
         data: bytes,
         key: str,
         identity: str,
@@ -188,12 +191,13 @@ class Outputs:
 
         `execute` and `trace` find messages by ids that end with `identity`.
         """
-        where, stream = str(subject), str(subject.STREAM)
+        stream = to.stream
         headers = {**headers, DECISION_FOR: place_of(message)}
         while True:
-            msg_id = f"{where}:{key}:{identity}"
+            msg_id = f"{to.name}:{key}:{identity}"
             ack = await self._patience.until_done(
-                partial(self._session.publish, where, data, stream=stream, msg_id=msg_id, headers=headers), unless=unless
+                partial(self._session.publish, to.subject, data, stream=stream, msg_id=msg_id, headers=headers, shard=to.shard),
+                unless=unless,
             )
             if not ack.duplicate or await is_ours(await self._stored(stream, ack.seq)):
                 return

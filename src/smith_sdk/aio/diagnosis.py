@@ -36,6 +36,7 @@ from ..errors import (
 )
 from ..protocol import AuditEvent, Intent, IntentResult, QuarantinedIntent
 from .decision_headers import decided_message
+from .shard_placement import vetted_place
 from .stored_results import StoredResults
 
 T = TypeVar("T")
@@ -100,7 +101,7 @@ class _Inquiry:
         raw = subjects.intents.raw.of(self._intent)
         vetted = subjects.intents.vetted
         admission = self._reader(str(raw.STREAM), str(raw))
-        executor = self._reader(str(vetted.STREAM), _vetted_subject(self._intent))
+        executor = self._reader(str(vetted.STREAM), _vetted_subject(self._session, self._intent))
         audit = subjects.audit.policy(intent_id=self._intent.id)
         quarantined: Diagnosis | None
         (stored, waits, given_up), (audited, quarantined), (deciding, executing) = await asyncio.gather(
@@ -204,7 +205,8 @@ class _Inquiry:
         if audited is not None:
             since = datetime.fromisoformat(audited.time)
         # Below the ack floor nothing is left: an interest stream deletes what is acknowledged.
-        pattern = str(subjects.intents.vetted.filter(capability=self._intent.capability))
+        place = vetted_place(self._session, self._intent)
+        pattern = place.subject if place.shard else str(subjects.intents.vetted.filter(capability=self._intent.capability))
         floor = info["ack_floor"]["stream_seq"]
         letters = self._letters.subject(f"{stream}.{name}.*")
         found, dead = await asyncio.gather(
@@ -290,11 +292,11 @@ class _Inquiry:
             return None
 
 
-def _vetted_subject(intent: Intent) -> str:
+def _vetted_subject(session: Session, intent: Intent) -> str:
     try:
-        return str(subjects.intents.vetted.of(intent))
+        return vetted_place(session, intent).subject
     except ContractError:
-        return ""  # its domain is not a valid token: admission quarantines it
+        return ""  # its domain is not a valid token, or its key not valid: admission lets neither through
 
 
 def _readers(info: dict[str, Any] | None, what: str) -> str:

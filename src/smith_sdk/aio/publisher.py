@@ -17,6 +17,7 @@ from .._core.jetstream.session import Session
 from ..contract import Envelope, Payload, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, PublishManyError, SmithError, SubjectMismatch
 from ..options import to_seconds
+from .shard_placement import layout_of, placed
 
 _SHOWN: Final = 256
 """Characters of a field's name, and of what is wrong with it, that an error shows."""
@@ -35,25 +36,30 @@ def publish_request(
 ) -> PublishRequest:
     """Check the arguments of `bus.publish`, and make the request that `session.submit` takes.
 
-    Raises `SubjectMismatch`, `PayloadMismatch`, `OptionsError`.
+    Raises `SubjectMismatch`, `PayloadMismatch`, `InvalidShardKey`, `OptionsError`.
     """
     where, data = checked(session, subject, payload)
-    if subject.STREAM is None:
+    stream, shard, name = subject.STREAM, None, where
+    if type(subject) in session.sharded_subjects and (shard := placed(session, subject, payload)) is not None:
+        where, stream = shard.under(layout_of(session, shard.spec))
+        name = shard.head  # the same in every layout, so that its stream drops what is sent again in another
+    if stream is None:
         raise SubjectMismatch(f"no stream keeps {where}: use emit()")
     own = None if headers is None else _checked_headers(headers, msg_id)
     if msg_id is None:
         identity = payload.ID_FIELD if isinstance(payload, Payload) else None
-        msg_id = f"{where}:{getattr(payload, identity) if identity else new_uuid7()}"
+        msg_id = f"{name}:{getattr(payload, identity) if identity else new_uuid7()}"
     elif not isinstance(msg_id, str):
         raise OptionsError(f"msg_id={msg_id!r}: must be a str, not {type(msg_id).__name__}")
     return PublishRequest(
         where,
         data,
-        subject.STREAM,
+        stream,
         msg_id,
         own,
         None if timeout is None else to_seconds("publish(timeout)", timeout),
         retry,
+        shard,
     )
 
 
@@ -125,8 +131,7 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
     anything.
     """
     if type(subject) not in session.known_subjects:
-        session.contract.require(subject)
-        session.known_subjects.add(type(subject))
+        session.require_subject(subject)
     expected, where = subject.message_type, str(subject)
     if type(payload) is not expected:
         raise PayloadMismatch(

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from .. import subjects
+from .._core import codec
 from .._core.foreign_text import bounded, escape_control
 from .._core.jetstream.session import Session
 from .._core.result_codes import ResultCode
@@ -94,6 +95,14 @@ def of_decision(session: Session, intent: Intent, raw: bytes, decision: object) 
             raise Reject(
                 f"the policy returned {decision!r}: an Allow, Deny, Transform or Quarantine is needed, its reason and rule str"
             )
+
+
+def outgoing(intent: Intent, ruling: LetThrough) -> Intent:
+    """The intent that is published: `intent` itself, or what a policy transformed it into."""
+    if ruling.word == "allow":
+        return intent
+    found: Intent = codec.decode(type(intent), ruling.data, "")
+    return found
 
 
 def storable(text: str) -> str:

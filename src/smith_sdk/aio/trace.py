@@ -32,6 +32,7 @@ from ..protocol import AuditEvent, Intent, IntentId, IntentResult, QuarantinedIn
 from .dead_letters import DeadLetter
 from .decision_headers import DECISION, LET_THROUGH, decided_message
 from .diagnosis import diagnose
+from .shard_placement import vetted_patterns
 from .stored_results import StoredResults, answered_message
 
 __all__ = ["Trace", "TraceStep"]
@@ -215,8 +216,17 @@ class _Inquiry:
         return [self._step("raw", subjects.intents.raw.STREAM, one, self._described(one)) for one in found]
 
     async def _vetted(self) -> list[TraceStep]:
-        found = await self._search("vetted", subjects.intents.vetted, "it is deleted there once executors have handled it")
-        return [self._step("vetted", subjects.intents.vetted.STREAM, one, self._described(one)) for one in found]
+        steps: list[TraceStep] = []
+        is_whole = True
+        places = vetted_patterns(self._session)
+        for stream, patterns in places.items():
+            found, is_all = await self._find_in(stream, patterns, Start(since=self._since), self._is_it, most=_MOST)
+            steps += [self._step("vetted", stream, one, self._described(one)) for one in found]
+            is_whole = is_whole and is_all
+        if not steps:
+            why = "it is deleted there once executors have handled it"
+            self._missing["vetted"] = self._not_in("vetted", " and ".join(places), why, is_whole)
+        return steps
 
     async def _search(self, kind: StepKind, cls: Any, why: str) -> list[Stored]:
         found, is_whole = await self._find(cls, str(cls.filter()), self._is_it, most=_MOST)
@@ -236,7 +246,12 @@ class _Inquiry:
     ) -> tuple[list[Stored], bool]:
         """Messages that match, of `most` since the intent was made; and whether those were all."""
         start = Start() if isinstance(subject, Subscribable) else Start(since=self._since)
-        reading = LookupReader(self._session, str(subject.STREAM), (pattern,), start, follow=False)
+        return await self._find_in(str(subject.STREAM), (pattern,), start, matches, most=most)
+
+    async def _find_in(
+        self, stream: str, patterns: tuple[str, ...], start: Start, matches: Callable[[Stored], bool], *, most: int
+    ) -> tuple[list[Stored], bool]:
+        reading = LookupReader(self._session, stream, patterns, start, follow=False)
         found: list[Stored] = []
         try:
             await reading.open()
@@ -286,9 +301,13 @@ class _Inquiry:
 
     def _original(self, letter: DeadLetter) -> StepKind | None:
         """The step that a dead letter was copied from."""
-        kinds: tuple[tuple[StepKind, Any], ...] = (("raw", subjects.intents.raw), ("vetted", subjects.intents.vetted))
-        for kind, cls in kinds:
-            if any(covers(pattern, letter.subject) for pattern in cls.filter().patterns):
+        vetted = tuple(pattern for found in vetted_patterns(self._session).values() for pattern in found)
+        kinds: tuple[tuple[StepKind, tuple[str, ...]], ...] = (
+            ("raw", subjects.intents.raw.filter().patterns),
+            ("vetted", vetted),
+        )
+        for kind, patterns in kinds:
+            if any(covers(pattern, letter.subject) for pattern in patterns):
                 return kind
         return None
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
-from ..errors import InvalidToken, OptionsError, SmithError, UnknownSubject
+from ..contract import ReadOnlySubject, Shard
+from ..errors import InvalidShardKey, InvalidToken, OptionsError, SmithError, SubjectMismatch, UnknownSubject
 from .fields import Json as Text
 from .fields import build, read_words
 from .names import subject_classes
@@ -88,10 +89,12 @@ class Target:
                 hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(found))}"
                 raise OptionsError(f"{error}; {hint}") from None
             self.cls = type(self.fixed)
+        if issubclass(self.cls, ReadOnlySubject):
+            raise OptionsError(f"{name} is a subject of other publishers: it can be read, and not published to")
         # Without a token that the payload has, there is no `of`: the tokens are all of the subject.
         self.make: Any = getattr(self.cls, "of", None) or (lambda _, **tokens: self.cls(**tokens))
         made_of = inspect.signature(getattr(self.cls, "of", self.cls)).parameters.values()
-        self.tokens = {one.name for one in made_of if one.kind is one.KEYWORD_ONLY}
+        self.tokens = {one.name for one in made_of if one.kind is one.KEYWORD_ONLY and one.name in self.cls.__struct_fields__}
 
     def given(self, key: str, value: Any) -> Any:
         """A value of a JSON object, as one of `envelope`: never read as a word.
@@ -120,12 +123,13 @@ class Target:
     def _subject(self, payload: Any, given: dict[str, Any]) -> Any:
         try:
             return self.make(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens})
-        except InvalidToken as error:
+        except (InvalidToken, InvalidShardKey, SubjectMismatch) as error:
             raise OptionsError(str(error)) from None
 
     def _from_subject(self) -> dict[str, Any]:
         """The tokens of a full subject, as they were given: they fill fields of the same name."""
-        return {} if self.fixed is None else msgspec.structs.asdict(self.fixed)
+        found = {} if self.fixed is None else msgspec.structs.asdict(self.fixed)
+        return {key: value for key, value in found.items() if not isinstance(value, Shard)}  # the payload's key tells it
 
     def _payload_class(self, given: dict[str, Any]) -> Any:
         """The class of the payload, which a token may select, such as `capability`."""

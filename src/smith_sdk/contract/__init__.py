@@ -8,7 +8,7 @@ from .._lazy_names import lazy_names
 from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, respell
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
-from .sharding import Layout, ReadShards, Shard, ShardingSpec, ShardKey, fnv1a32
+from .sharding import Layout, Placed, ReadShards, Shard, ShardingSpec, ShardKey, fnv1a32
 from .subjects import (
     AnySubject,
     Cap,
@@ -62,6 +62,7 @@ __all__ = [
     "Metadata",
     "Origin",
     "Payload",
+    "Placed",
     "Placement",
     "Profile",
     "ReadOnlySubject",

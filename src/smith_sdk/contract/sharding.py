@@ -228,23 +228,36 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
         """
         found = self.key_of(payload)
         if found is None:
-            raise SubjectMismatch(
-                f"{type(payload).__name__} has no key for sharding {self.name}, which is {'.'.join(self.key[-1])}: "
-                f"set it, or use subject {self.subject}"
-            )
+            raise self.no_key(payload)
         if key is not None and key != found:
-            raise SubjectMismatch(f"the key of the payload is {_shown(found)}, not {_shown(key)}")
+            raise SubjectMismatch(f"the key of the payload is {shown(found)}, not {shown(key)}")
         return self.layout.shard(found)
+
+    def no_key(self, payload: object) -> SubjectMismatch:
+        """The error for a payload that has no key."""
+        return SubjectMismatch(
+            f"{type(payload).__name__} has no key for sharding {self.name}, which is {'.'.join(self.key[-1])}: "
+            f"set it, or use subject {self.subject}"
+        )
+
+    def placed(self, subject: str, key: ShardKey) -> Placed:
+        """Where a payload with `key` goes whose plain subject would be `subject`."""
+        return Placed(self, subject, key.hash32)
 
     # ---- streams and subjects
 
     def stream_of(self, shard: Shard) -> str:
         """The stream that keeps `shard`."""
-        return self.stream if self.streams == 1 else f"{self.stream}_S{shard.number % self.streams}"
+        return self.stream_names[shard.number % self.streams]
 
     def pattern_of(self, shard: Shard) -> str:
         """The subjects of `shard`, as NATS writes them."""
         return f"{self.prefix}.{shard.tokens}"
+
+    @property
+    def stream_names(self) -> tuple[str, ...]:
+        """The streams that keep shards, in the order of `stream_of`."""
+        return (self.stream,) if self.streams == 1 else tuple(f"{self.stream}_S{index}" for index in range(self.streams))
 
     def patterns(self, layout: Layout | None = None) -> tuple[str, ...]:
         """All sharded subjects of `layout` (None: as declared), as NATS writes them."""
@@ -296,6 +309,20 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
         return tuple(self.consumer(shard, layout) for shard in layout.all)
 
 
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    """Where a payload with a key goes, whichever layout is in use."""
+
+    spec: ShardingSpec[Any, Any]
+    head: str
+    """The subject before the two tokens of the shard."""
+    key_hash: int
+
+    def under(self, layout: Layout) -> tuple[str, str]:
+        """The subject and the stream in `layout`."""
+        shard = layout.shard_of_hash(self.key_hash)
+        return f"{self.head}.{shard.tokens}", self.spec.stream_of(shard)
+
+
 def _at(payload: object, path: tuple[str, ...]) -> Any:
     """The value at `path` of a payload; None if it, or what it would be in, is absent or null."""
     found = payload
@@ -309,5 +336,6 @@ def _at(payload: object, path: tuple[str, ...]) -> Any:
     return found
 
 
-def _shown(key: ShardKey) -> str:
+def shown(key: ShardKey) -> str:
+    """A key for an error, shortened."""
     return shortened(repr(key), _SHOWN)

@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 from typing_extensions import TypeVar
 
+from ...contract.sharding import Placed
+
 
 class PublishRequest(msgspec.Struct, frozen=True, gc=False):
     """One message for a stream. Made once, where the payload becomes bytes; passed on as it is."""
@@ -25,6 +27,8 @@ class PublishRequest(msgspec.Struct, frozen=True, gc=False):
     """Seconds until it ends as `PublishUnconfirmed`; None for the bus's `publish_timeout`."""
     retry: bool = True
     """Whether it is sent again, with the same id, if its ack is late or the link is lost."""
+    shard: Placed | None = None
+    """Of a payload with a key: its subject and stream in other layouts."""
 
 
 class PubAck(msgspec.Struct, frozen=True, gc=False):

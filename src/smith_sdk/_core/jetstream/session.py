@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...contract import Contract, covers
+from ...contract import Contract, Layout, Placed, ReadOnlySubject, ShardingSpec, covers
 from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PublishCircuitOpen, SmithError, StreamNotFound
 from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
@@ -135,6 +135,10 @@ class Session:
         self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()
         """Classes of subjects that have been looked up in the contract."""
+        self.sharded_subjects: dict[type, ShardingSpec[Any, Any] | None] = {}
+        """Those of them that belong to a sharding: plain or sharded; None for those of others."""
+        self.layouts: dict[str, Layout] = {}
+        """Layouts in use, by the name of the sharding, that are not the declared ones."""
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self.replaced: Final = ReplacedStreams(self.api, self._on_replaced)
@@ -266,6 +270,18 @@ class Session:
         self.window.loop_ended()
         self.connection.loop_ended()
 
+    # ---- subjects
+
+    def require_subject(self, subject: object) -> None:
+        """Raise `SubjectMismatch` unless `subject` is one of the contract."""
+        self.contract.require(subject)
+        cls: Any = type(subject)
+        if issubclass(cls, ReadOnlySubject):
+            self.sharded_subjects[cls] = None
+        elif (sharding := self.contract.sharding_of(cls.NAME)) is not None:
+            self.sharded_subjects[cls] = sharding
+        self.known_subjects.add(cls)
+
     # ---- publishing bytes
 
     def submit(self, request: PublishRequest, *, guarded: bool = False) -> Coroutine[Any, Any, asyncio.Future[PubAck]]:
@@ -342,9 +358,11 @@ class Session:
         msg_id: str,
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
+        shard: Placed | None = None,
     ) -> PubAck:
         """Publish bytes. The arguments are the fields of `PublishRequest`."""
-        return await (await self.submit(PublishRequest(subject, data, stream, msg_id, headers, timeout)))
+        request = PublishRequest(subject, data, stream, msg_id, headers, timeout, shard=shard)
+        return await (await self.submit(request))
 
     def resend_seconds(self, stream: str) -> float:
         """How long after its first sending `stream` is sure to remember a message's id."""

@@ -1,0 +1,86 @@
+"""Which shard a payload goes to: by its key alone, whatever subject it is published with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from .. import subjects
+from .._core.jetstream.session import Session
+from ..contract import Layout, Placed, ShardingSpec
+from ..contract.sharding import shown
+from ..errors import SubjectMismatch
+from ..protocol import Intent
+
+
+def layout_of(session: Session, spec: ShardingSpec[Any, Any]) -> Layout:
+    """The layout that the bus knows to be in use; the declared one until it knows of another."""
+    return session.layouts.get(spec.name, spec.layout)
+
+
+def placed(session: Session, subject: Any, payload: Any) -> Placed | None:
+    """Where `payload` goes; None if `subject` is the plain one, and the payload has no key.
+
+    `subject` is of one of `session.sharded_subjects`. Raises `InvalidShardKey`, and
+    `SubjectMismatch` for a payload with a key on the plain subject, without one on the sharded one,
+    in another shard than that of its key, and for a subject that only others publish to.
+    """
+    spec = session.sharded_subjects[type(subject)]
+    if spec is None:
+        raise SubjectMismatch(f"{subject} is a subject of other publishers: it can be read, and not published to")
+    key = spec.key_of(payload)
+    if spec.subject == subject.NAME:
+        if key is None:
+            return None
+        raise SubjectMismatch(
+            f"the payload for {subject} has the key {shown(key)} of sharding {spec.name}, so it belongs to the shard of that: "
+            f"publish it to subjects.{spec.sharded}.of(payload)"
+        )
+    if key is None:
+        raise spec.no_key(payload)
+    shard, key_hash = subject.shard, key.hash32
+    if shard not in (spec.layout.shard_of_hash(key_hash), layout_of(session, spec).shard_of_hash(key_hash)):
+        raise SubjectMismatch(
+            f"{subject} is not the shard of the payload's key {shown(key)}: publish it to subjects.{spec.sharded}.of(payload)"
+        )
+    return Placed(spec, str(subject).rsplit(".", 2)[0], key_hash)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a message goes: its subject, the stream that keeps it, and the shard of its key."""
+
+    subject: str
+    stream: str
+    shard: Placed | None
+
+    @property
+    def name(self) -> str:
+        """Its subject without the shard, which differs between layouts."""
+        return self.subject if self.shard is None else self.shard.head
+
+    def is_at(self, subject: str) -> bool:
+        """Whether `subject` is this one, in whichever layout."""
+        return subject == self.subject or (self.shard is not None and subject.rpartition(".shard")[0] == self.name)
+
+
+def vetted_place(session: Session, intent: Intent) -> Place:
+    """Where `intent` goes if it is let through. Raises `InvalidShardKey`, `InvalidToken`."""
+    plain = subjects.intents.vetted.of(intent)
+    spec = session.contract.sharding_of(plain.NAME)
+    key = None if spec is None else spec.key_of(intent)
+    if spec is None or key is None:
+        return Place(str(plain), str(plain.STREAM), None)
+    shard = spec.placed(str(plain), key)
+    return Place(*shard.under(layout_of(session, spec)), shard)
+
+
+def vetted_patterns(session: Session) -> dict[str, tuple[str, ...]]:
+    """The streams that store vetted intents, each with the patterns of their subjects there."""
+    plain = subjects.intents.vetted
+    found = {str(plain.STREAM): plain.filter().patterns}
+    spec = session.contract.sharding_of(plain.NAME)
+    for stream in () if spec is None else spec.stream_names:
+        found[stream] = (*found.get(stream, ()), *subjects.intents.vetted_sharded.filter().patterns)
+        found[stream] += subjects.intents.vetted_crates.filter().patterns
+    return found
