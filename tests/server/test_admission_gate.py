@@ -40,6 +40,7 @@ from smith_sdk.protocol import (
     ShellExecV1Params,
 )
 from smith_sdk.signing import sign
+from smith_sdk.topology import CONTRACT
 
 RAW = subjects.intents.raw
 QUARANTINE = "SDLC_QUARANTINE_BACKPRESSURE"
@@ -596,9 +597,8 @@ async def test_a_policy_that_hangs_fails_its_attempt(face: Face) -> None:
 
 
 async def test_intents_without_an_executor_are_denied_and_others_go_on(account: Account) -> None:
-    async with account.applied() as bus:
-        await bus._session.api.consumer_delete("ATOMS_VETTED", consumers.executor_shell_exec.name)
-        bus._session.forget_interest()
+    elsewhere = CONTRACT.with_domains(consumers.executor_shell_exec.for_domains("elsewhere"))
+    async with account.applied(contract=elsewhere) as bus:
         strays = [shell() for _ in range(70)]
         await publish(bus, *strays, good := read_intent())
         async with admitting(bus) as admission:
@@ -617,13 +617,12 @@ async def test_intents_without_an_executor_are_denied_and_others_go_on(account: 
 
 
 async def test_an_executor_that_appears_within_two_seconds_gets_the_intent(account: Account) -> None:
-    async with account.applied() as bus:
-        await bus._session.api.consumer_delete("ATOMS_VETTED", consumers.executor_shell_exec.name)
-        bus._session.forget_interest()
+    elsewhere = CONTRACT.with_domains(consumers.executor_shell_exec.for_domains("elsewhere"))
+    async with account.applied(contract=elsewhere) as bus:
         await publish(bus, shell())
-        async with admitting(bus) as admission:
+        async with admitting(bus) as admission, AsyncSmithBus(account.url, profile="dev") as owner:
             await eventually_async(lambda: admission.stats.retried)
-            await bus.streams.apply()
+            await owner.streams.apply()
             await eventually_async(lambda: decided(bus))
         assert len(await stored(bus, "ATOMS_VETTED")) == 1
         assert await codes(bus) == {}

@@ -294,7 +294,7 @@ def worker(**fields: Any) -> WorkerGauges:
 
 
 def bus(*workers: WorkerGauges, circuits: tuple[Any, ...] = ()) -> BusGauges:
-    sizes = dict.fromkeys(("window_messages", "window_bytes", "max_window_messages", "max_window_bytes", "reconnects"), 0)
+    sizes: Any = dict.fromkeys(("window_messages", "window_bytes", "max_window_messages", "max_window_bytes", "reconnects"), 0)
     return BusGauges(is_open=True, state="connected", url="", circuits=circuits, workers=workers, **sizes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -22,12 +22,13 @@ from .admission_outputs import Outputs
 from .answers import FailureAnswers
 from .bus import AsyncSmithBus
 from .consumer import session_of
+from .control_watch import ControlWatch
 from .decision_records import Records
 from .decisions import Allow, Decision, Deny, Quarantine, Transform
+from .executor_check import ExecutorCheck, NoExecutor, require_choice
 from .message import Message
 from .patience import Patience
 from .policy_calls import PolicyCalls, Present
-from .quarantine_switch import QuarantineSwitch
 from .refused_messages import Refused
 from .settle import WorkerStats
 from .slots import Slots
@@ -49,6 +50,10 @@ class Admission:
     While back pressure is on, new intents are quarantined without a call of the policy; what was
     released from the quarantine (`bus.quarantine`) passes.
 
+    What no consumer is declared for, by its capability and domain, is denied with the code
+    `NO_EXECUTOR`, or quarantined with `no_executor="quarantine"`; `unserved` counts it by domain.
+    Where one is declared, and is not on the server, or is being moved, intents wait.
+
     The audit event is stored before anything comes of a decision, and is its record: after a crash
     the redelivered message leads to the same decision. The raw message is acknowledged last. While
     the audit trail or another stream cannot be written, intents are held, not lost.
@@ -64,6 +69,7 @@ class Admission:
         concurrency: int = 64,
         timeout: float | timedelta = 5.0,
         trust: Trust | None = None,
+        no_executor: NoExecutor = "deny",
     ) -> None:
         self._bus = bus
         session, spec = session_of(bus), consumers.admission
@@ -73,12 +79,14 @@ class Admission:
         self._policy = PolicyCalls(policy, slots, to_seconds("Admission.timeout", timeout))
         patience, records = Patience(self._is_stopping), Records(session, executor_id)
         outputs = Outputs(session, records, patience)
+        control = ControlWatch(session, self._is_stopping)
+        self._executors = ExecutorCheck(session, patience, control, require_choice(no_executor))
         answers = FailureAnswers(session, spec.name, ResultCode.ADMISSION_FAILED)
         refused = Refused(session, executor_id, outputs, answers, patience)
         self._worker = Slots(
             session,
             spec,
-            Gate(session, trust, self._policy, records, outputs, refused, patience, QuarantineSwitch(session, self._is_stopping)),
+            Gate(session, trust, self._policy, records, outputs, refused, patience, control, self._executors),
             RetryPolicy(max_attempts=spec.max_attempts),
             concurrency=slots,
             undecodable=partial(refuse_undecodable, refused),
@@ -96,6 +104,13 @@ class Admission:
     def stats(self) -> WorkerStats:
         """Its deliveries so far, by their verdict."""
         return self._worker.stats
+
+    @property
+    def unserved(self) -> Mapping[str, int]:
+        """How many intents had no executor, by domain. At most some 50 domains are counted by
+        themselves, beside those that the contract names; the rest is under "(others)".
+        """
+        return self._executors.unserved.counts
 
     async def run(self, *, signals: Collection[int] | None = None) -> None:
         """Work until `stop()`, or one of `signals`; see `Worker.run`.

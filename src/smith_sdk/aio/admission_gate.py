@@ -10,7 +10,6 @@ from typing import Any, Final
 import msgspec
 
 from .._core.execution.context_call import call_in_context
-from .._core.jetstream.publish_request import PublishRequest
 from .._core.jetstream.session import Session
 from .._core.log_records import CORRELATION, sdk_logger
 from .._core.monitoring.control import BACKPRESSURE
@@ -32,8 +31,10 @@ from ..topology import consumers
 from ..trust import Trust
 from .admission_outputs import FULL, Because, Outputs, fields_of
 from .answers import NotQuarantined
+from .control_watch import ControlWatch
 from .decision_headers import RELEASE
 from .decision_records import Record, Records, digest_of
+from .executor_check import ExecutorCheck
 from .message import Message
 from .patience import Patience
 from .policy_calls import PolicyCalls
@@ -48,8 +49,6 @@ log: Final = sdk_logger("admission")
 
 _CLOCK_SKEW: Final = 30.0
 """Seconds by which the clocks of publishers and this one may differ without a `Trust`."""
-_NO_EXECUTOR_PAUSE: Final = 2.0
-"""Seconds until an intent without an executor is delivered once more."""
 
 
 class _Case(msgspec.Struct, frozen=True, eq=False):
@@ -81,7 +80,8 @@ class Gate:
         outputs: Outputs,
         refused: Refused,
         patience: Patience,
-        switch: QuarantineSwitch,
+        control: ControlWatch,
+        executors: ExecutorCheck,
     ) -> None:
         self._session = session
         self._trust = trust
@@ -91,14 +91,17 @@ class Gate:
         self._outputs = outputs
         self._refused = refused
         self._patience = patience
-        self._switch = switch
+        self._control = control
+        self._switch = QuarantineSwitch(control)
+        self._executors = executors
 
     # ---- the run
 
     async def open(self) -> None:
         if self._trust is not None:
             await self._trust.prepare(self._session)
-        await self._switch.open()
+        await self._control.open()
+        self._executors.open()
         self._policy.open()
         self._refused.start()
 
@@ -109,7 +112,9 @@ class Gate:
         pass
 
     async def finish(self) -> None:
-        await self._switch.close()
+        await self._control.close()
+        self._switch.close()
+        self._executors.close()
         await self._refused.stop()
 
     def close(self) -> None:
@@ -126,6 +131,7 @@ class Gate:
     async def _admit(self, message: Message[Any, Any]) -> None:
         intent: Intent = message.payload
         CORRELATION.set(intent.id)
+        self._executors.require_free(message, intent)
         began = monotonic()
         case = _Case(message, intent, await self._release_of(message, intent), began)
         record = None
@@ -194,34 +200,16 @@ class Gate:
         found = await self._patience.until_done(partial(self._trust.claim, self._session, case.intent, case.message, holder))
         return None if found is None else Refuse(found.code, "replay", storable(found.reason))
 
-    async def _unroutable(self, case: _Case, ruling: LetThrough) -> Refuse | None:
+    async def _unroutable(self, case: _Case, ruling: LetThrough) -> Ruling | None:
         """The ruling on an intent whose key is not valid, or that no consumer receives: an interest
         stream would drop it.
         """
+        intent = outgoing(case.intent, ruling)
         try:
-            place = vetted_place(self._session, outgoing(case.intent, ruling))
+            place = vetted_place(self._session, intent)
         except InvalidShardKey as error:
             return Refuse(ResultCode.INVALID_SHARD_KEY, "shard", storable(str(error)))
-        where, stream = place.subject, place.stream
-        if self._session.interest.knows(stream, where):
-            return None
-        request = PublishRequest(where, b"", stream, "")
-        try:
-            await self._patience.until_done(lambda: self._session.interest.require(request, self._session.publish_timeout))
-        except NoInterest as error:
-            return self._no_executor(case, where, error)
-        return None
-
-    def _no_executor(self, case: _Case, where: str, error: NoInterest) -> Refuse:
-        """Raises `RetryLater` at the first delivery: the executor may be about to be deployed."""
-        reason = f"no consumer receives {where}: is an executor for it deployed?"
-        message, intent_id = case.message, case.intent.id
-        if message.metadata.num_delivered == 1:
-            log.warning(
-                "intent %s waits %g s: %s", intent_id, _NO_EXECUTOR_PAUSE, reason, extra=fields_of(message, intent_id, error)
-            )
-            raise RetryLater(_NO_EXECUTOR_PAUSE) from error
-        return Refuse(ResultCode.NO_EXECUTOR, "executor", reason)
+        return await self._executors.ruling(case.message, intent, place.stream, place.subject)
 
     # ---- what comes of a ruling
 
@@ -276,12 +264,14 @@ class Gate:
     async def _let_through(self, case: _Case, record: Record, ruling: LetThrough) -> None:
         if ruling.word == "transform":
             ruling = await self._transformed(case, record, ruling)
+        intent = outgoing(case.intent, ruling)
+        self._executors.require_free(case.message, intent)
         # A process that was halted may find that another one has carried out its decision.
         may_be_done = not record.is_own or monotonic() - case.began > consumers.admission.ack_wait
         try:
-            await self._outputs.let_through(case.message, outgoing(case.intent, ruling), ruling, may_be_done)
+            await self._outputs.let_through(case.message, intent, ruling, may_be_done)
         except NoInterest as error:  # since it was checked
-            other: Ruling = self._no_executor(case, str(error.subject), error)
+            other: Ruling = self._executors.without(case.message, intent, str(error.stream), str(error.subject), error)
         except PayloadTooLarge as error:
             other = Keep("contract", f"it cannot be passed on: {error}")
         else:

@@ -1,38 +1,30 @@
 """The switch by which back pressure has every admission quarantine new intents.
 
-It is on while any key on `SWITCHES` exists. Each admission watches these keys, so that all agree
-within moments of a change.
+It is on while any key on `SWITCHES` exists.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic
 from typing import Final
 
-from .._core.jetstream.kv import Bucket, Entry
-from .._core.jetstream.kv_watch import KeyWatch
-from .._core.jetstream.session import Session
+from .._core.jetstream.kv import Entry
 from .._core.log_records import LogFields, sdk_logger
-from .._core.monitoring.control import BACKPRESSURE, BUCKET, KEY_TTL, SWITCHES, Switch, read_switch
-from ..errors import BusClosed, JetStreamDisabled, PermissionDenied, SmithError, StreamNotFound
+from .._core.monitoring.control import BACKPRESSURE, QUARANTINE, Switch, read_switch
 from ..topology import consumers
+from .control_watch import ControlWatch
 from .rulings import Keep, storable
 
 log: Final = sdk_logger("admission")
 
-_SLICE: Final = 1.0
-"""Seconds between two looks whether the admission is being stopped."""
 _FIELDS: Final = LogFields(consumer=consumers.admission.name)
 
 
 class QuarantineSwitch:
-    """Watches the switch for one admission, and counts what is quarantined by it."""
+    """The switch as one admission knows it, which counts what is quarantined by it."""
 
-    def __init__(self, session: Session, is_stopping: Callable[[], bool]) -> None:
-        self._session = session
-        self._is_stopping = is_stopping
-        self._watch: KeyWatch | None = None
+    def __init__(self, control: ControlWatch) -> None:
+        self._control = control
+        control.add_listener(self._report)
         self._read: tuple[Entry, Switch] | None = None
         """The key that was read last."""
         self._reported: Switch | None = None
@@ -41,38 +33,10 @@ class QuarantineSwitch:
 
     # ---- the run
 
-    async def open(self) -> None:
-        """Return once its state is known.
-
-        Without the bucket, or the permission to read it, the switch stays off. While the bucket
-        does not answer, no key can be renewed either: after the TTL of a key, none is left.
-        """
-        self._watch = watch = KeyWatch(Bucket(self._session, BUCKET), SWITCHES, self._report)
-        until = monotonic() + KEY_TTL
-        is_told = False
-        while not self._is_stopping():
-            try:
-                await watch.start(_SLICE)
-                return
-            except (StreamNotFound, PermissionDenied) as error:
-                log.warning("back pressure cannot have this admission quarantine new intents: %s", error, extra=_FIELDS)
-                return
-            except (JetStreamDisabled, BusClosed):
-                raise
-            except SmithError as error:
-                if not is_told:
-                    log.warning("admission waits to learn whether it is to quarantine new intents: %s", error, extra=_FIELDS)
-                is_told = True
-                if monotonic() >= until:
-                    return
-
-    async def close(self) -> None:
-        """Watch no more. Safe to repeat."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            await watch.stop()
-            if self._count:
-                self._sum_up("admission ends under back pressure")
+    def close(self) -> None:
+        """The admission has ended. Safe to repeat."""
+        if self._count:
+            self._sum_up("admission ends under back pressure")
         self._reported = None
 
     # ---- for each intent
@@ -93,7 +57,7 @@ class QuarantineSwitch:
         self._count += 1
 
     def _current(self) -> Switch | None:
-        entry = None if self._watch is None else self._watch.any()
+        entry = self._control.any(QUARANTINE)
         if entry is None:
             return None
         if self._read is None or self._read[0] != entry:

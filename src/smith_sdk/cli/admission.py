@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ..aio import Admission, AsyncSmithBus
+from ..aio.executor_check import NoExecutor
 from ..errors import OptionsError, SmithError
 from ..otel import instrument
 from ..policy import FilePolicy, load
@@ -46,6 +47,9 @@ def admission(
     executor_id: Annotated[str, Parameter(help="The name of this gate in audit events.")] = "admission",
     concurrency: Annotated[int, Parameter(help="Intents that are decided about at once.", validator=Number(gte=1))] = 64,
     timeout: Annotated[Seconds, Parameter(help="Seconds that the policy may take for an intent.")] = 5.0,
+    no_executor: Annotated[
+        NoExecutor, Parameter(help="What becomes of intents that no consumer is declared for: deny or quarantine.")
+    ] = "deny",
     telemetry: Annotated[
         bool,
         Parameter(negative=(), help="Report to OpenTelemetry, whose SDK `opentelemetry-instrument smith admission ...` starts."),
@@ -83,7 +87,15 @@ def admission(
             bus = AsyncSmithBus(name=executor_id)
             if telemetry:
                 instrument(bus)
-            gate = Admission(bus, policy=decide, executor_id=executor_id, concurrency=concurrency, timeout=timeout, trust=trust)
+            gate = Admission(
+                bus,
+                policy=decide,
+                executor_id=executor_id,
+                concurrency=concurrency,
+                timeout=timeout,
+                trust=trust,
+                no_executor=no_executor,
+            )
             return [Part("smith admission", gate)]
 
         return run_parts(["smith admission"], make, options, probes=probes)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ from .. import subjects
 from .._core.blocking.faces import Blocking, unwrap
 from ..aio import admission as _async
 from ..aio.decisions import Allow, Decision, Deny, Quarantine, Transform
+from ..aio.executor_check import NoExecutor
 from ..aio.settle import WorkerStats
 from ..protocol import Intent
 from ..trust import Trust
@@ -34,6 +35,10 @@ class Admission(Blocking):
     While back pressure is on, new intents are quarantined without a call of the policy; what was
     released from the quarantine (`bus.quarantine`) passes.
 
+    What no consumer is declared for, by its capability and domain, is denied with the code
+    `NO_EXECUTOR`, or quarantined with `no_executor="quarantine"`; `unserved` counts it by domain.
+    Where one is declared, and is not on the server, or is being moved, intents wait.
+
     The audit event is stored before anything comes of a decision, and is its record: after a crash
     the redelivered message leads to the same decision. The raw message is acknowledged last. While
     the audit trail or another stream cannot be written, intents are held, not lost.
@@ -51,6 +56,7 @@ class Admission(Blocking):
         concurrency: int = 64,
         timeout: float | timedelta = 5.0,
         trust: Trust | None = None,
+        no_executor: NoExecutor = "deny",
     ) -> None:
         aio = _async.Admission(
             unwrap(bus),
@@ -59,6 +65,7 @@ class Admission(Blocking):
             concurrency=concurrency,
             timeout=timeout,
             trust=trust,
+            no_executor=no_executor,
         )
         self._adopt(bus._portal, aio)
         self._aio._show_as(lambda message: Message._wrap(self._portal, message), Message._detached)
@@ -67,6 +74,14 @@ class Admission(Blocking):
     def stats(self) -> WorkerStats:
         """Its deliveries so far, by their verdict."""
         found: WorkerStats = self._aio.stats
+        return found
+
+    @property
+    def unserved(self) -> Mapping[str, int]:
+        """How many intents had no executor, by domain. At most some 50 domains are counted by
+        themselves, beside those that the contract names; the rest is under "(others)".
+        """
+        found: Mapping[str, int] = self._aio.unserved
         return found
 
     def run(self, *, signals: Collection[int] | None = None) -> None:

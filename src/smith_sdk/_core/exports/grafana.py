@@ -286,6 +286,13 @@ _PUBLISHING: Final = (
         "short",
         ((f'sum by (circuit, state) ({names.CIRCUIT_STATE}{{state!="closed"}}) > 0', "{{circuit}} {{state}}"),),
     ),
+    _Panel(
+        "Domains without an executor",
+        "Intents that no consumer is declared for, by domain: see `smith domains ls`.",
+        "short",
+        ((f"sum by (domain) (increase({names.NO_EXECUTOR}{_RATE})) > 0", "{{domain}}"),),
+        width=_WIDTH,
+    ),
 )
 _DEAD_LETTERS: Final = (
     _Panel(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Final
 
@@ -34,7 +34,8 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class KeyWatch:
-    """The keys of `bucket` on `pattern` that have a value. Belongs to one event loop.
+    """The keys of `bucket` on `pattern`, or on one of several, that have a value. Belongs to one
+    event loop.
 
     It restarts itself, with a fresh look at all keys, whatever ends its reading: the loss of a
     server, or a bucket that is deleted and made again. Meanwhile the keys stay as they were last
@@ -43,10 +44,12 @@ class KeyWatch:
     `on_change` is called in the event loop after each change that arrives.
     """
 
-    def __init__(self, bucket: Bucket, pattern: str = ">", on_change: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self, bucket: Bucket, pattern: str | Sequence[str] = ">", on_change: Callable[[], object] = lambda: None
+    ) -> None:
         self._bucket = bucket
         self._session = bucket.session
-        self._pattern = pattern
+        self._patterns = (pattern,) if isinstance(pattern, str) else tuple(pattern)
         self._on_change = on_change
         self._known: dict[str, _Known] = {}
         self._reader: OrderedReader | None = None
@@ -60,7 +63,7 @@ class KeyWatch:
 
     @property
     def name(self) -> str:
-        return f"watch over {self._pattern} of bucket {self._bucket.stream.removeprefix('KV_')}"
+        return f"watch over {', '.join(self._patterns)} of bucket {self._bucket.stream.removeprefix('KV_')}"
 
     def describe(self) -> Mapping[str, object]:
         problem = "" if self._problem is None else type(self._problem).__name__
@@ -99,12 +102,14 @@ class KeyWatch:
         now = monotonic()
         return {key: known.entry for key, known in self._known.items() if known.until > now}
 
-    def any(self) -> Entry | None:
-        """One of the keys that have a value; None if there is none. For each message."""
+    def any(self, prefix: str = "") -> Entry | None:
+        """One of the keys that begin with `prefix` and have a value; None if there is none. For
+        each message."""
         if not self._known:
             return None
         now = monotonic()
-        return next((known.entry for known in self._known.values() if known.until > now), None)
+        alive = (known.entry for known in self._known.values() if known.until > now)
+        return next((entry for entry in alive if entry.key.startswith(prefix)), None)
 
     @property
     def is_current(self) -> bool:
@@ -147,10 +152,12 @@ class KeyWatch:
         """Look at all keys, then follow them. Returns when the session closes."""
         stream = self._bucket.stream
         end: int = (await self._session.api.stream_info(stream))["state"]["last_seq"]
-        reader = OrderedReader(self._session, stream, (self._bucket.subject(self._pattern),), Start(seq=end + 1), follow=True)
+        where = tuple(map(self._bucket.subject, self._patterns))
+        reader = OrderedReader(self._session, stream, where, Start(seq=end + 1), follow=True)
         try:
             await reader.open()
-            entries = await self._bucket.list(self._pattern)  # what is written from here on is read, too
+            # What is written from here on is read, too.
+            entries = [entry for pattern in self._patterns for entry in await self._bucket.list(pattern)]
             self._known = {entry.key: _known(entry) for entry in entries}
             self._reader, self._problem, self._has_looked = reader, None, True
             self._settled.set()

@@ -21,7 +21,9 @@ RENEWAL: Final = KEY_TTL / 4
 BACKPRESSURE: Final = "backpressure"
 """The rule that a quarantine by a switch names, and the first token of what a rule does now."""
 _QUARANTINE: Final = "quarantine"
-SWITCHES: Final = f"{_QUARANTINE}.*"
+QUARANTINE: Final = f"{_QUARANTINE}."
+"""What the keys begin with that switch the quarantine on."""
+SWITCHES: Final = f"{QUARANTINE}*"
 """The pattern of the keys that switch the quarantine on."""
 
 

@@ -109,6 +109,10 @@ def gauged(buses: Sequence[BusGauges]) -> Iterator[Family]:
     yield family(names.WORKER_BUFFERED, _by_consumer(workers, lambda one: one.buffered))
     states: dict[Labels, float] = {(name, state): float(state == now) for name, now in circuits.items() for state in _STATES}
     yield family(names.CIRCUIT_STATE, states)
+    unserved: dict[Labels, float] = {}
+    for one in (one for bus in buses for one in bus.unserved):
+        unserved[one.domain,] = unserved.get((one.domain,), 0) + one.count
+    yield family(names.NO_EXECUTOR, unserved)
 
 
 def monitored(seen: Seen) -> Iterator[Family]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from time import monotonic
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from ..connection.state import State
+from ..domains.unserved import Unserved, UnservedDomain
 from ..events import CircuitState
 from ..jetstream.session import Session
 
@@ -75,6 +77,8 @@ class BusGauges(msgspec.Struct, frozen=True, kw_only=True):
     workers; sorted, each once."""
     workers: tuple[WorkerGauges, ...]
     """The workers that run now, by name."""
+    unserved: tuple[UnservedDomain, ...] = ()
+    """The domains that the admissions that run now have found without an executor."""
 
 
 @runtime_checkable
@@ -84,6 +88,13 @@ class GaugedPart(Protocol):
     def gauges(self) -> WorkerGauges:
         """Its current state. Does no I/O."""
         ...
+
+
+@runtime_checkable
+class UnservedPart(Protocol):
+    """A part of a session that counts domains without an executor."""
+
+    unserved: Unserved
 
 
 def gauges(session: Session) -> BusGauges:
@@ -101,7 +112,19 @@ def gauges(session: Session) -> BusGauges:
         max_window_bytes=window.max_bytes,
         circuits=_circuits(session, workers),
         workers=tuple(workers),
+        unserved=_unserved(session, monotonic()),
     )
+
+
+def _unserved(session: Session, now: float) -> tuple[UnservedDomain, ...]:
+    found: dict[str, UnservedDomain] = {}
+    for part in session.parts:
+        for one in part.unserved.figures(now) if isinstance(part, UnservedPart) else ():
+            before = found.get(one.domain, UnservedDomain(domain=one.domain, count=0, recent=0))
+            found[one.domain] = UnservedDomain(
+                domain=one.domain, count=before.count + one.count, recent=before.recent + one.recent
+            )
+    return tuple(found[name] for name in sorted(found))
 
 
 def _circuits(session: Session, workers: Iterable[WorkerGauges]) -> tuple[Circuit, ...]:

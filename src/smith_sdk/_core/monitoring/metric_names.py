@@ -101,6 +101,12 @@ CIRCUIT_STATE: Final = Metric(
 LOOP_SILENT: Final = Metric(
     name="smith_loop_silent_seconds", kind="gauge", help="Seconds for which an event loop has not answered; 0 if it turns."
 )
+NO_EXECUTOR: Final = Metric(
+    name="smith_no_executor_total",
+    kind="counter",
+    help="Intents that no consumer receives, by domain: those beyond the first 50 domains are under (others).",
+    labels=("domain",),
+)
 
 # ---- of the server, as a LagMonitor has seen it
 

@@ -12,6 +12,7 @@ from ....contract import Contract
 from ...events import CircuitState
 from ..gauges import BusGauges, WorkerGauges
 from ..health import Check
+from . import domains
 from .words import Finding, counted, joined, lasting
 
 _RECENT: Final = 3.0
@@ -46,6 +47,8 @@ class ProcessChecks:
             yield self._worker(name, worker, now)
         for name, state in gauges.circuits:
             yield _circuit(name, state)
+        if gauges.unserved:
+            yield domains.unserved_check(gauges.unserved)
 
     def _worker(self, name: str, worker: WorkerGauges, now: float) -> Check:
         found = [*self._failures(name, worker, now), *self._pace(worker)]
