@@ -169,7 +169,9 @@ def test_a_picture_names_every_consumer_and_its_units(smith: Smith, tmp_path: Pa
     assert f"{RAW}: 1,234 left, steady" in texts
     assert {"messages", "messages/s", "seconds", "pending", "delivered, not acknowledged"} <= set(texts)
     below = " ".join(texts).partition("idle: ")[2]
-    assert all(one.name in below for one in CONTRACT.consumers if one.name != RAW)
+    sharded = {one.name for spec in CONTRACT.shardings for one in spec.consumers}
+    assert all(one.name in below for one in CONTRACT.consumers if one.name not in (RAW, *sharded))
+    assert "episode-00 to episode-0f" in below
     path = tmp_path / "lag.PNG"
     assert smith("lag", "executor-fs-read", "--plot", str(path), "--for", "0.2s", *QUICK).status == 0
     assert path.read_bytes().startswith(b"\x89PNG\r\n")

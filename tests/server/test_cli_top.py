@@ -96,7 +96,7 @@ def sorts_and_filters(seen: Terminal) -> None:
     seen.press("L")
     eventually(lambda: "Lag\u25be" in "\n".join(seen.lines()) and row_of(seen, "reader") == 4, 30, interval=0.1)
     seen.press("C")
-    eventually(lambda: row_of(seen, "admission") == 4 < row_of(seen, "reader"), 30, interval=0.1)
+    eventually(lambda: row_of(seen, "admission") == 4 < row_of(seen, "audit-collector"), 30, interval=0.1)
     seen.press("/", *"audit")
     shows(seen, "filter: audit", "audit-collector", without="executor-fs-read")
     seen.press("Escape")
@@ -174,7 +174,7 @@ def test_the_svg_has_the_figures_and_fetches_nothing(
     asyncio.run(fill(account.url))
     ask(account.url, lambda bus: bus._session.api.stream_create({"name": "FOREIGN", "subjects": ["foreign.>"]}))
     file = tmp_path / "top.svg"
-    done = Smith(capsys)("top", *ARGUMENTS, "--all", "--svg", str(file), "--size", "160x44")
+    done = Smith(capsys)("top", *ARGUMENTS, "--all", "--svg", str(file), "--size", "160x64")
     assert (done.status, done.out) == (0, f"wrote {file}\n")
     text = file.read_text(encoding="utf-8").replace("&#160;", " ")
     assert "Dead letters" in text

@@ -13,6 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import OptionsError
+from .name_runs import condensed
 from .output import Lasting, Rate, plain, shown
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def draw(histories: Sequence[Sequence[ConsumerLag]], path: Path, interval: float
 
     busy = [one for one in histories if any(at.lag or at.rate_in or at.rate_out for at in one)]
     busy.sort(key=lambda one: (-max(at.lag for at in one), one[-1].consumer))
-    idle = [one[-1].consumer for one in histories if one not in busy]
+    idle = condensed(one[-1].consumer for one in histories if one not in busy)
     # Text stays text in an SVG, and the same figures make the same file.
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "smith-sdk"}
     with warnings.catch_warnings(), matplotlib.rc_context():
