@@ -98,9 +98,9 @@ def sorts_and_filters(seen: Terminal) -> None:
     seen.press("C")
     eventually(lambda: row_of(seen, "admission") == 4 < row_of(seen, "audit-collector"), 30, interval=0.1)
     seen.press("/", *"audit")
-    shows(seen, "filter: audit", "audit-collector", without="executor-fs-read")
+    shows(seen, "filter: audit", "audit-collector", without="episode-00")
     seen.press("Escape")
-    shows(seen, "executor-fs-read", without="filter: audit")
+    shows(seen, "episode-00", without="filter: audit")
 
 
 def drills_down_and_replays(seen: Terminal, url: str) -> None:
