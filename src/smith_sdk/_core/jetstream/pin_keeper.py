@@ -78,6 +78,8 @@ class PinKeeper:
         self._api = api
         self.is_ready = False
         """Whether the consumer is known to pin its readers: before that, nothing is requested."""
+        self._is_unknown = False
+        """Whether it was logged that this is not known."""
         self._is_over = False
         self._due = asyncio.Event()
 
@@ -112,9 +114,11 @@ class PinKeeper:
         except SmithError as error:
             if isinstance(error, (*_DEFINITE, JetStreamError)):
                 loop._fail(error)
-            loop._log.info("%s: not known yet whether it pins its readers: %s", loop._where, error)
+            if not self._is_unknown:
+                loop._log.info("%s: not known yet whether it pins its readers: %s", loop._where, error)
+            self._is_unknown = True
             return False
-        self.is_ready = True
+        self.is_ready, self._is_unknown = True, False
         loop._refill()
         return True
 

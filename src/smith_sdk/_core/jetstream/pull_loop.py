@@ -496,7 +496,8 @@ class PullLoop(Listener):
         """Request no more, and have the server pin the next reader at once. Whether it has.
 
         For an owner that has answered all that it held: what was delivered and is not acknowledged
-        is redelivered after its ack wait. Raises nothing of the server's: its pin times out.
+        is redelivered after its ack wait. Raises nothing of the server's: its pin times out. A
+        reader that is pinned between the look at the pin and its removal begins one epoch more.
         """
         await self.withdraw()
         return self._keeper is not None and await self._keeper.unpin()
