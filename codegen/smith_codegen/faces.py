@@ -43,6 +43,7 @@ MODULES: Final = (
     "answers",
     "admission",
     "pipeline",
+    "shards",
     "states",
     "read",
     "trace",

@@ -46,7 +46,8 @@ async def test_a_fresh_account_costs_one_request_for_each_stream_and_consumer(ac
 
         asked.clear()
         await bus.streams.apply()
-        assert set(asked) <= {"INFO", "STREAM.INFO", "STREAM.LIST", "CONSUMER.LIST"}  # nothing for each consumer
+        assert set(asked) <= {"INFO", "STREAM.INFO", "STREAM.LIST", "CONSUMER.LIST", "STREAM.MSG"}, "none is for one consumer"
+        assert asked["STREAM.MSG"] == len(CONTRACT.shardings), "each may have another layout"
         await bus.streams.verify()
 
 

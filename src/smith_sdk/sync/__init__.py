@@ -20,6 +20,7 @@ from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
+from .shards import HaltedKey, ReshardPlan, ShardBacklog, ShardLayout, ShardMember, Shards, ShardState
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
 from .subscription import Subscription
@@ -49,6 +50,7 @@ __all__ = [
     "Difference",
     "Finding",
     "Findings",
+    "HaltedKey",
     "HealthReport",
     "LagMonitor",
     "Message",
@@ -70,9 +72,15 @@ __all__ = [
     "ReplayReport",
     "Replayed",
     "Replica",
+    "ReshardPlan",
     "ResultCode",
     "Rule",
     "RuleChanged",
+    "ShardBacklog",
+    "ShardLayout",
+    "ShardMember",
+    "ShardState",
+    "Shards",
     "SmithBus",
     "StateChange",
     "StateChanges",

@@ -14,7 +14,9 @@ from ..log_records import LogFields, sdk_logger
 log: Final = sdk_logger("worker")
 
 _LOOK: Final = 0.5
-"""Seconds between two looks at the former shards."""
+"""Seconds between two looks at the former shards, at first."""
+_SLOWEST: Final = 3.0
+"""Seconds between two looks at most. Each new shard's owner looks, in every process."""
 _IN_A_CLUSTER: Final = 4
 """How many looks in sequence have to show that a consumer is empty if its own progress does not
 tell: in a cluster it may not yet know what its stream has stored on another server."""
@@ -42,7 +44,7 @@ class Drain:
 
     async def wait(self) -> None:
         """Return when all are empty. What a request raises is tried again, without an end."""
-        failed = ""
+        failed, pause = "", _LOOK
         while True:
             try:
                 if await self.look():
@@ -58,7 +60,8 @@ class Drain:
                         error,
                         extra=LogFields(stream=self._spec.stream),
                     )
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(pause)
+            pause = min(_SLOWEST, pause * 1.1)
 
     async def look(self) -> bool:
         """Look once; returns whether all are empty. Raises what a request raises."""

@@ -18,6 +18,7 @@ from .assignment import assign
 
 _MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
 _SHARD: Final = re.compile(r"[1-9][0-9]{0,5}-(?:[0-9a-f]{2}|[1-9a-f][0-9a-f]{2,5})")
+_HASH: Final = re.compile(r"[0-9a-f]{8}")
 _LONGEST: Final = 3600.0
 """Seconds that a member's key may have left: one that does not expire is no sign of a process."""
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
@@ -54,7 +55,22 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
-RecordT = TypeVar("RecordT", Member, Owner, Move)
+class Halted(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a key that is halted: none of its messages is handled until it is deleted."""
+
+    episode_id: _Text = ""
+    project: _Text | None = None
+    shard: _Text = ""
+    """The shard that it was halted in, by its `shard_id`."""
+    stream: _Text = ""
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**63)] = 0
+    """The sequence of the message that was dead-lettered."""
+    dead_letter: _Text = ""
+    why: _Text = ""
+    at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+RecordT = TypeVar("RecordT", Member, Owner, Move, Halted)
 
 
 def shard_id(number: int, generation: int = 1) -> str:
@@ -70,6 +86,7 @@ class Keys:
         self._members = f"shards.{name}.members."
         self._owners = f"shards.{name}.owners."
         self._moves = f"shards.{name}.moves."
+        self._halted = f"shards.{name}.halted."
 
     def member(self, name: str) -> str:
         return self._members + name
@@ -79,6 +96,9 @@ class Keys:
 
     def move(self, shard: str) -> str:
         return self._moves + shard
+
+    def halted(self, key_hash: int) -> str:
+        return f"{self._halted}{key_hash:08x}"
 
     def member_of(self, key: str) -> str | None:
         """The member whose key it is, if it is one."""
@@ -92,6 +112,11 @@ class Keys:
     def moved(self, key: str) -> str | None:
         """The shard whose move the key is, if it is such a key."""
         return _shard(key, self._moves)
+
+    def halted_hash(self, key: str) -> int | None:
+        """The hash of the key of messages that is halted, if it is such a key."""
+        text = key.removeprefix(self._halted)
+        return int(text, 16) if text != key and _HASH.fullmatch(text) else None
 
 
 class View(msgspec.Struct, frozen=True):

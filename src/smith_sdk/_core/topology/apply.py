@@ -14,6 +14,7 @@ import msgspec
 from ...errors import AlreadyExists, ConsumerNotFound, MessagesStranded, PlanOutdated, StreamNotFound, TopologyRefused
 from ..jetstream.api import JetStreamApi
 from .config_keys import Json, format_value, merged, same
+from .in_parallel import in_parallel
 from .plan import Change, Plan, differences, unchanged
 from .server_state import consumer_or_none, read_configs, stream_or_none
 from .stamps import stale
@@ -21,8 +22,6 @@ from .stranded import count
 
 _TRIES: Final = 5
 """How often a plan is made again when another client changes the server meanwhile."""
-_TOGETHER: Final = 16
-"""Maximum number of streams or consumers that are written at the same time."""
 _PAUSE_SETTLES: Final = 5.0
 """Maximum seconds to wait for the servers of a cluster to agree on a pause."""
 
@@ -58,8 +57,8 @@ async def apply_plan(api: JetStreamApi, plan: Plan, consent: Consent, *, fresh: 
     for steps in _together(open_steps, {risk.step for risk in plan.risks}):
         if steps[0].consumer is not None:  # publishers have gone on since
             await _require_readers(api, plan, steps, consent)
-        await _each(steps, lambda step: _apply_step(api, step))
-    await _each(plan.restamped, lambda step: _restamp(api, step))
+        await in_parallel(steps, lambda step: _apply_step(api, step))
+    await in_parallel(plan.restamped, lambda step: _restamp(api, step))
 
 
 async def _open_steps(api: JetStreamApi, plan: Plan) -> tuple[Change, ...]:
@@ -88,28 +87,6 @@ def _together(steps: Sequence[Change], risky: Collection[tuple[str, str | None]]
 
     for _, found in groupby(steps, group):
         yield list(found)
-
-
-async def _each(steps: Sequence[Change], carry_out: Callable[[Change], Awaitable[None]]) -> None:
-    """Carry out `steps`, at most `_TOGETHER` at a time.
-
-    After the first error no other step is begun; it is raised when none is in flight any more.
-    """
-    waiting = iter(steps)
-    errors: list[Exception] = []
-
-    async def work() -> None:
-        for step in waiting:
-            try:
-                await carry_out(step)
-            except Exception as error:
-                errors.append(error)
-            if errors:
-                return
-
-    await asyncio.gather(*(work() for _ in range(min(_TOGETHER, len(steps)))))
-    if errors:
-        raise errors[0]
 
 
 async def apply_fresh(api: JetStreamApi, make: Callable[[], Awaitable[Plan]], consent: Consent) -> Plan:

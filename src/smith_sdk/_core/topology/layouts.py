@@ -8,33 +8,61 @@ of shards, and what was changed is no drift.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from ...contract import Contract, Layout, ShardingSpec, StreamSpec
+from ..foreign_text import escape_control
 from ..jetstream.api import JetStreamApi
 from ..sharding.layouts import Layouts, read_layouts
 from .config_keys import Json
+from .plan import Caution, Change
 from .server_state import stream_or_none
 
 
-async def effective_contract(api: JetStreamApi, contract: Contract, *, is_new: bool = False) -> Contract:
+class InUse(msgspec.Struct, frozen=True):
+    """A contract with the layouts of its shardings' buckets, and those that are not the spec's."""
+
+    contract: Contract
+    layouts: Mapping[str, Layouts]
+    """By sharding."""
+
+    def cautions(self, steps: Sequence[Change]) -> Iterator[Caution]:
+        """Warnings about `steps` that come from a bucket, rather than from the contract."""
+        for spec in self.contract.shardings:
+            layouts = self.layouts.get(spec.name)
+            if layouts is None:
+                continue
+            own = {(one.stream, one.name) for layout in layouts.running(spec) for one in spec.consumers_of(layout)}
+            if any((step.stream, step.consumer) in own for step in steps if step.kind not in ("unchanged", "unknown")):
+                text = (
+                    f"sharding {spec.name} has {layouts.current.shards} shards of generation {layouts.current.generation} "
+                    f"({layouts.state}), and its contract {spec.layout.shards}: that is what {layouts.by or 'an unknown program'} "
+                    f"has written to bucket {spec.bucket} at {layouts.at or 'an unknown time'}"
+                )
+                yield Caution(kind="layout", stream=spec.stream, text=escape_control(text, keep_layout=False))
+
+
+async def in_use(api: JetStreamApi, contract: Contract, *, is_new: bool = False) -> InUse:
     """`contract`, with the layouts that the buckets of its shardings have.
 
     `is_new`: the account has no stream. Raises `TopologyRefused` if a layout is not valid, and what
     a request raises.
     """
     if is_new or not contract.shardings:
-        return contract
+        return InUse(contract, {})
     found = await asyncio.gather(*(_in_use(api, spec) for spec in contract.shardings))
     changed = {
-        spec.name: one
-        for spec, one in zip(contract.shardings, found, strict=True)
-        if one[0].current != spec.layout or one[0].other
+        spec.name: (layouts, captured)
+        for spec, (layouts, captured) in zip(contract.shardings, found, strict=True)
+        if layouts.current != spec.layout or layouts.other is not None
     }
-    return _with_layouts(contract, changed) if changed else contract
+    if not changed:
+        return InUse(contract, {})
+    return InUse(_with_layouts(contract, changed), {name: layouts for name, (layouts, _) in changed.items()})
 
 
 async def _in_use(api: JetStreamApi, spec: ShardingSpec[Any, Any]) -> tuple[Layouts, Mapping[str, Layout]]:

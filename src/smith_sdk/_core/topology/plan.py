@@ -123,6 +123,8 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
     - "no_consumer": a stream with interest retention and without a consumer keeps nothing
     - "twice": two consumers for the same domain execute the same messages, and one is not declared
     - "storage": the streams reserve more than the account has left
+    - "layout": what the plan changes belongs to a number of shards that is not the contract's, but
+      the bucket's
     """
 
     kind: Literal[
@@ -138,6 +140,7 @@ class Caution(msgspec.Struct, frozen=True, kw_only=True):
         "no_consumer",
         "twice",
         "storage",
+        "layout",
     ]
     text: str
     stream: str | None = None

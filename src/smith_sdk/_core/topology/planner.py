@@ -11,7 +11,7 @@ from ...contract import Contract, StreamSpec, covers
 from ...errors import TopologyRefused
 from ..jetstream.api import JetStreamApi, release_name
 from .config_keys import EVERY, Json, consumer_json, stream_json
-from .layouts import effective_contract
+from .layouts import in_use
 from .moved_filters import refused, skipped, twice
 from .plan import Caution, Change, Kind, Plan, differences
 from .plan_warnings import cautions
@@ -33,7 +33,8 @@ async def make_plan(
     profile, `TopologyRefused` if such a layout is not valid.
     """
     account = await api.account()
-    contract = await effective_contract(api, contract, is_new=account.get("streams") == 0)
+    used = await in_use(api, contract, is_new=account.get("streams") == 0)
+    contract = used.contract
     state = await read_state(api, contract, account, [spec.name for spec in contract.streams])
     specs = {spec.name: (spec, used) for spec, used in _profiled(contract, profile, state)}
     streams = {name: stamped(stream_json(spec), contract.owner(name), used) for name, (spec, used) in specs.items()}
@@ -56,6 +57,7 @@ async def make_plan(
             *unread(steps, state, contract.family),
             *twice(steps),
             *_other_profile(steps),
+            *used.cautions(steps),
             *await cautions(api, steps, state),
         ),
         prune=prune,

@@ -1,0 +1,297 @@
+"""Changing the number of shards: its steps, each interrupted, and what a plan makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import nats
+import pytest
+from buses import Account, Face
+from msgspec.structs import replace
+from nats.aio.client import Client
+from nats.errors import NoRespondersError
+from support import eventually_async
+
+from smith_sdk import AsyncSmithBus
+from smith_sdk._core.jetstream.kv import Bucket
+from smith_sdk._core.sharding import draining
+from smith_sdk._core.sharding.layouts import Layouts, layout_key, read_layouts
+from smith_sdk._core.topology import reshard
+from smith_sdk.aio import Shards
+from smith_sdk.contract import Layout, Shard, ShardingSpec
+from smith_sdk.errors import DeadlineExceeded, OptionsError, TopologyRefused
+from smith_sdk.sharding import episode
+from smith_sdk.topology import CONTRACT
+
+SPEC: ShardingSpec[Any, Any] = replace(episode, layout=Layout(4), reads=())
+"""Small, and without durables that read sharded subjects of others."""
+OWN = replace(
+    CONTRACT,
+    shardings=(SPEC,),
+    consumers=(*(one for one in CONTRACT.consumers if not one.name.startswith("episode-")), *SPEC.consumers),
+)
+SIX = Layout(6, 2)
+
+
+class Killed(BaseException):
+    """What ends a command in the middle of its work."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "_LOOK", 0.02)
+    monkeypatch.setattr(reshard, "_LOOK", 0.02)
+    monkeypatch.setattr(reshard, "_SAMPLE", 0.05)
+
+
+class Wire:
+    """Publishes to shards and reads their durables as a program without the SDK does."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def publish(self, shard: Shard, text: str) -> int | None:
+        """The sequence; None if no stream takes the subject."""
+        subject = f"smith.intents.vetted.fs.read.v1.default.{shard.tokens}"
+        try:
+            found = json.loads((await self._client.request(subject, text.encode(), timeout=10)).data)
+        except NoRespondersError:
+            return None
+        assert "error" not in found, found
+        return int(found["seq"])
+
+    async def read(self, shard: Shard, count: int) -> list[str]:
+        """The next `count` messages of a shard's durable, acknowledged."""
+        verb = f"$JS.API.CONSUMER.MSG.NEXT.{SPEC.stream_of(shard)}.{SPEC.durable(shard)}"
+        inbox = self._client.new_inbox()
+        arriving = await self._client.subscribe(inbox)
+        found: list[str] = []
+        pin: dict[str, str] = {}
+        for _ in range(count):
+            body = {"batch": 1, "expires": 5_000_000_000, "group": "owner", **pin}
+            await self._client.publish(verb, json.dumps(body).encode(), reply=inbox)
+            message = await arriving.next_msg(timeout=10)
+            assert message.reply, message.headers
+            pin = {"id": (message.headers or {})["Nats-Pin-Id"]}
+            found.append(message.data.decode())
+            await self._client.request(message.reply, b"+ACK", timeout=10)
+        await arriving.unsubscribe()
+        return found
+
+
+@asynccontextmanager
+async def wire_to(account: Account | Face) -> AsyncIterator[Wire]:
+    client = await nats.connect(account.url)
+    try:
+        yield Wire(client)
+    finally:
+        await client.close()
+
+
+def shards_of(face: Face, bus: Any) -> Any:
+    from buses import Crossing
+
+    from smith_sdk import sync
+
+    return Shards(bus, SPEC) if face.is_async else Crossing(sync.Shards(bus.inner, SPEC))
+
+
+def interrupted_at(step: int) -> Callable[[str], None]:
+    """A report that ends the command when it is told of its step number `step`."""
+    told: list[str] = []
+
+    def report(text: str) -> None:
+        told.append(text)
+        if len(told) > step:
+            raise Killed
+
+    return report
+
+
+async def subjects(bus: AsyncSmithBus) -> list[str]:
+    found: list[str] = (await bus._session.api.stream_info("ATOMS_VETTED"))["config"]["subjects"]
+    return [one.removeprefix("smith.intents.vetted.") for one in found]
+
+
+async def durables(bus: AsyncSmithBus) -> set[str]:
+    return {one["name"] for one in await bus._session.api.consumers("ATOMS_VETTED") if one["name"].startswith("episode-")}
+
+
+NAMES_1 = {f"episode-{number:02x}" for number in range(4)}
+NAMES_2 = {f"episode-g2-{number:02x}" for number in range(6)}
+
+
+async def test_the_number_of_shards_is_changed(face: Face) -> None:
+    async with face.applied(contract=OWN) as bus:
+        shards = shards_of(face, bus)
+        assert (await shards.layout()).to_dict() == {
+            "state": "settled",
+            "shards": 4,
+            "generation": 1,
+            "next": None,
+            "former": None,
+            "since": None,
+        }
+        found = await shards.reshard(6)
+        assert (found.state, found.shards, found.generation) == ("settled", 6, 2)
+        assert found.since is not None
+        assert await shards.layout() == found
+        assert (await bus.streams.plan()).changes == ()
+        await bus.streams.verify()
+        assert await shards.reshard(6) == found  # nothing is left to do
+        assert [one.shard for one in await shards.list()] == [f"2-{number:02x}" for number in range(6)]
+
+
+async def test_what_is_stored_is_worked_off_first(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus, wire_to(account) as wire:
+        shards = Shards(bus, SPEC)
+        first = [await wire.publish(Shard(1), f"old-{number}") for number in range(3)]
+        plan = await shards.reshard_plan(6)
+        assert (plan.shards, plan.to, plan.generation, plan.messages, plan.seconds) == (4, 6, 2, 3, None)
+        assert [(one.shard, one.messages) for one in plan.backlog] == [("1-01", 3)]
+        assert len(plan.steps) == 4
+        assert await durables(bus) == NAMES_1, "a plan changes nothing"
+
+        with pytest.raises(DeadlineExceeded, match="1 shards of generation 1 hold 3 messages"):
+            await shards.reshard(6, timeout=0.2)
+        assert await durables(bus) == NAMES_1 | NAMES_2
+        assert await wire.publish(Shard(1), "too late") is None, "the fence has fallen"
+        later = await wire.publish(Shard(1, 2), "new")
+        assert later is not None
+        assert all(one is not None and one < later for one in first)
+        assert (await shards.layout()).state == "draining"
+        assert (await bus.streams.plan()).changes == ()
+        assert (await shards.reshard_plan(6)).messages == 3
+
+        assert await wire.read(Shard(1), 3) == ["old-0", "old-1", "old-2"]
+        await shards.reshard(6, timeout=20)
+        assert await durables(bus) == NAMES_2
+        assert await wire.read(Shard(1, 2), 1) == ["new"]
+
+
+@pytest.mark.parametrize("step", range(5))
+async def test_interrupted_after_any_step_it_goes_on_there(account: Account, step: int) -> None:
+    async with account.applied(contract=OWN) as bus, wire_to(account) as wire:
+        with pytest.raises(Killed):
+            await Shards(bus, SPEC).reshard(6, on_step=interrupted_at(step), timeout=20)
+        # What the command has left is as it is to be; durables that it did not come to are made.
+        assert {one.kind for one in (await bus.streams.apply()).changes} <= {"create"}
+        await bus.streams.verify()
+
+        found = await Shards(bus, SPEC).reshard(6, timeout=20)
+        assert (found.state, found.shards) == ("settled", 6)
+        assert await durables(bus) == NAMES_2
+        assert await wire.publish(Shard(1), "x") is None
+        assert await wire.publish(Shard(5, 2), "y") is not None
+        assert await subjects(bus) == ["*.*.*.*", "*.*.*.shard.*", "*.*.*.*.shard2.*"]
+        await bus.streams.verify()
+
+
+async def test_interrupted_between_the_fence_and_its_record(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with account.applied(contract=OWN) as bus:
+        write = reshard.Resharding._write
+
+        async def killed(self: reshard.Resharding, layouts: Layouts) -> None:
+            if layouts.state == "draining":
+                raise Killed
+            await write(self, layouts)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(reshard.Resharding, "_write", killed)
+            with pytest.raises(Killed):
+                await Shards(bus, SPEC).reshard(6)
+        assert (await Shards(bus, SPEC).layout()).state == "preparing"
+        assert "*.*.*.*.shard2.*" in await subjects(bus)
+        plan = await bus.streams.apply()
+        assert plan.changes == (), "apply does not take the subjects back"
+        with pytest.raises(OptionsError, match="captures generation 2 already"):
+            await Shards(bus, SPEC).abort_reshard()
+        assert (await Shards(bus, SPEC).reshard(6)).state == "settled"
+
+
+async def test_only_the_change_that_is_not_finished_goes_on(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus:
+        shards = Shards(bus, SPEC)
+        with pytest.raises(Killed):
+            await shards.reshard(6, on_step=interrupted_at(1))
+        with pytest.raises(OptionsError, match=r"is being changed to 6 shards \(preparing\)"):
+            await shards.reshard(8)
+        assert (await shards.abort_reshard()).to_dict().items() >= {"state": "settled", "shards": 4, "next": None}.items()
+        assert await durables(bus) == NAMES_1
+        assert (await bus.streams.plan()).changes == ()
+        with pytest.raises(OptionsError, match="settled: only what is being prepared"):
+            await shards.abort_reshard()
+        assert (await shards.reshard(8)).generation == 2
+        assert (await shards.reshard(4)).generation == 3, "a generation is never used again"
+        assert await durables(bus) == {f"episode-g3-{number:02x}" for number in range(4)}
+        assert (await bus.streams.plan()).changes == ()
+
+
+async def test_durables_that_read_others_subjects_stay(account: Account) -> None:
+    async with account.applied() as bus:
+        await Shards(bus, episode).reshard(20)
+        assert await durables(bus) == {one.name for one in episode.consumers} | {f"episode-g2-{n:02x}" for n in range(20)}
+        assert "*.*.*.shard.*" in await subjects(bus), "the crates publish there on"
+        assert (await bus.streams.plan()).changes == ()
+        assert len(await Shards(bus, episode).list()) == 36
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [(0, r"reshard\(to\)"), (True, r"reshard\(to\)"), ("8", r"reshard\(to\)"), (4097, "at most 4,096 shards")],
+)
+async def test_a_number_that_cannot_be_is_refused(account: Account, to: Any, says: str) -> None:
+    async with account.applied(contract=OWN) as bus:
+        with pytest.raises(OptionsError, match=says):
+            await Shards(bus, SPEC).reshard(to)
+
+
+async def test_a_stream_without_room_for_the_durables(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus:
+        with pytest.raises(TopologyRefused, match="declare a larger max_consumers"):
+            await Shards(bus, SPEC).reshard(1000)
+        assert (await Shards(bus, SPEC).layout()).since is None, "nothing was begun"
+
+
+async def test_a_layout_of_nobody_is_refused_by_all(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus:
+        await Bucket(bus._session, "SMITH_CONTROL").put(layout_key("episode"), b'{"state": "settled"}')
+        for call in (bus.streams.plan, bus.streams.apply, Shards(bus, SPEC).list, Shards(bus, SPEC).layout):
+            with pytest.raises(TopologyRefused, match="is not a layout of sharding episode"):
+                await call()
+        with pytest.raises(TopologyRefused):
+            await Shards(bus, SPEC).reshard(6)
+
+
+async def test_a_plan_says_where_a_layout_is_from(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus:
+        planted = Layouts(state="settled", current=Layout(300, 2), by="some\x1b[31mone", at="2026-01-01T00:00:00+00:00")
+        await Bucket(bus._session, "SMITH_CONTROL").put(layout_key("episode"), msgspec.json.encode(planted))
+        (caution,) = [one for one in (await bus.streams.plan()).cautions if one.kind == "layout"]
+        assert "300 shards of generation 2" in caution.text
+        assert "\x1b" not in str(await bus.streams.plan())
+
+
+async def test_a_drained_shard_is_seen_behind_messages_of_others(account: Account) -> None:
+    """The durables of the contract's layout never become empty where others publish on to them."""
+    async with account.applied() as bus, wire_to(account) as wire:
+        api = bus._session.api
+        await wire.publish(Shard(3), "ours")
+        with pytest.raises(DeadlineExceeded):
+            await Shards(bus, episode).reshard(32, timeout=0.1)
+        layouts, _ = await read_layouts(api, episode)
+        drain = draining.Drain(api, episode, layouts.before(Shard(19, 2)), Layout(16))
+        assert drain.open == {Shard(3)}
+        for _ in range(4):
+            assert not await drain.look()
+        client = await nats.connect(account.url)
+        for _ in range(5):
+            await client.request("smith.intents.vetted.fs.read.v1.shard.03", b"theirs", timeout=10)
+        await client.close()
+        assert (await wire.read(Shard(3), 2)) == ["ours", "theirs"]
+        await eventually_async(drain.look)
+        assert (await api.consumer_info("ATOMS_VETTED", "episode-03"))["num_pending"] == 4
