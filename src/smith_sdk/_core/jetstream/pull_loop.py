@@ -29,14 +29,15 @@ from .delivery import NAK, ack_subjects, consumer_of
 from .pin import Pin
 from .pin_keeper import PinKeeper
 from .priority_group import PIN_HEADER
-from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull, refusal
+from .pull_answers import PullAnswers
+from .pull_failures import Diagnose, PullCause, may_not_ack, may_not_pull
 from .pull_inbox import PullInbox, number_of
 from .pull_limits import PullLimits
 from .pull_options import PullOptions
 from .pull_pacer import PullPacer
 from .pull_presence import Presence
 from .pull_requests import PullRequests, Pulls, held_bytes
-from .pull_status import PullStatus, StatusKind, classify
+from .pull_status import classify
 from .pull_watch import PullWatch
 
 _RETRY_DELAY: Final = Backoff(initial=0.1, max=2.0, jitter=0.5)
@@ -103,6 +104,7 @@ class PullLoop(Listener):
         self._asking = False
         self._failures = 0
         self._watch = PullWatch(self)
+        self._answers = PullAnswers(self)
         self._presence = Presence(self, PullCause(stream, consumer, diagnose, self._log))
         self._error: SmithError | None = None
         self.pin = self._group if isinstance(self._group, Pin) else None
@@ -329,7 +331,7 @@ class PullLoop(Listener):
                 status, keeper = classify(headers), self._keeper
                 if keeper is None or not keeper.takes(number_of(message.subject), status):
                     self._watch.status(headers)
-                    self._on_status(status)
+                    self._answers.act(status)
             return
         self._watch.message(message)
         if self._requested:
@@ -377,55 +379,6 @@ class PullLoop(Listener):
             if not waiter.done():
                 waiter.set_result(None)
                 return
-
-    def _on_status(self, status: PullStatus) -> None:
-        if status.unfilled:
-            self._pacer.forget()
-            self._requested = max(0, self._requested - status.unfilled)
-        presence = self._presence
-        presence.was_seen = presence.was_seen or status.kind is not StatusKind.NO_RESPONDERS
-        match status.kind:
-            case StatusKind.HEARTBEAT:
-                pass
-            case StatusKind.ENDED | StatusKind.COMPLETED:
-                self._failures = 0
-                self._refill_if_low()
-            case StatusKind.BYTES_FULL:
-                if (most := self._requests.refused(status.unfilled)) is not None:
-                    self._log.info("%s: a message is larger than max_bytes=%s: requested alone", self._where, most)
-                self._refill_if_low()
-            case StatusKind.CONSUMER_DELETED:
-                self._requested = 0
-                presence.deleted()
-            case StatusKind.WRONG_PIN if self._group is not None:
-                self._log.info("%s: the server has pinned another reader; waiting for a turn", self._where)
-                self._group.refused()
-                self._ask_later()
-            case StatusKind.NO_RESPONDERS:
-                self._ask_later()
-                presence.no_responders()
-            case StatusKind.INTERRUPTED:
-                self._log.info("%s: %s; asking again", self._where, status.description)
-                self._ask_later()
-            case StatusKind.TOO_MANY_PULLS:
-                self._log.warning("%s has too many pulls waiting (max_waiting); asking again later", self._where)
-                self._ask_later()
-            case _:
-                if not self._adapt(status):
-                    self._fail(refusal(self.stream, self.consumer, status))
-
-    def _adapt(self, status: PullStatus) -> bool:
-        """Pull within the limit that the server has just told. Whether it was one."""
-        is_new = self._limits.learn(status.description)
-        if is_new:
-            self._log.warning(
-                "%s: the server's consumer limits a pull to less than was requested (%s): requesting no more than that",
-                self._where,
-                self._limits.describe(),
-            )
-            self._pacer.keep_asking()
-            self._spawn(self._renew())  # what was requested before has another size
-        return is_new is not None
 
     # ---- what ends it
 
