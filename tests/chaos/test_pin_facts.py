@@ -1,5 +1,5 @@
 """What nats-server does with pins, and how a reader of a pinned consumer can stall for ever: what
-pin.py and the barrier of ordered work are built to avoid. docs/decisions.md tells what follows.
+pin.py and the barrier of ordered work are built to avoid. docs/nats-facts.md tells what follows.
 
 By raw pulls, so that no change of the SDK changes the facts. A stall has the same picture each
 time: messages are pending, none is unacknowledged, a reader is pinned, and pulls wait.
