@@ -98,6 +98,18 @@ async def fill(url: str) -> None:
         await send(url, f"$KV.SMITH_CONTROL.{key}", json.dumps(value).encode())
     held = {"rules": {HOSTILE: {"max_ack_pending": 2**60}}, "before": {"max_ack_pending": -(2**60)}}
     await send(url, f"$KV.SMITH_CONTROL.held.{TOKEN}.{TOKEN}", json.dumps(held).encode())
+    shard = {"instance": ODD, "host": HOSTILE, "member": ODD, "pin": ODD, "episode_id": HOSTILE, "why": HOSTILE, "stream": ODD}
+    for key in (
+        "members.a",
+        f"members.{TOKEN}",
+        "owners.1-00",
+        "owners.1-zz",
+        "moves.1-01",
+        "halted.0000002a",
+        f"halted.{TOKEN}",
+    ):
+        text = json.dumps({**shard, "dead_letter": ODD, "project": ODD, "by": ODD}).encode()
+        await send(url, f"$KV.SMITH_CONTROL.shards.episode.{key}", text, **{"Nats-TTL": "600s"})
     await send(url, f"$JS.API.STREAM.CREATE.{EVIL}", json.dumps(config).encode())
     reader = {"durable_name": EVIL, "ack_policy": "explicit", "description": HOSTILE}
     asked = json.dumps({"stream_name": "SYSTEM_EVENTS", "config": reader}).encode()
@@ -149,6 +161,10 @@ SHOWING: Final = (
     ("lag", "--all", "--interval", "0.1"),
     ("workers",),
     ("backpressure", "show"),
+    ("shards", "ls"),
+    ("shards", "members"),
+    ("shards", "halted"),
+    ("shards", "reshard", "--to", "8", "--dry-run"),
     ("dlq", "ls"),
     ("dlq", "ls", "--group-by", "error,subject,worker"),
     ("dlq", "show", LETTER),
@@ -175,6 +191,9 @@ CHANGING: Final = (
     ("quarantine", "release", "2", "--by", HOSTILE),
     ("quarantine", "release", "1"),
     ("quarantine", "discard", "--all", "--yes"),
+    ("shards", "move", "00", "--to", "a"),
+    ("shards", "drain", "a"),
+    ("shards", "resume", "0000002a", "--hash"),
 )
 
 
@@ -225,6 +244,13 @@ WRONG: Final = (
     ("dlq", "replay", HOSTILE),
     ("dlq", "discard", HOSTILE, "--yes"),
     ("backpressure", "clear", HOSTILE),
+    ("shards", "ls", "--sharding", HOSTILE),
+    ("shards", "move", HOSTILE, "--to", HOSTILE),
+    ("shards", "move", "00", "--to", HOSTILE),
+    ("shards", "drain", HOSTILE),
+    ("shards", "resume", HOSTILE, "--project", HOSTILE),
+    ("shards", "resume", HOSTILE, "--hash"),
+    ("shards", "reshard", "--to", HOSTILE),
     ("quarantine", "show", HOSTILE),
     ("quarantine", "ls", "--rule", HOSTILE, "--until", HOSTILE),
     ("quarantine", "release", HOSTILE),

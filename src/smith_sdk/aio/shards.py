@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from .._core.foreign_text import escape_control
 from .._core.jetstream.api import parse_time
 from .._core.jetstream.kv import Bucket, Entry
 from .._core.monitoring.lag import oldest_age
@@ -242,7 +241,7 @@ class Shards:
         return Rows(
             ShardMember(
                 name=name,
-                host=escape_control(one.host),
+                host=one.host,
                 pid=one.pid,
                 since=one.since,
                 shards=owners.count(name),

@@ -17,6 +17,7 @@ COMMANDS = {
     "lag": ("lag:lag", "Show how far each consumer is behind, its rates and its trend."),
     "top": ("top.command:top", "Show a live screen: lag, rates, workers, alerts, dead letters."),
     "monitor": ("monitor:monitor", "Watch the bus, and tell when something is wrong: alerts."),
+    "shards": ("shards:shards", "Show, move, drain and resume shards; change their number."),
     "backpressure": ("backpressure:backpressure", "Show and clear the rules of back pressure that act."),
     "workers": ("workers:workers", "List the workers of all processes, as they answer."),
     "worker": ("worker:worker", "Run workers and admissions until SIGTERM or Ctrl-C."),

@@ -63,7 +63,7 @@ class Halted(msgspec.Struct, frozen=True, kw_only=True):
     shard: _Text = ""
     """The shard that it was halted in, by its `shard_id`."""
     stream: _Text = ""
-    seq: Annotated[int, msgspec.Meta(ge=0, le=2**63)] = 0
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
     """The sequence of the message that was dead-lettered."""
     dead_letter: _Text = ""
     why: _Text = ""
