@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,20 +11,21 @@ from typing import Any
 import msgspec
 import nats
 import pytest
-from buses import Account, Face
+from buses import Account, Crossing, Face, read_intent
 from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus
+from smith_sdk import AsyncSmithBus, subjects, sync
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.sharding import draining
 from smith_sdk._core.sharding.layouts import Layouts, layout_key, read_layouts
 from smith_sdk._core.topology import reshard
 from smith_sdk.aio import Shards
 from smith_sdk.contract import Layout, Shard, ShardingSpec
-from smith_sdk.errors import DeadlineExceeded, OptionsError, TopologyRefused
+from smith_sdk.errors import DeadlineExceeded, OptionsError, StreamNotFound, TopologyRefused
+from smith_sdk.protocol import FsReadV1Intent
 from smith_sdk.sharding import episode
 from smith_sdk.topology import CONTRACT
 
@@ -64,6 +66,17 @@ class Wire:
         assert "error" not in found, found
         return int(found["seq"])
 
+    async def stored(self, pattern: str) -> list[int]:
+        """The sequences of the stored messages on `pattern`."""
+        found: list[int] = []
+        while True:
+            query = {"seq": found[-1] + 1 if found else 1, "next_by_subj": pattern}
+            reply = await self._client.request("$JS.API.STREAM.MSG.GET.ATOMS_VETTED", json.dumps(query).encode(), timeout=10)
+            message = json.loads(reply.data).get("message")
+            if message is None:
+                return found
+            found.append(message["seq"])
+
     async def read(self, shard: Shard, count: int) -> list[str]:
         """The next `count` messages of a shard's durable, acknowledged."""
         verb = f"$JS.API.CONSUMER.MSG.NEXT.{SPEC.stream_of(shard)}.{SPEC.durable(shard)}"
@@ -93,10 +106,6 @@ async def wire_to(account: Account | Face) -> AsyncIterator[Wire]:
 
 
 def shards_of(face: Face, bus: Any) -> Any:
-    from buses import Crossing
-
-    from smith_sdk import sync
-
     return Shards(bus, SPEC) if face.is_async else Crossing(sync.Shards(bus.inner, SPEC))
 
 
@@ -112,7 +121,7 @@ def interrupted_at(step: int) -> Callable[[str], None]:
     return report
 
 
-async def subjects(bus: AsyncSmithBus) -> list[str]:
+async def captured(bus: AsyncSmithBus) -> list[str]:
     found: list[str] = (await bus._session.api.stream_info("ATOMS_VETTED"))["config"]["subjects"]
     return [one.removeprefix("smith.intents.vetted.") for one in found]
 
@@ -187,7 +196,7 @@ async def test_interrupted_after_any_step_it_goes_on_there(account: Account, ste
         assert await durables(bus) == NAMES_2
         assert await wire.publish(Shard(1), "x") is None
         assert await wire.publish(Shard(5, 2), "y") is not None
-        assert await subjects(bus) == ["*.*.*.*", "*.*.*.shard.*", "*.*.*.*.shard2.*"]
+        assert await captured(bus) == ["*.*.*.*", "*.*.*.shard.*", "*.*.*.*.shard2.*"]
         await bus.streams.verify()
 
 
@@ -205,7 +214,7 @@ async def test_interrupted_between_the_fence_and_its_record(account: Account, mo
             with pytest.raises(Killed):
                 await Shards(bus, SPEC).reshard(6)
         assert (await Shards(bus, SPEC).layout()).state == "preparing"
-        assert "*.*.*.*.shard2.*" in await subjects(bus)
+        assert "*.*.*.*.shard2.*" in await captured(bus)
         plan = await bus.streams.apply()
         assert plan.changes == (), "apply does not take the subjects back"
         with pytest.raises(OptionsError, match="captures generation 2 already"):
@@ -235,7 +244,7 @@ async def test_durables_that_read_others_subjects_stay(account: Account) -> None
     async with account.applied() as bus:
         await Shards(bus, episode).reshard(20)
         assert await durables(bus) == {one.name for one in episode.consumers} | {f"episode-g2-{n:02x}" for n in range(20)}
-        assert "*.*.*.shard.*" in await subjects(bus), "the crates publish there on"
+        assert "*.*.*.shard.*" in await captured(bus), "the crates publish there on"
         assert (await bus.streams.plan()).changes == ()
         assert len(await Shards(bus, episode).list()) == 36
 
@@ -295,3 +304,67 @@ async def test_a_drained_shard_is_seen_behind_messages_of_others(account: Accoun
         assert (await wire.read(Shard(3), 2)) == ["ours", "theirs"]
         await eventually_async(drain.look)
         assert (await api.consumer_info("ATOMS_VETTED", "episode-03"))["num_pending"] == 4
+
+
+# ---- publishers that go on
+
+SHARDED = subjects.intents.vetted_sharded
+
+
+def keyed(episode_id: str) -> FsReadV1Intent:
+    return read_intent(metadata={"episode_id": episode_id})
+
+
+async def test_publishers_go_on_and_the_order_of_each_key_stays(face: Face) -> None:
+    """Each key has one publisher, which publishes a message once the one before is stored."""
+    async with face.applied() as bus, wire_to(face) as wire:
+        shards = Shards(bus, episode) if face.is_async else Crossing(sync.Shards(bus.inner, episode))
+        stored: dict[str, list[int]] = {f"ep-{number}": [] for number in range(6)}
+        ends = asyncio.Event()
+
+        async def publish(key: str) -> None:
+            while not ends.is_set():
+                intent = keyed(key)
+                stored[key].append((await bus.publish(SHARDED.of(intent), intent)).seq)
+
+        publishing = [asyncio.create_task(publish(key)) for key in stored]
+        await eventually_async(lambda: all(len(seqs) >= 3 for seqs in stored.values()))
+        with pytest.raises(DeadlineExceeded):
+            await shards.reshard(32, timeout=0.05)
+        before = {key: len(seqs) for key, seqs in stored.items()}
+        await eventually_async(lambda: all(len(seqs) >= before[key] + 3 for key, seqs in stored.items()))
+        ends.set()
+        await asyncio.gather(*publishing)
+
+        assert all(seqs == sorted(set(seqs)) for seqs in stored.values()), "none overtook another, none was stored twice"
+        old = await wire.stored("smith.intents.vetted.*.*.*.*.shard.*")
+        new = await wire.stored("smith.intents.vetted.*.*.*.*.shard2.*")
+        assert sorted(old + new) == sorted(seq for seqs in stored.values() for seq in seqs), "none is lost"
+        assert len(old) >= 18
+        assert len(new) >= 18
+        assert max(old) < min(new)
+
+
+async def test_what_is_in_flight_at_the_fence_is_sent_again(account: Account) -> None:
+    async with account.applied() as bus, wire_to(account) as wire:
+        await wire.publish(Shard(5), "holds it open")
+        with pytest.raises(DeadlineExceeded):
+            await Shards(bus, episode).reshard(32, timeout=0.05)
+        intents = [keyed(f"ep-{number}") for number in range(300)]
+        acks = await bus.publish_many(SHARDED.of(one).envelope(one) for one in intents)
+        assert not any(ack.duplicate for ack in acks)
+        new = await wire.stored("smith.intents.vetted.*.*.*.*.shard2.*")
+        assert sorted(ack.seq for ack in acks) == sorted(new)
+        again = await bus.publish(SHARDED.of(intents[0]), intents[0])
+        assert again.duplicate
+        plain = read_intent()
+        assert not (await bus.publish(subjects.intents.vetted.of(plain), plain)).duplicate
+
+
+async def test_a_refusal_for_another_reason_stays_one(account: Account) -> None:
+    async with account.applied() as bus:
+        config = (await bus._session.api.stream_info("ATOMS_VETTED"))["config"]
+        await bus._session.api.stream_update({**config, "subjects": ["smith.intents.vetted.*.*.*.*"]})
+        intent = keyed("ep-1")
+        with pytest.raises(StreamNotFound, match="does not capture"):
+            await bus.publish(SHARDED.of(intent), intent)

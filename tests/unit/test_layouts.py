@@ -119,18 +119,18 @@ async def test_publishers_use_the_other_layout_once_one_is_refused() -> None:
     api = Api(None)
     cache = LayoutCache(api)
     assert cache.publishing(SPEC) == ONE
-    assert await cache.refresh(SPEC, ONE) is None, "refused for another reason"
+    assert await cache.refresh(SPEC, 1) is None, "refused for another reason"
 
     api.value = msgspec.json.encode(preparing())
-    assert await cache.refresh(SPEC, ONE) == TWO
+    assert await cache.refresh(SPEC, 1) == TWO
     assert cache.publishing(SPEC) == TWO
-    assert await cache.refresh(SPEC, TWO) == ONE, "the streams have not exchanged them yet"
+    assert await cache.refresh(SPEC, 2) == ONE, "the streams have not exchanged them yet"
 
     api.value = msgspec.json.encode(draining())
     reads = api.reads
-    assert await asyncio.gather(*(cache.refresh(SPEC, ONE) for _ in range(50))) == [TWO] * 50
+    assert await asyncio.gather(*(cache.refresh(SPEC, 1) for _ in range(50))) == [TWO] * 50
     assert api.reads == reads + 1
-    assert await cache.refresh(SPEC, TWO) is None
+    assert await cache.refresh(SPEC, 2) is None
 
 
 def test_subjects_take_the_place_of_others() -> None:

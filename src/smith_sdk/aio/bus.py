@@ -22,6 +22,7 @@ from .._core.jetstream.publish_request import AckT_co
 from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
 from .._core.outbox.records import Returning
+from .._core.sharding.layouts import LayoutCache
 from ..contract import (
     AnySubject,
     ConsumerSpec,
@@ -222,6 +223,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
             api_prefix=api_prefix,
             publish_breaker=publish_breaker,
         )
+        self._session.layouts = LayoutCache(self._session.api)
         if when_down not in ("wait", "fail", "store"):
             raise OptionsError(f'when_down={when_down!r}: must be "wait", "fail" or "store"')
         if when_down == "store" and outbox is None:

@@ -16,7 +16,7 @@ from ..protocol import Intent
 
 def layout_of(session: Session, spec: ShardingSpec[Any, Any]) -> Layout:
     """The layout that the bus knows to be in use; the declared one until it knows of another."""
-    return session.layouts.get(spec.name, spec.layout)
+    return session.layouts.publishing(spec)
 
 
 def placed(session: Session, subject: Any, payload: Any) -> Placed | None:

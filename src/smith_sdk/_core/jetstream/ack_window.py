@@ -79,11 +79,15 @@ class _Pending(msgspec.Struct, gc=False):
     retry_until: float = 0.0
     attempts: int = 0
     may_be_stored: bool = False
+    refused: bool = False
+    """No stream has taken its last sending."""
     resend_at: float = 0.0
 
 
 Diagnose = Callable[[str], Awaitable[SmithError | None]]
 """Called if no server answers for a stream. Returns the reason, or None if waiting may help."""
+Relocate = Callable[[PublishRequest], Awaitable[PublishRequest | None]]
+"""Called before that for what has a shard. Returns it with another subject, None without any."""
 
 
 class AckWindow(Listener):
@@ -100,6 +104,7 @@ class AckWindow(Listener):
         self,
         connection: Connection,
         diagnose: Diagnose,
+        relocate: Relocate,
         *,
         publish_timeout: float,
         retry_seconds: Mapping[str | None, float],
@@ -110,6 +115,7 @@ class AckWindow(Listener):
     ) -> None:
         self._connection = connection
         self._diagnose = diagnose
+        self._relocate = relocate
         self._publish_timeout = publish_timeout
         self._retry_seconds = retry_seconds
         self._max_sizes = max_sizes
@@ -297,7 +303,7 @@ class AckWindow(Listener):
             return  # on_reconnect sends it
         request = entry.request
         entry.attempts = attempts = entry.attempts + 1
-        entry.may_be_stored = True
+        entry.may_be_stored, entry.refused = True, False
         if attempts == 1:
             entry.retry_until = now + self._retry_seconds.get(request.stream, 0.0) if request.retry else now
         resend_at = now + (_ACK_LATE[attempts - 1] if attempts <= len(_ACK_LATE) else _ACK_LATE[-1])
@@ -385,7 +391,7 @@ class AckWindow(Listener):
 
     def _on_no_ack(self, token: int, entry: _Pending, message: RawMessage) -> None:
         if not message.data and message.headers is not None and message.headers.get("Status") == "503":
-            entry.may_be_stored = entry.attempts > 1
+            entry.may_be_stored, entry.refused = entry.attempts > 1, True
             self._resend_later(entry)
             self._start_diagnosis(_question(entry))
             return
@@ -416,6 +422,7 @@ class AckWindow(Listener):
 
     async def _run_diagnosis(self, stream: str) -> None:
         try:
+            await self._relocate_refused(stream)
             error = await self._diagnose(stream)
         except SmithError as failure:
             fields = LogFields(stream=stream)
@@ -429,6 +436,19 @@ class AckWindow(Listener):
                     self._fail(token, error_for(entry.request, error))
                 elif entry.resend_at == inf and not entry.may_be_stored:
                     self._unconfirmed(token, entry, f"no server answers for stream {stream} at the moment")
+
+    async def _relocate_refused(self, stream: str) -> None:
+        """Send those again, in order, for which another layout of their sharding has a place."""
+        moved: list[int] = []
+        for token, entry in tuple(self._pending.items()):
+            if entry.refused and entry.request.shard is not None and _question(entry) == stream:
+                request = await self._relocate(entry.request)
+                if request is not None and entry.refused:
+                    entry.request, entry.resend_at = request, 0.0
+                    entry.attempts = entry.attempts if entry.may_be_stored else 0
+                    moved.append(token)
+        if moved:
+            await self._resend(moved)
 
     # ---- time and the connection
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...contract import Contract, Layout, Placed, ReadOnlySubject, ShardingSpec, covers
+from ...contract import Contract, Placed, ReadOnlySubject, ShardingSpec, covers
 from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PublishCircuitOpen, SmithError, StreamNotFound
 from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
@@ -34,6 +34,7 @@ from .publish_circuits import Probe, PublishCircuits, Tally
 from .publish_events import observed
 from .publish_request import PubAck, PublishRequest
 from .pull_failures import may_not_ack
+from .relocation import DeclaredLayouts, LayoutSource, relocated
 from .replaced_streams import MissingStreams, ReplacedStreams
 
 log: Final = sdk_logger("publish")
@@ -137,8 +138,8 @@ class Session:
         """Classes of subjects that have been looked up in the contract."""
         self.sharded_subjects: dict[type, ShardingSpec[Any, Any] | None] = {}
         """Those of them that belong to a sharding: plain or sharded; None for those of others."""
-        self.layouts: dict[str, Layout] = {}
-        """Layouts in use, by the name of the sharding, that are not the declared ones."""
+        self.layouts: LayoutSource = DeclaredLayouts()
+        """Which layouts of shardings are in use."""
         self.interest = InterestCache(self.api)
         self._consumers: dict[tuple[str, str], ConsumerState] = {}
         self.replaced: Final = ReplacedStreams(self.api, self._on_replaced)
@@ -154,6 +155,7 @@ class Session:
         self.window = AckWindow(
             connection,
             self._why_no_ack,
+            self._relocate,
             publish_timeout=publish_timeout,
             retry_seconds=self._resend_seconds,
             max_sizes=_max_sizes(contract, profile),
@@ -393,6 +395,14 @@ class Session:
 
     # ---- no responders
 
+    async def _relocate(self, request: PublishRequest) -> PublishRequest | None:
+        spec = None if request.shard is None else request.shard.spec
+        before = None if spec is None else self.layouts.publishing(spec)
+        found = await relocated(self.layouts, request)
+        if spec is not None and self.layouts.publishing(spec) != before:
+            self.interest.forget()  # the consumers of the other layout may have been created just now
+        return found
+
     async def _why_no_ack(self, stream: str) -> SmithError | None:
         try:
             info = await self.api.stream_info(stream)
@@ -401,6 +411,8 @@ class Session:
             self._missing.notice(error)
             return error
         declared = next((spec.subjects for spec in self.contract.streams if spec.name == stream), ())
+        for spec in filter(self.layouts.is_changed, self.contract.shardings):
+            declared = tuple(one for one in declared if not one.startswith(f"{spec.prefix}.shard."))
         captured = info["config"].get("subjects") or []
         missing = [subject for subject in declared if not any(covers(pattern, subject) for pattern in captured)]
         if missing:

@@ -147,8 +147,12 @@ class LayoutCache:
         """The layout to publish with, as far as it is known; at first that of the contract."""
         return self._known.get(spec.name, spec.layout)
 
-    async def refresh(self, spec: ShardingSpec[Any, Any], refused: Layout) -> Layout | None:
-        """The layout to publish with, since no stream captures the subjects of `refused`.
+    def is_changed(self, spec: ShardingSpec[Any, Any]) -> bool:
+        """Whether the bucket is known to have a layout, which may be the contract's."""
+        return spec.name in self._known
+
+    async def refresh(self, spec: ShardingSpec[Any, Any], refused: int) -> Layout | None:
+        """The layout to publish with, since no stream takes the subjects of generation `refused`.
 
         Returns None if it is to be that one: then the publish was refused for another reason. While
         a change is prepared it is the other one of the two, since the moment at which the stream
@@ -157,8 +161,11 @@ class LayoutCache:
         lock = self._reading.setdefault(spec.name, asyncio.Lock())
         async with lock:  # those that were refused at the same time wait for one request
             known = self.publishing(spec)
-            if known == refused:
-                layouts, _ = await read_layouts(self._api, spec)
-                known = layouts.next if layouts.next is not None and refused == layouts.current else layouts.current
-                self._known[spec.name] = known
-        return None if known == refused else known
+            if known.generation == refused:
+                layouts, revision = await read_layouts(self._api, spec)
+                next, known = layouts.next, layouts.current
+                if next is not None and refused == known.generation:
+                    known = next
+                if revision:
+                    self._known[spec.name] = known
+        return None if known.generation == refused else known
