@@ -33,7 +33,8 @@ class CircuitDispatcher:
     """`inner`, from which messages are let through as `circuit` allows.
 
     Made when `loop` has started. `capacity` is that of the loop while the circuit is closed.
-    `events` learn of its changes.
+    `events` learn of its changes. Without `release`, what has arrived stays with `inner`, and is
+    requested as ever: it is for no other process.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class CircuitDispatcher:
         inner: Dispatcher[RawMessage],
         loop: PullLoop,
         capacity: Callable[[], int],
-        release: ReleaseAll,
+        release: ReleaseAll | None,
         events: Events,
     ) -> None:
         self._circuit = circuit
@@ -105,12 +106,16 @@ class CircuitDispatcher:
 
     async def stop(self) -> None:
         """Hold nothing back any more; wait for a release that has begun."""
+        self.let_end()
+        await asyncio.wait({self._task}, timeout=_STOP)
+        self._task.cancel()
+
+    def let_end(self) -> None:
+        """Have every `next` return what that of `inner` returns, which has ended."""
         self._is_stopped = True
         self._is_guarded = False
         self._changed.set()
         self._passable.set()
-        await asyncio.wait({self._task}, timeout=_STOP)
-        self._task.cancel()
 
     def _admit(self, raw: RawMessage) -> bool:
         """Whether `raw` may be run now: if so, it has a permit."""
@@ -183,14 +188,17 @@ class CircuitDispatcher:
                 self._circuit.last_error or "none of this worker",
                 extra=self._fields,
             )
-            await self._loop.pause()
-        if held := self._inner.take_all():
+            if self._release is not None:
+                await self._loop.pause()
+        if self._release is not None and (held := self._inner.take_all()):
             await self._release(held)
 
     async def _probe(self) -> None:
         """Request as many messages as there may be probes."""
         if self._is_shut:
             self._is_shut = False
+            if self._release is None:
+                return
             await self._loop.resize(min(self._capacity(), self._loop.handed_out + self._breaker.probes))
             await self._loop.resume()
 
@@ -199,5 +207,6 @@ class CircuitDispatcher:
         if self._is_reduced:
             self._is_shut = self._is_reduced = False
             log.info("%s: circuit %s is closed: pulling as before", self._loop.consumer, self._breaker.name, extra=self._fields)
-            await self._loop.resize(self._capacity())
-            await self._loop.resume()
+            if self._release is not None:
+                await self._loop.resize(self._capacity())
+                await self._loop.resume()
