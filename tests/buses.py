@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from smith_sdk import AsyncSmithBus, LagMonitor, Worker, aio, sync
+from smith_sdk import AsyncSmithBus, LagMonitor, ShardedWorker, Worker, aio, sharding, sync
 from smith_sdk._core.blocking.faces import Blocking
 from smith_sdk._core.connection.request_reply import NoResponders
 from smith_sdk.contract import ConsumerSpec, Contract
@@ -145,6 +145,11 @@ class Face:
     def worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
 
+    def sharded_worker(self, bus: Any, *args: Any, **options: Any) -> Any:
+        if self.is_async:
+            return ShardedWorker(bus, *args, **options)
+        return Crossing(sync.ShardedWorker(bus.inner, *args, **options))
+
     def lag_monitor(self, bus: Any, **options: Any) -> Any:
         """`interval` is short unless told otherwise."""
         options = {"interval": 0.05, **options}
@@ -173,6 +178,19 @@ class Face:
 
 def read_intent(path: str = "/x", **fields: Any) -> FsReadV1Intent:
     return FsReadV1Intent.new(**{"domain": "default", **fields}, params=FsReadV1Params(path=path))
+
+
+def episode_intent(episode: str, path: str = "/x") -> FsReadV1Intent:
+    """An intent of a sharded subject, whose key is `episode`."""
+    return read_intent(path, metadata={"episode_id": episode})
+
+
+def short_pins(timeout: float = 2.0) -> Contract:
+    """Smith's contract with shards that are taken over after `timeout` seconds."""
+    spec = replace(sharding.episode, pin_timeout=timeout)
+    shards = {one.name: one for one in spec.consumers}
+    consumers = tuple(shards.get(one.name, one) for one in CONTRACT.consumers)
+    return replace(CONTRACT, consumers=consumers, shardings=(spec,))
 
 
 def health(service: str = "web") -> HealthEvent:

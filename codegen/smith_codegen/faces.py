@@ -39,6 +39,7 @@ MODULES: Final = (
     "streams",
     "middleware",
     "worker",
+    "sharded_worker",
     "execute",
     "answers",
     "admission",

@@ -23,6 +23,7 @@ from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
+from .sharded_worker import ShardedWorker
 from .shards import HaltedKey, ReshardPlan, ShardBacklog, ShardLayout, ShardMember, Shards, ShardState
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -84,6 +85,7 @@ __all__ = [
     "ShardLayout",
     "ShardMember",
     "ShardState",
+    "ShardedWorker",
     "Shards",
     "StateChange",
     "StateChanges",

@@ -201,13 +201,17 @@ class Message(Received[M_co, S_co]):
         effects of a process that has lost the shard and does not know it yet.
 
         It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
-        no `ShardedWorker` handles.
+        no `ShardedWorker` handles, and for one of a shard whose owner could not be written to the
+        bucket; `ShardLost` if the process has lost the shard and knows it.
         """
-        if self._fence is None:
-            raise NoFence(
-                f"the message on {self._raw.subject} has no fence, since no ShardedWorker handles it: with other workers several "
-                f"processes work on one key at once"
+        self._require_shard()
+        if not self._fence:
+            why = (
+                "since no ShardedWorker handles it: with other workers several processes work on one key at once"
+                if self._fence is None and self._guard is None
+                else "since the bucket could not be reached when its shard was taken over"
             )
+            raise NoFence(f"the message on {self._raw.subject} has no fence, {why}")
         return self._fence
 
     def ack(self) -> Coroutine[Any, Any, None]:

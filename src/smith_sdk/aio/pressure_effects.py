@@ -21,6 +21,8 @@ from ..contract import ConsumerSpec
 from ..errors import DeadlineExceeded, OptionsError, PermissionDenied
 from .pressure_release import Releasing
 from .pressure_rules import Call, HoldConsumer, QuarantineNewIntents, ReleaseQuarantined, Rule, SlowDown
+from .shard_work import ShardWork
+from .sharded_worker import ShardedWorker
 from .slots import Slots
 from .worker import Worker
 
@@ -83,7 +85,7 @@ class _Held:
 class _Slowed:
     shared = renewed = False
 
-    def __init__(self, slots: Slots, concurrency: int | None, prefetch: int | None, text: str) -> None:
+    def __init__(self, slots: Slots | ShardWork, concurrency: int | None, prefetch: int | None, text: str) -> None:
         self._slots = slots
         self._figures = (concurrency, prefetch)
         self.text = text
@@ -189,16 +191,17 @@ def _joined(rule: Rule, actions: Sequence[HoldConsumer]) -> Hold:
 
 def _slowed(rule: Rule, action: SlowDown, bus: object) -> Effect:
     worker = getattr(action.worker, "_aio", action.worker)  # one of the blocking face is a shell around that
-    if not isinstance(worker, Worker):
-        raise OptionsError(f"rule {rule.name}: slow_down(worker)={action.worker!r}: must be a Worker")
+    if not isinstance(worker, (Worker, ShardedWorker)):
+        raise OptionsError(f"rule {rule.name}: slow_down(worker)={action.worker!r}: must be a Worker or a ShardedWorker")
     if worker._bus is not bus:
         raise OptionsError(f"rule {rule.name}: slow_down(worker): {worker.name} is of another bus, or of the other face")
-    most = worker._slots.max_concurrency
+    slots = worker._work if isinstance(worker, ShardedWorker) else worker._slots
+    most = slots.max_concurrency
     if action.concurrency is not None and action.concurrency > most:
         raise OptionsError(
             f"rule {rule.name}: slow_down(concurrency)={action.concurrency}: {worker.name} has {most}, and is not sped up"
         )
-    return _Slowed(worker._slots, action.concurrency, action.prefetch, action.text)
+    return _Slowed(slots, action.concurrency, action.prefetch, action.text)
 
 
 # ---- until it has happened

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from .._core.events import RuleChanged
 from .._core.monitoring.rules import Condition, require_name
-from ..contract import ConsumerSpec
+from ..contract import ConsumerSpec, ShardingSpec
 from ..errors import OptionsError
 from ..options import Duration, positive_int, to_seconds
 
@@ -23,7 +23,7 @@ class AnyWorker(Protocol):
     def name(self) -> str: ...
 
     @property
-    def spec(self) -> ConsumerSpec[Any, Any]: ...
+    def spec(self) -> ConsumerSpec[Any, Any] | ShardingSpec[Any, Any]: ...
 
 
 class Action:

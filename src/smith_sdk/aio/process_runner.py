@@ -116,7 +116,8 @@ class ProcessRunner:
         return partial(self._run, len(self._functions) - 1)
 
     async def _run(self, which: int, message: Message[Any, Any]) -> Any:
-        return await self._threads.run(partial(self._call, which, message._raw, message._fence), message)
+        fence = message._fence if message._guard is None else message._fence or 0
+        return await self._threads.run(partial(self._call, which, message._raw, fence), message)
 
     async def open(self) -> None:
         """Start threads and processes.

@@ -158,9 +158,19 @@ class Slots:
         return self._settler.stats
 
     @property
+    def busy(self) -> int:
+        """Nanoseconds that handlers have run, altogether."""
+        return self._attempts.busy
+
+    @property
     def is_stopping(self) -> bool:
         """Whether no further message will be started."""
         return self._attempts.is_stopping
+
+    @property
+    def is_at_limit(self) -> bool:
+        """Whether a run has ended, since it has started as many messages as it may."""
+        return self.max_messages is not None and self._left <= 0 and self.loop is None
 
     @property
     def _stopping(self) -> Stopping | None:
@@ -204,7 +214,7 @@ class Slots:
             attempts.stopping = None
             self._idle.set()
             if self._shard is None:
-                log.info("%s", _summary(self.name, before, self.stats), extra=self._log_fields)
+                log.info("%s", summary(self.name, before, self.stats), extra=self._log_fields)
 
     async def _work(self, stopping: Stopping) -> None:
         """From the first message to the last."""
@@ -263,7 +273,7 @@ class Slots:
         beside = [stopping.wait(), slots.ended(), self._keepalive(dispatcher)]
         if self._shard is None:
             beside.append(warn_if_other_hash(self._session.api, self._session.contract, self._spec))
-            beside.append(serve(self._session, self._spec, self.gauges, lambda: self._attempts.busy))
+            beside.append(serve(self._session, self._spec, self.gauges, lambda: self.busy))
         others = [asyncio.ensure_future(one) for one in beside]
         try:
             await asyncio.wait(others[:2], return_when=asyncio.FIRST_COMPLETED)
@@ -447,7 +457,7 @@ class Slots:
                     await self._session.connection.publish(raw.reply, IN_PROGRESS)
 
 
-def _summary(name: str, before: WorkerStats, after: WorkerStats) -> str:
+def summary(name: str, before: WorkerStats, after: WorkerStats) -> str:
     """What became of the deliveries of one run: "worker x stopped: 12 handled, 1 released"."""
     acknowledged = after.succeeded - before.succeeded
     others = [(after.retried - before.retried, "retried"), (after.dead_lettered - before.dead_lettered, "dead-lettered")]

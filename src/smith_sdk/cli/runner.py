@@ -262,8 +262,7 @@ class Runner:
 
     @property
     def _is_at_limit(self) -> bool:
-        slots = [part.slots for part in self._parts]
-        return any(one.max_messages is not None and one._left <= 0 and one.loop is None for one in slots)
+        return any(part.slots.is_at_limit for part in self._parts)
 
     def _stop_all(self, *, now: bool = False) -> None:
         for part in self._parts:

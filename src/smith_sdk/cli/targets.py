@@ -19,14 +19,17 @@ from typing import Any, Final, Protocol
 
 from ..aio import Admission as AsyncAdmission
 from ..aio import AsyncSmithBus
+from ..aio import ShardedWorker as AsyncShardedWorker
 from ..aio import Worker as AsyncWorker
+from ..aio.shard_work import ShardWork
 from ..aio.slots import Slots
 from ..errors import OptionsError
-from ..sync import Admission, Worker
+from ..sync import Admission, ShardedWorker, Worker
 from ..sync import SmithBus as BlockingBus
 
-_ASYNC: Final = (AsyncWorker, AsyncAdmission)
-_BLOCKING: Final = (Worker, Admission)
+WORKERS: Final = (AsyncWorker, AsyncShardedWorker)
+_ASYNC: Final = (*WORKERS, AsyncAdmission)
+_BLOCKING: Final = (Worker, ShardedWorker, Admission)
 _FACTORY: Final = "a function without arguments that returns or yields one or several"
 _PACKAGE: Final = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
@@ -83,7 +86,10 @@ class Part:
         return self.slots._spec.name
 
     @property
-    def slots(self) -> Slots:
+    def slots(self) -> Slots | ShardWork:
+        """What runs its handlers."""
+        if isinstance(self.aio, AsyncShardedWorker):
+            return self.aio._work
         found: Slots = self.aio._slots if isinstance(self.aio, AsyncWorker) else self.aio._worker
         return found
 
@@ -114,7 +120,7 @@ def load(targets: Iterable[str], opener: Opener) -> list[Part]:
     add_working_directory()
     found = [part for target in targets for part in _parts(target, opener)]
     for part in found:
-        if isinstance(part.aio, AsyncWorker) and not part.aio._handlers:
+        if isinstance(part.aio, WORKERS) and not part.aio._handlers:
             raise OptionsError(
                 f"{part.target}: the worker of {part.name} has no handler: decorate one with @worker.handler, in the target's "
                 f"module or in one that it imports"

@@ -13,7 +13,6 @@ from cyclopts import Parameter, Token, convert
 from cyclopts.validators import Number
 
 from .._core.log_records import LogFields, sdk_logger
-from ..aio import Worker as AsyncWorker
 from ..errors import OptionsError, SmithError
 from ..trust import Trust
 from .logs import Format, Level, LogOptions, report
@@ -21,7 +20,7 @@ from .options import ENVIRONMENT, Server
 from .probes import HealthHost, HealthPort, ProbeOptions
 from .processes import USAGE_ERROR, Arrived, EndedEarly, Lifeline, ProcessGroup, Signals
 from .runner import AsyncHost, Ending, Events, Runner, exit_status
-from .targets import NotLoaded, Part, add_working_directory, load, split
+from .targets import WORKERS, NotLoaded, Part, add_working_directory, load, split
 
 log: Final = sdk_logger("cli")
 
@@ -178,7 +177,7 @@ def _loaded(targets: list[str], processes: int, keys: Path | None, host: AsyncHo
 
 def _verify(parts: list[Part], trust: Trust) -> None:
     for part in parts:
-        if not isinstance(part.aio, AsyncWorker):
+        if not isinstance(part.aio, WORKERS):
             raise OptionsError(f"--keys: {part.target} is an Admission: pass trust=Trust(...) to it, or run `smith admission`")
         part.aio._verify(trust)
 

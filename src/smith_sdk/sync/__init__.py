@@ -20,6 +20,7 @@ from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
+from .sharded_worker import ShardedWorker
 from .shards import HaltedKey, ReshardPlan, ShardBacklog, ShardLayout, ShardMember, Shards, ShardState
 from .states import StateChange, StateChanges
 from .streams import Caution, Change, Difference, Plan, StreamInfo, Streams
@@ -80,6 +81,7 @@ __all__ = [
     "ShardLayout",
     "ShardMember",
     "ShardState",
+    "ShardedWorker",
     "Shards",
     "SmithBus",
     "StateChange",

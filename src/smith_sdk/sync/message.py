@@ -103,7 +103,8 @@ class Message(Blocking, Received[M_co, S_co]):
         effects of a process that has lost the shard and does not know it yet.
 
         It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
-        no `ShardedWorker` handles.
+        no `ShardedWorker` handles, and for one of a shard whose owner could not be written to the
+        bucket; `ShardLost` if the process has lost the shard and knows it.
         """
         found: int = self._aio.fence
         return found

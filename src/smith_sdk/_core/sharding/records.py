@@ -83,6 +83,7 @@ class Keys:
 
     def __init__(self, name: str) -> None:
         self.all = f"shards.{name}.>"
+        self.layout = f"shards.{name}.layout"
         self._members = f"shards.{name}.members."
         self._owners = f"shards.{name}.owners."
         self._moves = f"shards.{name}.moves."
@@ -125,6 +126,8 @@ class View(msgspec.Struct, frozen=True):
     members: dict[str, Member]
     owners: dict[str, tuple[Owner, Entry]]
     moves: dict[str, str]
+    layout: bytes | None = None
+    """What the key of the layout has; None if it has no value."""
 
     def assignment(self, shards: Collection[str]) -> dict[str, str]:
         """The member for each shard. One that drains is given none."""
@@ -134,7 +137,7 @@ class View(msgspec.Struct, frozen=True):
 
 def view(keys: Keys, entries: Iterable[Entry]) -> View:
     """What `entries` say. What is not valid says nothing."""
-    found = View({}, {}, {})
+    found, layout = View({}, {}, {}), None
     for entry in entries:
         if (name := keys.member_of(entry.key)) is not None:
             if (member := read_member(entry)) is not None:
@@ -142,9 +145,12 @@ def view(keys: Keys, entries: Iterable[Entry]) -> View:
         elif (shard := keys.owned(entry.key)) is not None:
             if (owner := read(entry.value, Owner)) is not None:
                 found.owners[shard] = owner, entry
-        elif (shard := keys.moved(entry.key)) is not None and (move := read(entry.value, Move)) is not None:
-            found.moves[shard] = move.member
-    return found
+        elif (shard := keys.moved(entry.key)) is not None:
+            if (move := read(entry.value, Move)) is not None:
+                found.moves[shard] = move.member
+        elif entry.key == keys.layout:
+            layout = entry.value
+    return View(found.members, found.owners, found.moves, layout)
 
 
 def read_member(entry: Entry) -> Member | None:

@@ -1,0 +1,197 @@
+"""The shards of one process: it runs those that it is assigned, and gives up the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final
+
+from .._core.execution.stopping import Stopping
+from .._core.jetstream.session import Session
+from .._core.log_records import LogFields, sdk_logger
+from .._core.sharding.draining import Drain
+from .._core.sharding.layouts import Layouts, declared, decode, read_layouts
+from .._core.sharding.membership import Membership
+from .._core.sharding.records import shard_id
+from ..contract import ConsumerSpec, Shard, ShardingSpec
+from ..errors import BusClosed, ConsumerNotFound, SmithError, TopologyRefused
+from .settle import WorkerStats
+from .shard_run import ShardRun
+from .shard_slots import ShardSlots
+
+log: Final = sdk_logger("worker")
+
+_JOIN: Final = 30.0
+"""Seconds to become a member, beside the wait for a former process of the same name."""
+
+
+class ShardTeam:
+    """One run of a worker of shards. `ended` is called with the slots of each shard that ends.
+
+    Made in an event loop. Call `join`, `follow`, `end`, and `leave` in the end.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        spec: ShardingSpec[Any, Any],
+        member: str | None,
+        make_slots: Callable[[ShardRun], ShardSlots],
+        ended: Callable[[ShardSlots], None],
+    ) -> None:
+        self._session = session
+        self._spec = spec
+        self._is_static = member is not None
+        self._make_slots = make_slots
+        self._ended = ended
+        self._layouts: Layouts = declared(spec)
+        self._layout_value: bytes | None = None
+        self._shards: dict[str, Shard] = {}
+        self.membership = Membership(
+            session, spec.bucket, spec.name, (), ttl=spec.pin_timeout, member=member, on_change=self._notice
+        )
+        self.runs: dict[str, ShardRun] = {}
+        """By the shard's id; those that end as well."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failed: list[tuple[str, BaseException]] = []
+        self.failure: BaseException | None = None
+        """What ends the run: the error of a shard, or `MemberNameTaken`."""
+        self._changed = asyncio.Event()
+        self._is_leaving = False
+
+    async def join(self) -> None:
+        """Become a member. Raises what `Membership.join` raises."""
+        layouts, _ = await read_layouts(self._session.api, self._spec)
+        self._use(layouts)
+        await self.membership.join(_JOIN + self._spec.pin_timeout)
+
+    async def follow(self, stopping: Stopping) -> None:
+        """Run what is assigned, until `stopping` drains, or `failure` is there."""
+        stop = asyncio.ensure_future(stopping.wait())
+        stop.add_done_callback(self._notice)
+        try:
+            while not stopping.draining:
+                self._changed.clear()
+                await self._look_at_failures()
+                if self.failure is not None:
+                    return
+                self._look_at_layout()
+                self._apply()
+                await self._adopt()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._spec.pin_timeout / 3):
+                        await self._changed.wait()
+        finally:
+            stop.cancel()
+
+    async def end(self, *, at_once: bool = False) -> None:
+        """Give up all shards."""
+        self._is_leaving = True
+        for run in self.runs.values():
+            run.end(at_once=at_once)
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+        if self._failed and self.failure is None:
+            self.failure = self._failed[0][1]
+
+    async def leave(self) -> None:
+        """Be a member no more. Raises nothing."""
+        await self.membership.leave()
+
+    # ---- what is assigned
+
+    def _notice(self, *_: object) -> None:
+        self._changed.set()
+
+    def _apply(self) -> None:
+        """Start what is assigned and does not run, and end what runs and is not assigned."""
+        mine = self.membership.mine
+        for shard, run in self.runs.items():
+            if shard not in mine and not run.is_ending:
+                run.end()
+        for shard in sorted(mine - self.runs.keys()):
+            self._start(shard)
+
+    def _start(self, shard: str) -> None:
+        found = self._shards[shard]
+        run = ShardRun(self._session, self.membership, shard, self._consumer(found), self._make_slots, self._gate(found))
+        self.runs[shard] = run
+        task = self._tasks[shard] = asyncio.ensure_future(run.run(keep=lambda: self._is_leaving and self._is_static))
+        task.add_done_callback(partial(self._on_end, shard))
+
+    def _on_end(self, shard: str, task: asyncio.Task[None]) -> None:
+        del self._tasks[shard]
+        self._ended(self.runs.pop(shard).slots)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed.append((shard, error))
+        self._changed.set()
+
+    async def _adopt(self) -> None:
+        try:
+            async with asyncio.timeout(self._spec.pin_timeout / 3):
+                await self.membership.adopt()
+        except BusClosed:
+            raise
+        except (SmithError, TimeoutError) as error:
+            log.debug("sharding %s: idle shards could not be adopted: %s", self._spec.name, error)
+
+    async def _look_at_failures(self) -> None:
+        """What has ended a shard ends the run, unless the shard no longer exists."""
+        while self._failed:
+            shard, error = self._failed.pop(0)
+            if isinstance(error, ConsumerNotFound):
+                layouts, _ = await read_layouts(self._session.api, self._spec)
+                if layouts != self._layouts:
+                    self._use(layouts)
+            if shard in self._shards:
+                self.failure = error
+                return
+        if self.membership.lost.done():
+            self.failure = self.membership.lost.result()
+
+    # ---- how many there are
+
+    def _look_at_layout(self) -> None:
+        value = self.membership.view.layout
+        if value == self._layout_value:
+            return
+        self._layout_value = value
+        try:
+            self._use(declared(self._spec) if value is None else decode(self._spec, value))
+        except TopologyRefused as error:
+            fields = LogFields(stream=self._spec.stream, error_type=type(error).__name__)
+            log.error("sharding %s: the number of shards stays as it was: %s", self._spec.name, error, extra=fields)
+
+    def _use(self, layouts: Layouts) -> None:
+        self._layouts = layouts
+        self._shards = {shard_id(one.number, one.generation): one for one in layouts.shards(self._spec)}
+        self.membership.share(self._shards)
+
+    def _consumer(self, shard: Shard) -> ConsumerSpec[Any, Any]:
+        layouts = {one.generation: one for one in self._layouts.running(self._spec)}
+        return self._spec.consumer(shard, layouts[shard.generation])
+
+    def _gate(self, shard: Shard) -> Callable[[], Awaitable[None]] | None:
+        """What a shard of a new layout waits for: the former shards that its keys were in."""
+        if not self._layouts.before(shard):
+            return None
+
+        async def drained() -> None:
+            # By then the layouts may have gone on: from being prepared to draining, or to settled.
+            while former := self._layouts.before(shard):
+                layouts = self._layouts
+                older = layouts.former or layouts.current
+                await Drain(self._session.api, self._spec, former, older).wait()
+                if layouts is self._layouts:
+                    return
+
+        return drained
+
+    # ---- figures
+
+    @property
+    def stats(self) -> list[WorkerStats]:
+        """Those of the shards that run now."""
+        return [run.slots.stats for run in self.runs.values()]
