@@ -30,7 +30,11 @@ NEWEST = (  # what meets nats-py's internals
     "tests/server/test_ack_window.py",
     "tests/server/test_pull_loop.py",
 )
-CHAOS = ("tests/chaos", "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own")
+CHAOS = (
+    "tests/chaos",
+    "tests/docs/test_benchmarks.py::test_shares_of_workers_in_processes_of_their_own",
+    "tests/docs/test_benchmarks.py::test_what_shards_cost_the_servers",
+)
 WALKS = (  # of docs/
     "tutorial",
     "howto/fastapi",

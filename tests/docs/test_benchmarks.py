@@ -19,8 +19,8 @@ LIMIT = 120.0  # seconds; a busy machine needs some of them
 pytestmark = pytest.mark.timeout(LIMIT + 20)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(BENCHMARKS / "run.py"), *arguments]
+def run(*arguments: str, script: str = "run.py") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
 
 
@@ -70,6 +70,21 @@ def test_shares_of_workers_in_processes_of_their_own(tmp_path: Path) -> None:
     assert figures["fairness.killed.back_s"] > 1
     assert figures["fairness.joined.busy_s"] > 0
     assert "Shares of the workers of one consumer" in done.stdout
+
+
+@pytest.mark.chaos  # forty consumers and as many seconds
+def test_what_shards_cost_the_servers(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    done = run("--quick", "--json", str(file), script="shards.py")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(file.read_text())
+    assert figures.keys() >= MACHINE
+    assert figures["standing.consumers"] == 32
+    for name in ("one", "sharded", "four_streams"):
+        assert figures[f"messages.{name}.store.per_s"] > 0
+        assert figures[f"messages.{name}.deliver.per_s"] > 0
+    assert figures["bucket.member_told_us"] > 0
+    assert "| store a message: one stream, 16 shards |" in done.stdout
 
 
 @pytest.mark.skipif(find_spec("natsio") is not None, reason="natsio is installed here")
