@@ -14,14 +14,15 @@ from smith_codegen.cli import main
 
 @contextmanager
 def generated(spec: Path, package: str, top: Path) -> Iterator[ModuleType]:
-    """`package`, generated from `spec` below `top`, with its protocol, subjects and topology
-    imported."""
+    """`package`, generated from `spec` below `top`, with its protocol, subjects, topology
+    and shardings imported."""
     out = top / package
     assert main([str(spec), str(out)]) == 0
     (out / "__init__.py").write_text("")
     sys.path.insert(0, str(top))
     try:
-        for name in ("protocol", "subjects", "topology"):
+        has_shards = ("sharding",) if (out / "sharding.py").exists() else ()
+        for name in ("protocol", "subjects", "topology", *has_shards):
             importlib.import_module(f"{package}.{name}")
         yield importlib.import_module(package)
     finally:

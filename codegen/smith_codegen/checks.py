@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import msgspec
 
-from . import domains, extension, fieldtypes, names, topology_checks, wire_checks
+from . import domains, extension, fieldtypes, names, sharded_checks, topology_checks, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .patterns import LITERAL
 from .placeholders import PLACEHOLDER, split
 from .resolve import GENERATORS, LARGEST_INT
-from .spec import SHARD, FieldDecl, MessageDecl, ShardedDecl, Spec, TokenDecl
+from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
 
 _SUBJECT_MEMBERS: Final = frozenset(
     (
@@ -93,6 +93,7 @@ def check(spec: Spec, out: Path | None = None) -> None:
         errors += room(spec)
         if room is _names and out is not None:
             errors += _place(spec, out)
+        errors = list({str(error): error for error in errors}.values())  # shards repeat those of their sharding
         own = [error for error in errors if error.own]
         if own:
             raise SpecErrors(own)
@@ -109,6 +110,9 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _types(spec)
     yield from _subjects(spec)
     yield from _references(spec)
+    for name in spec.sharding:
+        yield from _python_name(spec, ("sharding", name), name, frozenset())
+    yield from sharded_checks.check(spec)
 
 
 # ---- [spec]
@@ -411,6 +415,8 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
 def _references(spec: Spec) -> Iterator[SpecError]:
     for name, subject in spec.subjects.items():
         key = ("subjects", name)
+        if key in spec.derived:
+            continue
         if subject.message != "bytes" and subject.message not in spec.messages:
             fix = _suggest(subject.message, spec.messages, "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
@@ -420,12 +426,14 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             )
         for piece in split(subject.pattern):
             match = PLACEHOLDER.fullmatch(piece)
-            if match and match[1] not in spec.tokens and not (match[1] == SHARD and isinstance(subject, ShardedDecl)):
+            if match and match[1] not in spec.tokens:
                 yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", _declare("tokens", match[1], spec.tokens))
     yield from topology_checks.references(spec, _declare)
     attributes: dict[str, str] = {}
     for name, consumer in spec.consumers.items():
         key = ("consumers", name)
+        if key in spec.derived:
+            continue
         if consumer.stream not in spec.streams:
             yield spec.error(
                 (*key, "stream"), f"unknown stream {consumer.stream!r}", _declare("streams", consumer.stream, spec.streams)

@@ -214,7 +214,8 @@ class _Rights:
         """Publishing to a subject of the spec."""
         decl = self.spec.subjects[name]
         self.publish.append(widest(self.spec, decl, given))
-        self.ask_interest(decl.stream)
+        for stream in self.spec.streams_of(name):
+            self.ask_interest(stream)
 
     def ask_interest(self, stream: str | None) -> None:
         """What publishing to an interest stream asks: it drops what no consumer takes."""
@@ -358,7 +359,8 @@ def _admission(rights: _Rights, wanted: Wanted) -> None:
     rights.require("consumers", _ADMISSION, ", which admission reads")
     rights.work(_ADMISSION)
     for name in rights.spec.consumers[_ADMISSION].publishes:  # whether an output is there, after a crash
-        rights.look_up(rights.spec.subjects[name].stream)
+        for stream in rights.spec.streams_of(name):
+            rights.look_up(stream)
     if _CONTROL in rights.spec.streams:
         rights.read(_CONTROL)
     if wanted.replay_protection:
@@ -372,10 +374,10 @@ def _reader(rights: _Rights, wanted: Wanted) -> None:
     for name in wanted.streams:
         rights.require("streams", name)
         rights.read(name)
-    for _, decl, given in rights.each_subject(wanted.subjects):
+    for name, decl, given in rights.each_subject(wanted.subjects):
         rights.subscribe.append(widest(rights.spec, decl, given))
-        if decl.stream is not None:
-            rights.read(decl.stream)
+        for stream in rights.spec.streams_of(name):
+            rights.read(stream)
 
 
 def _auditor(rights: _Rights, wanted: Wanted) -> None:

@@ -360,7 +360,7 @@ def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
     found: list[tuple[Subject, dict[str, str]]] = []
     if not decl.chosen:
         kept = feeding(spec, decl.stream)
-        found += [(subject, {}) for subject in subjects if subject.stream in kept]
+        found += [(subject, {}) for subject in subjects if kept.intersection(spec.streams_of(subject.name))]
     every = {subject.name: patterns.alternatives(parts_of(spec, spec.subjects[subject.name])) for subject in subjects}
     for table in decl.chosen:
         own = [patterns.positions(filtered(spec, table))]

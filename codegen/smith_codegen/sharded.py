@@ -13,7 +13,7 @@ import msgspec
 from .locate import Path
 from .placeholders import split, widest
 from .spec import MOST_SHARDS, SHARD, ShardedDecl, Spec, SubjectDecl
-from .topology_spec import ConsumerDecl, ShardingDecl, StreamDecl
+from .topology_spec import ConsumerDecl, ShardingDecl
 
 GROUP: Final = "owner"
 """The priority group of a shard's consumer."""
@@ -54,33 +54,39 @@ def _derived(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[tuple[Path, 
     assert plain.stream is not None
     doc = plain.doc.removesuffix(".")
     streams = streams_of(plain.stream, decl)
-    sharded = ShardedDecl(
-        pattern=f"{plain.pattern}.{decl.word}.{{{SHARD}}}",
-        message=plain.message,
-        stream=streams[0],
-        doc=f"{doc}, by shard of {' and '.join('.'.join(path) for path in decl.paths)}.",
-    )
-    yield ("subjects", decl.sharded), sharded
-    for other, read in decl.reads.items():
-        yield (
-            ("subjects", other),
-            ShardedDecl(
-                pattern=read.pattern, message=plain.message, stream=streams[0], doc=read.doc or f"{doc}, as others shard it."
-            ),
+    made = {
+        decl.sharded: ShardedDecl(
+            pattern=f"{plain.pattern}.{decl.word}.{{{SHARD}}}",
+            message=plain.message,
+            stream=streams[0],
+            streams=streams,
+            doc=f"{doc}, by shard of {' and '.join('.'.join(path) for path in decl.paths)}.",
         )
-    if decl.streams > 1:
-        yield from _streams(spec, name, decl, streams)
-    for number in range(decl.shards):
-        yield ("consumers", durable(name, decl, number)), _consumer(decl, number, streams[number % decl.streams])
+    }
+    for other, read in decl.reads.items():
+        text = read.doc or f"{doc}, as others shard it."
+        made[other] = ShardedDecl(pattern=read.pattern, message=plain.message, stream=streams[0], streams=streams, doc=text)
+    for one, subject in made.items():
+        yield ("subjects", one), subject
+    consumers = [_consumer(decl, number, streams[number % decl.streams]) for number in range(decl.shards)]
+    for number, consumer in enumerate(consumers):
+        yield ("consumers", durable(name, decl, number)), consumer
+    for stream in streams if decl.streams > 1 else ():
+        captured = [_filtered(spec, made, table) for one in consumers if one.stream == stream for table in one.chosen]
+        kept = msgspec.structs.replace(spec.streams[plain.stream], subjects=tuple(captured), doc=f"Shards of {name}.")
+        yield ("streams", stream), kept
+
+
+def _filtered(spec: Spec, made: dict[str, ShardedDecl], table: dict[str, str]) -> str:
+    try:
+        return widest(spec, made[table["subject"]], {SHARD: table[SHARD]})
+    except KeyError:  # a token that does not exist, which `checks.py` reports
+        return made[table["subject"]].pattern
 
 
 def streams_of(stream: str, decl: ShardingDecl) -> tuple[str, ...]:
     """The names of the streams that keep the shards, in the order of `s % streams`."""
     return (stream,) if decl.streams == 1 else tuple(f"{stream}_S{index}" for index in range(decl.streams))
-
-
-def _streams(spec: Spec, name: str, decl: ShardingDecl, streams: tuple[str, ...]) -> Iterator[tuple[Path, StreamDecl]]:
-    raise NotImplementedError
 
 
 def durable(name: str, decl: ShardingDecl, number: int) -> str:
@@ -117,3 +123,12 @@ def is_sharded(spec: Spec, subject: str) -> bool:
     """Whether a subject is one that a sharding made for its own publishers."""
     name = spec.derived.get(("subjects", subject))
     return name is not None and spec.sharding[name].sharded == subject
+
+
+def without(spec: Spec) -> Spec:
+    """`spec` without what its shardings declare."""
+    sections = {
+        section: {name: decl for name, decl in getattr(spec, section).items() if (section, name) not in spec.derived}
+        for section in ("subjects", "streams", "consumers")
+    }
+    return msgspec.structs.replace(spec, derived={}, **sections)

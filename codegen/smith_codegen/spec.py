@@ -111,7 +111,10 @@ SHARD_TOKEN: Final = TokenDecl(newtype=SHARD_TYPE, base="int", format="02x", min
 
 
 class ShardedDecl(SubjectDecl, frozen=True):
-    """A subject that a sharding declares. Its `{shard}` is no token of the spec."""
+    """A subject that a sharding declares. Its `{shard}` is not a token of the spec."""
+
+    streams: tuple[str, ...] = ()
+    """The streams that keep its shards: shard s is in number s modulo their number."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,10 +143,17 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
         """The `SpecError` for a path of keys, with its line."""
         if path[:2] in self.derived:
-            path = ("sharding", self.derived[path[:2]])
+            path = ("sharding", self.derived[path[:2]], *_keys_of_sharding(path[2:3]))
         if not self.is_own(path):
             return SpecError(problem, fix=fix, key=dotted(path), file=self.home(path), own=False)
         return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
+
+    def streams_of(self, subject: str) -> tuple[str, ...]:
+        """The streams that store a subject: none of core NATS, several if its shards are spread."""
+        decl = self.subjects[subject]
+        if isinstance(decl, ShardedDecl):
+            return decl.streams
+        return () if decl.stream is None else (decl.stream,)
 
     def token(self, subject: SubjectDecl, name: str) -> TokenDecl:
         """The token that a placeholder in the pattern of `subject` is for."""
@@ -195,6 +205,13 @@ _sections = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "
 _newer = ("domains", "sharding")
 """Sections that a canonical form has only if the spec declares something in them: the hash of a
 spec without them is the one that it had before."""
+
+
+def _keys_of_sharding(path: Path) -> Path:
+    """The key of `[sharding.x]` that a key of what it declares comes from; none if it has none."""
+    known = {*ShardingDecl.__struct_fields__} - {"stream"}
+    found = tuple("pin_timeout" if key in ("ack_wait", "priority_timeout") else key for key in path)
+    return found if known.issuperset(found) else ()
 
 
 def _plain(value: Any) -> Any:

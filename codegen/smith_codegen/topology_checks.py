@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
-from . import domains, patterns
+from . import domains, patterns, sharded_checks
 from .errors import SpecError
 from .locate import Path
 from .placeholders import feeding
@@ -308,6 +308,7 @@ def crowded(spec: Spec) -> Iterator[SpecError]:
         count = sum(1 for one in consumers if one.stream == name)
         if decl.max_consumers is not None and decl.max_consumers < count:
             yield spec.error(("streams", name, "max_consumers"), f"{count} consumers are declared (10026)", f"at least {count}")
+    yield from sharded_checks.crowded(spec, (one.stream for one in consumers))
 
 
 def too_small(spec: Spec) -> Iterator[SpecError]:

@@ -113,15 +113,18 @@ def _streams(spec: Spec) -> Iterator[SpecError]:
 def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
     capturing: set[str] = set()
     for name, decl in spec.subjects.items():
+        kept = spec.streams_of(name)
         for stream, captured in streams.items():
-            if patterns.any_overlap(captured, every[name]):
+            if len(kept) > 1 and stream in kept:
+                capturing.add(stream)  # its subjects are made of the shards
+            elif patterns.any_overlap(captured, every[name]):
                 capturing.add(stream)
                 missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
                 yield from _captured_by(spec, name, decl, stream, missed)
             elif stream == decl.stream:
                 problem = f"{_with_subjects(spec, stream)} captures none of {decl.pattern}"
                 yield spec.error(("subjects", name, "stream"), problem, _write(spec, decl))
-    named = {decl.stream for decl in spec.subjects.values()}
+    named = {stream for name in spec.subjects for stream in spec.streams_of(name)}
     for stream, declared in spec.streams.items():
         alone = not declared.subjects and declared.origins  # a mirror, or a stream that only has sources
         if stream not in capturing and stream not in named and not declared.external and not alone:
@@ -183,7 +186,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
-        elif not any(one.stream in feeding(spec, decl.stream) for one in spec.subjects.values()):
+        elif not any(feeding(spec, decl.stream).intersection(spec.streams_of(one)) for one in spec.subjects):
             problem = f"no subject of this spec reaches {decl.stream}: its messages have no type"
             yield spec.error(
                 (*key, "stream"), problem, "consume a stream whose messages keep the subjects that they were published to"
@@ -248,7 +251,7 @@ def _filters(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
 
 def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[str, str]) -> Iterator[SpecError]:
     subject = spec.subjects[table["subject"]]
-    if subject.stream not in feeding(spec, decl.stream):
+    if not feeding(spec, decl.stream).intersection(spec.streams_of(table["subject"])):
         problem = f"{table['subject']} is stored in {subject.stream or 'no stream'}, not in {decl.stream}"
         yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
     has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]

@@ -20,12 +20,13 @@ from typing import Final
 
 import msgspec
 
-from .. import domains, fieldtypes, names, patterns, units
+from .. import domains, fieldtypes, names, patterns, sharded, units
 from ..errors import dotted
 from ..locate import Path
 from ..placeholders import parts_of, taken, widest
 from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
 from ..topology_spec import ConsumerDecl, StreamDecl
+from . import shardings
 from .renames import Deploy, Kind, Renames, carried, changed_values, replaced
 
 KINDS: Final[tuple[Kind, ...]] = ("wire", "consumer", "source")
@@ -63,8 +64,11 @@ def compare(old: Spec, new: Spec) -> list[Change]:
 
     Sorted by kind (wire, consumer, source), then by key.
     """
+    sharding = shardings.changes(old, new)
+    old, new = sharded.without(old), sharded.without(new)
     moved = _rerooted(old, new)
     found = [*_head(old, new, moved is not None), *_Comparison(moved or old, new).changes()]
+    found += [_change("wire", path, problem, deploy) for path, problem, deploy in sharding]
     return sorted(found, key=lambda change: (KINDS.index(change.kind), change.key, change.problem))
 
 

@@ -9,7 +9,7 @@ from .. import fieldtypes, names, patterns
 from ..fieldtypes import FieldType
 from ..patterns import TAIL, Open, Positions
 from ..placeholders import PLACEHOLDER, split
-from ..spec import SHARD, SHARD_TOKEN, FieldDecl, MessageDecl, Spec, SubjectDecl
+from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl
 
 Kind = Literal["wire", "consumer", "source"]
 """What a change breaks: see `compat.py`."""
@@ -244,7 +244,7 @@ def _form(spec: Spec, piece: str) -> tuple[object, ...] | None:
     match = PLACEHOLDER.fullmatch(piece)
     if match is None:
         return None
-    decl = SHARD_TOKEN if match[1] == SHARD and SHARD not in spec.tokens else spec.tokens[match[1]]
+    decl = spec.tokens[match[1]]
     return (decl.base, decl.format or "d", decl.min, decl.max, frozenset(decl.exclude), frozenset(decl.enum or ()))
 
 

@@ -12,7 +12,7 @@ from typing_extensions import TypeVar, get_original_bases
 from .._core.foreign_text import shortened
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .domains import in_place
-from .sharding import ShardingSpec
+from .sharding import Shard, ShardingSpec
 from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
 
@@ -163,6 +163,13 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def sharding_of(self, subject: str) -> ShardingSpec[Any, Any] | None:
         """The sharding of the subject of that name, which is the plain or the sharded one."""
         return next((one for one in self.shardings if subject in (one.subject, one.sharded)), None)
+
+    def stream_of(self, subject: AnySubject) -> str | None:
+        """The stream that stores `subject`: of a shard the one that keeps it. None: core NATS."""
+        sharding = self.sharding_of(subject.NAME)
+        if sharding is not None and isinstance(shard := getattr(subject, "shard", None), Shard):
+            return sharding.stream_of(shard)
+        return subject.STREAM
 
     def stream(self, name: str) -> StreamSpec:
         """The declared stream `name`. Raises `KeyError`."""

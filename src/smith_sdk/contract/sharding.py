@@ -263,6 +263,19 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
         """All sharded subjects of `layout` (None: as declared), as NATS writes them."""
         return (f"{self.prefix}.{literal((layout or self.layout).generation)}.*",)
 
+    def captured(self, layout: Layout | None = None) -> dict[str, tuple[str, ...]]:
+        """What each stream captures of the sharded subjects of `layout` (None: as declared).
+
+        One stream captures all with a wildcard, of several streams each the shards that it keeps.
+        """
+        layout = layout or self.layout
+        if self.streams == 1:
+            return {self.stream: self.patterns(layout)}
+        return {
+            stream: tuple(map(self.pattern_of, layout.all[index :: self.streams]))
+            for index, stream in enumerate(self.stream_names)
+        }
+
     # ---- consumers
 
     def consumer(self, shard: Shard, layout: Layout | None = None) -> ConsumerSpec[M_co, S_co]:

@@ -249,7 +249,8 @@ class Lane:
 
     def _require_own(self, request: PublishRequest) -> None:
         """Raise `ContractError` for a message of another contract: the file may be a stranger's."""
-        if request.stream != self._session.contract.parse(request.subject).STREAM:
+        contract = self._session.contract
+        if request.stream != contract.stream_of(contract.parse(request.subject)):
             raise OptionsError(
                 f"{request.subject} belongs to another stream than {request.stream}: flush it with its own contract"
             )
