@@ -245,7 +245,7 @@ def type_parameters(judged: Judged) -> set[str]:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        (r"session\.contract\.require\(subject\)", "pass", "AttributeError"),
+        (r"session\.require_subject\(subject\)", "pass", "AttributeError"),
         (r"if type\(payload\) is not expected:", "if False:", "DID NOT RAISE"),
     ],
     ids=["class", "payload"],

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from cyclopts import Parameter
 
-from ..contract import ReadOnlySubject, Shard
 from ..errors import InvalidShardKey, InvalidToken, OptionsError, SmithError, SubjectMismatch, UnknownSubject
 from .fields import Json as Text
 from .fields import build, read_words
@@ -77,6 +76,8 @@ class Target:
     """What is published to: a subject of the contract, by its name or in full."""
 
     def __init__(self, contract: Contract, name: str) -> None:
+        from ..contract import ReadOnlySubject
+
         self.name = name
         self.fixed: Any = None
         found = {cls.NAME: cls for cls in subject_classes(contract)}
@@ -128,6 +129,8 @@ class Target:
 
     def _from_subject(self) -> dict[str, Any]:
         """The tokens of a full subject, as they were given: they fill fields of the same name."""
+        from ..contract import Shard
+
         found = {} if self.fixed is None else msgspec.structs.asdict(self.fixed)
         return {key: value for key, value in found.items() if not isinstance(value, Shard)}  # the payload's key tells it
 
