@@ -121,8 +121,8 @@ def test_halted_keys_are_shown_and_resumed(smith: Smith, account: Account) -> No
             one = Halted(
                 episode_id=key.episode_id, project=key.project, shard="1-00", stream="ATOMS_VETTED", seq=9, why="no disk"
             )
-            await bucket.put(KEYS.halted(key.hash32), msgspec.json.encode(one))
-        await bucket.put(KEYS.halted(1), b"not a record")
+            await bucket.put(KEYS.halted(key), msgspec.json.encode(one))
+        await bucket.put(KEYS.halted_by("0" * 16), b"not a record")
 
     assert smith("shards", "halted", "--json").json == []
     in_bucket(account, halt)
@@ -137,10 +137,10 @@ def test_halted_keys_are_shown_and_resumed(smith: Smith, account: Account) -> No
     assert smith("shards", "resume", "ep-1").status == 1
     assert smith("shards", "resume", "ep-2").status == 1, "its key has a project"
     assert smith("shards", "resume", "ep-2", "--project", "p", "--json").json["resumed"] is True
-    assert smith("shards", "resume", "00000001", "--hash").status == 0
+    assert smith("shards", "resume", "0" * 16, "--hash").status == 0
     assert smith("shards", "halted").err == "no key is halted\n"
     assert smith("shards", "resume", "zz", "--hash").status == 1
-    assert "8 hexadecimal digits" in smith.err
+    assert "16 hexadecimal digits" in smith.err
 
 
 def test_the_number_of_shards_is_changed(smith: Smith) -> None:

@@ -105,7 +105,7 @@ async def fill(url: str) -> None:
         "owners.1-00",
         "owners.1-zz",
         "moves.1-01",
-        "halted.0000002a",
+        "halted.000000000000002a",
         f"halted.{TOKEN}",
     ):
         text = json.dumps({**shard, "dead_letter": ODD, "project": ODD, "by": ODD}).encode()
@@ -193,7 +193,7 @@ CHANGING: Final = (
     ("quarantine", "discard", "--all", "--yes"),
     ("shards", "move", "00", "--to", "a"),
     ("shards", "drain", "a"),
-    ("shards", "resume", "0000002a", "--hash"),
+    ("shards", "resume", "000000000000002a", "--hash"),
 )
 
 

@@ -14,7 +14,7 @@ from .._core.jetstream.kv import Bucket, Entry
 from .._core.monitoring.lag import oldest_age
 from .._core.sharding.layouts import Layouts, read_layouts
 from .._core.sharding.orders import move, set_draining
-from .._core.sharding.records import Halted, Keys, Move, View, read, require_member_name, shard_id, view
+from .._core.sharding.records import Halted, Keys, Move, View, halted_id, is_halted_id, read, require_member_name, shard_id, view
 from .._core.topology.layouts import streams_of
 from .._core.topology.reshard import Resharding, ShardBacklog
 from ..contract import Layout, Shard, ShardingSpec, ShardKey
@@ -90,8 +90,8 @@ class ShardMember(Record, frozen=True, kw_only=True):
 class HaltedKey(Record, frozen=True, kw_only=True):
     """A key whose messages are not handled, since one of them was dead-lettered (`halt_key`).
 
-    `hash` is the key's hash in hexadecimal. `dead_letter` is the id of the letter, `stream` and
-    `seq` where the message was, `why` its error, `at` when that was.
+    `hash` is what the key goes by in the bucket. `dead_letter` is the id of the letter, `stream`
+    and `seq` where the message was, `why` its error, `at` when that was.
     """
 
     hash: str
@@ -255,13 +255,13 @@ class Shards:
         """The keys that are halted, the one that was halted last at the end. Raises what a request
         raises."""
         found: list[HaltedKey] = []
-        for entry in await self._bucket.list(self._keys.all):
-            key_hash = self._keys.halted_hash(entry.key)
-            if key_hash is not None:
+        for entry in await self._bucket.list(self._keys.halted_by("*")):
+            digest = self._keys.halted_digest(entry.key)
+            if digest is not None:
                 one = read(entry.value, Halted) or Halted(why="its entry in the bucket is not valid")
                 found.append(
                     HaltedKey(
-                        hash=f"{key_hash:08x}",
+                        hash=digest,
                         episode_id=one.episode_id,
                         project=one.project,
                         shard=one.shard,
@@ -313,13 +313,10 @@ class Shards:
         `key` is a `ShardKey`, or the `hash` of a `HaltedKey`. Raises `OptionsError` for anything
         else, and what a request raises.
         """
-        if isinstance(key, ShardKey):
-            key_hash = key.hash32
-        elif isinstance(key, str) and len(key) == 8 and all(one in "0123456789abcdef" for one in key):
-            key_hash = int(key, 16)
-        else:
-            raise OptionsError(f"resume(key={key!r}): pass a ShardKey, or the hash of a halted key: 8 hexadecimal digits")
-        return await self._bucket.delete(self._keys.halted(key_hash))
+        digest = halted_id(key) if isinstance(key, ShardKey) else key
+        if not isinstance(digest, str) or not is_halted_id(digest):
+            raise OptionsError(f"resume(key={key!r}): pass a ShardKey, or the hash of a halted key: 16 hexadecimal digits")
+        return await self._bucket.delete(self._keys.halted_by(digest))
 
     # ---- their number
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
-from ...errors import OptionsError
+from ...contract import ShardKey
+from ...errors import InvalidShardKey, OptionsError
 from ..jetstream.kv import Entry
 from .assignment import assign
 
 _MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
 _SHARD: Final = re.compile(r"[1-9][0-9]{0,5}-(?:[0-9a-f]{2}|[1-9a-f][0-9a-f]{2,5})")
-_HASH: Final = re.compile(r"[0-9a-f]{8}")
+_DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 _LONGEST: Final = 3600.0
 """Seconds that a member's key may have left: one that does not expire is no sign of a process."""
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
@@ -56,7 +58,10 @@ class Move(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Halted(msgspec.Struct, frozen=True, kw_only=True):
-    """The value of a key that is halted: none of its messages is handled until it is deleted."""
+    """The value of a key that is halted: none of its messages is handled until it is deleted.
+
+    `episode_id` and `project` are the key: the hash that chooses a shard is not its own.
+    """
 
     episode_id: _Text = ""
     project: _Text | None = None
@@ -98,8 +103,11 @@ class Keys:
     def move(self, shard: str) -> str:
         return self._moves + shard
 
-    def halted(self, key_hash: int) -> str:
-        return f"{self._halted}{key_hash:08x}"
+    def halted(self, key: ShardKey) -> str:
+        return self.halted_by(halted_id(key))
+
+    def halted_by(self, digest: str) -> str:
+        return self._halted + digest
 
     def member_of(self, key: str) -> str | None:
         """The member whose key it is, if it is one."""
@@ -114,10 +122,20 @@ class Keys:
         """The shard whose move the key is, if it is such a key."""
         return _shard(key, self._moves)
 
-    def halted_hash(self, key: str) -> int | None:
-        """The hash of the key of messages that is halted, if it is such a key."""
+    def halted_digest(self, key: str) -> str | None:
+        """The `halted_id` of what is halted, if it is such a key."""
         text = key.removeprefix(self._halted)
-        return int(text, 16) if text != key and _HASH.fullmatch(text) else None
+        return text if text != key and _DIGEST.fullmatch(text) else None
+
+
+def halted_id(key: ShardKey) -> str:
+    """What a halted key goes by in the bucket. Unlike its shard's hash, no other key has it."""
+    return sha256(f"{key.project or ''}\0{key.episode_id}".encode()).hexdigest()[:16]
+
+
+def is_halted_id(text: str) -> bool:
+    """Whether `text` is one."""
+    return _DIGEST.fullmatch(text) is not None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -128,6 +146,7 @@ class View(msgspec.Struct, frozen=True):
     moves: dict[str, str]
     layout: bytes | None = None
     """What the key of the layout has; None if it has no value."""
+    halted: dict[ShardKey, Halted] = {}
 
     def assignment(self, shards: Collection[str]) -> dict[str, str]:
         """The member for each shard. One that drains is given none."""
@@ -150,7 +169,18 @@ def view(keys: Keys, entries: Iterable[Entry]) -> View:
                 found.moves[shard] = move.member
         elif entry.key == keys.layout:
             layout = entry.value
-    return View(found.members, found.owners, found.moves, layout)
+        elif (digest := keys.halted_digest(entry.key)) is not None:
+            halted = read(entry.value, Halted)
+            if halted is not None and (key := _key_of(halted)) is not None and halted_id(key) == digest:
+                found.halted[key] = halted
+    return View(found.members, found.owners, found.moves, layout, found.halted)
+
+
+def _key_of(halted: Halted) -> ShardKey | None:
+    try:
+        return ShardKey(halted.episode_id, halted.project)
+    except InvalidShardKey:
+        return None
 
 
 def read_member(entry: Entry) -> Member | None:
