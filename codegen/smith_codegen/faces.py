@@ -36,6 +36,7 @@ MODULES: Final = (
     "subscription",
     "dead_letters",
     "quarantine",
+    "domains",
     "streams",
     "middleware",
     "worker",

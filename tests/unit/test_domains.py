@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from smith_sdk import consumers
+from smith_sdk._core.domains.moves import find_moves
 from smith_sdk.contract import ConsumerSpec, Contract, StreamSpec
 from smith_sdk.errors import InvalidToken, OptionsError
 from smith_sdk.protocol import Domain
@@ -120,3 +121,50 @@ def _queue() -> Contract:
         ),
         profiles=(),
     )
+
+
+# ---- what makes way for what
+
+
+def on_server(*specs: ConsumerSpec[Any, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        config = {"durable_name": spec.name, "filter_subjects": list(spec.filters), "metadata": dict(spec.metadata)}
+        found.setdefault(spec.stream, {})[spec.name] = {"name": spec.name, "config": config}
+    return found
+
+
+def moves(contract: Contract, there: dict[str, dict[str, Any]], domain: str, to: list[str] | None = None) -> list[Any]:
+    found = find_moves(contract, there, {"TODO"}, {}, domain, to)
+    return [(move.old, tuple(spec.name for spec in move.new)) for move in found]
+
+
+def test_all_that_share_a_domain_make_way_at_once() -> None:
+    a, b, c, d = (READ.for_domains(*one) for one in (["a"], ["b", "c"], ["a", "b"], ["c", "d"]))
+    declared = CONTRACT.with_domains(a, b, READ.for_domains("d"))
+    expected = [((c.name, d.name), (a.name, READ.for_domains("b", "c").name, READ.for_domains("d").name))]
+    for domain in "abcd":
+        assert moves(declared, on_server(c, d), domain, None)[:1] == expected[:1], domain
+
+
+def test_nothing_is_moved_where_the_server_has_what_is_declared() -> None:
+    declared = CONTRACT.with_domains(READ.for_domains("a"))
+    assert moves(declared, on_server(READ.for_domains("a"), READ.for_domains("z")), "a") == []
+    assert moves(CONTRACT, on_server(*CONTRACT.consumers), "anything") == []
+
+
+def test_the_order_of_the_steps_is_that_of_the_retention() -> None:
+    contract = _queue()
+    (todo,) = contract.consumers
+    declared = contract.with_domains(todo.for_domains("a"), todo.for_domains("b"))
+    (move,) = find_moves(declared, on_server(todo), {"TODO"}, {}, "a")
+    assert [step.action for step in move.steps()] == ["hold", "drain", "stop", "delete", "create", "release"]
+    assert "NO_EXECUTOR" in list(move.steps())[-1].text
+    assert move.patterns == ("todo.*",)
+
+
+def test_a_domain_that_is_declared_nowhere_is_refused_with_those_that_are() -> None:
+    declared = _queue()
+    (todo,) = declared.consumers
+    with pytest.raises(OptionsError, match=r"domain 'c': contract 'q' declares no consumer that serves it; .* are a, b"):
+        moves(declared.with_domains(todo.for_domains("a", "b")), {}, "c")

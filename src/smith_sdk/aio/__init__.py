@@ -13,6 +13,7 @@ from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChang
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
+from .domains import Domains, DomainUsage, MoveStep
 from .execute import result_of
 from .health import Check, HealthReport
 from .lag import ConsumerLag, Replica, StreamUsage
@@ -53,6 +54,8 @@ __all__ = [
     "Decision",
     "Deny",
     "Difference",
+    "DomainUsage",
+    "Domains",
     "Finding",
     "Findings",
     "HaltedKey",
@@ -61,6 +64,7 @@ __all__ = [
     "Message",
     "Messages",
     "Middleware",
+    "MoveStep",
     "Outbox",
     "OutboxFile",
     "OutboxInfo",

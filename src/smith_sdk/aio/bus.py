@@ -39,6 +39,7 @@ from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
 from .dead_letters import DeadLetters
+from .domains import Domains
 from .execute import execute
 from .health import HealthChecks, HealthReport
 from .lag import ConsumerLag, Lag
@@ -240,6 +241,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
         self._manage = manage
         self._dead_letters = DeadLetters(self._session)
         self._quarantine = QuarantinedIntents(self._session)
+        self._domains = Domains(self._session)
         self._lag = Lag(self._session)
         self._health = HealthChecks(self._session, profile, self._lag.series)
         self._opening: asyncio.Task[None] | None = None
@@ -535,6 +537,11 @@ class AsyncSmithBus(Publishing[AckT_co]):
     def quarantine(self) -> QuarantinedIntents:
         """What admission has quarantined: list, release, discard."""
         return self._quarantine
+
+    @property
+    def domains(self) -> Domains:
+        """The domains: which consumers serve each, and moving one to other consumers."""
+        return self._domains
 
     async def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
         """How the bus is: a check of each thing that it needs, in one report.

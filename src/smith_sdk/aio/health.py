@@ -13,10 +13,11 @@ import msgspec
 
 from .._core.connection.request_reply import NoResponders
 from .._core.connection.state import Listener, State
+from .._core.domains import keys
 from .._core.jetstream.api import Listing
 from .._core.jetstream.kv import Bucket
 from .._core.jetstream.session import Session
-from .._core.monitoring.checks import connection, consumers, dead_letters, jetstream, process, streams, words, writing
+from .._core.monitoring.checks import connection, consumers, dead_letters, domains, jetstream, process, streams, words, writing
 from .._core.monitoring.consumer_lag import LagSeries
 from .._core.monitoring.control import BUCKET
 from .._core.monitoring.gauges import gauges
@@ -95,8 +96,9 @@ class _Look:
         contract = self._contract
         readers = {spec.name: [one for one in contract.consumers if one.stream == spec.name] for spec in contract.streams}
         listed = {name: specs for name, specs in readers.items() if specs}
-        account, written, infos, found = await asyncio.gather(
+        account, moves, written, infos, found = await asyncio.gather(
             self._timed(self._session.api.account),
+            self._ask(self._moves) if _has_switches(self._session) and contract.templates else _nothing(),
             self._timed(self._write) if _has_switches(self._session) else _nothing(),
             self._each(contract.streams, self._stream),
             self._each(listed.items(), lambda item: self._consumers(*item)),
@@ -116,6 +118,7 @@ class _Look:
                 for spec in contract.consumers
             ),
             *filter(None, [dead_letters.dead_letters_check(contract, zip(contract.streams, infos, strict=True))]),
+            *([moves] if isinstance(moves, Check) else []),
         ]
 
     # ---- asking
@@ -159,6 +162,12 @@ class _Look:
     async def _write(self) -> bytes:
         requests, subject = self._session.requests, self._session.api.publish_subject(writing.SUBJECT)
         return (await requests.request(subject, writing.VALUE, timeout=self._timeout)).data
+
+    async def _moves(self) -> Check | None:
+        """The check of the moves of domains that have begun; None if there are none."""
+        entries = {entry.key: entry for entry in await Bucket(self._session, BUCKET).list(keys.ALL)}
+        found = [move for key, entry in entries.items() if key.startswith(keys.MOVES) and (move := keys.read_move(entry))]
+        return domains.moves_check(found, entries) if found else None
 
     async def _consumers(self, stream: str, specs: list[Spec]) -> _Listed | SmithError | NoResponders:
         """The INFO of each consumer of `stream`, and by what rules those are held that may be."""

@@ -37,6 +37,7 @@ from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
 from .dead_letters import DeadLetters
+from .domains import Domains
 from .health import HealthReport
 from .lag import ConsumerLag
 from .outbox import Outbox
@@ -358,6 +359,11 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
     def quarantine(self) -> QuarantinedIntents:
         """What admission has quarantined: list, release, discard."""
         return QuarantinedIntents._wrap(self._portal, self._aio.quarantine)
+
+    @property
+    def domains(self) -> Domains:
+        """The domains: which consumers serve each, and moving one to other consumers."""
+        return Domains._wrap(self._portal, self._aio.domains)
 
     def health(self, timeout: float | timedelta = _HEALTH_TIMEOUT) -> HealthReport:
         """How the bus is: a check of each thing that it needs, in one report.

@@ -19,6 +19,8 @@ HELD: Final = "domains.held."
 MOVES: Final = "domains.moves."
 HELD_KEYS: Final = f"{HELD}*.*"
 MOVES_KEYS: Final = f"{MOVES}*.*"
+ALL: Final = "domains.*.*.*"
+"""Both."""
 HOLD_TTL: Final = 60.0
 """Seconds for which domains stay held, and a consumer paused, if that is not renewed."""
 RENEWAL: Final = HOLD_TTL / 4
