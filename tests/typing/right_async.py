@@ -17,11 +17,13 @@ from smith_sdk import (
     Middleware,
     OutboxFile,
     PubAck,
+    ShardedWorker,
     Stored,
     Trust,
     Worker,
     consumers,
     result_of,
+    sharding,
     subjects,
 )
 from smith_sdk.aio import Reader, ReadMessage
@@ -103,6 +105,22 @@ async def handlers(bus: AsyncSmithBus) -> None:
     assert_type(close_pool(), None)
     await worker.run(signals=[signal.SIGTERM])
     await worker.stop(now=True)
+
+
+async def shards(bus: AsyncSmithBus) -> None:
+    worker = ShardedWorker(bus, sharding.episode, concurrency=4, member="pod-0", on_dead_letter="halt_key")
+
+    @worker.handler
+    async def every(msg: Message[Intent]) -> None:
+        assert_type(msg.payload, Intent)
+        assert_type(msg.fence, int)
+
+    @worker.handler_for(FsReadV1Intent)
+    async def read(msg: Message[FsReadV1Intent]) -> None:
+        assert_type(msg.payload.params.path, str)
+
+    assert_type(worker.member, str | None)
+    await worker.run()
 
 
 async def helpers(bus: AsyncSmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:

@@ -7,7 +7,7 @@ import signal
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, assert_type
 
-from smith_sdk import Allow, Decision, Deny, OutboxFile, PubAck, SmithBus, Stored, Trust, consumers, result_of, subjects
+from smith_sdk import Allow, Decision, Deny, OutboxFile, PubAck, SmithBus, Stored, Trust, consumers, result_of, sharding, subjects
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
 from smith_sdk.protocol import (
     AuditEvent,
@@ -21,7 +21,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import VettedMsg, raw, vetted
-from smith_sdk.sync import Admission, Message, Middleware, Reader, ReadMessage, Worker
+from smith_sdk.sync import Admission, Message, Middleware, Reader, ReadMessage, ShardedWorker, Worker
 
 M = TypeVar("M")
 S = TypeVar("S", bound=AnySubject)
@@ -87,6 +87,22 @@ def handlers(bus: SmithBus) -> None:
     assert_type(close_pool(), None)
     worker.run(signals=[signal.SIGTERM])
     worker.stop(now=True)
+
+
+def shards(bus: SmithBus) -> None:
+    worker = ShardedWorker(bus, sharding.episode, concurrency=4, member="pod-0", on_dead_letter="halt_key")
+
+    @worker.handler
+    def every(msg: Message[Intent]) -> None:
+        assert_type(msg.payload, Intent)
+        assert_type(msg.fence, int)
+
+    @worker.handler_for(FsReadV1Intent)
+    def read(msg: Message[FsReadV1Intent]) -> None:
+        assert_type(msg.payload.params.path, str)
+
+    assert_type(worker.member, str | None)
+    worker.run()
 
 
 def helpers(bus: SmithBus, cap: Cap[OneT], one: OneT, result: IntentResult) -> None:

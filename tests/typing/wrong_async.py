@@ -16,10 +16,12 @@ from smith_sdk import (
     Middleware,
     OutboxFile,
     PubAck,
+    ShardedWorker,
     SmithBus,
     Stored,
     Worker,
     consumers,
+    sharding,
     subjects,
     sync,
 )
@@ -133,6 +135,11 @@ async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
     Worker(bus, "executor-fs-read")  # error
     Worker(bus, subjects.intents.vetted.filter())  # error
     Worker(blocking, consumers.executor_fs_read)  # error
+    ShardedWorker(bus, consumers.executor_fs_read)  # error
+    ShardedWorker(bus, sharding.episode, on_dead_letter="stop")  # error
+    ShardedWorker(bus, sharding.episode, member=3)  # error
+    ShardedWorker(blocking, sharding.episode)  # error
+    Worker(bus, sharding.episode)  # error
 
     @worker.handler  # error
     async def other(msg: Message[HttpFetchV1Intent]) -> None:

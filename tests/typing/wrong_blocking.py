@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Literal
 
 import smith_sdk
-from smith_sdk import Allow, AsyncSmithBus, OutboxFile, PubAck, SmithBus, consumers, subjects
+from smith_sdk import Allow, AsyncSmithBus, OutboxFile, PubAck, SmithBus, consumers, sharding, subjects
 from smith_sdk.protocol import (
     Domain,
     FsReadV1Intent,
@@ -22,7 +22,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg, VettedMsg
-from smith_sdk.sync import Admission, Message, Middleware, Worker
+from smith_sdk.sync import Admission, Message, Middleware, ShardedWorker, Worker
 
 
 def publish(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResult, log: LogEntry) -> None:
@@ -115,6 +115,11 @@ def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
     Worker(bus, "executor-fs-read")  # error
     Worker(bus, subjects.intents.vetted.filter())  # error
     Worker(other_face, consumers.executor_fs_read)  # error
+    ShardedWorker(bus, consumers.executor_fs_read)  # error
+    ShardedWorker(bus, sharding.episode, on_dead_letter="stop")  # error
+    ShardedWorker(bus, sharding.episode, member=3)  # error
+    ShardedWorker(other_face, sharding.episode)  # error
+    Worker(bus, sharding.episode)  # error
 
     @worker.handler  # error
     def other(msg: Message[HttpFetchV1Intent]) -> None:
