@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from buses import Account, read_intent
+from buses import Account, episode_intent, read_intent
 from support import eventually
 from worker_command import ASYNC, BLOCKING, LONG, MAKES, Run, Start, let_go, put, unfinished, write
 
@@ -97,15 +97,31 @@ def test_an_admission_and_workers_of_both_faces_from_several_targets(
     """,
     )
     write(tmp_path / "jobs.py", f"{MAKES}\n    class Made:\n        worker = made(AsyncSmithBus())\n")
-    run = Run(tmp_path, account.url, "gate:admission", "jobs:Made.worker", "gate:blocking")
+    write(
+        tmp_path / "shards.py",
+        """
+    from smith_sdk import ShardedWorker, sharding
+    one = ShardedWorker(AsyncSmithBus(), sharding.episode)
+    two = sync.ShardedWorker(SmithBus(), sharding.episode)
+
+    @one.handler
+    @two.handler
+    def handle(message):
+        say("sharded", message.fence > 0)
+    """,
+    )
+    run = Run(tmp_path, account.url, "gate:admission", "jobs:Made.worker", "gate:blocking", "shards:one", "shards:two")
     request.addfinalizer(run.end)
+    keyed = episode_intent("ep", "/sharded")
+    smith_bus.publish(subjects.intents.vetted_sharded.of(keyed), keyed)
     for path in ("a", "b", "c"):
         intent = read_intent(path)
         smith_bus.publish(subjects.intents.raw.of(intent), intent)
     eventually(lambda: len(run.said("start")) == 3, LONG)
+    eventually(lambda: run.said("sharded") == [["True"]], LONG)
     run.process.terminate()
     assert run.status() == 0
-    assert run.logged("running admission, executor-fs-read, admission")
+    assert run.logged("running admission, executor-fs-read, admission, episode, episode")
     assert smith_bus.consumer(consumers.admission).info().num_pending == 0
 
 

@@ -16,7 +16,7 @@ from buses import Account, Face, episode_intent, short_pins
 from handling import in_a_process
 from support import eventually_async
 
-from smith_sdk import Backoff, Reject, RetryPolicy, ShardedWorker, result_of, subjects
+from smith_sdk import Backoff, CircuitBreaker, RateLimit, Reject, RetryPolicy, ShardedWorker, Trust, result_of, subjects
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.sharding.orders import move, set_draining
 from smith_sdk._core.sharding.records import Keys, Move
@@ -30,6 +30,7 @@ from smith_sdk.errors import (
     StreamNotFound,
     TopologyRefused,
 )
+from smith_sdk.signing import sign
 
 LONG: Final = short_pins(30)
 """A contract whose shards are not taken over within a test."""
@@ -52,6 +53,8 @@ class Member:
 
     def handle(self, message: Any) -> Any:
         outcome = None if self._handle is None else self._handle(message)
+        if asyncio.iscoroutine(outcome):
+            return outcome
         payload = message.payload
         self.fences.setdefault(str(message.subject.shard), set()).add(message.fence)
         self.done.append((payload.metadata["episode_id"], int(payload.params.path[1:])))
@@ -381,3 +384,81 @@ async def test_options_that_cannot_work_are_refused(face: Face, options: dict[st
         face.sharded_worker(bus, LONG.shardings[0], **options)
     with pytest.raises(OptionsError, match="is not a sharding"):
         face.sharded_worker(bus, "episode")
+
+
+class Held:
+    """Async handlers that end when they are let go, of all shards together."""
+
+    def __init__(self, account: Account, bus: Any, **options: Any) -> None:
+        self.running = 0
+        self.most = 0
+        self.ends = asyncio.Event()
+        self.member = Member(Face("async", account), bus, handle=self._handle, **options)
+
+    async def _handle(self, _: Any) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.ends.wait()
+        self.running -= 1
+
+
+async def test_concurrency_is_that_of_all_shards_and_can_be_lowered(account: Account) -> None:
+    async with account.applied(contract=LONG) as bus:
+        held = Held(account, bus, concurrency=3)
+        await publish(bus, 8, range(1))
+        async with held.member.running():
+            work = held.member.aio._work
+            await eventually_async(lambda: held.running == 3, 30)
+            gauges = work.gauges()
+            assert (gauges.slots, gauges.running, gauges.is_started) == (3, 3, True)
+            await work.slow_down("rule", 1, None)
+            held.ends.set()
+            await eventually_async(lambda: work.stats.succeeded == 8, 30)
+            assert held.most == 3
+            assert work.concurrency == 1
+            await work.speed_up("rule")
+            assert work.concurrency == 3
+
+
+async def test_handlers_start_no_faster_than_the_rate(account: Account) -> None:
+    async with account.applied(contract=LONG) as bus:
+        member = Member(Face("async", account), bus, rate_limit=RateLimit(2, per=30))
+        await publish(bus, 4, range(1))
+        async with member.running():
+            await eventually_async(lambda: len(member.done) == 2, 30)
+            await eventually_async(lambda: member.aio.stats.running == 2, 30)
+        assert len(member.done) == 2  # the others wait for a token no longer, and use up no attempt
+        again = Member(Face("async", account), bus)
+        async with again.running():
+            await eventually_async(lambda: len(again.done) == 2, 30)
+
+
+async def test_a_circuit_that_opens_stops_all_shards(account: Account) -> None:
+    async with account.applied(contract=LONG) as bus:
+        is_away = [True]
+
+        def handle(_: Any) -> None:
+            if is_away[0]:
+                raise ConnectionError("away")
+
+        breaker = CircuitBreaker(count=ConnectionError, minimum=2, open_for=Backoff(initial=0.3, max=0.3, jitter=0))
+        member = Member(Face("async", account), bus, handle=handle, breaker=breaker)
+        await publish(bus, 6, range(2))
+        async with member.running():
+            await eventually_async(lambda: breaker.state != "closed", 30)
+            assert member.aio.describe()["circuit"]
+            is_away[0] = False
+            await eventually_async(lambda: len(member.done) == 12, 60)
+        assert in_order([member], 6, 2)
+        assert await bus.dead_letters.count() == 0
+
+
+async def test_unsigned_intents_are_refused(account: Account) -> None:
+    async with account.applied(contract=LONG) as bus:
+        signed = sign(episode_intent("ep-0", "/1"), bytes(range(32)))
+        member = Member(Face("async", account), bus, trust=Trust(keys=[signed.signer]))
+        await publish(bus, 1, range(1))
+        await bus.publish(subjects.intents.vetted_sharded.of(signed), signed)
+        async with member.running():
+            await eventually_async(lambda: member.done == [("ep-0", 1)], 30)
+            assert member.aio.stats.dead_lettered == 1
