@@ -26,6 +26,9 @@ LONGEST: Final = 40 * ACK_WAIT
 class Histories(RuleBasedStateMachine):
     """Processes take over from each other, with and without knowing it."""
 
+    processes: list[Process]
+    ticking: asyncio.Task[None]
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
