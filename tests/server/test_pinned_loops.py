@@ -182,19 +182,20 @@ async def test_the_next_reader_takes_over_from_one_that_was_cut_off(account: Acc
 
 
 async def test_an_owner_that_unpins_hands_over_at_once(account: Account) -> None:
-    async with made(account, **LONG) as (bus, other), Reader(bus) as owner, Reader(other) as second:
+    async with made(account, **LONG) as (bus, other), Reader(bus) as owner:
         await put(bus, 1)
         await owner.ack(await owner.next())
         await owner.valid()
         assert owner.pin.timeout == 60  # as the server has it
-        assert await owner.loop.unpin()
-        await put(bus, 1)
-        await second.ack(await second.next(20))
-        await second.valid()
-        assert not owner.pin.is_valid()
-        assert owner.reports == [("epoch", 1)]
-        assert not await owner.loop.unpin()  # and takes nothing from its successor
-        assert pinned_id(await info(bus)) == second.pin.id
+        async with Reader(other) as second:
+            assert await owner.loop.unpin()
+            await put(bus, 1)
+            await second.ack(await second.next(20))
+            await second.valid()
+            assert not owner.pin.is_valid()
+            assert owner.reports == [("epoch", 1)]
+            assert not await owner.loop.unpin()  # and takes nothing from its successor
+            assert pinned_id(await info(bus)) == second.pin.id
 
 
 async def test_a_pin_that_an_operator_has_taken_is_lost_once_it_is_asked_for(account: Account) -> None:

@@ -25,6 +25,9 @@ class Owner:
     def renew_soon(self) -> None:
         self.reports.append(("renew",))
 
+    def confirm_soon(self) -> None:
+        self.reports.append(("confirm",))
+
     def dropped(self) -> None:
         self.reports.append(("drop",))
 
@@ -37,7 +40,7 @@ class Owner:
     def renew(self, number: int, *, answered_after: float = 0.0) -> None:
         self.pin.renewing(number)
         self.now += answered_after
-        self.pin.renewed(number)
+        self.pin.renewed(number, is_proof=True)
 
 
 @pytest.fixture
@@ -69,14 +72,33 @@ def test_an_earlier_renewal_that_is_answered_later_does_not_shorten_the_lease(ow
     owner.pin.renewing(1)
     owner.now += 3
     owner.renew(2)
-    owner.pin.renewed(1)
+    owner.pin.renewed(1, is_proof=True)
     owner.now += 8.9
     assert owner.pin.is_valid()
 
 
+def test_an_answer_that_is_no_proof_has_to_be_confirmed_once(owner: Owner) -> None:
+    owner.message()
+    owner.pin.confirm()  # of nothing
+    owner.pin.renewing(1)
+    owner.pin.renewed(1, is_proof=False)
+    assert not owner.pin.is_valid()
+    assert owner.reports[2:] == [("confirm",)]
+    owner.now += 5
+    owner.pin.confirm()
+    assert owner.pin.is_valid()
+    owner.now += 3.9
+    assert owner.pin.is_valid()
+    owner.pin.renewing(2)
+    owner.pin.renewed(2, is_proof=False)
+    owner.now += 8.9
+    assert owner.pin.is_valid()
+    assert owner.reports[3:] == []
+
+
 def test_a_renewal_that_was_never_sent_proves_nothing(owner: Owner) -> None:
     owner.message()
-    owner.pin.renewed(7)
+    owner.pin.renewed(7, is_proof=True)
     assert not owner.pin.is_valid()
 
 
@@ -85,7 +107,7 @@ def test_answers_that_lay_in_the_socket_do_not_revive_an_expired_lease(owner: Ow
     owner.renew(1)
     owner.pin.renewing(2)
     owner.now += 60  # the process was stopped
-    owner.pin.renewed(2)
+    owner.pin.renewed(2, is_proof=True)
     assert owner.reports[2:] == [("drop",), ("lost", False)]
     owner.renew(3)
     assert not owner.pin.is_valid()
@@ -127,7 +149,7 @@ def test_an_answer_to_a_renewal_of_a_former_epoch_proves_nothing(owner: Owner) -
     owner.pin.lose("a leader change")
     owner.message("A")
     assert owner.pin.is_renewal(1)  # its answer is not one to a pull for messages
-    owner.pin.renewed(1)
+    owner.pin.renewed(1, is_proof=True)
     assert not owner.pin.is_valid()
     assert not owner.pin.is_renewal(1)
 

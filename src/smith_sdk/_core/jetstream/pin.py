@@ -43,6 +43,9 @@ class Keeper(Protocol):
     def renew_soon(self) -> None:
         """Send a renewal with the id now."""
 
+    def confirm_soon(self) -> None:
+        """Ask the server whether the id is pinned, and `confirm` it."""
+
     def dropped(self) -> None:
         """Drop what is buffered: it is redelivered."""
 
@@ -77,7 +80,10 @@ class Pin(PriorityGroup):
         self._holds = False
         self._began = 0.0
         self._proved: float | None = None
-        """When the latest renewal was sent that was answered; None: none of this epoch."""
+        """When the latest renewal was sent that was answered; None: none of this epoch has proved
+        the hold."""
+        self._accepted: float | None = None
+        """When a renewal was sent that was not refused, before the hold was proved."""
         self._sent: dict[int, float | None] = {}
         """When the renewals were sent that are not answered yet; None for those of a former epoch,
         whose answers prove nothing."""
@@ -103,7 +109,7 @@ class Pin(PriorityGroup):
         """Whether the hold is proved for now.
 
         If so, no other reader can have been pinned meanwhile, unless the consumer's leader has
-        changed. False from the start of an epoch to the first answer.
+        changed. False from the start of an epoch to its first proof.
         """
         return self._proved is not None and self._clock() - self._proved < self._lease
 
@@ -128,7 +134,7 @@ class Pin(PriorityGroup):
                 self.keeper.replaced()
         self.id = pinned
         self.epoch += 1
-        self._holds, self._began, self._proved = True, self._clock(), None
+        self._holds, self._began = True, self._clock()
         self._forget_renewals()
         if self.keeper is not None:
             self.keeper.renew_soon()
@@ -147,14 +153,32 @@ class Pin(PriorityGroup):
         return number in self._sent
 
     def _forget_renewals(self) -> None:
+        self._proved = self._accepted = None
         self._sent = dict.fromkeys(self._sent)
 
-    def renewed(self, number: int) -> None:
-        """The renewal `number` was answered, and not refused."""
+    def renewed(self, number: int, *, is_proof: bool) -> None:
+        """The renewal `number` was answered, and not refused.
+
+        Unless it `is_proof`, the server may have no reader pinned at all, which it does not tell.
+        That matters at the start of an epoch, whose first message may have lain in the socket of a
+        process that was stopped: `confirm` has to follow. Later answers arrive while the lease is
+        valid, and so while the server's timer runs.
+        """
         sent = self._sent.pop(number, None)
         self.expire()  # first: what was stopped beyond its lease is not revived
-        if sent is not None and self._holds and (self._proved is None or sent > self._proved):
-            self._proved = sent
+        if sent is None or not self._holds:
+            return
+        if is_proof or self._proved is not None:
+            self._proved = sent if self._proved is None else max(sent, self._proved)
+        else:
+            self._accepted = sent
+            if self.keeper is not None:
+                self.keeper.confirm_soon()
+
+    def confirm(self) -> None:
+        """The server has shown that this id is pinned, after a renewal was accepted."""
+        if self._holds and self._proved is None:
+            self._proved = self._accepted
 
     def expire(self) -> None:
         """Lose the hold if the lease has expired."""
@@ -169,7 +193,7 @@ class Pin(PriorityGroup):
         if not self._holds:
             return
         was_valid = self.is_valid()
-        self._holds, self._proved = False, None
+        self._holds = False
         self._forget_renewals()
         if self.keeper is not None:
             self.keeper.dropped()
@@ -182,7 +206,8 @@ class Pin(PriorityGroup):
     def released(self) -> None:
         """The owner has given it up: nothing is lost by it."""
         self._drop_id()
-        self._holds, self._proved = False, None
+        self._holds = False
+        self._forget_renewals()
 
     def _drop_id(self) -> None:
         if self.id:

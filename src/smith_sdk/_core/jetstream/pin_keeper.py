@@ -24,8 +24,8 @@ from .pull_status import PullStatus, StatusKind
 _RENEWAL: Final = {"batch": 1, "max_bytes": 1, "expires": 20_000_000}
 """A pull that carries the id, and that no message fits: it renews the pin, delivers nothing, and is
 answered at once. 409 Message Size Exceeds MaxBytes: the id is pinned, and a message waits for
-another pull. 408 after these 20 ms: nothing is to be delivered now. 423: another reader has the
-pin."""
+another pull. 408 after these 20 ms: nothing is to be delivered now; whether the id is pinned is not
+told. 423: it is not."""
 _ANSWERS: Final = (
     StatusKind.HEARTBEAT,
     StatusKind.ENDED,
@@ -80,6 +80,7 @@ class PinKeeper:
         """Whether the consumer is known to pin its readers: before that, nothing is requested."""
         self._is_unknown = False
         """Whether it was logged that this is not known."""
+        self._is_confirming = False
         self._is_over = False
         self._due = asyncio.Event()
 
@@ -143,6 +144,23 @@ class PinKeeper:
         """Renew now rather than at the next third of the timeout."""
         self._due.set()
 
+    def confirm_soon(self) -> None:
+        if not self._is_confirming:
+            self._is_confirming = True
+            self._loop._spawn(self._confirm())
+
+    async def _confirm(self) -> None:
+        loop, epoch = self._loop, self.pin.epoch
+        try:
+            info = await self._api.consumer_info(loop.stream, loop.consumer)
+        except SmithError as error:  # the next renewal tries again
+            loop._log.debug("%s: not known yet whether it is pinned: %s", loop._where, error)
+            return
+        finally:
+            self._is_confirming = False
+        if self.pin.epoch == epoch and self.confirm(info):
+            self.pin.confirm()
+
     def dropped(self) -> None:
         self._loop.take_all()
 
@@ -169,7 +187,7 @@ class PinKeeper:
             self._loop._ask_later()
             return True
         if pin.is_renewal(number) and status.kind in _ANSWERS:
-            pin.renewed(number)
+            pin.renewed(number, is_proof=status.kind is StatusKind.BYTES_FULL)
             return True
         if status.kind in _CLEARED:
             pin.lose(status.description or "the consumer has no leader")
