@@ -16,10 +16,12 @@ from support import eventually_async
 
 from smith_sdk import AsyncSmithBus
 from smith_sdk._core.jetstream.kv import Bucket
-from smith_sdk._core.sharding import membership
+from smith_sdk._core.sharding import halts, membership
+from smith_sdk._core.sharding.halts import Halts
 from smith_sdk._core.sharding.membership import Membership
 from smith_sdk._core.sharding.orders import move, set_draining
-from smith_sdk._core.sharding.records import Keys, Member, Move, require_member_name
+from smith_sdk._core.sharding.records import Halted, Keys, Member, Move, require_member_name
+from smith_sdk.contract import ShardKey
 from smith_sdk.errors import DeadlineExceeded, MemberNameTaken, OptionsError, PermissionDenied, PublishUnconfirmed, StreamNotFound
 
 CONTROL = "SMITH_CONTROL"
@@ -352,3 +354,31 @@ async def test_what_is_wrong_with_the_bucket_is_said(account: Account, monkeypat
 def test_a_name_that_no_key_can_have_is_refused(name: Any) -> None:
     with pytest.raises(OptionsError, match=r"ShardedWorker\.member="):
         require_member_name(name, "ShardedWorker.member")
+
+
+async def test_a_key_is_halted_before_the_watch_shows_it_and_until_it_is_resumed(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with account.applied() as bus, joined(bus) as one:
+        bucket, keys = Bucket(bus._session, CONTROL), Keys("episode")
+        mine, theirs = Halts(bucket, keys), Halts(bucket, keys)
+        key, other = ShardKey("ep-1"), ShardKey("ep-2", "p")
+        await mine.halt(key, Halted(episode_id="ep-1"))
+        await mine.halt(key, Halted(episode_id="ep-1", why="again"))  # as after a lost acknowledgement
+        await mine.halt(other, Halted(episode_id="ep-2", project="p"))
+        assert mine.all == {key, other}
+        assert theirs.all == set()
+        await theirs.look()  # as a process that takes over the shard
+        assert theirs.all == {key, other}
+        await eventually_async(lambda: set(one.view.halted) == {key, other}, 30)
+        mine.see(one.view)
+        assert one.view.halted[key].why == ""
+        await bucket.delete(keys.halted(key))  # resumed
+        await eventually_async(lambda: set(one.view.halted) == {other}, 30)
+        mine.see(one.view)
+        assert mine.all == {other}
+        assert theirs.all == {key, other}  # it has not looked since
+        assert not await theirs.look_again()  # not yet
+        monkeypatch.setattr(halts, "_UNSEEN", 0.0)
+        assert await theirs.look_again()
+        assert theirs.all == {other}

@@ -16,10 +16,11 @@ from buses import Account, Face, episode_intent, short_pins
 from handling import in_a_process
 from support import eventually_async
 
-from smith_sdk import Backoff, CircuitBreaker, RateLimit, Reject, RetryPolicy, ShardedWorker, Trust, result_of, subjects
+from smith_sdk import Backoff, CircuitBreaker, RateLimit, Reject, RetryPolicy, ShardedWorker, ShardKey, Trust, result_of, subjects
 from smith_sdk._core.jetstream.kv import Bucket
+from smith_sdk._core.sharding.halts import Halts
 from smith_sdk._core.sharding.orders import move, set_draining
-from smith_sdk._core.sharding.records import Keys, Move
+from smith_sdk._core.sharding.records import Halted, Keys, Move
 from smith_sdk.errors import (
     ConsumerNotFound,
     JetStreamError,
@@ -265,6 +266,25 @@ async def test_health_and_services_show_the_worker(face: Face) -> None:
             assert (found.stream, found.slots, found.is_draining) == ("ATOMS_VETTED", 4, False)
             described = member.aio.describe()
             assert (described["sharding"], described["member"]) == ("episode", member.aio.member)
+
+
+async def test_a_halted_key_waits_until_it_is_resumed(face: Face, account: Account) -> None:
+    async with face.applied(contract=LONG) as bus, account.applied(contract=LONG) as other:
+        bucket = Bucket(other._session, "SMITH_CONTROL")
+        key = ShardKey("ep-0")
+        await Halts(bucket, KEYS).halt(key, Halted(episode_id="ep-0"))
+        member = Member(face, bus)
+        await publish(bus, 3, range(2))
+        async with member.running():
+            await eventually_async(lambda: len(member.done) == 4, 30)
+            assert "ep-0" not in dict(member.done)
+            await Halts(bucket, KEYS).halt(ShardKey("ep-1"), Halted(episode_id="ep-1"))  # while it runs
+            team = member.aio._work._team
+            assert team is not None
+            await eventually_async(lambda: team.halts.all == {key, ShardKey("ep-1")}, 30)
+            assert await bucket.delete(KEYS.halted(key))
+            await eventually_async(lambda: len(member.done) == 6, 30)
+        assert in_order([member], 3, 2)
 
 
 # ---- what a user hears

@@ -34,9 +34,9 @@ _RELEASE: Final = 5.0
 class ShardRun:
     """The slots of one shard that is assigned to this member.
 
-    `make_slots` makes them of the loop's maker and of what is awaited before the first start of an
-    epoch. `gate` is awaited before that: older messages of the same keys may be elsewhere. Made in
-    an event loop; runs once.
+    `gate` is awaited before the first start of an epoch, for as long as it takes: older messages of
+    the same keys may be elsewhere. So is `learn_halts`, which may raise `SmithError`. Made in an
+    event loop; runs once.
     """
 
     def __init__(
@@ -47,12 +47,14 @@ class ShardRun:
         spec: ConsumerSpec[Any, Any],
         make_slots: Callable[[ShardRun], ShardSlots],
         gate: Callable[[], Awaitable[None]] | None,
+        learn_halts: Callable[[], Awaitable[None]],
     ) -> None:
         self.id = shard
         self.spec = spec
         self._session = session
         self._membership = membership
         self._gate = gate
+        self._learn_halts = learn_halts
         self._fields = LogFields(stream=spec.stream, consumer=spec.name)
         self._loop: PullLoop | None = None
         self._stopping = Stopping()
@@ -144,6 +146,7 @@ class ShardRun:
         while True:
             try:
                 async with asyncio.timeout(pin.timeout / 3):
+                    await self._learn_halts()
                     fence = await self._membership.take(self.id, pin.id, may)
             except (SmithError, TimeoutError) as error:
                 if monotonic() > until:

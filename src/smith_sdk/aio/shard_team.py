@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 from .._core.execution.stopping import Stopping
+from .._core.foreign_text import one_line
+from .._core.jetstream.kv import Bucket
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.sharding.draining import Drain
+from .._core.sharding.halts import Halts
 from .._core.sharding.layouts import Layouts, declared, decode, read_layouts
 from .._core.sharding.membership import Membership
-from .._core.sharding.records import shard_id
-from ..contract import ConsumerSpec, Shard, ShardingSpec
+from .._core.sharding.records import Halted, Keys, shard_id
+from ..contract import ConsumerSpec, Shard, ShardingSpec, ShardKey
 from ..errors import BusClosed, ConsumerNotFound, SmithError, TopologyRefused
+from .message import Message
 from .settle import WorkerStats
 from .shard_run import ShardRun
 from .shard_slots import ShardSlots
@@ -25,6 +30,8 @@ log: Final = sdk_logger("worker")
 
 _JOIN: Final = 30.0
 """Seconds to become a member, beside the wait for a former process of the same name."""
+_WHY: Final = 200
+"""Characters of the reason why a key was halted."""
 
 
 class ShardTeam:
@@ -50,8 +57,9 @@ class ShardTeam:
         self._layout_value: bytes | None = None
         self._shards: dict[str, Shard] = {}
         self.membership = Membership(
-            session, spec.bucket, spec.name, (), ttl=spec.pin_timeout, member=member, on_change=self._notice
+            session, spec.bucket, spec.name, (), ttl=spec.pin_timeout, member=member, on_change=self._on_view
         )
+        self.halts = Halts(Bucket(session, spec.bucket), Keys(spec.name))
         self.runs: dict[str, ShardRun] = {}
         """By the shard's id; those that end as well."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -79,7 +87,7 @@ class ShardTeam:
                     return
                 self._look_at_layout()
                 self._apply()
-                await self._adopt()
+                await self._tend_bucket()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._spec.pin_timeout / 3):
                         await self._changed.wait()
@@ -105,6 +113,12 @@ class ShardTeam:
     def _notice(self, *_: object) -> None:
         self._changed.set()
 
+    def _on_view(self) -> None:
+        """The members, the assignment, the layout or the halted keys have changed."""
+        self.halts.see(self.membership.view)
+        self._set_halted()
+        self._notice()
+
     def _apply(self) -> None:
         """Start what is assigned and does not run, and end what runs and is not assigned."""
         mine = self.membership.mine
@@ -116,7 +130,15 @@ class ShardTeam:
 
     def _start(self, shard: str) -> None:
         found = self._shards[shard]
-        run = ShardRun(self._session, self.membership, shard, self._consumer(found), self._make_slots, self._gate(found))
+        run = ShardRun(
+            self._session,
+            self.membership,
+            shard,
+            self._consumer(found),
+            self._make_slots,
+            self._gate(found),
+            self._learn_halts,
+        )
         self.runs[shard] = run
         task = self._tasks[shard] = asyncio.ensure_future(run.run(keep=lambda: self._is_leaving and self._is_static))
         task.add_done_callback(partial(self._on_end, shard))
@@ -128,14 +150,45 @@ class ShardTeam:
             self._failed.append((shard, error))
         self._changed.set()
 
-    async def _adopt(self) -> None:
+    async def _tend_bucket(self) -> None:
         try:
             async with asyncio.timeout(self._spec.pin_timeout / 3):
                 await self.membership.adopt()
+                if await self.halts.look_again():
+                    self._set_halted()
         except BusClosed:
             raise
         except (SmithError, TimeoutError) as error:
-            log.debug("sharding %s: idle shards could not be adopted: %s", self._spec.name, error)
+            log.debug("sharding %s: the bucket could not be tended: %s", self._spec.name, error)
+
+    # ---- halted keys
+
+    def _set_halted(self) -> None:
+        halted = self.halts.all
+        for run in self.runs.values():
+            run.slots.set_halted({*halted})
+
+    async def _learn_halts(self) -> None:
+        await self.halts.look()
+        self._set_halted()
+
+    async def halt(self, run: ShardRun, key: ShardKey, message: Message[Any, Any], why: str) -> None:
+        """Have nothing more of `key` handled, in any process. Raises what writing raises."""
+        place = message.metadata
+        record = Halted(
+            episode_id=key.episode_id,
+            project=key.project,
+            shard=run.id,
+            stream=place.stream,
+            seq=place.stream_seq,
+            dead_letter=f"{place.stream}.{place.consumer}.{place.stream_seq}",
+            why=one_line(why, _WHY),
+            at=datetime.now(UTC),
+        )
+        await self.halts.halt(key, record)
+        self._set_halted()
+
+    # ---- failures
 
     async def _look_at_failures(self) -> None:
         """What has ended a shard ends the run, unless the shard no longer exists."""
