@@ -121,6 +121,10 @@ def show(figures: Figures, facts: Mapping[str, str | int], *, quick: bool) -> No
         show_latency(flat, figures.histogram)
     if "fairness.equal.jain" in flat:
         show_fairness(flat)
+    if "sharding.scaling" in flat:
+        show_sharding(flat)
+    if "takeovers.sharded.overtakes" in flat:
+        show_takeovers(flat)
     if "memory.growth_mib" in flat:
         show_memory(flat)
     if "uvloop.latency.p50.ratio" in flat:
@@ -319,6 +323,50 @@ def show_fairness(flat: Flat) -> None:
             ("the same with handlers that do nothing", f"{flat['fairness.quick.unanswered_of_bound']:.2f}"),
         ],
     )
+
+
+def show_sharding(flat: Flat) -> None:
+    one = flat["sharding.processes_1.msgs_per_s"]
+    rates = {number: flat[f"sharding.processes_{number}.msgs_per_s"] for number in (1, 2, 4)}
+    table(
+        "Processes of a sharded worker, 2 slots each, 5 ms a message",
+        ("processes", "messages/s", "x one"),
+        [(str(number), f"{rate:,.0f}", f"{rate / one:.2f}") for number, rate in rates.items()],
+    )
+    table(
+        "A sharded worker beside a plain one",
+        ("work", "plain, messages/s", "sharded, messages/s", "x plain"),
+        [
+            (
+                title,
+                f"{flat[f'sharding.{name}.plain.msgs_per_s']:,.0f}",
+                f"{flat[f'sharding.{name}.sharded.msgs_per_s']:,.0f}",
+                f"{flat[f'sharding.{name}.ratio']:.2f}",
+            )
+            for name, title in (("empty", "32 slots, nothing"), ("busy", "8 slots, 5 ms"))
+        ],
+    )
+
+
+def show_takeovers(flat: Flat) -> None:
+    import takeovers
+
+    table(
+        "Four processes that are killed and stopped; pin timeout 3 s",
+        ("workers", "messages/s without faults", "lost", "overtakes", "repeats", "takeover p50 (s)", "longest (s)"),
+        [
+            (
+                title,
+                f"{flat[f'takeovers.{name}.msgs_per_s']:,.0f}",
+                *(f"{flat[f'takeovers.{name}.{what}']:,}" for what in ("lost", "overtakes", "repeats")),
+                *(f"{flat[f'takeovers.{name}.takeover_{what}_s']:.1f}" for what in ("p50", "max")),
+            )
+            for name, (title, _, _) in takeovers.SYSTEMS.items()
+            if f"takeovers.{name}.lost" in flat
+        ],
+    )
+    if not takeovers.PYTHON:
+        print(takeovers.INSTALL)
 
 
 def show_memory(flat: Flat) -> None:

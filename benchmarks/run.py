@@ -62,6 +62,18 @@ four has all; the spread is the difference between the largest and the smallest 
 The slow worker takes ten times as long and is killed in the end: what is delivered again is what it
 held.
 
+Sharding: processes of a sharded worker with 2 slots each, whose handlers take 5 ms, so that what
+grows is what they do at the same time, not what the cores bear; all is published at once, as many
+of each shard, and the clock stops when all are acknowledged. The overhead: one process of a sharded
+worker and one of a plain worker with as many slots, in turns, the same messages; once with 32 slots
+and handlers that do nothing, which is the processor time, and once with 8 slots and 5 ms.
+
+Takeovers: four processes of each system, a handler of 5 ms that writes an effect to a stream
+without deduplication, first as fast as it goes, then 500 messages/s while one process after the
+other is killed and replaced, or stopped for twice the pin timeout (3 s). A takeover is from the
+fault to the next new effect of a shard that had work. natsio-pcgroups handles one message of
+a partition at a time; ours one of a key, with 4 slots in each process: 16 of both.
+
 Admission: the same signed intents wait in the raw stream and are let through by a gate with 64
 slots and a policy that allows everything: with nothing verified, with signatures, and with
 signatures and replay protection (one more confirmed write for each intent). The clock stops when
@@ -113,6 +125,7 @@ import memory
 import once
 import report
 import scale
+import sharding
 import subject
 import tracing
 import workers
@@ -181,6 +194,20 @@ def fair_shares(figures: report.Figures, quick: bool) -> None:
     figures.add(asyncio.run(fairness.costs(quick)))
 
 
+def shared(figures: report.Figures, quick: bool) -> None:
+    report.progress("sharding: one process, two and four; a plain worker and a sharded one in turns")
+    figures.add(asyncio.run(sharding.costs(quick)))
+
+
+def taken_over(figures: report.Figures, quick: bool) -> None:
+    import takeovers  # the harness of the fault tests
+
+    report.progress("takeovers: each system without faults, then with the same kills and stops")
+    if not takeovers.PYTHON:
+        report.progress(takeovers.INSTALL)
+    figures.add(asyncio.run(takeovers.costs(quick)))
+
+
 def memories(figures: report.Figures, quick: bool) -> None:
     report.progress("memory: many messages, and a stopped server")
     figures.add(asyncio.run(memory.costs(quick)))
@@ -214,6 +241,8 @@ PARTS: dict[str, Part] = {
     "lag": lags,
     "latency": latencies,
     "fairness": fair_shares,
+    "sharding": shared,
+    "takeovers": taken_over,
     "memory": memories,
     "uvloop": event_loops,
     "subject": subjects,

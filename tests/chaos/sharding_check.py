@@ -78,12 +78,17 @@ class Verdict:
 
     published: int = 0
     effects: int = 0
+    lasted: float = 0.0
+    """Seconds from the first effect to the last."""
     lost: list[str] = field(default_factory=list)
     invented: list[str] = field(default_factory=list)
     overtakes: list[str] = field(default_factory=list)
     """First effects of a message after the first effect of a later one of its key."""
     forbidden: list[str] = field(default_factory=list)
     """First effects by a process whose shard another had taken over by then, by their fences."""
+    outdated: list[str] = field(default_factory=list)
+    """The same, repeats included: a handler that ran when its process was stopped may go on, where
+    the SDK cannot see what it does."""
     backwards: list[str] = field(default_factory=list)
     """Within one ownership: a message of a key after, or again after, a later one."""
     astray: list[str] = field(default_factory=list)
@@ -131,6 +136,7 @@ class Verdict:
             "invented": len(self.invented),
             "overtakes": len(self.overtakes),
             "forbidden": len(self.forbidden),
+            "outdated": len(self.outdated),
             "backwards": len(self.backwards),
             "astray": len(self.astray),
             "repeats": self.repeats,
@@ -156,6 +162,7 @@ def check(
     """Judge a run. `bound` is how long a takeover may take, in seconds, without the allowance of
     its fault."""
     verdict = Verdict(published=len(published), effects=len(effects))
+    verdict.lasted = effects[-1].at - effects[0].at if effects else 0.0
     fresh = _check_order(verdict, effects, published)
     _check_fences(verdict, effects, fresh)
     _check_takeovers(verdict, [one for one, is_new in zip(effects, fresh, strict=True) if is_new], published, faults, bound)
@@ -194,8 +201,11 @@ def _check_fences(verdict: Verdict, effects: Sequence[Effect], fresh: Sequence[b
     for one, is_new in zip(effects, fresh, strict=True):
         if not one.fence:
             continue
-        if is_new and one.fence < newest.get(one.shard, 0):
-            verdict.forbidden.append(f"{_named(one)} with fence {one.fence} after {newest[one.shard]}")
+        if one.fence < newest.get(one.shard, 0):
+            found = f"{_named(one)} with fence {one.fence} after {newest[one.shard]}"
+            verdict.outdated.append(found)
+            if is_new:
+                verdict.forbidden.append(found)
         newest[one.shard] = max(newest.get(one.shard, 0), one.fence)
         last = reached.get((one.fence, one.key), -1)
         if one.number <= last:

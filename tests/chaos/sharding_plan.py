@@ -24,7 +24,8 @@ class Step:
     wait: float
     kind: str
     seconds: float = 0.0
-    """How long it lasts: a process halted, a server down, until a killed process is replaced."""
+    """How long it lasts: a process halted, a server down, until a killed process is replaced (0: it
+    is not)."""
     quiet: bool = False
 
 

@@ -18,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,13 +27,12 @@ from support import halt
 
 from smith_sdk.embedded import EmbeddedServer
 
-from . import sharding_topology
 from .cluster import Cluster, Node
 from .ledger import Ledger
 from .sharding_check import DISTURBING, Fault, Published, Quiet, Verdict, as_rows, by_cause, check, counted
-from .sharding_plan import FEWEST, PROCESSES, Plan, Step
-from .sharding_topology import STREAM, consumer_of
-from .sharding_wire import EFFECTS, ask, connect, make_effects, read_effects, shard_of
+from .sharding_plan import PROCESSES, Plan, Step
+from .sharding_topology import System, system_of
+from .sharding_wire import EFFECTS, ask, connect, make_effects, read_effects, read_results, shard_of
 from .sharding_worker import Role
 
 TESTS: Final = Path(__file__).parent.parent
@@ -65,6 +63,10 @@ class Setting:
     concurrency: int = 32
     work: float = 0.005
     """Most seconds that a handler takes besides writing its effect."""
+    results: bool = False
+    """Whether handlers return results, too."""
+    spread: bool = True
+    """Whether some take less."""
 
     @property
     def bound(self) -> float:
@@ -76,6 +78,8 @@ class Setting:
 class Report:
     setting: Setting
     verdict: Verdict
+    results: Verdict | None = None
+    """Of what the SDK published for the handlers."""
     seconds: float = 0.0
     faults: list[Fault] = field(default_factory=list)
     no_progress: dict[str, Any] = field(default_factory=dict)
@@ -87,11 +91,16 @@ class Report:
     def trouble(self) -> list[str]:
         return self.verdict.trouble + self.complaints
 
+    @property
+    def per_second(self) -> float:
+        """Effects per second, from the first to the last."""
+        return self.verdict.effects / max(self.verdict.lasted, 0.001)
+
     def row(self) -> dict[str, Any]:
         return {
             **asdict(self.setting),
             "seconds": round(self.seconds, 1),
-            "per_second": round(self.verdict.published / max(self.seconds, 0.1)),
+            "per_second": round(self.per_second),
             **self.verdict.figures(),
             "faults": counted(self.faults),
             "by_cause": by_cause(self.verdict.takeovers),
@@ -103,14 +112,14 @@ class Report:
 class Worker:
     """One process."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, command: list[str]) -> None:
         self.role = role
         self.halted = False
         self._log = Path(role.directory) / f"{role.process}.log"
         path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "chaos.sharding_worker"],
+                command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -153,12 +162,19 @@ class Run:
     """A run in an event loop of its own."""
 
     def __init__(
-        self, setting: Setting, directory: Path, urls: list[str], cluster: Cluster | None = None, plan: Plan | None = None
+        self,
+        setting: Setting,
+        directory: Path,
+        urls: list[str],
+        cluster: Cluster | None = None,
+        plan: Plan | None = None,
+        system: System | None = None,
     ) -> None:
         self.setting = setting
         self._directory = directory
         self._urls = urls
         self._cluster = cluster
+        self._system = system or system_of(setting.face)
         self._plan = plan or Plan(setting.seed, pin_timeout=setting.pin_timeout, servers=setting.servers)
         self._workers: dict[str, Worker] = {}
         self._started = 0
@@ -176,10 +192,10 @@ class Run:
         sampling: asyncio.Task[None] | None = None
         try:
             await make_effects(client, self.setting.servers)
-            await sharding_topology.make(client, self.setting, self._urls)
+            await self._system.make(client, self.setting, self._urls)
             for _ in range(self.setting.processes):
                 self._join()
-            publisher = Worker(self._role("publisher", "publisher"))
+            publisher = Worker(self._role("publisher", "publisher"), System().command())
             self._workers["publisher"] = publisher
             await self._until(lambda: (self._directory / "publisher.published").exists(), START, "the publisher has begun")
             sampling = asyncio.ensure_future(self._sample(client))
@@ -196,6 +212,7 @@ class Run:
             took = time.monotonic() - began
             await self._end()
             effects = await read_effects(client)
+            results = await read_results(client, self.setting.shards) if self.setting.results else []
         finally:
             if sampling is not None:
                 sampling.cancel()
@@ -210,7 +227,8 @@ class Run:
             file.writelines(f"{one.at:.3f} {' '.join(map(str, one[1:]))}\n" for one in effects)
         details = {"faults": [fault._asdict() for fault in self._faults], "takeovers": as_rows(verdict.takeovers)}
         (self._directory / "details.json").write_text(json.dumps(details, indent=1))
-        return Report(self.setting, verdict, took, self._faults, self._no_progress, self._complaints)
+        of_results = check(results, published, shards=self.setting.shards) if self.setting.results else None
+        return Report(self.setting, verdict, of_results, took, self._faults, self._no_progress, self._complaints)
 
     def _published(self) -> Iterator[Published]:
         for _, (at, key, number) in Ledger(self._directory).lines("published"):
@@ -233,6 +251,9 @@ class Run:
             concurrency=setting.concurrency,
             work=setting.work,
             pin_timeout=setting.pin_timeout,
+            subjects=self._system.subjects,
+            spread=setting.spread,
+            results=setting.results,
             member=member,
         )
 
@@ -245,7 +266,7 @@ class Run:
         if kind == "mixed":
             kind = ("async", "blocking")[number % 2]
         name = f"p{number}"
-        self._workers[name] = Worker(self._role(kind, name, member))
+        self._workers[name] = Worker(self._role(kind, name, member), self._system.command())
         self._note("join", name)
 
     def _running(self) -> list[str]:
@@ -291,7 +312,8 @@ class Run:
                 self._note("kill", worker.name)
                 self._gone(worker)
                 await asyncio.to_thread(worker.kill)
-                self._do_later(step.seconds, lambda: self._join(worker.role.member))
+                if step.seconds:
+                    self._do_later(step.seconds, lambda: self._join(worker.role.member))
             elif step.kind == "leave":
                 await self._until(lambda: worker.ready, START, f"{worker.name} is ready")
                 self._note("leave", worker.name)
@@ -331,9 +353,11 @@ class Run:
         for number in chosen:
             with contextlib.suppress(Error, AssertionError):  # it has no leader to step down
                 if number == self.setting.shards:
-                    await ask(client, f"STREAM.LEADER.STEPDOWN.{STREAM}", timeout=0)
+                    await ask(client, f"STREAM.LEADER.STEPDOWN.{self._system.stream}", timeout=0)
                 else:
-                    await ask(client, f"CONSUMER.LEADER.STEPDOWN.{STREAM}.{consumer_of(number)}", timeout=0)
+                    await ask(
+                        client, f"CONSUMER.LEADER.STEPDOWN.{self._system.stream}.{self._system.consumer(number)}", timeout=0
+                    )
 
     async def _kill_server(self, seconds: float) -> None:
         cluster = self._cluster
@@ -341,7 +365,7 @@ class Run:
         if await asyncio.to_thread(cluster.trouble):
             return  # two at a time would leave no majority
         node = next(one for one in cluster.nodes if one.name == self._plan.pick([one.name for one in cluster.nodes]))
-        self._note("server", allowance=ELECTION + seconds)
+        self._note("server", allowance=ELECTION)
         await asyncio.to_thread(cluster.kill, node)
         self._do_later(seconds, lambda: self._restart(cluster, node))
 
@@ -365,7 +389,7 @@ class Run:
     async def _calm(self) -> None:
         """No more faults: what was to follow one has followed, and somebody is at work."""
         await self._until(lambda: not self._later, 4 * self.setting.pin_timeout + LEAVING, "everything is back")
-        while len(self._running()) < FEWEST:
+        if not self._running():
             self._join()
 
     async def _drained(self, client: Client) -> None:
@@ -391,8 +415,8 @@ class Run:
 
     async def _end(self) -> None:
         leaving = list(self._workers.values())
+        await self._until(lambda: all(worker.ready for worker in leaving), START, "everybody is ready")
         for worker in leaving:
-            await self._until(partial(getattr, worker, "ready"), START, f"{worker.name} is ready")
             worker.process.send_signal(signal.SIGTERM)
         for worker in leaving:
             self._gone(worker)
@@ -401,7 +425,8 @@ class Run:
     async def _until(self, is_so: Callable[[], object], timeout: float, what: str) -> None:
         deadline = time.monotonic() + timeout
         while not is_so():
-            if time.monotonic() > deadline:
+            ended = any(worker.process.poll() is not None for worker in self._workers.values())
+            if ended or time.monotonic() > deadline:
                 logs = "\n".join(f"{worker.name}: {worker.log()}" for worker in self._workers.values())
                 raise AssertionError(f"not so after {timeout:g} s: {what}\n{logs}")
             await asyncio.sleep(_POLL)
@@ -409,7 +434,7 @@ class Run:
     # ---- the server's view, while it runs
 
     async def _info(self, client: Client, shard: int) -> dict[str, Any]:
-        return await ask(client, f"CONSUMER.INFO.{STREAM}.{consumer_of(shard)}")
+        return await ask(client, f"CONSUMER.INFO.{self._system.stream}.{self._system.consumer(shard)}")
 
     async def _sample(self, client: Client) -> None:
         with (self._directory / "samples").open("w") as file:
@@ -444,20 +469,21 @@ def _short(info: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def run(setting: Setting, directory: Path, plan: Plan | None = None) -> Report:
+def run(setting: Setting, directory: Path, plan: Plan | None = None, system: System | None = None) -> Report:
     """Do it, on servers of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     if setting.servers == 1:
         with EmbeddedServer(directory / "store") as server:
-            return asyncio.run(Run(setting, directory, [server.url], None, plan).go())
+            return asyncio.run(Run(setting, directory, [server.url], None, plan, system).go())
     with Cluster(directory, size=setting.servers) as cluster:
-        return asyncio.run(Run(setting, directory, cluster.urls, cluster, plan).go())
+        return asyncio.run(Run(setting, directory, cluster.urls, cluster, plan, system).go())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="One run of workers that share a sharded subject, with faults.")
     for name, value in asdict(Setting(0)).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+        if not isinstance(value, bool):
+            parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--out", type=Path, help="append the line to this file")
     options = vars(parser.parse_args())

@@ -9,17 +9,19 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from .sharding_check import Effect
 
 EFFECTS: Final = "CHAOS_EFFECTS"
+RESULTS: Final = "ATOMS_RESULTS"
 _SUBJECT: Final = "chaos.effects"
 _WRITE: Final = 20.0
 """Seconds that an effect may take to be stored: a cluster may be without a leader meanwhile."""
@@ -90,29 +92,38 @@ async def write_effect(client: Client, shard: int, *words: object) -> None:
 
 async def read_effects(client: Client) -> list[Effect]:
     """All of them, in the order of the stream."""
-    state = (await ask(client, f"STREAM.INFO.{EFFECTS}"))["state"]
-    found: list[Effect] = []
-    if not state["messages"]:
-        return found
-    config = ConsumerConfig(ack_policy=AckPolicy.NONE)
-    subscription = await client.jetstream().pull_subscribe(f"{_SUBJECT}.*", stream=EFFECTS, config=config)
-    while len(found) < state["messages"]:
-        for message in await subscription.fetch(min(_PAGE, state["messages"] - len(found)), timeout=10):
-            key, number, seq, process, fence = message.data.decode().split()
-            metadata = message.metadata
-            found.append(
-                Effect(
-                    metadata.timestamp.timestamp(),
-                    int(message.subject.rpartition(".")[2]),
-                    key,
-                    int(number),
-                    int(seq),
-                    process,
-                    int(fence),
-                )
-            )
-    await subscription.unsubscribe()
+    return [
+        _effect(message, message.data.decode().split(), int(message.subject.rpartition(".")[2]))
+        async for message in _read(client, EFFECTS)
+    ]
+
+
+async def read_results(client: Client, shards: int) -> list[Effect]:
+    """What the SDK has published for the handlers, in the order of the stream."""
+    found = []
+    async for message in _read(client, RESULTS):
+        words = json.loads(message.data)["output"]["words"]
+        found.append(_effect(message, words, shard_of(words[0], shards)))
     return found
+
+
+def _effect(message: Msg, words: Sequence[str], shard: int) -> Effect:
+    key, number, seq, process, fence = words
+    return Effect(message.metadata.timestamp.timestamp(), shard, key, int(number), int(seq), process, int(fence))
+
+
+async def _read(client: Client, stream: str) -> AsyncIterator[Msg]:
+    count = (await ask(client, f"STREAM.INFO.{stream}"))["state"]["messages"]
+    if not count:
+        return
+    config = ConsumerConfig(ack_policy=AckPolicy.NONE)
+    subscription = await client.jetstream().pull_subscribe("", stream=stream, config=config)
+    while count:
+        found = await subscription.fetch(min(_PAGE, count), timeout=10)
+        count -= len(found)
+        for message in found:
+            yield message
+    await subscription.unsubscribe()
 
 
 class InThread:

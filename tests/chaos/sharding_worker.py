@@ -17,20 +17,27 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
+from smith_sdk import AsyncSmithBus, ShardedWorker, SmithBus, result_of, subjects, sync
+from smith_sdk.errors import SmithError
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
 
 from .ledger import Ledger
 from .sharding_control import PinnedReader
-from .sharding_topology import GROUP, STREAM, consumer_of
-from .sharding_wire import connect, shard_of, write_effect
+from .sharding_topology import contract, system_of
+from .sharding_wire import InThread, connect, shard_of, write_effect
+
+BusT = TypeVar("BusT")
 
 BURST: Final = 400
 """Messages of different keys that are published at once."""
@@ -56,60 +63,102 @@ class Role:
     work: float = 0.002
     """Most seconds that a handler takes besides writing its effect."""
     pin_timeout: float = 3.0
+    results: bool = False
+    """Whether handlers return results, too, which the SDK publishes."""
+    spread: bool = True
+    """Whether some take less."""
+    subjects: str | None = None
+    """Where a publisher publishes, with {key} and {shard}; None: the SDK knows."""
     member: str | None = None
 
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(Path(self.directory))
+
+    def takes(self) -> float:
+        return self.work * (random.random() if self.spread else 1.0)
+
     def ready(self) -> None:
-        Ledger(Path(self.directory)).page(self.process, "ready")
+        self.ledger.page(self.process, "ready")
 
     def line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
-# ---- the publisher
+# ---- publishers
 
 
-def subject_of(key: str, shards: int) -> str:
-    return f"smith.intents.vetted.fs.read.v1.chaos.shard.{shard_of(key, shards):02x}"
+def intents(role: Role) -> Iterator[list[tuple[str, int, FsReadV1Intent]]]:
+    """Bursts of (key, number, intent), of each key at most one: who stores one burst after the
+    other has the messages of a key in the order of their numbers."""
+    chooser = random.Random(role.seed)
+    keys = [f"k{number:04d}" for number in range(role.keys)]
+    numbers = dict.fromkeys(keys, 0)
+    sent = 0
+    while sent < role.messages:
+        burst = chooser.sample(keys, min(BURST, role.keys, role.messages - sent))
+        yield [(key, numbers[key], intent_of(key, numbers[key])) for key in burst]
+        for key in burst:
+            numbers[key] += 1
+        sent += len(burst)
 
 
-def _intent(key: str, number: int) -> FsReadV1Intent:
+def intent_of(key: str, number: int) -> FsReadV1Intent:
     metadata = {"episode_id": key, "number": number}
     return FsReadV1Intent.new(id=f"{key}-{number}", domain="chaos", metadata=metadata, params=FsReadV1Params(path="/x"))
 
 
 async def publish(role: Role) -> None:
-    """Of each key one message at a time: a stream has them in the order of their numbers."""
-    client = await connect(role.urls)
-    page = Ledger(Path(role.directory)).page(role.process, "published")
-    chooser = random.Random(role.seed)
-    keys = [f"k{number:04d}" for number in range(role.keys)]
-    numbers = dict.fromkeys(keys, 0)
-    sent, began = 0, time.monotonic()
-    while sent < role.messages:
-        burst = chooser.sample(keys, min(BURST, role.keys, role.messages - sent))
-        await asyncio.gather(*(_store(client, role, key, numbers[key]) for key in burst))
-        at = time.time()
-        page.write("\n".join(f"{at:.3f} {key} {numbers[key]}" for key in burst))
-        for key in burst:
-            numbers[key] += 1
-        sent += len(burst)
-        await asyncio.sleep(began + sent / role.rate - time.monotonic())
-    await client.close()
+    """At an even rate, with a line for what the stream has confirmed."""
+    page = role.ledger.page(role.process, "published")
+    began, sent = time.monotonic(), 0
+    async with publisher_of(role) as store:
+        for burst in intents(role):
+            await asyncio.gather(*(_until_stored(store, key, intent) for key, _, intent in burst))
+            at = time.time()
+            page.write("\n".join(f"{at:.3f} {key} {number}" for key, number, _ in burst))
+            sent += len(burst)
+            await asyncio.sleep(began + sent / role.rate - time.monotonic())
 
 
-async def _store(client: Client, role: Role, key: str, number: int) -> None:
-    intent = _intent(key, number)
-    data, headers = msgspec.json.encode(intent), {"Nats-Msg-Id": intent.id}
+Store = Callable[[str, FsReadV1Intent], Awaitable[object]]
+
+
+async def _until_stored(store: Store, key: str, intent: FsReadV1Intent) -> None:
     deadline = time.monotonic() + PUBLISH
     while True:
         try:
-            answer = json.loads((await client.request(subject_of(key, role.shards), data, timeout=3.0, headers=headers)).data)
-            if "error" not in answer:
-                return
-        except Exception:
+            await store(key, intent)
+            return
+        except (SmithError, NatsError, LookupError) as error:
             if time.monotonic() > deadline:
                 raise
+            logging.warning("%s is published again: %r", intent.id, error)
         await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def publisher_of(role: Role) -> AsyncIterator[Store]:
+    if role.subjects is None:
+        async with bus_of(role, AsyncSmithBus) as bus:
+
+            async def submit(key: str, intent: FsReadV1Intent) -> None:
+                await (await bus.submit(subjects.intents.vetted_sharded.of(intent), intent))
+
+            yield submit
+        return
+    client, where = await connect(role.urls), role.subjects
+
+    async def send(key: str, intent: FsReadV1Intent) -> None:
+        headers = {"Nats-Msg-Id": intent.id}
+        data = msgspec.json.encode(intent)
+        subject = where.format(key=key, shard=shard_of(key, role.shards))
+        answer = json.loads((await client.request(subject, data, timeout=3.0, headers=headers)).data)
+        if "error" in answer:
+            raise LookupError(answer["error"])
+
+    yield send
+    await client.close()
 
 
 # ---- workers
@@ -117,15 +166,19 @@ async def _store(client: Client, role: Role, key: str, number: int) -> None:
 
 async def run_control(role: Role) -> None:
     client = await connect(role.urls)
+    system = system_of(role.kind)
 
     async def handle(message: Msg) -> None:
         intent = json.loads(message.data)["metadata"]
-        await asyncio.sleep(random.random() * role.work)
+        await asyncio.sleep(role.takes())
         seq = message.metadata.sequence.stream
         shard = int(message.subject.rpartition(".")[2], 16)
         await write_effect(client, shard, intent["episode_id"], intent["number"], seq, role.process, 0)
 
-    readers = [PinnedReader(client, STREAM, consumer_of(shard), GROUP, role.pin_timeout, handle) for shard in range(role.shards)]
+    readers = [
+        PinnedReader(client, system.stream, system.consumer(shard), system.group, role.pin_timeout, handle)
+        for shard in range(role.shards)
+    ]
     leaving = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leaving.set)
     running = [asyncio.ensure_future(reader.run()) for reader in readers]
@@ -135,6 +188,59 @@ async def run_control(role: Role) -> None:
         task.cancel()
     await asyncio.sleep(0.5)  # what was delivered is handled, most of it
     await client.drain()
+
+
+async def run_async(role: Role) -> None:
+    effects = await connect(role.urls)
+    async with bus_of(role, AsyncSmithBus) as bus:
+        worker = ShardedWorker(bus, episode_of(role), concurrency=role.concurrency, member=role.member)
+        worker.on_start(role.ready)
+
+        @worker.handler
+        async def handle(message: Any) -> Any:
+            await asyncio.sleep(role.takes())
+            await _write(effects, role, message)
+            return _result(role, message)
+
+        await worker.run()
+    await effects.drain()
+
+
+def run_blocking(role: Role) -> None:
+    effects = InThread(role.urls)
+    with bus_of(role, SmithBus) as bus:
+        worker = sync.ShardedWorker(bus, episode_of(role), concurrency=role.concurrency, member=role.member)
+        worker.on_start(role.ready)
+
+        @worker.handler
+        def handle(message: Any) -> Any:
+            time.sleep(role.takes())
+            effects.run(lambda: _write(effects.client, role, message))
+            return _result(role, message)
+
+        worker.run()
+
+
+def bus_of(role: Role, kind: Callable[..., BusT]) -> BusT:
+    return kind(role.urls, contract=contract(role.pin_timeout, role.shards), connect_timeout=20.0)
+
+
+def episode_of(role: Role) -> Any:
+    return contract(role.pin_timeout, role.shards).shardings[0]
+
+
+def _words(role: Role, message: Any) -> tuple[str, ...]:
+    about = message.payload.metadata
+    words = (about["episode_id"], about["number"], message.metadata.stream_seq, role.process, message.fence)
+    return tuple(map(str, words))
+
+
+async def _write(effects: Client, role: Role, message: Any) -> None:
+    await write_effect(effects, message.subject.shard.number, *_words(role, message))
+
+
+def _result(role: Role, message: Any) -> Any:
+    return result_of(message.payload, output={"words": _words(role, message)}) if role.results else None
 
 
 def end_with_stdin() -> None:
@@ -157,8 +263,10 @@ def main() -> None:
         asyncio.run(publish(role))
     elif role.kind == "control":
         asyncio.run(run_control(role))
+    elif role.kind == "async":
+        asyncio.run(run_async(role))
     else:
-        raise SystemExit(f"no such role: {role.kind}")
+        run_blocking(role)
     print("ended well", file=sys.stderr)
 
 
