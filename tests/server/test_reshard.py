@@ -213,7 +213,7 @@ async def test_interrupted_between_the_fence_and_its_record(account: Account, mo
             patch.setattr(reshard.Resharding, "_write", killed)
             with pytest.raises(Killed):
                 await Shards(bus, SPEC).reshard(6)
-        assert (await Shards(bus, SPEC).layout()).state == "preparing"
+        assert (await Shards(bus, SPEC).layout()).state == "exchanging"
         assert "*.*.*.*.shard2.*" in await captured(bus)
         plan = await bus.streams.apply()
         assert plan.changes == (), "apply does not take the subjects back"
@@ -227,7 +227,7 @@ async def test_only_the_change_that_is_not_finished_goes_on(account: Account) ->
         shards = Shards(bus, SPEC)
         with pytest.raises(Killed):
             await shards.reshard(6, on_step=interrupted_at(1))
-        with pytest.raises(OptionsError, match=r"is being changed to 6 shards \(preparing\)"):
+        with pytest.raises(OptionsError, match=r"is being changed to 6 shards \(exchanging\)"):
             await shards.reshard(8)
         assert (await shards.abort_reshard()).to_dict().items() >= {"state": "settled", "shards": 4, "next": None}.items()
         assert await durables(bus) == NAMES_1

@@ -20,8 +20,8 @@ SPEC = replace(sharding.episode, reads=())
 ONE, TWO, THREE = Layout(16), Layout(32, 2), Layout(24, 3)
 
 
-def preparing(current: Layout = ONE, next: Layout = TWO) -> Layouts:
-    return Layouts(state="preparing", current=current, next=next)
+def preparing(state: State = "preparing") -> Layouts:
+    return Layouts(state=state, current=ONE, next=TWO)
 
 
 def draining(current: Layout = TWO, former: Layout = ONE) -> Layouts:
@@ -43,7 +43,7 @@ class Api(JetStreamApi):
         return StoredMessage(subject=subject, seq=7, data=self.value, headers={}, time="2026-01-01T00:00:00Z")
 
 
-@pytest.mark.parametrize("layouts", [preparing(), draining(), Layouts(state="settled", current=TWO)])
+@pytest.mark.parametrize("layouts", [preparing(), preparing("exchanging"), draining(), Layouts(state="settled", current=TWO)])
 def test_a_layout_survives_the_bucket(layouts: Layouts) -> None:
     assert decode(SPEC, msgspec.json.encode(layouts)) == layouts
     assert asyncio.run(read_layouts(Api(msgspec.json.encode(layouts)), SPEC)) == (layouts, 7)
@@ -88,7 +88,8 @@ def test_an_invalid_value_is_refused_and_not_taken_for_none(data: bytes) -> None
 
 def test_what_workers_run() -> None:
     assert declared(SPEC).running(SPEC) == (ONE,)
-    assert preparing().running(SPEC) == (ONE, TWO)
+    assert preparing().running(SPEC) == (ONE,), "the durables of the other are not all there"
+    assert preparing().made(SPEC) == preparing("exchanging").running(SPEC) == (ONE, TWO)
     assert draining().running(SPEC) == (ONE, TWO)
     settled = Layouts(state="settled", current=TWO)
     assert settled.running(SPEC) == (TWO,)
@@ -122,6 +123,8 @@ async def test_publishers_use_the_other_layout_once_one_is_refused() -> None:
     assert await cache.refresh(SPEC, 1) is None, "refused for another reason"
 
     api.value = msgspec.json.encode(preparing())
+    assert await cache.refresh(SPEC, 1) is None
+    api.value = msgspec.json.encode(preparing("exchanging"))
     assert await cache.refresh(SPEC, 1) == TWO
     assert cache.publishing(SPEC) == TWO
     assert await cache.refresh(SPEC, 2) == ONE, "the streams have not exchanged them yet"

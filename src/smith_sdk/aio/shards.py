@@ -108,9 +108,9 @@ class HaltedKey(Record, frozen=True, kw_only=True):
 class ShardLayout(Record, frozen=True, kw_only=True):
     """How many shards there are: `shards`, of that `generation` (int, from 1).
 
-    `state` is "settled"; "preparing" while a change to `next` shards is prepared; "draining" while
-    the `former` shards are worked off. `since` is when that began, None if the number was never
-    changed.
+    `state` is "settled"; "preparing" and "exchanging" while a change to `next` shards is prepared,
+    and the streams exchange subjects; "draining" while the `former` shards are worked off. `since`
+    is when that began, None if the number was never changed.
     """
 
     state: str

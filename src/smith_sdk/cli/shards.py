@@ -46,8 +46,8 @@ def ls(*, sharding: Named = None, where: Where = HERE, json: Json = False) -> No
         show_json([{**one.to_dict(), "lag": one.lag} for one in listed])
         return
     show_table(list(_HEADINGS), [_row(one) for one in listed], empty="no shards")
-    if layout.state == "preparing":
-        note(f"a change to {layout.next} shards is being prepared: `smith shards reshard --to {layout.next}` goes on with it")
+    if layout.next is not None:
+        note(f"a change to {layout.next} shards is not finished: `smith shards reshard --to {layout.next}` goes on with it")
     elif layout.state == "draining":
         note(
             f"{layout.former} shards of generation {layout.generation - 1} drain: `smith shards reshard --to {layout.shards}` "

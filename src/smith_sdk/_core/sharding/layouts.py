@@ -2,10 +2,11 @@
 
 The contract says with how many shards a new server starts. Once the number was changed, the value
 of `shards.<sharding>.layout` says what holds. Each change is a new generation, whose subjects,
-durables and keys in the bucket are others, and has three states:
+durables and keys in the bucket are others, and has these states:
 
-- "preparing": the next generation is made. Publishers use the current one until the stream refuses
-  it, and workers run both
+- "preparing": the durables of the next generation are made
+- "exchanging": each stream exchanges the subjects of the current generation for those of the next.
+  Publishers use the current one until a stream refuses it, and workers run both
 - "draining": the stream captures the new generation only, which is the current one now. Of the
   former one, what is stored is worked off: a shard of the current one starts when those that may
   hold older messages of its keys are empty
@@ -26,7 +27,7 @@ from ..foreign_text import shortened
 from ..jetstream.api import JetStreamApi
 from ..jetstream.kv import is_removed
 
-State = Literal["preparing", "draining", "settled"]
+State = Literal["preparing", "exchanging", "draining", "settled"]
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 _SHOWN: Final = 100
 """Characters of an invalid layout that an error shows."""
@@ -46,15 +47,10 @@ class Layouts(msgspec.Struct, frozen=True, kw_only=True):
     by: _Text = ""
     at: _Text = ""
 
-    @property
-    def other(self) -> Layout | None:
-        """The one beside the current one, while a change is not finished."""
-        return self.next or self.former
-
     def is_consistent(self) -> bool:
         """Whether the layouts fit the state, and the generations each other."""
         next, former, generation = self.next, self.former, self.current.generation
-        if self.state == "preparing":
+        if self.state in ("preparing", "exchanging"):
             return next is not None and former is None and next.generation == generation + 1
         if self.state == "draining":
             return next is None and former is not None and former.generation == generation - 1
@@ -66,9 +62,12 @@ class Layouts(msgspec.Struct, frozen=True, kw_only=True):
         That of the contract is among them if its durables read sharded subjects of others, who go
         on publishing to these.
         """
-        found = {
-            one.generation: one for one in (self.current, self.other, spec.layout if spec.reads else None) if one is not None
-        }
+        return tuple(one for one in self.made(spec) if self.state != "preparing" or one != self.next)
+
+    def made(self, spec: ShardingSpec[Any, Any]) -> tuple[Layout, ...]:
+        """The layouts that have durables, or are being given them."""
+        used = (self.current, self.next, self.former, spec.layout if spec.reads else None)
+        found = {one.generation: one for one in used if one is not None}
         return tuple(found[generation] for generation in sorted(found))
 
     def shards(self, spec: ShardingSpec[Any, Any]) -> tuple[Shard, ...]:
@@ -155,17 +154,17 @@ class LayoutCache:
         """The layout to publish with, since no stream takes the subjects of generation `refused`.
 
         Returns None if it is to be that one: then the publish was refused for another reason. While
-        a change is prepared it is the other one of the two, since the moment at which the stream
-        exchanges them is not known. Raises what a request raises.
+        streams exchange subjects it is the other one of the two, since the moment at which they do
+        is not known. Raises what a request raises.
         """
         lock = self._reading.setdefault(spec.name, asyncio.Lock())
         async with lock:  # those that were refused at the same time wait for one request
             known = self.publishing(spec)
             if known.generation == refused:
                 layouts, revision = await read_layouts(self._api, spec)
-                next, known = layouts.next, layouts.current
-                if next is not None and refused == known.generation:
-                    known = next
+                known = layouts.current
+                if layouts.state == "exchanging" and layouts.next is not None and refused == known.generation:
+                    known = layouts.next
                 if revision:
                     self._known[spec.name] = known
         return None if known.generation == refused else known

@@ -36,7 +36,7 @@ class InUse(msgspec.Struct, frozen=True):
             layouts = self.layouts.get(spec.name)
             if layouts is None:
                 continue
-            own = {(one.stream, one.name) for layout in layouts.running(spec) for one in spec.consumers_of(layout)}
+            own = {(one.stream, one.name) for layout in layouts.made(spec) for one in spec.consumers_of(layout)}
             if any((step.stream, step.consumer) in own for step in steps if step.kind not in ("unchanged", "unknown")):
                 text = (
                     f"sharding {spec.name} has {layouts.current.shards} shards of generation {layouts.current.generation} "
@@ -58,7 +58,7 @@ async def in_use(api: JetStreamApi, contract: Contract, *, is_new: bool = False)
     changed = {
         spec.name: (layouts, captured)
         for spec, (layouts, captured) in zip(contract.shardings, found, strict=True)
-        if layouts.current != spec.layout or layouts.other is not None
+        if layouts.current != spec.layout or layouts.state != "settled"
     }
     if not changed:
         return InUse(contract, {})
@@ -113,7 +113,7 @@ def _with_layouts(contract: Contract, changed: Mapping[str, tuple[Layouts, Mappi
                 streams[name] = _capturing(streams[name], spec, layout)
         own = {(one.stream, one.name) for one in spec.consumers}
         consumers = [one for one in consumers if (one.stream, one.name) not in own]
-        consumers += [one for layout in layouts.running(spec) for one in spec.consumers_of(layout)]
+        consumers += [one for layout in layouts.made(spec) for one in spec.consumers_of(layout)]
     return replace(
         contract,
         streams=tuple(streams.values()),

@@ -1,8 +1,9 @@
 """Changing the number of shards, in steps of which each can be done again.
 
-    settled ─► preparing ─► (streams exchange subjects) ─► draining ─► settled
-               intent,       the fence: no message of the   the former durables are
-               new durables  former generation after it     worked off, then deleted
+    settled ─► preparing ─► exchanging ─────────────► draining ─► settled
+               durables     the fence: no message of   the former durables are
+               are made     the former generation      worked off, then deleted
+                            after it
 
 A command that is killed anywhere is run again, and goes on where it stopped.
 """
@@ -156,20 +157,19 @@ class Resharding:
             await self._write(Layouts(state="preparing", current=self.layouts.current, next=aim))
             report(f"intent: {self.layouts.current.shards} -> {aim.shards} shards, generation {aim.generation}")
         if self.layouts.state == "preparing":
-            await self._prepare(aim, report)
+            made = await self._create_durables(aim)
+            await self._write(Layouts(state="exchanging", current=self.layouts.current, next=aim))
+            report(f"durables: {made} created, {aim.shards - made} there already")
+        if self.layouts.state == "exchanging":
+            for stream in streams_of(self._spec, self.layouts.current, aim):
+                await self._exchange(stream, aim)
+                report(f"fence: {stream} captures generation {aim.generation} only")
+            await self._write(Layouts(state="draining", current=aim, former=self.layouts.current))
         if self.layouts.state == "draining" and self.layouts.former is not None:
             await self._drain(self.layouts.former, report, timeout)
             await self._write(Layouts(state="settled", current=self.layouts.current))
             report("settled: workers stop pulling for the former generation")
         await self._clean_up(report)
-
-    async def _prepare(self, aim: Layout, report: Report) -> None:
-        made = await self._create_durables(aim)
-        report(f"durables: {made} created, {aim.shards - made} there already")
-        for stream in streams_of(self._spec, self.layouts.current, aim):
-            await self._exchange(stream, aim)
-            report(f"fence: {stream} captures generation {aim.generation} only")
-        await self._write(Layouts(state="draining", current=aim, former=self.layouts.current))
 
     async def _create_durables(self, layout: Layout) -> int:
         replicas = {
@@ -219,10 +219,10 @@ class Resharding:
 
     async def _clean_up(self, report: Report) -> None:
         """Delete the durables of generations that are not used any more, and their keys."""
-        keep = {layout.generation for layout in self.layouts.running(self._spec)}
+        keep = {layout.generation for layout in self.layouts.made(self._spec)}
         name = re.compile(rf"{re.escape(self._spec.name)}-(?:g([1-9][0-9]{{0,4}})-)?([0-9a-f]{{2,}})")
         old: list[tuple[str, str]] = []
-        for stream in streams_of(self._spec, *self.layouts.running(self._spec)):
+        for stream in streams_of(self._spec, *self.layouts.made(self._spec)):
             for info in (await self._api.list_consumers(stream)).found:
                 match = name.fullmatch(info["name"])
                 ours = stamp_of(info["config"]).get(CONTRACT) in self._contract.family
