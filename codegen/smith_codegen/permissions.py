@@ -6,19 +6,24 @@ the SDK needs is shown by tests/server/test_roles.py, on a server with these per
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
-from . import domains
+from . import domains, sharded
 from .patterns import LITERAL, any_overlap, covers, positions
+from .permissions_text import RESPONSE_TTL as RESPONSE_TTL
+from .permissions_text import Permissions as Permissions
+from .permissions_text import User as User
+from .permissions_text import as_conf as as_conf
+from .permissions_text import as_json as as_json
+from .permissions_text import as_nsc as as_nsc
+from .permissions_text import authorization as authorization
 from .placeholders import PLACEHOLDER, split, taken, widest
-from .spec import Spec, SubjectDecl
-from .topology_spec import ConsumerDecl
+from .spec import MOST_SHARDS, Spec, SubjectDecl
+from .topology_spec import ConsumerDecl, ShardingDecl
 
 API: Final = "$JS.API"
 """The prefix of the JetStream API of an account that has it itself."""
@@ -47,9 +52,6 @@ _INTENT: Final = "Intent"
 _SERVICES: Final = "$SRV"
 """The root of the requests to micro-services, which workers answer."""
 _NOT_IN_SERVICES: Final = re.compile(r"[^a-zA-Z0-9_-]")
-RESPONSE_TTL: Final = "2s"
-"""How long a reply may be sent. The server keeps each reply subject of what it delivers that long,
-also those of JetStream messages, so this is short."""
 _SDK: Final = "smith_sdk"
 _LONGEST_NAME: Final = 128
 """Characters of a user's name, which becomes a token of its inbox prefix."""
@@ -58,32 +60,6 @@ _LONGEST_NAME: Final = 128
 class RoleError(ValueError):
     """A role that the spec does not have, or that lacks what it needs. Its text names what
     exists."""
-
-
-class Permissions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user of `role` may publish and subscribe to, as subjects with wildcards.
-
-    Its program connects with `inbox_prefix`: `SmithBus(..., inbox_prefix=...)`.
-    """
-
-    role: str
-    name: str
-    """A name for the user: the role, of a worker its consumer."""
-    inbox_prefix: str
-    publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
-    may_reply: bool = False
-    """Whether it may also send one message to the reply subject of each that it receives."""
-
-
-class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A user of a server's configuration. Without `permissions` it may do everything."""
-
-    name: str = ""
-    password: str = ""
-    nkey: str = ""
-    """The public key of a user that signs in with an NKey; then there is no name."""
-    permissions: Permissions | None = None
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +72,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     replay_protection: bool = False
     once: str = ""
     """The bucket of a worker's `Once`."""
+    shardings: tuple[str, ...] = ()
+    """Shardings by their names; `name:generation=2,shards=32` with the shards of another layout."""
 
 
 def block(
@@ -109,6 +87,7 @@ def block(
     api_prefix: str = API,
     replay_protection: bool = False,
     once: str = "",
+    shardings: Sequence[str] = (),
 ) -> Permissions:
     """The least permissions with which the SDK can do all that `role` does (one of `ROLES`).
 
@@ -125,6 +104,7 @@ def block(
         streams=tuple(streams),
         replay_protection=replay_protection,
         once=once,
+        shardings=tuple(shardings),
     )
     given = {name: bool(getattr(wanted, name)) for name in Wanted.__struct_fields__}
     for name, is_given in given.items():
@@ -133,7 +113,7 @@ def block(
             raise RoleError(f"role {role} does not take {_option(name)}: it takes {takes}")
     rights = _Rights(_with_derived(spec, consumers), _require_api(api_prefix.removesuffix(".")))
     ROLES[role].grant(rights, wanted)
-    name = "-".join(consumers) if role == "worker" else role
+    name = "-".join((*consumers, *(one.partition(":")[0] for one in shardings))) if role == "worker" else role
     name = name if len(name) <= _LONGEST_NAME else role
     inbox = _require_inbox(spec, inbox_prefix or f"_INBOX_{name}")
     return Permissions(
@@ -155,7 +135,8 @@ def _with_derived(spec: Spec, names: Iterable[str]) -> Spec:
 
 
 def _option(name: str) -> str:
-    return "--consumer" if name == "consumers" else f"--{name.replace('_', '-')}"
+    known = {"consumers": "--consumer", "shardings": "--sharding"}
+    return known.get(name, f"--{name.replace('_', '-')}")
 
 
 def api_of(domain: str) -> str:
@@ -214,6 +195,10 @@ class _Rights:
         """Publishing to a subject of the spec."""
         decl = self.spec.subjects[name]
         self.publish.append(widest(self.spec, decl, given))
+        if sharding := sharded.of_subject(self.spec, name):  # in whichever layout, which it looks up
+            words = split(self.publish.pop())
+            self.publish.append(".".join((*words[:-2], "*", words[-1])))
+            self.look_up(f"KV_{sharding.bucket}")
         for stream in self.spec.streams_of(name):
             self.ask_interest(stream)
 
@@ -243,21 +228,52 @@ class _Rights:
     def work(self, consumer: str) -> None:
         """A worker of `consumer`: pulls, acks, dead letters, isolated attempts, outputs."""
         decl = self.spec.consumers[consumer]
-        where = f"{decl.stream}.{consumer}"
+        self.pull(decl.stream, consumer)
+        self.put_outputs(decl)
+        self.serve(_NOT_IN_SERVICES.sub("_", consumer))
+
+    def pull(self, stream: str, consumer: str) -> None:
+        """Pulls, acks, dead letters and isolated attempts; `*`: of all consumers of `stream`."""
+        where = f"{stream}.{consumer}"
         self.ask(f"CONSUMER.INFO.{where}", f"CONSUMER.MSG.NEXT.{where}")
-        self.ask(f"STREAM.INFO.{decl.stream}")  # a stream that was created again has the former one's sequences
+        self.ask(f"STREAM.INFO.{stream}")  # a stream that was created again has the former one's sequences
         self.publish.append(f"{_ACK}.{where}.>")
-        letters = self.letters
-        if letters is not None:
-            root, stream = letters
+        if self.letters is not None:
+            root, letters = self.letters
             self.publish += [f"{root}.{where}.*", f"{root}.{where}.*.trial", f"{root}.{where}.*.unrun"]
-            self.look_up(stream)
+            self.look_up(letters)
+
+    def put_outputs(self, decl: ConsumerDecl) -> None:
+        """What handlers of a consumer publish, and the answers to callers whose intent fails."""
         for name in decl.publishes:
             self.send(name)
-        if self._takes_intents(decl):  # the answers to callers whose intent fails
+            for one in sharded.made_of(self.spec, name):  # what has a key goes there
+                self.send(one)
+        if self._takes_intents(decl):
             self.send(_RESULTS)
             self.look_up(self.spec.subjects[_RESULTS].stream)
-        self.serve(_NOT_IN_SERVICES.sub("_", consumer))
+
+    def work_shards(self, name: str, layouts: Sequence[ShardingDecl], once: str) -> None:
+        """A worker of the shards of a sharding, in `layouts`: the shards, and its bucket.
+
+        `once` is the bucket of its `Once`; "" if it has none.
+        """
+        spread = layouts[0].streams > 1
+        for decl in layouts:
+            streams = sharded.streams_of(self.spec.subjects[decl.subject].stream or "", decl)
+            for number in range(decl.shards):
+                # A stream of its own has no other consumers: there one pattern is for all.
+                stream, durable = streams[number % decl.streams], "*" if spread else sharded.durable(name, decl, number)
+                self.pull(stream, durable)
+                self.ask(f"CONSUMER.UNPIN.{stream}.{durable}")
+                if once:
+                    self.put_keys(f"KV_{once}", f"{stream}.{durable}.*")
+        self.put_outputs(self.spec.consumers[sharded.durable(name, layouts[0], 0)])
+        bucket = f"KV_{layouts[0].bucket}"
+        for what in ("members", "owners", "moves", "halted"):
+            self.put_keys(bucket, f"shards.{name}.{what}.*")
+        self.read(bucket)
+        self.serve(_NOT_IN_SERVICES.sub("_", name))
 
     def serve(self, service: str) -> None:
         """Answering those who ask a worker for its state, as `nats micro` does."""
@@ -317,6 +333,25 @@ class _Rights:
 # ---- the roles
 
 
+def layouts_of(spec: Spec, wanted: str) -> tuple[str, tuple[ShardingDecl, ...]]:
+    """A sharding as in `Wanted.shardings`: its name, and its layouts, the declared one first."""
+    name, _, rest = wanted.partition(":")
+    decl = spec.sharding.get(name)
+    if decl is None:
+        raise RoleError(f"{spec.file} declares no sharding {name}: {', '.join(spec.sharding) or 'it declares no sharding'}")
+    if not rest:
+        return name, (decl,)
+    pairs = dict(pair.partition("=")[::2] for pair in rest.split(","))
+    if set(pairs) != {"generation", "shards"} or not all(
+        value.isdecimal() and 0 < int(value) <= 0xFFFF for value in pairs.values()
+    ):
+        raise RoleError(f"{wanted}: name:generation=2,shards=32 is needed, as `smith shards ls` shows the layout in use")
+    if int(pairs["shards"]) > MOST_SHARDS:
+        raise RoleError(f"{wanted}: at most {MOST_SHARDS:,} shards")
+    other = msgspec.structs.replace(decl, **{key: int(value) for key, value in pairs.items()})
+    return name, (decl,) if other == decl else (decl, other)
+
+
 class Role(msgspec.Struct, frozen=True):
     """`grant` adds what it needs; `takes` are the fields of `Wanted` that it uses."""
 
@@ -345,13 +380,18 @@ def _executer(rights: _Rights, wanted: Wanted) -> None:
 
 
 def _worker(rights: _Rights, wanted: Wanted) -> None:
-    if not wanted.consumers:
-        raise RoleError(f"role worker: name its consumer with --consumer: {', '.join(rights.spec.consumers)}")
+    if not wanted.consumers and not wanted.shardings:
+        known = (name for name in rights.spec.consumers if ("consumers", name) not in rights.spec.derived)
+        more = f", or its sharding with --sharding: {', '.join(rights.spec.sharding)}" if rights.spec.sharding else ""
+        raise RoleError(f"role worker: name its consumer with --consumer: {', '.join(known)}{more}")
+    if wanted.once:
+        rights.require("streams", f"KV_{wanted.once}", ", the bucket of once=Once(...)")
+    for one in wanted.shardings:
+        rights.work_shards(*layouts_of(rights.spec, one), wanted.once)
     for name in wanted.consumers:
         rights.require("consumers", name)
         rights.work(name)
         if wanted.once:
-            rights.require("streams", f"KV_{wanted.once}", ", the bucket of once=Once(...)")
             rights.put_keys(f"KV_{wanted.once}", f"{rights.spec.consumers[name].stream}.{name}.*")
 
 
@@ -359,8 +399,9 @@ def _admission(rights: _Rights, wanted: Wanted) -> None:
     rights.require("consumers", _ADMISSION, ", which admission reads")
     rights.work(_ADMISSION)
     for name in rights.spec.consumers[_ADMISSION].publishes:  # whether an output is there, after a crash
-        for stream in rights.spec.streams_of(name):
-            rights.look_up(stream)
+        for one in (name, *sharded.made_of(rights.spec, name)):
+            for stream in rights.spec.streams_of(one):
+                rights.look_up(stream)
     if _CONTROL in rights.spec.streams:
         rights.read(_CONTROL)
     if wanted.replay_protection:
@@ -481,7 +522,7 @@ def _operator(rights: _Rights, wanted: Wanted) -> None:
 ROLES: Final = {
     "publisher": Role("publishes to some subjects", _publisher, ("subjects",)),
     "executer": Role("publishes intents and waits for their results (execute)", _executer, ("subjects",)),
-    "worker": Role("handles the messages of a consumer", _worker, ("consumers", "once")),
+    "worker": Role("handles the messages of a consumer", _worker, ("consumers", "shardings", "once")),
     "admission": Role("decides about raw intents", _admission, ("replay_protection",)),
     "reader": Role("reads streams and subscribes to subjects", _reader, ("streams", "subjects")),
     "auditor": Role("reads the audit trail", _auditor),
@@ -495,52 +536,3 @@ ROLES: Final = {
     "operator": Role("applies the topology, and handles dead letters", _operator),
 }
 """What a program can be, by name."""
-
-
-# ---- as text
-
-
-def as_conf(permissions: Permissions, indent: str = "") -> str:
-    """The `permissions` of a user in a configuration of nats-server, with a line at its end."""
-    lines = ["permissions: {"]
-    for verb in ("publish", "subscribe"):
-        lines += [f"  {verb}: {{ allow: [", *(f"    {_quoted(one)}" for one in getattr(permissions, verb)), "  ] }"]
-    if permissions.may_reply:
-        lines.append(f'  allow_responses: {{ max: 1, expires: "{RESPONSE_TTL}" }}')
-    return "".join(f"{indent}{line}\n" for line in (*lines, "}"))
-
-
-def as_nsc(permissions: Permissions, user: str = "") -> str:
-    """The command of `nsc` that makes such a user, for a shell."""
-    words = ["nsc", "add", "user", "--name", user or permissions.name]
-    options: list[tuple[str, ...]] = [("--allow-pub", one) for one in permissions.publish]
-    options += [("--allow-sub", one) for one in permissions.subscribe]
-    if permissions.may_reply:
-        options += [("--allow-pub-response=1",), ("--response-ttl", RESPONSE_TTL)]
-    return " \\\n  ".join([shlex.join(words), *(shlex.join(option) for option in options)]) + "\n"
-
-
-def as_json(permissions: Permissions) -> str:
-    """The same as JSON: role, inbox_prefix, and the permissions as nats-server has them."""
-    allowed: dict[str, Any] = {verb: {"allow": list(getattr(permissions, verb))} for verb in ("publish", "subscribe")}
-    if permissions.may_reply:
-        allowed["allow_responses"] = {"max": 1, "expires": RESPONSE_TTL}
-    content = {"role": permissions.role, "inbox_prefix": permissions.inbox_prefix, "permissions": allowed}
-    return json.dumps(content, indent=2) + "\n"
-
-
-def authorization(users: Iterable[User]) -> str:
-    """The `authorization` block of a server's configuration for `users`, each with its
-    permissions."""
-    lines = ["authorization {", "  users: ["]
-    for user in users:
-        who = {"nkey": user.nkey} if user.nkey else {"user": user.name, "password": user.password}
-        lines.append("    { " + ", ".join(f"{key}: {_quoted(value)}" for key, value in who.items()))
-        if user.permissions is not None:
-            lines.append(as_conf(user.permissions, "      ").rstrip("\n"))
-        lines.append("    }")
-    return "\n".join([*lines, "  ]", "}", ""])
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # nats-server does not know \u

@@ -21,11 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "spec", metavar="SPEC", help="the spec, such as subjects.toml, or an installed package, such as smith_sdk"
     )
-    parser.add_argument("--role", metavar="ROLE", help="one of the roles below (default with --consumer: worker)")
+    parser.add_argument("--role", metavar="ROLE", help="one of the roles below (default with --consumer and --sharding: worker)")
     subjects = "for publisher, executer and reader: subjects by their names in the spec, also NAME:token=value"
     parser.add_argument("--subjects", metavar="NAME", nargs="+", default=[], help=subjects)
     parser.add_argument("--streams", metavar="NAME", nargs="+", default=[], help="for reader: streams")
     parser.add_argument("--consumer", metavar="NAME", nargs="+", default=[], help="for worker and dlq-operator: consumers")
+    shards = "for worker: shardings by their names, also NAME:generation=2,shards=32 after a change of their number"
+    parser.add_argument("--sharding", metavar="NAME", nargs="+", default=[], help=shards)
     protects = "for admission with Trust: allow the bucket in which it remembers what it has let through"
     parser.add_argument("--replay-protection", "--trust", dest="replay_protection", action="store_true", help=protects)
     once = "for worker with once=Once(...): the name of its bucket"
@@ -40,7 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """0: printed; 2: the spec or the role is not valid."""
-    role = given.role or ("worker" if given.consumer else "")
+    role = given.role or ("worker" if given.consumer or given.sharding else "")
     try:
         found = permissions.block(
             _spec(given.spec),
@@ -52,6 +54,7 @@ def run(given: argparse.Namespace) -> int:
             api_prefix=_api_prefix(given),
             replay_protection=given.replay_protection,
             once=given.once,
+            shardings=given.sharding,
         )
     except permissions.RoleError as error:
         print(f"smith-codegen permissions: {error}", file=sys.stderr)

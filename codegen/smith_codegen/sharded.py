@@ -125,6 +125,16 @@ def is_sharded(spec: Spec, subject: str) -> bool:
     return name is not None and spec.sharding[name].sharded == subject
 
 
+def of_subject(spec: Spec, subject: str) -> ShardingDecl | None:
+    """The sharding whose sharded subject that is."""
+    return spec.sharding[spec.derived[("subjects", subject)]] if is_sharded(spec, subject) else None
+
+
+def made_of(spec: Spec, subject: str) -> tuple[str, ...]:
+    """The sharded subject of a plain one; none if it is not sharded."""
+    return tuple(decl.sharded for decl in spec.sharding.values() if decl.subject == subject)
+
+
 def without(spec: Spec) -> Spec:
     """`spec` without what its shardings declare."""
     sections = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from generated import folder_of, generated
 
-from smith_codegen import checks, sharded, sources
+from smith_codegen import checks, permissions, sharded, sources
 from smith_codegen.breaking.compat import compare
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
@@ -238,6 +238,50 @@ def test_an_inherited_subject_is_sharded_if_its_stream_captures_it(tmp_path: Pat
 def test_what_cannot_be_sharded_of_what_is_inherited(subject: str, key: str, words: str) -> None:
     found = problems(EXTENDS.replace("events.health", subject).replace('"service"', f'"{key}"'))
     assert any(words in one for one in found.values()), found
+
+
+# ---- permissions
+
+
+def test_a_worker_may_pull_the_shards_of_each_layout() -> None:
+    spec = sources.parse(SMITH, "subjects.toml")
+    declared = permissions.block(spec, "worker", shardings=["episode"])
+    both = permissions.block(spec, "worker", shardings=["episode:generation=2,shards=3"], once="SMITH_NONCES")
+    pulls = [one for one in declared.publish if ".MSG.NEXT.ATOMS_VETTED." in one]
+    assert pulls == [f"$JS.API.CONSUMER.MSG.NEXT.ATOMS_VETTED.episode-{number:02x}" for number in range(16)]
+    more = {one.rpartition(".")[2] for one in both.publish if ".UNPIN." in one}
+    assert more == {*(f"episode-{number:02x}" for number in range(16)), *(f"episode-g2-{number:02x}" for number in range(3))}
+    assert "$KV.SMITH_NONCES.ATOMS_VETTED.episode-g2-02.*" in both.publish
+    assert not any("layout" in one or one.startswith("$KV.SMITH_CONTROL.>") for one in declared.publish)
+    # streams of their own have no other consumers
+    bank = permissions.block(sources.parse(BANK, "bank.toml"), "worker", shardings=["ledger"])
+    assert [one for one in bank.publish if "MSG.NEXT.ENTRIES" in one] == [
+        f"$JS.API.CONSUMER.MSG.NEXT.ENTRIES_S{index}.*" for index in (0, 1)
+    ]
+    assert bank.inbox_prefix == "_INBOX_ledger"
+
+
+def test_a_publisher_may_use_each_layout() -> None:
+    spec = sources.parse(SMITH, "subjects.toml")
+    found = permissions.block(spec, "publisher", subjects=["intents.vetted_sharded:domain=eu"])
+    assert "smith.intents.vetted.*.*.*.eu.*.*" in found.publish
+    assert "$JS.API.STREAM.MSG.GET.KV_SMITH_CONTROL" in found.publish
+    assert "smith.intents.vetted.*.*.*.*.*.*" in permissions.block(spec, "admission").publish
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("other", "declares no sharding other: episode"),
+        ("episode:shards=3", "name:generation=2,shards=32 is needed"),
+        ("episode:generation=2,shards=x", "name:generation=2,shards=32 is needed"),
+        ("episode:generation=0,shards=3", "name:generation=2,shards=32 is needed"),
+        ("episode:generation=2,shards=4097", "at most 4,096 shards"),
+    ],
+)
+def test_a_sharding_that_does_not_exist_has_no_permissions(wanted: str, words: str) -> None:
+    with pytest.raises(permissions.RoleError, match=words):
+        permissions.block(sources.parse(SMITH, "subjects.toml"), "worker", shardings=[wanted])
 
 
 # ---- what breaks
