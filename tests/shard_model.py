@@ -52,7 +52,6 @@ class Consumer:
     consumer_seq: int = 0
     owner: Process | None = None
     pin: int = 0
-    pinned_until: float = 0.0
     answers: bool = True
     """Whether it has a leader that answers."""
     paused: bool = False
@@ -101,7 +100,6 @@ class Consumer:
         """Pin `process`: its next message has a new id."""
         self.owner = process
         self.pin += 1
-        self.pinned_until = self.now + PIN
 
     def turn(self) -> None:
         """Redeliver what is due, and deliver what there is room for."""
@@ -273,7 +271,9 @@ class Process:
             if consumer.owner is self and self.is_linked and not self.is_stopped and consumer.answers:
                 if consumer.pin == self.pin and self.proved > consumer.now - 0.9 * PIN:
                     self.proved = consumer.now
-                consumer.pinned_until = consumer.now + PIN
+                elif consumer.pin == self.pin:  # it has lost its hold by its own clock, and begins anew
+                    self.lose()
+                    consumer.give(self)
             if self.is_ours():
                 for item in [*self.ordered.held(), *self.running]:
                     self.answer("progress", item.seq)

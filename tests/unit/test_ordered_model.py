@@ -26,6 +26,8 @@ LONGEST: Final = 40 * ACK_WAIT
 class Histories(RuleBasedStateMachine):
     """Processes take over from each other, with and without knowing it."""
 
+    random: Random
+    consumer: Consumer
     processes: list[Process]
     ticking: asyncio.Task[None]
 
