@@ -94,6 +94,7 @@ class Consumer:
             pending=len(self.pending),
             redelivered=sum(count > 1 for count in self.counts.values()),
             delivered=self.consumer_seq,
+            is_paused=self.paused,
         )
 
     def give(self, process: Process) -> None:

@@ -246,7 +246,10 @@ class ShardSlots:
         if epoch == self.epoch:
             loop.confirm_pin(info)  # if the hold is lost, an epoch begins
         return Look(
-            pending=info["num_ack_pending"], redelivered=info["num_redelivered"], delivered=info["delivered"]["consumer_seq"]
+            pending=info["num_ack_pending"],
+            redelivered=info["num_redelivered"],
+            delivered=info["delivered"]["consumer_seq"],
+            is_paused=bool(info.get("paused")),
         )
 
     async def before_start(self, epoch: int) -> bool:

@@ -94,6 +94,8 @@ class Ordered(Generic[T]):
         self._starting: asyncio.Task[None] | None = None
         self._last: int | None = None
         """The consumer sequence that arrived last in this epoch."""
+        self._fresh = self._done = 0
+        """Messages of this epoch that had never been delivered before, and acks that were sent."""
         self._ends: dict[int, float | None] = {}
         """Of messages that have run, by their `id`: None for those that are done, or the seconds
         until they are to be nak'ed."""
@@ -147,6 +149,7 @@ class Ordered(Generic[T]):
         delay = self._ends.pop(id(item), _LEFT)
         if delay is None:
             queues.finish(item, now)
+            self._done += 1
             self.progress_at = now
         elif (entry := queues.fail(item, now, waits=delay >= 0)) is not None:
             if delay >= 0:
@@ -241,13 +244,17 @@ class Ordered(Generic[T]):
         facts, now = self._shard.facts_of(item), self._time()
         if self._last is not None and facts.consumer_seq != self._last + 1:
             self._raise_barrier()  # what was missed may be lower than anything here
+        is_first = self._last is None
         self._last = facts.consumer_seq
+        self._fresh += facts.num_delivered == 1
         if not self.queues.arrived(item, facts):
             self._acks.append(item)
             self._chores.set()
         if self.barrier_since is not None:
             self._takeover.begin(now)
             self._look_soon(now)
+            if is_first:
+                self._look_at = now  # to know early what the former owner has left
         if self.queues.has_ready:
             self._startable.set()
 
@@ -267,8 +274,10 @@ class Ordered(Generic[T]):
         self._retries.clear()
         self._acks.clear()
         self._last = None
+        self._fresh = self._done = 0
         self.barrier_since = None
         self._raise_barrier()
+        self._takeover.begin_epoch(self._time())
 
     def _raise_barrier(self) -> None:
         now = self._time()
@@ -309,7 +318,7 @@ class Ordered(Generic[T]):
             self._look_soon(now)
             return
         self._look_again(now)
-        self._takeover.see(look, now)
+        self._takeover.see(look, self._hands(now), now)
         if self._takeover.has_lost_overdue(self._hands(now)):
             for entry in self._overdue(now):
                 queues.forget(entry)
@@ -317,14 +326,24 @@ class Ordered(Generic[T]):
             for entry in self._overdue(now):  # it is out all the same, perhaps of a paused consumer
                 entry.since = now
             if self._may_start:
-                self.barrier_since, self.progress_at = None, now
-                self._changed()
+                self._lower_barrier(now)
             else:
                 self._starting = asyncio.ensure_future(self._start(self.epoch))
 
+    def _lower_barrier(self, now: float) -> None:
+        self.barrier_since, self.progress_at = None, now
+        self._takeover.end()
+        self._changed()
+
     def _hands(self, now: float) -> Hands:
-        queues = self.queues
-        return Hands(messages=len(queues), redelivered=queues.redelivered, overdue=len(self._overdue(now)), last=self._last or 0)
+        return Hands(
+            messages=len(self.queues),
+            redelivered=self.queues.redelivered,
+            overdue=len(self._overdue(now)),
+            last=self._last or 0,
+            fresh=self._fresh,
+            done=self._done,
+        )
 
     def _overdue(self, now: float) -> list[Entry[T]]:
         """What should have been redelivered by now."""
@@ -388,6 +407,7 @@ class Ordered(Generic[T]):
         acks, self._acks = self._acks, []
         for item in acks:
             if self._shard.is_ours():
+                self._done += 1
                 with contextlib.suppress(SmithError):
                     await self._shard.ack(item)
         while self._retries and self._retries[0][0] <= (now := self._time()):
