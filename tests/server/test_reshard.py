@@ -23,6 +23,7 @@ from smith_sdk._core.sharding import draining
 from smith_sdk._core.sharding.layouts import Layouts, layout_key, read_layouts
 from smith_sdk._core.topology import reshard
 from smith_sdk.aio import Shards
+from smith_sdk.aio.alert_looks import DriftLook
 from smith_sdk.contract import Layout, Shard, ShardingSpec
 from smith_sdk.errors import DeadlineExceeded, OptionsError, StreamNotFound, TopologyRefused
 from smith_sdk.protocol import FsReadV1Intent
@@ -368,3 +369,22 @@ async def test_a_refusal_for_another_reason_stays_one(account: Account) -> None:
         intent = keyed("ep-1")
         with pytest.raises(StreamNotFound, match="does not capture"):
             await bus.publish(SHARDED.of(intent), intent)
+
+
+async def test_lag_health_and_alerts_know_the_new_shards(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus, wire_to(account) as wire:
+        await wire.publish(Shard(1), "old")
+        with pytest.raises(DeadlineExceeded):
+            await Shards(bus, SPEC).reshard(6, timeout=0.05)
+        await wire.publish(Shard(5, 2), "new")
+        lag = {one.consumer: one.lag for one in await bus.lag() if one.consumer.startswith("episode-")}
+        assert lag == {**dict.fromkeys(NAMES_1 | NAMES_2, 0), "episode-01": 1, "episode-g2-05": 1}
+        await wire.read(Shard(1), 1)
+        await Shards(bus, SPEC).reshard(6, timeout=20)
+
+        assert {one.consumer for one in await bus.lag() if one.consumer.startswith("episode-")} == NAMES_2
+        checks = {one.name: one for one in (await bus.health()).checks}
+        assert checks["stream ATOMS_VETTED"].status == "ok", checks["stream ATOMS_VETTED"]
+        shown = {name: one.status for name, one in checks.items() if "episode" in name}
+        assert shown == {f"consumer {name}": "ok" for name in NAMES_2}
+        assert await DriftLook(bus._session, "dev", 60)._find() == []

@@ -17,7 +17,7 @@ from .._core.monitoring.consumer_lag import StreamUsage
 from .._core.monitoring.control import BUCKET
 from .._core.monitoring.held_consumers import HeldConsumers
 from .._core.monitoring.rule_claims import is_declared
-from .._core.topology.drift import Drift
+from .._core.topology.drift import DriftInUse
 from .._core.topology.plan import Difference
 from ..contract import ConsumerSpec
 from ..errors import ConsumerNotFound, SmithError, StreamNotFound
@@ -72,7 +72,7 @@ class DriftLook:
 
     def __init__(self, session: Session, profile: str, every: float) -> None:
         self._session = session
-        self._drift = Drift(session.contract, profile)
+        self._drift = DriftInUse(session.api, session.contract, profile)
         self._every = every
         self._new: tuple[float, str] | None = None
         self.problem = ""
@@ -100,14 +100,15 @@ class DriftLook:
         return found
 
     async def _find(self) -> list[str]:
-        contract, api = self._session.contract, self._session.api
+        drift, api = await self._drift.ask(), self._session.api
+        contract = drift.contract
         streams = await asyncio.gather(*(_found(api.stream_info, one.name) for one in contract.streams))
         configs = {spec.name: info["config"] for spec, info in zip(contract.streams, streams, strict=True) if info is not None}
         found = []
         for spec, info in zip(contract.streams, streams, strict=True):
             if info is None:
                 found.append(f"stream {spec.name} does not exist")
-            elif (change := self._drift.of_stream(spec.name, info)).differences:
+            elif (change := drift.of_stream(spec.name, info)).differences:
                 found.append(str(change))
         specs = {name: [one for one in contract.consumers if one.stream == name] for name in configs}
         each = await asyncio.gather(
@@ -124,7 +125,7 @@ class DriftLook:
             if info is None:
                 found.append(f"consumer {spec.name} of {stream} does not exist")
                 continue
-            step = self._drift.of_consumer(spec, info, config)
+            step = self._drift.known.of_consumer(spec, info, config)
             left = await self._without_limits(spec, step.differences)
             if left:
                 found.append(str(msgspec.structs.replace(step, differences=left)))

@@ -25,7 +25,7 @@ from .._core.monitoring.health import Check, HealthReport, Sightings, report
 from .._core.monitoring.held_consumers import Held, HeldConsumers
 from .._core.monitoring.lag_look import first_message
 from .._core.monitoring.observations import consumer_seen, stream_seen
-from .._core.topology.drift import Drift
+from .._core.topology.drift import Drift, DriftInUse
 from ..contract import ConsumerSpec, StreamSpec
 from ..errors import BusClosed, DeadlineExceeded, SmithError
 
@@ -42,7 +42,7 @@ class HealthChecks:
 
     def __init__(self, session: Session, profile: str, lag: LagSeries) -> None:
         self._session = session
-        self._drift = Drift(session.contract, profile)
+        self._drift = DriftInUse(session.api, session.contract, profile)
         self._lag = lag
         self._process = process.ProcessChecks(session.contract)
         self._sightings = Sightings()
@@ -65,7 +65,11 @@ class HealthChecks:
         # that answers nothing that is sent behind it.
         rtt = await link.rtt(timeout=max(0.0, until - asyncio.get_running_loop().time()))
         if rtt is not None:
-            return await _Look(self._session, self._drift, self._lag, until, timeout).take(rtt)
+            # Without an answer the checks themselves tell what is wrong.
+            with contextlib.suppress(SmithError, NoResponders, TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._drift.ask()
+            return await _Look(self._session, self._drift.known, self._lag, until, timeout).take(rtt)
         if link.is_up:
             silent = partial(words.without_answer, timeout=timeout)
             return [_connection(self._session, timeout=timeout), *map(silent, _names(self._session))]
@@ -84,7 +88,7 @@ class _Look:
 
     def __init__(self, session: Session, drift: Drift, lag: LagSeries, until: float, timeout: float) -> None:
         self._session = session
-        self._contract = session.contract
+        self._contract = drift.contract
         self._drift = drift
         self._lag = lag
         self._until = until

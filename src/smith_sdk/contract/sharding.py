@@ -6,6 +6,7 @@ own `{{partition(n, ...)}}` has it. Nothing here does any I/O.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -24,6 +25,9 @@ MOST_SHARDS: Final = 4096
 
 OWNERS: Final = "owner"
 """The priority group of the consumers of shards: its pinned client is the owner of the shard."""
+
+_DURABLE: Final = re.compile(r"(?:g([2-9]|[1-9][0-9]{1,4})-)?[0-9a-f]{2,3}")
+"""The name of a shard's consumer, behind that of the sharding."""
 
 _SHOWN: Final = 100
 """Characters of a refused value that an error shows."""
@@ -311,6 +315,11 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
     def durable(self, shard: Shard) -> str:
         """The name of the consumer of `shard`: "episode-0e", of generation 2 "episode-g2-0e"."""
         return f"{self.name}-{shard}" if shard.generation == 1 else f"{self.name}-g{shard.generation}-{shard}"
+
+    def generation_of(self, consumer: str) -> int | None:
+        """The generation of shards whose consumer has this name; None if no shard's has it."""
+        found = _DURABLE.fullmatch(consumer.removeprefix(f"{self.name}-")) if consumer.startswith(f"{self.name}-") else None
+        return None if found is None else int(found[1] or 1)
 
     @property
     def consumers(self) -> tuple[ConsumerSpec[M_co, S_co], ...]:

@@ -53,6 +53,8 @@ class LagLook:
             self._wanted = {spec.name: set() for spec in contract.streams}
             for consumer in contract.consumers:
                 self._wanted.setdefault(consumer.stream, set()).add(consumer.name)
+        # The number of shards may have been changed: each of its durables is one of the contract.
+        self._shardings = () if contract is None else contract.shardings
         self.series = series
         self._unlisted: dict[str, tuple[float, PermissionDenied]] = {}
         """Streams whose consumers may not be listed, until when, and why."""
@@ -115,9 +117,13 @@ class LagLook:
     async def _consumers(self, stream: StreamSeen) -> tuple[list[ConsumerSeen], dict[str, str]]:
         """Those of `stream`, and which are missing, and why."""
         listing, now = await self._api.list_consumers(stream.name), asyncio.get_running_loop().time()
-        names = None if self._wanted is None else self._wanted[stream.name]
-        seen = [consumer_seen(stream, info, now) for info in listing.found if names is None or info["name"] in names]
-        return seen, {name: why for name, why in listing.missing.items() if names is None or name in names}
+        seen = [consumer_seen(stream, info, now) for info in listing.found if self._wants(stream.name, info["name"])]
+        return seen, {name: why for name, why in listing.missing.items() if self._wants(stream.name, name)}
+
+    def _wants(self, stream: str, consumer: str) -> bool:
+        if self._wanted is None or consumer in self._wanted[stream]:
+            return True
+        return any(stream in one.stream_names and one.generation_of(consumer) is not None for one in self._shardings)
 
     # ---- single messages
 

@@ -1,6 +1,7 @@
-"""Drift: how one stream or consumer on the server differs from what is declared. No I/O.
+"""Drift: how one stream or consumer on the server differs from what is declared.
 
-A plan looks at the whole server; this judges one INFO, as checks of health have it.
+A plan looks at the whole server; this judges one INFO, as checks of health have it, without any
+I/O. Only how many shards there are is asked of the server.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ...contract import ConsumerSpec, Contract, StreamSpec
+from ..jetstream.api import JetStreamApi
 from .config_keys import EVERY, Json, consumer_json, stream_json, with_filters
+from .layouts import in_use
 from .plan import Change
 from .planner import plan_consumer, plan_stream
 from .stamps import PROFILE, stamp_of
@@ -81,3 +84,21 @@ class Drift:
             if source.has_profile(profile):
                 return next(one for one in source.profile(profile) if one.name == stream)
         return self.contract.stream(stream)
+
+
+class DriftInUse:
+    """What to compare with: the contract, in the layouts that the buckets of its shardings have."""
+
+    def __init__(self, api: JetStreamApi, contract: Contract, profile: str) -> None:
+        self._api = api
+        self._profile = profile
+        self._declared = Drift(contract, profile)
+        self.known = self._declared
+        """As it was last asked for."""
+
+    async def ask(self) -> Drift:
+        """What holds now. Raises `TopologyRefused` if a layout is not valid, and what a request
+        raises."""
+        used = await in_use(self._api, self._declared.contract)
+        self.known = Drift(used.contract, self._profile) if used.layouts else self._declared
+        return self.known

@@ -91,9 +91,7 @@ def streams_of(spec: ShardingSpec[Any, Any], *layouts: Layout) -> tuple[str, ...
 
 def subjects_of(spec: ShardingSpec[Any, Any], layout: Layout, stream: str) -> tuple[str, ...]:
     """The sharded subjects of `layout` that `stream` captures."""
-    if spec.streams == 1:
-        return spec.patterns(layout)
-    return tuple(spec.pattern_of(shard) for shard in layout.all if spec.stream_of(shard) == stream)
+    return spec.captured(layout).get(stream, ())
 
 
 def exchanged(subjects: Sequence[str], old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -220,13 +219,12 @@ class Resharding:
     async def _clean_up(self, report: Report) -> None:
         """Delete the durables of generations that are not used any more, and their keys."""
         keep = {layout.generation for layout in self.layouts.made(self._spec)}
-        name = re.compile(rf"{re.escape(self._spec.name)}-(?:g([1-9][0-9]{{0,4}})-)?([0-9a-f]{{2,}})")
         old: list[tuple[str, str]] = []
         for stream in streams_of(self._spec, *self.layouts.made(self._spec)):
             for info in (await self._api.list_consumers(stream)).found:
-                match = name.fullmatch(info["name"])
+                generation = self._spec.generation_of(info["name"])
                 ours = stamp_of(info["config"]).get(CONTRACT) in self._contract.family
-                if match is not None and ours and int(match[1] or 1) not in keep:
+                if ours and generation is not None and generation not in keep:
                     old.append((stream, info["name"]))
         if old:
             await asyncio.gather(
