@@ -306,6 +306,7 @@ class _Rights:
         known = getattr(self.spec, section)
         if name not in known:
             kind = section.removesuffix("s")
+            why += " (domains are not known from a hash of them)" if "-domains--" in name else ""
             raise RoleError(f"{self.spec.file} declares no {kind} {name}{why}: {', '.join(known) or f'it declares no {kind}'}")
 
     def each_subject(self, chosen: Sequence[str]) -> Iterator[tuple[str, SubjectDecl, dict[str, str]]]:

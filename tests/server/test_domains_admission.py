@@ -118,9 +118,18 @@ async def test_what_is_held_waits_uncounted_and_the_others_go_on(account: Accoun
         assert await have_codes(bus)
 
 
-async def test_a_hold_that_cannot_be_read_holds_nothing(account: Account, soon: None) -> None:
+@pytest.mark.parametrize(
+    ("value", "ttl"),
+    [
+        (b"{", 600),
+        (encode(Hold(patterns=("smith.>",), reason="", since="", owner="")), None),
+        (encode(Hold(patterns=("other.>", "", "*"), reason="", since="", owner="")), 600),
+    ],
+    ids=["not JSON", "for ever", "other subjects"],
+)
+async def test_a_key_that_is_no_hold_holds_nothing(account: Account, soon: None, value: bytes, ttl: float | None) -> None:
     async with account.applied() as bus:
-        await Bucket(bus._session, BUCKET).put(HELD, b"{", ttl=600)
+        await Bucket(bus._session, BUCKET).put(HELD, value, ttl=ttl)
         await publish(bus, read_intent(domain="eu"))
         async with admitting(bus):
             await eventually_async(partial(are, bus, vetted=1))

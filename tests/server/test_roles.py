@@ -89,8 +89,8 @@ class Account:
     def owner(self, **options: Any) -> AsyncSmithBus:
         return AsyncSmithBus(self.url, profile="dev", **self.signed_in("owner"), **options)
 
-    def bus(self, face: Face, role: str) -> Any:
-        return face.bus(self.url, profile="dev", **self.signed_in(role))
+    def bus(self, face: Face, role: str, **options: Any) -> Any:
+        return face.bus(self.url, profile="dev", **self.signed_in(role), **options)
 
 
 @pytest.fixture(scope="module")
@@ -336,6 +336,11 @@ async def test_an_operator_operates(face: Face, place: Account, violations: Any)
             await bus.streams.verify(profile="dev")
             await replay_and_discard(bus, letters)
             await bus.trace(read_intent().id)
+        split = CONTRACT.with_domains(consumers.executor_http_fetch.for_domains("eu"))
+        async with place.bus(face, "operator", contract=split) as bus:
+            assert await bus.domains.move("eu")
+        async with place.bus(face, "operator") as bus:
+            assert await bus.domains.move("eu")  # and back
     assert violations() == []
 
 
@@ -675,6 +680,8 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "streams.info": (lambda bus, _: bus.streams.info(), {"health", "monitor", *whole}),
         "streams.get": (lambda bus, _: bus.streams.get("SDLC_RAW"), {"health", "monitor", *whole}),
         "streams.purge": (lambda bus, _: bus.streams.purge("SYSTEM_EVENTS"), whole),
+        "domains.list": (lambda bus, _: bus.domains.list(), {"health", "monitor", *whole}),
+        "domains.move": (lambda bus, _: bus.domains.move("eu"), {"health", "monitor", *whole}),  # nothing is to be moved
         "dead_letters.list": (lambda bus, _: bus.dead_letters.list(), letters),
         "dead_letters.get": (
             lambda bus, _: _missing(bus.dead_letters.get(f"ATOMS_VETTED.{WORKER}.1")),

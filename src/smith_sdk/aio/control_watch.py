@@ -33,8 +33,8 @@ class ControlWatch:
         self._session = session
         self._is_stopping = is_stopping
         self._watch: KeyWatch | None = None
-        self._holds: dict[Entry, Hold | None] = {}
-        """The keys of holds as they were read."""
+        self._holds: dict[str, Hold] | None = None
+        """The holds by their keys, as of the last change; None until they are needed."""
         self._listeners: list[Callable[[], None]] = []
 
     def add_listener(self, listener: Callable[[], None]) -> None:
@@ -80,16 +80,25 @@ class ControlWatch:
         return None if self._watch is None else self._watch.any(prefix)
 
     def hold(self, subject: str) -> Hold | None:
-        """The hold that keeps messages for `subject` back; None if there is none."""
+        """The hold that keeps messages for `subject` back; None if there is none.
+
+        A key that does not expire is none of ours: it would hold them for ever.
+        """
         if self._watch is None:
             return None
-        entries = [entry for key, entry in self._watch.entries.items() if key.startswith(HELD)]
-        self._holds = {entry: self._holds[entry] if entry in self._holds else read_hold(entry) for entry in entries}
-        for hold in self._holds.values():
-            if hold is not None and any(covers(pattern, subject) for pattern in hold.patterns):
+        if self._holds is None:
+            entries = self._watch.entries.values()
+            self._holds = {
+                entry.key: hold
+                for entry in entries
+                if entry.key.startswith(HELD) and entry.ttl is not None and (hold := read_hold(entry)) is not None
+            }
+        for key, hold in self._holds.items():
+            if any(covers(pattern, subject) for pattern in hold.patterns) and key in self._watch.entries:
                 return hold
         return None
 
     def _changed(self) -> None:
+        self._holds = None
         for listener in self._listeners:
             listener()

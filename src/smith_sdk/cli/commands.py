@@ -12,6 +12,7 @@ COMMANDS = {
     "consumers": ("consumers:consumers", "Show, pause, resume and reset consumers."),
     "dlq": ("dlq:dlq", "Show, replay, discard and audit dead letters."),
     "quarantine": ("quarantine:quarantine", "Show, release and discard quarantined intents."),
+    "domains": ("domains:domains", "Show which consumers serve each domain, and move domains."),
     "outbox": ("outbox:outbox", "List, flush and discard the messages of an outbox."),
     "health": ("health:health", "Show how the server, streams, consumers and dead letters are."),
     "lag": ("lag:lag", "Show how far each consumer is behind, its rates and its trend."),
