@@ -310,7 +310,7 @@ async def test_what_cannot_be_moved_is_refused_before_anything_is_done(face: Fac
         with pytest.raises(OptionsError, match=r"consumer .*--eu--us also receives .*\.us, and no declared consumer does"):
             await bus.domains.move("eu")
         with pytest.raises(OptionsError, match="to='executor-fs-read--us': is not a declared consumer of domain 'us'"):
-            await bus.domains.move("us", to=["executor-fs-read--us"])
+            await bus.domains.move("us", to="executor-fs-read--us")
         with pytest.raises(OptionsError, match="to='x': is not a declared consumer of domain 'eu'"):
             await bus.domains.move("eu", to=["x"])
         with pytest.raises(InvalidToken):

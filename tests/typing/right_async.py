@@ -13,8 +13,10 @@ from smith_sdk import (
     AsyncSmithBus,
     Decision,
     Deny,
+    DomainUsage,
     Message,
     Middleware,
+    MoveStep,
     OutboxFile,
     PubAck,
     ShardedWorker,
@@ -28,6 +30,7 @@ from smith_sdk import (
 )
 from smith_sdk.aio import Reader, ReadMessage
 from smith_sdk.contract import AnySubject, Cap, ConsumerSpec, Envelope, Received, StreamSubject
+from smith_sdk.display import Rows
 from smith_sdk.protocol import (
     AuditEvent,
     FsReadV1Intent,
@@ -227,3 +230,14 @@ async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["w
 
 async def takes_any(bus: AsyncSmithBus[PubAck | Stored], result: IntentResult) -> PubAck | Stored:
     return await bus.publish(subjects.results.of(result), result)
+
+
+async def domains(bus: AsyncSmithBus) -> None:
+    worker = Worker(bus, consumers.executor_fs_read.for_domains("eu", "us"))
+
+    @worker.handler
+    async def handle(message: Message[FsReadV1Intent]) -> None: ...
+
+    assert_type(await bus.domains.move("eu", to=["executor-fs-read--eu"], dry_run=True), Rows[MoveStep])
+    assert_type((await bus.domains.list())[0], DomainUsage)
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", no_executor="quarantine")

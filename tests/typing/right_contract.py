@@ -126,6 +126,8 @@ def received(one: RawMsg[FsReadV1Intent], every: RawMsg) -> None:
 
 def declared() -> None:
     assert_type(consumers.executor_fs_read, ConsumerSpec[FsReadV1Intent, vetted[FsReadV1Intent]])
+    assert_type(consumers.executor_fs_read.for_domains("eu"), ConsumerSpec[FsReadV1Intent, vetted[FsReadV1Intent]])
+    CONTRACT.with_domains(consumers.executor_fs_read.for_domains("eu", Domain("us")), beside=["executor-fs-read"])
     assert_type(consumers.admission, ConsumerSpec[Intent, raw[Intent]])
     assert_type(consumers.audit_collector, ConsumerSpec[AuditEvent | SecurityEvent, execution | policy | security])
     assert_type(STREAMS[0].name, str)

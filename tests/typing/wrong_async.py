@@ -260,3 +260,15 @@ async def when_down(bus: AsyncSmithBus, result: IntentResult, chosen: Literal["w
     await bus.publish(subject, result, when_down="drop")  # error
     await storing.publish(subjects.intents.raw.of(FsReadV1Intent.new(domain="d", params=FsReadV1Params(path="/"))), result)  # error
     await bus.outbox.discard("1")  # error
+
+
+async def domains(bus: AsyncSmithBus) -> None:
+    worker = Worker(bus, consumers.executor_fs_read.for_domains("eu"))
+
+    @worker.handler  # error
+    async def handle(message: Message[HttpFetchV1Intent]) -> None: ...
+
+    await bus.domains.move(7)  # error
+    await bus.domains.move("eu", to="executor-fs-read--eu").done  # error
+    (await bus.domains.list())[0].consumers  # error
+    Admission(bus, policy=lambda intent: Allow(), executor_id="a", no_executor="drop")  # error

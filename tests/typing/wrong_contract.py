@@ -24,7 +24,7 @@ from smith_sdk.protocol import (
 )
 from smith_sdk.subjects import capability
 from smith_sdk.subjects.intents import RawMsg
-from smith_sdk.topology import consumers
+from smith_sdk.topology import CONTRACT, consumers
 
 M = TypeVar("M")
 
@@ -145,3 +145,14 @@ def levels(entry: LogEntry, event: AuditEvent) -> None:
     lower: Literal["info"] = entry.level  # error
     LogEntry.new(level="loud", service="s", target="t", message="m", correlation_id="c", node_id="n")  # error
     older: Literal["vetted"] = event.result_status  # error
+
+
+def for_domains() -> None:
+    consumers.executor_fs_read.for_domains(7)  # error
+    consumers.executor_fs_read.for_domains("eu", None)  # error
+    consumers.executor_fs_read.for_domains(["eu", "us"])  # error
+    consumers.executor_fs_read.for_domains(domain="eu")  # error
+    consumers.executor_fs_read.for_domain("eu")  # error
+    other: ConsumerSpec[HttpFetchV1Intent, Any] = consumers.executor_fs_read.for_domains("eu")  # error
+    CONTRACT.with_domains("executor-fs-read")  # error
+    CONTRACT.with_domains(consumers.executor_fs_read.for_domains("eu")).consumer_names  # error

@@ -60,14 +60,14 @@ class Domains:
         self,
         domain: str,
         *,
-        to: Sequence[str] | None = None,
+        to: str | Sequence[str] | None = None,
         timeout: float | timedelta = 300.0,
         dry_run: bool = False,
         progress: Callable[[MoveStep], object] | None = None,
     ) -> Rows[MoveStep]:
         """Have the declared consumers serve `domain`, in place of those that do on the server.
 
-        `to` are the names of declared consumers; None: all that the contract declares for the
+        `to` names one declared consumer, or several; None: all that the contract declares for the
         domain. Those on the server that are not declared, and share a domain with them, are
         replaced, all their domains at once. For each: its domains are held at admission, the old
         consumers finish what they have, the new ones are created and the old ones deleted, and
@@ -88,7 +88,7 @@ class Domains:
         server before 2.11, and a paused consumer.
         """
         limit = to_seconds("move(timeout)", timeout)
-        moves = await self._moves(domain, to)
+        moves = await self._moves(domain, [to] if isinstance(to, str) else to)
         done: Rows[MoveStep] = Rows()
 
         def report(step: MoveStep) -> None:

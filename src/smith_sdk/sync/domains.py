@@ -37,14 +37,14 @@ class Domains(Blocking):
         self,
         domain: str,
         *,
-        to: Sequence[str] | None = None,
+        to: str | Sequence[str] | None = None,
         timeout: float | timedelta = 300.0,
         dry_run: bool = False,
         progress: Callable[[MoveStep], object] | None = None,
     ) -> Rows[MoveStep]:
         """Have the declared consumers serve `domain`, in place of those that do on the server.
 
-        `to` are the names of declared consumers; None: all that the contract declares for the
+        `to` names one declared consumer, or several; None: all that the contract declares for the
         domain. Those on the server that are not declared, and share a domain with them, are
         replaced, all their domains at once. For each: its domains are held at admission, the old
         consumers finish what they have, the new ones are created and the old ones deleted, and
