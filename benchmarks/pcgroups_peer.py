@@ -10,6 +10,8 @@ take over any partition, which is what our workers do. A member handles one mess
 With `max_ack_pending` 1, as its documentation recommends for strict order, or as it is by default.
 """
 
+# pyright: reportMissingImports=false
+
 import asyncio
 import json
 import os

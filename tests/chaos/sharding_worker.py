@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -198,9 +197,10 @@ async def run_async(role: Role) -> None:
 
         @worker.handler
         async def handle(message: Any) -> Any:
+            words = _words(role, message)  # first, as its fence is refused once the shard is lost
             await asyncio.sleep(role.takes())
-            await _write(effects, role, message)
-            return _result(role, message)
+            await write_effect(effects, message.subject.shard.number, *words)
+            return _result(role, message, words)
 
         await worker.run()
     await effects.drain()
@@ -214,9 +214,10 @@ def run_blocking(role: Role) -> None:
 
         @worker.handler
         def handle(message: Any) -> Any:
+            words = _words(role, message)
             time.sleep(role.takes())
-            effects.run(lambda: _write(effects.client, role, message))
-            return _result(role, message)
+            effects.run(lambda: write_effect(effects.client, message.subject.shard.number, *words))
+            return _result(role, message, words)
 
         worker.run()
 
@@ -235,12 +236,8 @@ def _words(role: Role, message: Any) -> tuple[str, ...]:
     return tuple(map(str, words))
 
 
-async def _write(effects: Client, role: Role, message: Any) -> None:
-    await write_effect(effects, message.subject.shard.number, *_words(role, message))
-
-
-def _result(role: Role, message: Any) -> Any:
-    return result_of(message.payload, output={"words": _words(role, message)}) if role.results else None
+def _result(role: Role, message: Any, words: tuple[str, ...]) -> Any:
+    return result_of(message.payload, output={"words": words}) if role.results else None
 
 
 def end_with_stdin() -> None:
