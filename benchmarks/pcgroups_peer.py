@@ -13,6 +13,7 @@ With `max_ack_pending` 1, as its documentation recommends for strict order, or a
 # pyright: reportMissingImports=false
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -58,12 +59,12 @@ async def make(role: dict[str, Any]) -> None:
 
 async def work(role: dict[str, Any]) -> None:
     client = await natsio.connect(*role["urls"])
-    context = client.jetstream()
+    context, runs = client.jetstream(), itertools.count()
 
     async def handle(message: PartitionedMsg) -> None:
         metadata = json.loads(message.data)["metadata"]
         await asyncio.sleep(random.random() * role["work"] if role["spread"] else role["work"])
-        words = (metadata["episode_id"], metadata["number"], message.metadata.stream_seq, role["process"], 0)
+        words = (metadata["episode_id"], metadata["number"], message.metadata.stream_seq, role["process"], 0, next(runs))
         line = " ".join(map(str, words)).encode()
         while True:
             with suppress(natsio.NATSError, TimeoutError):

@@ -6,6 +6,7 @@ The SDK is what is tested, so nothing of it is in the way of what is written and
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -26,6 +27,7 @@ _SUBJECT: Final = "chaos.effects"
 _WRITE: Final = 20.0
 """Seconds that an effect may take to be stored: a cluster may be without a leader meanwhile."""
 _ASK: Final = 2.0
+_runs: Final = itertools.count()
 _PAGE: Final = 1_000
 
 
@@ -75,8 +77,9 @@ async def make_effects(client: Client, replicas: int) -> None:
 
 
 async def write_effect(client: Client, shard: int, *words: object) -> None:
-    """Return when it is stored; it may be stored twice where its answer was lost."""
-    line = " ".join(map(str, words)).encode()
+    """Return when it is stored; it may be stored twice where its answer was lost, with the same
+    number of the run."""
+    line = " ".join(map(str, (*words, next(_runs)))).encode()
     deadline = time.monotonic() + _WRITE
     while True:
         try:
@@ -91,11 +94,14 @@ async def write_effect(client: Client, shard: int, *words: object) -> None:
 
 
 async def read_effects(client: Client) -> list[Effect]:
-    """All of them, in the order of the stream."""
-    return [
-        _effect(message, message.data.decode().split(), int(message.subject.rpartition(".")[2]))
-        async for message in _read(client, EFFECTS)
-    ]
+    """All of them, in the order of the stream. Where a handler had to write its own again, since
+    the answer was lost, only the first is taken."""
+    found: dict[tuple[str, str], Effect] = {}
+    async for message in _read(client, EFFECTS):
+        *words, run = message.data.decode().split()
+        effect = _effect(message, words, int(message.subject.rpartition(".")[2]))
+        found.setdefault((effect.process, run), effect)
+    return list(found.values())
 
 
 async def read_results(client: Client, shards: int) -> list[Effect]:
