@@ -364,7 +364,8 @@ class Run:
         assert cluster is not None
         if await asyncio.to_thread(cluster.trouble):
             return  # two at a time would leave no majority
-        node = next(one for one in cluster.nodes if one.name == self._plan.pick([one.name for one in cluster.nodes]))
+        nodes = {node.name: node for node in cluster.nodes}
+        node = nodes[self._plan.pick(list(nodes))]
         self._note("server", allowance=ELECTION)
         await asyncio.to_thread(cluster.kill, node)
         self._do_later(seconds, lambda: self._restart(cluster, node))
