@@ -35,7 +35,11 @@ NoExecutor = Literal["deny", "quarantine"]
 _PAUSE: Final = 2.0
 """Seconds until an intent without an executor is delivered once more."""
 _HELD_PAUSE: Final = 3.0
-"""Seconds until one is delivered once more that waits for the end of a move, or of an outage."""
+"""Seconds until one is delivered once more that waits; doubled with each delivery, since each of
+them is on record as uncounted in the dead letters."""
+_LONGEST_HELD: Final = 15.0
+_LONGEST_OUTAGE: Final = 60.0
+"""Its maximum in a move, and while a declared consumer is missing."""
 _WAITING: Final = consumers.admission.max_ack_pending // 2
 """Intents that may wait for declared consumers at once: the others must go on."""
 _REPEAT_LOG: Final = 30.0
@@ -98,7 +102,7 @@ class ExecutorCheck:
             return
         if self._is_news(f"held {hold.since}"):
             log.warning("intents for %s wait in the raw stream: %s", subject, hold.reason, extra=fields_of(message, None))
-        raise NotRun(_HELD_PAUSE)
+        raise NotRun(_pause(message, _LONGEST_HELD))
 
     async def ruling(self, message: Message[Any, Any], intent: Intent, stream: str, subject: str) -> Refuse | Keep | None:
         """The ruling on an intent that no consumer receives; None if one does."""
@@ -127,7 +131,7 @@ class ExecutorCheck:
                     missing,
                     extra=fields_of(message, intent.id, error),
                 )
-            raise NotRun(_HELD_PAUSE) from error
+            raise NotRun(_pause(message, _LONGEST_OUTAGE)) from error
         reason = f"no consumer receives {subject}: is an executor for it deployed?"
         if message.metadata.num_delivered == 1:
             log.warning("intent %s waits %g s: %s", intent.id, _PAUSE, reason, extra=fields_of(message, intent.id, error))
@@ -148,7 +152,7 @@ class ExecutorCheck:
         """Whether the raw message `seq` may wait besides those that do. They are forgotten when
         they are not delivered any more."""
         now = monotonic()
-        while self._waiting and now - next(iter(self._waiting.values())) > 4 * _HELD_PAUSE:
+        while self._waiting and now - next(iter(self._waiting.values())) > 2 * _LONGEST_OUTAGE:
             self._waiting.popitem(last=False)
         if seq not in self._waiting and len(self._waiting) >= _WAITING:
             return False
@@ -163,3 +167,7 @@ class ExecutorCheck:
         self._logged = {known: at for known, at in self._logged.items() if now - at < _REPEAT_LOG}
         self._logged[reason] = now
         return True
+
+
+def _pause(message: Message[Any, Any], longest: float) -> float:
+    return float(min(longest, _HELD_PAUSE * 2 ** min(message.metadata.num_delivered - 1, 10)))
