@@ -235,7 +235,7 @@ async def test_an_odd_letter_is_listed_and_the_others_with_it(last: str, face: F
         found = await bus.dead_letters.audit(repair=True)
         assert [(one.kind, one.seq) for one in found] == ([("trial", None)] if last == "x" else [])  # that of 1 may count
         assert "dead_letter" in {step.kind for step in (await bus.trace(intent.id)).steps}
-        assert await bus.dead_letters.discard(until=LATER) == (odd.id, plain.id)
+        assert {*await bus.dead_letters.discard(until=LATER)} == {odd.id, plain.id}  # each at the same time
 
 
 async def test_a_publisher_writes_no_fact_of_a_letter(face: Face, account: Account) -> None:
