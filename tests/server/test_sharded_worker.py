@@ -207,6 +207,23 @@ async def test_stopping_at_once_releases_what_runs(face: Face) -> None:
             await eventually_async(lambda: again.done == [("ep-0", 0), ("ep-0", 1)], 30)
 
 
+async def test_a_handler_may_stop_its_own_worker(face: Face) -> None:
+    async with face.applied(contract=LONG) as bus:
+        member: Member
+
+        def handle(_: Any) -> Any:
+            if not face.is_async:
+                member.worker.inner.stop()
+                return None
+            return member.worker.stop()
+
+        member = Member(face, bus, handle=handle)
+        await publish(bus, 1, range(1))
+        await asyncio.wait_for(member.worker.run(signals=()), 30)
+        assert member.aio.stats.succeeded == 1
+        assert not (bus if face.is_async else bus.inner._aio)._session.parts
+
+
 async def test_a_handler_process_that_dies_costs_an_attempt_and_no_order(account: Account) -> None:
     face = Face("async", account)
     async with account.applied(contract=LONG) as bus:
