@@ -257,6 +257,8 @@ async def test_a_process_that_was_stopped_believes_the_keys_when_the_others_had_
         second._look()
         assert second.is_frozen
         assert second.assigned == before
+        second.share(SHARDS[:4])  # the number of shards is changed meanwhile
+        assert second.assigned == {shard: member for shard, member in before.items() if shard in SHARDS[:4]}
 
 
 async def test_an_idle_shard_stays_with_the_member_that_has_adopted_it(account: Account) -> None:

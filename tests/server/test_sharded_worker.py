@@ -14,10 +14,24 @@ from typing import Any, Final
 import pytest
 from buses import Account, Face, episode_intent, short_pins
 from handling import in_a_process
+from msgspec.structs import replace
 from support import eventually_async
 
-from smith_sdk import Backoff, CircuitBreaker, RateLimit, Reject, RetryPolicy, ShardedWorker, ShardKey, Trust, result_of, subjects
+from smith_sdk import (
+    Backoff,
+    CircuitBreaker,
+    RateLimit,
+    Reject,
+    RetryPolicy,
+    ShardedWorker,
+    ShardKey,
+    Shards,
+    Trust,
+    result_of,
+    subjects,
+)
 from smith_sdk._core.jetstream.kv import Bucket
+from smith_sdk._core.sharding import draining
 from smith_sdk._core.sharding.halts import Halts
 from smith_sdk._core.sharding.orders import move, set_draining
 from smith_sdk._core.sharding.records import Halted, Keys, Move
@@ -302,6 +316,27 @@ async def test_a_halted_key_waits_until_it_is_resumed(face: Face, account: Accou
             assert await bucket.delete(KEYS.halted(key))
             await eventually_async(lambda: len(member.done) == 6, 30)
         assert in_order([member], 3, 2)
+
+
+async def test_workers_follow_a_change_of_the_number_of_shards(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "_LOOK", 0.05)
+    contract = replace(LONG, shardings=(replace(LONG.shardings[0], reads=()),))
+    async with account.applied(contract=contract) as bus, account.applied(contract=contract) as other:
+        members = [Member(Face("async", account), one, contract) for one in (bus, other)]
+        async with members[0].running(), members[1].running():
+            await publish(bus, 6, range(3))
+            change = asyncio.ensure_future(Shards(bus, contract.shardings[0]).reshard(20))
+            await publish(other, 6, range(3, 8))  # its first refusals tell it of the change
+            await change
+            await publish(other, 6, range(8, 10))
+            await eventually_async(lambda: sum(len(one.done) for one in members) >= 60, 60)
+            await eventually_async(lambda: {*members[0].shards, *members[1].shards} == {f"2-{n:02x}" for n in range(20)}, 30)
+            assert sorted(len(one.shards) for one in members) == [10, 10]
+        assert sorted(row for one in members for row in one.done) == sorted((f"ep-{e}", n) for e in range(6) for n in range(10))
+        for episode in range(6):
+            for one in members:
+                numbers = [number for key, number in one.done if key == f"ep-{episode}"]
+                assert numbers == sorted(numbers)
 
 
 # ---- what a user hears

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from .._core.execution.stopping import Stopping
@@ -30,6 +31,8 @@ log: Final = sdk_logger("worker")
 
 _JOIN: Final = 30.0
 """Seconds to become a member, beside the wait for a former process of the same name."""
+_NOT_YET: Final = 0.5
+"""Seconds until a shard is tried again whose consumer is being made."""
 _WHY: Final = 200
 """Characters of the reason why a key was halted."""
 
@@ -63,6 +66,9 @@ class ShardTeam:
         self.runs: dict[str, ShardRun] = {}
         """By the shard's id; those that end as well."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._not_yet: dict[str, float] = {}
+        """Shards whose consumer is not there yet, and when to try them again, by the monotonic
+        clock."""
         self._failed: list[tuple[str, BaseException]] = []
         self.failure: BaseException | None = None
         """What ends the run: the error of a shard, or `MemberNameTaken`."""
@@ -89,7 +95,7 @@ class ShardTeam:
                 self._apply()
                 await self._tend_bucket()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._spec.pin_timeout / 3):
+                    async with asyncio.timeout(_NOT_YET if self._not_yet else self._spec.pin_timeout / 3):
                         await self._changed.wait()
         finally:
             stop.cancel()
@@ -121,12 +127,15 @@ class ShardTeam:
 
     def _apply(self) -> None:
         """Start what is assigned and does not run, and end what runs and is not assigned."""
-        mine = self.membership.mine
+        mine = self.membership.mine & self._shards.keys()  # the assignment may be older than the layout
         for shard, run in self.runs.items():
             if shard not in mine and not run.is_ending:
                 run.end()
+        now = monotonic()
         for shard in sorted(mine - self.runs.keys()):
-            self._start(shard)
+            if self._not_yet.get(shard, now) <= now:
+                self._not_yet.pop(shard, None)
+                self._start(shard)
 
     def _start(self, shard: str) -> None:
         found = self._shards[shard]
@@ -193,16 +202,37 @@ class ShardTeam:
     async def _look_at_failures(self) -> None:
         """What has ended a shard ends the run, unless the shard no longer exists."""
         while self._failed:
-            shard, error = self._failed.pop(0)
-            if isinstance(error, ConsumerNotFound):
-                layouts, _ = await read_layouts(self._session.api, self._spec)
-                if layouts != self._layouts:
-                    self._use(layouts)
-            if shard in self._shards:
+            shard, error = self._failed[0]
+            if isinstance(error, ConsumerNotFound) and not await self._look_up_layouts():
+                break  # whether the shard still exists is not known now
+            self._failed.pop(0)
+            if isinstance(error, ConsumerNotFound) and self._is_prepared(shard):
+                self._not_yet[shard] = monotonic() + _NOT_YET
+            elif shard in self._shards:
                 self.failure = error
                 return
         if self.membership.lost.done():
             self.failure = self.membership.lost.result()
+
+    def _is_prepared(self, shard: str) -> bool:
+        """Whether it is one of the next layout, whose consumers are being made."""
+        found, next = self._shards.get(shard), self._layouts.next
+        return found is not None and next is not None and found.generation == next.generation
+
+    async def _look_up_layouts(self) -> bool:
+        """Learn what holds now, not what the watch has shown. Whether that is known."""
+        try:
+            layouts, _ = await read_layouts(self._session.api, self._spec)
+        except BusClosed:
+            raise
+        except TopologyRefused:  # an invalid layout changes nothing
+            return True
+        except SmithError as error:
+            log.info("sharding %s: its layout is not known now: %s", self._spec.name, error)
+            return False
+        if layouts != self._layouts:
+            self._use(layouts)
+        return True
 
     # ---- how many there are
 

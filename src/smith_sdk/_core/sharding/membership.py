@@ -173,6 +173,7 @@ class Membership:
     def share(self, shards: Collection[str]) -> None:
         """Share these from now on: their number is being changed."""
         self._shards = frozenset(shards)
+        self.assigned = {shard: member for shard, member in self.assigned.items() if shard in self._shards}
         self._view = View({}, {}, {})
         self._look()
 
