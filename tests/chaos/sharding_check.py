@@ -16,8 +16,11 @@ from typing import Any, Final, NamedTuple
 SHOWN: Final = 5
 WINDOW: Final = 1.5
 """Seconds before a quiet moment in which every shard with work shows who owns it."""
-DISTURBING: Final = frozenset({"kill", "stop", "blink", "resume", "leave", "join", "stepdown", "server"})
+ON_PROCESSES: Final = frozenset({"kill", "stop", "blink", "leave"})
+"""Those after which a shard of the process may have to be taken over."""
 ON_SERVERS: Final = frozenset({"stepdown", "server"})
+RECENT: Final = 2.0
+"""Seconds before a fault within which its process has told its shards."""
 
 
 class Effect(NamedTuple):
@@ -50,6 +53,15 @@ class Fault(NamedTuple):
     process: str = ""
     allowance: float = 0.0
     """Seconds that the servers themselves may be away."""
+
+
+class Holding(NamedTuple):
+    """The shards that a process is assigned, by its own word: only for telling which fault concerns
+    which shard, where an owner had no time to do anything."""
+
+    at: float
+    process: str
+    shards: frozenset[int]
 
 
 class Quiet(NamedTuple):
@@ -155,6 +167,7 @@ def check(
     published: Sequence[Published],
     faults: Iterable[Fault] = (),
     quiet: Iterable[Quiet] = (),
+    holdings: Iterable[Holding] = (),
     *,
     shards: int = 16,
     bound: float = math.inf,
@@ -165,7 +178,8 @@ def check(
     verdict.lasted = effects[-1].at - effects[0].at if effects else 0.0
     fresh = _check_order(verdict, effects, published)
     _check_fences(verdict, effects, fresh)
-    _check_takeovers(verdict, [one for one, is_new in zip(effects, fresh, strict=True) if is_new], published, faults, bound)
+    concerns = _Concerns(faults, holdings)
+    _check_takeovers(verdict, [one for one, is_new in zip(effects, fresh, strict=True) if is_new], published, concerns, bound)
     _check_shares(verdict, effects, quiet, shards)
     return verdict
 
@@ -213,37 +227,60 @@ def _check_fences(verdict: Verdict, effects: Sequence[Effect], fresh: Sequence[b
         reached[one.fence, one.key] = max(last, one.number)
 
 
+class _Concerns:
+    """Which faults start the clock of a shard again."""
+
+    def __init__(self, faults: Iterable[Fault], holdings: Iterable[Holding]) -> None:
+        self._faults = sorted((one for one in faults if one.kind in ON_PROCESSES | ON_SERVERS), key=lambda one: one.at)
+        self._times = [one.at for one in self._faults]
+        told: dict[str, list[Holding]] = defaultdict(list)
+        for one in holdings:
+            told[one.process].append(one)
+        self._held = [self._shards_at(fault, told[fault.process]) for fault in self._faults]
+
+    @staticmethod
+    def _shards_at(fault: Fault, told: Sequence[Holding]) -> frozenset[int]:
+        """Of the process that the fault has met, when it did."""
+        before = [one for one in told if fault.at - RECENT <= one.at <= fault.at]
+        return before[-1].shards if before else frozenset()
+
+    def within(self, since: float, until: float, shard: int, owners: set[str]) -> list[Fault]:
+        """The faults of that time that concern the shard, which `owners` have handled before and
+        after it."""
+        some = range(bisect.bisect_left(self._times, since), bisect.bisect_right(self._times, until))
+        return [
+            self._faults[place]
+            for place in some
+            if self._faults[place].kind in ON_SERVERS or self._faults[place].process in owners or shard in self._held[place]
+        ]
+
+
 def _check_takeovers(
-    verdict: Verdict, fresh: Sequence[Effect], published: Sequence[Published], faults: Iterable[Fault], bound: float
+    verdict: Verdict, fresh: Sequence[Effect], published: Sequence[Published], concerns: _Concerns, bound: float
 ) -> None:
     """Look at every pause of a shard that had work.
 
-    The clock starts with the last fault that concerns the owner before the pause or the one after
-    it; a fault of the servers concerns every shard.
+    The clock starts with the last fault of a process that had the shard, or of the servers.
     """
     arrived: dict[int, list[float]] = defaultdict(list)
     for one in published:
         arrived[one.shard].append(one.at)
-    ordered = sorted((fault for fault in faults if fault.kind in DISTURBING), key=lambda fault: fault.at)
-    times = [fault.at for fault in ordered]
     for shard, effects in _by_shard(fresh).items():
         came = sorted(arrived[shard])
         before: Effect | None = None
         for done, after in enumerate(effects):
             started = max(before.at if before else -math.inf, came[done] if done < len(came) else math.inf)
             if after.at - started >= 1.0:
-                since = before.at if before else started
-                within = ordered[bisect.bisect_left(times, since) : bisect.bisect_right(times, after.at)]
+                owners = {after.process} | ({before.process} if before else set())
+                within = concerns.within(before.at if before else started, after.at, shard, owners)
                 verdict.takeovers.append(_takeover(started, shard, before, after, within, bound))
             before = after
     verdict.takeovers = sorted((one for one in verdict.takeovers if one.took >= 1.0), key=lambda one: -one.took)
 
 
 def _takeover(
-    started: float, shard: int, before: Effect | None, after: Effect, faults: Sequence[Fault], bound: float
+    started: float, shard: int, before: Effect | None, after: Effect, concerned: Sequence[Fault], bound: float
 ) -> Takeover:
-    owners = {after.process} | ({before.process} if before else set())
-    concerned = [fault for fault in faults if fault.kind in ON_SERVERS or fault.process in owners]
     cause = concerned[-1] if concerned else None
     if cause is not None:
         started = max(started, cause.at)

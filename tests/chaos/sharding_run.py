@@ -29,7 +29,7 @@ from smith_sdk.embedded import EmbeddedServer
 
 from .cluster import Cluster, Node
 from .ledger import Ledger
-from .sharding_check import DISTURBING, Fault, Published, Quiet, Verdict, as_rows, by_cause, check, counted
+from .sharding_check import Fault, Holding, Published, Quiet, Verdict, as_rows, by_cause, check, counted
 from .sharding_plan import PROCESSES, Plan, Step
 from .sharding_topology import System, system_of
 from .sharding_wire import EFFECTS, ask, connect, make_effects, read_effects, read_results, shard_of
@@ -210,6 +210,7 @@ class Run:
             await self._calm()
             await self._drained(client)
             took = time.monotonic() - began
+            self._judge_progress()
             await self._end()
             effects = await read_effects(client)
             results = await read_results(client, self.setting.shards) if self.setting.results else []
@@ -222,7 +223,9 @@ class Run:
                 worker.kill()
             await client.close()
         published = list(self._published())
-        verdict = check(effects, published, self._faults, self._quiet, shards=self.setting.shards, bound=self.setting.bound)
+        holdings = list(self._holdings())
+        shards, bound = self.setting.shards, self.setting.bound
+        verdict = check(effects, published, self._faults, self._quiet, holdings, shards=shards, bound=bound)
         with (self._directory / "effects").open("w") as file:
             file.writelines(f"{one.at:.3f} {' '.join(map(str, one[1:]))}\n" for one in effects)
         details = {"faults": [fault._asdict() for fault in self._faults], "takeovers": as_rows(verdict.takeovers)}
@@ -233,6 +236,10 @@ class Run:
     def _published(self) -> Iterator[Published]:
         for _, (at, key, number) in Ledger(self._directory).lines("published"):
             yield Published(float(at), shard_of(key, self.setting.shards), key, int(number))
+
+    def _holdings(self) -> Iterator[Holding]:
+        for process, (at, *shards) in Ledger(self._directory).lines("shards"):
+            yield Holding(float(at), process, frozenset(int(shard.partition(":")[0]) for shard in shards))
 
     # ---- processes
 
@@ -379,7 +386,7 @@ class Run:
         needed = self.setting.bound + max((fault.allowance for fault in self._faults[-3:]), default=0.0) + 1.5
         deadline = time.monotonic() + 3 * needed
         while time.monotonic() < deadline:
-            last = max((fault.at for fault in self._faults if fault.kind in DISTURBING), default=0.0)
+            last = max((fault.at for fault in self._faults), default=0.0)
             if not self._later and time.time() - last >= needed:
                 self._quiet.append(Quiet(time.time(), len(self._running())))
                 return
@@ -444,6 +451,11 @@ class Run:
                     with contextlib.suppress(Error, AssertionError):
                         self._look(shard, await self._info(client, shard), file)
                 await asyncio.sleep(_SAMPLE)
+
+    def _judge_progress(self) -> None:
+        allowed = 3 * self.setting.pin_timeout + max((fault.allowance for fault in self._faults), default=0.0)
+        if self._no_progress["seconds"] > allowed:
+            self._complaints.append(f"pending messages and no progress: {self._no_progress}")
 
     def _look(self, shard: int, info: dict[str, Any], file: Any) -> None:
         now = time.time()

@@ -8,6 +8,7 @@ never outlives the test. SIGTERM has a worker leave. SIGUSR1 has it say where ea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import json
 import logging
@@ -194,6 +195,7 @@ async def run_async(role: Role) -> None:
     async with bus_of(role, AsyncSmithBus) as bus:
         worker = ShardedWorker(bus, episode_of(role), concurrency=role.concurrency, member=role.member)
         worker.on_start(role.ready)
+        tell_shards(role, worker)
 
         @worker.handler
         async def handle(message: Any) -> Any:
@@ -211,6 +213,7 @@ def run_blocking(role: Role) -> None:
     with bus_of(role, SmithBus) as bus:
         worker = sync.ShardedWorker(bus, episode_of(role), concurrency=role.concurrency, member=role.member)
         worker.on_start(role.ready)
+        tell_shards(role, worker)
 
         @worker.handler
         def handle(message: Any) -> Any:
@@ -220,6 +223,22 @@ def run_blocking(role: Role) -> None:
             return _result(role, message, words)
 
         worker.run()
+
+
+def tell_shards(role: Role, worker: Any) -> None:
+    """Write down which shards the process has, and in which phase, four times a second."""
+    page = role.ledger.page(role.process, "shards")
+
+    def tell() -> None:
+        while True:
+            with contextlib.suppress(RuntimeError):  # changed meanwhile
+                shards = worker.describe()["shards"].items()
+                page.write(
+                    f"{time.time():.3f}", *(f"{int(shard.rpartition('-')[2], 16)}:{one['phase']}" for shard, one in shards)
+                )
+            time.sleep(0.25)
+
+    threading.Thread(target=tell, daemon=True).start()
 
 
 def bus_of(role: Role, kind: Callable[..., BusT]) -> BusT:

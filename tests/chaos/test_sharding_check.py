@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 import pytest
-from chaos.sharding_check import Effect, Fault, Published, Quiet, Verdict, check
+from chaos.sharding_check import Effect, Fault, Holding, Published, Quiet, Verdict, check
 from chaos.sharding_plan import Plan
 from chaos.sharding_wire import shard_of
 
@@ -100,6 +100,21 @@ def test_a_fault_of_the_new_owner_starts_the_clock_again_and_one_of_another_does
     assert judged(log, 2, first, Fault(9.5, "stop", "c")).late
     found = judged(log, 2, first, second)
     assert (found.late, found.takeovers[0].took, found.takeovers[0].cause) == ([], 7.5, "stop b")
+
+
+def test_a_fault_of_an_owner_that_had_no_time_for_an_effect_starts_the_clock_again() -> None:
+    log = run_of((1, "a"), (17, "b"))
+    faults = [Fault(1.5, "kill", "a"), Fault(9.5, "kill", "m")]
+    told = [Holding(9.2, "m", frozenset({0, 5}))]
+    assert check(log, published(2), faults, holdings=told, bound=BOUND).late == []
+    assert check(log, published(2), faults, holdings=[Holding(9.2, "m", frozenset({5}))], bound=BOUND).late
+    assert check(log, published(2), faults, holdings=[Holding(2.0, "m", frozenset({0}))], bound=BOUND).late
+
+
+def test_a_new_owner_that_joins_does_not_start_the_clock_again() -> None:
+    log = run_of((1, "a"), (17, "b"))
+    (found,) = judged(log, 2, Fault(1.5, "blink", "a"), Fault(16.0, "join", "b")).late
+    assert (found.took, found.cause) == (15.5, "blink a")
 
 
 def test_the_outage_of_a_server_is_allowed_for_and_concerns_every_shard() -> None:
