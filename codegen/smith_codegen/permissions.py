@@ -35,6 +35,8 @@ _NONCES: Final = "KV_SMITH_NONCES"
 """The stream in which admission remembers what it has let through."""
 _CONTROL: Final = "KV_SMITH_CONTROL"
 """The stream of the switches that back pressure sets, and admission watches."""
+_RULES_KEYS: Final = ("backpressure.*", "held.*.*", "quarantine.*")
+"""The keys of that bucket that back pressure writes."""
 _HEALTH_KEY: Final = "health"
 """The key of that bucket that each look at the health of a bus writes."""
 _ADMISSION: Final = "admission"
@@ -455,7 +457,9 @@ def _monitor(rights: _Rights, wanted: Wanted) -> None:
 def _back_pressure(rights: _Rights, wanted: Wanted) -> None:
     spec = rights.spec
     rights.require("streams", _CONTROL, ", in which processes agree on rules")
-    rights.put_keys(_CONTROL)
+    for pattern in _RULES_KEYS:
+        rights.put_keys(_CONTROL, pattern)
+    rights.read(_CONTROL)
     rights.ask(*(f"STREAM.INFO.{name}" for name in spec.streams))
     for name in wanted.streams:
         rights.require("streams", name)
@@ -512,8 +516,9 @@ def _operator(rights: _Rights, wanted: Wanted) -> None:
     rights.ask(">")
     rights.ask_services()
     rights.publish.append(f"{_ACK}.>")
-    if _CONTROL in rights.spec.streams:
-        rights.put_keys(_CONTROL)
+    shared = {f"KV_{decl.bucket}" for decl in rights.spec.sharding.values()}
+    for stream in sorted({_CONTROL, *shared} & {*rights.spec.streams}):
+        rights.put_keys(stream)
     if (letters := rights.letters) is not None:
         rights.publish.append(f"{letters[0]}.>")
         for decl in rights.spec.consumers.values():

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from buses import Face, health, log_entry, read_intent
+from buses import Crossing, Face, health, log_entry, read_intent
 from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
@@ -30,10 +30,14 @@ from smith_sdk import (
     Reject,
     RetryPolicy,
     Rule,
+    ShardKey,
+    Shards,
     Trust,
     consumers,
     result_of,
+    sharding,
     subjects,
+    sync,
 )
 from smith_sdk._core.monitoring.held_consumers import Hold
 from smith_sdk._core.monitoring.rule_claims import RuleClaims
@@ -336,12 +340,28 @@ async def test_an_operator_operates(face: Face, place: Account, violations: Any)
             await bus.streams.verify(profile="dev")
             await replay_and_discard(bus, letters)
             await bus.trace(read_intent().id)
+            shards = _shards(bus, face)
+            assert len(await shards.list()) == 16
+            assert (await shards.members(), await shards.halted(), await shards.resume(ShardKey("ep-1"))) == ([], [], False)
+            assert (await shards.reshard_plan(32)).steps
+            assert (await shards.reshard(32, timeout=60)).shards == 32
         split = CONTRACT.with_domains(consumers.executor_http_fetch.for_domains("eu"))
         async with place.bus(face, "operator", contract=split) as bus:
             assert await bus.domains.move("eu")
         async with place.bus(face, "operator") as bus:
             assert await bus.domains.move("eu")  # and back
     assert violations() == []
+
+
+def test_only_an_operator_says_how_many_shards_there_are() -> None:
+    worker = permissions.block(SPEC, "worker", shardings=["episode"])
+    may = {
+        name
+        for name, role in {**ROLES, "worker of shards": worker}.items()
+        if any(covers(one, "$KV.SMITH_CONTROL.shards.episode.layout") for one in role.publish)
+    }
+    assert may == {"operator"}
+    assert any(covers(one, "$KV.SMITH_CONTROL.shards.episode.owners.1-00") for one in worker.publish)
 
 
 async def test_a_dlq_operator_handles_dead_letters_alone(face: Face, place: Account, violations: Any) -> None:
@@ -692,6 +712,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
         "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
+        "shards.list": (lambda bus, face: _shards(bus, face).list(), {"admission", "health", "monitor", *whole}),
         "workers": (lambda bus, _: bus.workers(0.1), {"health", "monitor", "operator"}),
         "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
         "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),
@@ -712,6 +733,10 @@ async def _first(iteration: Any) -> None:
         pass
     finally:
         await iteration.stop()
+
+
+def _shards(bus: Any, face: Face) -> Any:
+    return Shards(bus, sharding.episode) if face.is_async else Crossing(sync.Shards(bus.inner, sharding.episode))
 
 
 async def _missing(call: Awaitable[object]) -> None:
