@@ -388,3 +388,14 @@ async def test_lag_health_and_alerts_know_the_new_shards(account: Account) -> No
         shown = {name: one.status for name, one in checks.items() if "episode" in name}
         assert shown == {f"consumer {name}": "ok" for name in NAMES_2}
         assert await DriftLook(bus._session, "dev", 60)._find() == []
+
+
+async def test_a_publisher_that_slept_through_a_change_finds_the_new_shards(face: Face) -> None:
+    async with face.applied(contract=OWN) as bus:
+        first = keyed("ep-1")
+        await bus.publish(SHARDED.of(first), first)
+        await bus.streams.purge("ATOMS_VETTED")
+        async with AsyncSmithBus(face.url, contract=OWN) as other:
+            await Shards(other, SPEC).reshard(6, timeout=20)
+        again = keyed("ep-1")
+        assert not (await bus.publish(SHARDED.of(again), again)).duplicate

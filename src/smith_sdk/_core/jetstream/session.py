@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ...contract import Contract, Placed, ReadOnlySubject, ShardingSpec, covers
-from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, PublishCircuitOpen, SmithError, StreamNotFound
+from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, NoInterest, PublishCircuitOpen, SmithError, StreamNotFound
 from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
@@ -319,7 +319,13 @@ class Session:
     async def _submit_checked(self, request: PublishRequest, tally: Tally | None) -> asyncio.Future[PubAck]:
         timeout = self.publish_timeout if request.timeout is None else request.timeout
         try:
-            left = await self.interest.require(request, timeout)
+            try:
+                left = await self.interest.require(request, timeout)
+            except NoInterest:  # the consumers of a former layout are deleted in the end
+                moved = await self._relocate(request)
+                if moved is None:
+                    raise
+                request, left = moved, await self.interest.require(moved, timeout)
         except SmithError as error:
             self._missing.notice(error)
             if tally is not None:
