@@ -151,9 +151,15 @@ def _references(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[SpecError
         known = [one.removeprefix("KV_") for one in spec.streams if one.startswith("KV_")]
         fix = f"name one of {', '.join(known)}" if known else f"declare [streams.KV_{decl.bucket}]"
         yield spec.error((*key, "bucket"), f"unknown bucket {decl.bucket!r}, which is stream KV_{decl.bucket}", fix)
-    elif not bucket.allow_msg_ttl:
+    elif not bucket.allow_msg_ttl and bucket.subject_delete_marker_ttl is None:
         fix = f"add allow_msg_ttl = true to [streams.KV_{decl.bucket}]"
         yield spec.error((*key, "bucket"), f"keys of {decl.bucket} cannot expire, as those of members must", fix)
+    elif bucket.discard != "new" or bucket.max_age is not None:
+        fix = f'write discard = "new", and no max_age, in [streams.KV_{decl.bucket}]'
+        yield spec.error((*key, "bucket"), f"{decl.bucket} deletes keys that are in use", fix)
+    elif bucket.subject_delete_marker_ttl is None:
+        fix = f'add subject_delete_marker_ttl = "10m", and allow_rollup_hdrs = true, to [streams.KV_{decl.bucket}]'
+        yield spec.error((*key, "bucket"), f"workers would not see that a key of {decl.bucket} expires", fix)
     for index, published in enumerate(decl.publishes):
         if published not in spec.subjects:
             close = difflib.get_close_matches(published, spec.subjects, n=1)

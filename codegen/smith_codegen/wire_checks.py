@@ -157,7 +157,11 @@ def _write(spec: Spec, decl: SubjectDecl) -> str:
 
 
 def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    streams = {name: _paths(spec, name, paths) for name, paths in streams.items()}
     for one, other in combinations(streams, 2):
+        made = spec.derived.get(("streams", one))
+        if made is not None and made == spec.derived.get(("streams", other)):
+            continue  # of one sharding: each shard is in one of them
         both = next((patterns.meet(a, b) for a in streams[one] for b in streams[other] if patterns.overlap(a, b)), None)
         if both is not None:
             problem = f"{patterns.text(both)} is also captured by {one}, which the server refuses (10065)"
@@ -168,6 +172,15 @@ def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterato
                 key = ("streams", name, "subjects", str(index))
                 problem = f"{patterns.text(patterns.meet(a, b))} is also captured by another subject of the same stream"
                 yield spec.error(key, problem, "keep the wider one")
+
+
+def _paths(spec: Spec, stream: str, paths: list[Positions]) -> list[Positions]:
+    """What a stream captures; of one with shards of its own, all shards, which are thousands."""
+    name = spec.derived.get(("streams", stream))
+    if name is None:
+        return paths
+    made = (spec.sharding[name].sharded, *spec.sharding[name].reads)
+    return [patterns.positions(widest(spec, spec.subjects[one])) for one in made]
 
 
 # ---- consumers
@@ -204,9 +217,13 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
 
 def _competing(spec: Spec, usable: dict[str, list[Positions]]) -> Iterator[SpecError]:
     """Consumers of a work queue whose filters overlap."""
-    for one, other in combinations(usable, 2):
+    queued = [name for name in usable if spec.streams[spec.consumers[name].stream].retention == "workqueue"]
+    for one, other in combinations(queued, 2):
+        made = spec.derived.get(("consumers", one))
+        if made is not None and made == spec.derived.get(("consumers", other)):
+            continue  # of one sharding: each has a shard of its own
         stream = spec.consumers[one].stream
-        if stream != spec.consumers[other].stream or spec.streams[stream].retention != "workqueue":
+        if stream != spec.consumers[other].stream:
             continue
         if not (spec.consumers[one].chosen and spec.consumers[other].chosen) or patterns.any_overlap(usable[one], usable[other]):
             problem = f"its filter overlaps that of {one} on {stream}, which the server refuses on a work queue (10099, 10100)"

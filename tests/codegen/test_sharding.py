@@ -37,6 +37,8 @@ def test_shards_are_spread_over_derived_streams(bank: ModuleType) -> None:
         "ENTRIES",
         "BLOBS",
         "KV_LEASES",
+        "KV_SILENT",
+        "KV_FORGETS",
         "KV_PLAIN",
         "ENTRIES_S0",
         "ENTRIES_S1",
@@ -93,7 +95,7 @@ def test_the_canonical_spec_has_the_declaration_only(bank: ModuleType) -> None:
     found = bank.topology.CONTRACT.spec
     assert list(found["sharding"]) == ["ledger"]
     assert set(found["subjects"]) == {"entries", "branches", "blobs", "ticks"}
-    assert set(found["streams"]) == {"ENTRIES", "BLOBS", "KV_LEASES", "KV_PLAIN"}
+    assert set(found["streams"]) == {"ENTRIES", "BLOBS", "KV_LEASES", "KV_SILENT", "KV_FORGETS", "KV_PLAIN"}
     assert set(found["consumers"]) == {"books"}
     again = sources.parse((folder_of(bank) / "spec.json").read_text(), "spec.json")
     assert (again.canonical, set(again.consumers)) == (
@@ -129,7 +131,9 @@ WRONG = {
     'pin_timeout = "3s" -> pin_timeout = 3': ("sharding.ledger.pin_timeout", "expected str, got int"),
     'max_ack_pending = 64 -> max_ack_pending = 0': ("sharding.ledger.max_ack_pending", "is less than 1"),
     'max_ack_pending = 64 -> max_attempts = 0': ("sharding.ledger.max_attempts", "0 attempts"),
-    'bucket = "LEASES" -> bucket = "LEASE"': ("sharding.ledger.bucket", "unknown bucket 'LEASE', which is stream KV_LEASE (name one of LEASES, PLAIN)"),
+    'bucket = "LEASES" -> bucket = "FORGETS"': ("sharding.ledger.bucket", "FORGETS deletes keys that are in use"),
+    'bucket = "LEASES" -> bucket = "SILENT"': ("sharding.ledger.bucket", "workers would not see that a key of SILENT expires"),
+    'bucket = "LEASES" -> bucket = "LEASE"': ("sharding.ledger.bucket", "unknown bucket 'LEASE', which is stream KV_LEASE (name one of LEASES, SILENT, FORGETS, PLAIN)"),
     'bucket = "LEASES" -> bucket = "PLAIN"': ("sharding.ledger.bucket", "cannot expire, as those of members must (add allow_msg_ttl = true to [streams.KV_PLAIN])"),
     'subject = "entries"\nshards -> subject = "entry"\nshards': ("sharding.ledger.subject", "unknown subject 'entry' (did you mean entries?)"),
     'subject = "entries"\nshards -> subject = "ticks"\nshards': ("sharding.ledger.subject", "ticks is stored in no stream"),
@@ -151,7 +155,7 @@ WRONG = {
     '{account_id}.{shard}" -> {shard}.{account_id}"': ('sharding.ledger.reads.entries_old.pattern', "does not end with {shard}"),
     'bank.old.{account_id} -> bank.old.{nobody}': ('sharding.ledger.reads.entries_old.pattern', "unknown token 'nobody'"),
     '"BranchShard" -> "Shard"': ("tokens.shard.newtype", "Shard is a type of the SDK"),
-    '"bank.branches.*"] -> "bank.branches.*", "bank.entries.*.shard.*"]': ("sharding.ledger", "bank.entries.*.shard.01 is also captured by ENTRIES, which the server refuses (10065)"),
+    '"bank.branches.*"] -> "bank.branches.*", "bank.entries.*.shard.*"]': ("sharding.ledger", "bank.entries.*.shard.* is also captured by ENTRIES, which the server refuses (10065)"),
     'streams = 2\n -> ': ("sharding.ledger", "captures none of bank.entries.{account_id}.shard.{shard} (write bank.entries.*.shard.* in streams.ENTRIES.subjects"),
 }  # fmt: skip
 
@@ -182,15 +186,22 @@ def test_one_subject_has_one_sharding_and_no_name_is_taken() -> None:
 
 def test_streams_have_room_for_the_consumers() -> None:
     many = BANK.replace("shards = 6", "shards = 2002").replace("max_ack_pending = 64", "prefetch = 10")
-    found = problems(many)
-    assert set(found) == {"sharding.ledger"}
-    assert (
-        "1001 consumers are declared, and without max_consumers the server refuses the 1,001st (10026)"
-        in found["sharding.ledger"]
-    )
-    assert problems(many.replace('max_bytes = "8MiB"', 'max_bytes = "8MiB"\nmax_consumers = 1100')) == {}
+    with pytest.raises(SpecErrors, match="1001 consumers are declared, and without max_consumers the server refuses the 1,001st"):
+        checks.check(sources.parse(many, "bank.toml"))
+    room = many.replace('max_bytes = "8MiB"', 'max_bytes = "8MiB"\nmax_consumers = 1100')
+    checks.check(sources.parse(room, "bank.toml"))
     few = BANK.replace('max_bytes = "8MiB"', 'max_bytes = "8MiB"\nmax_consumers = 2')
     assert any("3 consumers are declared (10026)" in one for one in problems(few).values())
+
+
+def test_a_work_queue_has_no_consumer_beside_its_shards() -> None:
+    queue = BANK.replace('retention = "interest"', 'retention = "workqueue"').replace("streams = 2", "streams = 1")
+    queue = queue.replace('"bank.branches.*"]', '"bank.branches.*", "bank.entries.*.shard.*", "bank.old.*.*"]')
+    assert problems(queue) == {}
+    rival = queue.replace('[{ subject = "entries" }', '[{ subject = "entries_sharded", shard = "03" }, { subject = "entries" }')
+    assert "overlaps that of books on ENTRIES, which the server refuses on a work queue" in problems(rival)["sharding.ledger"]
+    beside = BANK.replace('"branches" }]', '"branches" }, { subject = "entries_sharded", shard = "0f" }]')
+    assert "entries_sharded is stored in ENTRIES_S0" in problems(beside)["consumers.books.filters.2.subject"]
 
 
 # ---- a spec that extends another
