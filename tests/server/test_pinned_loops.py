@@ -163,6 +163,18 @@ async def test_a_process_that_stood_still_has_lost_its_pin_and_what_it_held(acco
         assert owner.reports[:3] == [("epoch", 1), ("lost", False), ("epoch", 2)]
 
 
+async def test_a_reader_that_has_dropped_a_full_buffer_asks_again(account: Account) -> None:
+    """Its pulls are all fulfilled, so that no status of theirs would have it ask."""
+    async with made(account, **LONG, ack_wait=NANOS) as (bus, _), Reader(bus, capacity=2) as owner:
+        await put(bus, 3)
+        await owner.valid()
+        await eventually_async(lambda: (owner.loop.buffered, owner.loop._requested) == (2, 0))
+        owner.pin.lose("it has stood still")
+        assert owner.loop.buffered == 0
+        for _ in range(3):
+            await owner.ack(await owner.next())
+
+
 async def test_the_next_reader_takes_over_from_one_that_was_cut_off(account: Account) -> None:
     async with made(account) as (bus, _):
         dying = AsyncSmithBus(account.url)

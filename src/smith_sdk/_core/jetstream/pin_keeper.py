@@ -163,6 +163,7 @@ class PinKeeper:
 
     def dropped(self) -> None:
         self._loop.take_all()
+        self._loop._refill()  # of pulls that were fulfilled no status is to come, which would
 
     def replaced(self) -> None:
         self._loop._void()
