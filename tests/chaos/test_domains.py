@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import pytest
 from buses import Account, read_intent
+from msgspec.structs import replace
 from pressure import admitting
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, Worker, consumers, subjects
-from smith_sdk.contract import ConsumerSpec
+from smith_sdk.contract import ConsumerSpec, Profile
 from smith_sdk.errors import ConsumerNotFound, SmithError
 from smith_sdk.topology import CONTRACT
 
@@ -159,8 +160,9 @@ async def test_moves_that_are_killed_lose_nothing_and_repeat_nothing(
 async def test_moves_on_a_cluster_whose_leaders_change(tmp_path: Path, tell: Callable[[str], None]) -> None:
     """A redelivery may repeat an intent there, at the same consumer: an ack was lost."""
     with Cluster(tmp_path / "nodes") as cluster:
-        url = ",".join(node.url for node in cluster.nodes)
-        async with AsyncSmithBus([node.url for node in cluster.nodes], contract=TOGETHER, profile="prod") as bus:
+        url = ",".join(cluster.urls)
+        three = replace(TOGETHER, profiles=(Profile(name="three", replicas=3, fit=2**28),))
+        async with AsyncSmithBus(cluster.urls, contract=three, profile="three") as bus:
             await bus.streams.apply()
 
             async def step_down() -> None:
