@@ -19,6 +19,8 @@ WINDOW: Final = 1.5
 ON_PROCESSES: Final = frozenset({"kill", "stop", "blink", "leave"})
 """Those after which a shard of the process may have to be taken over."""
 ON_SERVERS: Final = frozenset({"stepdown", "server"})
+LATE: Final = 0.5
+"""Seconds for which effects of a process go on after a fault of it: signals take time."""
 RECENT: Final = 2.0
 """Seconds before a fault within which its process has told its shards."""
 
@@ -247,7 +249,7 @@ class _Concerns:
     def within(self, since: float, until: float, shard: int, owners: set[str]) -> list[Fault]:
         """The faults of that time that concern the shard, which `owners` have handled before and
         after it."""
-        some = range(bisect.bisect_left(self._times, since), bisect.bisect_right(self._times, until))
+        some = range(bisect.bisect_left(self._times, since - LATE), bisect.bisect_right(self._times, until))
         return [
             self._faults[place]
             for place in some
