@@ -99,10 +99,11 @@ class Verdict:
     overtakes: list[str] = field(default_factory=list)
     """First effects of a message after the first effect of a later one of its key."""
     forbidden: list[str] = field(default_factory=list)
-    """First effects by a process whose shard another had taken over by then, by their fences."""
+    """Of a process whose shard another had taken over by then, by their fences: the second of
+    a key. The first may be of a handler that ran when its process was stopped, which the SDK cannot
+    prevent; it is the next of its key, or a repeat. Another means that a message was started."""
     outdated: list[str] = field(default_factory=list)
-    """The same, repeats included: a handler that ran when its process was stopped may go on, where
-    the SDK cannot see what it does."""
+    """All of them."""
     backwards: list[str] = field(default_factory=list)
     """Within one ownership: a message of a key after, or again after, a later one."""
     astray: list[str] = field(default_factory=list)
@@ -179,7 +180,7 @@ def check(
     verdict = Verdict(published=len(published), effects=len(effects))
     verdict.lasted = effects[-1].at - effects[0].at if effects else 0.0
     fresh = _check_order(verdict, effects, published)
-    _check_fences(verdict, effects, fresh)
+    _check_fences(verdict, effects)
     concerns = _Concerns(faults, holdings)
     _check_takeovers(verdict, [one for one, is_new in zip(effects, fresh, strict=True) if is_new], published, concerns, bound)
     _check_shares(verdict, effects, quiet, shards)
@@ -211,17 +212,19 @@ def _check_order(verdict: Verdict, effects: Sequence[Effect], published: Sequenc
     return fresh
 
 
-def _check_fences(verdict: Verdict, effects: Sequence[Effect], fresh: Sequence[bool]) -> None:
+def _check_fences(verdict: Verdict, effects: Sequence[Effect]) -> None:
     newest: dict[int, int] = {}
     reached: dict[tuple[int, str], int] = {}
-    for one, is_new in zip(effects, fresh, strict=True):
+    outdated: set[tuple[int, str]] = set()
+    for one in effects:
         if not one.fence:
             continue
         if one.fence < newest.get(one.shard, 0):
             found = f"{_named(one)} with fence {one.fence} after {newest[one.shard]}"
             verdict.outdated.append(found)
-            if is_new:
+            if (one.fence, one.key) in outdated:
                 verdict.forbidden.append(found)
+            outdated.add((one.fence, one.key))
         newest[one.shard] = max(newest.get(one.shard, 0), one.fence)
         last = reached.get((one.fence, one.key), -1)
         if one.number <= last:
