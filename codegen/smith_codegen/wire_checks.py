@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from . import patterns, topology_checks
+from . import patterns, sharded, topology_checks
 from .errors import SpecError
-from .patterns import LITERAL, Positions
+from .patterns import LITERAL, Open, Positions
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
@@ -82,6 +82,11 @@ def _pieces(spec: Spec, key: tuple[str, ...], pieces: list[str]) -> Iterator[Spe
 
 
 def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
+    # The token before the number of a shard is another one in each layout.
+    every = {
+        name: [(*path[:-2], Open(), path[-1]) for path in paths] if sharded.is_sharded(spec, name) else paths
+        for name, paths in every.items()
+    }
     for one, other in combinations(every, 2):
         both = next((patterns.meet(a, b) for a in every[one] for b in every[other] if patterns.overlap(a, b)), None)
         if both is not None:

@@ -112,6 +112,12 @@ FOUND = {
     'x = "smith.audit."': "subjects.audit.execution.filter() | subjects.audit.policy.filter() | subjects.audit.security.filter()",
     'x = "smith.>"': "subjects.results.filter() | subjects.dlq.filter() | subjects.logs.service.filter() and 29 more",
     # calls that take a subject
+    'x = "smith.intents.vetted.fs.read.v1.d.shard.0e"': "subjects.intents.vetted_sharded(capability=capability.fs_read_v1, "
+    'domain=Domain("d"), shard=Shard(14))',
+    'x = "smith.intents.vetted.fs.read.v1.shard.0e"': "subjects.intents.vetted_crates(capability=capability.fs_read_v1, "
+    "shard=Shard(14))",
+    'nc.publish("smith.intents.vetted.fs.read.v1.d.shard.0e", b)': "bus.publish(subjects.intents.vetted_sharded.of(payload), payload)",
+    'nc.publish("smith.intents.vetted.fs.read.v1.shard.0e", b)': "bus.publish(subjects.intents.vetted_sharded.of(payload), payload)",
     'await nc.publish("smith.results.abc", data)': 'bus.publish(subjects.results(intent_id=IntentId("abc")), payload)',
     'nc.publish(subject=f"smith.results.{a}", payload=data)': f"bus.publish({ANY_RESULT}, payload)",
     'self._publish("smith.logs.errors.api", data)': 'bus.emit(subjects.logs.errors(service=Service("api")), payload)',

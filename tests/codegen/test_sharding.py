@@ -184,6 +184,12 @@ def test_one_subject_has_one_sharding_and_no_name_is_taken() -> None:
     assert "declares consumers.ledger-03, which exists already" in problems(taken)["sharding.ledger"]
 
 
+def test_no_other_subject_has_the_form_of_a_shard() -> None:
+    audit = '"audit" = { pattern = "bank.entries.{account_id}.audit.{shard}", message = "Entry", stream = "BLOBS" }\n"ticks" ='
+    found = problems(BANK.replace('"ticks" =', audit).replace('["bank.blobs"]', '["bank.blobs", "bank.entries.*.audit.*"]'))
+    assert "a message on bank.entries.*.audit.* could be this subject or audit" in found["sharding.ledger"]
+
+
 def test_streams_have_room_for_the_consumers() -> None:
     many = BANK.replace("shards = 6", "shards = 2002").replace("max_ack_pending = 64", "prefetch = 10")
     with pytest.raises(SpecErrors, match="1001 consumers are declared, and without max_consumers the server refuses the 1,001st"):

@@ -12,7 +12,7 @@ import msgspec
 
 from .. import names
 from ..placeholders import PLACEHOLDER, split
-from ..spec import SHARD_TOKEN, Spec, SubjectDecl, TokenDecl
+from ..spec import SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .literals import HOLE
 
 _legal = re.compile("[^.*>\\s\x00-\x20\x7f\ud800-\udfff]+")
@@ -138,7 +138,12 @@ class Advisor:
         chosen = matches[:_at_most]
         filters = wide and not how.publishes
         imports: dict[str, list[str]] = {}
-        calls = [self._construction(match, filters, imports) for match in chosen]
+        calls = [
+            self._of_payload(match.subject, imports)
+            if how.publishes and isinstance(self._spec.subjects[match.subject], ShardedDecl)
+            else self._construction(match, filters, imports)
+            for match in chosen
+        ]
         if how.publishes:
             calls = [f"{self._method(match.subject, how)}({call}, payload)" for match, call in zip(chosen, calls, strict=True)]
         use = (" | " if filters else " or ").join(calls)
@@ -152,6 +157,12 @@ class Advisor:
         if self._spec.subjects[subject].stream is None:
             return "bus.emit"
         return "bus.submit" if how is How.SUBMIT else "bus.publish"
+
+    def _of_payload(self, subject: str, imports: dict[str, list[str]]) -> str:
+        """Of a subject with shards: the payload tells the shard, wherever others put it."""
+        sharded = self._spec.sharding[self._spec.derived["subjects", subject]].sharded
+        imports.setdefault(self._packages[sharded], []).append("subjects")
+        return f"subjects.{sharded}.of(payload)"
 
     def _construction(self, match: _Match, as_filter: bool, imports: dict[str, list[str]]) -> str:
         imports.setdefault(self._packages[match.subject], []).append("subjects")

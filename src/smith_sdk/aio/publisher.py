@@ -40,7 +40,7 @@ def publish_request(
     """
     where, data = checked(session, subject, payload)
     stream, shard, name = subject.STREAM, None, where
-    if type(subject) in session.sharded_subjects and (shard := placed(session, subject, payload)) is not None:
+    if type(subject) in session.sharded_subjects and (shard := placed(session, subject, where, payload)) is not None:
         where, stream = shard.under(layout_of(session, shard.spec))
         name = shard.head  # the same in every layout, so that its stream drops what is sent again in another
     if stream is None:

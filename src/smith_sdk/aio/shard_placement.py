@@ -19,32 +19,33 @@ def layout_of(session: Session, spec: ShardingSpec[Any, Any]) -> Layout:
     return session.layouts.publishing(spec)
 
 
-def placed(session: Session, subject: Any, payload: Any) -> Placed | None:
+def placed(session: Session, subject: Any, where: str, payload: Any) -> Placed | None:
     """Where `payload` goes; None if `subject` is the plain one, and the payload has no key.
 
-    `subject` is of one of `session.sharded_subjects`. Raises `InvalidShardKey`, and
-    `SubjectMismatch` for a payload with a key on the plain subject, without one on the sharded one,
-    in another shard than that of its key, and for a subject that only others publish to.
+    `subject`, which is `where` as text, is of one of `session.sharded_subjects`. Raises
+    `InvalidShardKey`, and `SubjectMismatch` for a payload with a key on the plain subject, without
+    one on the sharded one, in another shard than that of its key, and for a subject that only
+    others publish to.
     """
     spec = session.sharded_subjects[type(subject)]
     if spec is None:
         raise SubjectMismatch(f"{subject} is a subject of other publishers: it can be read, and not published to")
-    key = spec.key_of(payload)
+    found = spec.key_and_hash(payload)
     if spec.subject == subject.NAME:
-        if key is None:
+        if found is None:
             return None
         raise SubjectMismatch(
-            f"the payload for {subject} has the key {shown(key)} of sharding {spec.name}, so it belongs to the shard of that: "
+            f"the payload for {subject} has the key {shown(found[0])} of sharding {spec.name}, so it belongs to the shard of that: "
             f"publish it to subjects.{spec.sharded}.of(payload)"
         )
-    if key is None:
+    if found is None:
         raise spec.no_key(payload)
-    shard, key_hash = subject.shard, key.hash32
-    if shard not in (spec.layout.shard_of_hash(key_hash), layout_of(session, spec).shard_of_hash(key_hash)):
+    key, key_hash = found
+    if not spec.layout.has(subject.shard, key_hash) and not layout_of(session, spec).has(subject.shard, key_hash):
         raise SubjectMismatch(
             f"{subject} is not the shard of the payload's key {shown(key)}: publish it to subjects.{spec.sharded}.of(payload)"
         )
-    return Placed(spec, str(subject).rsplit(".", 2)[0], key_hash)
+    return Placed(spec, where.rsplit(".", 2)[0], key_hash)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -72,6 +72,13 @@ class ShardKey(msgspec.Struct, frozen=True):
         return fnv1a32(self.data)
 
 
+@lru_cache(4096)
+def _key(episode_id: str, project: str | None) -> tuple[ShardKey, int]:
+    """A key and its hash. Publishers use the same keys over and over."""
+    key = ShardKey(episode_id, project)
+    return key, key.hash32
+
+
 def _require_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InvalidShardKey(f"{name} of a key must be a str, not {type(value).__name__}")
@@ -162,6 +169,10 @@ class Layout(msgspec.Struct, frozen=True):
         """The shard of `key`."""
         return self.shard_of_hash(key.hash32)
 
+    def has(self, shard: Shard, key_hash: int) -> bool:
+        """Whether `shard` is that of the keys with this hash."""
+        return shard.number == key_hash % self.shards and shard.generation == self.generation
+
     def shard_of_hash(self, key_hash: int) -> Shard:
         """The shard of the keys with this hash."""
         return Shard(key_hash % self.shards, self.generation, key_hash)
@@ -212,12 +223,19 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
 
         Raises `InvalidShardKey`, which names the path.
         """
+        found = self.key_and_hash(payload)
+        return None if found is None else found[0]
+
+    def key_and_hash(self, payload: object) -> tuple[ShardKey, int] | None:
+        """`key_of`, and the hash of the key."""
         found = _at(payload, self.key[-1])
         if found is None:
             return None
         project = _at(payload, self.key[0]) if len(self.key) > 1 else None
         try:
-            return ShardKey(found, project)
+            if not isinstance(found, str) or not (project is None or isinstance(project, str)):
+                ShardKey(found, project)  # raises
+            return _key(found, project)
         except InvalidShardKey as error:
             paths = " and ".join(map(".".join, self.key))
             raise InvalidShardKey(
@@ -230,12 +248,12 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
         Raises `SubjectMismatch` if the payload has no key, or another one than `key`;
         `InvalidShardKey`.
         """
-        found = self.key_of(payload)
+        found = self.key_and_hash(payload)
         if found is None:
             raise self.no_key(payload)
-        if key is not None and key != found:
-            raise SubjectMismatch(f"the key of the payload is {shown(found)}, not {shown(key)}")
-        return self.layout.shard(found)
+        if key is not None and key != found[0]:
+            raise SubjectMismatch(f"the key of the payload is {shown(found[0])}, not {shown(key)}")
+        return self.layout.shard_of_hash(found[1])
 
     def no_key(self, payload: object) -> SubjectMismatch:
         """The error for a payload that has no key."""
@@ -252,7 +270,11 @@ class ShardingSpec(msgspec.Struct, Generic[M_co, S_co], frozen=True, kw_only=Tru
 
     def stream_of(self, shard: Shard) -> str:
         """The stream that keeps `shard`."""
-        return self.stream_names[shard.number % self.streams]
+        return self.stream_of_number(shard.number)
+
+    def stream_of_number(self, number: int) -> str:
+        """The stream that keeps the shard with this number."""
+        return self.stream if self.streams == 1 else self.stream_names[number % self.streams]
 
     def pattern_of(self, shard: Shard) -> str:
         """The subjects of `shard`, as NATS writes them."""
@@ -341,8 +363,8 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
     def under(self, layout: Layout) -> tuple[str, str]:
         """The subject and the stream in `layout`."""
-        shard = layout.shard_of_hash(self.key_hash)
-        return f"{self.head}.{shard.tokens}", self.spec.stream_of(shard)
+        number = self.key_hash % layout.shards  # without a `Shard`: this is done for each message
+        return f"{self.head}.{literal(layout.generation)}.{number:02x}", self.spec.stream_of_number(number)
 
 
 def _at(payload: object, path: tuple[str, ...]) -> Any:
