@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, subjects, sync
+from smith_sdk import AsyncSmithBus, ShardKey, subjects, sync
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.sharding import draining
 from smith_sdk._core.sharding.layouts import Layouts, layout_key, read_layouts
@@ -399,3 +399,71 @@ async def test_a_publisher_that_slept_through_a_change_finds_the_new_shards(face
             await Shards(other, SPEC).reshard(6, timeout=20)
         again = keyed("ep-1")
         assert not (await bus.publish(SHARDED.of(again), again)).duplicate
+
+
+# ---- several streams
+
+SPREAD: ShardingSpec[Any, Any] = replace(episode, streams=4, reads=())
+PARTS = tuple(
+    replace(stream, name=name, subjects=captures)
+    for stream in CONTRACT.streams
+    if stream.name == "ATOMS_VETTED"
+    for name, captures in SPREAD.captured().items()
+)
+WIDE = replace(
+    CONTRACT,
+    shardings=(SPREAD,),
+    streams=(
+        *(replace(one, subjects=one.subjects[:1]) if one.name == "ATOMS_VETTED" else one for one in CONTRACT.streams),
+        *PARTS,
+    ),
+    consumers=(*(one for one in CONTRACT.consumers if not one.name.startswith("episode-")), *SPREAD.consumers),
+)
+
+
+@pytest.mark.parametrize(("to", "moves"), [(24, False), (18, True)])
+async def test_each_of_several_streams_exchanges_its_subjects(account: Account, to: int, moves: bool) -> None:
+    """Where the number of shards is no multiple of that of streams, keys go to other streams."""
+    async with account.applied(contract=WIDE) as bus:
+        api, shards = bus._session.api, Shards(bus, SPREAD)
+        old = {}
+        for number in range(40):
+            intent = keyed(f"ep-{number}")
+            old[f"ep-{number}"] = (await bus.publish(SHARDED.of(intent), intent)).stream
+        assert len(set(old.values())) == 4
+        with pytest.raises(Killed):  # when the first stream has exchanged its subjects, and the others have not
+            await shards.reshard(to, on_step=interrupted_at(2))
+        changed = [
+            one.name for one in PARTS if any(".shard2." in subject for subject in (await config(api, one.name))["subjects"])
+        ]
+        assert len(changed) == 1
+        assert {one.kind for one in (await bus.streams.plan()).changes} == set()
+        for number in range(0 if moves else 40):  # to either generation, as the stream of each has it
+            intent = keyed(f"ep-{number}")
+            assert not (await bus.publish(SHARDED.of(intent), intent)).duplicate
+
+        with pytest.raises(DeadlineExceeded):
+            await shards.reshard(to, timeout=0.05)
+        new = {}
+        for number in range(40):
+            intent = keyed(f"ep-{number}")
+            new[f"ep-{number}"] = (await bus.publish(SHARDED.of(intent), intent)).stream
+        assert any(old[key] != new[key] for key in old) is moves
+        assert (await bus.streams.plan()).changes == ()
+        layouts, _ = await read_layouts(api, SPREAD)
+        held = {one.shard for one in (await shards.reshard_plan(to)).backlog}
+        for shard in Layout(to, 2).all:
+            drain = draining.Drain(api, SPREAD, layouts.before(shard), Layout(16))
+            assert {f"1-{one.number:02x}" for one in drain.open} >= {
+                f"1-{Layout(16).shard(ShardKey(key)).number:02x}" for key in old if Layout(to, 2).shard(ShardKey(key)) == shard
+            } & held
+        for name in SPREAD.stream_names:  # as if all was handled
+            await api.stream_purge(name, {"filter": "smith.intents.vetted.*.*.*.*.shard.*"})
+        await shards.reshard(to, timeout=30)
+        assert (await bus.streams.plan()).changes == ()
+        names = [info["name"] for one in SPREAD.stream_names for info in await api.consumers(one)]
+        assert sorted(names) == [f"episode-g2-{number:02x}" for number in range(to)]
+
+
+async def config(api: Any, stream: str) -> Any:
+    return (await api.stream_info(stream))["config"]
