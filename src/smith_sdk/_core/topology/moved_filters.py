@@ -79,14 +79,16 @@ def twice(steps: Sequence[Change]) -> Iterator[Caution]:
     On a work queue the server refuses such consumers.
     """
     queues = {step.stream for step in steps if (step.declared or step.seen or {}).get("retention") == "workqueue"}
-    found = [step for step in steps if step.consumer is not None and step.kind != "delete" and step.stream not in queues]
-    for one, other in combinations(found, 2):
-        if one.stream != other.stream or not (_is_undeclared(one) or _is_undeclared(other)):
-            continue
-        mine, theirs = _config(one), _config(other)
-        both = _meet(filters_of(mine), filters_of(theirs)) if _base(one, mine) == _base(other, theirs) else ()
-        if both:
-            yield _twice(one, other, both)
+    families: dict[tuple[str, str], list[Change]] = {}
+    for step in steps:  # there may be thousands of consumers
+        if step.consumer is not None and step.kind != "delete" and step.stream not in queues:
+            families.setdefault((step.stream, _base(step, _config(step))), []).append(step)
+    for family in families.values():
+        for one, other in combinations(family, 2):
+            if _is_undeclared(one) or _is_undeclared(other):
+                both = _meet(filters_of(_config(one)), filters_of(_config(other)))
+                if both:
+                    yield _twice(one, other, both)
 
 
 def _meet(some: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
