@@ -84,6 +84,8 @@ class Report:
     faults: list[Fault] = field(default_factory=list)
     no_progress: dict[str, Any] = field(default_factory=dict)
     """The longest time that the server saw a shard with work and no progress, and its state."""
+    load: list[float] = field(default_factory=list)
+    """Of the machine over the last minute, at the start and at the end."""
     complaints: list[str] = field(default_factory=list)
     """What else is wrong: a process that ended badly, messages that were left."""
 
@@ -105,6 +107,7 @@ class Report:
             "faults": counted(self.faults),
             "by_cause": by_cause(self.verdict.takeovers),
             "no_progress": self.no_progress,
+            "load": self.load,
             "trouble": self.trouble,
         }
 
@@ -188,7 +191,7 @@ class Run:
 
     async def go(self) -> Report:
         client = await connect(self._urls)
-        began = time.monotonic()
+        began, busy = time.monotonic(), os.getloadavg()[0]
         sampling: asyncio.Task[None] | None = None
         try:
             await make_effects(client, self.setting.servers)
@@ -231,7 +234,8 @@ class Run:
         details = {"faults": [fault._asdict() for fault in self._faults], "takeovers": as_rows(verdict.takeovers)}
         (self._directory / "details.json").write_text(json.dumps(details, indent=1))
         of_results = check(results, published, shards=self.setting.shards) if self.setting.results else None
-        return Report(self.setting, verdict, of_results, took, self._faults, self._no_progress, self._complaints)
+        load = [round(busy, 1) for busy in (busy, os.getloadavg()[0])]
+        return Report(self.setting, verdict, of_results, took, self._faults, self._no_progress, load, self._complaints)
 
     def _published(self) -> Iterator[Published]:
         for _, (at, key, number) in Ledger(self._directory).lines("published"):
