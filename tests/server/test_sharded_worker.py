@@ -436,6 +436,29 @@ async def test_without_the_bucket_a_shard_is_taken_over_without_a_fence(account:
         assert "bucket could not be reached" in without[0]
 
 
+async def test_a_handler_that_needs_a_fence_waits_for_the_bucket(account: Account) -> None:
+    async with account.applied(contract=SHORT) as bus:
+        fences: list[int] = []
+        attempts: list[int] = []
+
+        def handle(message: Any) -> None:
+            attempts.append(message.metadata.num_delivered)
+            fences.append(message.fence)
+
+        once = RetryPolicy(max_attempts=1)
+        member = Member(Face("async", account), bus, SHORT, handle=handle, retry=once)
+        async with member.running():
+            await eventually_async(lambda: len(member.shards) == 16, 30)
+            await bus._session.api.stream_delete("KV_SMITH_CONTROL")
+            await publish(bus, 1, range(1))
+            await eventually_async(lambda: len(attempts) >= 2, 60)  # retried, without a fence
+            assert fences == []
+            await bus.streams.apply(profile="dev")
+            await eventually_async(lambda: len(member.done) == 1, 60)
+            assert fences[0] > 0
+            assert member.aio.stats.dead_lettered == 0
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

@@ -202,16 +202,20 @@ class Message(Received[M_co, S_co]):
 
         It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
         no `ShardedWorker` handles, and for one of a shard whose owner could not be written to the
-        bucket; `ShardLost` if the process has lost the shard and knows it.
+        bucket yet: let that end the handler, which is run again. Raises `ShardLost` if the process
+        has lost the shard and knows it.
         """
         self._require_shard()
         if not self._fence:
+            is_temporary = self._fence is not None or self._guard is not None
             why = (
-                "since no ShardedWorker handles it: with other workers several processes work on one key at once"
-                if self._fence is None and self._guard is None
-                else "since the bucket could not be reached when its shard was taken over"
+                "since the bucket could not be reached when its shard was taken over"
+                if is_temporary
+                else "since no ShardedWorker handles it: with other workers several processes work on one key at once"
             )
-            raise NoFence(f"the message on {self._raw.subject} has no fence, {why}")
+            error = NoFence(f"the message on {self._raw.subject} has no fence, {why}")
+            error.is_temporary = is_temporary
+            raise error
         return self._fence
 
     def ack(self) -> Coroutine[Any, Any, None]:

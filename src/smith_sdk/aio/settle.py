@@ -33,6 +33,7 @@ from ..errors import (
     ContractError,
     HandlerProcessDied,
     InvalidToken,
+    NoFence,
     PayloadTooLarge,
     PermissionDenied,
     QueueFull,
@@ -60,6 +61,8 @@ _RELEASE_DELAY: Final = 5.0
 """Seconds until a message is redelivered whose verdict could not be applied."""
 _SHORTEST_PAUSE: Final = 0.1
 """Seconds until a message is redelivered whose run met an open circuit."""
+_FENCE_PAUSE: Final = 1.0
+"""Seconds until a message is run again whose handler needs a fence that is not known yet."""
 _UNKNOWN_ATTEMPTS: Final = 5
 """Deliveries of a message that the contract does not know, where the policy has no limit."""
 _BY_ACK: Final = ("ack", "retry")
@@ -160,6 +163,8 @@ def decide(
         return Retry(error.delay, error, uncounted=isinstance(error, NotRun))
     if isinstance(error, CircuitOpen):  # what it was to do was not done
         return Retry(max(error.retry_after, _SHORTEST_PAUSE), error, uncounted=True)
+    if isinstance(error, NoFence) and error.is_temporary:
+        return Retry(_FENCE_PAUSE, error, uncounted=True)
     if isinstance(error, CannotRun):
         return _cannot_run(error)
     if isinstance(error, ShardLost):

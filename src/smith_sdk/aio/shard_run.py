@@ -58,6 +58,8 @@ class ShardRun:
         self._fields = LogFields(stream=spec.stream, consumer=spec.name)
         self._loop: PullLoop | None = None
         self._stopping = Stopping()
+        self._lacks_fence = False
+        """Whether it was logged that its messages have no fence."""
         self.since = datetime.now(UTC)
         """When it was assigned to this member, or taken over last."""
         self.slots = make_slots(self)
@@ -150,16 +152,19 @@ class ShardRun:
                     fence = await self._membership.take(self.id, pin.id, may)
             except (SmithError, TimeoutError) as error:
                 if monotonic() > until:
-                    log.warning(
-                        "%s: handled without a fence, since the bucket could not be told who owns it: %s",
-                        self.spec.name,
-                        error if isinstance(error, SmithError) else "no answer",
-                        extra=self._fields,
-                    )
+                    if not self._lacks_fence:
+                        log.warning(
+                            "%s: handled without a fence, until the bucket can be told who owns it: %s",
+                            self.spec.name,
+                            error if isinstance(error, SmithError) else "no answer",
+                            extra=self._fields,
+                        )
+                    self._lacks_fence = True
                     return 0 if may() else None
                 await asyncio.sleep(_PAUSE)
             else:
                 if fence is not None:
+                    self._lacks_fence = False
                     self.since = datetime.now(UTC)
                     return fence
                 if pin.epoch != began or not pin.is_held:

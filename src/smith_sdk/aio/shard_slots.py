@@ -21,7 +21,7 @@ from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
 from .._core.monitoring.gauges import WorkerGauges
 from ..contract import ConsumerSpec
-from ..errors import ContractError, Reject
+from ..errors import ContractError, Reject, SmithError
 from ..options import RetryPolicy
 from .answers import FailureAnswers
 from .circuit_dispatcher import CircuitDispatcher
@@ -33,6 +33,8 @@ from .shard_parts import ShardParts
 from .slots import DRAIN, Slots
 from .worker_circuit import WorkerCircuit
 
+_FENCE_PAUSE: Final = 1.0
+"""Seconds between two looks for the fence of an epoch."""
 _UNKEYED: Final = 1024
 """Errors of invalid keys that are remembered until their message runs."""
 
@@ -81,6 +83,8 @@ class ShardSlots:
         self._holds: list[Callable[[], None]] = []
         self.fence: int | None = None
         """Of the messages of this epoch."""
+        self._search: asyncio.Task[None] | None = None
+        """Looks for the fence of an epoch that has begun without one."""
         self.slots = Slots(
             session,
             spec,
@@ -107,7 +111,10 @@ class ShardSlots:
         When it returns, the handlers have ended, and what they have not started is nak'ed; the
         caller unpins. Raises what `Worker.run` raises for the consumer.
         """
-        await self.slots.run(stopping)
+        try:
+            await self.slots.run(stopping)
+        finally:
+            self._forget_search()
 
     # ---- what is known of it
 
@@ -193,6 +200,7 @@ class ShardSlots:
 
     def _begin_epoch(self, ordered: Ordered[RawMessage]) -> None:
         self.fence = None
+        self._forget_search()
         ordered.begin_epoch()
 
     def _hold(self) -> None:
@@ -254,9 +262,28 @@ class ShardSlots:
 
     async def before_start(self, epoch: int) -> bool:
         fence = await self._on_barrier(epoch)
-        if fence is not None:
-            self.fence = fence or None
+        if fence == 0:
+            self._forget_search()
+            self._search = asyncio.ensure_future(self._find_fence(epoch))
+        else:
+            self.fence = fence
         return fence is not None
+
+    async def _find_fence(self, epoch: int) -> None:
+        """Set the fence once the bucket can be reached: until then, handlers have none."""
+        fence: int | None = 0
+        while fence == 0:
+            try:
+                fence = await self._on_barrier(epoch)
+            except SmithError:  # as at the barrier: another try
+                await asyncio.sleep(_FENCE_PAUSE)
+        if epoch == self.epoch:
+            self.fence = fence
+
+    def _forget_search(self) -> None:
+        if self._search is not None:
+            self._search.cancel()
+            self._search = None
 
     async def ack(self, raw: RawMessage) -> None:
         await self._session.connection.publish(raw.reply, ACK)

@@ -109,7 +109,13 @@ class MemberNameTaken(SmithError):
 
 
 class NoFence(SmithError):
-    """The message has no fence: it is not handled by a `ShardedWorker`."""
+    """The message has no fence: no `ShardedWorker` handles it, or the bucket cannot be reached.
+
+    `is_temporary` (bool): it is the latter. A handler that ends with that is run again once there
+    is a fence, and the attempt does not count.
+    """
+
+    is_temporary: bool = False
 
 
 class ShardLost(SmithError):

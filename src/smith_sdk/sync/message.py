@@ -104,7 +104,8 @@ class Message(Blocking, Received[M_co, S_co]):
 
         It is the revision of the shard's owner in the bucket. Raises `NoFence` for a message that
         no `ShardedWorker` handles, and for one of a shard whose owner could not be written to the
-        bucket; `ShardLost` if the process has lost the shard and knows it.
+        bucket yet: let that end the handler, which is run again. Raises `ShardLost` if the process
+        has lost the shard and knows it.
         """
         found: int = self._aio.fence
         return found

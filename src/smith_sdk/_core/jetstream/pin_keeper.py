@@ -100,6 +100,7 @@ class PinKeeper:
             pin.expire()
             if pin.id and loop._connected and loop._inbox.is_open and not self._is_over:
                 await self._renew()
+            loop._refill()  # whatever has been missed, an owner that has room asks for more
 
     def check_again(self) -> None:
         """The consumer may be another one: look at it before anything is requested."""
