@@ -6,12 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import nats
 import pytest
 from buses import Account, Crossing, Face, read_intent
+from letters import original, put_letters
 from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
@@ -467,3 +469,15 @@ async def test_each_of_several_streams_exchanges_its_subjects(account: Account, 
 
 async def config(api: Any, stream: str) -> Any:
     return (await api.stream_info(stream))["config"]
+
+
+async def test_letters_of_new_shards_are_replayed_to_them(account: Account) -> None:
+    async with account.applied(contract=OWN) as bus:
+        await Shards(bus, SPEC).reshard(6, timeout=20)
+        subject = "smith.intents.vetted.fs.read.v1.default.shard2.03"
+        for number, consumer in enumerate(("episode-g2-03", "episode-g2-04", "episode-other"), 1):
+            one = original(number, subject=subject, stream="ATOMS_VETTED", consumer=consumer)
+            await put_letters(bus, one)
+        report = await bus.dead_letters.replay(until=datetime.now(UTC) + timedelta(minutes=1))
+        assert (report.replayed, report.failed) == (1, ())
+        assert {one.id for one in report.refused} == {"ATOMS_VETTED.episode-g2-04.2", "ATOMS_VETTED.episode-other.3"}

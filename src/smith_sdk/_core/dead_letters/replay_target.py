@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ...contract import Contract, covers, is_token
+from ...contract import Contract, Shard, covers, is_token
 from .facts import read_seq
 from .selection import Ref
 
@@ -40,6 +40,9 @@ def _not_from(contract: Contract, stream: str, consumer: str, subject: str) -> s
         return f"contract {contract.name} declares no stream {stream}, so nothing tells where its messages come from"
     found = next((spec for spec in contract.consumers if (spec.stream, spec.name) == (stream, consumer)), None)
     if found is None:
+        shard = _pattern_of_shard(contract, stream, consumer)
+        if shard is not None:
+            return None if covers(shard, subject) else f"consumer {consumer} does not take its original subject {subject[:200]!r}"
         return (
             f"contract {contract.name} declares no consumer {consumer} of stream {stream}, so nothing tells where its messages "
             f"come from"
@@ -48,6 +51,15 @@ def _not_from(contract: Contract, stream: str, consumer: str, subject: str) -> s
         return f"stream {stream} does not capture its original subject {subject[:200]!r}"
     if found.filters and not any(covers(pattern, subject) for pattern in found.filters):
         return f"consumer {consumer} does not take its original subject {subject[:200]!r}"
+    return None
+
+
+def _pattern_of_shard(contract: Contract, stream: str, consumer: str) -> str | None:
+    """The subjects of a shard's consumer, where the number of shards was changed on the server."""
+    for spec in contract.shardings:
+        generation = spec.generation_of(consumer)
+        if generation is not None and stream in spec.stream_names:
+            return spec.pattern_of(Shard(int(consumer.rpartition("-")[2], 16), generation))
     return None
 
 
