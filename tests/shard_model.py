@@ -123,10 +123,12 @@ class Consumer:
 class Process:
     """One that may own the consumer: a pull loop without I/O, and handlers that end when told."""
 
-    def __init__(self, name: str, consumer: Consumer, effects: list[tuple[str | None, int]], room: int = 8) -> None:
-        self.name = name
+    def __init__(
+        self, consumer: Consumer, started: list[tuple[str | None, int]], succeeded: list[tuple[str | None, int]], room: int
+    ) -> None:
         self._consumer = consumer
-        self._effects = effects
+        self._started = started
+        self._succeeded = succeeded
         self._room = room
         self._coming = 0
         self._buffer: deque[Delivery] = deque()
@@ -251,12 +253,15 @@ class Process:
 
     async def _slots(self) -> None:
         while (item := await self.ordered.next()) is not None:
+            assert item.key is None or item.key not in {one.key for one in self.running}, "one message of a key at a time"
             self.running.append(item)
-            self._effects.append((item.key, item.seq))
+            self._started.append((item.key, item.seq))
 
     def end(self, item: Delivery, outcome: float | str | None) -> None:
         """The handler of `item` ends: None: done; a number: to be nak'ed then; "left": neither."""
         self.running.remove(item)
+        if outcome is None:
+            self._succeeded.append((item.key, item.seq))
         if self.ordered.is_current(item) and self.is_ours() and outcome != "left":
             assert not isinstance(outcome, str)
             if outcome is None:
@@ -283,6 +288,6 @@ class Process:
         self._over = True
         self._arrived.set()
         await self.ordered.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.wait(self._tasks)
+        slots, keeping = self._tasks
+        keeping.cancel()
+        await slots
