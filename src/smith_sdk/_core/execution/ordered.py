@@ -33,7 +33,7 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 """Bytes of messages that one shard holds, about; more only where what it waits for is yet to
 come."""
 _SOON: Final = 0.05
-_LONGEST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 0.5
 """Seconds between two looks at the consumer, at the least and at the most."""
 _LEFT: Final = -1.0
 """For a message that is left to its ack wait."""
@@ -94,8 +94,8 @@ class Ordered(Generic[T]):
         self._starting: asyncio.Task[None] | None = None
         self._last: int | None = None
         """The consumer sequence that arrived last in this epoch."""
-        self._fresh = self._done = 0
-        """Messages of this epoch that had never been delivered before, and acks that were sent."""
+        self._fresh = self._thrice = self._done = 0
+        """Messages of this epoch: never delivered before, twice or more before, acknowledged."""
         self._ends: dict[int, float | None] = {}
         """Of messages that have run, by their `id`: None for those that are done, or the seconds
         until they are to be nak'ed."""
@@ -247,11 +247,12 @@ class Ordered(Generic[T]):
         is_first = self._last is None
         self._last = facts.consumer_seq
         self._fresh += facts.num_delivered == 1
+        self._thrice += facts.num_delivered > 2
         if not self.queues.arrived(item, facts):
             self._acks.append(item)
             self._chores.set()
         if self.barrier_since is not None:
-            self._takeover.begin(now)
+            self._takeover.arrived()
             self._look_soon(now)
             if is_first:
                 self._look_at = now  # to know early what the former owner has left
@@ -274,7 +275,7 @@ class Ordered(Generic[T]):
         self._retries.clear()
         self._acks.clear()
         self._last = None
-        self._fresh = self._done = 0
+        self._fresh = self._thrice = self._done = 0
         self.barrier_since = None
         self._raise_barrier()
         self._takeover.begin_epoch(self._time())
@@ -297,6 +298,8 @@ class Ordered(Generic[T]):
     def _look_again(self, now: float) -> None:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
         self._look_at = now + self._pause
+        if now < self._takeover.quiet_at < self._look_at:
+            self._look_at = self._takeover.quiet_at
 
     @property
     def _must_look(self) -> bool:
@@ -318,7 +321,7 @@ class Ordered(Generic[T]):
             self._look_soon(now)
             return
         self._look_again(now)
-        self._takeover.see(look, self._hands(now), now)
+        self._takeover.see(look, self._hands(now))
         if self._takeover.has_lost_overdue(self._hands(now)):
             for entry in self._overdue(now):
                 queues.forget(entry)
@@ -342,6 +345,7 @@ class Ordered(Generic[T]):
             overdue=len(self._overdue(now)),
             last=self._last or 0,
             fresh=self._fresh,
+            thrice=self._thrice,
             done=self._done,
         )
 
@@ -390,6 +394,8 @@ class Ordered(Generic[T]):
     async def _until_next(self) -> None:
         """Wait until there is something to do."""
         times = [due for due, _, _ in self._retries[:1]]
+        if self._acks:  # the lease is not valid yet
+            times.append(self._time() + _LEASE_PAUSE)
         if self._must_look:
             times.append(self._look_at)
         elif self.barrier_since is None and self.queues.out:
@@ -404,12 +410,10 @@ class Ordered(Generic[T]):
 
     async def _send(self) -> None:
         """Send the acks and naks that are due."""
-        acks, self._acks = self._acks, []
-        for item in acks:
-            if self._shard.is_ours():
-                self._done += 1
-                with contextlib.suppress(SmithError):
-                    await self._shard.ack(item)
+        while self._acks and self._shard.is_ours():
+            self._done += 1
+            with contextlib.suppress(SmithError):
+                await self._shard.ack(self._acks.pop())
         while self._retries and self._retries[0][0] <= (now := self._time()):
             _, _, entry = heappop(self._retries)
             if entry.is_current and entry.state is State.WAITING:

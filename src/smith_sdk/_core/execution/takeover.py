@@ -7,9 +7,10 @@ server redelivers them once their ack wait is over, behind later ones. So nothin
 the server's count of what is unacknowledged is what the reader has, and nothing is on its way.
 
 A count is not a list: a message in hand that is missing from it (its former owner's ack came late,
-or it was deleted from the stream) would hide one that is yet to come. Before an epoch starts
-nothing is acknowledged by this reader, so its count never falls. If it does, only time is trusted:
-whatever is out and in no reader's hands is redelivered within its ack wait.
+or it was deleted from the stream) would hide one that is yet to come. Before an epoch starts this
+reader acknowledges nothing, so the server's count of what was delivered before it never rises, and
+falls only for such a reason. So what arrives is counted as well: it is all once as many messages of
+former owners have arrived as were out at the first look.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-MARGIN: Final = 1.0
+MARGIN: Final = 0.5
 """Seconds after its ack wait within which the server redelivers a message that is to be."""
-_LOOKS: Final = 3
+_LOOKS: Final = 2
 """Equal looks in a row that count as quiet."""
 
 
@@ -50,6 +51,8 @@ class Hands:
     """The consumer sequence of the delivery that arrived last."""
     fresh: int = 0
     """How many have arrived in this epoch that had never been delivered before."""
+    thrice: int = 0
+    """How many have arrived in this epoch that had been delivered twice or more before."""
     done: int = 0
     """How many acks were sent in this epoch."""
 
@@ -60,55 +63,74 @@ class Takeover:
     def __init__(self, ack_wait: float) -> None:
         self.patience: Final = ack_wait + MARGIN
         """Seconds within which whatever is out and in no reader's hands has been redelivered."""
+        self._since = 0.0
+        """Since when nothing was lost or taken over."""
         self._seen: Look | None = None
         self._same = 0
-        self._news_at = 0.0
-        self._former: int | None = None
-        """How many messages were out at the first look of an epoch that had been delivered before
-        it."""
         self.is_first = True
         """Whether it is the first barrier of an epoch."""
-        self._is_doubtful = False
-        """Whether that has fallen: the counts cannot be trusted."""
+        self._former: int | None = None
+        """How many messages were out at the first look of it that had been delivered before."""
+        self._former_twice = 0
+        """How many of them, elsewhere, had been delivered twice or more."""
+        self._thrice = 0
+        self._has_fallen = False
+        """Whether the server's count of them has fallen."""
 
     def begin_epoch(self, now: float) -> None:
         """All that is out may be elsewhere."""
-        self.is_first, self._former, self._is_doubtful = True, None, False
+        self.is_first, self._former, self._has_fallen = True, None, False
         self.begin(now)
 
     def begin(self, now: float) -> None:
-        """Something has arrived or was lost: what was seen before tells nothing."""
-        self._seen, self._same, self._news_at = None, 0, now
+        """A delivery was missed."""
+        self._since = now
+        self.arrived()
+
+    def arrived(self) -> None:
+        """Something has arrived: what was seen before tells nothing."""
+        self._seen, self._same = None, 0
 
     def end(self) -> None:
         """The barrier has fallen."""
-        self.is_first = self._is_doubtful = False
+        self.is_first = self._has_fallen = False
 
-    def see(self, look: Look, hands: Hands, now: float) -> None:
+    @property
+    def quiet_at(self) -> float:
+        """When time alone will tell that nothing is out elsewhere."""
+        return self._since + self.patience
+
+    def see(self, look: Look, hands: Hands) -> None:
         if look == self._seen:
             self._same += 1
         else:
-            self._seen, self._same, self._news_at = look, 1, now
+            self._seen, self._same = look, 1
         if self.is_first and look.delivered == hands.last:
             former = look.pending - hands.fresh
             if self._former is None:
-                self._former = former
+                self._former, self._thrice = former, hands.thrice
+                self._former_twice = look.redelivered - hands.redelivered
             elif former < self._former - hands.done:
-                self._is_doubtful = True
+                self._has_fallen = True
 
     def is_complete(self, hands: Hands, now: float) -> bool:
         """Whether all that is out is in hand, by the latest look.
 
-        If what is in hand is missing from the server's count, the two never become equal: then no
-        more than what is in hand is enough, once all has been quiet for longer than the ack wait.
+        A message that its former owner acknowledges late has been redelivered to this reader, so
+        the server's two counts are short of it alike. If they have fallen, equal ones are believed
+        only if no message that is yet to come had been redelivered before.
         """
         look = self._seen
         if look is None:
             return False
-        counts = (look.delivered, look.pending, look.redelivered)
-        if not self._is_doubtful and counts == (hands.last, hands.messages, hands.redelivered):
-            return True
-        is_quiet = self._same >= _LOOKS and now - self._news_at >= self.patience and not look.is_paused
+        if look.delivered == hands.last:
+            short, short_twice = hands.messages - look.pending, hands.redelivered - look.redelivered
+            if self.is_first and self._former == hands.messages + hands.done - hands.fresh and short == short_twice:
+                return True
+            twice_to_come = self._former_twice - (hands.thrice - self._thrice)
+            if short == short_twice == 0 and not (self._has_fallen and twice_to_come):
+                return True
+        is_quiet = self._same >= _LOOKS and now >= self.quiet_at and not look.is_paused
         return is_quiet and look.pending <= hands.messages
 
     def has_lost_overdue(self, hands: Hands) -> bool:
