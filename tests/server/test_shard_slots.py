@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
+import pytest
 from buses import Account
 from support import eventually_async
 
@@ -18,10 +19,10 @@ from smith_sdk._core.jetstream.pin import Pin
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk.aio.consumer import pull_loop
 from smith_sdk.aio.handlers import Handlers
-from smith_sdk.aio.message_runner import BorrowedRunner
+from smith_sdk.aio.shard_runners import SharedRunner
 from smith_sdk.aio.shard_slots import ShardSlots
 from smith_sdk.contract import Shard, ShardKey
-from smith_sdk.errors import ShardLost
+from smith_sdk.errors import DeadlineExceeded, ShardLost
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params
 
 SHARD: Final = Shard(0)
@@ -52,19 +53,28 @@ class Owner:
     """A process that owns the shard, or waits to."""
 
     def __init__(
-        self, bus: AsyncSmithBus, handle: Handle, *, timeout: float = LONG, concurrency: int = 4, **options: Any
+        self,
+        bus: AsyncSmithBus,
+        handle: Handle,
+        *,
+        timeout: float = LONG,
+        concurrency: int = 4,
+        max_ack_pending: int = 256,
+        **options: Any,
     ) -> None:
         session = bus._session
         self.bus = bus
         self.ran: list[tuple[str, int]] = []
         self.timeout = timeout
-        self.spec = msgspec.structs.replace(sharding.episode.consumer(SHARD), ack_wait=timeout, priority_timeout=timeout)
+        self.spec = msgspec.structs.replace(
+            sharding.episode.consumer(SHARD), ack_wait=timeout, priority_timeout=timeout, max_ack_pending=max_ack_pending
+        )
         self.handlers = Handlers(
             self.spec.name, session.contract, slots=concurrency, processes=False, timeout=None, middleware=()
         )
 
         async def run(message: Message[Any, Any]) -> Any:
-            self.ran.append((message.payload.metadata["episode_id"], int(message.payload.params.path.rsplit("/", 1)[1])))
+            self.ran.append((str(message.payload.metadata["episode_id"]), int(message.payload.params.path.rsplit("/", 1)[1])))
             return await handle(message)
 
         self.handlers.add(run, None)
@@ -80,7 +90,7 @@ class Owner:
         self.shard = ShardSlots(
             session,
             self.spec,
-            BorrowedRunner(self.handlers),
+            SharedRunner(self.handlers, lambda: False),
             policy,
             gate=self.gate,
             key_of=sharding.episode.key_of,
@@ -278,3 +288,41 @@ async def test_a_message_that_was_deleted_while_its_retry_was_out_does_not_hold_
             await bus._session.api.stream_purge(owner.spec.stream, {"seq": seen[0] + 1})
             await eventually_async(lambda: owner.done == 1, timeout=60)
         assert owner.ran == [(KEYS[0], 1), (KEYS[0], 2)]
+
+
+async def test_a_dead_letter_halts_its_key_until_it_is_resumed(account: Account, caplog: pytest.LogCaptureFixture) -> None:
+    async with account.applied() as bus:
+        first, other = KEYS[:2]
+        halts: list[tuple[str, str]] = []
+
+        async def halt(key: ShardKey, message: Message[Any, Any], why: str) -> None:
+            halts.append((key.episode_id, why))
+            if len(halts) == 1:
+                raise DeadlineExceeded("no answer of the bucket", timeout=1)
+
+        async def handle(message: Message[Any, Any]) -> None:
+            if message.payload.params.path == f"/{first}/1":
+                raise Reject("wrong")
+
+        await put(bus, first, first, other, other)
+        async with Owner(bus, handle, on_dead_letter=halt, max_ack_pending=4) as owner:
+            await eventually_async(lambda: owner.shard.stats.dead_lettered == 1 and owner.done == 2, timeout=30)
+            assert halts == [(first, "Reject: wrong")] * 2, "it is repeated until it is stored"
+            assert owner.ran.count((first, 1)) == 1, "without another run"
+            await put(bus, first, other, after=2)
+            await eventually_async(lambda: owner.done == 3 and owner.shard.held == 2)
+            assert "2 messages are held for halted keys" in caplog.text
+            owner.shard.set_halted(set())
+            await eventually_async(lambda: owner.done == 5)
+        assert owner.ran[-2:] == [(first, 2), (first, 3)]
+        assert is_ordered(owner.ran)
+
+
+async def test_a_message_without_a_valid_key_is_dead_lettered(account: Account) -> None:
+    async with account.applied() as bus:
+        for episode in (7, "x" * 300, None):
+            one = msgspec.structs.replace(intent(KEYS[0], "/f/1"), metadata={"episode_id": episode})
+            where = str(subjects.intents.vetted_sharded.of(intent(KEYS[0], "/f/1")))
+            await bus._session.publish(where, msgspec.json.encode(one), stream=None, msg_id=str(episode))
+        async with Owner(bus, nothing) as owner:
+            await eventually_async(lambda: owner.shard.stats.dead_lettered == 2 and owner.done == 1)

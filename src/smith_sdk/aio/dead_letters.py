@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any, Final, Literal, Self
@@ -299,8 +299,11 @@ class Findings:
         self._session.detach(self)
 
 
-async def dead_letter(session: Session, message: Message[Any, Any], death: Death) -> None:
-    """Copy `message` to the dead letters, and once that is stored, terminate the original.
+async def dead_letter(
+    session: Session, message: Message[Any, Any], death: Death, before_term: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Copy `message` to the dead letters, and once that is stored, and `before_term` has returned,
+    terminate the original.
 
     Not if it is done: a handler that has acknowledged by itself may fail all the same. One that has
     nak'ed is overruled: the message would be redelivered, and dead-lettered again, without end.
@@ -317,6 +320,8 @@ async def dead_letter(session: Session, message: Message[Any, Any], death: Death
         attempts=place.num_delivered,
     )
     await DeadLetterStore(session).put(original, death)
+    if before_term is not None:
+        await before_term()
     if not message._answered or message._verdict_sent.startswith(NAK):
         reason = f"dead letter: {one_line(death.error_type)}: {one_line(death.error)}"
         await message._send(term(reason))

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, ClassVar, Final
@@ -304,6 +305,9 @@ class Settler(Listener):
         self.uncounted = Uncounted(session, consumer, policy)
         self.on_settled: Callable[[Message[Any, Any], Verdict], None] | None = None
         """Called for each message that is settled, before it is counted."""
+        self.before_term: Callable[[Message[Any, Any], Death], Awaitable[None]] | None = None
+        """Awaited for each dead letter that is stored, before the original is terminated. If it
+        raises `SmithError`, that is repeated with the next delivery, which does not run."""
         self._tally = Tally()
         self._count = self._tally.settled
         self._outstanding: set[Message[Any, Any]] = set()
@@ -456,12 +460,22 @@ class Settler(Listener):
 
     async def _store(self, message: Message[Any, Any], death: Death) -> None:
         try:
-            await dead_letter(self._session, message, death)
+            await dead_letter(
+                self._session, message, death, None if self.before_term is None else partial(self._before_term, message, death)
+            )
         except QueueFull as error:
             if self._owed.is_full(error):
                 self._owed.add(message, death)
             raise
         self._owed.stored(message)
+
+    async def _before_term(self, message: Message[Any, Any], death: Death) -> None:
+        assert self.before_term is not None
+        try:
+            await self.before_term(message, death)
+        except SmithError:
+            self._owed.add(message, death)
+            raise
 
     async def _release(self, message: Message[Any, Any], verdict: Release) -> None:
         delay = verdict.delay

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .._core.connection.parser import RawMessage
+from .._core.dead_letters.format import Death
 from .._core.execution.dispatcher import Dispatcher
 from .._core.jetstream.pull_loop import PullLoop
 from .message import Guard, Message
@@ -35,5 +36,7 @@ class ShardParts:
     guard: ShardGuard
     settled: Callable[[Message[Any, Any], Verdict], None]
     """Called for each settled message. A message is nak'ed by it: the settler only says so."""
+    before_term: Callable[[Message[Any, Any], Death], Awaitable[None]] | None
+    """Awaited before a message that is dead-lettered is terminated."""
     hold: Callable[[], None]
     """Have the dispatcher hand out nothing more."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any, Final
 
 from .._core.connection.parser import RawMessage
+from .._core.dead_letters.format import Death
 from .._core.execution.dispatcher import Dispatcher
 from .._core.execution.gate import Gate, Gated
 from .._core.execution.key_queues import Facts
@@ -19,6 +20,7 @@ from .._core.execution.takeover import Look
 from .._core.jetstream.delivery import ACK, NAK, nak_delay, parse
 from .._core.jetstream.pull_loop import PullLoop
 from .._core.jetstream.session import Session
+from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.gauges import WorkerGauges
 from ..contract import ConsumerSpec
 from ..errors import ContractError, Reject, SmithError
@@ -33,6 +35,8 @@ from .shard_parts import ShardParts
 from .slots import DRAIN, Slots
 from .worker_circuit import WorkerCircuit
 
+log: Final = sdk_logger("worker")
+
 _FENCE_PAUSE: Final = 1.0
 """Seconds between two looks for the fence of an epoch."""
 _UNKEYED: Final = 1024
@@ -46,11 +50,16 @@ OnBarrier = Callable[[int], Awaitable[int | None]]
 """Awaited with the number of an epoch before its first message runs. Returns the fence of its
 messages (0: none is known), or None if nothing may run in it."""
 
+OnDeadLetter = Callable[[Any, Message[Any, Any], str], Awaitable[None]]
+"""Awaited with the key of a message that is dead-lettered, the message and the reason, before it is
+terminated. Raises `SmithError`: it is repeated with the next delivery."""
+
 
 class ShardSlots:
     """Runs `handlers` for the messages of `spec`, which are in order within their key.
 
-    `gate` has room for the handlers of all shards.
+    `gate` has room for the handlers of all shards. With `on_dead_letter`, a key is halted by a dead
+    letter of it: its messages are held, and count toward the consumer's `max_ack_pending`.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class ShardSlots:
         key_of: KeyOf,
         make_loop: MakeLoop,
         on_barrier: OnBarrier,
+        on_dead_letter: OnDeadLetter | None = None,
         drain: float = DRAIN,
         confirm: bool = False,
         answers: FailureAnswers | None = None,
@@ -75,6 +85,9 @@ class ShardSlots:
         self._key_of = key_of
         self._make_loop = make_loop
         self._on_barrier = on_barrier
+        self._on_dead_letter = on_dead_letter
+        self._is_crowded = False
+        """Whether messages of halted keys take up half of what may be delivered."""
         self._circuit = circuit
         self._invalid: dict[str, ContractError] = {}
         """Why a message has no valid key, by its ack subject."""
@@ -100,6 +113,7 @@ class ShardSlots:
                 make_dispatcher=self._new_dispatcher,
                 guard=self,
                 settled=self._settled,
+                before_term=None if on_dead_letter is None else self._halt,
                 hold=self._hold,
             ),
         )
@@ -159,12 +173,14 @@ class ShardSlots:
             "owned": self.is_valid,
             "barrier": None if since is None else round(now - since, 3),
             "held": self.held,
+            "halted": 0 if self._ordered is None else self._ordered.queues.halted,
         }
 
     def set_halted(self, keys: set[Hashable]) -> None:
         """Run nothing of `keys`, and of all others again."""
         if self._ordered is not None:
             self._ordered.set_halted(keys)
+            self._look_at_halted()
 
     # ---- a guard
 
@@ -215,9 +231,38 @@ class ShardSlots:
         elif message._answered or not isinstance(verdict, Release):
             self._ordered.settled(message._raw)
 
+    async def _halt(self, message: Message[Any, Any], death: Death) -> None:
+        assert self._on_dead_letter is not None
+        try:
+            key = self._key_of(message.payload)
+        except ContractError:  # without a valid key, it holds nothing back
+            return
+        if key is None:
+            return
+        await self._on_dead_letter(key, message, f"{death.error_type}: {death.error}")
+        if self._ordered is not None:
+            self._ordered.queues.halt(key)
+
+    def _look_at_halted(self) -> None:
+        """Log a warning once half of what the server delivers is held for halted keys."""
+        assert self._ordered is not None
+        halted, most = self._ordered.queues.halted, self.spec.max_ack_pending
+        was_crowded, self._is_crowded = self._is_crowded, 2 * halted >= most
+        if self._is_crowded and not was_crowded:
+            log.warning(
+                "%s: %d messages are held for halted keys, of %d that may be delivered (max_ack_pending): with that many, all of the "
+                "shard stands still; resume the keys (`smith shards resume`)",
+                self.spec.name,
+                halted,
+                most,
+                extra=LogFields(stream=self.spec.stream, consumer=self.spec.name),
+            )
+
     # ---- the shard, for the dispatcher
 
     def facts_of(self, raw: RawMessage) -> Facts:
+        if self._on_dead_letter is not None:
+            self._look_at_halted()
         found = parse(raw.reply)
         assert found is not None, "the loop hands out deliveries only"
         return Facts(

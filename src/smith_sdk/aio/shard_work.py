@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
+from functools import partial
 from statistics import fmean
 from typing import Any, Final, Literal
 
@@ -18,11 +19,12 @@ from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
 from .._core.monitoring.gauges import WorkerGauges
 from .._core.topology.stamps import warn_if_other_hash
-from ..contract import ConsumerSpec, ShardingSpec
+from ..contract import ConsumerSpec, ShardingSpec, ShardKey
 from ..errors import OptionsError, TopologyRefused
 from ..options import RateLimit, RetryPolicy
 from .answers import FailureAnswers
 from .handlers import Handlers
+from .message import Message
 from .settle import WorkerStats
 from .shard_run import ShardRun
 from .shard_runners import LimitedRunner, RatedRunner, SharedRunner, StartLimit
@@ -299,10 +301,15 @@ class ShardWork:
             answers=FailureAnswers(self._session, run.spec.name) if self._answers else None,
             circuit=self._circuit,
             on_barrier=run.before_start,
+            on_dead_letter=partial(self._halt, run) if self._on_dead_letter == "halt_key" else None,
         )
         for wrap in self._wrappers(slots.slots):
             slots.slots.wrap_runner(wrap)
         return slots
+
+    async def _halt(self, run: ShardRun, key: ShardKey, message: Message[Any, Any], why: str) -> None:
+        assert self._team is not None
+        await self._team.halt(run, key, message, why)
 
     def _wrappers(self, slots: Slots) -> Iterable[Wrap]:
         if self._once is not None:

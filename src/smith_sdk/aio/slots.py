@@ -96,7 +96,8 @@ class Slots:
         self._settler = Settler(session, spec.stream, spec.name, policy, confirm=confirm, answers=answers)
         self._attempts = Attempts(session, spec, handlers, policy, self._settler, undecodable=undecodable, circuit=circuit)
         if shard is not None:
-            self._settler.on_settled, self._attempts.guard = shard.settled, shard.guard
+            self._settler.on_settled, self._settler.before_term = shard.settled, shard.before_term
+            self._attempts.guard = shard.guard
         self.last_run = self._attempts.last_run
         self.conclude = self._attempts.conclude
         self.loop: PullLoop | None = None

@@ -279,6 +279,8 @@ class KeyQueues(Generic[T]):
     @property
     def halted(self) -> int:
         """Messages that are held since their key is halted."""
+        if not self._halted:
+            return 0
         return sum(len(self._keys[name].seqs) for name in self._halted if name in self._keys)
 
     def _may_start(self, key: Key) -> bool:
