@@ -64,6 +64,8 @@ class Holding(NamedTuple):
     at: float
     process: str
     shards: frozenset[int]
+    given_up: frozenset[int] = frozenset()
+    """Those of them that it is about to give up: another has been assigned them."""
 
 
 class Quiet(NamedTuple):
@@ -242,6 +244,11 @@ class _Concerns:
         for one in holdings:
             told[one.process].append(one)
         self._held = [self._shards_at(fault, told[fault.process]) for fault in self._faults]
+        self._given_up: dict[int, list[float]] = defaultdict(list)
+        for process in told.values():
+            for one in process:
+                for shard in one.given_up:
+                    self._given_up[shard].append(one.at)
 
     @staticmethod
     def _shards_at(fault: Fault, told: Sequence[Holding]) -> frozenset[int]:
@@ -252,11 +259,15 @@ class _Concerns:
     def within(self, since: float, until: float, shard: int, owners: set[str]) -> list[Fault]:
         """The faults of that time that concern the shard, which `owners` have handled before and
         after it."""
+        handed_over = min((at for at in self._given_up[shard] if since <= at <= until), default=math.inf)
         some = range(bisect.bisect_left(self._times, since - LATE), bisect.bisect_right(self._times, until))
         return [
             self._faults[place]
             for place in some
-            if self._faults[place].kind in ON_SERVERS or self._faults[place].process in owners or shard in self._held[place]
+            if self._faults[place].kind in ON_SERVERS
+            or self._faults[place].process in owners
+            or shard in self._held[place]
+            or self._times[place] > handed_over  # perhaps to this process, which could not tell
         ]
 
 

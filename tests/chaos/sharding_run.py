@@ -243,7 +243,9 @@ class Run:
 
     def _holdings(self) -> Iterator[Holding]:
         for process, (at, *shards) in Ledger(self._directory).lines("shards"):
-            yield Holding(float(at), process, frozenset(int(shard.partition(":")[0]) for shard in shards))
+            phases = {int(shard): phase for shard, _, phase in (word.partition(":") for word in shards)}
+            given_up = frozenset(shard for shard, phase in phases.items() if phase == "draining")
+            yield Holding(float(at), process, frozenset(phases), given_up)
 
     # ---- processes
 

@@ -112,6 +112,13 @@ def test_a_fault_of_an_owner_that_had_no_time_for_an_effect_starts_the_clock_aga
     assert check(log, published(2), faults, holdings=[Holding(2.0, "m", frozenset({0}))], bound=BOUND).late
 
 
+def test_a_fault_after_a_shard_was_handed_over_may_be_that_of_its_next_owner() -> None:
+    log = run_of((1, "a"), (17, "b"))
+    handed_over = [Holding(9.0, "a", frozenset({0}), frozenset({0}))]
+    assert check(log, published(2), [Fault(9.5, "stop", "m")], holdings=handed_over, bound=BOUND).late == []
+    assert check(log, published(2), [Fault(8.5, "stop", "m")], holdings=handed_over, bound=BOUND).late
+
+
 def test_a_new_owner_that_joins_does_not_start_the_clock_again() -> None:
     log = run_of((1, "a"), (17, "b"))
     (found,) = judged(log, 2, Fault(1.5, "blink", "a"), Fault(16.0, "join", "b")).late
