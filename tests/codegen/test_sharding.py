@@ -79,6 +79,13 @@ def test_the_subject_of_a_payload_with_fields_as_its_key(bank: ModuleType) -> No
         bank.subjects.entries_sharded.of(entry, key=ShardKey("acc"))
 
 
+def test_a_sharded_subject_is_made_of_a_payload_also_without_other_tokens() -> None:
+    plain = BANK.replace("bank.entries.{account_id}", "bank.entries.new").replace('["bank.entries.*",', '["bank.entries.new",')
+    text = compile_spec(plain.replace('"bank.old.{account_id}', '"bank.old'), "bank.toml")["subjects/_root.py"]
+    assert "class EntriesSharded(" in text
+    assert "def of(cls, message: Entry, *, key: ShardKey | None = None) -> Self:" in text
+
+
 def test_check_finds_drift_in_what_shards_make(bank: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder_of(bank)
     assert main(["--check", str(BANK_FILE), str(out)]) == 0
