@@ -36,7 +36,7 @@ SLOTS = 2  # of each of the processes that scale: few, so that no core is busy a
 OVERHEAD_SLOTS = 32
 KEYS_OF_SHARD = 62
 LONGEST = 120.0
-SPEC = sharding.episode
+SPEC = replace(sharding.episode, pin_timeout=3.0)
 STREAM = SPEC.stream
 PLAIN: ConsumerSpec[Any, Any] = replace(
     SPEC.consumers[0],
@@ -54,7 +54,7 @@ def contract_of(kind: str) -> Contract:
     """Only the consumers that are measured: an interest stream keeps messages for the others,
     too."""
     if kind == "sharded":
-        return replace(CONTRACT, consumers=SPEC.consumers)
+        return replace(CONTRACT, consumers=SPEC.consumers, shardings=(SPEC,))
     return replace(CONTRACT, consumers=(PLAIN,), shardings=())
 
 
@@ -68,7 +68,7 @@ async def costs(quick: bool) -> dict[str, float]:
 
 async def scaling(quick: bool) -> dict[str, float]:
     """One process, and four: handlers take 5 ms, and what they leave of the machine is idle."""
-    seconds, rounds = (1.0, 1) if quick else (5.0, 3)
+    seconds, rounds = (1.0, 1) if quick else (4.0, 3)
     rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
     for _ in range(rounds):
         for processes, found in rates.items():
@@ -84,7 +84,7 @@ async def overhead(quick: bool) -> dict[str, float]:
     figures: dict[str, float] = {}
     for name, slots, work, count in (("empty", OVERHEAD_SLOTS, 0.0, 20_000), ("busy", 4 * SLOTS, WORK, 6_000)):
         rates: dict[str, list[float]] = {"plain": [], "sharded": []}
-        for _ in range(1 if quick else 5):
+        for _ in range(1 if quick else 3):
             for kind, found in rates.items():
                 found.append(await rate(kind, 1, slots, work, count // 10 if quick else count))
         for kind, found in rates.items():

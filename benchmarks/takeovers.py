@@ -63,7 +63,6 @@ class PartitionedGroups(System):
 
 SYSTEMS: dict[str, tuple[str, str, System]] = {
     "sharded": ("ShardedWorker", "async", Sharded()),
-    "blocking": ("ShardedWorker, blocking face", "blocking", Sharded()),
     "pin": ("the pin alone, as the control", "control", PinAlone()),
     "pcgroups": ("natsio-pcgroups, max_ack_pending 1", "pcgroups", PartitionedGroups(one=True)),
     "pcgroups_many": ("natsio-pcgroups, max_ack_pending by default", "pcgroups-many", PartitionedGroups(one=False)),
@@ -81,7 +80,7 @@ async def costs(quick: bool) -> dict[str, float]:
             1, face=face, messages=1_000 if quick else 12_000, keys=1_000, rate=1e6, concurrency=4, work=WORK, spread=False
         )
         figures[f"takeovers.{name}.msgs_per_s"] = (await under(calm, system, Script())).per_second
-        faulty = dataclasses.replace(calm, messages=3_000 if quick else 18_000, rate=300.0 if quick else 500.0)
+        faulty = dataclasses.replace(calm, messages=3_000 if quick else 16_000, rate=300.0 if quick else 500.0)
         report = await under(faulty, system, Script(*faults(quick, faulty.pin_timeout)))
         verdict = report.verdict
         after = [one for one in verdict.takeovers if one.cause.startswith(("kill", "stop"))]
