@@ -77,7 +77,15 @@ async def costs(quick: bool) -> dict[str, float]:
             continue
         # No faults, and all that there is to do is there: how fast.
         calm = Setting(
-            1, face=face, messages=1_000 if quick else 12_000, keys=1_000, rate=1e6, concurrency=4, work=WORK, spread=False
+            seed=1,
+            face=face,
+            messages=1_000 if quick else 12_000,
+            keys=1_000,
+            rate=1e6,
+            concurrency=4,
+            work=WORK,
+            spread=False,
+            settles=1.0 if quick else 5.0,
         )
         figures[f"takeovers.{name}.msgs_per_s"] = (await under(calm, system, Script())).per_second
         faulty = dataclasses.replace(calm, messages=3_000 if quick else 16_000, rate=300.0 if quick else 500.0)

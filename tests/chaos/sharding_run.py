@@ -65,6 +65,8 @@ class Setting:
     """Most seconds that a handler takes besides writing its effect."""
     results: bool = False
     """Whether handlers return results, too."""
+    settles: float = 0.0
+    """Seconds that the workers have before anything is published."""
     spread: bool = True
     """Whether some take less."""
 
@@ -198,6 +200,10 @@ class Run:
             await self._system.make(client, self.setting, self._urls)
             for _ in range(self.setting.processes):
                 self._join()
+            if self.setting.settles:
+                workers = list(self._workers.values())
+                await self._until(lambda: all(worker.ready for worker in workers), START, "everybody is ready")
+                await asyncio.sleep(self.setting.settles)
             publisher = Worker(self._role("publisher", "publisher"), System().command())
             self._workers["publisher"] = publisher
             await self._until(lambda: (self._directory / "publisher.published").exists(), START, "the publisher has begun")
