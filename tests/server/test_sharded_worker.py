@@ -318,6 +318,29 @@ async def test_a_halted_key_waits_until_it_is_resumed(face: Face, account: Accou
         assert in_order([member], 3, 2)
 
 
+async def test_a_key_is_halted_by_its_dead_letter_also_for_the_next_owner(face: Face, account: Account) -> None:
+    def handle(message: Any) -> None:
+        if message.payload.metadata["episode_id"] == "ep-0" and message.payload.params.path == "/1":
+            raise Reject("never")
+
+    async with face.applied(contract=LONG) as bus, account.applied(contract=LONG) as other:
+        shards = Shards(other, LONG.shardings[0])
+        first = Member(face, bus, handle=handle, on_dead_letter="halt_key")
+        await publish(bus, 3, range(3))
+        async with first.running():
+            await eventually_async(lambda: len(first.done) == 7, 30)
+        (halted,) = await shards.halted()
+        assert (halted.episode_id, halted.why) == ("ep-0", "Reject: never")
+        assert (await other.dead_letters.get(halted.dead_letter)).seq == halted.seq
+        second = Member(Face("async", account), other, handle=handle)
+        async with second.running():
+            await publish(bus, 3, range(3, 4))
+            await eventually_async(lambda: len(second.done) == 2, 30)
+            assert "ep-0" not in dict(second.done)
+            assert await shards.resume(ShardKey("ep-0"))
+            await eventually_async(lambda: [number for key, number in second.done if key == "ep-0"] == [2, 3], 30)
+
+
 async def test_workers_follow_a_change_of_the_number_of_shards(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draining, "_LOOK", 0.05)
     pinned = short_pins(8)
