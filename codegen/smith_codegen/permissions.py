@@ -344,7 +344,7 @@ def layouts_of(spec: Spec, wanted: str) -> tuple[str, tuple[ShardingDecl, ...]]:
         raise RoleError(f"{spec.file} declares no sharding {name}: {', '.join(spec.sharding) or 'it declares no sharding'}")
     if not rest:
         return name, (decl,)
-    pairs = dict(pair.partition("=")[::2] for pair in rest.split(","))
+    pairs = {key: value for key, _, value in (pair.partition("=") for pair in rest.split(","))}
     if set(pairs) != {"generation", "shards"} or not all(
         value.isdecimal() and 0 < int(value) <= 0xFFFF for value in pairs.values()
     ):
