@@ -22,7 +22,7 @@ from smith_sdk._core.jetstream.pin import Pin
 from smith_sdk._core.jetstream.priority_group import PIN_HEADER
 from smith_sdk._core.jetstream.pull_loop import PullLoop
 from smith_sdk._core.jetstream.pull_options import PullOptions
-from smith_sdk.errors import ChangeRefused, ConsumerNotFound, JetStreamError
+from smith_sdk.errors import ChangeRefused, ConsumerNotFound, DeadlineExceeded, JetStreamError, TopologyRefused
 
 STREAM, CONSUMER = "PINNED", "owned"
 TIMEOUT = 2.0
@@ -246,6 +246,23 @@ async def test_a_server_before_2_11_is_refused(account: Account, monkeypatch: py
         async with Reader(bus) as reader:
             with pytest.raises(ChangeRefused, match=r"needs API level 1 \(nats-server 2\.11\)"):
                 await reader.next()
+
+
+async def test_a_consumer_without_a_leader_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [TopologyRefused("JetStream system temporarily unavailable", err_code=10008), DeadlineExceeded("late", timeout=1.0)]
+    look = JetStreamApi.consumer_info
+
+    async def at_first_refused(api: JetStreamApi, stream: str, consumer: str) -> dict[str, Any]:
+        if answers:
+            raise answers.pop(0)
+        return await look(api, stream, consumer)
+
+    async with made(account, **LONG) as (bus, _):
+        await put(bus, 1)
+        monkeypatch.setattr(JetStreamApi, "consumer_info", at_first_refused)
+        async with Reader(bus) as owner:
+            await owner.ack(await owner.next())
+            assert answers == []
 
 
 async def test_a_consumer_that_does_not_exist_is_reported(account: Account) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...errors import BusClosed, ConnectionLost, JetStreamDisabled, JetStreamError, PermissionDenied, SmithError
+from ...errors import BusClosed, ChangeRefused, ConnectionLost, JetStreamDisabled, JetStreamError, PermissionDenied, SmithError
 from ..connection.connection import Connection
 from ..connection.parser import RawMessage
 from ..log_records import ConsumerLog
@@ -112,23 +112,30 @@ class PinKeeper:
         loop = self._loop
         try:
             info = await self._api.consumer_info(loop.stream, loop.consumer)
-            await self._require_policy(info["config"])
-        except SmithError as error:
-            if isinstance(error, (*_DEFINITE, JetStreamError)):
-                loop._fail(error)
+            refusal = await self._learn(info["config"])
+        except _DEFINITE as error:
+            refusal = error
+        except SmithError as error:  # while a leader is elected, among others
             if not self._is_unknown:
                 loop._log.info("%s: not known yet whether it pins its readers: %s", loop._where, error)
             self._is_unknown = True
             return False
-        self.is_ready, self._is_unknown = True, False
+        if refusal is not None:
+            loop._fail(refusal)
+            return False
+        self.is_ready, self._is_unknown = not self._is_over, False
         loop._refill()
         return True
 
-    async def _require_policy(self, config: dict[str, Any]) -> None:
+    async def _learn(self, config: dict[str, Any]) -> SmithError | None:
+        """Take over the pin's timeout. Returns why the consumer pins no reader, if it does not."""
         loop, pin = self._loop, self.pin
         if config.get("priority_policy") != "pinned_client" or pin.group not in (config.get("priority_groups") or ()):
-            await self._api.require_level(PIN_LEVEL, f"pinning one reader of consumer {loop.consumer}")
-            raise JetStreamError(
+            try:
+                await self._api.require_level(PIN_LEVEL, f"pinning one reader of consumer {loop.consumer}")
+            except ChangeRefused as error:
+                return error
+            return JetStreamError(
                 f"consumer {loop.consumer} of stream {loop.stream} does not pin one reader of the group {pin.group!r} "
                 f"(priority_policy={config.get('priority_policy')!r}): {APPLY}",
                 stream=loop.stream,
@@ -138,6 +145,7 @@ class PinKeeper:
         pin.set_timeout(timeout / NANOS if timeout > 0 else DEFAULT_TIMEOUT)
         limits = loop._limits
         limits.expires = pin.pause if limits.expires is None else min(limits.expires, pin.pause)
+        return None
 
     # ---- renewals
 
