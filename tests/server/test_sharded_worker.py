@@ -241,7 +241,9 @@ async def test_a_handler_may_stop_its_own_worker(face: Face) -> None:
 async def test_a_handler_process_that_dies_costs_an_attempt_and_no_order(account: Account) -> None:
     face = Face("async", account)
     async with account.applied(contract=LONG) as bus:
-        worker = face.sharded_worker(bus, LONG.shardings[0], processes=1, retry=QUICK)
+        worker = face.sharded_worker(
+            bus, LONG.shardings[0], processes=1, retry=RetryPolicy(max_attempts=1)
+        )  # each start of a process takes long
         worker.handler(in_a_process)
         intents = [episode_intent("ep", path) for path in ("/0", "die:", "/2")]
         for intent in intents:
