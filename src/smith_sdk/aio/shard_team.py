@@ -53,6 +53,7 @@ class ShardTeam:
     ) -> None:
         self._session = session
         self._spec = spec
+        self._fields = LogFields(stream=spec.stream)
         self._is_static = member is not None
         self._make_slots = make_slots
         self._ended = ended
@@ -168,7 +169,7 @@ class ShardTeam:
         except BusClosed:
             raise
         except (SmithError, TimeoutError) as error:
-            log.debug("sharding %s: the bucket could not be tended: %s", self._spec.name, error)
+            log.debug("sharding %s: the bucket could not be tended: %s", self._spec.name, error, extra=self._fields)
 
     # ---- halted keys
 
@@ -228,7 +229,7 @@ class ShardTeam:
         except TopologyRefused:  # an invalid layout changes nothing
             return True
         except SmithError as error:
-            log.info("sharding %s: its layout is not known now: %s", self._spec.name, error)
+            log.info("sharding %s: its layout is not known now: %s", self._spec.name, error, extra=self._fields)
             return False
         if layouts != self._layouts:
             self._use(layouts)
