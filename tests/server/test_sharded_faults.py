@@ -12,7 +12,7 @@ from chaos.sharding_run import Run, Setting
 
 
 def test_another_process_takes_over_from_one_that_was_killed(face: Face, tmp_path: Path) -> None:
-    setting = Setting(0, face.name, processes=2, messages=300, keys=30, pin_timeout=1.5, rate=100.0)
+    setting = Setting(0, face.name, processes=2, messages=300, keys=30, pin_timeout=1.5, rate=100.0, settles=1.0)
     run = Run(setting, tmp_path, [face.url], plan=Script(Step(1.0, "kill")))
     report = asyncio.run(run.go())
     # Not how long it took: another process may have the machine.
