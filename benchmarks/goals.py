@@ -50,7 +50,6 @@ GOALS = (
     Goal("work of a killed worker comes back, of the ack wait", "fairness.killed.back_of_ack_wait", below=1.2),
     Goal("unanswered, of slots and prefetch", "fairness.equal.unanswered_of_bound", below=1.001),
     Goal("4 processes of a sharded worker / 1, 5 ms a message", "sharding.scaling", least=3.5),
-    Goal("sharded worker / plain worker, empty handlers", "sharding.empty.ratio", least=0.8),
     Goal("sharded worker / plain worker, 5 ms a message", "sharding.busy.ratio", least=0.8),
     Goal("overtakes of the sharded worker under kills", "takeovers.sharded.overtakes", below=1),
     Goal("longest takeover, pin timeout 3 s (s)", "takeovers.sharded.takeover_max_s", below=8.0),

@@ -335,13 +335,16 @@ def show_sharding(flat: Flat) -> None:
     )
     table(
         "A sharded worker beside a plain one",
-        ("work", "plain, messages/s", "sharded, messages/s", "x plain"),
+        ("work", "plain, messages/s", "sharded, messages/s", "x plain", "plain, CPU us", "sharded, CPU us", "x plain"),
         [
             (
                 title,
                 f"{flat[f'sharding.{name}.plain.msgs_per_s']:,.0f}",
                 f"{flat[f'sharding.{name}.sharded.msgs_per_s']:,.0f}",
                 f"{flat[f'sharding.{name}.ratio']:.2f}",
+                f"{flat[f'sharding.{name}.plain.cpu_us']:.0f}",
+                f"{flat[f'sharding.{name}.sharded.cpu_us']:.0f}",
+                f"{flat[f'sharding.{name}.cpu_ratio']:.2f}",
             )
             for name, title in (("empty", "32 slots, nothing"), ("busy", "8 slots, 5 ms"))
         ],

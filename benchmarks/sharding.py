@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import nats
-from harness import WINDOW, Server
+from harness import WINDOW, Round, Server
 from msgspec.structs import replace
 from nats.aio.client import Client
 
@@ -72,7 +72,7 @@ async def scaling(quick: bool) -> dict[str, float]:
     rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
     for _ in range(rounds):
         for processes, found in rates.items():
-            found.append(await rate("sharded", processes, SLOTS, WORK, round(seconds * processes * SLOTS / WORK)))
+            found.append((await measure("sharded", processes, SLOTS, WORK, round(seconds * processes * SLOTS / WORK))).rate)
     return {
         **{f"sharding.processes_{number}.msgs_per_s": median(found) for number, found in rates.items()},
         "sharding.scaling": median(four / one for one, four in zip(rates[1], rates[4], strict=True)),
@@ -83,31 +83,33 @@ async def overhead(quick: bool) -> dict[str, float]:
     """The same messages by a sharded worker and by a plain one with as many slots."""
     figures: dict[str, float] = {}
     for name, slots, work, count in (("empty", OVERHEAD_SLOTS, 0.0, 20_000), ("busy", 4 * SLOTS, WORK, 6_000)):
-        rates: dict[str, list[float]] = {"plain": [], "sharded": []}
+        rounds: dict[str, list[Round]] = {"plain": [], "sharded": []}
         for _ in range(1 if quick else 3):
-            for kind, found in rates.items():
-                found.append(await rate(kind, 1, slots, work, count // 10 if quick else count))
-        for kind, found in rates.items():
-            figures[f"sharding.{name}.{kind}.msgs_per_s"] = median(found)
-        pairs = zip(rates["sharded"], rates["plain"], strict=True)
-        figures[f"sharding.{name}.ratio"] = median(sharded / plain for sharded, plain in pairs)
+            for kind, found in rounds.items():
+                found.append(await measure(kind, 1, slots, work, count // 10 if quick else count))
+        for kind, found in rounds.items():
+            figures[f"sharding.{name}.{kind}.msgs_per_s"] = median(one.rate for one in found)
+            figures[f"sharding.{name}.{kind}.cpu_us"] = median(one.cpu_us for one in found)
+        pairs = list(zip(rounds["sharded"], rounds["plain"], strict=True))
+        figures[f"sharding.{name}.ratio"] = median(sharded.rate / plain.rate for sharded, plain in pairs)
+        figures[f"sharding.{name}.cpu_ratio"] = median(sharded.cpu_us / plain.cpu_us for sharded, plain in pairs)
     return figures
 
 
-async def rate(kind: str, processes: int, slots: int, work: float, count: int) -> float:
-    """Messages per second of so many processes that have settled."""
+async def measure(kind: str, processes: int, slots: int, work: float, count: int) -> Round:
+    """Messages per second of so many processes that have settled, and their processor time."""
     async with crew(kind, processes, slots, work) as workers:
         await workers.handle(2 * SPEC.layout.shards)
         await asyncio.sleep(SPEC.pin_timeout if processes > 1 else 0.5)  # moves of shards end
         await workers.handle(2 * SPEC.layout.shards)
-        before = workers.handled()
+        before, used = workers.handled(), workers.used()
         started = time.perf_counter()
         await workers.handle(count)
-        took = time.perf_counter() - started
+        took, used = time.perf_counter() - started, workers.used() - used
         shares = [after - one for one, after in zip(before, workers.handled(), strict=True)]
     if max(shares) > 1.3 * count / processes:
         raise RuntimeError(f"the shards are not shared evenly: {shares} messages")
-    return count / took
+    return Round(count / took, used / count * 1e6)
 
 
 class Crew:
@@ -133,6 +135,11 @@ class Crew:
     def handled(self) -> list[int]:
         """Messages of each process."""
         return [self._file(place).stat().st_size for place in range(len(self.processes))]
+
+    def used(self) -> float:
+        """Seconds of processor time of all processes; the system has to be Linux."""
+        ticks = (Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13] for process in self.processes)
+        return sum(int(one) for both in ticks for one in both) / os.sysconf("SC_CLK_TCK")
 
     async def handle(self, count: int) -> None:
         """Publish that many, as many of each shard, and return when all are acknowledged."""
