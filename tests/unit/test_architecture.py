@@ -80,7 +80,15 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.services",
     ),
     "_core.log_sender": ("errors", "_core.execution", "_core.connection", "_core.jetstream"),
-    "_core.sharding": ("errors", "options", "contract", "_core.foreign_text", "_core.log_records", "_core.jetstream"),
+    "_core.sharding": (
+        "errors",
+        "options",
+        "contract",
+        "_core.foreign_text",
+        "_core.codec",
+        "_core.log_records",
+        "_core.jetstream",
+    ),
     "_core.topology": (
         "errors",
         "options",
@@ -104,12 +112,14 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
     "_core.outbox": (
         "errors",
         "options",
+        "contract",
         "display",
         "_core.foreign_text",
         "_core.log_records",
         "_core.execution",
         "_core.connection",
         "_core.jetstream",
+        "_core.sharding",
     ),
     "_core.dead_letters": (
         "errors",
@@ -120,6 +130,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
         "_core.log_records",
         "_core.connection",
         "_core.jetstream",
+        "_core.sharding",
     ),
     "_core.monitoring": (
         "errors",

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from ...contract import Placed
 from ...errors import (
     CircuitOpen,
     ConnectionLost,
@@ -31,6 +32,7 @@ from ..foreign_text import error_text, one_line
 from ..jetstream.publish_request import PubAck, PublishRequest
 from ..jetstream.session import Session
 from ..log_records import LogFields, sdk_logger
+from ..sharding.placing import placed_bytes, sharding_of
 from .commits import GroupCommits
 from .file import Clock, Kept, OutboxDatabase, Waiting
 from .turns import Turns
@@ -225,40 +227,62 @@ class Lane:
 
     async def _send(self, page: _Page) -> None:
         """Send a page in order, and wait for what becomes of it."""
-        latest: dict[str, asyncio.Future[PubAck]] = {}
+        latest: dict[str | int, asyncio.Future[PubAck]] = {}
         sent: list[asyncio.Future[PubAck]] = []
         now = self._clock.now()
         for message in page.messages:
-            subject = message.request.subject
-            if self._one_by_one and subject in latest:
-                await asyncio.wait((latest[subject],))
+            try:
+                shard = self._own_shard(message.request)
+            except SmithError as error:
+                page.failed(message, error)
+                continue
+            # Of a shard, those with one key: if the first is refused since the number of shards was
+            # changed, the next one has another subject.
+            turn = message.request.subject if shard is None else shard.key_hash
+            if (self._one_by_one or shard is not None) and turn in latest:
+                await asyncio.wait((latest[turn],))
             if page.trouble is not None or not self.up.is_set():
                 break
             try:
-                self._require_own(message.request)
                 # Past the stream's circuit: a lane has pauses, and probes, of its own.
-                future = await self._session.submit(self._marked(message, now))
+                future = await self._session.submit(self._marked(message, self._rendered(message.request, shard), now))
             except SmithError as error:
                 page.failed(message, error)
                 continue
             page.sent(message, future)
             sent.append(future)
-            latest[subject] = future
+            latest[turn] = future
         if sent:
             await asyncio.wait(sent)
 
-    def _require_own(self, request: PublishRequest) -> None:
-        """Raise `ContractError` for a message of another contract: the file may be a stranger's."""
+    def _own_shard(self, request: PublishRequest) -> Placed | None:
+        """Where a message of a shard goes; None if it has none.
+
+        Raises `ContractError` for a message of another contract, since the file may be another
+        program's, and for one of a shard whose payload has no valid key.
+        """
         contract = self._session.contract
-        if request.stream != contract.stream_of(contract.parse(request.subject)):
+        subject = contract.parse(request.subject)
+        if request.stream != contract.stream_of(subject):
             raise OptionsError(
                 f"{request.subject} belongs to another stream than {request.stream}: flush it with its own contract"
             )
+        spec = sharding_of(contract, subject)
+        return None if spec is None else placed_bytes(spec, subject, request.data)
 
-    def _marked(self, message: Waiting, now: float) -> PublishRequest:
+    def _rendered(self, request: PublishRequest, shard: Placed | None) -> PublishRequest:
+        """`request` in the layout that holds now. The file has its subject of before."""
+        if shard is None:
+            return request
+        subject, stream = shard.under(self._session.layouts.publishing(shard.spec))
+        return msgspec.structs.replace(request, subject=subject, stream=stream, shard=shard)
+
+    def _marked(self, message: Waiting, request: PublishRequest, now: float) -> PublishRequest:
         """What is sent: marked if the stream may have it, and may have forgotten its id."""
-        request = message.request
-        if message.sent_at is None or 0 <= now - message.sent_at < self._remembered:
+        if message.sent_at is None:
+            return request
+        # Ids are remembered by stream, and a shard of another layout may be in another one.
+        if request.stream == self.stream and 0 <= now - message.sent_at < self._remembered:
             return request
         headers = {**(request.headers or {}), DUPLICATE[0]: DUPLICATE[1]}
         return msgspec.structs.replace(request, headers=headers)

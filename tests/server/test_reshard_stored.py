@@ -1,0 +1,79 @@
+"""What was stored before the number of shards was changed, and is sent after it, reaches its new
+shard: messages of an outbox, and dead letters."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+from buses import Account, Face, episode_intent, read_intent
+
+from smith_sdk import AsyncSmithBus, OutboxFile, ShardKey, subjects
+from smith_sdk._core import codec
+from smith_sdk._core.jetstream.publish_request import PublishRequest
+from smith_sdk._core.outbox.file import OutboxDatabase
+from smith_sdk._core.sharding import draining
+from smith_sdk._core.topology import reshard
+from smith_sdk.aio import Shards
+from smith_sdk.contract import Layout
+from smith_sdk.sharding import episode
+
+HEAD: Final = "smith.intents.vetted.fs.read.v1.default"
+KEYS: Final = ("ep-1", "ep-2", "ep-3")
+LONG: Final = 60.0
+"""Seconds that none of these tests needs."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "_LOOK", 0.02)
+    monkeypatch.setattr(reshard, "_LOOK", 0.02)
+    monkeypatch.setattr(reshard, "_SAMPLE", 0.05)
+
+
+def place(key: str, layout: Layout) -> str:
+    return f"{HEAD}.{layout.shard(ShardKey(key)).tokens}"
+
+
+async def test_an_outbox_of_before_is_sent_to_the_new_shards_in_order(face: Face, tmp_path: Path) -> None:
+    """Some were put there under each number of shards, and one without a key behind them."""
+    path, old, new = str(tmp_path / "outbox.db"), episode.layout, Layout(32, 2)
+    written = [(key, number) for number in range(4) for key in KEYS]
+    with closing(OutboxDatabase.open(path)) as file, file.transaction():
+        for key, number in written:
+            data, msg_id = codec.encode(episode_intent(key, f"/{number}")), f"{HEAD}:{key}-{number}"
+            file.add(PublishRequest(place(key, (old, new)[number % 2]), data, "ATOMS_VETTED", msg_id), 1, time.time(), None)
+        file.add(PublishRequest(HEAD, codec.encode(read_intent()), "ATOMS_VETTED", "plain"), 1, time.time(), None)
+    async with AsyncSmithBus(face.url, manage="apply", profile="dev") as operator:
+        await Shards(operator, episode).reshard(32, timeout=20)
+        async with face.bus(face.url, outbox=OutboxFile(path)) as bus:
+            info = await bus.outbox.flush(LONG)
+        assert (info.messages, info.failed) == (0, 0), "all were taken"
+        found = [one async for one in operator.read(subjects.intents.vetted_sharded.filter())]
+        for key in KEYS:
+            own = [one for one in found if one.payload.metadata == {"episode_id": key}]
+            assert [getattr(one.payload.params, "path", None) for one in own] == ["/0", "/1", "/2", "/3"]
+            assert {str(one.subject) for one in own} == {place(key, new)}
+            assert [one.headers["Nats-Msg-Id"] for one in own] == [f"{HEAD}:{key}-{number}" for number in range(4)]
+        assert len(found) == len(written)
+        assert len([one async for one in operator.read(subjects.intents.vetted.filter())]) == 1
+
+
+async def test_a_shard_without_a_valid_key_holds_up_no_other(account: Account, tmp_path: Path) -> None:
+    path = str(tmp_path / "outbox.db")
+    with closing(OutboxDatabase.open(path)) as file, file.transaction():
+        for number, data in enumerate((b"{}", codec.encode(read_intent()), codec.encode(episode_intent("ep-1")))):
+            subject = place("ep-1", episode.layout)
+            file.add(PublishRequest(subject, data, "ATOMS_VETTED", f"id-{number}"), 1, time.time(), None)
+    async with account.applied() as operator:
+        await Shards(operator, episode).reshard(32, timeout=20)
+        async with AsyncSmithBus(account.url, outbox=OutboxFile(path)) as bus:
+            assert (await bus.outbox.flush(LONG)).failed == 2
+            assert [str(one.error).split(":")[0] for one in await bus.outbox.list(failed=True)] == [
+                "PayloadDecodeError",
+                "SubjectMismatch",
+            ]
+        assert len([one async for one in operator.read(subjects.intents.vetted_sharded.filter())]) == 1
