@@ -480,8 +480,12 @@ def _dlq_operator(rights: _Rights, wanted: Wanted) -> None:
         rights.require("consumers", name)
     rights.read(stream)
     rights.ask(f"STREAM.MSG.DELETE.{stream}")
-    for name in wanted.consumers or rights.spec.consumers:
+    chosen = wanted.consumers or tuple(rights.spec.consumers)
+    for name in chosen:
         _handle_letters(rights, root, name)
+    for one in dict.fromkeys(rights.spec.derived.get(("consumers", name)) for name in chosen):
+        if one is not None:  # letters of shards go to those of now, whose number it looks up
+            rights.send(rights.spec.sharding[one].sharded)
     for name, decl in rights.spec.streams.items():
         if any(one.startswith("$JS.EVENT.ADVISORY.CONSUMER.") for one in decl.subjects):
             rights.read(name)
@@ -523,6 +527,8 @@ def _operator(rights: _Rights, wanted: Wanted) -> None:
         rights.publish.append(f"{letters[0]}.>")
         for decl in rights.spec.consumers.values():
             rights.publish += taken(rights.spec, decl)
+        for sharding in rights.spec.sharding.values():
+            rights.send(sharding.sharded)  # letters of shards go to those of now
 
 
 ROLES: Final = {

@@ -24,6 +24,7 @@ from support import eventually_async
 from smith_sdk import AsyncSmithBus, Backoff, Message, RetryPolicy, Worker, consumers, subjects
 from smith_sdk._core.dead_letters.format import DeadLetter
 from smith_sdk._core.dead_letters.replay import Replay
+from smith_sdk._core.dead_letters.replay_target import Place
 from smith_sdk._core.dead_letters.selection import Ref
 from smith_sdk._core.dead_letters.store import DeadLetterStore
 from smith_sdk._core.dead_letters.task_pool import IN_FLIGHT
@@ -56,7 +57,8 @@ class Step:
 
     async def claim(self) -> None:
         ref = await self._ref()
-        assert await self._replay._claim(ref, 0, await self._replay._target(ref)) is not None
+        place = await self._place(ref)
+        assert await self._replay._claim(ref, place, 0, await self._replay._target(place.stream)) is not None
 
     async def publish(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Claim it and publish it, and die before it is removed."""
@@ -68,7 +70,12 @@ class Step:
         with monkeypatch.context() as patch:
             patch.setattr(DeadLetterStore, "remove", die)
             with pytest.raises(ConnectionAbortedError):
-                await self._replay._one(ref)
+                await self._replay._one(ref, await self._place(ref))
+
+    async def _place(self, ref: Ref) -> Place:
+        found = await self._replay._place(ref)
+        assert found is not None
+        return found
 
 
 # ---- what is replayed

@@ -20,6 +20,8 @@ from nats.errors import NoRespondersError
 from support import eventually_async
 
 from smith_sdk import AsyncSmithBus, ShardKey, subjects, sync
+from smith_sdk._core import codec
+from smith_sdk._core.dead_letters.replay import Replay
 from smith_sdk._core.jetstream.kv import Bucket
 from smith_sdk._core.sharding import draining
 from smith_sdk._core.sharding.layouts import Layouts, layout_key, read_layouts
@@ -481,3 +483,39 @@ async def test_letters_of_new_shards_are_replayed_to_them(account: Account) -> N
         report = await bus.dead_letters.replay(until=datetime.now(UTC) + timedelta(minutes=1))
         assert (report.replayed, report.failed) == (1, ())
         assert {one.id for one in report.refused} == {"ATOMS_VETTED.episode-g2-04.2", "ATOMS_VETTED.episode-other.3"}
+
+
+async def test_a_replay_that_was_interrupted_before_its_letters_stream_changed_is_in_doubt(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = SPREAD.layout, Layout(18, 2)
+    key = next(
+        key
+        for key in (ShardKey(f"ep-{number}") for number in range(100))
+        if SPREAD.stream_of(old.shard(key)) != SPREAD.stream_of(new.shard(key))
+    )
+    shard = old.shard(key)
+    async with account.applied(contract=WIDE) as bus:
+        one = original(
+            1,
+            subject=f"smith.intents.vetted.fs.read.v1.default.{shard.tokens}",
+            stream=SPREAD.stream_of(shard),
+            consumer=SPREAD.durable(shard),
+            data=codec.encode(keyed(key.episode_id)),
+        )
+        await put_letters(bus, one)
+
+        async def killed(*_: Any) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Replay, "_publish", killed)
+            with pytest.raises(Killed):
+                await bus.dead_letters.replay(one.id)
+        await Shards(bus, SPREAD).reshard(18, timeout=30)
+        assert (await bus.dead_letters.replay(one.id)).in_doubt == (one.id,)
+        report = await bus.dead_letters.replay(one.id, in_doubt="replay")
+        assert (report.replayed, report.moved) == (1, 1)
+        api, to = bus._session.api, new.shard(key)
+        moved = await api.last_message(SPREAD.stream_of(to), f"smith.intents.vetted.fs.read.v1.default.{to.tokens}")
+        assert moved.data == one.data

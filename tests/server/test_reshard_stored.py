@@ -3,22 +3,26 @@ shard: messages of an outbox, and dead letters."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
-from buses import Account, Face, episode_intent, read_intent
+from buses import Account, Crossing, Face, episode_intent, read_intent, short_pins
+from letters import original, put_letters
 
-from smith_sdk import AsyncSmithBus, OutboxFile, ShardKey, subjects
+from smith_sdk import AsyncSmithBus, OutboxFile, ShardKey, subjects, sync
 from smith_sdk._core import codec
+from smith_sdk._core.dead_letters.format import Original
 from smith_sdk._core.jetstream.publish_request import PublishRequest
 from smith_sdk._core.outbox.file import OutboxDatabase
 from smith_sdk._core.sharding import draining
 from smith_sdk._core.topology import reshard
 from smith_sdk.aio import Shards
-from smith_sdk.contract import Layout
+from smith_sdk.contract import Layout, Shard
 from smith_sdk.sharding import episode
 
 HEAD: Final = "smith.intents.vetted.fs.read.v1.default"
@@ -77,3 +81,60 @@ async def test_a_shard_without_a_valid_key_holds_up_no_other(account: Account, t
                 "SubjectMismatch",
             ]
         assert len([one async for one in operator.read(subjects.intents.vetted_sharded.filter())]) == 1
+
+
+def letter(number: int, data: bytes, shard: Shard) -> Original:
+    """The original of a dead letter of `shard`."""
+    return original(
+        number,
+        subject=f"{HEAD}.{shard.tokens}",
+        stream="ATOMS_VETTED",
+        consumer=episode.durable(shard),
+        data=data,
+    )
+
+
+async def put_of_former(face: Face) -> None:
+    """Letters of three messages of former shards, of one of a shard of now, and of one without a
+    key."""
+    old, new = episode.layout, Layout(32, 2)
+    async with AsyncSmithBus(face.url) as other:
+        for number, (key, layout) in enumerate(((KEYS[0], old), (KEYS[1], old), (KEYS[2], old), ("ep-4", new)), 1):
+            data = codec.encode(episode_intent(key, f"/{number}"))
+            await put_letters(other, letter(number, data, layout.shard(ShardKey(key))))
+        await put_letters(other, letter(5, b"{}", Shard(1)))
+
+
+async def test_letters_of_former_shards_are_replayed_to_those_of_now_and_handled(face: Face) -> None:
+    contract = short_pins(2)
+    spec = contract.shardings[0]
+    async with face.applied(contract=contract) as bus:
+        shards = Shards(bus, spec) if face.is_async else Crossing(sync.Shards(bus.inner, spec))
+        await shards.reshard(32, timeout=20)
+        await put_of_former(face)
+        every = {"until": datetime.now(UTC) + timedelta(minutes=1)}
+        planned = await bus.dead_letters.replay(**every, dry_run=True)
+        assert (planned.planned, planned.moved, len(planned.failed)) == (4, 3, 1)
+
+        told: list[Any] = []
+        report = await bus.dead_letters.replay(**every, progress=told.append)
+        assert (report.replayed, report.moved) == (4, 3)
+        assert [(one.id, one.error.split(":")[0]) for one in report.failed] == [
+            ("ATOMS_VETTED.episode-01.5", "PayloadDecodeError")
+        ]
+        moved = {one.id.rpartition(".")[2]: one.moved_to for one in told if one.outcome == "replayed"}
+        expected = {str(number): place(key, Layout(32, 2)) for number, key in enumerate(KEYS, 1)}
+        assert moved == {**expected, "4": None}
+
+        handled: list[tuple[str, str]] = []
+        worker = face.sharded_worker(bus, spec, max_messages=4)
+
+        def handle(message: Any) -> None:
+            handled.append((message.payload.params.path, str(message.subject)))
+
+        (worker if face.is_async else worker.inner).handler(handle)
+        await asyncio.wait_for(worker.run(signals=()), LONG)
+        assert dict(handled) == {
+            **{f"/{number}": place(key, Layout(32, 2)) for number, key in enumerate(KEYS, 1)},
+            "/4": place("ep-4", Layout(32, 2)),
+        }

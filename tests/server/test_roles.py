@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from buses import Crossing, Face, health, log_entry, read_intent
+from buses import Crossing, Face, episode_intent, health, log_entry, read_intent
+from letters import original, put_letters
 from plain_server import HOST, PlainServer, free_port
 from support import eventually_async
 
@@ -39,6 +40,7 @@ from smith_sdk import (
     subjects,
     sync,
 )
+from smith_sdk._core import codec
 from smith_sdk._core.monitoring.held_consumers import Hold
 from smith_sdk._core.monitoring.rule_claims import RuleClaims
 from smith_sdk._core.services.ask import ask
@@ -374,6 +376,25 @@ async def test_a_dlq_operator_handles_dead_letters_alone(face: Face, place: Acco
     assert violations() == []
 
 
+@pytest.mark.parametrize("role", ["dlq-operator", "operator"])
+async def test_a_letter_of_a_former_shard_is_replayed_to_that_of_now(role: str, place: Account, violations: Any) -> None:
+    async with place.owner() as owner:
+        await Shards(owner, sharding.episode).reshard(32, timeout=30)
+        shard = sharding.episode.layout.shard(ShardKey("ep-1"))
+        letter = original(
+            1,
+            subject=f"smith.intents.vetted.fs.read.v1.default.{shard.tokens}",
+            stream="ATOMS_VETTED",
+            consumer=sharding.episode.durable(shard),
+            data=codec.encode(episode_intent("ep-1")),
+        )
+        await put_letters(owner, letter)
+        async with place.bus(Face("async", None), role) as bus:  # type: ignore[arg-type]
+            report = await bus.dead_letters.replay(letter.id)
+        assert (report.replayed, report.moved) == (1, 1)
+    assert violations() == []
+
+
 async def test_a_quarantine_operator_releases_and_discards(face: Face, place: Account, violations: Any) -> None:
     async with place.owner() as owner:
         for path in ("/release", "/discard", "/stay"):
@@ -700,8 +721,8 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "streams.info": (lambda bus, _: bus.streams.info(), {"health", "monitor", *whole}),
         "streams.get": (lambda bus, _: bus.streams.get("SDLC_RAW"), {"health", "monitor", *whole}),
         "streams.purge": (lambda bus, _: bus.streams.purge("SYSTEM_EVENTS"), whole),
-        "domains.list": (lambda bus, _: bus.domains.list(), {"health", "monitor", *whole}),
-        "domains.move": (lambda bus, _: bus.domains.move("eu"), {"health", "monitor", *whole}),  # nothing is to be moved
+        "domains.list": (lambda bus, _: bus.domains.list(), {"health", "monitor", *letters}),
+        "domains.move": (lambda bus, _: bus.domains.move("eu"), {"health", "monitor", *letters}),  # nothing is to be moved
         "dead_letters.list": (lambda bus, _: bus.dead_letters.list(), letters),
         "dead_letters.get": (
             lambda bus, _: _missing(bus.dead_letters.get(f"ATOMS_VETTED.{WORKER}.1")),
@@ -712,7 +733,7 @@ def _calls() -> dict[str, tuple[Call, set[str]]]:
         "dead_letters.discard": (lambda bus, _: bus.dead_letters.discard(until=past), letters),
         "dead_letters.audit": (lambda bus, _: bus.dead_letters.audit(), letters),
         "dead_letters.watch": (lambda bus, _: _first(bus.dead_letters.watch()), letters),
-        "shards.list": (lambda bus, face: _shards(bus, face).list(), {"admission", "health", "monitor", *whole}),
+        "shards.list": (lambda bus, face: _shards(bus, face).list(), {"admission", "health", "monitor", *letters}),
         "workers": (lambda bus, _: bus.workers(0.1), {"health", "monitor", "operator"}),
         "quarantine.list": (lambda bus, _: bus.quarantine.list(), {"admission", *kept_back}),
         "quarantine.get": (lambda bus, _: _missing(bus.quarantine.get("1")), {"admission", *kept_back}),

@@ -209,7 +209,8 @@ def replay(
     """Publish letters to their original subjects again, and remove them.
 
     Replays those with IDS, or those that the options choose.
-    A letter goes only to a subject that its own stream and consumer take; others are refused.
+    A letter goes only to a subject that its own stream and consumer take; others are refused. Where
+    the number of shards was changed since, that is the subject of its new shard.
     An interrupted replay can be run again; each letter is replayed at most once. Exit status 1 if a
     letter failed, is refused or is in doubt.
     """
@@ -230,10 +231,12 @@ def replay(
     if json:
         show_json(report)
     elif dry_run:
-        say(f"{_letters(report.planned)} would be replayed")
+        say(f"{_letters(report.planned)} would be replayed" + f", {report.moved:,} of them to another shard" * bool(report.moved))
     else:
         done = report.replayed + report.finished
         say(f"replayed {_letters(done)}" + f", {report.finished:,} of them by another replay" * bool(report.finished))
+        if report.moved:
+            say(f"{report.moved:,} of them went to another shard: the number of shards was changed since")
     if report.gone:
         say(f"{_letters(report.gone)} not found: replayed or discarded before", json=True)
     for failure in report.failed:

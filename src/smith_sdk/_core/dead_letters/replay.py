@@ -1,6 +1,7 @@
 """Replaying dead letters: each is published to its original subject at most once.
 
-Only to where it can have come from: see `replay_target`. A letter that fails this is refused.
+Only to where it can have come from: see `replay_target`. A letter that fails this is refused. One
+of a shard goes to the shard that its key has now.
 
 That holds for concurrent and for interrupted replays. A replay claims the letter, reads it again,
 publishes the message and removes the letter, in this order; each step is on the server before the
@@ -40,8 +41,10 @@ from uuid import uuid4
 
 import msgspec
 
+from ...contract import covers
 from ...display import Record
 from ...errors import (
+    ContractError,
     JetStreamError,
     MessageNotFound,
     OptionsError,
@@ -49,6 +52,7 @@ from ...errors import (
     PublishError,
     PublishUnconfirmed,
     QueueFull,
+    SmithError,
 )
 from ..connection.headers import MSG_ID
 from ..jetstream.api import NANOS, StoredMessage
@@ -56,7 +60,7 @@ from ..jetstream.claim import Taken, compare_and_set
 from ..jetstream.session import Session
 from .facts import read_number
 from .format import REPLAY_COUNT, REPLAY_FIRST, REPLAY_KEY, REPLAY_OF, of_stored, replay_id, replay_key
-from .replay_target import refusal
+from .replay_target import Place, Places, refusal
 from .selection import Ref
 from .store import DeadLetterStore
 from .task_pool import TaskPool
@@ -64,6 +68,7 @@ from .task_pool import TaskPool
 CLAIM: Final = "replay"
 _LAST_SEQ: Final = "Smith-Replay-After"
 _TOKEN: Final = "Smith-Replay-Token"
+_STREAM: Final = "Smith-Replay-Stream"
 _SHARE: Final = 0.25
 """Of the duplicate window: the bound of a claim's age, and of a publish, that is explained
 above."""
@@ -86,12 +91,16 @@ class Replayed(Record, frozen=True, kw_only=True):
     - "refused": it cannot have come from its stream and consumer as the contract declares them, or
       its payload is incomplete; `error` says why, nothing is sent, and the letter stays
     - "planned": a dry run would replay it
+
+    `moved_to` is the subject that it was published to, or would be, if that is not the original
+    one: the number of shards was changed since.
     """
 
     id: str
     outcome: Fate
     seq: int | None = None
     error: str = ""
+    moved_to: str | None = None
 
 
 class ReplayReport(Record, frozen=True, kw_only=True):
@@ -103,6 +112,9 @@ class ReplayReport(Record, frozen=True, kw_only=True):
     `in_doubt="replay"`.
 
     `refused` are letters that may be forged: read them, then discard them.
+
+    `moved` is how many of those that were replayed, or would be, go to another shard than before,
+    since the number of shards was changed.
     """
 
     replayed: int
@@ -112,6 +124,7 @@ class ReplayReport(Record, frozen=True, kw_only=True):
     in_doubt: tuple[str, ...]
     failed: tuple[Replayed, ...]
     refused: tuple[Replayed, ...]
+    moved: int = 0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +182,8 @@ class Replay:
         self._force = force
         self._progress = progress
         self._targets: dict[str, Target] = {}
+        self._places = Places(store.session)
+        self._moved = 0
         self._counts: dict[Fate, int] = {}
         self._in_doubt: list[str] = []
         self._failed: list[Replayed] = []
@@ -178,13 +193,13 @@ class Replay:
         async with TaskPool(None if dry_run else rate) as pool:
             async for page in pages:
                 self._targets.clear()
+                self._places.forget()
                 for ref in page:
                     why = refusal(self._session.contract, ref)
                     if why is not None:
                         self._end(Replayed(id=ref.id, outcome="refused", error=why))
                     elif dry_run:
-                        await self._target(ref)
-                        self._end(Replayed(id=ref.id, outcome="planned"))
+                        await self._plan(ref)
                     else:
                         await pool.run(self._replay(ref))
         return ReplayReport(
@@ -195,6 +210,7 @@ class Replay:
             in_doubt=tuple(self._in_doubt),
             failed=tuple(self._failed),
             refused=tuple(self._refused),
+            moved=self._moved,
         )
 
     def missing(self, id: str) -> None:
@@ -203,6 +219,7 @@ class Replay:
 
     def _end(self, outcome: Replayed) -> None:
         self._counts[outcome.outcome] = self._counts.get(outcome.outcome, 0) + 1
+        self._moved += outcome.moved_to is not None
         if outcome.outcome == "in_doubt":
             self._in_doubt.append(outcome.id)
         elif outcome.outcome == "failed":
@@ -212,30 +229,50 @@ class Replay:
         if self._progress is not None:
             self._progress(outcome)
 
-    async def _target(self, ref: Ref) -> Target:
+    async def _target(self, stream: str) -> Target:
         """As it was when the page began, or later: every claim of the page comes after that."""
-        stream = ref.id.split(".")[0]
         if stream not in self._targets:
             self._targets[stream] = await read_target(self._session, stream)
         return self._targets[stream]
 
+    async def _place(self, ref: Ref) -> Place | None:
+        """Where the letter goes; None if it was removed. Raises `ContractError`."""
+        spec = self._places.sharding(ref)
+        if spec is None:
+            return Place(ref.subject, ref.id.split(".")[0])
+        letter = await self._letter(ref)
+        return None if letter is None else await self._places.of(ref, spec, letter.data)
+
+    async def _plan(self, ref: Ref) -> None:
+        try:
+            place = await self._place(ref)
+        except ContractError as error:
+            self._end(_failed(ref, error))
+            return
+        if place is None:
+            self._end(Replayed(id=ref.id, outcome="gone"))
+            return
+        await self._target(place.stream)
+        self._end(Replayed(id=ref.id, outcome="planned", moved_to=_moved(ref, place)))
+
     async def _replay(self, ref: Ref) -> None:
         try:
-            outcome = await self._one(ref)
+            place = await self._place(ref)
+            outcome = Replayed(id=ref.id, outcome="gone") if place is None else await self._one(ref, place)
         except (QueueFull, PublishUnconfirmed):
             raise  # about the stream rather than this letter: the next one would fare no better
-        except (OptionsError, PublishError) as error:
-            outcome = Replayed(id=ref.id, outcome="failed", error=f"{type(error).__name__}: {error}")
+        except (ContractError, OptionsError, PublishError) as error:
+            outcome = _failed(ref, error)
         self._end(outcome)
 
-    async def _one(self, ref: Ref) -> Replayed:
+    async def _one(self, ref: Ref, place: Place) -> Replayed:
         expected = 0
         for _ in range(_CLAIMS):
             began = time.monotonic()
-            target = await self._target(ref)
-            claim = await self._claim(ref, expected, target)
+            target = await self._target(place.stream)
+            claim = await self._claim(ref, place, expected, target)
             if isinstance(claim, Taken):
-                found = 0 if claim.message is None else await self._judge(ref, claim.message)
+                found = 0 if claim.message is None else await self._judge(ref, place, claim.message)
                 if isinstance(found, Replayed):
                     return found
                 if isinstance(found, int):
@@ -251,7 +288,7 @@ class Replay:
                     await self._store.remove(claim.position)
                 expected = 0
                 continue
-            outcome = await self._publish(ref, letter, target, claim)
+            outcome = await self._publish(ref, place, letter, target, claim)
             if outcome is not None:
                 return outcome
             expected = claim.position
@@ -267,12 +304,13 @@ class Replay:
             return None
         return letter if Ref.of(letter) == ref else None
 
-    async def _claim(self, ref: Ref, expected: int, target: Target) -> Claim | Taken:
+    async def _claim(self, ref: Ref, place: Place, expected: int, target: Target) -> Claim | Taken:
         """Put the claim beside the letter, in place of the one at `expected` (0: none is there)."""
         token = uuid4().hex
         headers = {
             _LAST_SEQ: str(target.last_seq),
             _TOKEN: token,
+            _STREAM: place.stream,
             "Smith-Replay-By": f"{socket.gethostname()}:{os.getpid()}",
         }
         subject = self._store.subject(f"{ref.id}.{ref.position}", CLAIM)
@@ -292,7 +330,7 @@ class Replay:
             ) from error
         return stored if isinstance(stored, Taken) else Claim(position=stored, token=token, is_own=True)
 
-    async def _judge(self, ref: Ref, claim: StoredMessage) -> Replayed | int | Claim:
+    async def _judge(self, ref: Ref, place: Place, claim: StoredMessage) -> Replayed | int | Claim:
         """Decide about an earlier claim.
 
         Returns the outcome, or the claim's position if it is to be replaced, or the claim to
@@ -305,31 +343,33 @@ class Replay:
         # of another letter (the stream was deleted and created again since), or not of a replay
         if claim.data != ref.key.encode() or after is None or not token:
             return claim.seq
-        target = await read_target(self._session, ref.id.split(".")[0])
+        if claim.headers.get(_STREAM, place.stream) != place.stream:  # the number of shards was changed since
+            return claim.seq if self._force else Replayed(id=ref.id, outcome="in_doubt")
+        target = await read_target(self._session, place.stream)
         claimed = datetime.fromisoformat(claim.time)
         if target.is_fresh(claimed):
             return Claim(position=claim.seq, token=token, is_own=False)
         nothing_since = target.last_seq == after
-        if target.created < claimed and not nothing_since and await self._is_stored(ref, letter, token, after):
+        if target.created < claimed and not nothing_since and await self._is_stored(ref, place, letter, token, after):
             await self._store.remove(ref.position)
             return Replayed(id=ref.id, outcome="finished")
         if nothing_since or target.lost_nothing(claimed, after) or self._force:
             return claim.seq
         return Replayed(id=ref.id, outcome="in_doubt")
 
-    async def _is_stored(self, ref: Ref, letter: StoredMessage, token: str, after: int) -> bool:
+    async def _is_stored(self, ref: Ref, place: Place, letter: StoredMessage, token: str, after: int) -> bool:
         """Whether the stream holds the message behind sequence `after`."""
-        stream, seq, msg_id = ref.id.split(".")[0], after + 1, replay_id(ref.key, token)
+        seq, msg_id = after + 1, replay_id(ref.key, token)
         while True:
             try:
-                found = await self._session.api.next_message(stream, seq, ref.subject)
+                found = await self._session.api.next_message(place.stream, seq, place.pattern)
             except MessageNotFound:
                 return False
             if found.headers.get(MSG_ID) == msg_id and found.data == letter.data:
                 return True
             seq = found.seq + 1
 
-    async def _publish(self, ref: Ref, stored: StoredMessage, target: Target, claim: Claim) -> Replayed | None:
+    async def _publish(self, ref: Ref, place: Place, stored: StoredMessage, target: Target, claim: Claim) -> Replayed | None:
         """Publish it and remove the letter. None if the claim is to be replaced: it was forged."""
         letter = of_stored(stored)
         headers = {
@@ -338,13 +378,19 @@ class Replay:
             REPLAY_FIRST: letter.first_letter or letter.id,
             REPLAY_COUNT: str(letter.replays + 1),
             REPLAY_KEY: replay_key(letter, stored.headers),
-            "Nats-Expected-Stream": letter.stream,
+            "Nats-Expected-Stream": place.stream,
         }
         timeout = min(self._session.publish_timeout, target.share)
         msg_id = replay_id(ref.key, claim.token)
         try:
             ack = await self._session.publish(
-                letter.subject, letter.payload, stream=letter.stream, msg_id=msg_id, headers=headers, timeout=timeout
+                place.subject,
+                letter.payload,
+                stream=place.stream,
+                msg_id=msg_id,
+                headers=headers,
+                timeout=timeout,
+                shard=place.shard,
             )
         except PublishUnconfirmed as error:
             if not error.may_be_stored and claim.is_own:
@@ -354,18 +400,27 @@ class Replay:
             if claim.is_own:
                 await self._store.remove(claim.position)
             raise
-        if ack.duplicate and not await self._is_there(letter.stream, ack.seq, stored, letter.subject):
+        if ack.duplicate and not await self._is_there(place, ack.seq, stored):
             return None
         await self._store.remove(ref.position)
-        return Replayed(id=ref.id, outcome="finished" if ack.duplicate else "replayed", seq=ack.seq)
+        fate: Fate = "finished" if ack.duplicate else "replayed"
+        return Replayed(id=ref.id, outcome=fate, seq=ack.seq, moved_to=_moved(ref, place))
 
-    async def _is_there(self, stream: str, seq: int, letter: StoredMessage, subject: str) -> bool:
+    async def _is_there(self, place: Place, seq: int, letter: StoredMessage) -> bool:
         """Whether the message at `seq`, which has the replay's id, is the replayed one.
 
         One that was taken from a work queue since is: only a reader of claims knows the id.
         """
         try:
-            there = await self._session.api.message(stream, seq)
+            there = await self._session.api.message(place.stream, seq)
         except MessageNotFound:
             return True
-        return there.subject == subject and there.data == letter.data
+        return covers(place.pattern, there.subject) and there.data == letter.data
+
+
+def _moved(ref: Ref, place: Place) -> str | None:
+    return None if place.subject == ref.subject else place.subject
+
+
+def _failed(ref: Ref, error: SmithError) -> Replayed:
+    return Replayed(id=ref.id, outcome="failed", error=f"{type(error).__name__}: {error}")

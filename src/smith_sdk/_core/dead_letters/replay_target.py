@@ -1,15 +1,22 @@
-"""Where a letter may be replayed to: what the contract says, not what the letter says. Pure.
+"""Where a letter may be replayed to: what the contract says, not what the letter says.
 
 Any program that may publish to a letter's subject can forge it, such as a worker of its consumer. A
 replay runs with the rights of an operator, so it goes only where a message can have come from: to a
-subject that the letter's stream captures and that its consumer takes.
+subject that the letter's stream captures and that its consumer takes. If that was one of a shard,
+and the number of shards was changed since, it goes to the shard that its payload's key has now.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from ...contract import Contract, Shard, covers, is_token
+import msgspec
+
+from ...contract import Contract, Layout, Placed, Shard, ShardingSpec, covers, is_token
+from ...errors import ContractError
+from ..jetstream.session import Session
+from ..sharding.layouts import read_layouts
+from ..sharding.placing import placed_bytes, sharding_of
 from .facts import read_seq
 from .selection import Ref
 
@@ -66,3 +73,58 @@ def _pattern_of_shard(contract: Contract, stream: str, consumer: str) -> str | N
 def _is_literal(subject: str) -> bool:
     """Whether a message of an application can have that subject: `$` begins the server's own."""
     return not subject.startswith("$") and len(subject) <= _LONGEST and all(map(is_token, subject.split(".")))
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where a letter goes: to its original subject, unless its `shard` is another one by now."""
+
+    subject: str
+    stream: str
+    shard: Placed | None = None
+
+    @property
+    def pattern(self) -> str:
+        """Its subject, in whichever layout."""
+        return self.subject if self.shard is None else f"{self.shard.head}.*.*"
+
+
+class Places:
+    """The places of letters. How many shards there are now is asked once, until `forget`."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._layouts: dict[str, Layout] = {}
+
+    def forget(self) -> None:
+        """It may have changed."""
+        self._layouts.clear()
+
+    def sharding(self, ref: Ref) -> ShardingSpec[Any, Any] | None:
+        """The sharding of which the letter's original subject is a shard; None if it is not."""
+        contract = self._session.contract
+        try:
+            return sharding_of(contract, contract.parse(ref.subject))
+        except ContractError:
+            return None
+
+    async def of(self, ref: Ref, spec: ShardingSpec[Any, Any], data: bytes) -> Place:
+        """Where a letter of a shard with the payload `data` goes.
+
+        Raises `ContractError` if its shard is no longer used, and its payload has no valid key, and
+        what a request raises.
+        """
+        original = Place(ref.subject, ref.id.split(".")[0])
+        layout = self._layouts.get(spec.name)
+        if layout is None:
+            layouts, _ = await read_layouts(self._session.api, spec)
+            layout = self._layouts[spec.name] = layouts.current
+        subject: Any = self._session.contract.parse(ref.subject)
+        is_current = subject.shard.generation == layout.generation
+        try:
+            shard = placed_bytes(spec, subject, data)
+        except ContractError:
+            if is_current:
+                return original  # its payload may be why it was dead-lettered
+            raise
+        place = Place(*shard.under(layout), shard)
+        return original if is_current and place.subject != ref.subject else place
