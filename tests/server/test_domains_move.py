@@ -207,6 +207,7 @@ async def test_a_move_that_is_killed_at_any_step_is_run_again(
         return not found["num_pending"] and not found["num_ack_pending"]
 
     async with account.applied(contract=before) as old, AsyncSmithBus(account.url, contract=after, profile="dev") as new:
+        steps = 0
         for steps in range(100):
             async with contextlib.AsyncExitStack() as stack:
                 for name in await names(old):
