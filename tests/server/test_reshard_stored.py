@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 from buses import Account, Crossing, Face, episode_intent, read_intent, short_pins
+from cli import Smith
 from letters import original, put_letters
 
 from smith_sdk import AsyncSmithBus, OutboxFile, ShardKey, subjects, sync
@@ -138,3 +139,22 @@ async def test_letters_of_former_shards_are_replayed_to_those_of_now_and_handled
             **{f"/{number}": place(key, Layout(32, 2)) for number, key in enumerate(KEYS, 1)},
             "/4": place("ep-4", Layout(32, 2)),
         }
+
+
+def test_the_command_says_how_many_letters_moved(
+    account: Account, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SMITH_NATS_URL", account.url)
+
+    async def prepare() -> None:
+        async with account.applied() as bus:
+            await Shards(bus, episode).reshard(32, timeout=20)
+        await put_of_former(Face("async", account))
+
+    asyncio.run(prepare())
+    smith = Smith(capsys)
+    dry = smith("dlq", "replay", "--all", "--dry-run")
+    assert (dry.status, dry.out) == (1, "4 dead letters would be replayed, 3 of them to another shard\n")
+    assert "ATOMS_VETTED.episode-01.5: PayloadDecodeError" in dry.err
+    assert smith("dlq", "replay", "--all").status == 1
+    assert "3 of them went to another shard: the number of shards was changed since" in smith.out
