@@ -9,6 +9,7 @@ import pytest
 from support import eventually_async
 
 from smith_sdk._core.connection.parser import RawMessage
+from smith_sdk._core.execution import gate as gates
 from smith_sdk._core.execution.dispatcher import Dispatcher
 from smith_sdk._core.execution.gate import Gate, Gated
 from smith_sdk.aio.slot_tasks import SlotTasks
@@ -78,7 +79,8 @@ async def test_no_more_are_inside_than_the_limit_whichever_dispatcher_they_are_o
     assert gate.inside == 3
 
 
-async def test_dispatchers_that_all_have_messages_take_turns() -> None:
+async def test_dispatchers_that_all_have_messages_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "SLICE", 0.0)
     gate = Gate(1)
     lines = [Line(*range(n, n + 3)) for n in (0, 10, 20)]
     order: list[int] = []
@@ -102,6 +104,19 @@ async def test_a_slot_goes_on_without_the_line_while_no_other_dispatcher_waits()
     dispatcher = Gated(line, gate)
     assert (await dispatcher.next(), dispatcher.exchange(1), dispatcher.exchange(2)) == (1, 2, None)
     assert gate.inside == 0
+
+
+async def test_a_slot_goes_on_for_a_slice_of_time_although_another_dispatcher_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "SLICE", 60.0)
+    gate = Gate(1)
+    busy, other = Gated(Line(1, 2, 3), gate), Gated(Line(10), gate)
+    assert await busy.next() == 1
+    waits = asyncio.ensure_future(other.next())
+    await eventually_async(lambda: gate.waiting == 1)
+    assert (busy.exchange(1), gate.waiting, gate.inside) == (2, 1, 1)
+    monkeypatch.setattr(gates, "SLICE", 0.0)
+    assert busy.exchange(2) is None
+    assert (await waits, gate.inside, busy.held()) == (10, 1, [3])
 
 
 async def test_whatever_waits_for_room_is_let_go_of_when_its_dispatcher_ends_or_its_slot_is_cancelled() -> None:

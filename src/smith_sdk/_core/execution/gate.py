@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Generic, Protocol, TypeVar
+from time import monotonic
+from typing import Final, Generic, Protocol, TypeVar
 
 from .dispatcher import Dispatcher
 
 T = TypeVar("T")
+
+SLICE: Final = 0.005
+"""Seconds for which a caller may go on although others wait: to take turns after each message costs
+as much as a message that is done in microseconds."""
 
 
 class Gate:
     """At most `limit` are inside at once. Belongs to one event loop.
 
     Those that wait enter in the order of their arrival: dispatchers that wait with one message each
-    take turns.
+    take turns, after `SLICE` or the message that exceeds it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -62,10 +67,12 @@ class Gate:
         self.inside -= 1
         self._admit()
 
-    @property
-    def may_stay(self) -> bool:
-        """Whether a caller inside may go on there with its next message, since none waits."""
-        return not self._waiting and self.inside <= self._limit
+    def may_stay(self, since: float) -> bool:
+        """Whether a caller that entered at `since` (`time.monotonic`) may go on with its next
+        message."""
+        if self.inside > self._limit:
+            return False
+        return not self._waiting or monotonic() - since < SLICE
 
     def _admit(self) -> None:
         while self._waiting and self.inside < self._limit:
@@ -95,6 +102,9 @@ class Gated(Generic[T]):
         self._gate = gate
         self._turn: asyncio.Future[bool] | None = None
         """The place in the line."""
+        self._entered: dict[int, float] = {}
+        """When the slot of each message that is handed out entered the gate, by the `id` of the
+        message."""
 
     async def next(self) -> T | None:
         while await self._inner.wait():
@@ -102,6 +112,7 @@ class Gated(Generic[T]):
                 continue
             item = self._inner.take()
             if item is not None:
+                self._entered[id(item)] = monotonic()
                 return item
             self._gate.leave()  # another slot has taken it, or it is not to be run any more
         return await self._inner.next()  # None, or it raises what has ended it
@@ -119,19 +130,25 @@ class Gated(Generic[T]):
             self._turn = None
 
     def exchange(self, item: T) -> T | None:
-        if not self._gate.may_stay:
+        since = self._entered[id(item)]
+        if not self._gate.may_stay(since):
             self.done(item)
             return None
+        del self._entered[id(item)]
         found = self._inner.exchange(item)
         if found is None:
             self._gate.leave()
+        else:
+            self._entered[id(found)] = since
         return found
 
     def done(self, item: T) -> None:
+        del self._entered[id(item)]
         self._inner.done(item)
         self._gate.leave()
 
     def put_back(self, item: T) -> None:
+        del self._entered[id(item)]
         self._inner.put_back(item)
         self._gate.leave()
 
