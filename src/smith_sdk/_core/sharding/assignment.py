@@ -62,7 +62,7 @@ def _surplus(held: list[str], most: int, point: int) -> list[str]:
     """Take from `held` those beyond `most`, with the lowest scores."""
     if len(held) <= most:
         return []
-    held.sort(key=lambda shard: (point ^ _point(f"shard {shard}")) * _ODD & _MASK, reverse=True)
+    held.sort(key=lambda shard: _score(point, _point(f"shard {shard}")), reverse=True)
     surplus = held[most:]
     del held[most:]
     return surplus
@@ -73,12 +73,18 @@ def _hand_out(free: Sequence[str], room: dict[str, int], points: Mapping[str, in
     # One after the other, not by the best score of all: that would be as even, and slower.
     candidates = {name: points[name] for name, more in room.items() if more}
     for shard in free:
-        seed = _point(f"shard {shard}")
-        name = max(candidates, key=lambda name, seed=seed: (candidates[name] ^ seed) * _ODD & _MASK)  # type: ignore[misc]
+        point = _point(f"shard {shard}")
+        scores = {name: _score(candidate, point) for name, candidate in candidates.items()}
+        name = max(scores, key=scores.__getitem__)
         found[shard] = name
         room[name] -= 1
         if not room[name]:
             del candidates[name]
+
+
+def _score(member: int, shard: int) -> int:
+    """How well a member and a shard go together, by their points: the rendezvous score."""
+    return (member ^ shard) * _ODD & _MASK
 
 
 @lru_cache(maxsize=65536)

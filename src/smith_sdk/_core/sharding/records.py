@@ -22,7 +22,7 @@ _MEMBER: Final = re.compile(r"[A-Za-z0-9_=-]{1,64}")
 _SHARD: Final = re.compile(r"[1-9][0-9]{0,5}-(?:[0-9a-f]{2}|[1-9a-f][0-9a-f]{2,5})")
 _DIGEST: Final = re.compile(r"[0-9a-f]{16}")
 _LONGEST: Final = 3600.0
-"""Seconds that a member's key may have left: one that does not expire is no sign of a process."""
+"""Seconds that a member's key may have left: one that does not expire does not show a process."""
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
 
 
