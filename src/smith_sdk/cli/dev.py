@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -34,17 +34,21 @@ def dev(
 
     context_file(context)  # a name that is not valid is refused before anything starts
 
-    declared, stop = load_contract(contract), threading.Event()
+    declared = load_contract(contract)
+    # Reentrant: the handler may interrupt `get`. An Event would deadlock there, since its lock is not.
+    signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _: signals.put(number))
     with EmbeddedServer(store_dir, port=port) as server, SmithBus(server.url, contract=declared, profile=profile) as bus:
         bus.streams.apply()
         say(f"export SMITH_NATS_URL={server.url}")
         with dev_context(context, server.url) as file:
             ways = f"; `smith ... --context {context}` and `nats --context {context} ...` lead here" if file else ""
             note(f"applied the streams of profile {profile}{ways}; press Ctrl-C to stop the server")
-            while server.running and not stop.wait(0.5):
-                pass
-        if not stop.is_set():
-            raise ServerError("nats-server exited unexpectedly")
-    return 0
+            while server.running:
+                try:
+                    signals.get(timeout=0.5)
+                except Empty:
+                    continue
+                return 0
+    raise ServerError("nats-server exited unexpectedly")
