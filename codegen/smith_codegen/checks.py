@@ -6,23 +6,19 @@ First names and references (here), then what needs valid names: patterns, stream
 
 from __future__ import annotations
 
-import difflib
-import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from . import domains, extension, fieldtypes, names, sharded_checks, topology_checks, wire_checks
+from . import domains, extension, message_checks, names, sharded_checks, topology_checks, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
+from .name_checks import is_class_name, is_name, python_name, suggest
 from .patterns import LITERAL
 from .placeholders import PLACEHOLDER, split
-from .resolve import GENERATORS, LARGEST_INT
-from .spec import FieldDecl, MessageDecl, Spec, TokenDecl
+from .spec import Spec, TokenDecl
 
 _SUBJECT_MEMBERS: Final = frozenset(
     (
@@ -42,30 +38,6 @@ _SUBJECT_MEMBERS: Final = frozenset(
     )
 )
 """Names that generated subject classes and their modules use."""
-
-_DEEPEST: Final = 127
-"""Levels of JSON that the Rust crates read."""
-
-_PAYLOAD_MEMBERS: Final = frozenset(
-    (
-        "bool",
-        "bytes",
-        "classmethod",
-        "cls",
-        "dict",
-        "float",
-        "int",
-        "list",
-        "msgspec",
-        "new",
-        "property",
-        "self",
-        "str",
-        "to_dict",
-    )
-).union(GENERATORS.values())
-"""Names that generated payload classes use: a field called `str` would hide the type, one called
-`to_dict` the method."""
 
 _FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
 
@@ -106,12 +78,12 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     for name, token in spec.tokens.items():
         yield from _token(spec, name, token)
     for name, message in spec.messages.items():
-        yield from _message(spec, name, message)
+        yield from message_checks.check(spec, name, message)
     yield from _types(spec)
     yield from _subjects(spec)
     yield from _references(spec)
     for name in spec.sharding:
-        yield from _python_name(spec, ("sharding", name), name, frozenset())
+        yield from python_name(spec, ("sharding", name), name, frozenset())
     yield from sharded_checks.check(spec)
 
 
@@ -123,7 +95,7 @@ def _head(spec: Spec) -> Iterator[SpecError]:
         yield spec.error(
             ("spec", "root"), f"{spec.spec.root!r} is not a valid subject", "write the tokens that every subject begins with"
         )
-    if not all(map(_is_name, spec.spec.package.split("."))):
+    if not all(map(is_name, spec.spec.package.split("."))):
         yield spec.error(
             ("spec", "package"), f"{spec.spec.package!r} is not a valid package name", "write an import name, such as acme.bus"
         )
@@ -143,7 +115,7 @@ def _place(spec: Spec, out: Path) -> Iterator[SpecError]:
 
 def _token(spec: Spec, name: str, decl: TokenDecl) -> Iterator[SpecError]:
     key = ("tokens", name)
-    yield from _python_name(spec, key, name, _SUBJECT_MEMBERS)
+    yield from python_name(spec, key, name, _SUBJECT_MEMBERS)
     if (decl.newtype is None) == (decl.enum is None):
         yield spec.error(key, "needs either `newtype` or `enum`", "an open token has a newtype, a closed set an enum")
         return
@@ -155,7 +127,7 @@ def _token(spec: Spec, name: str, decl: TokenDecl) -> Iterator[SpecError]:
 
 def _open(spec: Spec, key: Key, decl: TokenDecl) -> Iterator[SpecError]:
     assert decl.newtype is not None
-    if not _is_class_name(decl.newtype):
+    if not is_class_name(decl.newtype):
         yield spec.error((*key, "newtype"), f"{decl.newtype!r} is not a valid class name", "write it like IntentId")
     if decl.format is not None and (decl.base != "int" or not _FORMAT.fullmatch(decl.format)):
         yield spec.error((*key, "format"), f"{decl.format!r} is not an int format", 'write "02x" or "03d", and base = "int"')
@@ -178,7 +150,7 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
     if not values:
         yield spec.error((*key, "enum"), "has no value", "name the values")
         return
-    if not _is_class_name(names.camel(name)):
+    if not is_class_name(names.camel(name)):
         yield spec.error(key, f"{name!r} does not make a valid type name", "begin it with a letter")
     yield from _aliases(spec, key, name, decl)
     width = len(values[0].split("."))
@@ -197,7 +169,7 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
             where = (*key, "enum", str(index))
             if constants.index(constant) != index and values.index(values[index]) == index:
                 yield spec.error(where, f"another value is also {constant} in Python", "choose values that differ in more")
-            elif not _is_name(constant):
+            elif not is_name(constant):
                 yield spec.error(
                     where, f"{values[index]!r} does not make a valid Python name", "begin it with a letter, and avoid keywords"
                 )
@@ -214,150 +186,7 @@ def _aliases(spec: Spec, key: Key, name: str, decl: TokenDecl) -> Iterator[SpecE
             yield spec.error(where, f"{value!r} is not a value of {name}", f"write one of {', '.join(decl.enum or ())}")
 
 
-# ---- [messages]
-
-
-def _message(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
-    key = ("messages", name)
-    if not _is_class_name(name):
-        yield spec.error(key, f"{name!r} is not a valid class name", "write it like IntentResult")
-    yield from _message_limits(spec, key, decl)
-    taken = frozenset((decl.by, "params")) if decl.by else frozenset()
-    tagged = [field for field, inner in decl.fields.items() if inner.kinds]
-    for field in tagged[0 if decl.by else 1 :]:
-        problem = "a family" if decl.by else f"a message with the kinds of {tagged[0]}"
-        yield spec.error((*key, "fields", field, "kinds"), f"cannot be used in {problem}", "remove it")
-    taken |= frozenset(("kind", "kind_of")) if tagged else frozenset()
-    yield from _fields(spec, (*key, "fields"), decl.fields, taken)
-    if decl.id is not None and (decl.id not in decl.fields or not _is_str(spec, decl.fields[decl.id])):
-        yield spec.error((*key, "id"), f"{decl.id!r} is not a field of type str", "name the field that identifies the message")
-    if decl.by is None:
-        if decl.params:
-            yield spec.error((*key, "params"), "is for families", "add `by`, or move the fields to `fields`")
-        return
-    token = spec.tokens.get(decl.by)
-    if token is None or token.enum is None:
-        yield spec.error(
-            (*key, "by"), f"{decl.by!r} is not a closed set", _suggest(decl.by, spec.tokens, "name a token that has an enum")
-        )
-        return
-    if spec.selectors[decl.by] != name:
-        other = spec.selectors[decl.by]
-        yield spec.error((*key, "by"), f"{decl.by} selects the payload of {other} already", "use a token of its own")
-    for value in token.enum:
-        if value not in decl.params:
-            fix = f'add "{value}" = {{ ... }} with its fields, or "{value}" = {{}}'
-            yield spec.error((*key, "params"), f"{value!r}, a value of {decl.by}, has no params", fix)
-    for value, fields in decl.params.items():
-        if value not in token.enum:
-            yield spec.error((*key, "params", value), f"is not a value of {decl.by}", "remove it, or add the value to the token")
-        yield from _fields(spec, (*key, "params", value), fields, frozenset())
-
-
-def _message_limits(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecError]:
-    if decl.max_items is not None and decl.max_items < 1:
-        yield spec.error((*key, "max_items"), "is less than 1", "leave it out for 100,000")
-    if decl.max_depth is not None and not 1 <= decl.max_depth <= _DEEPEST:
-        yield spec.error((*key, "max_depth"), f"is not within 1 to {_DEEPEST}", f"leave it out for {_DEEPEST}")
-
-
-def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
-    known = {*spec.messages, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
-    selectors = {names.type_name(name, None) for name in spec.selectors}
-    for name, decl in fields.items():
-        where = (*key, name)
-        yield from _python_name(spec, where, name, _PAYLOAD_MEMBERS | taken)
-        try:
-            kind = fieldtypes.parse(decl.type)
-        except ValueError as error:
-            yield spec.error(where, str(error), "fix the type")
-            continue
-        bad = [ref for ref in kind.names() if ref not in known or ref in selectors]
-        for ref in bad:
-            if ref in selectors:
-                yield spec.error(where, f"{ref} selects a payload and cannot be a field type", "use str")
-            else:
-                fix = _suggest(ref, [*known, *fieldtypes.SCALARS], "declare it in [messages] or [tokens]")
-                yield spec.error(where, f"unknown type {ref!r}", fix)
-        if not bad:
-            yield from _values(spec, where, kind, decl)
-
-
-def _values(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -> Iterator[SpecError]:
-    if decl.kinds and kind.kind != "any":
-        yield spec.error((*key, "kinds"), "is for fields of type any", "remove it, or write enum:a|b")
-    if len(set(decl.kinds)) != len(decl.kinds):
-        yield spec.error((*key, "kinds"), "has a value twice", "name each kind once")
-    for bound in ("min", "max"):
-        if getattr(decl, bound) is not None and kind.kind != "int":
-            yield spec.error((*key, bound), "is for fields of type int", "remove it")
-    if decl.min is not None and abs(decl.min) > LARGEST_INT:
-        yield spec.error((*key, "min"), "is beyond 64 bits", "leave it out")
-    yield from _spellings(spec, key, kind, decl)
-    for which in ("default", "new"):
-        value: Any = getattr(decl, which)
-        if value is msgspec.UNSET or (
-            which == "new" and isinstance(value, str) and value in GENERATORS and _makes(spec, kind, value)
-        ):
-            continue
-        if which == "new" and value == {} and _may_be_empty(spec, kind):
-            continue
-        if not kind.accepts(value, lambda ref: _base(spec, ref)):
-            fix = f"write {_example(spec, kind)}"
-            fix += f", or have it made: {', '.join(map(repr, GENERATORS))}" if which == "new" else ""
-            yield spec.error((*key, which), f"{value!r} is not a valid {decl.type}", fix)
-
-
-def _spellings(spec: Spec, key: Key, kind: fieldtypes.FieldType, decl: FieldDecl) -> Iterator[SpecError]:
-    token = next((one for name, one in spec.tokens.items() if names.type_name(name, one.newtype) == kind.name), None)
-    values = kind.values if token is None else token.enum or ()
-    if decl.case is not None and (kind.kind != "ref" or not values):
-        yield spec.error((*key, "case"), "is for fields of the type of a token with an enum", "remove it")
-    elif decl.case is not None and (len({value.upper() for value in values} | set(values)) < 2 * len(values) or decl.reads):
-        problem = "needs values in lower case that stay different, and no reads"
-        yield spec.error((*key, "case"), problem, "remove it")
-    if decl.reads and (not values or decl.default is not msgspec.UNSET):
-        yield spec.error((*key, "reads"), "is for fields of a closed set without a default", "remove it, or write enum:a|b")
-        return
-    for other, value in decl.reads.items():
-        if other in values:
-            yield spec.error((*key, "reads", other), "is a value of the field itself", "remove it")
-        elif value not in values:
-            yield spec.error((*key, "reads", other), f"{value!r} is not a value", f"write one of {', '.join(values)}")
-
-
-def _may_be_empty(spec: Spec, kind: fieldtypes.FieldType) -> bool:
-    """Whether it is a message without a required field."""
-    message = spec.messages.get(kind.name)
-    return (
-        message is not None
-        and message.by is None
-        and all(one.type.endswith("?") or one.default is not msgspec.UNSET for one in message.fields.values())
-    )
-
-
-def _example(spec: Spec, kind: fieldtypes.FieldType) -> str:
-    """An example of a value of this type in TOML."""
-    base = _base(spec, kind.name) if kind.kind == "ref" else kind.kind
-    if base == "enum":
-        return f"one of {', '.join(kind.values)}"
-    examples = {"str": 'text in quotes, such as "x"', "int": "a whole number, such as 5", "float": "a number, such as 0.5"}
-    examples |= {"bool": "true or false", "list": "[], the only default of a list", "map": "{}, the only default of a map"}
-    return examples.get(base or "", "nothing: this type has no default")
-
-
-def _makes(spec: Spec, kind: fieldtypes.FieldType, generator: str) -> bool:
-    base = _base(spec, kind.name) if kind.kind == "ref" else kind.kind
-    return base == ("int" if generator == "now_ns" else "str")
-
-
-def _base(spec: Spec, ref: str) -> str | None:
-    """The scalar under the type of an open token."""
-    return next((decl.base for decl in spec.tokens.values() if decl.newtype == ref), None)
-
-
-def _is_str(spec: Spec, decl: FieldDecl) -> bool:
-    return decl.type == "str" or _base(spec, decl.type) == "str"
+# ---- [messages]: names
 
 
 def _types(spec: Spec) -> Iterator[SpecError]:
@@ -391,7 +220,7 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
         if len(parts) > 2:
             yield spec.error(key, "has more than two parts", "write namespace.name or name")
         for part in parts:
-            yield from _python_name(spec, key, part, frozenset())
+            yield from python_name(spec, key, part, frozenset())
         if len(parts) == 1 and name in spaces:
             yield spec.error(key, f"{name} is also a namespace", f'call it "{name}.something"')
         if parts[0] in spec.selectors:
@@ -418,7 +247,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
         if key in spec.derived:
             continue
         if subject.message != "bytes" and subject.message not in spec.messages:
-            fix = _suggest(subject.message, spec.messages, "declare it in [messages], or write bytes")
+            fix = suggest(subject.message, spec.messages, "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
         if subject.stream is not None and subject.stream not in spec.streams:
             yield spec.error(
@@ -448,40 +277,12 @@ def _references(spec: Spec) -> Iterator[SpecError]:
                 fix = _declare("subjects", published, spec.subjects)
                 yield spec.error((*key, "publishes", str(index)), f"unknown subject {published!r}", fix)
         attribute = names.snake(name)
-        if not _is_name(attribute):
+        if not is_name(attribute):
             yield spec.error(key, f"{name!r} does not make a valid Python name", "begin it with a letter, and avoid keywords")
         elif attribute in attributes:
             yield spec.error(key, f"becomes consumers.{attribute}, as {attributes[attribute]} does", "rename one of them")
         attributes.setdefault(attribute, name)
 
 
-# ---- names
-
-
-def _is_name(name: str) -> bool:
-    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("_")
-
-
-def _is_class_name(name: str) -> bool:
-    return _is_name(name) and name[:1].isupper() and not keyword.iskeyword(name)
-
-
-def _python_name(spec: Spec, key: Key, name: str, taken: frozenset[str]) -> Iterator[SpecError]:
-    if not _is_name(name) or name != name.lower():
-        yield spec.error(
-            key,
-            f"{name!r} is not a valid Python name",
-            "use lower case, digits and '_', such as intent_id, and avoid Python keywords",
-        )
-    elif name in taken:
-        yield spec.error(key, f"{name!r} is reserved for generated code", "choose another")
-
-
-def _suggest(name: str, known: Iterable[str], otherwise: str) -> str:
-    """The fix for an unknown name."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}? If not, {otherwise}" if close else otherwise
-
-
 def _declare(section: str, name: str, known: Iterable[str]) -> str:
-    return _suggest(name, known, f"declare it in [{section}]")
+    return suggest(name, known, f"declare it in [{section}]")

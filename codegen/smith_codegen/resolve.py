@@ -10,9 +10,10 @@ import msgspec
 
 from . import domains, fieldtypes, names, patterns, sharded, units
 from .fieldtypes import FieldType
+from .message_spec import FieldDecl, MessageDecl
 from .model import Consumer, Declared, Family, Field, Message, Model, Sharding, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
-from .spec import SHARD, SHARD_TOKEN, FieldDecl, MessageDecl, ShardedDecl, Spec, SubjectDecl, TokenDecl
+from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
 GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}

@@ -10,9 +10,10 @@ from . import fieldtypes, names, units
 from .errors import SpecError
 from .fieldtypes import FieldType
 from .locate import Path
+from .message_spec import MessageDecl
 from .placeholders import PLACEHOLDER, split
 from .sharded import durable, streams_of
-from .spec import MOST_SHARDS, SHARD, SHARD_TYPE, MessageDecl, Spec
+from .spec import MOST_SHARDS, SHARD, SHARD_TYPE, Spec
 from .topology_spec import ReadDecl, ShardingDecl
 
 _MOST_PATHS: Final = 2

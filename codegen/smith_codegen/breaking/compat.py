@@ -23,8 +23,9 @@ import msgspec
 from .. import domains, fieldtypes, names, patterns, sharded, units
 from ..errors import dotted
 from ..locate import Path
+from ..message_spec import FieldDecl, MessageDecl
 from ..placeholders import parts_of, taken, widest
-from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl, TokenDecl
+from ..spec import Spec, SubjectDecl, TokenDecl
 from ..topology_spec import ConsumerDecl, StreamDecl
 from . import shardings
 from .renames import Deploy, Kind, Renames, carried, changed_values, replaced

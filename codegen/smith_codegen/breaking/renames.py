@@ -7,9 +7,10 @@ from typing import Final, Literal
 
 from .. import fieldtypes, names, patterns
 from ..fieldtypes import FieldType
+from ..message_spec import FieldDecl, MessageDecl
 from ..patterns import TAIL, Open, Positions
 from ..placeholders import PLACEHOLDER, split
-from ..spec import FieldDecl, MessageDecl, Spec, SubjectDecl
+from ..spec import Spec, SubjectDecl
 
 Kind = Literal["wire", "consumer", "source"]
 """What a change breaks: see `compat.py`."""
