@@ -35,7 +35,8 @@ def dev(
     context_file(context)  # a name that is not valid is refused before anything starts
 
     declared = load_contract(contract)
-    # Reentrant: the handler may interrupt `get`. An Event would deadlock there, since its lock is not.
+    # Reentrant: the handler may interrupt `get`. An Event would deadlock there, since its lock is
+    # not.
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: signals.put(number))
