@@ -34,7 +34,7 @@ __all__ = ["CONTRACT", "STREAMS", "consumers"]
 STREAMS: Final = (
     StreamSpec(
         name="SDLC_RAW",
-        subjects=("smith.intents.raw.>",),
+        subjects=("smith.intents.raw.*.*.*",),
         retention="workqueue",
         discard="new",
         storage="file",
@@ -173,7 +173,7 @@ class consumers:
     admission: ClassVar[ConsumerSpec[Intent, IntentsRaw[Intent]]] = ConsumerSpec(
         name="admission",
         stream="SDLC_RAW",
-        filters=("smith.intents.raw.>",),
+        filters=("smith.intents.raw.*.*.*",),
         ack_wait=5.0,
         max_attempts=2,
         max_ack_pending=5000,
@@ -406,7 +406,7 @@ CONTRACT: Final = Contract(
     name="smith",
     version=1,
     abi=1,
-    spec_hash="6d9656fbe83efa3c186efdcb43177e560b599694bb5582128dbd3e5d07855983",
+    spec_hash="74e9b293dcb9fe705281e3b895caee4ca5517c539a35d0bda1bbe4ece3116960",
     origin="smith_sdk.topology:CONTRACT",
     trie=_TRIE,
     roots=("smith",),

@@ -32,7 +32,7 @@ async def test_the_bootstrap_of_the_rust_crate_is_named_in_the_plan(face: Face) 
         found = {caution.stream: caution for caution in plan.cautions if caution.kind == "bootstrap"}
         assert set(found) == {"SDLC_RAW", "ATOMS_VETTED", "SDLC_QUARANTINE_BACKPRESSURE"}
         assert all("looks like smith-bus's own bootstrap" in str(caution) for caution in found.values())
-        assert found["SDLC_RAW"].subjects == ("smith.intents.raw.>",)
+        assert found["SDLC_RAW"].subjects == ("smith.intents.raw.*.*.*",)
         intent = read_intent()
         for subject in (subjects.intents.raw.of(intent), subjects.intents.vetted.of(intent)):
             with pytest.raises(StreamNotFound, match=f"stream {subject.STREAM} .* does not capture .* as the contract declares"):

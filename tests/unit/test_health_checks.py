@@ -171,7 +171,7 @@ def test_a_stream_that_differs_is_compared_under_the_profile_it_was_applied_unde
     assert "storage: memory -> " in fixed.reason
     assert "the server cannot change storage of a stream" in fixed.remedy
     deaf = stream_check(DRIFT, spec, stream(*healthy, subjects=["smith.other"]))
-    assert (deaf.status, "does not capture smith.intents.raw.>" in deaf.reason) == ("failing", True)
+    assert (deaf.status, "does not capture smith.intents.raw.*.*.*" in deaf.reason) == ("failing", True)
     assert "apply`" not in deaf.remedy  # without a profile, that would apply another one
 
 
