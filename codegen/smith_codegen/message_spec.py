@@ -10,37 +10,45 @@ from .topology_spec import Strict
 
 
 class FieldDecl(Strict, frozen=True):
-    """A field of a payload: `"T"` or a table. `default` is for wire and constructor, `new` for
-    `.new()`.
-
-    `kinds` are the known tags of a field of type any that is externally tagged, as serde writes
-    enums: `{"RunStart": {...}}`. They type the payload's `kind`, and do not bind the wire.
-
-    `reads` are other spellings of the values of a closed set, each with its value: they are read,
-    and never written. `case` of a token's closed set: the JSON has its values in upper case, the
-    token's own are read, too.
-    """
+    """A field of a payload: `"T"`, or a table with `type = "T"` and more."""
 
     type: str
+    """`str`, `int`, `float`, `bool`, `bytes`, `any`, `list[T]`, `map[T]`, `enum:a|b`, the type of a
+    token, or a message. `T?` may be null or absent."""
     kinds: tuple[str, ...] = ()
+    """Of a field of type `any` that is externally tagged, as serde writes enums (`{"RunStart":
+    {...}}`): the known tags. They type the payload's `kind`, and do not bind the wire."""
     default: Any = msgspec.UNSET
+    """The value of a field that is absent, on the wire and in the constructor. Without it, and
+    without `?`, the field is required."""
     new: Any = msgspec.UNSET
+    """The value that `.new()` gives it: a literal, or one that is made: `uuid7`, `uuid4`, `now_ns`,
+    `now_rfc3339`."""
     min: int | None = None
+    """The least value of an int."""
     max: int | None = None
+    """The greatest value of an int."""
     case: Literal["upper"] | None = None
+    """Of a field of the type of a closed token: the JSON has its values in upper case. The token's
+    own spelling is read, too."""
     reads: dict[str, str] = msgspec.field(default_factory=dict)
+    """Of a closed set: other spellings, each with the value that it stands for. They are read, and
+    never written."""
 
 
 class MessageDecl(Strict, frozen=True):
-    """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token.
-
-    `max_items` and `max_depth` limit its JSON: how many elements and members all its arrays and
-    objects have together, and how many of these are inside each other.
-    """
+    """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token."""
 
     id: str | None = None
+    """The field whose value identifies a message: streams deduplicate by it."""
     by: str | None = None
+    """The closed token whose value selects the payload. The JSON has it as a field of this name."""
     max_items: int | None = None
+    """The most elements and members that all arrays and objects in its JSON have together. 100000
+    if it is not given."""
     max_depth: int | None = None
+    """How many arrays and objects of its JSON may be inside each other. 127 if it is not given."""
     fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
+    """Its fields by name. Of a family: the fields that all its payloads have."""
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)
+    """Of a family: the fields of `params`, for each value of the token."""

@@ -12,7 +12,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -20,65 +20,18 @@ from . import locate, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
 from .message_spec import FieldDecl, MessageDecl
+from .subject_spec import MOST_SHARDS as MOST_SHARDS
+from .subject_spec import SHARD as SHARD
+from .subject_spec import SHARD_TOKEN as SHARD_TOKEN
+from .subject_spec import SHARD_TYPE as SHARD_TYPE
+from .subject_spec import ShardedDecl as ShardedDecl
+from .subject_spec import SpecDecl as SpecDecl
+from .subject_spec import SubjectDecl as SubjectDecl
+from .subject_spec import TokenDecl as TokenDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
 T = TypeVar("T")
 Raw = Mapping[str, Any]
-
-
-class SpecDecl(Strict, frozen=True):
-    """`[spec]`. `package` is the import name of the package of the generated code.
-
-    `extends` are packages whose specs this one builds on.
-    """
-
-    name: str
-    version: int
-    root: str
-    package: str
-    extends: tuple[str, ...] = ()
-
-
-class TokenDecl(Strict, frozen=True):
-    """One of `[tokens]`: open (`newtype`) or a closed set (`enum`). `format` of an int: `02x`.
-
-    `aliases`, of a token that selects a payload, are other tags that the payload's JSON may have,
-    each with the value that it stands for. They are read, and never written.
-    """
-
-    newtype: str | None = None
-    enum: tuple[str, ...] | None = None
-    base: Literal["str", "int"] = "str"
-    format: str | None = None
-    min: int | None = None
-    max: int | None = None
-    exclude: tuple[str, ...] = ()
-    aliases: dict[str, str] = msgspec.field(default_factory=dict)
-
-
-class SubjectDecl(Strict, frozen=True):
-    """One of `[subjects]`. Without `stream` it is core NATS."""
-
-    pattern: str
-    message: str
-    stream: str | None = None
-    dead_letters: bool = False
-
-
-SHARD: Final = "shard"
-"""The placeholder of the number of a shard."""
-SHARD_TYPE: Final = "Shard"
-"""Its type, which is one of `smith_sdk.contract`."""
-MOST_SHARDS: Final = 4096
-"""Shards of one sharding, at most."""
-SHARD_TOKEN: Final = TokenDecl(newtype=SHARD_TYPE, base="int", format="02x", min=0, max=MOST_SHARDS - 1)
-
-
-class ShardedDecl(SubjectDecl, frozen=True):
-    """A subject that a sharding declares. Its `{shard}` is not a token of the spec."""
-
-    streams: tuple[str, ...] = ()
-    """The streams that keep its shards: shard s is in number s modulo their number."""
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
