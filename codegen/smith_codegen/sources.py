@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from . import sharded, spec
+from . import reader, sharded
 from .errors import SpecError, SpecErrors
 from .spec import Spec
 
@@ -26,7 +26,7 @@ def load(path: Path) -> Spec:
 
 def parse(text: str, file: str) -> Spec:
     """The spec in `text` from `file`, merged with those it extends: TOML, or JSON for `*.json`."""
-    read = spec.read_canonical if file.endswith(".json") else spec.read
+    read = reader.read_canonical if file.endswith(".json") else reader.read
     return extend(read(text, file))
 
 

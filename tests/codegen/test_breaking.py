@@ -20,7 +20,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from smith_codegen import checks, spec
+from smith_codegen import checks, reader
 from smith_codegen.breaking import history
 from smith_codegen.breaking.compat import compare
 from smith_codegen.cli import main
@@ -205,7 +205,7 @@ def changed(text: str, edits: list[tuple[str, str]]) -> str:
 
 
 def valid(text: str) -> Spec:
-    read = spec.read(text)
+    read = reader.read(text)
     checks.check(read)
     return read
 
@@ -278,7 +278,7 @@ def test_a_change_has_an_order_of_deployment(was: str, now: str, there: str, bac
 
 def inheriting(text: str, *inherited: tuple[str, str]) -> Spec:
     """A spec of which something is inherited from a package called base."""
-    read = spec.read(text)
+    read = reader.read(text)
     head = msgspec.structs.replace(read.spec, name="base", package="base", extends=())
     merged = msgspec.structs.replace(read, homes=dict.fromkeys(inherited, "base"), inherited=(head,))
     checks.check(merged)
@@ -299,7 +299,7 @@ def test_the_root_of_others_is_no_root_of_its_own() -> None:
     inherited = [("subjects", "tick"), ("messages", "Step")]
     old = inheriting(ACME, *inherited)
     moved = [('root = "acme"', 'root = "blue"'), ("acme.", "blue."), ("blue.tick", "acme.tick")]
-    new = spec.read(changed(ACME, moved))
+    new = reader.read(changed(ACME, moved))
     new = msgspec.structs.replace(new, homes=old.homes, inherited=old.inherited)
     checks.check(new)
     assert reported(old, new) == ["wire spec.root"]

@@ -19,7 +19,7 @@ from generated import folder_of, generated
 
 import smith_codegen.render
 import smith_sdk
-from smith_codegen import spec
+from smith_codegen import reader
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
@@ -71,20 +71,20 @@ def test_every_file_says_where_it_comes_from() -> None:
 
 
 def test_the_hash_is_of_what_the_spec_means() -> None:
-    plain = spec.read(ACME).hash
+    plain = reader.read(ACME).hash
     rewritten = ACME.replace('order_id = { newtype = "OrderId" }', '"order_id" = { newtype = "OrderId", doc = "words" }')
     rewritten = rewritten.replace('"buy.v1" = { size = "int" }', '"buy.v1".size = { type = "int" } # words')
     assert rewritten != ACME
-    assert spec.read(rewritten).hash == plain
-    assert spec.read(ACME.replace('max_age = "1h"', 'max_age = "60m"').replace('"10MiB"', str(10 * 2**20))).hash == plain
-    assert spec.read(ACME.replace("[consumers.buyer]", "[consumers.buyer]\npublishes = []")).hash == plain
-    assert spec.read(ACME.replace("default = 5", "default = 6")).hash != plain
-    assert spec.read(ACME.replace('size = "int"', 'size = "int?"')).hash != plain
+    assert reader.read(rewritten).hash == plain
+    assert reader.read(ACME.replace('max_age = "1h"', 'max_age = "60m"').replace('"10MiB"', str(10 * 2**20))).hash == plain
+    assert reader.read(ACME.replace("[consumers.buyer]", "[consumers.buyer]\npublishes = []")).hash == plain
+    assert reader.read(ACME.replace("default = 5", "default = 6")).hash != plain
+    assert reader.read(ACME.replace('size = "int"', 'size = "int?"')).hash != plain
 
 
 def test_the_canonical_spec_means_the_same_and_is_found_at_run_time(acme: ModuleType) -> None:
-    read = spec.read(ACME)
-    again = spec.read_canonical(read.canonical, "spec.json")
+    read = reader.read(ACME)
+    again = reader.read_canonical(read.canonical, "spec.json")
     assert again.canonical == read.canonical
     assert compile_spec(again.canonical, "spec.json")["spec.json"] == read.canonical
     contract = acme.topology.CONTRACT
@@ -97,7 +97,7 @@ def test_the_canonical_spec_means_the_same_and_is_found_at_run_time(acme: Module
 @pytest.mark.parametrize("text", ["", "[]", '{"spec": 3}', '{"spec": {"name": "x"}}'])
 def test_what_is_no_canonical_spec_is_refused(text: str) -> None:
     with pytest.raises(SpecErrors, match=r"spec\.json"):
-        spec.read_canonical(text, "spec.json")
+        reader.read_canonical(text, "spec.json")
 
 
 def test_hash_prints_what_the_contract_says(acme: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
@@ -408,4 +408,4 @@ def test_streams_too_small_for_what_they_are_to_keep_are_warned_of(
 
 
 def test_the_streams_of_smith_hold_what_they_are_to_keep() -> None:
-    assert list(too_small(spec.read(SMITH_FILE.read_text()))) == []
+    assert list(too_small(reader.read(SMITH_FILE.read_text()))) == []

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from smith_codegen import spec
+from smith_codegen import reader
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
 from smith_codegen.topology_spec import StreamDecl
 
 HERE = Path(__file__).parent
 PORT = (HERE / "reference.toml").read_text()
-SMITH = spec.read((HERE.parents[1] / "subjects.toml").read_text())
+SMITH = reader.read((HERE.parents[1] / "subjects.toml").read_text())
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -137,15 +137,15 @@ def test_a_mend_takes_away_its_own_errors_only(name: str) -> None:
     assert left.keys() == found.keys() - FAULTS[name].errors.keys()
 
 
-OWN = {"SDLC_QUARANTINE_BACKPRESSURE": ("max_age",), "ATOMS_VETTED": ("subjects",)}
+OWN = {"SDLC_QUARANTINE_BACKPRESSURE": ("max_age",), "ATOMS_VETTED": ("subjects",), "SDLC_RAW": ("subjects",)}
 """What Smith's own spec has otherwise though the port is not wrong: nobody but a person or a rule
-may end a quarantine, and shards have subjects of their own."""
+may end a quarantine, shards have subjects of their own, and raw intents have none."""
 
 
 def test_mended_it_is_the_topology_of_smith() -> None:
     text = mended(*FAULTS)
     assert errors(text) == {}
-    port = spec.read(text)
+    port = reader.read(text)
     for name, stream in port.streams.items():
         smiths_own = {key: getattr(SMITH.streams[name], key) for key in OWN.get(name, ())}
         assert without_doc(msgspec.structs.replace(stream, **smiths_own)) == without_doc(SMITH.streams[name])

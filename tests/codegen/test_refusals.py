@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smith_codegen import checks, resolve, spec
+from smith_codegen import checks, reader, resolve
 from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecError, SpecErrors
@@ -238,7 +238,7 @@ def test_whatever_is_done_to_a_spec_it_is_read_or_refused(data: st.DataObject) -
             lines[at] = re.sub(r"= .*", lambda _: f"= {value}", lines[at])
     errors: tuple[SpecError, ...] = ()
     try:
-        read = spec.read("\n".join(lines))
+        read = reader.read("\n".join(lines))
         checks.check(read)
         resolve.build(read)
     except SpecErrors as refused:

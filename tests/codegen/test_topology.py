@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from generated import generated
 
-from smith_codegen import spec as specs
+from smith_codegen import reader
 from smith_codegen.breaking.compat import compare
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
@@ -49,7 +49,7 @@ def keys_of(kind: type[Strict]) -> set[str]:
 
 
 def test_the_spec_says_every_key_and_the_runtime_knows_each() -> None:
-    read = specs.read(SHOP)
+    read = reader.read(SHOP)
     streams = [*read.streams.values()]
     assert said(streams) == keys_of(StreamDecl)
     assert said([origin for stream in streams for origin in stream.origins]) == keys_of(OriginDecl)
@@ -104,16 +104,16 @@ async def test_a_real_server_takes_all_of_it_and_nothing_differs_afterwards(
 
 
 def test_the_canonical_form_is_read_back_and_leaves_defaults_out() -> None:
-    read = specs.read(SHOP)
-    again = specs.read_canonical(read.canonical, "shop.json")
+    read = reader.read(SHOP)
+    again = reader.read_canonical(read.canonical, "shop.json")
     assert again.canonical == read.canonical
     assert '"opt_start_time": "2025-01-01T00:00:00Z"' in read.canonical
     same = SHOP.replace('"7d"\nmax_msg_size = "1MiB"', '"168h"\nmax_msg_size = 1_048_576').replace("ages = 0.5", "ages = 0.50")
     same = same.replace(
         "[streams.COUNTS]", '[streams.COUNTS]\ndoc = "words"\ndiscard = "old"\nstorage = "file"\nsources = []\nmetadata = {}'
     )
-    assert specs.read(same).hash == read.hash
-    assert specs.read(SHOP.replace("allow_atomic = true\n", "")).hash != read.hash
+    assert reader.read(same).hash == read.hash
+    assert reader.read(SHOP.replace("allow_atomic = true\n", "")).hash != read.hash
 
 
 CASES = {
@@ -205,7 +205,7 @@ def test_a_consumer_of_what_has_no_type_is_refused() -> None:
 
 def changed(old: str, new: str) -> list[tuple[str, str]]:
     assert SHOP.count(old) == 1
-    return [(one.kind, one.key) for one in compare(specs.read(SHOP), specs.read(SHOP.replace(old, new)))]
+    return [(one.kind, one.key) for one in compare(reader.read(SHOP), reader.read(SHOP.replace(old, new)))]
 
 
 def test_what_breaks_on_the_wire() -> None:

@@ -1,0 +1,223 @@
+"""A spec read: TOML, or the canonical JSON of a generated package, into strict structs.
+
+Only the form is checked here: unknown keys, wrong types, invalid durations, sizes and field types.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+
+from . import locate, units
+from .errors import SpecError, SpecErrors, dotted
+from .locate import Path
+from .message_spec import FieldDecl, MessageDecl
+from .spec import SECTIONS, Spec, SpecDecl, SubjectDecl, TokenDecl
+from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
+
+T = TypeVar("T")
+Raw = Mapping[str, Any]
+
+
+def read(text: str, file: str = "subjects.toml") -> Spec:
+    """Read a spec; raises `SpecErrors` with everything in it that has the wrong form."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        at = re.search(r"line (\d+)", str(error))
+        raise SpecErrors(
+            [SpecError(f"invalid TOML: {error}", fix="fix the syntax", line=int(at[1]) if at else 0, file=file)]
+        ) from None
+    return _Reader(raw, file, locate.lines(text)).read()
+
+
+def read_canonical(text: str, file: str) -> Spec:
+    """Read a canonical spec; raises `SpecErrors`."""
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise SpecErrors([SpecError(f"invalid JSON: {error}", fix="regenerate the package", file=file)]) from None
+    if not isinstance(raw, dict):
+        raise SpecErrors([SpecError("is not a canonical spec", fix="regenerate the package", file=file)])
+    return _Reader({key: value for key, value in raw.items() if key != "//"}, file, {}).read()
+
+
+class _Reader:
+    def __init__(self, raw: Raw, file: str, lines: Mapping[Path, int]) -> None:
+        self.raw = raw
+        self.file = file
+        self.lines = lines
+        self.errors: list[SpecError] = []
+
+    def read(self) -> Spec:
+        for key in self.raw:
+            if key not in SECTIONS:
+                self.wrong((key,), "unknown key", _known(key, SECTIONS))
+        spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
+        tokens = self.each("tokens", TokenDecl)
+        messages = self.messages()
+        subjects = self.each("subjects", SubjectDecl)
+        streams = self.each("streams", StreamDecl)
+        consumers = self.each("consumers", ConsumerDecl)
+        domains = self.each("domains", DomainsDecl)
+        profiles = self.profiles()
+        sharding = self.each("sharding", ShardingDecl)
+        if self.errors or spec is None:
+            raise SpecErrors(self.errors)
+        found = Spec(
+            spec=spec.spec,
+            tokens=tokens,
+            messages=messages,
+            subjects=subjects,
+            streams=streams,
+            consumers=consumers,
+            domains=domains,
+            profiles=profiles,
+            sharding=sharding,
+            file=self.file,
+            lines=self.lines,
+        )
+        _check_units(found, self.errors)
+        if self.errors:
+            raise SpecErrors(self.errors)
+        return found
+
+    def wrong(self, path: Path, problem: str, fix: str) -> None:
+        self.errors.append(SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file))
+
+    def table(self, path: Path, value: Any) -> Raw:
+        if isinstance(value, dict):
+            return value
+        self.wrong(path, f"expected a table, got {type(value).__name__}", "write a table")
+        return {}
+
+    def each(self, section: str, kind: type[T]) -> dict[str, T]:
+        found = {}
+        for name, value in self.table((section,), self.raw.get(section, {})).items():
+            decl = self.convert((section, name), value, kind)
+            if decl is not None:
+                found[name] = decl
+        return found
+
+    def messages(self) -> dict[str, MessageDecl]:
+        found = {}
+        for name, value in self.table(("messages",), self.raw.get("messages", {})).items():
+            path = ("messages", name)
+            plain = dict(self.table(path, value))
+            fields = self.fields((*path, "fields"), plain.pop("fields", {}))
+            params = {
+                value_of: self.fields((*path, "params", value_of), inner)
+                for value_of, inner in self.table((*path, "params"), plain.pop("params", {})).items()
+            }
+            decl = self.convert(path, plain, MessageDecl)
+            if decl is not None:
+                found[name] = msgspec.structs.replace(decl, fields=fields, params=params)
+        return found
+
+    def profiles(self) -> dict[str, ProfileDecl]:
+        found = {}
+        for name, value in self.table(("profiles",), self.raw.get("profiles", {})).items():
+            path = ("profiles", name)
+            plain = dict(self.table(path, value))
+            streams = self.table((*path, "streams"), plain.pop("streams", {}))
+            overrides = {
+                stream: self.convert((*path, "streams", stream), inner, OverrideDecl) for stream, inner in streams.items()
+            }
+            decl = self.convert(path, plain, ProfileDecl)
+            if decl is not None:
+                given = {stream: override for stream, override in overrides.items() if override is not None}
+                found[name] = msgspec.structs.replace(decl, streams=given)
+        return found
+
+    def fields(self, path: Path, value: Any) -> dict[str, FieldDecl]:
+        found = {}
+        for name, inner in self.table(path, value).items():
+            decl = self.convert((*path, name), {"type": inner} if isinstance(inner, str) else inner, FieldDecl)
+            if decl is not None:
+                found[name] = decl
+        return found
+
+    def convert(self, path: Path, value: Any, kind: type[T]) -> T | None:
+        try:
+            return msgspec.convert(value, kind, strict=True)
+        except msgspec.ValidationError as error:
+            problem, _, where = str(error).partition(" - at `$")
+            inner = tuple(part for part in re.split(r"[.\[\]`]+", where) if part)
+            unknown = re.fullmatch(r"Object contains unknown field `(.*)`", problem)
+            if unknown:
+                names = _fields_at(kind, inner)
+                self.wrong((*path, *inner, unknown[1]), "unknown key", _known(unknown[1], names))
+                return None
+            missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
+            if missing:
+                self.wrong((*path, *inner), f"`{missing[1]}` is missing", f"add `{missing[1]} = ...`")
+                return None
+            full = (*path, *(part for part in inner if part != "..."))
+            choices = _choices(_type_at(kind, inner))
+            fix = f"one of {', '.join(choices)}" if problem.startswith("Invalid enum value") else "give a value of that type"
+            self.wrong(full, problem[:1].lower() + problem[1:].replace("`", ""), fix)
+            return None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    spec: SpecDecl
+
+
+def _fields_at(kind: Any, path: Path) -> tuple[str, ...]:
+    return tuple(field.name for field in msgspec.structs.fields(_struct_in(_type_at(kind, path))))
+
+
+def _type_at(kind: Any, path: Path) -> Any:
+    for part in path:
+        struct = _struct_in(kind)
+        fields = {} if struct is None else {field.name: field.type for field in msgspec.structs.fields(struct)}
+        kind = fields.get(part, kind)  # else it is a place in a list, or a key of a map
+    return kind
+
+
+def _struct_in(kind: Any) -> Any:
+    """The struct that a type is, may be, or contains; None if there is none."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    return next((found for inner in get_args(kind) if (found := _struct_in(inner)) is not None), None)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """The values of a `Literal`, also of one that may be left out."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return next((found for inner in get_args(kind) if (found := _choices(inner))), ())
+
+
+def _known(key: str, names: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(key, names, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(sorted(names))}"
+
+
+def _check_units(spec: Spec, errors: list[SpecError]) -> None:
+    def walk(path: Path, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                walk((*path, name), inner)
+        elif isinstance(value, tuple):
+            for index, inner in enumerate(value):
+                walk((*path, str(index)), inner)
+        elif isinstance(value, Strict):
+            for name, inner in msgspec.structs.asdict(value).items():
+                unit = None if inner is None else units.reader(name)
+                if unit is None:
+                    walk((*path, name), inner)
+                    continue
+                try:
+                    unit[0](inner)
+                except ValueError as error:
+                    errors.append(spec.error((*path, name), str(error), unit[1]))
+
+    for section in ("streams", "consumers", "profiles", "sharding"):
+        walk((section,), getattr(spec, section))
