@@ -8,8 +8,9 @@ topology_checks.py, extension.py     errors in a spec; spec_warnings.py: warning
 placeholders.py, patterns.py,
 fieldtypes.py, units.py, names.py    the notations of a spec, and its names in Python
 resolve.py -> model.py               the meaning of a spec, with every Python name decided
-render.py, docstrings.py, trie.py,
-templates/                           the model as source: formatted, compiled, deterministic
+modules.py                           which module of `protocol` declares what
+render.py, imports.py, templates/,
+docstrings.py, trie.py               the model as source: formatted, compiled, deterministic
 publish.py                           comparing and writing the output directory
 compile.py, cli.py                   the whole pipeline, and the command
 breaking/, doctor/, lint/            subcommands

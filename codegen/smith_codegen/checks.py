@@ -212,20 +212,15 @@ def _types(spec: Spec) -> Iterator[SpecError]:
 
 
 def _subjects(spec: Spec) -> Iterator[SpecError]:
-    spaces = {name.partition(".")[0] for name in spec.subjects if "." in name}
     classes: dict[str, str] = {}
     for name in spec.subjects:
         key = ("subjects", name)
         parts = name.split(".")
-        if len(parts) > 2:
-            yield spec.error(key, "has more than two parts", "write namespace.name or name")
         for part in parts:
             yield from python_name(spec, key, part, frozenset())
-        if len(parts) == 1 and name in spaces:
-            yield spec.error(key, f"{name} is also a namespace", f'call it "{name}.something"')
         if parts[0] in spec.selectors:
             yield spec.error(key, f"{parts[0]} is the module of that token's constants", "choose another name")
-        if parts[0] in ("parse", "root"):
+        if parts[0] == "parse":
             yield spec.error(key, f"{parts[0]} is reserved for generated code", "choose another")
         cls = names.camel(name)
         if cls in classes:

@@ -39,6 +39,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.values[0].split(".")) if self.values else 1 + self.has_word
 
     @property
+    def constant(self) -> str:
+        """Of an enum: the set of its values in Python."""
+        return f"{self.name.upper()}_VALUES"
+
+    @property
     def stars(self) -> str:
         return ".".join("*" * self.width)
 
@@ -69,6 +74,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     reads: str = ""
     spellings: tuple[tuple[str, str], ...] = ()
     most: int | None = None
+    refers: tuple[str, ...] = ()
+    """The names of the types that its annotation refers to."""
 
 
 class TokenField(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +88,37 @@ class TokenField(msgspec.Struct, frozen=True, kw_only=True):
     is_upper: bool = False
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """A payload class. `tag` is the capability of a family's member, `cap` its constant; `tokens`
-    are the fields that become tokens.
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """What a module of `protocol` declares: a class, or several that belong together.
+
+    A new kind of declaration is a subclass of this, and has a template in `render.TEMPLATES`.
     """
 
     name: str
     home: str
     doc: str
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Its names for users."""
+        return (self.name,)
+
+    @property
+    def internals(self) -> tuple[str, ...]:
+        """Its names for other generated modules."""
+        return ()
+
+    @property
+    def refers(self) -> frozenset[str]:
+        """The names of the types that it refers to; its module imports them at run time."""
+        return frozenset()
+
+
+class Message(Declared, frozen=True, kw_only=True):
+    """A payload class. `tag` is the capability of a family's member, `cap` its constant; `tokens`
+    are the fields that become tokens.
+    """
+
     id: str | None
     fields: tuple[Field, ...]
     has_new: bool
@@ -99,6 +129,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     max_items: int | None = None
     max_depth: int | None = None
+
+    @property
+    def refers(self) -> frozenset[str]:
+        return frozenset(name for field in self.fields for name in field.refers)
 
     @property
     def respelled(self) -> tuple[Field, ...]:
@@ -117,25 +151,52 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         return plain >= {"created_at_ns", "ttl_ms"} and all(field.name != "is_expired" for field in self.fields)
 
 
-class Family(msgspec.Struct, frozen=True, kw_only=True):
-    """Payloads of which a token selects one."""
+class Family(Declared, frozen=True, kw_only=True):
+    """Payloads of which a token selects one. `messages` are the members, and their params."""
 
-    name: str
-    home: str
     by: Token
-    members: tuple[Message, ...]
-    doc: str
+    messages: tuple[Message, ...]
+
+    @property
+    def members(self) -> tuple[Message, ...]:
+        return tuple(message for message in self.messages if message.family)
 
     @property
     def typevar(self) -> str:
         return f"{self.name}T"
 
+    @property
+    def classes(self) -> str:
+        """The dict of its members by tag."""
+        return f"{self.name.upper()}_CLASSES"
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        return (*(message.name for message in self.messages), self.name, self.by.type_name)
+
+    @property
+    def internals(self) -> tuple[str, ...]:
+        return (self.typevar, f"One{self.typevar}", self.classes)
+
+    @property
+    def refers(self) -> frozenset[str]:
+        return frozenset().union(*(message.refers for message in self.messages))
+
+
+class Module(msgspec.Struct, frozen=True, kw_only=True):
+    """A module of `protocol`: one declaration, or several that refer to each other in a circle."""
+
+    name: str
+    home: str
+    declared: tuple[Declared, ...]
+
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A subject's class. `message` is a payload class, "bytes" or a family's name.
 
-    `readable` are the tokens that are fields of the payload, `upper` the fields of it that are in
-    upper case. `also` are the other classes that its widest filter receives.
+    `namespace` and `attr` are where it is in `subjects`; they differ from `name` where that would
+    clash. `readable` are the tokens that are fields of the payload, `upper` the fields of it that
+    are in upper case. `also` are the other classes that its widest filter receives.
     """
 
     name: str
@@ -158,7 +219,13 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def module(self) -> str:
-        return f"_{self.namespace}" if self.namespace else "_root"
+        """Its module within `subjects`, such as `intents._raw`."""
+        return f"{self.namespace}._{self.attr}".lstrip(".")
+
+    @property
+    def access(self) -> str:
+        """Its class within `subjects`, such as `intents.raw`."""
+        return f"{self.namespace}.{self.attr}".lstrip(".")
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -201,7 +268,7 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[tuple[str, str], ...]
 
 
-class Declared(msgspec.Struct, frozen=True, kw_only=True):
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
     """The keys of a stream or a profile as Python source."""
 
     name: str
@@ -218,18 +285,25 @@ class Sharding(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[tuple[str, str], ...]
 
 
+class Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    """A namespace of subjects, such as `a.b`, with the last names of the namespaces in it."""
+
+    name: str
+    subjects: tuple[Subject, ...]
+    namespaces: tuple[str, ...]
+
+
 class Model(msgspec.Struct, frozen=True, kw_only=True):
     """The whole spec. Inherited declarations are referred to, and not emitted again."""
 
     spec: Spec
     tokens: tuple[Token, ...]
-    messages: tuple[Message, ...]
-    families: tuple[Family, ...]
+    modules: tuple[Module, ...]
     subjects: tuple[Subject, ...]
-    streams: tuple[Declared, ...]
+    streams: tuple[Keys, ...]
     consumers: tuple[Consumer, ...]
     domains: tuple[tuple[str, DomainsDecl], ...]
-    profiles: tuple[Declared, ...]
+    profiles: tuple[Keys, ...]
     shardings: tuple[Sharding, ...]
     dead_letters: str | None
 
@@ -243,10 +317,35 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
         return any(not self.spec.is_own(("sharding", name)) for name in self.spec.sharding)
 
     @property
-    def namespaces(self) -> tuple[str, ...]:
-        """Those of its own subjects."""
-        return tuple(sorted({subject.namespace for subject in self.subjects if subject.namespace and not subject.home}))
+    def declared(self) -> tuple[Declared, ...]:
+        """Everything that `protocol` declares, inherited or not."""
+        return tuple(one for module in self.modules for one in module.declared)
 
-    def of(self, namespace: str) -> tuple[Subject, ...]:
-        """Its own subjects in a namespace."""
-        return tuple(subject for subject in self.subjects if subject.namespace == namespace and not subject.home)
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(one for one in self.declared if isinstance(one, Family))
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """Every payload class."""
+        found: list[Message] = []
+        for one in self.declared:
+            found += [one] if isinstance(one, Message) else one.messages if isinstance(one, Family) else ()
+        return tuple(found)
+
+    @property
+    def namespaces(self) -> tuple[Namespace, ...]:
+        """Those of its own subjects, outer ones first; the first is `subjects` itself."""
+        inside: dict[str, list[Subject]] = {"": []}
+        for subject in self.subjects:
+            if not subject.home:
+                inside.setdefault(subject.namespace, []).append(subject)
+        for name in tuple(inside):
+            while name:
+                name = name.rpartition(".")[0]
+                inside.setdefault(name, [])
+        below: dict[str, list[str]] = {name: [] for name in inside}
+        for name in sorted(filter(None, inside)):
+            outer, _, last = name.rpartition(".")
+            below[outer].append(last)
+        return tuple(Namespace(name=name, subjects=tuple(inside[name]), namespaces=tuple(below[name])) for name in sorted(inside))

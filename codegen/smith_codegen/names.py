@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 
 def camel(name: str) -> str:
@@ -28,3 +29,15 @@ def member(value: str, family: str) -> str:
 def params(value: str) -> str:
     """`fs.read.v1` -> FsReadV1Params."""
     return f"{camel(value)}Params"
+
+
+def module(name: str) -> str:
+    """IntentResult -> _intent_result, HTTPRequest -> _http_request."""
+    return "_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def free(name: str, taken: Container[str]) -> str:
+    """`name`, with as many `_` appended as make it one that is not `taken`."""
+    while name in taken:
+        name += "_"
+    return name

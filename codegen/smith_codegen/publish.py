@@ -77,9 +77,19 @@ def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, h
             os.replace(stage / name, out / name)
         for name in drift.extra:
             (out / name).unlink()
+            _remove_empty((out / name).parent, out)
     finally:
         shutil.rmtree(stage)
     return drift
+
+
+def _remove_empty(folder: Path, out: Path) -> None:
+    """Remove a folder below `out` that has nothing but bytecode, and so on upwards: Python would
+    import it as a package without a file.
+    """
+    while folder != out and all(path.name == "__pycache__" for path in folder.iterdir()):
+        shutil.rmtree(folder)
+        folder = folder.parent
 
 
 def _there(out: Path, rooms: Sequence[str]) -> Iterator[tuple[str, str]]:

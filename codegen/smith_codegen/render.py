@@ -6,21 +6,19 @@ a user's configuration.
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
 import tempfile
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import jinja2
 
-from . import docstrings, trie
-from .model import Family, Model, Subject, Token
+from . import docstrings, imports, modules, trie
+from .imports import Import
+from .model import Declared, Family, Message, Model, Module, Namespace, Token
 from .names import camel
-from .resolve import GENERATORS
 from .sources import CANONICAL
 
 ABI: Final = 1
@@ -31,9 +29,20 @@ HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"
 ROOMS: Final = ("protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
-_CONTRACT: Final = "smith_sdk.contract"
+TEMPLATES: Final[Mapping[type[Declared], str]] = {Family: "family.py.j2", Message: "message.py.j2"}
+"""The template of each kind of declaration in `protocol`."""
 
-_Sources = Mapping[str, Iterable[str]]
+
+class Entry(NamedTuple):
+    """A name that a package imports lazily: `name` is `attribute` of `module`, or the module."""
+
+    module: str
+    attribute: str
+    name: str
+
+    @property
+    def is_subject(self) -> bool:
+        return self.name[0].islower()
 
 
 def render(model: Model) -> dict[str, str]:
@@ -41,6 +50,7 @@ def render(model: Model) -> dict[str, str]:
     output = _Output(model)
     output.protocol()
     output.subjects()
+    output.shardings()
     output.topology()
     return {**finish(output.files), CANONICAL: model.spec.canonical}
 
@@ -59,167 +69,104 @@ class _Output:
             autoescape=False,  # Python source, no markup
         )
         self.jinja.filters.update(
-            repr=repr,
-            camel=camel,
-            doc=_doc,
-            listed=_listed,
-            refused=_refused,
-            allowed=_allowed,
-            ordered=_sorted,
-            imported=_isort,
-            base=_base,
-        )
+            repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted, imported=imports.isort, base=_base
+        )  # fmt: skip
         self.caps = tuple(token for token in model.tokens if token.kind == "cap" and not token.home)
+        self.namespaces = model.namespaces
+        self.payloads = dict(self._payloads())
+        self.classes = {
+            subject.cls: Import(f"{subject.home}.subjects.{subject.module}", subject.cls) for subject in model.subjects
+        }
+        self.known = {**imports.RUNTIME, **self.payloads, **dict(self._shardings())}
 
-    def emit(self, path: str, template: str, sources: _Sources, typed: _Sources | None = None, **values: Any) -> None:
+    def _payloads(self) -> Iterator[tuple[str, Import]]:
+        """Where the types of tokens and payloads are, and what belongs to them."""
+        for token in self.model.tokens:
+            if token.kind == "cap":
+                yield f"_{token.name}", Import(f"{token.home}.protocol", f"_{token.name}")
+            else:
+                for name in (token.type_name, *((token.constant,) if token.kind == "enum" else ())):
+                    yield name, Import(f"{token.home}.protocol.{modules.TOKENS}", name)
+        for module in self.model.modules:
+            for name in (name for one in module.declared for name in (*one.exports, *one.internals)):
+                yield name, Import(f"{module.home}.protocol.{module.name}", name)
+
+    def _shardings(self) -> Iterator[tuple[str, Import]]:
+        for one in self.model.shardings:
+            yield f"_{one.name}", Import(".subjects._sharding", one.name)
+
+    def emit(self, path: str, template: str, *, typed: Mapping[str, Import] | None = None, **values: Any) -> None:
         """Fill in `template`, with imports of the names it uses; those of `typed` are for checkers
         only.
         """
-        body = self.jinja.get_template(template).render(model=self.model, classes=_classes, **values)
-        self.files[path] = _with_imports(body, sources, typed or {})
+        body = self.fill(template, **values)
+        self.files[path] = imports.add(path, body, self.known, typed or {})
+
+    def fill(self, template: str, **values: Any) -> str:
+        return self.jinja.get_template(template).render(model=self.model, **values)
+
+    def lazy(self, path: str, doc: str, entries: Iterable[Entry], *, parses: bool = False) -> None:
+        """A package whose names are imported when they are first used."""
+        self.emit(path, "lazy.py.j2", doc=doc, entries=sorted(entries), parses=parses)
 
     def protocol(self) -> None:
-        self.emit("protocol/_tokens.py", "tokens.py.j2", {"typing": ["Final", "Literal", "NewType", "TypeAlias"]})
-        for token in self.caps:
-            family = next(family for family in self.model.families if family.by == token)
-            self.emit(f"protocol/_{token.name}.py", "cap.py.j2", {}, token=token, family=family)
-        self.emit(
-            "protocol/_messages.py",
-            "messages.py.j2",
-            {
-                "typing": ["TYPE_CHECKING", "Annotated", "Any", "ClassVar", "Final", "Literal", "TypeAlias"],
-                "": ["msgspec"],
-                "typing_extensions": ["TypeVar"],
-                _CONTRACT: [
-                    "Cap",
-                    "Payload",
-                    "is_int_token",
-                    "is_token",
-                    "kind_of",
-                    "refuse_int",
-                    "refuse_token",
-                    "respell",
-                    *sorted(GENERATORS.values()),
-                ],
-                **self.payloads("."),
-            },
-            selector={family.name: family.by.name for family in self.model.families},
-        )
-        names = {"messages": self.messages(""), "tokens": [token.type_name for token in self.tokens("")]}
-        self.emit("protocol/__init__.py", "protocol.py.j2", {}, names=names)
+        self.emit(f"protocol/{modules.TOKENS}.py", "tokens.py.j2")
+        tokens = (token for token in self.model.tokens if token.kind not in ("cap", "shard") and not token.home)
+        entries = [Entry(f".{modules.TOKENS}", token.type_name, token.type_name) for token in tokens]
+        for family in self.model.families:
+            if not family.home:
+                self.emit(f"protocol/_{family.by.name}.py", "cap.py.j2", family=family)
+        for module in self.model.modules:
+            if not module.home:
+                self.module(module)
+                entries += [Entry(f".{module.name}", name, name) for one in module.declared for name in one.exports]
+        self.lazy("protocol/__init__.py", "The payloads of the bus, and the types of the tokens in its subjects.", entries)
 
-    def tokens(self, home: str) -> list[Token]:
-        """Tokens with a type in `protocol/_tokens.py` of package `home`; "" is the generated
-        one.
-        """
-        return [token for token in self.model.tokens if token.kind not in ("cap", "shard") and token.home == home]
-
-    def messages(self, home: str) -> list[str]:
-        """Names for users that stand in its `protocol/_messages.py`."""
-        families = [family for family in self.model.families if family.home == home]
-        found = [message.name for message in self.model.messages if message.home == home]
-        return sorted(found + [name for family in families for name in (family.name, family.by.type_name)])
-
-    def payloads(self, protocol: str) -> dict[str, list[str]]:
-        """Modules of token and payload names; `protocol` is the relative name of the own
-        package's.
-        """
-        found: dict[str, list[str]] = {}
-        for home in ("", *self.model.homes):
-            at = f"{home}.protocol" if home else protocol
-            within = "" if at == "." else at
-            families = [family for family in self.model.families if family.home == home]
-            tokens = self.tokens(home)
-            found[at] = [f"_{family.by.name}" for family in families]
-            found[f"{within}._tokens"] = [token.type_name for token in tokens]
-            found[f"{within}._tokens"] += [f"{token.name.upper()}_VALUES" for token in tokens if token.kind == "enum"]
-            found[f"{within}._messages"] = self.messages(home)
-            for family in families:
-                found[f"{within}._messages"] += [family.typevar, f"One{family.typevar}", _classes(family)]
-        if protocol == ".":
-            del found["._messages"]  # these are made there
-        return found
-
-    def classes(self, subjects: str) -> dict[str, list[str]]:
-        """Modules of the subject classes; `subjects` is the relative name of the own package's."""
-        found: dict[str, list[str]] = {}
-        for subject in self.model.subjects:
-            at = f"{subject.home}.subjects.{subject.module}" if subject.home else f"{subjects}.{subject.module}"
-            found.setdefault(at.replace("..", "."), []).append(subject.cls)
-        return found
+    def module(self, module: Module) -> None:
+        bodies = [self.fill(TEMPLATES[type(one)], one=one) for one in module.declared]
+        self.emit(f"protocol/{module.name}.py", "module.py.j2", module=module, bodies=bodies)
 
     def subjects(self) -> None:
-        for namespace in ("", *self.model.namespaces):
-            subjects = self.model.of(namespace)
-            if not subjects:
-                continue
-            self.emit(
-                f"subjects/{subjects[0].module}.py",
-                "namespace.py.j2",
-                {
-                    "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Self", "TypeAlias", "final", "overload"],
-                    _CONTRACT: [
-                        "CoreSubject", "Filter", "ReadOnlySubject", "Received", "Shard", "ShardKey", "StreamSubject", "Subscribable",
-                        "Cap", "is_int_token", "is_token", "read_int_token", "refuse_message", "refuse_token",
-                    ],
-                    **self.payloads("..protocol"),
-                    "._sharding": [f"{one.name} as _{one.name}" for one in self.model.shardings],
-                },
-                {at: names for at, names in self.classes(".").items() if at != f".{subjects[0].module}"},
-                subjects=subjects,
-                namespace=namespace,
-                origin=self.origin,
-            )  # fmt: skip
-            if namespace:
-                self.emit(f"subjects/{namespace}.py", "facade.py.j2", {}, subjects=subjects, namespace=namespace)
         for token in self.caps:
-            self.emit(f"subjects/{token.name}.py", "cap_facade.py.j2", {}, token=token)
-        self.shardings()
-        self.emit("subjects/__init__.py", "subjects.py.j2", {}, caps=self.caps, root=self.model.of(""))
+            self.emit(f"subjects/{token.name}.py", "cap_facade.py.j2", token=token)
+        for namespace in self.namespaces:
+            for subject in namespace.subjects:
+                self.emit(
+                    f"subjects/{subject.module.replace('.', '/')}.py",
+                    "subject.py.j2",
+                    typed={name: self.classes[name] for name in subject.also},
+                    s=subject,
+                    origin=self.origin,
+                )
+            self.namespace(namespace)
+
+    def namespace(self, namespace: Namespace) -> None:
+        entries = [Entry(f".{name}", "", name) for name in namespace.namespaces]
+        for subject in namespace.subjects:
+            entries.append(Entry(f"._{subject.attr}", subject.cls, subject.attr))
+            entries.append(Entry(f"._{subject.attr}", f"{subject.cls}Msg", f"{camel(subject.attr)}Msg"))
+        if namespace.name:
+            names = ", ".join(f"`{entry.name}`" for entry in sorted(entries, key=lambda one: one.name) if entry.is_subject)
+            path = f"subjects/{namespace.name.replace('.', '/')}/__init__.py"
+            self.lazy(path, f"The subjects `{namespace.name}`: {names}.", entries)
+            return
+        entries += [Entry(f".{token.name}", "", token.name) for token in self.caps]
+        doc = "The subjects of the bus: `subjects.<namespace>.<name>` is a class.\n\nIt is imported on first use.\n"
+        self.lazy("subjects/__init__.py", doc, entries, parses=True)
 
     def shardings(self) -> None:
-        if not self.model.shardings:
-            return
-        sources = {"typing": ["Any", "Final"], _CONTRACT: ["Layout", "ReadShards", "ShardingSpec"]}
-        self.emit("subjects/_sharding.py", "sharding.py.j2", sources)
-        self.emit(
-            "sharding.py",
-            "sharding_facade.py.j2",
-            {
-                "typing": ["TYPE_CHECKING", "Final"],
-                _CONTRACT: ["ShardingSpec"],
-                ".subjects._sharding": [f"{one.name} as _{one.name}" for one in self.model.shardings],
-            },
-            {**{f"{home}.protocol": self.messages(home) for home in ("", *self.model.homes)}, **self.classes(".subjects")},
-        )
+        if self.model.shardings:
+            self.emit("subjects/_sharding.py", "sharding.py.j2")
+            self.emit("sharding.py", "sharding_facade.py.j2", typed={**self.payloads, **self.classes})
 
     def topology(self) -> None:
-        protocols = {f"{home}.protocol": self.messages(home) for home in ("", *self.model.homes)}
+        bases = {_base(home): Import(f"{home}.topology", "CONTRACT") for home in self.model.homes}
+        self.known.update(bases)
+        self.known["_sharding"] = Import(".subjects", "_sharding")
         self.emit(
             "topology.py",
             "topology.py.j2",
-            {
-                "typing": ["TYPE_CHECKING", "Any", "ClassVar", "Final", "final"],
-                _CONTRACT: [
-                    "ConsumerLimits",
-                    "ConsumerSpec",
-                    "Contract",
-                    "DomainGroup",
-                    "External",
-                    "Leaf",
-                    "Origin",
-                    "Placement",
-                    "Profile",
-                    "Republish",
-                    "StreamOverride",
-                    "StreamSpec",
-                    "SubjectTransform",
-                    "unique",
-                ],
-                ".subjects": ["_sharding"],
-                **{f"{home}.topology": [f"CONTRACT as {_base(home)}"] for home in self.model.homes},
-            },
-            {**protocols, **self.classes(".subjects")},
+            typed={**self.payloads, **self.classes},
             trie=_literal(trie.build(self.model.subjects)),
             package=self.model.spec.spec.package,
             abi=ABI,
@@ -238,10 +185,6 @@ def _doc(text: str) -> str:
     """Text that is safe inside a docstring."""
     text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f"{text} " if text.endswith('"') else text
-
-
-def _classes(family: Family) -> str:
-    return f"{family.name.upper()}_CLASSES"
 
 
 def _base(home: str) -> str:
@@ -263,7 +206,7 @@ def _refused(token: Token, value: str) -> str:
 
 def _values(token: Token) -> str:
     """Where the values of a closed set stand."""
-    return f"_{token.name}.ALL" if token.kind == "cap" else f"{token.name.upper()}_VALUES"
+    return f"_{token.name}.ALL" if token.kind == "cap" else token.constant
 
 
 def _allowed(token: Token) -> str:
@@ -278,14 +221,6 @@ def _allowed(token: Token) -> str:
     return f", {'any token but ' + ', '.join(token.exclude)!r}" if token.exclude else ""
 
 
-def _listed(subjects: Iterable[Subject]) -> list[tuple[str, str]]:
-    """The classes and aliases of `subjects`, each with its name for users, in isort's order."""
-    pairs = [
-        (name, alias) for one in subjects for name, alias in ((one.cls, one.attr), (f"{one.cls}Msg", f"{camel(one.attr)}Msg"))
-    ]
-    return sorted(pairs, key=lambda pair: pair[0].lower())
-
-
 def _literal(node: trie.Node | str) -> str:
     """The trie as source; a leaf is the name of its constant."""
     if isinstance(node, str):
@@ -298,33 +233,7 @@ def _sorted(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
 
 
-def _isort(names: Iterable[str]) -> list[str]:
-    """The same, but case does not count: the order of imports."""
-    return sorted(names, key=lambda name: (not name.isupper(), not name[0].isupper(), name.lower()))
-
-
 # ---- finishing
-
-
-def _with_imports(body: str, sources: _Sources, typed: _Sources) -> str:
-    """Replace `#imports` in `body` by the imports of the names that it uses."""
-    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    for_types = _imports(used, typed)
-    if for_types:
-        used.add("TYPE_CHECKING")
-        for_types = "\n\nif TYPE_CHECKING:\n" + textwrap.indent(for_types, "    ")
-    return body.replace("#imports\n", f"{_imports(used, sources)}{for_types}\n", 1)
-
-
-def _imports(used: set[str], sources: _Sources) -> str:
-    """Imports of the `used` names, which may be aliases, in the order and groups of isort."""
-    groups: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
-    for module, names in sorted(sources.items()):
-        wanted = _isort(name for name in names if name.split()[-1] in used)
-        if wanted:
-            group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if "." in module else 1
-            groups[group].append(f"from {module} import {', '.join(wanted)}" if module else f"import {wanted[0]}")
-    return "\n\n".join("\n".join(lines) for lines in groups.values() if lines)
 
 
 def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:

@@ -8,10 +8,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from . import domains, fieldtypes, names, patterns, sharded, units
+from . import domains, fieldtypes, modules, names, patterns, sharded, units
 from .fieldtypes import FieldType
 from .message_spec import FieldDecl, MessageDecl
-from .model import Consumer, Declared, Family, Field, Message, Model, Sharding, Subject, Token, TokenField
+from .model import Consumer, Declared, Family, Field, Keys, Message, Model, Sharding, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
@@ -38,23 +38,14 @@ def build(spec: Spec) -> Model:
     caps = spec.selectors
     tokens = tuple(_token(_home(spec, "tokens", name), name, decl, caps) for name, decl in sorted(spec.tokens.items()))
     by_name = {token.name: token for token in tokens}
-    messages: list[Message] = []
-    families: list[Family] = []
-    for name, decl in spec.messages.items():
-        home = _home(spec, "messages", name)
-        if decl.by:
-            families.append(_family(home, name, decl, by_name, messages))
-        else:
-            message = _message(home, name, decl.doc, decl.id, decl.fields, by_name)
-            messages.append(_limited(message, decl))
-    subjects = _subjects(spec, by_name, {family.name: family for family in families})
-    messages = [msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in messages]
+    declared = [_declaration(spec, name, decl, by_name) for name, decl in spec.messages.items()]
+    subjects = _subjects(spec, by_name, {one.name: one for one in declared if isinstance(one, Family)})
+    declared = [_with_tokens(one, subjects) for one in declared]
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
     return Model(
         spec=spec,
         tokens=tokens,
-        messages=tuple(messages),
-        families=tuple(families),
+        modules=modules.split(declared, tokens),
         subjects=subjects,
         streams=tuple(_stream(spec, name) for name in _declared_here(spec, "streams", made=True)),
         consumers=tuple(_consumer(spec, name, subjects) for name in _declared_here(spec, "consumers")),
@@ -100,10 +91,37 @@ def _kind(decl: TokenDecl, closed: Literal["cap", "enum"]) -> Literal["open", "i
     return "shard" if decl is SHARD_TOKEN else "int" if decl.base == "int" else "open"
 
 
-def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], messages: list[Message]) -> Family:
+def _places(spec: Spec) -> dict[str, tuple[str, str]]:
+    """The namespace and the attribute of each subject in the `subjects` of its package.
+
+    A name that is taken there has `_` appended: of a subject that is called as a namespace is.
+    """
+    by_home: dict[str, list[list[str]]] = {}
+    for name in spec.subjects:
+        by_home.setdefault(_home(spec, "subjects", name), []).append(name.split("."))
+    found = {}
+    for subjects in by_home.values():
+        namespaces = {tuple(parts[:end]) for parts in subjects for end in range(1, len(parts))}
+        taken = namespaces.union(map(tuple, subjects))
+        for parts in subjects:
+            *outer, attr = parts
+            if tuple(parts) in namespaces:
+                attr = names.free(f"{attr}_", {other[-1] for other in taken if other[:-1] == tuple(outer)})
+            found[".".join(parts)] = (".".join(outer), attr)
+    return found
+
+
+def _declaration(spec: Spec, name: str, decl: MessageDecl, tokens: dict[str, Token]) -> Declared:
+    home = _home(spec, "messages", name)
+    if decl.by:
+        return _family(home, name, decl, tokens)
+    return _limited(_message(home, name, decl.doc, decl.id, decl.fields, tokens), decl)
+
+
+def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token]) -> Family:
     assert decl.by is not None
     by = tokens[decl.by]
-    members = []
+    messages: list[Message] = []
     for constant, value in by.constants:
         params = _message(home, names.params(value), f"The parameters of {value}.", None, decl.params[value], tokens)
         fields = {**decl.fields, "params": FieldDecl(type=params.name)}
@@ -114,10 +132,8 @@ def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token], m
             family=name,
             aliases=tuple(alias for alias, of in by.aliases if of == value),
         )
-        member = _limited(member, decl)
-        messages += (params, member)
-        members.append(member)
-    return Family(home=home, name=name, by=by, members=tuple(members), doc=decl.doc)
+        messages += (params, _limited(member, decl))
+    return Family(home=home, name=name, by=by, messages=tuple(messages), doc=decl.doc)
 
 
 def _limited(message: Message, decl: MessageDecl) -> Message:
@@ -170,6 +186,7 @@ def _field(name: str, decl: FieldDecl, tokens: dict[str, Token]) -> Field:
         reads=wide.python() if spellings else "",
         spellings=spellings,
         most=decl.max if beyond else None,
+        refers=tuple(kind.names()),
     )
 
 
@@ -200,8 +217,9 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
     found = []
     shard = _token("", SHARD, SHARD_TOKEN, {})
     every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    places = _places(spec)
     for name, decl in spec.subjects.items():
-        namespace, _, attr = name.rpartition(".")
+        namespace, attr = places[name]
         own_tokens = {**tokens, SHARD: shard} if isinstance(decl, ShardedDecl) else tokens
         parts = tuple(own_tokens[m[1]] if (m := PLACEHOLDER.fullmatch(piece)) else piece for piece in split(decl.pattern))
         is_made = ("subjects", name) in spec.derived
@@ -231,6 +249,13 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
             )
         )
     return tuple(found)
+
+
+def _with_tokens(one: Declared, subjects: tuple[Subject, ...]) -> Declared:
+    if isinstance(one, Family):
+        found = tuple(msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in one.messages)
+        return msgspec.structs.replace(one, messages=found)
+    return msgspec.structs.replace(one, tokens=_tokens_of(one, subjects)) if isinstance(one, Message) else one
 
 
 def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenField, ...]:
@@ -280,22 +305,22 @@ def _upper(spec: Spec, decl: SubjectDecl) -> tuple[str, ...]:
     return () if message is None else tuple(name for name, field in message.fields.items() if field.case is not None)
 
 
-def _stream(spec: Spec, name: str) -> Declared:
+def _stream(spec: Spec, name: str) -> Keys:
     decl = spec.streams[name]
     always = ("subjects", "retention", "discard", "storage")
     keys = [*((key, _source(key, getattr(decl, key))) for key in always), *_declared(decl, (*always, "external"))]
     if decl.doc:
         keys.append(("description", repr(decl.doc)))
-    return Declared(name=name, keys=(("name", repr(name)), *keys))
+    return Keys(name=name, keys=(("name", repr(name)), *keys))
 
 
-def _profile(spec: Spec, name: str) -> Declared:
+def _profile(spec: Spec, name: str) -> Keys:
     decl = spec.profiles[name]
     keys = [("name", repr(name)), ("replicas", repr(decl.replicas)), *_declared(decl, ("replicas", "streams"))]
     if decl.streams:
         overrides = [_call("StreamOverride", [("stream", repr(stream)), *_declared(one)]) for stream, one in decl.streams.items()]
         keys.append(("streams", _tuple(overrides)))
-    return Declared(name=name, keys=tuple(keys))
+    return Keys(name=name, keys=tuple(keys))
 
 
 def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:

@@ -10,8 +10,9 @@ from smith_sdk.contract import ShardingSpec
 from .subjects._sharding import episode as _episode
 
 if TYPE_CHECKING:
-    from .protocol import Intent
-    from .subjects._intents import IntentsVettedCrates, IntentsVettedSharded
+    from .protocol._intent import Intent
+    from .subjects.intents._vetted_crates import IntentsVettedCrates
+    from .subjects.intents._vetted_sharded import IntentsVettedSharded
 
 __all__ = [
     "episode",

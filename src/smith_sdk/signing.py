@@ -39,7 +39,7 @@ from ._core.canonical_json import Document, refuse, unsignable
 from ._core.foreign_text import escape_control
 from ._core.public_keys import is_on_curve, weakness
 from .errors import OptionsError, SignatureError, SigningNotInstalled
-from .protocol._messages import OneIntentT
+from .protocol._intent import OneIntentT
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

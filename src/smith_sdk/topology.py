@@ -10,24 +10,28 @@ from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
 from .subjects import _sharding
 
 if TYPE_CHECKING:
-    from .protocol import (
+    from .protocol._audit_event import AuditEvent
+    from .protocol._intent import (
         ArchiveReadV1Intent,
-        AuditEvent,
         BenchReportV1Intent,
         FsReadV1Intent,
         FsWriteV1Intent,
         GitCloneV1Intent,
         HttpFetchV1Intent,
         Intent,
-        IntentResult,
-        QuarantinedIntent,
-        SecurityEvent,
         ShellExecV1Intent,
         SqliteQueryV1Intent,
     )
-    from .subjects._audit import AuditExecution, AuditPolicy, AuditSecurity
-    from .subjects._intents import IntentsQuarantine, IntentsRaw, IntentsVetted
-    from .subjects._root import Results
+    from .protocol._intent_result import IntentResult
+    from .protocol._quarantined_intent import QuarantinedIntent
+    from .protocol._security_event import SecurityEvent
+    from .subjects._results import Results
+    from .subjects.audit._execution import AuditExecution
+    from .subjects.audit._policy import AuditPolicy
+    from .subjects.audit._security import AuditSecurity
+    from .subjects.intents._quarantine import IntentsQuarantine
+    from .subjects.intents._raw import IntentsRaw
+    from .subjects.intents._vetted import IntentsVetted
 
 __all__ = ["CONTRACT", "STREAMS", "consumers"]
 
@@ -314,38 +318,38 @@ class consumers:
     """Reviews what is in quarantine."""
 
 
-_IntentsRaw = Leaf("smith_sdk.subjects._intents", "IntentsRaw")
-_IntentsVetted = Leaf("smith_sdk.subjects._intents", "IntentsVetted")
-_IntentsQuarantine = Leaf("smith_sdk.subjects._intents", "IntentsQuarantine")
-_Results = Leaf("smith_sdk.subjects._root", "Results")
-_AuditExecution = Leaf("smith_sdk.subjects._audit", "AuditExecution")
-_AuditPolicy = Leaf("smith_sdk.subjects._audit", "AuditPolicy")
-_AuditSecurity = Leaf("smith_sdk.subjects._audit", "AuditSecurity")
-_EventsExecutorLifecycle = Leaf("smith_sdk.subjects._events", "EventsExecutorLifecycle")
-_EventsHealth = Leaf("smith_sdk.subjects._events", "EventsHealth")
-_EventsMetrics = Leaf("smith_sdk.subjects._events", "EventsMetrics")
-_Dlq = Leaf("smith_sdk.subjects._root", "Dlq")
-_LogsService = Leaf("smith_sdk.subjects._logs", "LogsService")
-_LogsErrors = Leaf("smith_sdk.subjects._logs", "LogsErrors")
-_LogsPerformance = Leaf("smith_sdk.subjects._logs", "LogsPerformance")
-_LogsSecurity = Leaf("smith_sdk.subjects._logs", "LogsSecurity")
-_BenchmarkRuns = Leaf("smith_sdk.subjects._benchmark", "BenchmarkRuns")
-_BenchmarkSteps = Leaf("smith_sdk.subjects._benchmark", "BenchmarkSteps")
-_BenchmarkTools = Leaf("smith_sdk.subjects._benchmark", "BenchmarkTools")
-_BenchmarkContext = Leaf("smith_sdk.subjects._benchmark", "BenchmarkContext")
-_BenchmarkFailures = Leaf("smith_sdk.subjects._benchmark", "BenchmarkFailures")
-_BenchmarkEarlyStop = Leaf("smith_sdk.subjects._benchmark", "BenchmarkEarlyStop")
-_BenchmarkOptimizer = Leaf("smith_sdk.subjects._benchmark", "BenchmarkOptimizer")
-_BenchmarkTaskFeatures = Leaf("smith_sdk.subjects._benchmark", "BenchmarkTaskFeatures")
-_AiSdlcActionRequest = Leaf("smith_sdk.subjects._ai_sdlc", "AiSdlcActionRequest")
-_AiSdlcActionResult = Leaf("smith_sdk.subjects._ai_sdlc", "AiSdlcActionResult")
-_GitlabEventMr = Leaf("smith_sdk.subjects._gitlab", "GitlabEventMr")
-_GitlabEventPipeline = Leaf("smith_sdk.subjects._gitlab", "GitlabEventPipeline")
-_GitlabEventIssue = Leaf("smith_sdk.subjects._gitlab", "GitlabEventIssue")
-_OrchestratorAudit = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorAudit")
-_OrchestratorStatus = Leaf("smith_sdk.subjects._orchestrator", "OrchestratorStatus")
-_IntentsVettedSharded = Leaf("smith_sdk.subjects._intents", "IntentsVettedSharded")
-_IntentsVettedCrates = Leaf("smith_sdk.subjects._intents", "IntentsVettedCrates")
+_IntentsRaw = Leaf("smith_sdk.subjects.intents._raw", "IntentsRaw")
+_IntentsVetted = Leaf("smith_sdk.subjects.intents._vetted", "IntentsVetted")
+_IntentsQuarantine = Leaf("smith_sdk.subjects.intents._quarantine", "IntentsQuarantine")
+_Results = Leaf("smith_sdk.subjects._results", "Results")
+_AuditExecution = Leaf("smith_sdk.subjects.audit._execution", "AuditExecution")
+_AuditPolicy = Leaf("smith_sdk.subjects.audit._policy", "AuditPolicy")
+_AuditSecurity = Leaf("smith_sdk.subjects.audit._security", "AuditSecurity")
+_EventsExecutorLifecycle = Leaf("smith_sdk.subjects.events._executor_lifecycle", "EventsExecutorLifecycle")
+_EventsHealth = Leaf("smith_sdk.subjects.events._health", "EventsHealth")
+_EventsMetrics = Leaf("smith_sdk.subjects.events._metrics", "EventsMetrics")
+_Dlq = Leaf("smith_sdk.subjects._dlq", "Dlq")
+_LogsService = Leaf("smith_sdk.subjects.logs._service", "LogsService")
+_LogsErrors = Leaf("smith_sdk.subjects.logs._errors", "LogsErrors")
+_LogsPerformance = Leaf("smith_sdk.subjects.logs._performance", "LogsPerformance")
+_LogsSecurity = Leaf("smith_sdk.subjects.logs._security", "LogsSecurity")
+_BenchmarkRuns = Leaf("smith_sdk.subjects.benchmark._runs", "BenchmarkRuns")
+_BenchmarkSteps = Leaf("smith_sdk.subjects.benchmark._steps", "BenchmarkSteps")
+_BenchmarkTools = Leaf("smith_sdk.subjects.benchmark._tools", "BenchmarkTools")
+_BenchmarkContext = Leaf("smith_sdk.subjects.benchmark._context", "BenchmarkContext")
+_BenchmarkFailures = Leaf("smith_sdk.subjects.benchmark._failures", "BenchmarkFailures")
+_BenchmarkEarlyStop = Leaf("smith_sdk.subjects.benchmark._early_stop", "BenchmarkEarlyStop")
+_BenchmarkOptimizer = Leaf("smith_sdk.subjects.benchmark._optimizer", "BenchmarkOptimizer")
+_BenchmarkTaskFeatures = Leaf("smith_sdk.subjects.benchmark._task_features", "BenchmarkTaskFeatures")
+_AiSdlcActionRequest = Leaf("smith_sdk.subjects.ai_sdlc._action_request", "AiSdlcActionRequest")
+_AiSdlcActionResult = Leaf("smith_sdk.subjects.ai_sdlc._action_result", "AiSdlcActionResult")
+_GitlabEventMr = Leaf("smith_sdk.subjects.gitlab._event_mr", "GitlabEventMr")
+_GitlabEventPipeline = Leaf("smith_sdk.subjects.gitlab._event_pipeline", "GitlabEventPipeline")
+_GitlabEventIssue = Leaf("smith_sdk.subjects.gitlab._event_issue", "GitlabEventIssue")
+_OrchestratorAudit = Leaf("smith_sdk.subjects.orchestrator._audit", "OrchestratorAudit")
+_OrchestratorStatus = Leaf("smith_sdk.subjects.orchestrator._status", "OrchestratorStatus")
+_IntentsVettedSharded = Leaf("smith_sdk.subjects.intents._vetted_sharded", "IntentsVettedSharded")
+_IntentsVettedCrates = Leaf("smith_sdk.subjects.intents._vetted_crates", "IntentsVettedCrates")
 
 _TRIE: dict[str | None, Any] = {
     "smith": {

@@ -116,12 +116,12 @@ def test_check_finds_what_was_planted_and_nothing_else(repo: Repo) -> None:
     assert repo.codegen("subjects.toml", "src/brew_bus", "--check") == (0, [])
     out = repo.top / "src" / "brew_bus"
     replace(out / "topology.py", "ack_wait=30.0", "ack_wait=31.0")
-    (out / "subjects" / "_root.py").rename(out / "subjects" / "_other.py")
+    (out / "subjects" / "_batches.py").rename(out / "subjects" / "_other.py")
     status, said = repo.codegen("subjects.toml", "src/brew_bus", "--check")
     assert status == 1
     assert [line for line in said if re.match(r"(changed|missing|extra): ", line)] == [
         "changed: src/brew_bus/topology.py",
-        "missing: src/brew_bus/subjects/_root.py",
+        "missing: src/brew_bus/subjects/_batches.py",
         "extra: src/brew_bus/subjects/_other.py",
     ]
     assert repo.codegen("subjects.toml", "src/brew_bus")[0] == 0

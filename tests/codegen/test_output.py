@@ -153,7 +153,7 @@ def test_check_finds_changed_missing_and_extra_and_writes_nothing(tmp_path: Path
     assert not out.exists()
     assert main(command) == 0
     assert main([*command, "--check"]) == 0
-    changed, missing, extra = out / "topology.py", out / "subjects" / "orders.py", out / "protocol" / "_old.py"
+    changed, missing, extra = out / "topology.py", out / "subjects" / "orders" / "__init__.py", out / "protocol" / "_old.py"
     text = changed.read_text()
     changed.write_text(text.replace("ack_wait=30.0", "ack_wait=31.0"))
     missing.unlink()
@@ -185,6 +185,16 @@ def test_writing_touches_only_what_differs_and_leaves_nothing_behind(tmp_path: P
     assert {path.name for path in after if before.get(path) != after[path]} == {"topology.py"}
     assert set(before) == set(after)
     assert sorted(path.name for path in out.iterdir()) == ["protocol", "spec.json", "subjects", "topology.py"]
+
+
+def test_a_namespace_that_is_no_longer_declared_cannot_be_imported(tmp_path: Path) -> None:
+    spec_file, out = tmp_path / "acme.toml", tmp_path / "acme_bus"
+    spec_file.write_text(ACME.replace('"tick" =', '"far.away.tick" ='))
+    assert main([str(spec_file), str(out)]) == 0
+    (out / "subjects" / "far" / "away" / "__pycache__").mkdir()
+    (out / "subjects" / "far" / "away" / "__pycache__" / "_tick.cpython-311.pyc").touch()
+    assert main([str(ACME_FILE), str(out)]) == 0
+    assert not (out / "subjects" / "far").exists()
 
 
 def test_a_hand_written_file_in_the_way_is_neither_overwritten_nor_removed(

@@ -90,10 +90,8 @@ CASES = {
     "family by an open token": ('by = "kind"', 'by = "order_id" # !', "messages.Order.by", "not a closed set"),
     "value without params": ('"sell.v1" = {}\n', "", "messages.Order.params", '"sell.v1" = {}'),
     "params without value": ('"sell.v1" = {}', '"sell.v1" = {}\n"rent.v1" = {} # !', 'messages.Order.params."rent.v1"', "not a value of kind"),
-    "namespace and subject": (DONE, DONE + '\n"finished.well" = { pattern = "acme.well", message = "Done" }', "subjects.finished", "also a namespace"),
     "classes that clash": (TICK, TICK + '\n"notes_level" = { pattern = "acme.x", message = "bytes" } # !', "subjects.notes_level", "which is that of notes.level"),
     "alias that clashes": (TICK, TICK + '\n"tick_msg" = { pattern = "acme.x", message = "bytes" } # !', "subjects.tick_msg", "alias for messages of tick"),
-    "too deep": (TICK, TICK + '\n"a.b.c" = { pattern = "acme.x", message = "bytes" } # !', 'subjects."a.b.c"', "more than two parts"),
     "name of no Python": (TICK, TICK + '\n"a-b" = { pattern = "acme.x", message = "bytes" } # !', "subjects.a-b", "not a valid Python name"),
     "consumers that clash": ("[consumers.seller-one]", '[consumers.seller_one] # !\nstream="ORDERS"\nack_wait="1s"\nmax_attempts=1\nmax_ack_pending=1\nprefetch=1\n[consumers.seller-one] # !', "consumers.seller-one", "as seller_one does"),
     # references

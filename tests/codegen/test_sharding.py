@@ -81,7 +81,7 @@ def test_the_subject_of_a_payload_with_fields_as_its_key(bank: ModuleType) -> No
 
 def test_a_sharded_subject_is_made_of_a_payload_also_without_other_tokens() -> None:
     plain = BANK.replace("bank.entries.{account_id}", "bank.entries.new").replace('["bank.entries.*",', '["bank.entries.new",')
-    text = compile_spec(plain.replace('"bank.old.{account_id}', '"bank.old'), "bank.toml")["subjects/_root.py"]
+    text = compile_spec(plain.replace('"bank.old.{account_id}', '"bank.old'), "bank.toml")["subjects/_entries_sharded.py"]
     assert "class EntriesSharded(" in text
     assert "def of(cls, message: Entry, *, key: ShardKey | None = None) -> Self:" in text
 
@@ -248,7 +248,10 @@ def test_an_inherited_subject_is_sharded_if_its_stream_captures_it(tmp_path: Pat
         assert contract.consumers.count(health.consumers[0]) == 1
         parsed = contract.parse("smith.events.health.web.shard.02")
         assert type(parsed) is watch.subjects.events.health_sharded
-        assert type(contract.parse("smith.intents.vetted.fs.read.v1.d.shard.02")).__module__ == "smith_sdk.subjects._intents"
+        assert (
+            type(contract.parse("smith.intents.vetted.fs.read.v1.d.shard.02")).__module__
+            == "smith_sdk.subjects.intents._vetted_sharded"
+        )
 
 
 @pytest.mark.parametrize(

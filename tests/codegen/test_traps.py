@@ -37,7 +37,7 @@ import pytest
 from checkers import FILES, HERE, MYPY, Found, false_alarms, let_through, read_mypy
 
 import smith_sdk
-from smith_codegen import render
+from smith_codegen import imports, render
 from smith_codegen.cli import main
 from smith_sdk import Message
 from smith_sdk.errors import PayloadDecodeError
@@ -110,11 +110,11 @@ HOLES: Mapping[str, tuple[tuple[Edit, ...], str]] = {
     ),
     "8: hand-made subjects": ((("contract/subjects.py", GUARD, ""),), "carry(StreamSubject[FsReadV1Intent](), read)"),
     "8: no __init__ of a tokenless subject": (
-        (("subjects/_gitlab.py", r"        def __init__\(self\) -> None: \.\.\.\n", "        pass\n"),),
+        (("subjects/gitlab/_event_mr.py", r"        def __init__\(self\) -> None: \.\.\.\n", "        pass\n"),),
         "subjects.gitlab.event_mr()",
     ),
     "9: what a wildcard receives": (
-        (("subjects/_logs.py", r"LogsService \| LogsErrors \| LogsPerformance", "LogsService"),),
+        (("subjects/logs/_service.py", r"LogsService \| LogsErrors \| LogsPerformance", "LogsService"),),
         "only: Filter[LogEntry",
     ),
 }
@@ -309,8 +309,8 @@ def test_nothing_is_written_that_python_does_not_take(
         assert main([str(ACME), str(out)]) == 0
     before = contents(tmp_path)
     text, error = BROKEN[case]
-    rendered = render._with_imports
-    monkeypatch.setattr(render, "_with_imports", lambda body, *sources: rendered(body, *sources) + text)
+    add = imports.add
+    monkeypatch.setattr(imports, "add", lambda *given: add(*given) + text)
     with pytest.raises(error):
         main([str(ACME), str(out)])
     assert contents(tmp_path) == before

@@ -374,7 +374,7 @@ def forbidden_arrows() -> set[tuple[str, str]]:
 
 def test_every_folder_and_every_module_at_the_top_has_a_rule() -> None:
     for module, path in modules("smith_sdk").items():
-        if path.name == "__init__.py" or "." not in module:
+        if (path.name == "__init__.py" or "." not in module) and not module.startswith("subjects."):  # its namespaces
             assert (module or "__init__") in RULES, f"{module} has no rule: add a line to RULES, where it stands among the others"
 
 

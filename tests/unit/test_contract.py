@@ -20,7 +20,7 @@ from smith_sdk._core import codec
 from smith_sdk.contract import Cap, Filter, StreamSubject, covers, is_int_token, is_token, read_int_token
 from smith_sdk.errors import InvalidToken, SubjectMismatch
 from smith_sdk.protocol import BenchmarkEvent, IntentId, IntentResult, LogEntry, QuarantinedIntent
-from smith_sdk.protocol._messages import INTENT_CLASSES
+from smith_sdk.protocol._intent import INTENT_CLASSES
 from smith_sdk.topology import CONTRACT, STREAMS
 
 KINDS = ("RunStart", "RunStop", "Step", "ToolCall", "ContextDecision", "Failure", "OptimizerUpdate")
@@ -144,7 +144,7 @@ def test_an_intent_is_expired_once_more_than_its_ttl_has_passed(
     monkeypatch: pytest.MonkeyPatch, ttl_ms: int, later: int, is_expired: bool
 ) -> None:
     intent = read_intent(created_at_ns=1_000, ttl_ms=ttl_ms)
-    monkeypatch.setattr("smith_sdk.protocol._messages.now_ns", lambda: 1_000 + later)
+    monkeypatch.setattr("smith_sdk.protocol._intent.now_ns", lambda: 1_000 + later)
     assert intent.is_expired is is_expired
 
 

@@ -26,7 +26,7 @@ from smith_sdk._core import codec
 from smith_sdk._core.canonical_json import unsignable
 from smith_sdk.errors import OptionsError, SignatureError, SigningNotInstalled
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params
-from smith_sdk.protocol._messages import INTENT_CLASSES
+from smith_sdk.protocol._intent import INTENT_CLASSES
 from smith_sdk.signing import canonical_json, sign, verify
 
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

@@ -428,7 +428,21 @@ def test_namespaces_are_imported_when_they_are_used() -> None:
     loaded = "[name.rpartition('.')[2] for name in sys.modules if name.startswith('smith_sdk.subjects.')]"
     assert fresh(f"import sys, smith_sdk; print({loaded})") == "[]"
     used = "from smith_sdk import subjects; subjects.parse('smith.results.a')"
-    assert fresh(f"import sys; {used}; print('_intents' in {loaded}, '_root' in {loaded})") == "False True"
+    assert fresh(f"import sys; {used}; print('intents' in {loaded}, '_results' in {loaded})") == "False True"
+
+
+def test_a_subject_imports_its_own_payload_and_no_other() -> None:
+    loaded = "sorted(name for name in sys.modules if name.startswith('smith_sdk.protocol._'))"
+    used = "from smith_sdk.subjects.events import health"
+    of_others = "[name for name in sys.modules if name.startswith('smith_sdk.subjects.') and name.count('.') > 2]"
+    found = fresh(f"import sys; {used}; print({loaded}, {of_others})")
+    assert found == "['smith_sdk.protocol._health_event', 'smith_sdk.protocol._tokens'] ['smith_sdk.subjects.events._health']"
+    used = "from smith_sdk.subjects.audit import execution"
+    found = fresh(f"import sys; {used}; print({loaded})")
+    assert "_audit_event" in found
+    assert "_resource_usage" in found  # which it refers to
+    assert "_intent'" not in found
+    assert fresh(f"import sys, smith_sdk.protocol; print({loaded})") == "[]"
 
 
 def test_completion_shows_names_for_users_only() -> None:

@@ -54,8 +54,9 @@ def text(spec: Spec) -> str:
     lines += [f"from {home} import protocol as {_protocol(home)}" for home in model.homes]
     lines += [f"from {package}.topology import consumers"]
     constructed: set[str] = set()
+    taken = {*(one.attr for one in model.subjects), *(one for inner in model.namespaces for one in inner.namespaces), "parse"}
     for subject in own[:MOST_SUBJECTS]:
-        lines += ["", "", *_subject(model, subject, constructed)]
+        lines += ["", "", *_subject(model, subject, constructed, taken)]
     if consumers:
         lines += ["", "", "def wrong_consumers(wrong: ConsumerSpec[str]) -> None:"]
         lines += [line for consumer in consumers[:MOST_CONSUMERS] for line in _consumer(model, consumer)]
@@ -76,18 +77,17 @@ def bare(canary: str) -> str:
     return _MARK.sub("", canary)
 
 
-def _subject(model: Model, subject: Subject, constructed: set[str]) -> Iterator[str]:
+def _subject(model: Model, subject: Subject, constructed: set[str], taken: set[str]) -> Iterator[str]:
     right = subject.family.members[0].name if subject.family else subject.message
     kind = f"[{_payload(model, right)}]" if subject.family else ""
     other = _payload(model, _other(model, subject, right))
-    given = f"subject: subjects.{subject.name}{kind}" + (f", other: {other}" if subject.stream else "")
+    given = f"subject: subjects.{subject.access}{kind}" + (f", other: {other}" if subject.stream else "")
     yield f"def wrong_{subject.name.replace('.', '_')}({given}) -> None:"
     prefix = f"subjects.{subject.namespace}." if subject.namespace else "subjects."
-    taken = {one.attr for one in model.subjects if one.namespace == subject.namespace} | {*model.namespaces, "parse"}
     yield _wrong(prefix + _misspelt(subject.attr, taken), "attr-defined")
     if subject.tokens:
         tokens = ", ".join(f'{token.name}="any text"' for token in subject.tokens)
-        yield _wrong(f"subjects.{subject.name}({tokens})", "arg-type")
+        yield _wrong(f"subjects.{subject.access}({tokens})", "arg-type")
     if subject.stream:
         yield _wrong("subject.envelope(other)", "arg-type")
     else:
@@ -107,7 +107,7 @@ def _face(own: list[Subject], consumer: str, wait: str) -> Iterator[str]:
     yield _wrong(f'{wait}bus.emit("any.text", b"")', "arg-type")
     filtered = next((subject for subject in own if subject.stream and subject.tokens), None)
     if filtered:
-        yield _wrong(f'{wait}bus.publish(subjects.{filtered.name}.filter(), b"")', "arg-type")
+        yield _wrong(f'{wait}bus.publish(subjects.{filtered.access}.filter(), b"")', "arg-type")
     yield _wrong('bus.subscribe("any.*")', "arg-type")
     yield _wrong(f'bus.consumer("{consumer}")', "arg-type")
 

@@ -65,7 +65,7 @@ def _intent(capability: str, words: tuple[str, ...], domain: str, ttl: float | N
     """The intent. Raises `OptionsError`."""
     from .. import subjects
     from ..errors import ContractError, InvalidToken
-    from ..protocol._messages import INTENT_CLASSES
+    from ..protocol._intent import INTENT_CLASSES
     from .fields import build, read_words
 
     cls: Any = INTENT_CLASSES.get(capability)

@@ -1,11 +1,13 @@
 # generated from subjects.toml by smith-codegen; do not edit
 """The values of the token `capability`, each bound to the payload that it selects."""
 
+from __future__ import annotations
+
 from typing import Any, Final
 
 from smith_sdk.contract import Cap
 
-from ._messages import (
+from ._intent import (
     ArchiveReadV1Intent,
     BenchReportV1Intent,
     Capability,

@@ -1,7 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
 """The subjects of the bus: `subjects.<namespace>.<name>` is a class.
 
-A namespace is imported on first use.
+It is imported on first use.
 """
 
 from typing import TYPE_CHECKING
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from . import intents as intents
     from . import logs as logs
     from . import orchestrator as orchestrator
-    from ._root import Dlq as dlq
-    from ._root import DlqMsg as DlqMsg
-    from ._root import Results as results
-    from ._root import ResultsMsg as ResultsMsg
+    from ._dlq import Dlq as dlq
+    from ._dlq import DlqMsg as DlqMsg
+    from ._results import Results as results
+    from ._results import ResultsMsg as ResultsMsg
 
     def parse(subject: str) -> _AnySubject:
         """The typed subject for `subject`; raises `UnknownSubject`, `InvalidToken`."""
@@ -52,6 +52,10 @@ else:
         __name__,
         {
             "parse": "..topology:CONTRACT.parse",
+            "dlq": "._dlq:Dlq",
+            "DlqMsg": "._dlq:DlqMsg",
+            "results": "._results:Results",
+            "ResultsMsg": "._results:ResultsMsg",
             "ai_sdlc": ".ai_sdlc",
             "audit": ".audit",
             "benchmark": ".benchmark",
@@ -61,9 +65,5 @@ else:
             "intents": ".intents",
             "logs": ".logs",
             "orchestrator": ".orchestrator",
-            "results": "._root:Results",
-            "ResultsMsg": "._root:ResultsMsg",
-            "dlq": "._root:Dlq",
-            "DlqMsg": "._root:DlqMsg",
         },
     )

@@ -1,0 +1,72 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The payload `AuditEvent`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import msgspec
+
+from smith_sdk.contract import Payload, is_token, now_ns, refuse_token, respell
+
+from ._policy_decision import PolicyDecision
+from ._resource_usage import ResourceUsage
+from ._security_context import SecurityContext
+from ._tokens import ExecutorId, IntentId
+
+
+class AuditEvent(Payload, frozen=True, kw_only=True):
+    """One entry of the audit trail about an intent."""
+
+    SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
+        "result_status": {
+            "vetted": "ok",
+            "quarantined": "error",
+            "expired": "denied",
+        },
+    }
+
+    intent_id: IntentId
+    if TYPE_CHECKING:
+        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
+    else:
+        result_status: Literal[
+            "ok", "error", "denied", "timeout", "killed", "success", "failed", "vetted", "quarantined", "expired"
+        ]
+    """Admitted: ok; refused or expired: denied; quarantined: error. `policy_decisions` has what was
+    decided, and why.
+    """
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC)."""
+    executor_id: ExecutorId
+    policy_decisions: list[PolicyDecision]
+    security_context: SecurityContext
+    resource_usage: ResourceUsage | None = None
+
+    def __post_init__(self) -> None:
+        respell(self)
+        if not is_token(self.intent_id):
+            refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id, "", "AuditEvent")
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        intent_id: str,
+        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"],
+        timestamp_ns: int | None = None,
+        executor_id: str,
+        policy_decisions: list[PolicyDecision],
+        security_context: SecurityContext,
+        resource_usage: ResourceUsage | None = None,
+    ) -> AuditEvent:
+        """A new payload; fields that are not given are filled in."""
+        return cls(
+            intent_id=IntentId(intent_id),
+            result_status=result_status,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            executor_id=ExecutorId(executor_id),
+            policy_decisions=policy_decisions,
+            security_context=security_context,
+            resource_usage=resource_usage,
+        )

@@ -1,0 +1,24 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The payload `AuditRef`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from smith_sdk.contract import Payload, refuse_int
+
+
+class AuditRef(Payload, frozen=True, kw_only=True):
+    """Where the audit trail speaks of this result."""
+
+    id: str
+    timestamp: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    """Seconds since 1970 (UTC)."""
+    hash: str
+    """SHA-256 of the intent's bytes as they were received, in hexadecimal."""
+
+    def __post_init__(self) -> None:
+        if type(self.timestamp) is int and self.timestamp > 18446744073709551615:
+            refuse_int("AuditRef", "timestamp", self.timestamp, 18446744073709551615)

@@ -1,0 +1,83 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The payload `LogEntry`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from smith_sdk.contract import Payload, is_token, now_rfc3339, refuse_token, respell
+
+from ._log_metadata import LogMetadata
+from ._log_span import LogSpan
+from ._log_trace import LogTrace
+from ._tokens import LEVEL_VALUES, Service
+
+
+class LogEntry(Payload, frozen=True, kw_only=True):
+    """One line of a service's log."""
+
+    SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
+        "level": {
+            "trace": "TRACE",
+            "debug": "DEBUG",
+            "info": "INFO",
+            "warn": "WARN",
+            "error": "ERROR",
+        },
+    }
+
+    timestamp: str
+    """RFC 3339."""
+    if TYPE_CHECKING:
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
+    else:
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"]
+    """In upper case; the subject has it in lower case."""
+    service: Service
+    target: str
+    message: str
+    fields: dict[str, Any]
+    span: LogSpan | None = None
+    trace: LogTrace | None = None
+    correlation_id: str
+    node_id: str
+    metadata: LogMetadata
+
+    def __post_init__(self) -> None:
+        respell(self)
+        if not isinstance(self.level, str) or not self.level.isupper() or self.level.lower() not in LEVEL_VALUES:
+            refuse_token("smith.logs.{log_service}.{level}", "level", self.level, ", ".join(sorted(LEVEL_VALUES)), "LogEntry")
+        if self.service != "" and (not is_token(self.service)):
+            refuse_token("smith.logs.errors.{service}", "service", self.service, "", "LogEntry")
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        timestamp: str | None = None,
+        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"],
+        service: str,
+        target: str,
+        message: str,
+        fields: dict[str, Any] | None = None,
+        span: LogSpan | None = None,
+        trace: LogTrace | None = None,
+        correlation_id: str,
+        node_id: str,
+        metadata: LogMetadata | None = None,
+    ) -> LogEntry:
+        """A new payload; fields that are not given are filled in."""
+        level_: Any = level
+        return cls(
+            timestamp=now_rfc3339() if timestamp is None else timestamp,
+            level=level_,
+            service=Service(service),
+            target=target,
+            message=message,
+            fields={} if fields is None else fields,
+            span=span,
+            trace=trace,
+            correlation_id=correlation_id,
+            node_id=node_id,
+            metadata=LogMetadata() if metadata is None else metadata,
+        )

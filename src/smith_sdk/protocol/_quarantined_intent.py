@@ -1,0 +1,35 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The payload `QuarantinedIntent`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from smith_sdk.contract import Payload, now_ns
+
+
+class QuarantinedIntent(Payload, frozen=True, kw_only=True):
+    """An intent that nobody may execute, kept for review."""
+
+    intent: bytes
+    """The intent as it was received; base64 in JSON."""
+    reason: str
+    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    """Nanoseconds since 1970 (UTC)."""
+
+    @classmethod
+    def new(
+        cls,
+        *,
+        intent: bytes,
+        reason: str,
+        timestamp_ns: int | None = None,
+    ) -> QuarantinedIntent:
+        """A new payload; fields that are not given are filled in."""
+        return cls(
+            intent=intent,
+            reason=reason,
+            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+        )

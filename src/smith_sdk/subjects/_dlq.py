@@ -1,0 +1,73 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `dlq`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_int_token, is_token, read_int_token, refuse_token
+
+from ..protocol._tokens import ConsumerName, StreamName, StreamSeq
+
+
+@final
+class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only=True):
+    """`smith.dlq.{stream}.{consumer}.{seq}`: Dead letters: the bytes as received, the reason in the
+    headers.
+    """
+
+    NAME: ClassVar[str] = "dlq"
+    PATTERN: ClassVar[str] = "smith.dlq.{stream}.{consumer}.{seq}"
+    STREAM: ClassVar[str | None] = "SMITH_DLQ"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    stream: StreamName
+    consumer: ConsumerName
+    seq: StreamSeq
+
+    def __post_init__(self) -> None:
+        if not is_token(self.stream):
+            refuse_token(self.PATTERN, "stream", self.stream)
+        if not is_token(self.consumer):
+            refuse_token(self.PATTERN, "consumer", self.consumer)
+        if not is_int_token(self.seq, 1, None):
+            refuse_token(self.PATTERN, "seq", self.seq, "a whole number from 1")
+
+    def __str__(self) -> str:
+        return f"smith.dlq.{self.stream}.{self.consumer}.{self.seq}"
+
+    @property
+    def message_type(self) -> type[bytes]:
+        """The class of the payload."""
+        return bytes
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls(
+            stream=tokens[2],
+            consumer=tokens[3],
+            seq=StreamSeq(read_int_token(cls.PATTERN, "seq", tokens[4])),
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        stream: StreamName | None = None,
+        consumer: ConsumerName | None = None,
+        seq: StreamSeq | None = None,
+    ) -> Filter[bytes, Dlq]:
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
+        if stream is not None and (not is_token(stream)):
+            refuse_token(cls.PATTERN, "stream", stream)
+        if consumer is not None and (not is_token(consumer)):
+            refuse_token(cls.PATTERN, "consumer", consumer)
+        if seq is not None and (not is_int_token(seq, 1, None)):
+            refuse_token(cls.PATTERN, "seq", seq, "a whole number from 1")
+        return Filter(
+            f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}"
+        )
+
+
+DlqMsg: TypeAlias = Received[bytes, Dlq]

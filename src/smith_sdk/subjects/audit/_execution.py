@@ -1,0 +1,66 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `audit.execution`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+
+from ...protocol._audit_event import AuditEvent
+from ...protocol._tokens import IntentId
+
+
+@final
+class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditExecution"], frozen=True, kw_only=True):
+    """`smith.audit.execution.{intent_id}`: Audit trail of executions."""
+
+    NAME: ClassVar[str] = "audit.execution"
+    PATTERN: ClassVar[str] = "smith.audit.execution.{intent_id}"
+    STREAM: ClassVar[str | None] = "AUDIT_SECURITY"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    intent_id: IntentId
+
+    def __post_init__(self) -> None:
+        if not is_token(self.intent_id):
+            refuse_token(self.PATTERN, "intent_id", self.intent_id)
+
+    def __str__(self) -> str:
+        return f"smith.audit.execution.{self.intent_id}"
+
+    @property
+    def message_type(self) -> type[AuditEvent]:
+        """The class of the payload."""
+        return AuditEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls(
+            intent_id=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: AuditEvent) -> Self:
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
+        if not isinstance(message, AuditEvent):
+            refuse_message(cls.PATTERN, "AuditEvent", message)
+        read: Any = message
+        return cls(
+            intent_id=read.intent_id,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        intent_id: IntentId | None = None,
+    ) -> Filter[AuditEvent, AuditExecution]:
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
+        if intent_id is not None and (not is_token(intent_id)):
+            refuse_token(cls.PATTERN, "intent_id", intent_id)
+        return Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
+
+
+AuditExecutionMsg: TypeAlias = Received[AuditEvent, AuditExecution]

@@ -1,0 +1,81 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `benchmark.early_stop`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+
+from ...protocol._benchmark_event import BenchmarkEvent
+from ...protocol._tokens import RunId, StopReason
+
+
+@final
+class BenchmarkEarlyStop(
+    CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkEarlyStop"], frozen=True, kw_only=True
+):
+    """`smith.benchmark.early_stop.{run_id}.{reason}`: Runs that were stopped early."""
+
+    NAME: ClassVar[str] = "benchmark.early_stop"
+    PATTERN: ClassVar[str] = "smith.benchmark.early_stop.{run_id}.{reason}"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    run_id: RunId
+    reason: StopReason
+
+    def __post_init__(self) -> None:
+        if not is_token(self.run_id):
+            refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not is_token(self.reason):
+            refuse_token(self.PATTERN, "reason", self.reason)
+
+    def __str__(self) -> str:
+        return f"smith.benchmark.early_stop.{self.run_id}.{self.reason}"
+
+    @property
+    def message_type(self) -> type[BenchmarkEvent]:
+        """The class of the payload."""
+        return BenchmarkEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls(
+            run_id=tokens[3],
+            reason=tokens[4],
+        )
+
+    @classmethod
+    def of(
+        cls,
+        message: BenchmarkEvent,
+        *,
+        reason: StopReason,
+    ) -> Self:
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
+        if not isinstance(message, BenchmarkEvent):
+            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: Any = message
+        return cls(
+            run_id=read.run_id,
+            reason=reason,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        run_id: RunId | None = None,
+        reason: StopReason | None = None,
+    ) -> Filter[BenchmarkEvent, BenchmarkEarlyStop]:
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
+        if run_id is not None and (not is_token(run_id)):
+            refuse_token(cls.PATTERN, "run_id", run_id)
+        if reason is not None and (not is_token(reason)):
+            refuse_token(cls.PATTERN, "reason", reason)
+        return Filter(f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}")
+
+
+BenchmarkEarlyStopMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkEarlyStop]

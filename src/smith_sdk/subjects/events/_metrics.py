@@ -1,0 +1,66 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `events.metrics`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+
+from ...protocol._metrics_event import MetricsEvent
+from ...protocol._tokens import Service
+
+
+@final
+class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "EventsMetrics"], frozen=True, kw_only=True):
+    """`smith.events.metrics.{service}`: Figures of the services."""
+
+    NAME: ClassVar[str] = "events.metrics"
+    PATTERN: ClassVar[str] = "smith.events.metrics.{service}"
+    STREAM: ClassVar[str | None] = "SYSTEM_EVENTS"
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    service: Service
+
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token(self.PATTERN, "service", self.service)
+
+    def __str__(self) -> str:
+        return f"smith.events.metrics.{self.service}"
+
+    @property
+    def message_type(self) -> type[MetricsEvent]:
+        """The class of the payload."""
+        return MetricsEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls(
+            service=tokens[3],
+        )
+
+    @classmethod
+    def of(cls, message: MetricsEvent) -> Self:
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
+        if not isinstance(message, MetricsEvent):
+            refuse_message(cls.PATTERN, "MetricsEvent", message)
+        read: Any = message
+        return cls(
+            service=read.service,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        service: Service | None = None,
+    ) -> Filter[MetricsEvent, EventsMetrics]:
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
+        if service is not None and (not is_token(service)):
+            refuse_token(cls.PATTERN, "service", service)
+        return Filter(f"smith.events.metrics.{'*' if service is None else service}")
+
+
+EventsMetricsMsg: TypeAlias = Received[MetricsEvent, EventsMetrics]

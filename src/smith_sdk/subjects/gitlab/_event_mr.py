@@ -1,0 +1,40 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `gitlab.event_mr`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import CoreSubject, Received, Subscribable
+
+from ...protocol._platform_event import PlatformEvent
+
+
+@final
+class GitlabEventMr(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventMr"], frozen=True, kw_only=True):
+    """`smith.gitlab.event.mr`: Merge requests."""
+
+    NAME: ClassVar[str] = "gitlab.event_mr"
+    PATTERN: ClassVar[str] = "smith.gitlab.event.mr"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    if TYPE_CHECKING:
+
+        def __init__(self) -> None: ...
+
+    def __str__(self) -> str:
+        return "smith.gitlab.event.mr"
+
+    @property
+    def message_type(self) -> type[PlatformEvent]:
+        """The class of the payload."""
+        return PlatformEvent
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls()
+
+
+GitlabEventMrMsg: TypeAlias = Received[PlatformEvent, GitlabEventMr]

@@ -1,0 +1,79 @@
+# generated from subjects.toml by smith-codegen; do not edit
+"""The subject `logs.security`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self, TypeAlias, final
+
+from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+
+from ...protocol._log_entry import LogEntry
+from ...protocol._tokens import EventType, Service
+
+
+@final
+class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"], frozen=True, kw_only=True):
+    """`smith.logs.security.{service}.{event_type}`: Security events of one service."""
+
+    NAME: ClassVar[str] = "logs.security"
+    PATTERN: ClassVar[str] = "smith.logs.security.{service}.{event_type}"
+    STREAM: ClassVar[str | None] = None
+    ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
+
+    service: Service
+    event_type: EventType
+
+    def __post_init__(self) -> None:
+        if not is_token(self.service):
+            refuse_token(self.PATTERN, "service", self.service)
+        if not is_token(self.event_type):
+            refuse_token(self.PATTERN, "event_type", self.event_type)
+
+    def __str__(self) -> str:
+        return f"smith.logs.security.{self.service}.{self.event_type}"
+
+    @property
+    def message_type(self) -> type[LogEntry]:
+        """The class of the payload."""
+        return LogEntry
+
+    @classmethod
+    def from_tokens(cls, tokens: list[Any]) -> Self:
+        """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
+        return cls(
+            service=tokens[3],
+            event_type=tokens[4],
+        )
+
+    @classmethod
+    def of(
+        cls,
+        message: LogEntry,
+        *,
+        event_type: EventType,
+    ) -> Self:
+        """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
+        if not isinstance(message, LogEntry):
+            refuse_message(cls.PATTERN, "LogEntry", message)
+        read: Any = message
+        return cls(
+            service=read.service,
+            event_type=event_type,
+        )
+
+    @classmethod
+    def filter(
+        cls,
+        *,
+        service: Service | None = None,
+        event_type: EventType | None = None,
+    ) -> Filter[LogEntry, LogsSecurity]:
+        """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
+        if service is not None and (not is_token(service)):
+            refuse_token(cls.PATTERN, "service", service)
+        if event_type is not None and (not is_token(event_type)):
+            refuse_token(cls.PATTERN, "event_type", event_type)
+        return Filter(f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}")
+
+
+LogsSecurityMsg: TypeAlias = Received[LogEntry, LogsSecurity]
