@@ -14,7 +14,11 @@ class FieldDecl(Strict, frozen=True):
 
     type: str
     """`str`, `int`, `float`, `bool`, `bytes`, `any`, `list[T]`, `map[T]`, `enum:a|b`, the type of a
-    token, or a message. `T?` may be null or absent."""
+    token, or a message. `T?` may be null or absent. With `fields`, `object` stands for the inline
+    object, as in `list[object]?`; it may be left out for `object`."""
+    fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
+    """The fields of an inline object. It becomes a message that is called like the message and the
+    field together, such as OrderAddress, and has the `rename` and `forbid_unknown` of that one."""
     kinds: tuple[str, ...] = ()
     """Of a field of type `any` that is externally tagged, as serde writes enums (`{"RunStart":
     {...}}`): the known tags. They type the payload's `kind`, and do not bind the wire."""
@@ -36,6 +40,13 @@ class FieldDecl(Strict, frozen=True):
     never written."""
 
 
+class MixinDecl(Strict, frozen=True):
+    """`[mixins.X]`: fields that several messages have. They are written out in each of them."""
+
+    fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
+    """Its fields by name."""
+
+
 class MessageDecl(Strict, frozen=True):
     """`[messages.X]`: a payload, or with `by` a family with one payload per value of a token."""
 
@@ -48,6 +59,11 @@ class MessageDecl(Strict, frozen=True):
     if it is not given."""
     max_depth: int | None = None
     """How many arrays and objects of its JSON may be inside each other. 127 if it is not given."""
+    mixins: tuple[str, ...] = ()
+    """Those of `[mixins]` whose fields it has before its own."""
+    forbid_unknown: bool = False
+    """Whether readers refuse a JSON that has other fields than these. By default they ignore them,
+    so that a newer publisher may add fields."""
     fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
     """Its fields by name. Of a family: the fields that all its payloads have."""
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)

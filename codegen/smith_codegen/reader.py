@@ -10,14 +10,14 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
 
-from . import locate, units
+from . import locate, names, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
-from .message_spec import FieldDecl, MessageDecl
+from .message_spec import FieldDecl, MessageDecl, MixinDecl
 from .spec import SECTIONS, Spec, SpecDecl, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
@@ -48,17 +48,36 @@ def read_canonical(text: str, file: str) -> Spec:
     return _Reader({key: value for key, value in raw.items() if key != "//"}, file, {}).read()
 
 
+NOTATIONS: Final = ("mixins",)
+"""Sections that are written out when a spec is read, and are then gone."""
+
+
+class _Around(NamedTuple):
+    """The message around fields: the name of its class, and its declaration."""
+
+    name: str
+    decl: MessageDecl
+
+    def inside(self, field: str) -> _Around:
+        """The inline object that is one of the fields."""
+        return _Around(self.name + names.camel(field), self.decl)
+
+
 class _Reader:
     def __init__(self, raw: Raw, file: str, lines: Mapping[Path, int]) -> None:
         self.raw = raw
         self.file = file
         self.lines = lines
         self.errors: list[SpecError] = []
+        self.inline: dict[str, MessageDecl] = {}
+        """The messages that inline objects become."""
+        self.written: dict[Path, Path] = {}
+        """Where that is written in the text which a notation has put elsewhere."""
 
     def read(self) -> Spec:
         for key in self.raw:
-            if key not in SECTIONS:
-                self.wrong((key,), "unknown key", _known(key, SECTIONS))
+            if key not in (*SECTIONS, *NOTATIONS):
+                self.wrong((key,), "unknown key", _known(key, (*SECTIONS, *NOTATIONS)))
         spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
         tokens = self.each("tokens", TokenDecl)
         messages = self.messages()
@@ -82,6 +101,7 @@ class _Reader:
             sharding=sharding,
             file=self.file,
             lines=self.lines,
+            written=self.written,
         )
         _check_units(found, self.errors)
         if self.errors:
@@ -106,18 +126,53 @@ class _Reader:
         return found
 
     def messages(self) -> dict[str, MessageDecl]:
-        found = {}
+        mixins = {name: self.mixin(name, value) for name, value in self.table(("mixins",), self.raw.get("mixins", {})).items()}
+        found: dict[str, MessageDecl] = {}
         for name, value in self.table(("messages",), self.raw.get("messages", {})).items():
             path = ("messages", name)
             plain = dict(self.table(path, value))
-            fields = self.fields((*path, "fields"), plain.pop("fields", {}))
-            params = {
-                value_of: self.fields((*path, "params", value_of), inner)
-                for value_of, inner in self.table((*path, "params"), plain.pop("params", {})).items()
-            }
+            own, params = plain.pop("fields", {}), self.table((*path, "params"), plain.pop("params", {}))
             decl = self.convert(path, plain, MessageDecl)
-            if decl is not None:
-                found[name] = msgspec.structs.replace(decl, fields=fields, params=params)
+            if decl is None:
+                decl = MessageDecl()  # its fields may be wrong as well
+            fields = self.fields((*path, "fields"), own, _Around(name, decl))
+            found[name] = msgspec.structs.replace(
+                decl,
+                mixins=(),
+                fields={**self.mixed_in(path, decl, mixins, fields), **fields},
+                params={
+                    value_of: self.fields((*path, "params", value_of), inner, _Around(names.params(value_of), decl))
+                    for value_of, inner in params.items()
+                },
+            )
+        for name, decl in self.inline.items():
+            if name in found:
+                problem, fix = f"its class would be {name}, which is declared already", f"rename the field, or messages.{name}"
+                self.wrong(self.written["messages", name], problem, fix)
+            found[name] = decl
+        return found
+
+    def mixin(self, name: str, value: Any) -> dict[str, FieldDecl]:
+        path = ("mixins", name)
+        plain = dict(self.table(path, value))
+        fields = plain.pop("fields", {})
+        self.convert(path, plain, MixinDecl)
+        return self.fields((*path, "fields"), fields, _Around(name, MessageDecl()))
+
+    def mixed_in(
+        self, path: Path, decl: MessageDecl, mixins: dict[str, dict[str, FieldDecl]], own: dict[str, FieldDecl]
+    ) -> dict[str, FieldDecl]:
+        """The fields that a message has from its mixins."""
+        found: dict[str, FieldDecl] = {}
+        for index, mixin in enumerate(decl.mixins):
+            where = (*path, "mixins", str(index))
+            if mixin not in mixins:
+                self.wrong(where, f"{mixin!r} is not one of [mixins]", _known(mixin, tuple(mixins), "mixins"))
+            for field, declared in mixins.get(mixin, {}).items():
+                if field in own or field in found:
+                    self.wrong(where, f"{mixin} has the field {field}, which the message has already", "remove one of them")
+                found.setdefault(field, declared)
+                self.written.setdefault((*path, "fields", field), ("mixins", mixin, "fields", field))
         return found
 
     def profiles(self) -> dict[str, ProfileDecl]:
@@ -135,13 +190,35 @@ class _Reader:
                 found[name] = msgspec.structs.replace(decl, streams=given)
         return found
 
-    def fields(self, path: Path, value: Any) -> dict[str, FieldDecl]:
+    def fields(self, path: Path, value: Any, around: _Around) -> dict[str, FieldDecl]:
         found = {}
         for name, inner in self.table(path, value).items():
-            decl = self.convert((*path, name), {"type": inner} if isinstance(inner, str) else inner, FieldDecl)
+            where = (*path, name)
+            plain = {"type": inner} if isinstance(inner, str) else inner
+            if isinstance(plain, dict) and "fields" in plain:
+                plain = self.lifted(where, plain, around.inside(name))
+            decl = self.convert(where, plain, FieldDecl)
             if decl is not None:
                 found[name] = decl
         return found
+
+    def lifted(self, path: Path, value: Raw, inline: _Around) -> Raw:
+        """A field with an inline object as a field whose type is a message of its own."""
+        plain = {"type": "object", **value}
+        fields = self.fields((*path, "fields"), plain.pop("fields"), inline)
+        if inline.name in self.inline:
+            problem = f"its class would be {inline.name}, as that of {dotted(self.written['messages', inline.name])}"
+            self.wrong(path, problem, "rename one of the fields")
+        self.written["messages", inline.name] = path
+        doc = plain.get("doc", "")
+        self.inline[inline.name] = MessageDecl(
+            doc=doc if isinstance(doc, str) else "", fields=fields, forbid_unknown=inline.decl.forbid_unknown
+        )
+        if isinstance(plain["type"], str):
+            plain["type"], count = re.subn(r"\bobject\b", inline.name, plain["type"])
+            if not count:
+                self.wrong((*path, "type"), "does not have the word object", 'write "object", "object?", "list[object]" or so')
+        return plain
 
     def convert(self, path: Path, value: Any, kind: type[T]) -> T | None:
         try:
@@ -151,8 +228,7 @@ class _Reader:
             inner = tuple(part for part in re.split(r"[.\[\]`]+", where) if part)
             unknown = re.fullmatch(r"Object contains unknown field `(.*)`", problem)
             if unknown:
-                names = _fields_at(kind, inner)
-                self.wrong((*path, *inner, unknown[1]), "unknown key", _known(unknown[1], names))
+                self.wrong((*path, *inner, unknown[1]), "unknown key", _known(unknown[1], _fields_at(kind, inner)))
                 return None
             missing = re.fullmatch(r"Object missing required field `(.*)`", problem)
             if missing:
@@ -195,9 +271,9 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return next((found for inner in get_args(kind) if (found := _choices(inner))), ())
 
 
-def _known(key: str, names: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"known keys: {', '.join(sorted(names))}"
+def _known(key: str, known: tuple[str, ...], what: str = "keys") -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known {what}: {', '.join(sorted(known)) or 'none'}"
 
 
 def _check_units(spec: Spec, errors: list[SpecError]) -> None:

@@ -32,7 +32,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     `homes` is the package of each inherited declaration, by section and name; a declaration that is
     not in it is the spec's own. `inherited` are the `[spec]` tables of those packages. `derived`
-    has the sharding of each declaration that was made from one, by section and name.
+    has the sharding of each declaration that was made from one, by section and name. `written` has
+    the place in the text of what was written out elsewhere: inline objects, and fields of mixins.
     """
 
     spec: SpecDecl
@@ -49,9 +50,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     homes: Mapping[Path, str] = {}
     inherited: tuple[SpecDecl, ...] = ()
     derived: Mapping[Path, str] = {}
+    written: Mapping[Path, Path] = {}
 
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
         """The `SpecError` for a path of keys, with its line."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.written:
+                path = (*self.written[path[:length]], *path[length:])
+                break
         if path[:2] in self.derived:
             path = ("sharding", self.derived[path[:2]], *_keys_of_sharding(path[2:3]))
         if not self.is_own(path):
