@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "hash": "hash_command",
     "lint": "lint",
     "permissions": "permissions_command",
+    "schema": "schema_command",
 }
 """Subcommands, and the module of each; a spec file with such a name is written `./hash`."""
 

@@ -48,7 +48,8 @@ PACKAGES: Final = {
 FORMER: Final = {"smith_sdk.server": "smith_sdk.embedded"}
 """Import paths that are kept for older code, and the package that has the names now."""
 COMMANDS: Final = "reference/commands.md"
-CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "permissions", "hash")
+CODEGEN_COMMANDS: Final = ("", "breaking", "doctor", "lint", "permissions", "hash", "schema")
+SPEC: Final = "reference/spec.md"
 
 PAYLOADS: Final = "smith_sdk.protocol"
 """Here the fields of a class stand in a table: there are many, and most have no more to say than
@@ -70,7 +71,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def pages() -> dict[str, str]:
     """The Markdown of every page, by its path below docs/."""
     made = {f"reference/{package}.md": _package_page(package) for package in PACKAGES}
-    return {"reference/index.md": _index(), **made, COMMANDS: _commands()}
+    spec: str = import_module("smith_codegen.spec_reference").page()
+    return {"reference/index.md": _index(), **made, COMMANDS: _commands(), SPEC: spec}
 
 
 def public_names(module: str) -> list[str]:
@@ -97,6 +99,7 @@ def fixtures(module: str) -> list[str]:
 def _index() -> str:
     rows = [f"| [`{package}`]({package}.md) | {_local(text)} |" for package, text in PACKAGES.items()]
     rows.append("| [`smith` and `smith-codegen`](commands.md) | The two command lines. |")
+    rows.append("| [`subjects.toml`](spec.md) | Every key of a spec. |")
     return "\n".join(
         [
             "# Reference",
