@@ -12,7 +12,7 @@ import msgspec
 
 @cache
 def of(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """What each key of `struct` is for, on one line: the string right below it, also of its bases."""
+    """What each key of `struct` is for: the string right below it, on one line."""
     found: dict[str, str] = {}
     for one in reversed(struct.__mro__):
         if one is not msgspec.Struct and issubclass(one, msgspec.Struct):
@@ -30,7 +30,9 @@ def _own(struct: type[msgspec.Struct]) -> dict[str, str]:
     assert isinstance(node, ast.ClassDef)
     found = {}
     for key, text in zip(node.body, node.body[1:], strict=False):
-        if isinstance(key, ast.AnnAssign) and isinstance(key.target, ast.Name) and isinstance(text, ast.Expr):
-            if isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
-                found[key.target.id] = " ".join(text.value.value.split())
+        match key, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(doc))):
+                found[name] = " ".join(doc.split())
+            case _:
+                pass
     return found

@@ -13,7 +13,8 @@ from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hi
 import msgspec
 
 from . import key_docs, topology_spec, units
-from .message_spec import FieldDecl
+from .message_spec import FieldDecl, MixinDecl
+from .reader import NOTATIONS
 from .spec import Spec, SpecDecl
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
@@ -24,6 +25,8 @@ _UNITS: Final = (
     (units.TIMES, r"^\d{4}-?\d\d-?\d\d.\d\d.*([Zz]|[+-]\d\d(:?\d\d)?.*)$", "2030-01-31T12:00:00Z"),
 )
 """Keys with a unit: their pattern as text, and an example."""
+_WRITTEN_OUT: Final[Mapping[str, type[msgspec.Struct]]] = {"mixins": MixinDecl}
+"""What the sections declare that a read spec no longer has."""
 
 Schema = dict[str, Any]
 
@@ -51,7 +54,7 @@ def sections() -> dict[str, type[msgspec.Struct]]:
         inner = get_args(hint)[-1] if get_origin(hint) is dict else None
         if isinstance(inner, type) and issubclass(inner, topology_spec.Strict):
             found[name] = inner
-    return found
+    return found | {name: _WRITTEN_OUT[name] for name in NOTATIONS}
 
 
 def _section(name: str, kind: type[msgspec.Struct], defs: dict[str, Schema]) -> Schema:
@@ -75,7 +78,10 @@ def _struct(kind: type[msgspec.Struct], defs: dict[str, Schema]) -> Schema:
             "required": [key for key, field in fields.items() if field.required],
             "additionalProperties": False,
         }
-        defs[name] |= {"anyOf": [{"type": "string", "description": "Its type."}, made]} if kind is FieldDecl else made
+        if kind is FieldDecl:  # which has a short form, and an inline object needs no type
+            made |= {"required": [], "anyOf": [{"required": ["type"]}, {"required": ["fields"]}]}
+            made = {"anyOf": [{"type": "string", "description": "Its type."}, made]}
+        defs[name] |= made
     return {"allOf": [{"$ref": f"#/definitions/{name}"}]}
 
 
