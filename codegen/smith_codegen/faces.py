@@ -40,6 +40,7 @@ MODULES: Final = (
     "streams",
     "middleware",
     "worker",
+    "service",
     "sharded_worker",
     "execute",
     "answers",

@@ -7,10 +7,10 @@ import contextlib
 import os
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -29,11 +29,13 @@ from ..contract import (
     Contract,
     CoreSubject,
     MessageT,
+    ReplyT,
+    RequestSubject,
     Subscribable,
 )
 from ..display import Rows
 from ..embedded import EmbeddedServer
-from ..errors import BusClosed, OptionsError, PayloadTooLarge, SubjectMismatch
+from ..errors import BusClosed, OptionsError, SubjectMismatch
 from ..options import Auth, TLSFiles, WhenDown, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
@@ -48,6 +50,7 @@ from .publisher import checked, publish
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents
 from .read import Reader, start_of
+from .requests import REQUEST_TIMEOUT, request, require_size
 from .states import StateChanges
 from .streams import Streams
 from .subscription import Subscription
@@ -397,20 +400,16 @@ class AsyncSmithBus(Publishing[AckT_co]):
         known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
         raises `PermissionDenied`.
 
-        Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
-        `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
+        Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
+        `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
         """
         where, data = checked(self._session, subject, payload)
         if subject.STREAM is not None:
             raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: use publish()")
+        if isinstance(subject, RequestSubject):
+            raise SubjectMismatch(f"{where} is answered by a service: use request()")
         self._session.require_open()
-        if len(data) > (limit := self._connection.max_payload):
-            raise PayloadTooLarge(
-                f"the payload for {where} has {len(data)} bytes; the connected server accepts {limit}",
-                subject=where,
-                size=len(data),
-                limit=limit,
-            )
+        require_size(self._session, where, len(data))
         await self._connection.emit(where, data)
 
     async def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
@@ -423,6 +422,31 @@ class AsyncSmithBus(Publishing[AckT_co]):
         """
         self._session.require_open()
         await self._connection.flush(timeout=to_seconds("flush(timeout)", timeout))
+
+    async def request(
+        self,
+        subject: RequestSubject[MessageT, ReplyT, Any],
+        payload: MessageT,
+        *,
+        timeout: float | timedelta = REQUEST_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+    ) -> ReplyT:
+        """Send `payload` as a request, and return the reply of the service that answers first.
+
+        It is sent once: whether to repeat it is the caller's decision, since a service may have
+        done the work although no reply arrived.
+
+        - `timeout`: until it is `RequestTimeout`.
+        - `headers`: a mapping of str to str, sent with the request.
+
+        Raises `ServiceError` if the service answers with an error, by its class if the subject
+        declares it; `NoResponders` if no service listens; `RequestTimeout`; `PayloadDecodeError`
+        for a reply that is not valid; `ConnectionLost` if there is no connection, or it is lost
+        meanwhile; `PermissionDenied`, `PayloadTooLarge`, `SubjectMismatch`, `PayloadMismatch`,
+        `OptionsError`, `BusClosed`.
+        """
+        reply: ReplyT = await request(self._session, subject, payload, to_seconds("request(timeout)", timeout), headers)
+        return reply
 
     # ---- receiving
 

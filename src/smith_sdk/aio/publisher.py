@@ -45,7 +45,7 @@ def publish_request(
         name = shard.head  # the same in every layout, so that its stream drops what is sent again in another
     if stream is None:
         raise SubjectMismatch(f"no stream keeps {where}: use emit()")
-    own = None if headers is None else _checked_headers(headers, msg_id)
+    own = None if headers is None else checked_headers(headers, msg_id)
     if msg_id is None:
         identity = payload.ID_FIELD if isinstance(payload, Payload) else None
         msg_id = f"{name}:{getattr(payload, identity) if identity else new_uuid7()}"
@@ -132,7 +132,15 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
     """
     if type(subject) not in session.known_subjects:
         session.require_subject(subject)
-    expected, where = subject.message_type, str(subject)
+    where = str(subject)
+    return where, encoded(session, where, subject.message_type, payload)
+
+
+def encoded(session: Session, where: str, expected: Any, payload: Any) -> bytes:
+    """The bytes of a `payload` for the subject `where`, which carries `expected`.
+
+    Raises `PayloadMismatch`.
+    """
     if type(payload) is not expected:
         raise PayloadMismatch(
             f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
@@ -157,10 +165,10 @@ def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
                 subject=where,
                 field=field,
             )
-    return where, data
+    return data
 
 
-def _checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str, str]:
+def checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str, str]:
     if not isinstance(headers, Mapping):
         raise OptionsError(f"headers={headers!r}: must be a mapping of names to values, not {type(headers).__name__}")
     for name, value in headers.items():

@@ -51,11 +51,11 @@ def worker_service(
     version: str = sys.modules[__name__.partition(".")[0]].__version__  # where it has its only home
     subject, group = joined(spec.filters or streams), spec.name
 
-    def stats() -> EndpointStats:
+    def stats() -> tuple[EndpointStats, ...]:
         now, spent = gauges(), busy()
         failed = now.retried + now.dead_lettered
         handled = now.succeeded + failed
-        return EndpointStats(
+        counts = EndpointStats(
             name=endpoint.name,
             subject=subject,
             queue_group=group,
@@ -66,6 +66,7 @@ def worker_service(
             average_processing_time=spent // handled if handled else 0,
             data=msgspec.Raw(_to_json(now)),
         )
+        return (counts,)
 
     metadata = {
         "stream": spec.stream,
@@ -82,7 +83,7 @@ def worker_service(
         description=spec.description or f"worker of consumer {spec.name} of stream {spec.stream}",
         metadata=metadata,
         started=datetime.now(UTC),
-        endpoint=endpoint,
+        endpoints=(endpoint,),
         stats=stats,
     )
 

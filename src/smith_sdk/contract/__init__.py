@@ -5,6 +5,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 """
 
 from .._lazy_names import lazy_names
+from ..errors import ServiceError
 from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, respell
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
@@ -18,6 +19,8 @@ from .subjects import (
     M_co,
     MessageT,
     ReadOnlySubject,
+    ReplyT,
+    RequestSubject,
     S_co,
     StreamSubject,
     Subject,
@@ -68,8 +71,11 @@ __all__ = [
     "ReadOnlySubject",
     "ReadShards",
     "Received",
+    "ReplyT",
     "Republish",
+    "RequestSubject",
     "S_co",
+    "ServiceError",
     "Shard",
     "ShardKey",
     "ShardingSpec",

@@ -53,7 +53,7 @@ class Leaf:
     def payloads(self) -> frozenset[Any]:
         """The classes of payloads that these subjects carry: several where a token selects one."""
         base: Any = get_original_bases(self.cls)[0]
-        (carried,) = get_args(base)
+        carried = get_args(base)[0]  # the others are the reply, and the class itself
         carried = getattr(carried, "__bound__", carried)
         return frozenset(get_args(carried) or (carried,))
 
@@ -127,6 +127,12 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
             nodes = [child for node in nodes for child in _children(node, token)]
         return frozenset(cls for node in nodes if None in node for cls in node[None].payloads)
 
+    def require_class(self, cls: type) -> None:
+        """Raise `SubjectMismatch` unless `cls` is a class of this contract's subjects."""
+        origin = getattr(cls, "ORIGIN", None)
+        if origin != self.origin and origin not in self.inherits:
+            raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is not a subject of contract {self.name!r} ({self.origin})")
+
     def require(self, subject: object) -> None:
         """Raise `SubjectMismatch` unless `subject` is a subject of this contract."""
         cls = type(subject)
@@ -135,9 +141,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 f"{shortened(repr(subject), _SHOWN)} ({cls.__name__}) is not a subject of contract {self.name!r}: "
                 "use a class of its subjects package"
             )
-        origin = getattr(cls, "ORIGIN", None)
-        if origin != self.origin and origin not in self.inherits:
-            raise SubjectMismatch(f"{cls.__module__}.{cls.__name__} is not a subject of contract {self.name!r} ({self.origin})")
+        self.require_class(cls)
 
     @property
     def spec(self) -> dict[str, Any]:

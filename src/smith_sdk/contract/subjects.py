@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn
 import msgspec
 from typing_extensions import TypeVar
 
-from ..errors import InvalidToken, PayloadMismatch
+from ..errors import InvalidToken, PayloadMismatch, ServiceError
 
 MessageT = TypeVar("MessageT")
+ReplyT = TypeVar("ReplyT")
 M_co = TypeVar("M_co", covariant=True, default=Any)
 S_co = TypeVar("S_co", covariant=True, bound="AnySubject", default="AnySubject")
 OtherMessageT = TypeVar("OtherMessageT")
@@ -171,6 +172,26 @@ class CoreSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=Tru
     if TYPE_CHECKING:
 
         def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+
+class RequestSubject(Subject[MessageT], Generic[MessageT, ReplyT, S_co], frozen=True, kw_only=True):
+    """A subject that no stream stores, whose messages are requests: for `request`, and for the
+    endpoints of services.
+
+    Invariant in the payload and in the reply. `S_co` is the subject's own class.
+    """
+
+    ERRORS: ClassVar[tuple[type[ServiceError], ...]] = ()
+    """The errors that a service may answer with; each is an attribute of the class as well."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
+
+    @property
+    def reply_type(self) -> Any:
+        """The payload class of replies; `bytes` for raw bytes."""
+        raise NotImplementedError(f"{type(self).__name__} is not a generated subject class")
 
 
 class ReadOnlySubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=True):

@@ -19,6 +19,10 @@
     │   └── BusClosed               the bus is not connected, closing or closed
     ├── DeadlineExceeded            a call took longer than its timeout (also a TimeoutError)
     │   └── ResultTimeout           no IntentResult arrived in time
+    ├── RequestError                a request was not answered with its reply
+    │   ├── NoResponders            no service listens on its subject
+    │   ├── RequestTimeout          no reply arrived in time (also a DeadlineExceeded)
+    │   └── ServiceError            the service answered with an error; see `code`
     ├── JetStreamError              the server refused a JetStream request, with its err_code
     │   ├── JetStreamDisabled
     │   ├── StreamNotFound
@@ -117,6 +121,7 @@ from ._jetstream import (
     WrongStream,
 )
 from ._outbox import OutboxError, OutboxFull, OutboxInUse
+from ._requests import NoResponders, RequestError, RequestTimeout, ServiceError
 from ._resilience import CircuitOpen, PublishCircuitOpen
 from ._work import (
     BlockingCallError,
@@ -163,6 +168,7 @@ __all__ = [
     "MessagesStranded",
     "NoFence",
     "NoInterest",
+    "NoResponders",
     "NotAcknowledgeable",
     "NotEnoughRoom",
     "OptionsError",
@@ -180,11 +186,14 @@ __all__ = [
     "PublishUnconfirmed",
     "QueueFull",
     "Reject",
+    "RequestError",
+    "RequestTimeout",
     "ResultTimeout",
     "RetryLater",
     "ServerError",
     "ServerNotInstalled",
     "ServerStartError",
+    "ServiceError",
     "ShardLost",
     "SignatureError",
     "SigningNotInstalled",

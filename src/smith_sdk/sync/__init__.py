@@ -21,6 +21,7 @@ from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
+from .service import EndpointCounts, Service
 from .sharded_worker import ShardedWorker
 from .shards import HaltedKey, ReshardPlan, ShardBacklog, ShardLayout, ShardMember, Shards, ShardState
 from .states import StateChange, StateChanges
@@ -52,6 +53,7 @@ __all__ = [
     "Difference",
     "DomainUsage",
     "Domains",
+    "EndpointCounts",
     "Finding",
     "Findings",
     "HaltedKey",
@@ -81,6 +83,7 @@ __all__ = [
     "ResultCode",
     "Rule",
     "RuleChanged",
+    "Service",
     "ShardBacklog",
     "ShardLayout",
     "ShardMember",

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from .._core.blocking.faces import BlockingBus
 from .._core.connection.reconnect import PING_INTERVAL
@@ -31,7 +31,8 @@ from ..aio.bus import (
     Manage,
     S,
 )
-from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, Subscribable
+from ..aio.requests import REQUEST_TIMEOUT
+from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, ReplyT, RequestSubject, Subscribable
 from ..display import Rows
 from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
@@ -245,8 +246,8 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
         raises `PermissionDenied`.
 
-        Raises `SubjectMismatch` (also for a subject that a stream keeps), `PayloadMismatch`,
-        `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
+        Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
+        `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
         """
         self._portal.call(self._aio.emit, subject, payload)
 
@@ -259,6 +260,31 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         meanwhile; `BusClosed`.
         """
         self._portal.call(self._aio.flush, timeout)
+
+    def request(
+        self,
+        subject: RequestSubject[MessageT, ReplyT, Any],
+        payload: MessageT,
+        *,
+        timeout: float | timedelta = REQUEST_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+    ) -> ReplyT:
+        """Send `payload` as a request, and return the reply of the service that answers first.
+
+        It is sent once: whether to repeat it is the caller's decision, since a service may have
+        done the work although no reply arrived.
+
+        - `timeout`: until it is `RequestTimeout`.
+        - `headers`: a mapping of str to str, sent with the request.
+
+        Raises `ServiceError` if the service answers with an error, by its class if the subject
+        declares it; `NoResponders` if no service listens; `RequestTimeout`; `PayloadDecodeError`
+        for a reply that is not valid; `ConnectionLost` if there is no connection, or it is lost
+        meanwhile; `PermissionDenied`, `PayloadTooLarge`, `SubjectMismatch`, `PayloadMismatch`,
+        `OptionsError`, `BusClosed`.
+        """
+        found: ReplyT = self._portal.call(self._aio.request, subject, payload, timeout=timeout, headers=headers)
+        return found
 
     def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
         """Iterate over messages on `what`, as core NATS delivers them from now on.

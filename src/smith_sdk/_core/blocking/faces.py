@@ -59,10 +59,12 @@ class Blocking:
         show: Callable[[], str] | None = getattr(self._aio, "_repr_html_", None)
         return None if show is None else show()
 
-    def _call_or(self, closed: Callable[[], AnswerT], function: Callable[..., Awaitable[AnswerT]], *args: Any) -> AnswerT:
+    def _call_or(
+        self, closed: Callable[[], AnswerT], function: Callable[..., Awaitable[AnswerT]], *args: Any, **options: Any
+    ) -> AnswerT:
         """Call `function` in the loop; `closed` here while there is no loop."""
         try:
-            return self._portal.call(function, *args)
+            return self._portal.call(function, *args, **options)
         except BusClosed:
             return closed()
 

@@ -374,17 +374,19 @@ class Connection:
             self._require_open()
             raise ConnectionLost(f"{subject} was not sent: there is no connection{self._because}")
 
-    async def publish(self, subject: str, data: bytes, reply: str = "") -> None:
+    async def publish(self, subject: str, data: bytes, reply: str = "", block: bytes = b"") -> None:
         """Send one message; while there is no link, hold it (up to 2 MiB in all) for the next one.
+
+        `block` is its headers as they are on the wire.
 
         Raises `OptionsError` if `subject` is invalid, `ConnectionLost` if no more can be held,
         `BusClosed` or the error that closed the connection.
         """
         _require_subject(subject)
         try:
-            await (self._hold if self._reconnector.is_leaving else self.send)(subject, data, reply)
+            await (self._hold if self._reconnector.is_leaving else self.send)(subject, data, reply, block)
         except LinkClosed:  # the link is over, and the reconnector has not noticed yet
-            await self._hold(subject, data, reply)
+            await self._hold(subject, data, reply, block)
         except (LinkError, OSError) as error:
             raise self.meaning(error, subject) from None
 
@@ -396,13 +398,13 @@ class Connection:
         self._refusals.emitting(subject)
         await self.publish(subject, data)
 
-    async def answer(self, reply: str, data: bytes) -> None:
+    async def answer(self, reply: str, data: bytes, block: bytes = b"") -> None:
         """`publish` to a subject that another client has chosen for replies to it.
 
         That the server's permissions forbid this is logged once.
         """
         self._refusals.answering(reply)
-        await self.publish(reply, data)
+        await self.publish(reply, data, block=block)
 
     async def flush(self, *, timeout: float) -> None:
         """`barrier`. Raises `PermissionDenied` as well, if the server has refused a message that
@@ -456,8 +458,10 @@ class Connection:
         on_error: Callable[[SmithError], None] | None = None,
         *,
         is_optional: bool = False,
+        queue: str = "",
     ) -> Subscription:
-        """Call `callback` for every message on `subject`, on this link and later ones.
+        """Call `callback` for every message on `subject`, on this link and later ones; of a `queue`
+        group for its share of them.
 
         `callback` must return at once. `on_error` is called with a `PermissionDenied`; if the
         subscription `is_optional`, that is not an error in the log. Raises `OptionsError` if
@@ -467,7 +471,7 @@ class Connection:
         self._require_open()
         subscription = Subscription(self, subject, callback, on_error)
         self._subscribed += 1
-        subscription.number, subscription.is_optional = self._subscribed, is_optional
+        subscription.number, subscription.is_optional, subscription.queue = self._subscribed, is_optional, queue
         self._subscriptions.add(subscription)
         subscription.is_new = self._was_up
         if (link := self._reconnector.link) is not None:

@@ -89,6 +89,14 @@ def is_reserved(name: str) -> bool:
     return name.lower().startswith((_SERVERS, *_OURS))
 
 
+def block_of(headers: Mapping[str, str]) -> bytes:
+    """A block of `headers`; line ends in a value become spaces. Empty without any.
+
+    Raises `OptionsError` for an invalid header name, or text that UTF-8 cannot encode.
+    """
+    return _encoded("NATS/1.0\r\n", headers, "message") if headers else b""
+
+
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     """A block of `Nats-Msg-Id` and `headers`; line ends in a value become spaces.
 
@@ -97,8 +105,12 @@ def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     if not msg_id or msg_id.isspace():
         # The server ignores such an id, and would store a message that is sent again.
         raise OptionsError(f"msg_id={msg_id!r}: expected an id, or None for a generated one")
-    text = f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n"
-    for name, value in headers.items() if headers else ():
+    return _encoded(f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n", headers or {}, f"message {msg_id!r}")
+
+
+def _encoded(text: str, headers: Mapping[str, str], what: str) -> bytes:
+    """`text`, the beginning of a block, with `headers` and its end."""
+    for name, value in headers.items():
         if not NAME.fullmatch(name):
             raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
         if name != MSG_ID:
@@ -106,7 +118,7 @@ def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     try:
         return (text + "\r\n").encode()
     except UnicodeEncodeError as error:
-        raise OptionsError(f"a header of message {msg_id!r} cannot be encoded as UTF-8: {error}") from None
+        raise OptionsError(f"a header of {what} cannot be encoded as UTF-8: {error}") from None
 
 
 def _one_line(text: str) -> str:

@@ -138,8 +138,9 @@ class Link(Client):
 
     # ---- messages
 
-    async def subscribe_to(self, subject: str, callback: Callback) -> int:
-        """Call `callback` for every message on `subject`; return the sid. Raises `LinkClosed`."""
+    async def subscribe_to(self, subject: str, callback: Callback, queue: str = "") -> int:
+        """Call `callback` for every message on `subject`, or of a `queue` group for its share of
+        them; return the sid. Raises `LinkClosed`."""
         # nats-py's own has a queue and a task for each subscription: they cost a message more than
         # all the rest of its way, what does not fit the queue is lost, and subscriptions overtake
         # each other.
@@ -147,7 +148,7 @@ class Link(Client):
             raise LinkClosed("the link is over")
         self._last_sid = sid = self._last_sid + 1
         self.subscriptions[sid] = callback
-        await self._send_command(sub_cmd(subject, "", sid))
+        await self._send_command(sub_cmd(subject, queue, sid))
         await self._flush_pending()
         return sid
 

@@ -52,8 +52,10 @@ class RequestReply(Listener):
         """The event loop has ended."""
         self._waiting.clear()
 
-    async def request(self, subject: str, data: bytes = b"", *, timeout: float, attempts: int = 1) -> RawMessage:
-        """Send `data` and return the first reply.
+    async def request(
+        self, subject: str, data: bytes = b"", *, timeout: float, attempts: int = 1, block: bytes = b""
+    ) -> RawMessage:
+        """Send `data` and return the first reply. `block` is its headers as they are on the wire.
 
         With several `attempts` it is sent again while there is no reply, at even times within
         `timeout`: a reply to an earlier one is as good, however late it is.
@@ -75,12 +77,12 @@ class RequestReply(Listener):
         self._waiting[reply] = (future, subject)
         timer = loop.call_later(timeout, self._expire, future, subject, timeout)
         try:
-            await self._connection.publish(subject, data, reply)
+            await self._connection.publish(subject, data, reply, block)
             for _ in range(1, attempts):
                 await asyncio.wait((future,), timeout=timeout / attempts)
                 if future.done():
                     break
-                await self._connection.publish(subject, data, reply)
+                await self._connection.publish(subject, data, reply, block)
             message = await future
         finally:
             timer.cancel()

@@ -36,6 +36,7 @@ class Subscription:
         "is_optional",
         "may_linger",
         "number",
+        "queue",
         "refusal",
         "subject",
     )
@@ -59,6 +60,8 @@ class Subscription:
         """In the order in which they were made."""
         self.is_new = False
         """Whether it was made after the first link was up, and none has shown it to be in force."""
+        self.queue = ""
+        """The queue group that shares the messages; "" for all of them."""
         self.is_optional = False
         """Whether its owner does without it where the server's permissions forbid it."""
         self.may_linger = False
@@ -70,7 +73,7 @@ class Subscription:
         if self._link is not link:
             self.may_linger = self.may_linger or (self._link is not None and not self._link.has_left)
             self._link, self.refusal = link, None
-            self._sid = await link.subscribe_to(self.subject, self._callback)
+            self._sid = await link.subscribe_to(self.subject, self._callback, self.queue)
 
     def _refuse(self) -> None:
         prefix = self._owner.inbox_prefix

@@ -17,6 +17,8 @@ PREFIX: Final = "$SRV"
 Verb = Literal["PING", "INFO", "STATS"]
 
 _MAX_LIST: Final = 256
+_LONGEST: Final = 256
+"""Characters of a name or a version."""
 _SEMVER: Final = (
     r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
     r"(-(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
@@ -109,6 +111,16 @@ def decode(kind: type[ResponseT], data: bytes) -> ResponseT | None:
 def name_of(text: str) -> str:
     """`text` as the name of a service: letters, digits, "-" and "_"."""
     return _NOT_IN_NAMES.sub("_", text) or "_"
+
+
+def is_name(text: object) -> bool:
+    """Whether `text` can be the name of a service or of an endpoint."""
+    return isinstance(text, str) and bool(text) and len(text) <= _LONGEST and name_of(text) == text
+
+
+def is_semver(text: object) -> bool:
+    """Whether `text` is a version as semantic versioning writes it."""
+    return isinstance(text, str) and len(text) <= _LONGEST and re.fullmatch(_SEMVER, text) is not None
 
 
 def semver(version: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Final
 
@@ -25,14 +25,15 @@ log: Final = sdk_logger("services")
 
 _PER_SECOND: Final = 50.0
 _BURST: Final = 100
-"""Requests that a service answers. Screens ask every second or less often."""
-_DEAF: Final = 5.0
-"""Seconds for which a service that is asked more often receives no requests, so that it need not
-even read them."""
+"""Requests that a service answers on each of its subjects. Screens ask every second or less
+often."""
+_DEAF: Final = 1.0
+"""Seconds for which a service that is asked more often on a subject receives none there, so that it
+need not even read them. It answers on its other subjects meanwhile."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """One service, with one endpoint."""
+    """One service, as it describes itself."""
 
     name: str
     id: str
@@ -41,9 +42,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     description: str
     metadata: dict[str, str]
     started: datetime
-    endpoint: EndpointInfo
-    stats: Callable[[], EndpointStats]
-    """What the endpoint has done until now. Called in the event loop; must return at once."""
+    endpoints: tuple[EndpointInfo, ...]
+    stats: Callable[[], tuple[EndpointStats, ...]]
+    """What the endpoints have done until now. Called in the event loop; must return at once."""
 
     def respond(self, verb: str) -> Response:
         """The response to a request."""
@@ -51,9 +52,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         if verb == "PING":
             return Ping(name=name, id=id, version=version, metadata=metadata)
         if verb == "INFO":
-            description, endpoints = self.description, (self.endpoint,)
-            return Info(name=name, id=id, version=version, metadata=metadata, description=description, endpoints=endpoints)
-        return Stats(name=name, id=id, version=version, metadata=metadata, started=self.started, endpoints=(self.stats(),))
+            return Info(
+                name=name, id=id, version=version, metadata=metadata, description=self.description, endpoints=self.endpoints
+            )
+        return Stats(name=name, id=id, version=version, metadata=metadata, started=self.started, endpoints=self.stats())
 
 
 class Responder:
@@ -65,6 +67,7 @@ class Responder:
     def __init__(self, connection: Connection, roots: Collection[str]) -> None:
         self._connection = connection
         self._roots = frozenset(roots)
+        """First tokens that no answer may have."""
         self._logged: set[str] = set()
 
     async def serve(self, service: Service) -> None:
@@ -73,30 +76,37 @@ class Responder:
         Raises nothing: without permission, or on a closed connection, it answers nothing.
         """
         subjects = (f"{PREFIX}.*", f"{PREFIX}.*.{service.name}", f"{PREFIX}.*.{service.name}.{service.id}")
+        listening = [asyncio.ensure_future(self._serve_on(service, subject)) for subject in subjects]
         try:
-            while True:
-                await self._listen(service, subjects)
-                self._log_once(
-                    "%s is asked for its state more than %g times a second, and answers again in %g s",
-                    service.name,
-                    _PER_SECOND,
-                    _DEAF,
-                )
-                await asyncio.sleep(_DEAF)
+            await asyncio.gather(*listening)
         except SmithError as error:
             log.debug("%s answers no requests: %s", service.name, error, extra=LogFields(error_type=type(error).__name__))
+        finally:
+            for one in listening:
+                one.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
 
-    async def _listen(self, service: Service, subjects: Sequence[str]) -> None:
+    async def _serve_on(self, service: Service, subject: str) -> None:
+        bucket = TokenBucket(_PER_SECOND, _BURST)
+        while True:
+            await self._listen(service, subject, bucket)
+            self._log_once(
+                "%s is asked for its state more than %g times a second on one subject, and answers there again in %g s",
+                service.name,
+                _PER_SECOND,
+                _DEAF,
+            )
+            await asyncio.sleep(_DEAF)
+
+    async def _listen(self, service: Service, subject: str, bucket: TokenBucket) -> None:
         """Answer until there are too many requests."""
-        asked, subscriptions = _Asked(self._may_answer), []
+        asked = _Asked(self.may_answer, bucket)
+        subscription = await self._connection.subscribe(subject, asked.receive, self._on_refused, is_optional=True)
         try:
-            for subject in subjects:
-                subscriptions.append(await self._connection.subscribe(subject, asked.receive, self._on_refused, is_optional=True))
             while (request := await asked.next()) is not None:
                 await self._answer(service, *request)
         finally:
-            for subscription in subscriptions:
-                await subscription.unsubscribe()
+            await subscription.unsubscribe()
 
     async def _answer(self, service: Service, verb: str, reply: str) -> None:
         if not self._connection.is_up:
@@ -106,7 +116,8 @@ class Responder:
         except SmithError as error:
             log.debug("%s cannot answer: %s", service.name, error, extra=LogFields(error_type=type(error).__name__))
 
-    def _may_answer(self, reply: str) -> bool:
+    def may_answer(self, reply: str) -> bool:
+        """Whether an answer may be sent to a reply subject."""
         # The reply subject is the asker's choice, and is published to with this program's rights.
         root = reply.partition(".")[0]
         return bool(root) and not root.startswith("$") and root not in self._roots
@@ -123,10 +134,10 @@ class Responder:
 class _Asked:
     """The requests to a service that wait for their answers, until there are too many."""
 
-    def __init__(self, may_answer: Callable[[str], bool]) -> None:
+    def __init__(self, may_answer: Callable[[str], bool], bucket: TokenBucket) -> None:
         self._may_answer = may_answer
         self._waiting: deque[tuple[str, str]] = deque()
-        self._bucket = TokenBucket(_PER_SECOND, _BURST)
+        self._bucket = bucket
         self._is_flooded = False
         self._changed = asyncio.Event()
 
