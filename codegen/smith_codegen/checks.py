@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import domains, extension, message_checks, names, sharded_checks, topology_checks, wire_checks
+from . import domains, extension, message_checks, names, request_checks, sharded_checks, topology_checks, wire_checks
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .name_checks import is_class_name, is_name, python_name, suggest
@@ -32,6 +32,7 @@ _SUBJECT_MEMBERS: Final = frozenset(
         "of",
         "patterns",
         "read",
+        "reply_type",
         "self",
         "text",
         "tokens",
@@ -53,6 +54,8 @@ _CLASSES: Final = (
     "NewType",
     "Payload",
     "Received",
+    "RequestSubject",
+    "ServiceError",
 )
 _IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable", "TypeAlias", "TypeVar"))
 """Names of classes that generated modules import."""
@@ -82,6 +85,7 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _types(spec)
     yield from _subjects(spec)
     yield from _references(spec)
+    yield from request_checks.check(spec)
     for name in spec.sharding:
         yield from python_name(spec, ("sharding", name), name, frozenset())
     yield from sharded_checks.check(spec)

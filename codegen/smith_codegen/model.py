@@ -191,6 +191,14 @@ class Module(msgspec.Struct, frozen=True, kw_only=True):
     declared: tuple[Declared, ...]
 
 
+class ServiceError(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that a service answers with."""
+
+    name: str
+    code: str
+    doc: str
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A subject's class. `message` is a payload class, "bytes" or a family's name.
 
@@ -216,6 +224,9 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     sharding: str = ""
     """The sharding that made it, if it is a sharded one that is published to."""
     read_only: bool = False
+    reply: str | None = None
+    """The payload class of replies, or "bytes"; None if it has none."""
+    errors: tuple[ServiceError, ...] = ()
 
     @property
     def module(self) -> str:

@@ -81,7 +81,7 @@ class _Reader:
         spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
         tokens = self.each("tokens", TokenDecl)
         messages = self.messages()
-        subjects = self.each("subjects", SubjectDecl)
+        subjects = self.subjects()
         streams = self.each("streams", StreamDecl)
         consumers = self.each("consumers", ConsumerDecl)
         domains = self.each("domains", DomainsDecl)
@@ -121,6 +121,18 @@ class _Reader:
         found = {}
         for name, value in self.table((section,), self.raw.get(section, {})).items():
             decl = self.convert((section, name), value, kind)
+            if decl is not None:
+                found[name] = decl
+        return found
+
+    def subjects(self) -> dict[str, SubjectDecl]:
+        found = {}
+        for name, value in self.table(("subjects",), self.raw.get("subjects", {})).items():
+            plain = value
+            if isinstance(value, dict) and isinstance(errors := value.get("errors"), dict):
+                docs = {error: {"doc": inner} if isinstance(inner, str) else inner for error, inner in errors.items()}
+                plain = {**value, "errors": docs}
+            decl = self.convert(("subjects", name), plain, SubjectDecl)
             if decl is not None:
                 found[name] = decl
         return found

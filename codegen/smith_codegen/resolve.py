@@ -11,7 +11,7 @@ import msgspec
 from . import domains, fieldtypes, modules, names, patterns, sharded, units
 from .fieldtypes import FieldType
 from .message_spec import FieldDecl, MessageDecl
-from .model import Consumer, Declared, Family, Field, Keys, Message, Model, Sharding, Subject, Token, TokenField
+from .model import Consumer, Declared, Family, Field, Keys, Message, Model, ServiceError, Sharding, Subject, Token, TokenField
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
@@ -246,6 +246,10 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 also=tuple(names.camel(other) for other in every if other != name and patterns.any_overlap(own, every[other])),
                 sharding=spec.derived[("subjects", name)] if is_sharded else "",
                 read_only=is_made and not is_sharded,
+                reply=decl.reply,
+                errors=tuple(
+                    ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()
+                ),
             )
         )
     return tuple(found)

@@ -52,6 +52,13 @@ class TokenDecl(Strict, frozen=True):
     value that it stands for. They are read, and never written."""
 
 
+class ErrorDecl(Strict, frozen=True):
+    """One of a subject's `errors`: what the error means, or a table with `doc` and `code`."""
+
+    code: str | None = None
+    """The code of the answer: 1 to 64 printable characters. By default the error's name."""
+
+
 class SubjectDecl(Strict, frozen=True):
     """One of `[subjects]`: a name, dotted for namespaces, and the subjects that it stands for."""
 
@@ -64,6 +71,12 @@ class SubjectDecl(Strict, frozen=True):
     dead_letters: bool = False
     """Whether it is the subject of the dead letters: its last tokens are stream, consumer and
     sequence."""
+    reply: str | None = None
+    """What a service answers with, which makes it a subject for requests: a message that is not a
+    family, or `bytes`. For subjects without a stream."""
+    errors: dict[str, ErrorDecl] = {}
+    """The errors that a service may answer with instead: `NOT_FOUND = "There is no such order."`,
+    or a table. Each becomes an exception class."""
 
 
 SHARD: Final = "shard"
