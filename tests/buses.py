@@ -21,7 +21,18 @@ from smith_sdk.errors import DeadlineExceeded
 from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, HealthEvent, LogEntry
 from smith_sdk.topology import CONTRACT
 
-_AT_ONCE: Final = {"consumer", "subscribe", "read", "messages", "states", "handler", "handler_for", "on_start", "on_stop"}
+_AT_ONCE: Final = {
+    "consumer",
+    "subscribe",
+    "read",
+    "messages",
+    "states",
+    "handler",
+    "handler_for",
+    "endpoint",
+    "on_start",
+    "on_stop",
+}
 
 
 def bus_with(*urls: str, **options: Any) -> AsyncSmithBus:
@@ -144,6 +155,9 @@ class Face:
 
     def worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
+
+    def service(self, bus: Any, **options: Any) -> Any:
+        return aio.Service(bus, **options) if self.is_async else Crossing(sync.Service(bus.inner, **options))
 
     def sharded_worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         if self.is_async:

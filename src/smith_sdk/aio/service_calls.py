@@ -77,8 +77,8 @@ class Endpoint:
 class Refusal(Exception):
     """The answer to a request is an error with this code and description."""
 
-    def __init__(self, code: str, description: str, data: bytes = b"") -> None:
-        super().__init__(f"{code}: {description}")
+    def __init__(self, code: str, description: str, data: bytes = b"", *, reason: str = "") -> None:
+        super().__init__(f"{code}: {reason or description}")
         self.code = code
         self.description = description
         self.data = data
@@ -133,14 +133,15 @@ class Calls:
                 self._log_reply(raw)
                 return
             call = _Call(endpoint, raw)
-            if len(self._waiting) >= _MOST_WAITING or self._waiting_bytes + len(raw.data) > _MOST_BYTES:
-                self._refuse(call, "the service has too many requests")
-                return
-            self._waiting.append(call)
-            self._waiting_bytes += len(raw.data)
             if self._used < self._concurrency:
                 self._used += 1
-                self._start(self._slots, self._slot())
+                self._running.add(call)
+                self._start(self._slots, self._slot(call))
+            elif len(self._waiting) >= _MOST_WAITING or self._waiting_bytes + len(raw.data) > _MOST_BYTES:
+                self._refuse(call, "the service has too many requests")
+            else:
+                self._waiting.append(call)
+                self._waiting_bytes += len(raw.data)
 
         return receive
 
@@ -184,21 +185,23 @@ class Calls:
             if not call.is_answered:
                 await self._answer(call, Refusal(UNAVAILABLE, "the service was stopped"), 0)
         self._used = 0  # a slot that was cancelled before its first step has not said so
+        self._running.clear()
 
     # ---- one request
 
-    async def _slot(self) -> None:
-        """Handle requests until none waits."""
+    async def _slot(self, call: _Call) -> None:
+        """Handle requests, `call` first, until none waits."""
         try:
-            while self._waiting:
+            while True:
+                await self._handle(call)
+                self._running.discard(call)
+                if not self._waiting:
+                    return
                 call = self._waiting.popleft()
                 self._waiting_bytes -= len(call.raw.data)
                 self._running.add(call)
-                try:
-                    await self._handle(call)
-                finally:
-                    self._running.discard(call)
         finally:
+            self._running.discard(call)
             # In the turn of the loop in which nothing waited: the next request starts a slot.
             self._used -= 1
 
@@ -250,9 +253,8 @@ class Calls:
             exc_info=error,
             extra=LogFields(subject=call.raw.subject, error_type=type(error).__name__),
         )
-        failure = Refusal(FAILED, "the service failed")
-        failure.__cause__ = error
-        return failure
+        # Of an error, anybody who may ask for the counts learns the kind alone.
+        return Refusal(FAILED, "the service failed", reason=type(error).__name__)
 
     async def _answer(self, call: _Call, outcome: bytes | Refusal, nanoseconds: int) -> None:
         call.is_answered = True
@@ -262,7 +264,7 @@ class Calls:
             call.endpoint.count(str(error), nanoseconds)
             log.warning("%s: a request could not be answered: %s", self._name, error, extra=LogFields(subject=call.raw.subject))
             return
-        call.endpoint.count(_words(outcome), nanoseconds)
+        call.endpoint.count(str(outcome) if isinstance(outcome, Refusal) else "", nanoseconds)
 
     async def _send(self, call: _Call, outcome: bytes | Refusal) -> None:
         connection, reply = self._session.connection, call.raw.reply
@@ -287,11 +289,3 @@ def _read(message: Message[Any, Any]) -> RequestSubject[Any, Any]:
     if not isinstance(subject, RequestSubject):
         raise Refusal(INVALID, f"{subject} is not a subject for requests")
     return subject
-
-
-def _words(outcome: bytes | Refusal) -> str:
-    """What the counts say of an outcome; "" for a reply."""
-    if isinstance(outcome, bytes):
-        return ""
-    cause = outcome.__cause__  # of which anybody who may ask for the counts learns the kind alone
-    return str(outcome) if cause is None else f"{outcome.code}: {type(cause).__name__}"
