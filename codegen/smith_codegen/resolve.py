@@ -247,9 +247,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 sharding=spec.derived[("subjects", name)] if is_sharded else "",
                 read_only=is_made and not is_sharded,
                 reply=decl.reply,
-                errors=tuple(
-                    ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()
-                ),
+                errors=tuple(ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()),
             )
         )
     return tuple(found)

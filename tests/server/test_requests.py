@@ -256,7 +256,8 @@ async def test_what_is_not_a_request_is_refused_before_it_is_sent(shop: Shop, ac
 
 async def test_options_of_a_service_are_checked(shop: Shop, account: Account) -> None:
     bus: Any = connected(shop, account)
-    good = {"name": "orders", "version": "1.0.0"}
+    good: dict[str, Any] = {"name": "orders", "version": "1.0.0"}
+    wrong: dict[str, Any]
     for wrong in (
         {"name": "a b"},
         {"name": ""},
@@ -325,7 +326,7 @@ async def test_concurrency_is_bounded_and_what_waits_too(shop: Shop, account: Ac
         @service.endpoint(shop.orders.get)
         async def get(message: Any) -> Any:
             nonlocal most
-            most = max(most, service.describe()["running"])
+            most = max(most, service._calls.running)
             await going.wait()
             return shop.order()
 
