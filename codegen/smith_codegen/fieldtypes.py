@@ -28,17 +28,17 @@ class FieldType(msgspec.Struct, frozen=True):
             yield from self.item.names()
 
     def python(self, meta: str = "") -> str:
-        """As a Python annotation; `meta` is the `msgspec.Meta(...)` of a bounded int."""
+        """As a Python annotation; `meta` is the `_msgspec.Meta(...)` of a bounded int."""
         if self.kind == "list":
             plain = f"list[{self._inner()}]"
         elif self.kind == "map":
             plain = f"dict[str, {self._inner()}]"
         elif self.kind == "enum":
-            plain = f"Literal[{', '.join(map(repr, self.values))}]"
+            plain = f"_Literal[{', '.join(map(repr, self.values))}]"
         else:
-            plain = {"ref": self.name, "any": "Any"}.get(self.kind, self.kind)
+            plain = {"ref": self.name, "any": "_Any"}.get(self.kind, self.kind)
         if meta:
-            plain = f"Annotated[{plain}, {meta}]"
+            plain = f"_Annotated[{plain}, {meta}]"
         return f"{plain} | None" if self.optional and self.kind != "any" else plain
 
     def _inner(self) -> str:

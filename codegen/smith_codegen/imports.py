@@ -15,9 +15,13 @@ class Import(NamedTuple):
     name: str
 
 
+_AS_THEY_ARE: Final = ("ClassVar", "TYPE_CHECKING")
+"""Names without an alias: msgspec knows the first by its spelling, type checkers the second."""
+
+
 def _runtime() -> dict[str, Import]:
     modules = {
-        "typing": """TYPE_CHECKING Annotated Any ClassVar Final Literal NewType Self TypeAlias final overload""",
+        "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal NewType Self TypeAlias final overload",
         "typing_extensions": "TypeVar",
         "smith_sdk.contract": """
             Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter Layout Leaf Origin
@@ -28,11 +32,15 @@ def _runtime() -> dict[str, Import]:
         """,
     }
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}
-    return {**found, "msgspec": Import("", "msgspec")}
+    found["msgspec"] = Import("", "msgspec")
+    return {name if name in _AS_THEY_ARE else f"_{name}": place for name, place in found.items()}
 
 
 RUNTIME: Final = _runtime()
-"""What generated code uses of Python and of `smith_sdk.contract`, by the name that it has there."""
+"""What generated code uses of Python and of `smith_sdk.contract`, by the name that it has there.
+
+Private names: no name of a spec begins with `_`, so a payload may be called `Any` or `Filter`.
+"""
 
 
 def add(path: str, body: str, known: Mapping[str, Import], typed: Mapping[str, Import]) -> str:

@@ -147,7 +147,7 @@ class Message(Declared, frozen=True, kw_only=True):
     @property
     def expires(self) -> bool:
         """Whether it has a time to live: the int fields `created_at_ns` and `ttl_ms`."""
-        plain = {field.name for field in self.fields if field.annotation.removeprefix("Annotated[").split(",")[0] == "int"}
+        plain = {field.name for field in self.fields if field.annotation.removeprefix("_Annotated[").split(",")[0] == "int"}
         return plain >= {"created_at_ns", "ttl_ms"} and all(field.name != "is_expired" for field in self.fields)
 
 

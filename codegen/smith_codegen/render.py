@@ -18,13 +18,20 @@ import jinja2
 from . import docstrings, imports, modules, trie
 from .imports import Import
 from .model import Declared, Family, Message, Model, Module, Namespace, Token
-from .names import camel
+from .names import camel, free
 from .sources import CANONICAL
 
 ABI: Final = 1
 """`smith_sdk.contract.RUNTIME_ABI` of the runtime that the output is made for."""
 
 HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"
+
+DIRECTIVES: Final = """\
+# fmt: off
+# isort: skip_file
+# ruff: noqa
+"""
+"""Lines below the header: formatters and linters leave the files as they are."""
 
 ROOMS: Final = ("protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
@@ -52,7 +59,7 @@ def render(model: Model) -> dict[str, str]:
     output.subjects()
     output.shardings()
     output.topology()
-    return {**finish(output.files), CANONICAL: model.spec.canonical}
+    return {**finish(output.files, directives=DIRECTIVES), CANONICAL: model.spec.canonical}
 
 
 class _Output:
@@ -69,8 +76,16 @@ class _Output:
             autoescape=False,  # Python source, no markup
         )
         self.jinja.filters.update(
-            repr=repr, camel=camel, doc=_doc, refused=_refused, allowed=_allowed, ordered=_sorted, imported=imports.isort, base=_base
-        )  # fmt: skip
+            repr=repr,
+            camel=camel,
+            free=free,
+            doc=_doc,
+            refused=_refused,
+            allowed=_allowed,
+            ordered=_sorted,
+            imported=imports.isort,
+            base=_base,
+        )
         self.caps = tuple(token for token in model.tokens if token.kind == "cap" and not token.home)
         self.namespaces = model.namespaces
         self.payloads = dict(self._payloads())
@@ -83,7 +98,7 @@ class _Output:
         """Where the types of tokens and payloads are, and what belongs to them."""
         for token in self.model.tokens:
             if token.kind == "cap":
-                yield f"_{token.name}", Import(f"{token.home}.protocol", f"_{token.name}")
+                yield f"_cap_{token.name}", Import(f"{token.home}.protocol", f"_{token.name}")
             else:
                 for name in (token.type_name, *((token.constant,) if token.kind == "enum" else ())):
                     yield name, Import(f"{token.home}.protocol.{modules.TOKENS}", name)
@@ -93,7 +108,7 @@ class _Output:
 
     def _shardings(self) -> Iterator[tuple[str, Import]]:
         for one in self.model.shardings:
-            yield f"_{one.name}", Import(".subjects._sharding", one.name)
+            yield f"_sharding_{one.name}", Import(".subjects._sharding", one.name)
 
     def emit(self, path: str, template: str, *, typed: Mapping[str, Import] | None = None, **values: Any) -> None:
         """Fill in `template`, with imports of the names it uses; those of `typed` are for checkers
@@ -162,7 +177,7 @@ class _Output:
     def topology(self) -> None:
         bases = {_base(home): Import(f"{home}.topology", "CONTRACT") for home in self.model.homes}
         self.known.update(bases)
-        self.known["_sharding"] = Import(".subjects", "_sharding")
+        self.known["_shardings"] = Import(".subjects", "_sharding")
         self.emit(
             "topology.py",
             "topology.py.j2",
@@ -189,24 +204,24 @@ def _doc(text: str) -> str:
 
 def _base(home: str) -> str:
     """What the contract of another package is called."""
-    return f"_{home.replace('.', '_')}"
+    return f"_base_{home.replace('.', '_')}"
 
 
 def _refused(token: Token, value: str) -> str:
     """The condition, as Python source, that `value` is not a valid value of the token."""
     if token.kind == "open":
         excluded = f" or {value} in {tuple(token.exclude)!r}" if token.exclude else ""
-        return f"not is_token({value}){excluded}"
+        return f"not _is_token({value}){excluded}"
     if token.kind == "shard":
-        return f"not isinstance({value}, Shard)"
+        return f"not isinstance({value}, _Shard)"
     if token.kind == "int":
-        return f"not is_int_token({value}, {token.min!r}, {token.max!r})"
+        return f"not _is_int_token({value}, {token.min!r}, {token.max!r})"
     return f"not isinstance({value}, str) or {value} not in {_values(token)}"
 
 
 def _values(token: Token) -> str:
     """Where the values of a closed set stand."""
-    return f"_{token.name}.ALL" if token.kind == "cap" else token.constant
+    return f"_cap_{token.name}._ALL" if token.kind == "cap" else token.constant
 
 
 def _allowed(token: Token) -> str:
@@ -224,7 +239,7 @@ def _allowed(token: Token) -> str:
 def _literal(node: trie.Node | str) -> str:
     """The trie as source; a leaf is the name of its constant."""
     if isinstance(node, str):
-        return f"_{node}"
+        return f"_leaf_{node}"
     return "{" + ", ".join(f"{key!r}: {_literal(inner)}" for key, inner in node.items()) + "}"
 
 
@@ -236,8 +251,11 @@ def _sorted(names: Iterable[str]) -> list[str]:
 # ---- finishing
 
 
-def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
-    """Add the header, format, wrap the docstrings, and make sure that Python accepts it."""
+def finish(files: Mapping[str, str], header: str = HEADER, *, directives: str = "") -> dict[str, str]:
+    """Add the header, format, wrap the docstrings, and make sure that Python accepts it.
+
+    `directives` are comments for other tools; they come below the header.
+    """
     with tempfile.TemporaryDirectory(prefix="smith-codegen-") as scratch:
         paths = []
         for name, text in files.items():
@@ -251,6 +269,7 @@ def finish(files: Mapping[str, str], header: str = HEADER) -> dict[str, str]:
         if done.returncode:
             raise RuntimeError(f"ruff cannot format the generated code:\n{done.stderr}")
         found = {name: docstrings.wrap(Path(scratch, name).read_text(encoding="utf-8")) for name in sorted(files)}
+    found = {name: text.replace(header, header + directives, 1) for name, text in found.items()}
     for name, text in found.items():
         compile(text, name, "exec", dont_inherit=True)
     return found

@@ -23,12 +23,12 @@ LARGEST_INT: Final = 2**63 - 1
 """The largest bound of an int that msgspec can check."""
 
 _CLASSES: Final[dict[type[Strict], str]] = {
-    ConsumerLimitsDecl: "ConsumerLimits",
-    ExternalDecl: "External",
-    OriginDecl: "Origin",
-    PlacementDecl: "Placement",
-    RepublishDecl: "Republish",
-    TransformDecl: "SubjectTransform",
+    ConsumerLimitsDecl: "_ConsumerLimits",
+    ExternalDecl: "_External",
+    OriginDecl: "_Origin",
+    PlacementDecl: "_Placement",
+    RepublishDecl: "_Republish",
+    TransformDecl: "_SubjectTransform",
 }
 """Tables inside streams and profiles, and the classes of smith_sdk.contract for them."""
 
@@ -170,13 +170,13 @@ def _field(name: str, decl: FieldDecl, tokens: dict[str, Token]) -> Field:
     if decl.default is msgspec.UNSET:
         default = "None" if kind.optional else ""
     elif isinstance(decl.default, dict | list):
-        default = f"msgspec.field(default_factory={type(decl.default).__name__})"
+        default = f"_msgspec.field(default_factory={type(decl.default).__name__})"
     else:
         default = repr(decl.default)
     annotation, new_default, new_value = _for_new(name, wide if decl.case else kind, decl, tokens)
     return Field(
         name=name,
-        annotation=kind.python(f"msgspec.Meta({bounds})" if bounds else ""),
+        annotation=kind.python(f"_msgspec.Meta({bounds})" if bounds else ""),
         default=default,
         kinds=decl.kinds,
         doc=decl.doc,
@@ -202,7 +202,7 @@ def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Toke
         return f"{token.type_name}({source})" if token else source
 
     if isinstance(value, str) and value in GENERATORS and decl.new is value:
-        return f"{annotation} | None", "None", typed(f"{GENERATORS[value]}() if {name} is None else {name}")
+        return f"{annotation} | None", "None", typed(f"_{GENERATORS[value]}() if {name} is None else {name}")
     if isinstance(value, dict | list):
         empty = f"{kind.name}()" if kind.kind == "ref" else repr(value)
         return f"{annotation} | None", "None", f"{empty} if {name} is None else {name}"
@@ -215,7 +215,7 @@ def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Toke
 
 def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
     found = []
-    shard = _token("", SHARD, SHARD_TOKEN, {})
+    shard = msgspec.structs.replace(_token("", SHARD, SHARD_TOKEN, {}), type_name="_Shard")
     every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
     places = _places(spec)
     for name, decl in spec.subjects.items():
@@ -320,7 +320,9 @@ def _profile(spec: Spec, name: str) -> Keys:
     decl = spec.profiles[name]
     keys = [("name", repr(name)), ("replicas", repr(decl.replicas)), *_declared(decl, ("replicas", "streams"))]
     if decl.streams:
-        overrides = [_call("StreamOverride", [("stream", repr(stream)), *_declared(one)]) for stream, one in decl.streams.items()]
+        overrides = [
+            _call("_StreamOverride", [("stream", repr(stream)), *_declared(one)]) for stream, one in decl.streams.items()
+        ]
         keys.append(("streams", _tuple(overrides)))
     return Keys(name=name, keys=tuple(keys))
 
@@ -365,14 +367,14 @@ def _sharding(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Sharding:
         "subject": repr(decl.subject),
         "sharded": repr(decl.sharded),
         "key": repr(decl.paths),
-        "layout": _call("Layout", [("shards", repr(decl.shards)), ("generation", repr(decl.generation))]),
+        "layout": _call("_Layout", [("shards", repr(decl.shards)), ("generation", repr(decl.generation))]),
         "prefix": repr(widest(spec, plain)),
         "stream": repr(plain.stream),
         "description": repr(decl.doc),
     }
     reads = [(sharded.prefix(spec, read.pattern, 1), read.shards) for read in decl.reads.values()]
     if reads:
-        keys["reads"] = _tuple([_call("ReadShards", [("prefix", repr(one)), ("shards", repr(count))]) for one, count in reads])
+        keys["reads"] = _tuple([_call("_ReadShards", [("prefix", repr(one)), ("shards", repr(count))]) for one, count in reads])
     keys |= dict(_declared(decl, ("subject", "shards", "key", "generation", "reads", "publishes")))
     return Sharding(
         name=name,

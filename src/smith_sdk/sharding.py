@@ -1,13 +1,16 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The shardings of the bus: which subjects are spread over shards, and by which key."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final as _Final
 
-from smith_sdk.contract import ShardingSpec
+from smith_sdk.contract import ShardingSpec as _ShardingSpec
 
-from .subjects._sharding import episode as _episode
+from .subjects._sharding import episode as _sharding_episode
 
 if TYPE_CHECKING:
     from .protocol._intent import Intent
@@ -18,5 +21,5 @@ __all__ = [
     "episode",
 ]
 
-episode: Final[ShardingSpec[Intent, IntentsVettedSharded[Intent] | IntentsVettedCrates[Intent]]] = _episode
+episode: _Final[_ShardingSpec[Intent, IntentsVettedSharded[Intent] | IntentsVettedCrates[Intent]]] = _sharding_episode
 """Executes the intents of one episode in order."""

@@ -1,13 +1,22 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """Streams, consumers and the contract of the bus."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, final
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Final as _Final, final as _final
 
-from smith_sdk.contract import ConsumerSpec, Contract, Leaf, Profile, StreamSpec
+from smith_sdk.contract import (
+    ConsumerSpec as _ConsumerSpec,
+    Contract as _Contract,
+    Leaf as _Leaf,
+    Profile as _Profile,
+    StreamSpec as _StreamSpec,
+)
 
-from .subjects import _sharding
+from .subjects import _sharding as _shardings
 
 if TYPE_CHECKING:
     from .protocol._audit_event import AuditEvent
@@ -35,8 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTRACT", "STREAMS", "consumers"]
 
-STREAMS: Final = (
-    StreamSpec(
+STREAMS: _Final = (
+    _StreamSpec(
         name="SDLC_RAW",
         subjects=("smith.intents.raw.*.*.*",),
         retention="workqueue",
@@ -49,7 +58,7 @@ STREAMS: Final = (
         duplicate_window=60.0,
         description="Intents before admission.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="ATOMS_VETTED",
         subjects=("smith.intents.vetted.*.*.*.*", "smith.intents.vetted.*.*.*.*.shard.*", "smith.intents.vetted.*.*.*.shard.*"),
         retention="interest",
@@ -62,7 +71,7 @@ STREAMS: Final = (
         duplicate_window=120.0,
         description="Intents for the executors.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="ATOMS_RESULTS",
         subjects=("smith.results.*",),
         retention="limits",
@@ -76,7 +85,7 @@ STREAMS: Final = (
         allow_direct=True,
         description="What became of each intent.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="AUDIT_SECURITY",
         subjects=("smith.audit.>",),
         retention="limits",
@@ -91,7 +100,7 @@ STREAMS: Final = (
         deny_purge=True,
         description="The audit trail: append-only, kept for a year.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="SDLC_QUARANTINE_BACKPRESSURE",
         subjects=("smith.intents.quarantine.*.*.*",),
         retention="workqueue",
@@ -104,7 +113,7 @@ STREAMS: Final = (
         duplicate_window=30.0,
         description="Intents that wait for review.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="SYSTEM_EVENTS",
         subjects=("smith.events.>",),
         retention="limits",
@@ -117,7 +126,7 @@ STREAMS: Final = (
         duplicate_window=30.0,
         description="Lifecycle, health and figures.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="SMITH_DLQ",
         subjects=("smith.dlq.>",),
         retention="limits",
@@ -129,7 +138,7 @@ STREAMS: Final = (
         duplicate_window=120.0,
         description="Dead letters of every consumer.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="SMITH_ADVISORIES",
         subjects=("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>"),
         retention="limits",
@@ -139,7 +148,7 @@ STREAMS: Final = (
         max_bytes=67108864,
         description="The server's own advisories about deliveries that ended badly: an alarm, not the way of dead letters.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="KV_SMITH_NONCES",
         subjects=("$KV.SMITH_NONCES.>",),
         retention="limits",
@@ -152,7 +161,7 @@ STREAMS: Final = (
         allow_msg_ttl=True,
         description="The key-value bucket of the intents that admission let through: a key for each signer and nonce.",
     ),
-    StreamSpec(
+    _StreamSpec(
         name="KV_SMITH_CONTROL",
         subjects=("$KV.SMITH_CONTROL.>",),
         retention="limits",
@@ -170,11 +179,11 @@ STREAMS: Final = (
 )
 
 
-@final
+@_final
 class consumers:
     """The declared consumers, typed by what they receive."""
 
-    admission: ClassVar[ConsumerSpec[Intent, IntentsRaw[Intent]]] = ConsumerSpec(
+    admission: ClassVar[_ConsumerSpec[Intent, IntentsRaw[Intent]]] = _ConsumerSpec(
         name="admission",
         stream="SDLC_RAW",
         filters=("smith.intents.raw.*.*.*",),
@@ -185,7 +194,7 @@ class consumers:
         description="Decides about every raw intent.",
     )
     """Decides about every raw intent."""
-    executor_fs_read: ClassVar[ConsumerSpec[FsReadV1Intent, IntentsVetted[FsReadV1Intent]]] = ConsumerSpec(
+    executor_fs_read: ClassVar[_ConsumerSpec[FsReadV1Intent, IntentsVetted[FsReadV1Intent]]] = _ConsumerSpec(
         name="executor-fs-read",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.fs.read.v1.*",),
@@ -197,7 +206,7 @@ class consumers:
         description="Executes fs.read.v1.",
     )
     """Executes fs.read.v1."""
-    executor_http_fetch: ClassVar[ConsumerSpec[HttpFetchV1Intent, IntentsVetted[HttpFetchV1Intent]]] = ConsumerSpec(
+    executor_http_fetch: ClassVar[_ConsumerSpec[HttpFetchV1Intent, IntentsVetted[HttpFetchV1Intent]]] = _ConsumerSpec(
         name="executor-http-fetch",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.http.fetch.v1.*",),
@@ -209,7 +218,7 @@ class consumers:
         description="Executes http.fetch.v1.",
     )
     """Executes http.fetch.v1."""
-    executor_fs_write: ClassVar[ConsumerSpec[FsWriteV1Intent, IntentsVetted[FsWriteV1Intent]]] = ConsumerSpec(
+    executor_fs_write: ClassVar[_ConsumerSpec[FsWriteV1Intent, IntentsVetted[FsWriteV1Intent]]] = _ConsumerSpec(
         name="executor-fs-write",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.fs.write.v1.*",),
@@ -221,7 +230,7 @@ class consumers:
         description="Executes fs.write.v1.",
     )
     """Executes fs.write.v1."""
-    executor_git_clone: ClassVar[ConsumerSpec[GitCloneV1Intent, IntentsVetted[GitCloneV1Intent]]] = ConsumerSpec(
+    executor_git_clone: ClassVar[_ConsumerSpec[GitCloneV1Intent, IntentsVetted[GitCloneV1Intent]]] = _ConsumerSpec(
         name="executor-git-clone",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.git.clone.v1.*",),
@@ -233,7 +242,7 @@ class consumers:
         description="Executes git.clone.v1.",
     )
     """Executes git.clone.v1."""
-    executor_archive_read: ClassVar[ConsumerSpec[ArchiveReadV1Intent, IntentsVetted[ArchiveReadV1Intent]]] = ConsumerSpec(
+    executor_archive_read: ClassVar[_ConsumerSpec[ArchiveReadV1Intent, IntentsVetted[ArchiveReadV1Intent]]] = _ConsumerSpec(
         name="executor-archive-read",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.archive.read.v1.*",),
@@ -245,7 +254,7 @@ class consumers:
         description="Executes archive.read.v1.",
     )
     """Executes archive.read.v1."""
-    executor_sqlite_query: ClassVar[ConsumerSpec[SqliteQueryV1Intent, IntentsVetted[SqliteQueryV1Intent]]] = ConsumerSpec(
+    executor_sqlite_query: ClassVar[_ConsumerSpec[SqliteQueryV1Intent, IntentsVetted[SqliteQueryV1Intent]]] = _ConsumerSpec(
         name="executor-sqlite-query",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.sqlite.query.v1.*",),
@@ -257,7 +266,7 @@ class consumers:
         description="Executes sqlite.query.v1.",
     )
     """Executes sqlite.query.v1."""
-    executor_bench_report: ClassVar[ConsumerSpec[BenchReportV1Intent, IntentsVetted[BenchReportV1Intent]]] = ConsumerSpec(
+    executor_bench_report: ClassVar[_ConsumerSpec[BenchReportV1Intent, IntentsVetted[BenchReportV1Intent]]] = _ConsumerSpec(
         name="executor-bench-report",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.bench.report.v1.*",),
@@ -269,7 +278,7 @@ class consumers:
         description="Executes bench.report.v1.",
     )
     """Executes bench.report.v1."""
-    executor_shell_exec: ClassVar[ConsumerSpec[ShellExecV1Intent, IntentsVetted[ShellExecV1Intent]]] = ConsumerSpec(
+    executor_shell_exec: ClassVar[_ConsumerSpec[ShellExecV1Intent, IntentsVetted[ShellExecV1Intent]]] = _ConsumerSpec(
         name="executor-shell-exec",
         stream="ATOMS_VETTED",
         filters=("smith.intents.vetted.shell.exec.v1.*",),
@@ -281,7 +290,7 @@ class consumers:
         description="Executes shell.exec.v1.",
     )
     """Executes shell.exec.v1."""
-    http_results: ClassVar[ConsumerSpec[IntentResult, Results]] = ConsumerSpec(
+    http_results: ClassVar[_ConsumerSpec[IntentResult, Results]] = _ConsumerSpec(
         name="http-results",
         stream="ATOMS_RESULTS",
         filters=("smith.results.*",),
@@ -292,8 +301,8 @@ class consumers:
         description="Hands results to the HTTP gateway.",
     )
     """Hands results to the HTTP gateway."""
-    audit_collector: ClassVar[ConsumerSpec[AuditEvent | SecurityEvent, AuditExecution | AuditPolicy | AuditSecurity]] = (
-        ConsumerSpec(
+    audit_collector: ClassVar[_ConsumerSpec[AuditEvent | SecurityEvent, AuditExecution | AuditPolicy | AuditSecurity]] = (
+        _ConsumerSpec(
             name="audit-collector",
             stream="AUDIT_SECURITY",
             filters=("smith.audit.>",),
@@ -305,7 +314,7 @@ class consumers:
         )
     )
     """Collects the audit trail."""
-    quarantine_review: ClassVar[ConsumerSpec[QuarantinedIntent, IntentsQuarantine]] = ConsumerSpec(
+    quarantine_review: ClassVar[_ConsumerSpec[QuarantinedIntent, IntentsQuarantine]] = _ConsumerSpec(
         name="quarantine-review",
         stream="SDLC_QUARANTINE_BACKPRESSURE",
         filters=("smith.intents.quarantine.*.*.*",),
@@ -318,95 +327,99 @@ class consumers:
     """Reviews what is in quarantine."""
 
 
-_IntentsRaw = Leaf("smith_sdk.subjects.intents._raw", "IntentsRaw")
-_IntentsVetted = Leaf("smith_sdk.subjects.intents._vetted", "IntentsVetted")
-_IntentsQuarantine = Leaf("smith_sdk.subjects.intents._quarantine", "IntentsQuarantine")
-_Results = Leaf("smith_sdk.subjects._results", "Results")
-_AuditExecution = Leaf("smith_sdk.subjects.audit._execution", "AuditExecution")
-_AuditPolicy = Leaf("smith_sdk.subjects.audit._policy", "AuditPolicy")
-_AuditSecurity = Leaf("smith_sdk.subjects.audit._security", "AuditSecurity")
-_EventsExecutorLifecycle = Leaf("smith_sdk.subjects.events._executor_lifecycle", "EventsExecutorLifecycle")
-_EventsHealth = Leaf("smith_sdk.subjects.events._health", "EventsHealth")
-_EventsMetrics = Leaf("smith_sdk.subjects.events._metrics", "EventsMetrics")
-_Dlq = Leaf("smith_sdk.subjects._dlq", "Dlq")
-_LogsService = Leaf("smith_sdk.subjects.logs._service", "LogsService")
-_LogsErrors = Leaf("smith_sdk.subjects.logs._errors", "LogsErrors")
-_LogsPerformance = Leaf("smith_sdk.subjects.logs._performance", "LogsPerformance")
-_LogsSecurity = Leaf("smith_sdk.subjects.logs._security", "LogsSecurity")
-_BenchmarkRuns = Leaf("smith_sdk.subjects.benchmark._runs", "BenchmarkRuns")
-_BenchmarkSteps = Leaf("smith_sdk.subjects.benchmark._steps", "BenchmarkSteps")
-_BenchmarkTools = Leaf("smith_sdk.subjects.benchmark._tools", "BenchmarkTools")
-_BenchmarkContext = Leaf("smith_sdk.subjects.benchmark._context", "BenchmarkContext")
-_BenchmarkFailures = Leaf("smith_sdk.subjects.benchmark._failures", "BenchmarkFailures")
-_BenchmarkEarlyStop = Leaf("smith_sdk.subjects.benchmark._early_stop", "BenchmarkEarlyStop")
-_BenchmarkOptimizer = Leaf("smith_sdk.subjects.benchmark._optimizer", "BenchmarkOptimizer")
-_BenchmarkTaskFeatures = Leaf("smith_sdk.subjects.benchmark._task_features", "BenchmarkTaskFeatures")
-_AiSdlcActionRequest = Leaf("smith_sdk.subjects.ai_sdlc._action_request", "AiSdlcActionRequest")
-_AiSdlcActionResult = Leaf("smith_sdk.subjects.ai_sdlc._action_result", "AiSdlcActionResult")
-_GitlabEventMr = Leaf("smith_sdk.subjects.gitlab._event_mr", "GitlabEventMr")
-_GitlabEventPipeline = Leaf("smith_sdk.subjects.gitlab._event_pipeline", "GitlabEventPipeline")
-_GitlabEventIssue = Leaf("smith_sdk.subjects.gitlab._event_issue", "GitlabEventIssue")
-_OrchestratorAudit = Leaf("smith_sdk.subjects.orchestrator._audit", "OrchestratorAudit")
-_OrchestratorStatus = Leaf("smith_sdk.subjects.orchestrator._status", "OrchestratorStatus")
-_IntentsVettedSharded = Leaf("smith_sdk.subjects.intents._vetted_sharded", "IntentsVettedSharded")
-_IntentsVettedCrates = Leaf("smith_sdk.subjects.intents._vetted_crates", "IntentsVettedCrates")
+_leaf_IntentsRaw = _Leaf("smith_sdk.subjects.intents._raw", "IntentsRaw")
+_leaf_IntentsVetted = _Leaf("smith_sdk.subjects.intents._vetted", "IntentsVetted")
+_leaf_IntentsQuarantine = _Leaf("smith_sdk.subjects.intents._quarantine", "IntentsQuarantine")
+_leaf_Results = _Leaf("smith_sdk.subjects._results", "Results")
+_leaf_AuditExecution = _Leaf("smith_sdk.subjects.audit._execution", "AuditExecution")
+_leaf_AuditPolicy = _Leaf("smith_sdk.subjects.audit._policy", "AuditPolicy")
+_leaf_AuditSecurity = _Leaf("smith_sdk.subjects.audit._security", "AuditSecurity")
+_leaf_EventsExecutorLifecycle = _Leaf("smith_sdk.subjects.events._executor_lifecycle", "EventsExecutorLifecycle")
+_leaf_EventsHealth = _Leaf("smith_sdk.subjects.events._health", "EventsHealth")
+_leaf_EventsMetrics = _Leaf("smith_sdk.subjects.events._metrics", "EventsMetrics")
+_leaf_Dlq = _Leaf("smith_sdk.subjects._dlq", "Dlq")
+_leaf_LogsService = _Leaf("smith_sdk.subjects.logs._service", "LogsService")
+_leaf_LogsErrors = _Leaf("smith_sdk.subjects.logs._errors", "LogsErrors")
+_leaf_LogsPerformance = _Leaf("smith_sdk.subjects.logs._performance", "LogsPerformance")
+_leaf_LogsSecurity = _Leaf("smith_sdk.subjects.logs._security", "LogsSecurity")
+_leaf_BenchmarkRuns = _Leaf("smith_sdk.subjects.benchmark._runs", "BenchmarkRuns")
+_leaf_BenchmarkSteps = _Leaf("smith_sdk.subjects.benchmark._steps", "BenchmarkSteps")
+_leaf_BenchmarkTools = _Leaf("smith_sdk.subjects.benchmark._tools", "BenchmarkTools")
+_leaf_BenchmarkContext = _Leaf("smith_sdk.subjects.benchmark._context", "BenchmarkContext")
+_leaf_BenchmarkFailures = _Leaf("smith_sdk.subjects.benchmark._failures", "BenchmarkFailures")
+_leaf_BenchmarkEarlyStop = _Leaf("smith_sdk.subjects.benchmark._early_stop", "BenchmarkEarlyStop")
+_leaf_BenchmarkOptimizer = _Leaf("smith_sdk.subjects.benchmark._optimizer", "BenchmarkOptimizer")
+_leaf_BenchmarkTaskFeatures = _Leaf("smith_sdk.subjects.benchmark._task_features", "BenchmarkTaskFeatures")
+_leaf_AiSdlcActionRequest = _Leaf("smith_sdk.subjects.ai_sdlc._action_request", "AiSdlcActionRequest")
+_leaf_AiSdlcActionResult = _Leaf("smith_sdk.subjects.ai_sdlc._action_result", "AiSdlcActionResult")
+_leaf_GitlabEventMr = _Leaf("smith_sdk.subjects.gitlab._event_mr", "GitlabEventMr")
+_leaf_GitlabEventPipeline = _Leaf("smith_sdk.subjects.gitlab._event_pipeline", "GitlabEventPipeline")
+_leaf_GitlabEventIssue = _Leaf("smith_sdk.subjects.gitlab._event_issue", "GitlabEventIssue")
+_leaf_OrchestratorAudit = _Leaf("smith_sdk.subjects.orchestrator._audit", "OrchestratorAudit")
+_leaf_OrchestratorStatus = _Leaf("smith_sdk.subjects.orchestrator._status", "OrchestratorStatus")
+_leaf_IntentsVettedSharded = _Leaf("smith_sdk.subjects.intents._vetted_sharded", "IntentsVettedSharded")
+_leaf_IntentsVettedCrates = _Leaf("smith_sdk.subjects.intents._vetted_crates", "IntentsVettedCrates")
 
-_TRIE: dict[str | None, Any] = {
+_TRIE: dict[str | None, _Any] = {
     "smith": {
-        "ai": {"sdlc": {"action": {"request": {None: _AiSdlcActionRequest}, "result": {None: _AiSdlcActionResult}}}},
+        "ai": {"sdlc": {"action": {"request": {None: _leaf_AiSdlcActionRequest}, "result": {None: _leaf_AiSdlcActionResult}}}},
         "audit": {
-            "execution": {"*": {None: _AuditExecution}},
-            "policy": {"*": {None: _AuditPolicy}},
-            "security": {"*": {None: _AuditSecurity}},
+            "execution": {"*": {None: _leaf_AuditExecution}},
+            "policy": {"*": {None: _leaf_AuditPolicy}},
+            "security": {"*": {None: _leaf_AuditSecurity}},
         },
         "benchmark": {
-            "context": {"*": {"*": {None: _BenchmarkContext}}},
-            "early_stop": {"*": {"*": {None: _BenchmarkEarlyStop}}},
-            "failures": {"*": {"*": {None: _BenchmarkFailures}}},
-            "optimizer": {"*": {None: _BenchmarkOptimizer}},
-            "runs": {"*": {None: _BenchmarkRuns}},
-            "steps": {"*": {"*": {None: _BenchmarkSteps}}},
-            "task_features": {"*": {None: _BenchmarkTaskFeatures}},
-            "tools": {"*": {"*": {None: _BenchmarkTools}}},
+            "context": {"*": {"*": {None: _leaf_BenchmarkContext}}},
+            "early_stop": {"*": {"*": {None: _leaf_BenchmarkEarlyStop}}},
+            "failures": {"*": {"*": {None: _leaf_BenchmarkFailures}}},
+            "optimizer": {"*": {None: _leaf_BenchmarkOptimizer}},
+            "runs": {"*": {None: _leaf_BenchmarkRuns}},
+            "steps": {"*": {"*": {None: _leaf_BenchmarkSteps}}},
+            "task_features": {"*": {None: _leaf_BenchmarkTaskFeatures}},
+            "tools": {"*": {"*": {None: _leaf_BenchmarkTools}}},
         },
-        "dlq": {"*": {"*": {"*": {None: _Dlq}}}},
+        "dlq": {"*": {"*": {"*": {None: _leaf_Dlq}}}},
         "events": {
-            "executor": {"lifecycle": {"*": {None: _EventsExecutorLifecycle}}},
-            "health": {"*": {None: _EventsHealth}},
-            "metrics": {"*": {None: _EventsMetrics}},
+            "executor": {"lifecycle": {"*": {None: _leaf_EventsExecutorLifecycle}}},
+            "health": {"*": {None: _leaf_EventsHealth}},
+            "metrics": {"*": {None: _leaf_EventsMetrics}},
         },
         "gitlab": {
-            "event": {"issue": {None: _GitlabEventIssue}, "mr": {None: _GitlabEventMr}, "pipeline": {None: _GitlabEventPipeline}}
+            "event": {
+                "issue": {None: _leaf_GitlabEventIssue},
+                "mr": {None: _leaf_GitlabEventMr},
+                "pipeline": {None: _leaf_GitlabEventPipeline},
+            }
         },
         "intents": {
-            "quarantine": {"*": {"*": {"*": {None: _IntentsQuarantine}}}},
-            "raw": {"*": {"*": {"*": {None: _IntentsRaw}}}},
+            "quarantine": {"*": {"*": {"*": {None: _leaf_IntentsQuarantine}}}},
+            "raw": {"*": {"*": {"*": {None: _leaf_IntentsRaw}}}},
             "vetted": {
                 "*": {
                     "*": {
                         "*": {
                             "shard": {
-                                None: _IntentsVetted,
-                                "*": {None: _IntentsVettedCrates, "*": {None: _IntentsVettedSharded}},
+                                None: _leaf_IntentsVetted,
+                                "*": {None: _leaf_IntentsVettedCrates, "*": {None: _leaf_IntentsVettedSharded}},
                             },
-                            "*": {None: _IntentsVetted, "*": {"*": {None: _IntentsVettedSharded}}},
+                            "*": {None: _leaf_IntentsVetted, "*": {"*": {None: _leaf_IntentsVettedSharded}}},
                         }
                     }
                 }
             },
         },
         "logs": {
-            "errors": {"*": {None: _LogsErrors}},
-            "performance": {"*": {None: _LogsPerformance}},
-            "security": {"*": {"*": {None: _LogsSecurity}}},
-            "*": {"*": {None: _LogsService}},
+            "errors": {"*": {None: _leaf_LogsErrors}},
+            "performance": {"*": {None: _leaf_LogsPerformance}},
+            "security": {"*": {"*": {None: _leaf_LogsSecurity}}},
+            "*": {"*": {None: _leaf_LogsService}},
         },
-        "orchestrator": {"audit": {None: _OrchestratorAudit}, "status": {None: _OrchestratorStatus}},
-        "results": {"*": {None: _Results}},
+        "orchestrator": {"audit": {None: _leaf_OrchestratorAudit}, "status": {None: _leaf_OrchestratorStatus}},
+        "results": {"*": {None: _leaf_Results}},
     }
 }
 
-CONTRACT: Final = Contract(
+CONTRACT: _Final = _Contract(
     name="smith",
     version=1,
     abi=1,
@@ -428,12 +441,12 @@ CONTRACT: Final = Contract(
         consumers.http_results,
         consumers.audit_collector,
         consumers.quarantine_review,
-        *_sharding.episode.consumers,
+        *_shardings.episode.consumers,
     ),
     profiles=(
-        Profile(name="dev", replicas=1, fit=1073741824),
-        Profile(name="prod", replicas=3),
+        _Profile(name="dev", replicas=1, fit=1073741824),
+        _Profile(name="prod", replicas=3),
     ),
     dead_letters="smith.dlq",
-    shardings=(_sharding.episode,),
+    shardings=(_shardings.episode,),
 )

@@ -83,7 +83,7 @@ def test_a_sharded_subject_is_made_of_a_payload_also_without_other_tokens() -> N
     plain = BANK.replace("bank.entries.{account_id}", "bank.entries.new").replace('["bank.entries.*",', '["bank.entries.new",')
     text = compile_spec(plain.replace('"bank.old.{account_id}', '"bank.old'), "bank.toml")["subjects/_entries_sharded.py"]
     assert "class EntriesSharded(" in text
-    assert "def of(cls, message: Entry, *, key: ShardKey | None = None) -> Self:" in text
+    assert "def of(cls, message: Entry, *, key: _ShardKey | None = None) -> _Self:" in text
 
 
 def test_check_finds_drift_in_what_shards_make(bank: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payloads of the bus, and the types of the tokens in its subjects."""
 
 from typing import TYPE_CHECKING

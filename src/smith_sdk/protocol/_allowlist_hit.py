@@ -1,19 +1,22 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `AllowlistHit`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated as _Annotated
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class AllowlistHit(Payload, frozen=True, kw_only=True):
+class AllowlistHit(_Payload, frozen=True, kw_only=True):
     """One use of a resource that an allowlist permits."""
 
     resource_type: str
     resource_id: str
     operation: str
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp_ns: _Annotated[int, _msgspec.Meta(ge=0)]

@@ -1,13 +1,22 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `AuditEvent`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated as _Annotated, ClassVar, Literal as _Literal
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload, is_token, now_ns, refuse_token, respell
+from smith_sdk.contract import (
+    Payload as _Payload,
+    is_token as _is_token,
+    now_ns as _now_ns,
+    refuse_token as _refuse_token,
+    respell as _respell,
+)
 
 from ._policy_decision import PolicyDecision
 from ._resource_usage import ResourceUsage
@@ -15,7 +24,7 @@ from ._security_context import SecurityContext
 from ._tokens import ExecutorId, IntentId
 
 
-class AuditEvent(Payload, frozen=True, kw_only=True):
+class AuditEvent(_Payload, frozen=True, kw_only=True):
     """One entry of the audit trail about an intent."""
 
     SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
@@ -28,15 +37,15 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
 
     intent_id: IntentId
     if TYPE_CHECKING:
-        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
+        result_status: _Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"]
     else:
-        result_status: Literal[
+        result_status: _Literal[
             "ok", "error", "denied", "timeout", "killed", "success", "failed", "vetted", "quarantined", "expired"
         ]
     """Admitted: ok; refused or expired: denied; quarantined: error. `policy_decisions` has what was
     decided, and why.
     """
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     executor_id: ExecutorId
     policy_decisions: list[PolicyDecision]
@@ -44,16 +53,16 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
     resource_usage: ResourceUsage | None = None
 
     def __post_init__(self) -> None:
-        respell(self)
-        if not is_token(self.intent_id):
-            refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id, "", "AuditEvent")
+        _respell(self)
+        if not _is_token(self.intent_id):
+            _refuse_token("smith.audit.execution.{intent_id}", "intent_id", self.intent_id, "", "AuditEvent")
 
     @classmethod
     def new(
         cls,
         *,
         intent_id: str,
-        result_status: Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"],
+        result_status: _Literal["ok", "error", "denied", "timeout", "killed", "success", "failed"],
         timestamp_ns: int | None = None,
         executor_id: str,
         policy_decisions: list[PolicyDecision],
@@ -64,7 +73,7 @@ class AuditEvent(Payload, frozen=True, kw_only=True):
         return cls(
             intent_id=IntentId(intent_id),
             result_status=result_status,
-            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            timestamp_ns=_now_ns() if timestamp_ns is None else timestamp_ns,
             executor_id=ExecutorId(executor_id),
             policy_decisions=policy_decisions,
             security_context=security_context,

@@ -1,18 +1,28 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `BenchmarkEvent`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated as _Annotated, Any as _Any, Literal as _Literal
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload, is_token, kind_of, now_rfc3339, refuse_int, refuse_token
+from smith_sdk.contract import (
+    Payload as _Payload,
+    is_token as _is_token,
+    kind_of as _kind_of,
+    now_rfc3339 as _now_rfc3339,
+    refuse_int as _refuse_int,
+    refuse_token as _refuse_token,
+)
 
 from ._tokens import RunId, StepId, TaskId
 
 
-class BenchmarkEvent(Payload, frozen=True, kw_only=True):
+class BenchmarkEvent(_Payload, frozen=True, kw_only=True):
     """Something that happened in a benchmark run."""
 
     run_id: RunId
@@ -23,26 +33,26 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
     policy_id: str
     cfg_hash: str
     env_hash: str
-    seed: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
-    event_type: Any
+    seed: _Annotated[int, _msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})]
+    event_type: _Any
     """`{kind: content}`; a newer publisher may send other kinds."""
-    data: Any
+    data: _Any
 
     def __post_init__(self) -> None:
         if type(self.seed) is int and self.seed > 18446744073709551615:
-            refuse_int("BenchmarkEvent", "seed", self.seed, 18446744073709551615)
-        if self.run_id != "" and (not is_token(self.run_id)):
-            refuse_token("smith.benchmark.runs.{run_id}", "run_id", self.run_id, "", "BenchmarkEvent")
-        if self.step_id != "" and (not is_token(self.step_id)):
-            refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", self.step_id, "", "BenchmarkEvent")
-        if self.task_id != "" and (not is_token(self.task_id)):
-            refuse_token("smith.benchmark.task_features.{task_id}", "task_id", self.task_id, "", "BenchmarkEvent")
+            _refuse_int("BenchmarkEvent", "seed", self.seed, 18446744073709551615)
+        if self.run_id != "" and (not _is_token(self.run_id)):
+            _refuse_token("smith.benchmark.runs.{run_id}", "run_id", self.run_id, "", "BenchmarkEvent")
+        if self.step_id != "" and (not _is_token(self.step_id)):
+            _refuse_token("smith.benchmark.steps.{run_id}.{step_id}", "step_id", self.step_id, "", "BenchmarkEvent")
+        if self.task_id != "" and (not _is_token(self.task_id)):
+            _refuse_token("smith.benchmark.task_features.{task_id}", "task_id", self.task_id, "", "BenchmarkEvent")
 
     @property
     def kind(
         self,
     ) -> (
-        Literal[
+        _Literal[
             "RunStart",
             "RunStop",
             "Step",
@@ -54,7 +64,7 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
         | None
     ):
         """The tag of `event_type`; None if this contract does not know it."""
-        return kind_of(
+        return _kind_of(
             self.event_type,
             (
                 "RunStart",
@@ -79,15 +89,15 @@ class BenchmarkEvent(Payload, frozen=True, kw_only=True):
         cfg_hash: str,
         env_hash: str,
         seed: int,
-        event_type: Any,
-        data: Any,
+        event_type: _Any,
+        data: _Any,
     ) -> BenchmarkEvent:
         """A new payload; fields that are not given are filled in."""
         return cls(
             run_id=RunId(run_id),
             task_id=TaskId(task_id),
             step_id=StepId(step_id),
-            ts=now_rfc3339() if ts is None else ts,
+            ts=_now_rfc3339() if ts is None else ts,
             policy_id=policy_id,
             cfg_hash=cfg_hash,
             env_hash=env_hash,

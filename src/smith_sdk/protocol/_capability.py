@@ -1,11 +1,14 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The values of the token `capability`, each bound to the payload that it selects."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any as _Any, Final as _Final
 
-from smith_sdk.contract import Cap
+from smith_sdk.contract import Cap as _Cap
 
 from ._intent import (
     ArchiveReadV1Intent,
@@ -19,16 +22,16 @@ from ._intent import (
     SqliteQueryV1Intent,
 )
 
-fs_read_v1: Final[Cap[FsReadV1Intent]] = FsReadV1Intent.SELECTOR
-fs_write_v1: Final[Cap[FsWriteV1Intent]] = FsWriteV1Intent.SELECTOR
-http_fetch_v1: Final[Cap[HttpFetchV1Intent]] = HttpFetchV1Intent.SELECTOR
-git_clone_v1: Final[Cap[GitCloneV1Intent]] = GitCloneV1Intent.SELECTOR
-archive_read_v1: Final[Cap[ArchiveReadV1Intent]] = ArchiveReadV1Intent.SELECTOR
-sqlite_query_v1: Final[Cap[SqliteQueryV1Intent]] = SqliteQueryV1Intent.SELECTOR
-bench_report_v1: Final[Cap[BenchReportV1Intent]] = BenchReportV1Intent.SELECTOR
-shell_exec_v1: Final[Cap[ShellExecV1Intent]] = ShellExecV1Intent.SELECTOR
+fs_read_v1: _Final[_Cap[FsReadV1Intent]] = FsReadV1Intent.SELECTOR
+fs_write_v1: _Final[_Cap[FsWriteV1Intent]] = FsWriteV1Intent.SELECTOR
+http_fetch_v1: _Final[_Cap[HttpFetchV1Intent]] = HttpFetchV1Intent.SELECTOR
+git_clone_v1: _Final[_Cap[GitCloneV1Intent]] = GitCloneV1Intent.SELECTOR
+archive_read_v1: _Final[_Cap[ArchiveReadV1Intent]] = ArchiveReadV1Intent.SELECTOR
+sqlite_query_v1: _Final[_Cap[SqliteQueryV1Intent]] = SqliteQueryV1Intent.SELECTOR
+bench_report_v1: _Final[_Cap[BenchReportV1Intent]] = BenchReportV1Intent.SELECTOR
+shell_exec_v1: _Final[_Cap[ShellExecV1Intent]] = ShellExecV1Intent.SELECTOR
 
-ALL: Final[dict[str, Any]] = {
+_ALL: _Final[dict[str, _Any]] = {
     cap: cap
     for cap in (
         fs_read_v1,
@@ -43,7 +46,7 @@ ALL: Final[dict[str, Any]] = {
 }
 
 
-def every() -> tuple[Capability, ...]:
+def _every() -> tuple[Capability, ...]:
     """Every value, in the order of the spec."""
     return (
         fs_read_v1,

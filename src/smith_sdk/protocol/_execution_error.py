@@ -1,12 +1,15 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `ExecutionError`."""
 
 from __future__ import annotations
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class ExecutionError(Payload, frozen=True, kw_only=True):
+class ExecutionError(_Payload, frozen=True, kw_only=True):
     """Why an intent was not executed, or failed. A denial has the code POLICY_DENIED."""
 
     code: str

@@ -1,59 +1,71 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `Intent`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from typing import Annotated as _Annotated, Any as _Any, ClassVar, Final as _Final, TypeAlias as _TypeAlias
 
-import msgspec
-from typing_extensions import TypeVar
+import msgspec as _msgspec
+from typing_extensions import TypeVar as _TypeVar
 
-from smith_sdk.contract import Cap, Payload, is_token, new_uuid4, new_uuid7, now_ns, refuse_int, refuse_token
+from smith_sdk.contract import (
+    Cap as _Cap,
+    Payload as _Payload,
+    is_token as _is_token,
+    new_uuid4 as _new_uuid4,
+    new_uuid7 as _new_uuid7,
+    now_ns as _now_ns,
+    refuse_int as _refuse_int,
+    refuse_token as _refuse_token,
+)
 
 from ._tokens import Domain, IntentId
 
 
-class FsReadV1Params(Payload, frozen=True, kw_only=True):
+class FsReadV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of fs.read.v1."""
 
     path: str
-    max_bytes: Annotated[int, msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})] | None = None
+    max_bytes: _Annotated[int, _msgspec.Meta(ge=0, extra_json_schema={"maximum": 18446744073709551615})] | None = None
     follow_symlinks: bool | None = None
 
     def __post_init__(self) -> None:
         if type(self.max_bytes) is int and self.max_bytes > 18446744073709551615:
-            refuse_int("FsReadV1Params", "max_bytes", self.max_bytes, 18446744073709551615)
+            _refuse_int("FsReadV1Params", "max_bytes", self.max_bytes, 18446744073709551615)
 
 
-class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
+class FsReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
     """A request to execute one capability: fs.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[FsReadV1Intent]] = Cap("fs.read.v1")
+    SELECTOR: ClassVar[_Cap[FsReadV1Intent]] = _Cap("fs.read.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: FsReadV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsReadV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsReadV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsReadV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsReadV1Intent")
 
     @property
-    def capability(self) -> Cap[FsReadV1Intent]:
+    def capability(self) -> _Cap[FsReadV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -62,7 +74,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -75,16 +87,16 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: FsReadV1Params,
     ) -> FsReadV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -92,7 +104,7 @@ class FsReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability",
         )
 
 
-class FsWriteV1Params(Payload, frozen=True, kw_only=True):
+class FsWriteV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of fs.write.v1."""
 
     path: str
@@ -101,35 +113,35 @@ class FsWriteV1Params(Payload, frozen=True, kw_only=True):
     create: bool | None = None
 
 
-class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.write.v1"):
+class FsWriteV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.write.v1"):
     """A request to execute one capability: fs.write.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[FsWriteV1Intent]] = Cap("fs.write.v1")
+    SELECTOR: ClassVar[_Cap[FsWriteV1Intent]] = _Cap("fs.write.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: FsWriteV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsWriteV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsWriteV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsWriteV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsWriteV1Intent")
 
     @property
-    def capability(self) -> Cap[FsWriteV1Intent]:
+    def capability(self) -> _Cap[FsWriteV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -138,7 +150,7 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -151,16 +163,16 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: FsWriteV1Params,
     ) -> FsWriteV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -168,46 +180,46 @@ class FsWriteV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability"
         )
 
 
-class HttpFetchV1Params(Payload, frozen=True, kw_only=True):
+class HttpFetchV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of http.fetch.v1."""
 
     url: str
     method: str | None = None
     headers: dict[str, str] | None = None
     body: str | None = None
-    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    timeout_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
+class HttpFetchV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
     """A request to execute one capability: http.fetch.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[HttpFetchV1Intent]] = Cap("http.fetch.v1")
+    SELECTOR: ClassVar[_Cap[HttpFetchV1Intent]] = _Cap("http.fetch.v1")
     ALIASES: ClassVar[tuple[str, ...]] = ("http_fetch",)
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: HttpFetchV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "HttpFetchV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "HttpFetchV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "HttpFetchV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "HttpFetchV1Intent")
 
     @property
-    def capability(self) -> Cap[HttpFetchV1Intent]:
+    def capability(self) -> _Cap[HttpFetchV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -216,7 +228,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -229,16 +241,16 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: HttpFetchV1Params,
     ) -> HttpFetchV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -246,7 +258,7 @@ class HttpFetchV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         )
 
 
-class GitCloneV1Params(Payload, frozen=True, kw_only=True):
+class GitCloneV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of git.clone.v1."""
 
     url: str
@@ -255,35 +267,35 @@ class GitCloneV1Params(Payload, frozen=True, kw_only=True):
     depth: int | None = None
 
 
-class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="git.clone.v1"):
+class GitCloneV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="git.clone.v1"):
     """A request to execute one capability: git.clone.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[GitCloneV1Intent]] = Cap("git.clone.v1")
+    SELECTOR: ClassVar[_Cap[GitCloneV1Intent]] = _Cap("git.clone.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: GitCloneV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "GitCloneV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "GitCloneV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "GitCloneV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "GitCloneV1Intent")
 
     @property
-    def capability(self) -> Cap[GitCloneV1Intent]:
+    def capability(self) -> _Cap[GitCloneV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -292,7 +304,7 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -305,16 +317,16 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: GitCloneV1Params,
     ) -> GitCloneV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -322,42 +334,42 @@ class GitCloneV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability
         )
 
 
-class ArchiveReadV1Params(Payload, frozen=True, kw_only=True):
+class ArchiveReadV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of archive.read.v1."""
 
     path: str
     extract_content: bool | None = None
 
 
-class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="archive.read.v1"):
+class ArchiveReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="archive.read.v1"):
     """A request to execute one capability: archive.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[ArchiveReadV1Intent]] = Cap("archive.read.v1")
+    SELECTOR: ClassVar[_Cap[ArchiveReadV1Intent]] = _Cap("archive.read.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: ArchiveReadV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ArchiveReadV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "ArchiveReadV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ArchiveReadV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "ArchiveReadV1Intent")
 
     @property
-    def capability(self) -> Cap[ArchiveReadV1Intent]:
+    def capability(self) -> _Cap[ArchiveReadV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -366,7 +378,7 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -379,16 +391,16 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: ArchiveReadV1Params,
     ) -> ArchiveReadV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -396,45 +408,45 @@ class ArchiveReadV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         )
 
 
-class SqliteQueryV1Params(Payload, frozen=True, kw_only=True):
+class SqliteQueryV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of sqlite.query.v1."""
 
     database_path: str
     query: str
-    params: list[Any] | None = None
-    max_rows: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
-    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    params: list[_Any] | None = None
+    max_rows: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
+    timeout_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
+class SqliteQueryV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
     """A request to execute one capability: sqlite.query.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[SqliteQueryV1Intent]] = Cap("sqlite.query.v1")
+    SELECTOR: ClassVar[_Cap[SqliteQueryV1Intent]] = _Cap("sqlite.query.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: SqliteQueryV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "SqliteQueryV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "SqliteQueryV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "SqliteQueryV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "SqliteQueryV1Intent")
 
     @property
-    def capability(self) -> Cap[SqliteQueryV1Intent]:
+    def capability(self) -> _Cap[SqliteQueryV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -443,7 +455,7 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -456,16 +468,16 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: SqliteQueryV1Params,
     ) -> SqliteQueryV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -473,44 +485,44 @@ class SqliteQueryV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         )
 
 
-class BenchReportV1Params(Payload, frozen=True, kw_only=True):
+class BenchReportV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of bench.report.v1."""
 
     benchmark_name: str
     metrics: dict[str, float]
-    metadata: dict[str, Any] | None = None
-    retention_days: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    metadata: dict[str, _Any] | None = None
+    retention_days: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
+class BenchReportV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
     """A request to execute one capability: bench.report.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[BenchReportV1Intent]] = Cap("bench.report.v1")
+    SELECTOR: ClassVar[_Cap[BenchReportV1Intent]] = _Cap("bench.report.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: BenchReportV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "BenchReportV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "BenchReportV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "BenchReportV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "BenchReportV1Intent")
 
     @property
-    def capability(self) -> Cap[BenchReportV1Intent]:
+    def capability(self) -> _Cap[BenchReportV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -519,7 +531,7 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -532,16 +544,16 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: BenchReportV1Params,
     ) -> BenchReportV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -549,46 +561,46 @@ class BenchReportV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabil
         )
 
 
-class ShellExecV1Params(Payload, frozen=True, kw_only=True):
+class ShellExecV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of shell.exec.v1."""
 
     command: str
     args: list[str] | None = None
     env: dict[str, str] | None = None
     cwd: str | None = None
-    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    timeout_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
     stdin: str | None = None
 
 
-class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capability", tag="shell.exec.v1"):
+class ShellExecV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="shell.exec.v1"):
     """A request to execute one capability: shell.exec.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[Cap[ShellExecV1Intent]] = Cap("shell.exec.v1")
+    SELECTOR: ClassVar[_Cap[ShellExecV1Intent]] = _Cap("shell.exec.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
     domain: Domain
-    created_at_ns: Annotated[int, msgspec.Meta(ge=0)]
+    created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC). Only below 2^64 can it be signed."""
-    ttl_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds after `created_at_ns` until the intent is expired."""
     nonce: str
     signer: str = ""
     """Base64 Ed25519 public key; empty: not signed."""
     signature_b64: str = ""
     """Base64 Ed25519 signature over the canonical JSON without this field; empty: not signed."""
-    metadata: dict[str, Any] = msgspec.field(default_factory=dict)
+    metadata: dict[str, _Any] = _msgspec.field(default_factory=dict)
     params: ShellExecV1Params
 
     def __post_init__(self) -> None:
-        if not is_token(self.domain):
-            refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ShellExecV1Intent")
-        if not is_token(self.id):
-            refuse_token("smith.results.{intent_id}", "id", self.id, "", "ShellExecV1Intent")
+        if not _is_token(self.domain):
+            _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ShellExecV1Intent")
+        if not _is_token(self.id):
+            _refuse_token("smith.results.{intent_id}", "id", self.id, "", "ShellExecV1Intent")
 
     @property
-    def capability(self) -> Cap[ShellExecV1Intent]:
+    def capability(self) -> _Cap[ShellExecV1Intent]:
         """The token that selects this payload in its subjects."""
         return self.SELECTOR
 
@@ -597,7 +609,7 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         """Whether more than `ttl_ms` milliseconds have passed since `created_at_ns`, by the clock
         of this machine.
         """
-        return now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
+        return _now_ns() > self.created_at_ns + self.ttl_ms * 1_000_000
 
     @classmethod
     def new(
@@ -610,16 +622,16 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         nonce: str | None = None,
         signer: str = "",
         signature_b64: str = "",
-        metadata: dict[str, Any] | None = None,
+        metadata: dict[str, _Any] | None = None,
         params: ShellExecV1Params,
     ) -> ShellExecV1Intent:
         """A new payload; fields that are not given are filled in."""
         return cls(
-            id=IntentId(new_uuid7() if id is None else id),
+            id=IntentId(_new_uuid7() if id is None else id),
             domain=Domain(domain),
-            created_at_ns=now_ns() if created_at_ns is None else created_at_ns,
+            created_at_ns=_now_ns() if created_at_ns is None else created_at_ns,
             ttl_ms=ttl_ms,
-            nonce=new_uuid4() if nonce is None else nonce,
+            nonce=_new_uuid4() if nonce is None else nonce,
             signer=signer,
             signature_b64=signature_b64,
             metadata={} if metadata is None else metadata,
@@ -627,7 +639,7 @@ class ShellExecV1Intent(Payload, frozen=True, kw_only=True, tag_field="capabilit
         )
 
 
-Intent: TypeAlias = (
+Intent: _TypeAlias = (
     FsReadV1Intent
     | FsWriteV1Intent
     | HttpFetchV1Intent
@@ -638,9 +650,9 @@ Intent: TypeAlias = (
     | ShellExecV1Intent
 )
 """A request to execute one capability."""
-IntentT = TypeVar("IntentT", bound=Intent, default=Intent)
-OneIntentT = TypeVar("OneIntentT", bound=Intent)
-INTENT_CLASSES: Final[dict[str, Any]] = {
+IntentT = _TypeVar("IntentT", bound=Intent, default=Intent)
+OneIntentT = _TypeVar("OneIntentT", bound=Intent)
+INTENT_CLASSES: _Final[dict[str, _Any]] = {
     "fs.read.v1": FsReadV1Intent,
     "fs.write.v1": FsWriteV1Intent,
     "http.fetch.v1": HttpFetchV1Intent,
@@ -650,14 +662,14 @@ INTENT_CLASSES: Final[dict[str, Any]] = {
     "bench.report.v1": BenchReportV1Intent,
     "shell.exec.v1": ShellExecV1Intent,
 }
-Capability: TypeAlias = (
-    Cap[FsReadV1Intent]
-    | Cap[FsWriteV1Intent]
-    | Cap[HttpFetchV1Intent]
-    | Cap[GitCloneV1Intent]
-    | Cap[ArchiveReadV1Intent]
-    | Cap[SqliteQueryV1Intent]
-    | Cap[BenchReportV1Intent]
-    | Cap[ShellExecV1Intent]
+Capability: _TypeAlias = (
+    _Cap[FsReadV1Intent]
+    | _Cap[FsWriteV1Intent]
+    | _Cap[HttpFetchV1Intent]
+    | _Cap[GitCloneV1Intent]
+    | _Cap[ArchiveReadV1Intent]
+    | _Cap[SqliteQueryV1Intent]
+    | _Cap[BenchReportV1Intent]
+    | _Cap[ShellExecV1Intent]
 )
 """What an intent asks for; selects its payload."""

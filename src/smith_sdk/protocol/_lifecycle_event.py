@@ -1,36 +1,39 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `LifecycleEvent`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated as _Annotated, Literal as _Literal
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload, is_token, now_ns, refuse_token
+from smith_sdk.contract import Payload as _Payload, is_token as _is_token, now_ns as _now_ns, refuse_token as _refuse_token
 
 from ._tokens import ExecutorId
 
 
-class LifecycleEvent(Payload, frozen=True, kw_only=True):
+class LifecycleEvent(_Payload, frozen=True, kw_only=True):
     """An executor process changed its state."""
 
     executor_id: ExecutorId
-    state: Literal["starting", "ready", "draining", "stopped"]
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    state: _Literal["starting", "ready", "draining", "stopped"]
+    timestamp_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
     detail: str | None = None
 
     def __post_init__(self) -> None:
-        if not is_token(self.executor_id):
-            refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", self.executor_id, "", "LifecycleEvent")
+        if not _is_token(self.executor_id):
+            _refuse_token("smith.events.executor.lifecycle.{executor_id}", "executor_id", self.executor_id, "", "LifecycleEvent")
 
     @classmethod
     def new(
         cls,
         *,
         executor_id: str,
-        state: Literal["starting", "ready", "draining", "stopped"],
+        state: _Literal["starting", "ready", "draining", "stopped"],
         timestamp_ns: int | None = None,
         detail: str | None = None,
     ) -> LifecycleEvent:
@@ -38,6 +41,6 @@ class LifecycleEvent(Payload, frozen=True, kw_only=True):
         return cls(
             executor_id=ExecutorId(executor_id),
             state=state,
-            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            timestamp_ns=_now_ns() if timestamp_ns is None else timestamp_ns,
             detail=detail,
         )

@@ -1,11 +1,20 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `LogEntry`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Literal as _Literal
 
-from smith_sdk.contract import Payload, is_token, now_rfc3339, refuse_token, respell
+from smith_sdk.contract import (
+    Payload as _Payload,
+    is_token as _is_token,
+    now_rfc3339 as _now_rfc3339,
+    refuse_token as _refuse_token,
+    respell as _respell,
+)
 
 from ._log_metadata import LogMetadata
 from ._log_span import LogSpan
@@ -13,7 +22,7 @@ from ._log_trace import LogTrace
 from ._tokens import LEVEL_VALUES, Service
 
 
-class LogEntry(Payload, frozen=True, kw_only=True):
+class LogEntry(_Payload, frozen=True, kw_only=True):
     """One line of a service's log."""
 
     SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {
@@ -29,14 +38,14 @@ class LogEntry(Payload, frozen=True, kw_only=True):
     timestamp: str
     """RFC 3339."""
     if TYPE_CHECKING:
-        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
+        level: _Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR"]
     else:
-        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"]
+        level: _Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"]
     """In upper case; the subject has it in lower case."""
     service: Service
     target: str
     message: str
-    fields: dict[str, Any]
+    fields: dict[str, _Any]
     span: LogSpan | None = None
     trace: LogTrace | None = None
     correlation_id: str
@@ -44,22 +53,22 @@ class LogEntry(Payload, frozen=True, kw_only=True):
     metadata: LogMetadata
 
     def __post_init__(self) -> None:
-        respell(self)
+        _respell(self)
         if not isinstance(self.level, str) or not self.level.isupper() or self.level.lower() not in LEVEL_VALUES:
-            refuse_token("smith.logs.{log_service}.{level}", "level", self.level, ", ".join(sorted(LEVEL_VALUES)), "LogEntry")
-        if self.service != "" and (not is_token(self.service)):
-            refuse_token("smith.logs.errors.{service}", "service", self.service, "", "LogEntry")
+            _refuse_token("smith.logs.{log_service}.{level}", "level", self.level, ", ".join(sorted(LEVEL_VALUES)), "LogEntry")
+        if self.service != "" and (not _is_token(self.service)):
+            _refuse_token("smith.logs.errors.{service}", "service", self.service, "", "LogEntry")
 
     @classmethod
     def new(
         cls,
         *,
         timestamp: str | None = None,
-        level: Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"],
+        level: _Literal["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "trace", "debug", "info", "warn", "error"],
         service: str,
         target: str,
         message: str,
-        fields: dict[str, Any] | None = None,
+        fields: dict[str, _Any] | None = None,
         span: LogSpan | None = None,
         trace: LogTrace | None = None,
         correlation_id: str,
@@ -67,9 +76,9 @@ class LogEntry(Payload, frozen=True, kw_only=True):
         metadata: LogMetadata | None = None,
     ) -> LogEntry:
         """A new payload; fields that are not given are filled in."""
-        level_: Any = level
+        level_: _Any = level
         return cls(
-            timestamp=now_rfc3339() if timestamp is None else timestamp,
+            timestamp=_now_rfc3339() if timestamp is None else timestamp,
             level=level_,
             service=Service(service),
             target=target,

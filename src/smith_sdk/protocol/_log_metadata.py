@@ -1,20 +1,23 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `LogMetadata`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated as _Annotated, Any as _Any
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class LogMetadata(Payload, frozen=True, kw_only=True):
+class LogMetadata(_Payload, frozen=True, kw_only=True):
     """Where a log entry comes from."""
 
     file: str | None = None
-    line: Annotated[int, msgspec.Meta(ge=0, le=4294967295)] | None = None
+    line: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
     module_path: str | None = None
     thread_id: str | None = None
-    performance_category: Any = None
+    performance_category: _Any = None

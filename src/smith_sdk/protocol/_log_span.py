@@ -1,17 +1,20 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `LogSpan`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any as _Any
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class LogSpan(Payload, frozen=True, kw_only=True):
+class LogSpan(_Payload, frozen=True, kw_only=True):
     """The span of a log entry."""
 
     id: str
     parent_id: str | None = None
     name: str
-    fields: dict[str, Any]
+    fields: dict[str, _Any]

@@ -1,22 +1,25 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `PlatformEvent`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated as _Annotated, Any as _Any
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload, now_ns
+from smith_sdk.contract import Payload as _Payload, now_ns as _now_ns
 
 
-class PlatformEvent(Payload, frozen=True, kw_only=True):
+class PlatformEvent(_Payload, frozen=True, kw_only=True):
     """Something that happened on the platform around Smith."""
 
     event: str
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
-    data: Any
+    data: _Any
 
     @classmethod
     def new(
@@ -24,11 +27,11 @@ class PlatformEvent(Payload, frozen=True, kw_only=True):
         *,
         event: str,
         timestamp_ns: int | None = None,
-        data: Any,
+        data: _Any,
     ) -> PlatformEvent:
         """A new payload; fields that are not given are filled in."""
         return cls(
             event=event,
-            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            timestamp_ns=_now_ns() if timestamp_ns is None else timestamp_ns,
             data=data,
         )

@@ -1,16 +1,19 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `PolicyDecision`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal as _Literal
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class PolicyDecision(Payload, frozen=True, kw_only=True):
+class PolicyDecision(_Payload, frozen=True, kw_only=True):
     """What one policy rule decided."""
 
     rule_name: str
-    decision: Literal["allow", "deny", "transform"]
+    decision: _Literal["allow", "deny", "transform"]
     reason: str

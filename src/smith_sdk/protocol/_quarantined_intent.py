@@ -1,22 +1,25 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `QuarantinedIntent`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated as _Annotated
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload, now_ns
+from smith_sdk.contract import Payload as _Payload, now_ns as _now_ns
 
 
-class QuarantinedIntent(Payload, frozen=True, kw_only=True):
+class QuarantinedIntent(_Payload, frozen=True, kw_only=True):
     """An intent that nobody may execute, kept for review."""
 
     intent: bytes
     """The intent as it was received; base64 in JSON."""
     reason: str
-    timestamp_ns: Annotated[int, msgspec.Meta(ge=0)]
+    timestamp_ns: _Annotated[int, _msgspec.Meta(ge=0)]
     """Nanoseconds since 1970 (UTC)."""
 
     @classmethod
@@ -31,5 +34,5 @@ class QuarantinedIntent(Payload, frozen=True, kw_only=True):
         return cls(
             intent=intent,
             reason=reason,
-            timestamp_ns=now_ns() if timestamp_ns is None else timestamp_ns,
+            timestamp_ns=_now_ns() if timestamp_ns is None else timestamp_ns,
         )

@@ -1,21 +1,24 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The payload `RunnerMetadata`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated as _Annotated
 
-import msgspec
+import msgspec as _msgspec
 
-from smith_sdk.contract import Payload
+from smith_sdk.contract import Payload as _Payload
 
 
-class RunnerMetadata(Payload, frozen=True, kw_only=True):
+class RunnerMetadata(_Payload, frozen=True, kw_only=True):
     """The process that executed an intent, and what it used."""
 
-    pid: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
-    cpu_ms: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    pid: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
+    cpu_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Milliseconds of processor time."""
-    max_rss_kb: Annotated[int, msgspec.Meta(ge=0, le=4294967295)]
+    max_rss_kb: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
     """Largest resident set, in KiB."""
     capability_digest: str | None = None

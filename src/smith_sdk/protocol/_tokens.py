@@ -1,21 +1,24 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The types of the tokens that subjects are made of."""
 
-from typing import Final, Literal, NewType, TypeAlias
+from typing import Final as _Final, Literal as _Literal, NewType as _NewType, TypeAlias as _TypeAlias
 
-ConsumerName = NewType("ConsumerName", str)
+ConsumerName = _NewType("ConsumerName", str)
 """Name of the consumer that gave up on it."""
-Domain = NewType("Domain", str)
+Domain = _NewType("Domain", str)
 """Where an intent is executed."""
-EventType = NewType("EventType", str)
+EventType = _NewType("EventType", str)
 """Kind of a security event."""
-ExecutorId = NewType("ExecutorId", str)
+ExecutorId = _NewType("ExecutorId", str)
 """Id of an executor process."""
-FailureType = NewType("FailureType", str)
+FailureType = _NewType("FailureType", str)
 """Kind of a failure in a run."""
-IntentId = NewType("IntentId", str)
+IntentId = _NewType("IntentId", str)
 """Id of an intent, a UUIDv7."""
-Level: TypeAlias = Literal[
+Level: _TypeAlias = _Literal[
     "trace",
     "debug",
     "info",
@@ -23,7 +26,7 @@ Level: TypeAlias = Literal[
     "error",
 ]
 """Severity of a log entry."""
-LEVEL_VALUES: Final = frozenset(
+LEVEL_VALUES: _Final = frozenset(
     (
         "trace",
         "debug",
@@ -32,25 +35,25 @@ LEVEL_VALUES: Final = frozenset(
         "error",
     )
 )
-LogService = NewType("LogService", str)
+LogService = _NewType("LogService", str)
 """Name of a service, as the second token of its log subject."""
-StopReason = NewType("StopReason", str)
+StopReason = _NewType("StopReason", str)
 """Why a run was stopped early."""
-RunId = NewType("RunId", str)
+RunId = _NewType("RunId", str)
 """Id of a benchmark run."""
-SegmentId = NewType("SegmentId", str)
+SegmentId = _NewType("SegmentId", str)
 """Id of a context segment."""
-StreamSeq = NewType("StreamSeq", int)
+StreamSeq = _NewType("StreamSeq", int)
 """Its sequence number in that stream."""
-Service = NewType("Service", str)
+Service = _NewType("Service", str)
 """Name of a service."""
-StepId = NewType("StepId", str)
+StepId = _NewType("StepId", str)
 """Id of a step in a benchmark run."""
-StreamName = NewType("StreamName", str)
+StreamName = _NewType("StreamName", str)
 """Name of the stream that a dead letter comes from."""
-TaskId = NewType("TaskId", str)
+TaskId = _NewType("TaskId", str)
 """Id of a benchmark task."""
-TaskType = NewType("TaskType", str)
+TaskType = _NewType("TaskType", str)
 """Kind of a benchmark task."""
-ToolName = NewType("ToolName", str)
+ToolName = _NewType("ToolName", str)
 """Name of a tool that a run used."""

@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subjects of the bus: `subjects.<namespace>.<name>` is a class.
 
 It is imported on first use.

@@ -1,17 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `dlq`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_int_token, is_token, read_int_token, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_int_token as _is_int_token,
+    is_token as _is_token,
+    read_int_token as _read_int_token,
+    refuse_token as _refuse_token,
+)
 
 from ..protocol._tokens import ConsumerName, StreamName, StreamSeq
 
 
-@final
-class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only=True):
+@_final
+class Dlq(_StreamSubject[bytes], _Subscribable[bytes, "Dlq"], frozen=True, kw_only=True):
     """`smith.dlq.{stream}.{consumer}.{seq}`: Dead letters: the bytes as received, the reason in the
     headers.
     """
@@ -26,12 +38,12 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
     seq: StreamSeq
 
     def __post_init__(self) -> None:
-        if not is_token(self.stream):
-            refuse_token(self.PATTERN, "stream", self.stream)
-        if not is_token(self.consumer):
-            refuse_token(self.PATTERN, "consumer", self.consumer)
-        if not is_int_token(self.seq, 1, None):
-            refuse_token(self.PATTERN, "seq", self.seq, "a whole number from 1")
+        if not _is_token(self.stream):
+            _refuse_token(self.PATTERN, "stream", self.stream)
+        if not _is_token(self.consumer):
+            _refuse_token(self.PATTERN, "consumer", self.consumer)
+        if not _is_int_token(self.seq, 1, None):
+            _refuse_token(self.PATTERN, "seq", self.seq, "a whole number from 1")
 
     def __str__(self) -> str:
         return f"smith.dlq.{self.stream}.{self.consumer}.{self.seq}"
@@ -42,12 +54,12 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
         return bytes
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             stream=tokens[2],
             consumer=tokens[3],
-            seq=StreamSeq(read_int_token(cls.PATTERN, "seq", tokens[4])),
+            seq=StreamSeq(_read_int_token(cls.PATTERN, "seq", tokens[4])),
         )
 
     @classmethod
@@ -57,17 +69,17 @@ class Dlq(StreamSubject[bytes], Subscribable[bytes, "Dlq"], frozen=True, kw_only
         stream: StreamName | None = None,
         consumer: ConsumerName | None = None,
         seq: StreamSeq | None = None,
-    ) -> Filter[bytes, Dlq]:
+    ) -> _Filter[bytes, Dlq]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if stream is not None and (not is_token(stream)):
-            refuse_token(cls.PATTERN, "stream", stream)
-        if consumer is not None and (not is_token(consumer)):
-            refuse_token(cls.PATTERN, "consumer", consumer)
-        if seq is not None and (not is_int_token(seq, 1, None)):
-            refuse_token(cls.PATTERN, "seq", seq, "a whole number from 1")
-        return Filter(
+        if stream is not None and (not _is_token(stream)):
+            _refuse_token(cls.PATTERN, "stream", stream)
+        if consumer is not None and (not _is_token(consumer)):
+            _refuse_token(cls.PATTERN, "consumer", consumer)
+        if seq is not None and (not _is_int_token(seq, 1, None)):
+            _refuse_token(cls.PATTERN, "seq", seq, "a whole number from 1")
+        return _Filter(
             f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}"
         )
 
 
-DlqMsg: TypeAlias = Received[bytes, Dlq]
+DlqMsg: _TypeAlias = _Received[bytes, Dlq]

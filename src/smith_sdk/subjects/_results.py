@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `results`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ..protocol._intent_result import IntentResult
 from ..protocol._tokens import IntentId
 
 
-@final
-class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"], frozen=True, kw_only=True):
+@_final
+class Results(_StreamSubject[IntentResult], _Subscribable[IntentResult, "Results"], frozen=True, kw_only=True):
     """`smith.results.{intent_id}`: What became of each intent."""
 
     NAME: ClassVar[str] = "results"
@@ -23,8 +34,8 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
     intent_id: IntentId
 
     def __post_init__(self) -> None:
-        if not is_token(self.intent_id):
-            refuse_token(self.PATTERN, "intent_id", self.intent_id)
+        if not _is_token(self.intent_id):
+            _refuse_token(self.PATTERN, "intent_id", self.intent_id)
 
     def __str__(self) -> str:
         return f"smith.results.{self.intent_id}"
@@ -35,18 +46,18 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
         return IntentResult
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             intent_id=tokens[2],
         )
 
     @classmethod
-    def of(cls, message: IntentResult) -> Self:
+    def of(cls, message: IntentResult) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, IntentResult):
-            refuse_message(cls.PATTERN, "IntentResult", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "IntentResult", message)
+        read: _Any = message
         return cls(
             intent_id=read.intent_id,
         )
@@ -56,11 +67,11 @@ class Results(StreamSubject[IntentResult], Subscribable[IntentResult, "Results"]
         cls,
         *,
         intent_id: IntentId | None = None,
-    ) -> Filter[IntentResult, Results]:
+    ) -> _Filter[IntentResult, Results]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if intent_id is not None and (not is_token(intent_id)):
-            refuse_token(cls.PATTERN, "intent_id", intent_id)
-        return Filter(f"smith.results.{'*' if intent_id is None else intent_id}")
+        if intent_id is not None and (not _is_token(intent_id)):
+            _refuse_token(cls.PATTERN, "intent_id", intent_id)
+        return _Filter(f"smith.results.{'*' if intent_id is None else intent_id}")
 
 
-ResultsMsg: TypeAlias = Received[IntentResult, Results]
+ResultsMsg: _TypeAlias = _Received[IntentResult, Results]

@@ -1,20 +1,23 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The shardings of the subjects. Their types are in the module `sharding` of this package."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any as _Any, Final as _Final
 
-from smith_sdk.contract import Layout, ReadShards, ShardingSpec
+from smith_sdk.contract import Layout as _Layout, ReadShards as _ReadShards, ShardingSpec as _ShardingSpec
 
-episode: Final[ShardingSpec[Any, Any]] = ShardingSpec(
+episode: _Final[_ShardingSpec[_Any, _Any]] = _ShardingSpec(
     name="episode",
     subject="intents.vetted",
     sharded="intents.vetted_sharded",
     key=(("metadata", "project"), ("metadata", "episode_id")),
-    layout=Layout(shards=16, generation=1),
+    layout=_Layout(shards=16, generation=1),
     prefix="smith.intents.vetted.*.*.*.*",
     stream="ATOMS_VETTED",
     description="Executes the intents of one episode in order.",
-    reads=(ReadShards(prefix="smith.intents.vetted.*.*.*.shard", shards=16),),
+    reads=(_ReadShards(prefix="smith.intents.vetted.*.*.*.shard", shards=16),),
 )

@@ -1,9 +1,12 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """What an intent asks for; selects its payload."""
 
+from ..protocol._capability import _every as all
 from ..protocol._capability import archive_read_v1 as archive_read_v1
 from ..protocol._capability import bench_report_v1 as bench_report_v1
-from ..protocol._capability import every as all
 from ..protocol._capability import fs_read_v1 as fs_read_v1
 from ..protocol._capability import fs_write_v1 as fs_write_v1
 from ..protocol._capability import git_clone_v1 as git_clone_v1

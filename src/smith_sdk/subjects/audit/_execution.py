@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `audit.execution`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._audit_event import AuditEvent
 from ...protocol._tokens import IntentId
 
 
-@final
-class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditExecution"], frozen=True, kw_only=True):
+@_final
+class AuditExecution(_StreamSubject[AuditEvent], _Subscribable[AuditEvent, "AuditExecution"], frozen=True, kw_only=True):
     """`smith.audit.execution.{intent_id}`: Audit trail of executions."""
 
     NAME: ClassVar[str] = "audit.execution"
@@ -23,8 +34,8 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
     intent_id: IntentId
 
     def __post_init__(self) -> None:
-        if not is_token(self.intent_id):
-            refuse_token(self.PATTERN, "intent_id", self.intent_id)
+        if not _is_token(self.intent_id):
+            _refuse_token(self.PATTERN, "intent_id", self.intent_id)
 
     def __str__(self) -> str:
         return f"smith.audit.execution.{self.intent_id}"
@@ -35,18 +46,18 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
         return AuditEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             intent_id=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: AuditEvent) -> Self:
+    def of(cls, message: AuditEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, AuditEvent):
-            refuse_message(cls.PATTERN, "AuditEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "AuditEvent", message)
+        read: _Any = message
         return cls(
             intent_id=read.intent_id,
         )
@@ -56,11 +67,11 @@ class AuditExecution(StreamSubject[AuditEvent], Subscribable[AuditEvent, "AuditE
         cls,
         *,
         intent_id: IntentId | None = None,
-    ) -> Filter[AuditEvent, AuditExecution]:
+    ) -> _Filter[AuditEvent, AuditExecution]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if intent_id is not None and (not is_token(intent_id)):
-            refuse_token(cls.PATTERN, "intent_id", intent_id)
-        return Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
+        if intent_id is not None and (not _is_token(intent_id)):
+            _refuse_token(cls.PATTERN, "intent_id", intent_id)
+        return _Filter(f"smith.audit.execution.{'*' if intent_id is None else intent_id}")
 
 
-AuditExecutionMsg: TypeAlias = Received[AuditEvent, AuditExecution]
+AuditExecutionMsg: _TypeAlias = _Received[AuditEvent, AuditExecution]

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `audit.security`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._security_event import SecurityEvent
 from ...protocol._tokens import EventType
 
 
-@final
-class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "AuditSecurity"], frozen=True, kw_only=True):
+@_final
+class AuditSecurity(_StreamSubject[SecurityEvent], _Subscribable[SecurityEvent, "AuditSecurity"], frozen=True, kw_only=True):
     """`smith.audit.security.{event_type}`: Audit trail of security events."""
 
     NAME: ClassVar[str] = "audit.security"
@@ -23,8 +34,8 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
     event_type: EventType
 
     def __post_init__(self) -> None:
-        if not is_token(self.event_type):
-            refuse_token(self.PATTERN, "event_type", self.event_type)
+        if not _is_token(self.event_type):
+            _refuse_token(self.PATTERN, "event_type", self.event_type)
 
     def __str__(self) -> str:
         return f"smith.audit.security.{self.event_type}"
@@ -35,18 +46,18 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
         return SecurityEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             event_type=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: SecurityEvent) -> Self:
+    def of(cls, message: SecurityEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, SecurityEvent):
-            refuse_message(cls.PATTERN, "SecurityEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "SecurityEvent", message)
+        read: _Any = message
         return cls(
             event_type=read.event_type,
         )
@@ -56,11 +67,11 @@ class AuditSecurity(StreamSubject[SecurityEvent], Subscribable[SecurityEvent, "A
         cls,
         *,
         event_type: EventType | None = None,
-    ) -> Filter[SecurityEvent, AuditSecurity]:
+    ) -> _Filter[SecurityEvent, AuditSecurity]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if event_type is not None and (not is_token(event_type)):
-            refuse_token(cls.PATTERN, "event_type", event_type)
-        return Filter(f"smith.audit.security.{'*' if event_type is None else event_type}")
+        if event_type is not None and (not _is_token(event_type)):
+            _refuse_token(cls.PATTERN, "event_type", event_type)
+        return _Filter(f"smith.audit.security.{'*' if event_type is None else event_type}")
 
 
-AuditSecurityMsg: TypeAlias = Received[SecurityEvent, AuditSecurity]
+AuditSecurityMsg: _TypeAlias = _Received[SecurityEvent, AuditSecurity]

@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subjects `benchmark`: `context`, `early_stop`, `failures`, `optimizer`, `runs`, `steps`,
 `task_features`, `tools`.
 """

@@ -1,18 +1,31 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.context`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, SegmentId
 
 
-@final
-class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkContext"], frozen=True, kw_only=True):
+@_final
+class BenchmarkContext(
+    _CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkContext"], frozen=True, kw_only=True
+):
     """`smith.benchmark.context.{run_id}.{segment_id}`: Context segments of a run."""
 
     NAME: ClassVar[str] = "benchmark.context"
@@ -24,10 +37,10 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
     segment_id: SegmentId
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
-        if not is_token(self.segment_id):
-            refuse_token(self.PATTERN, "segment_id", self.segment_id)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.segment_id):
+            _refuse_token(self.PATTERN, "segment_id", self.segment_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.context.{self.run_id}.{self.segment_id}"
@@ -38,7 +51,7 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
@@ -51,11 +64,11 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
         message: BenchmarkEvent,
         *,
         segment_id: SegmentId,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
             segment_id=segment_id,
@@ -67,13 +80,13 @@ class BenchmarkContext(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent,
         *,
         run_id: RunId | None = None,
         segment_id: SegmentId | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkContext]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkContext]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        if segment_id is not None and (not is_token(segment_id)):
-            refuse_token(cls.PATTERN, "segment_id", segment_id)
-        return Filter(f"smith.benchmark.context.{'*' if run_id is None else run_id}.{'*' if segment_id is None else segment_id}")
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        if segment_id is not None and (not _is_token(segment_id)):
+            _refuse_token(cls.PATTERN, "segment_id", segment_id)
+        return _Filter(f"smith.benchmark.context.{'*' if run_id is None else run_id}.{'*' if segment_id is None else segment_id}")
 
 
-BenchmarkContextMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkContext]
+BenchmarkContextMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkContext]

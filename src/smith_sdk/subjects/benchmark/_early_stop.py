@@ -1,19 +1,30 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.early_stop`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, StopReason
 
 
-@final
+@_final
 class BenchmarkEarlyStop(
-    CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkEarlyStop"], frozen=True, kw_only=True
+    _CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkEarlyStop"], frozen=True, kw_only=True
 ):
     """`smith.benchmark.early_stop.{run_id}.{reason}`: Runs that were stopped early."""
 
@@ -26,10 +37,10 @@ class BenchmarkEarlyStop(
     reason: StopReason
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
-        if not is_token(self.reason):
-            refuse_token(self.PATTERN, "reason", self.reason)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.reason):
+            _refuse_token(self.PATTERN, "reason", self.reason)
 
     def __str__(self) -> str:
         return f"smith.benchmark.early_stop.{self.run_id}.{self.reason}"
@@ -40,7 +51,7 @@ class BenchmarkEarlyStop(
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
@@ -53,11 +64,11 @@ class BenchmarkEarlyStop(
         message: BenchmarkEvent,
         *,
         reason: StopReason,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
             reason=reason,
@@ -69,13 +80,13 @@ class BenchmarkEarlyStop(
         *,
         run_id: RunId | None = None,
         reason: StopReason | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkEarlyStop]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkEarlyStop]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        if reason is not None and (not is_token(reason)):
-            refuse_token(cls.PATTERN, "reason", reason)
-        return Filter(f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}")
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        if reason is not None and (not _is_token(reason)):
+            _refuse_token(cls.PATTERN, "reason", reason)
+        return _Filter(f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}")
 
 
-BenchmarkEarlyStopMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkEarlyStop]
+BenchmarkEarlyStopMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkEarlyStop]

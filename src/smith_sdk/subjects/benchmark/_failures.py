@@ -1,19 +1,30 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.failures`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import FailureType, RunId
 
 
-@final
+@_final
 class BenchmarkFailures(
-    CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkFailures"], frozen=True, kw_only=True
+    _CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkFailures"], frozen=True, kw_only=True
 ):
     """`smith.benchmark.failures.{run_id}.{failure_type}`: Failures of a run."""
 
@@ -26,10 +37,10 @@ class BenchmarkFailures(
     failure_type: FailureType
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
-        if not is_token(self.failure_type):
-            refuse_token(self.PATTERN, "failure_type", self.failure_type)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.failure_type):
+            _refuse_token(self.PATTERN, "failure_type", self.failure_type)
 
     def __str__(self) -> str:
         return f"smith.benchmark.failures.{self.run_id}.{self.failure_type}"
@@ -40,7 +51,7 @@ class BenchmarkFailures(
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
@@ -53,11 +64,11 @@ class BenchmarkFailures(
         message: BenchmarkEvent,
         *,
         failure_type: FailureType,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
             failure_type=failure_type,
@@ -69,15 +80,15 @@ class BenchmarkFailures(
         *,
         run_id: RunId | None = None,
         failure_type: FailureType | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkFailures]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkFailures]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        if failure_type is not None and (not is_token(failure_type)):
-            refuse_token(cls.PATTERN, "failure_type", failure_type)
-        return Filter(
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        if failure_type is not None and (not _is_token(failure_type)):
+            _refuse_token(cls.PATTERN, "failure_type", failure_type)
+        return _Filter(
             f"smith.benchmark.failures.{'*' if run_id is None else run_id}.{'*' if failure_type is None else failure_type}"
         )
 
 
-BenchmarkFailuresMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkFailures]
+BenchmarkFailuresMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkFailures]

@@ -1,19 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.optimizer`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import TaskType
 
 
-@final
+@_final
 class BenchmarkOptimizer(
-    CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkOptimizer"], frozen=True, kw_only=True
+    _CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkOptimizer"], frozen=True, kw_only=True
 ):
     """`smith.benchmark.optimizer.{task_type}`: Decisions of the optimizer."""
 
@@ -25,8 +35,8 @@ class BenchmarkOptimizer(
     task_type: TaskType
 
     def __post_init__(self) -> None:
-        if not is_token(self.task_type):
-            refuse_token(self.PATTERN, "task_type", self.task_type)
+        if not _is_token(self.task_type):
+            _refuse_token(self.PATTERN, "task_type", self.task_type)
 
     def __str__(self) -> str:
         return f"smith.benchmark.optimizer.{self.task_type}"
@@ -37,7 +47,7 @@ class BenchmarkOptimizer(
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             task_type=tokens[3],
@@ -48,11 +58,11 @@ class BenchmarkOptimizer(
         cls,
         *,
         task_type: TaskType | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkOptimizer]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkOptimizer]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if task_type is not None and (not is_token(task_type)):
-            refuse_token(cls.PATTERN, "task_type", task_type)
-        return Filter(f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
+        if task_type is not None and (not _is_token(task_type)):
+            _refuse_token(cls.PATTERN, "task_type", task_type)
+        return _Filter(f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
 
 
-BenchmarkOptimizerMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkOptimizer]
+BenchmarkOptimizerMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkOptimizer]

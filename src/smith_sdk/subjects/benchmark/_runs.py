@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.runs`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId
 
 
-@final
-class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkRuns"], frozen=True, kw_only=True):
+@_final
+class BenchmarkRuns(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkRuns"], frozen=True, kw_only=True):
     """`smith.benchmark.runs.{run_id}`: Benchmark runs."""
 
     NAME: ClassVar[str] = "benchmark.runs"
@@ -23,8 +34,8 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
     run_id: RunId
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.runs.{self.run_id}"
@@ -35,18 +46,18 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: BenchmarkEvent) -> Self:
+    def of(cls, message: BenchmarkEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
         )
@@ -56,11 +67,11 @@ class BenchmarkRuns(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "B
         cls,
         *,
         run_id: RunId | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkRuns]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkRuns]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        return Filter(f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        return _Filter(f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
 
 
-BenchmarkRunsMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkRuns]
+BenchmarkRunsMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkRuns]

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.steps`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, StepId
 
 
-@final
-class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkSteps"], frozen=True, kw_only=True):
+@_final
+class BenchmarkSteps(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkSteps"], frozen=True, kw_only=True):
     """`smith.benchmark.steps.{run_id}.{step_id}`: Steps of a run."""
 
     NAME: ClassVar[str] = "benchmark.steps"
@@ -24,10 +35,10 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     step_id: StepId
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
-        if not is_token(self.step_id):
-            refuse_token(self.PATTERN, "step_id", self.step_id)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.step_id):
+            _refuse_token(self.PATTERN, "step_id", self.step_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.steps.{self.run_id}.{self.step_id}"
@@ -38,7 +49,7 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
@@ -46,11 +57,11 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         )
 
     @classmethod
-    def of(cls, message: BenchmarkEvent) -> Self:
+    def of(cls, message: BenchmarkEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
             step_id=read.step_id,
@@ -62,13 +73,13 @@ class BenchmarkSteps(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         *,
         run_id: RunId | None = None,
         step_id: StepId | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkSteps]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkSteps]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        if step_id is not None and (not is_token(step_id)):
-            refuse_token(cls.PATTERN, "step_id", step_id)
-        return Filter(f"smith.benchmark.steps.{'*' if run_id is None else run_id}.{'*' if step_id is None else step_id}")
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        if step_id is not None and (not _is_token(step_id)):
+            _refuse_token(cls.PATTERN, "step_id", step_id)
+        return _Filter(f"smith.benchmark.steps.{'*' if run_id is None else run_id}.{'*' if step_id is None else step_id}")
 
 
-BenchmarkStepsMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkSteps]
+BenchmarkStepsMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkSteps]

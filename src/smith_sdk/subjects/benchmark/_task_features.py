@@ -1,19 +1,30 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.task_features`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import TaskId
 
 
-@final
+@_final
 class BenchmarkTaskFeatures(
-    CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkTaskFeatures"], frozen=True, kw_only=True
+    _CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkTaskFeatures"], frozen=True, kw_only=True
 ):
     """`smith.benchmark.task_features.{task_id}`: Features of a task."""
 
@@ -25,8 +36,8 @@ class BenchmarkTaskFeatures(
     task_id: TaskId
 
     def __post_init__(self) -> None:
-        if not is_token(self.task_id):
-            refuse_token(self.PATTERN, "task_id", self.task_id)
+        if not _is_token(self.task_id):
+            _refuse_token(self.PATTERN, "task_id", self.task_id)
 
     def __str__(self) -> str:
         return f"smith.benchmark.task_features.{self.task_id}"
@@ -37,18 +48,18 @@ class BenchmarkTaskFeatures(
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             task_id=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: BenchmarkEvent) -> Self:
+    def of(cls, message: BenchmarkEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             task_id=read.task_id,
         )
@@ -58,11 +69,11 @@ class BenchmarkTaskFeatures(
         cls,
         *,
         task_id: TaskId | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkTaskFeatures]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkTaskFeatures]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if task_id is not None and (not is_token(task_id)):
-            refuse_token(cls.PATTERN, "task_id", task_id)
-        return Filter(f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")
+        if task_id is not None and (not _is_token(task_id)):
+            _refuse_token(cls.PATTERN, "task_id", task_id)
+        return _Filter(f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")
 
 
-BenchmarkTaskFeaturesMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkTaskFeatures]
+BenchmarkTaskFeaturesMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkTaskFeatures]

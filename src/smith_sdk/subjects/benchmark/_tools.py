@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `benchmark.tools`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, ToolName
 
 
-@final
-class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "BenchmarkTools"], frozen=True, kw_only=True):
+@_final
+class BenchmarkTools(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, "BenchmarkTools"], frozen=True, kw_only=True):
     """`smith.benchmark.tools.{run_id}.{tool_name}`: Tools that a run used."""
 
     NAME: ClassVar[str] = "benchmark.tools"
@@ -24,10 +35,10 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
     tool_name: ToolName
 
     def __post_init__(self) -> None:
-        if not is_token(self.run_id):
-            refuse_token(self.PATTERN, "run_id", self.run_id)
-        if not is_token(self.tool_name):
-            refuse_token(self.PATTERN, "tool_name", self.tool_name)
+        if not _is_token(self.run_id):
+            _refuse_token(self.PATTERN, "run_id", self.run_id)
+        if not _is_token(self.tool_name):
+            _refuse_token(self.PATTERN, "tool_name", self.tool_name)
 
     def __str__(self) -> str:
         return f"smith.benchmark.tools.{self.run_id}.{self.tool_name}"
@@ -38,7 +49,7 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         return BenchmarkEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             run_id=tokens[3],
@@ -51,11 +62,11 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         message: BenchmarkEvent,
         *,
         tool_name: ToolName,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, BenchmarkEvent):
-            refuse_message(cls.PATTERN, "BenchmarkEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "BenchmarkEvent", message)
+        read: _Any = message
         return cls(
             run_id=read.run_id,
             tool_name=tool_name,
@@ -67,13 +78,13 @@ class BenchmarkTools(CoreSubject[BenchmarkEvent], Subscribable[BenchmarkEvent, "
         *,
         run_id: RunId | None = None,
         tool_name: ToolName | None = None,
-    ) -> Filter[BenchmarkEvent, BenchmarkTools]:
+    ) -> _Filter[BenchmarkEvent, BenchmarkTools]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if run_id is not None and (not is_token(run_id)):
-            refuse_token(cls.PATTERN, "run_id", run_id)
-        if tool_name is not None and (not is_token(tool_name)):
-            refuse_token(cls.PATTERN, "tool_name", tool_name)
-        return Filter(f"smith.benchmark.tools.{'*' if run_id is None else run_id}.{'*' if tool_name is None else tool_name}")
+        if run_id is not None and (not _is_token(run_id)):
+            _refuse_token(cls.PATTERN, "run_id", run_id)
+        if tool_name is not None and (not _is_token(tool_name)):
+            _refuse_token(cls.PATTERN, "tool_name", tool_name)
+        return _Filter(f"smith.benchmark.tools.{'*' if run_id is None else run_id}.{'*' if tool_name is None else tool_name}")
 
 
-BenchmarkToolsMsg: TypeAlias = Received[BenchmarkEvent, BenchmarkTools]
+BenchmarkToolsMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkTools]

@@ -1,19 +1,30 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `events.executor_lifecycle`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._lifecycle_event import LifecycleEvent
 from ...protocol._tokens import ExecutorId
 
 
-@final
+@_final
 class EventsExecutorLifecycle(
-    StreamSubject[LifecycleEvent], Subscribable[LifecycleEvent, "EventsExecutorLifecycle"], frozen=True, kw_only=True
+    _StreamSubject[LifecycleEvent], _Subscribable[LifecycleEvent, "EventsExecutorLifecycle"], frozen=True, kw_only=True
 ):
     """`smith.events.executor.lifecycle.{executor_id}`: Executors that start, drain and stop."""
 
@@ -25,8 +36,8 @@ class EventsExecutorLifecycle(
     executor_id: ExecutorId
 
     def __post_init__(self) -> None:
-        if not is_token(self.executor_id):
-            refuse_token(self.PATTERN, "executor_id", self.executor_id)
+        if not _is_token(self.executor_id):
+            _refuse_token(self.PATTERN, "executor_id", self.executor_id)
 
     def __str__(self) -> str:
         return f"smith.events.executor.lifecycle.{self.executor_id}"
@@ -37,18 +48,18 @@ class EventsExecutorLifecycle(
         return LifecycleEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             executor_id=tokens[4],
         )
 
     @classmethod
-    def of(cls, message: LifecycleEvent) -> Self:
+    def of(cls, message: LifecycleEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LifecycleEvent):
-            refuse_message(cls.PATTERN, "LifecycleEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "LifecycleEvent", message)
+        read: _Any = message
         return cls(
             executor_id=read.executor_id,
         )
@@ -58,11 +69,11 @@ class EventsExecutorLifecycle(
         cls,
         *,
         executor_id: ExecutorId | None = None,
-    ) -> Filter[LifecycleEvent, EventsExecutorLifecycle]:
+    ) -> _Filter[LifecycleEvent, EventsExecutorLifecycle]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if executor_id is not None and (not is_token(executor_id)):
-            refuse_token(cls.PATTERN, "executor_id", executor_id)
-        return Filter(f"smith.events.executor.lifecycle.{'*' if executor_id is None else executor_id}")
+        if executor_id is not None and (not _is_token(executor_id)):
+            _refuse_token(cls.PATTERN, "executor_id", executor_id)
+        return _Filter(f"smith.events.executor.lifecycle.{'*' if executor_id is None else executor_id}")
 
 
-EventsExecutorLifecycleMsg: TypeAlias = Received[LifecycleEvent, EventsExecutorLifecycle]
+EventsExecutorLifecycleMsg: _TypeAlias = _Received[LifecycleEvent, EventsExecutorLifecycle]

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `events.metrics`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._metrics_event import MetricsEvent
 from ...protocol._tokens import Service
 
 
-@final
-class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "EventsMetrics"], frozen=True, kw_only=True):
+@_final
+class EventsMetrics(_StreamSubject[MetricsEvent], _Subscribable[MetricsEvent, "EventsMetrics"], frozen=True, kw_only=True):
     """`smith.events.metrics.{service}`: Figures of the services."""
 
     NAME: ClassVar[str] = "events.metrics"
@@ -23,8 +34,8 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
     service: Service
 
     def __post_init__(self) -> None:
-        if not is_token(self.service):
-            refuse_token(self.PATTERN, "service", self.service)
+        if not _is_token(self.service):
+            _refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.events.metrics.{self.service}"
@@ -35,18 +46,18 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
         return MetricsEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: MetricsEvent) -> Self:
+    def of(cls, message: MetricsEvent) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, MetricsEvent):
-            refuse_message(cls.PATTERN, "MetricsEvent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "MetricsEvent", message)
+        read: _Any = message
         return cls(
             service=read.service,
         )
@@ -56,11 +67,11 @@ class EventsMetrics(StreamSubject[MetricsEvent], Subscribable[MetricsEvent, "Eve
         cls,
         *,
         service: Service | None = None,
-    ) -> Filter[MetricsEvent, EventsMetrics]:
+    ) -> _Filter[MetricsEvent, EventsMetrics]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if service is not None and (not is_token(service)):
-            refuse_token(cls.PATTERN, "service", service)
-        return Filter(f"smith.events.metrics.{'*' if service is None else service}")
+        if service is not None and (not _is_token(service)):
+            _refuse_token(cls.PATTERN, "service", service)
+        return _Filter(f"smith.events.metrics.{'*' if service is None else service}")
 
 
-EventsMetricsMsg: TypeAlias = Received[MetricsEvent, EventsMetrics]
+EventsMetricsMsg: _TypeAlias = _Received[MetricsEvent, EventsMetrics]

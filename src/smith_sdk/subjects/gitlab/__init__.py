@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subjects `gitlab`: `event_issue`, `event_mr`, `event_pipeline`."""
 
 from typing import TYPE_CHECKING

@@ -1,17 +1,20 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `gitlab.event_issue`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Received, Subscribable
+from smith_sdk.contract import CoreSubject as _CoreSubject, Received as _Received, Subscribable as _Subscribable
 
 from ...protocol._platform_event import PlatformEvent
 
 
-@final
-class GitlabEventIssue(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventIssue"], frozen=True, kw_only=True):
+@_final
+class GitlabEventIssue(_CoreSubject[PlatformEvent], _Subscribable[PlatformEvent, "GitlabEventIssue"], frozen=True, kw_only=True):
     """`smith.gitlab.event.issue`: Issues."""
 
     NAME: ClassVar[str] = "gitlab.event_issue"
@@ -32,9 +35,9 @@ class GitlabEventIssue(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "
         return PlatformEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls()
 
 
-GitlabEventIssueMsg: TypeAlias = Received[PlatformEvent, GitlabEventIssue]
+GitlabEventIssueMsg: _TypeAlias = _Received[PlatformEvent, GitlabEventIssue]

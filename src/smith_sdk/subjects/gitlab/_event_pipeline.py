@@ -1,18 +1,21 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `gitlab.event_pipeline`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Received, Subscribable
+from smith_sdk.contract import CoreSubject as _CoreSubject, Received as _Received, Subscribable as _Subscribable
 
 from ...protocol._platform_event import PlatformEvent
 
 
-@final
+@_final
 class GitlabEventPipeline(
-    CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "GitlabEventPipeline"], frozen=True, kw_only=True
+    _CoreSubject[PlatformEvent], _Subscribable[PlatformEvent, "GitlabEventPipeline"], frozen=True, kw_only=True
 ):
     """`smith.gitlab.event.pipeline`: Pipelines."""
 
@@ -34,9 +37,9 @@ class GitlabEventPipeline(
         return PlatformEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls()
 
 
-GitlabEventPipelineMsg: TypeAlias = Received[PlatformEvent, GitlabEventPipeline]
+GitlabEventPipelineMsg: _TypeAlias = _Received[PlatformEvent, GitlabEventPipeline]

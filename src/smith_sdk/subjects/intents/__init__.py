@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subjects `intents`: `quarantine`, `raw`, `vetted`, `vetted_crates`, `vetted_sharded`."""
 
 from typing import TYPE_CHECKING

@@ -1,20 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `intents.quarantine`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import Filter, Received, StreamSubject, Subscribable, refuse_token
+from smith_sdk.contract import (
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    refuse_token as _refuse_token,
+)
 
-from ...protocol import _capability
+from ...protocol import _capability as _cap_capability
 from ...protocol._intent import Capability
 from ...protocol._quarantined_intent import QuarantinedIntent
 
 
-@final
+@_final
 class IntentsQuarantine(
-    StreamSubject[QuarantinedIntent], Subscribable[QuarantinedIntent, "IntentsQuarantine"], frozen=True, kw_only=True
+    _StreamSubject[QuarantinedIntent], _Subscribable[QuarantinedIntent, "IntentsQuarantine"], frozen=True, kw_only=True
 ):
     """`smith.intents.quarantine.{capability}`: Intents that wait for review."""
 
@@ -26,8 +35,8 @@ class IntentsQuarantine(
     capability: Capability
 
     def __post_init__(self) -> None:
-        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
+        if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
+            _refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_cap_capability._ALL)))
 
     def __str__(self) -> str:
         return f"smith.intents.quarantine.{self.capability}"
@@ -38,10 +47,10 @@ class IntentsQuarantine(
         return QuarantinedIntent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
-            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
         )
 
     @classmethod
@@ -49,11 +58,11 @@ class IntentsQuarantine(
         cls,
         *,
         capability: Capability | None = None,
-    ) -> Filter[QuarantinedIntent, IntentsQuarantine]:
+    ) -> _Filter[QuarantinedIntent, IntentsQuarantine]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
-        return Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
+        if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
+            _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
+        return _Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
 
 
-IntentsQuarantineMsg: TypeAlias = Received[QuarantinedIntent, IntentsQuarantine]
+IntentsQuarantineMsg: _TypeAlias = _Received[QuarantinedIntent, IntentsQuarantine]

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `intents.raw`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final, overload
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
 
-from smith_sdk.contract import Cap, Filter, Received, StreamSubject, Subscribable, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Cap as _Cap,
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
-from ...protocol import _capability
+from ...protocol import _capability as _cap_capability
 from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
 
 
-@final
-class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[IntentT]"], frozen=True, kw_only=True):
+@_final
+class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[IntentT]"], frozen=True, kw_only=True):
     """`smith.intents.raw.{capability}`: Intents as published, before admission."""
 
     NAME: ClassVar[str] = "intents.raw"
@@ -20,11 +31,11 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
     STREAM: ClassVar[str | None] = "SDLC_RAW"
     ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
 
-    capability: Cap[IntentT]
+    capability: _Cap[IntentT]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
+        if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
+            _refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_cap_capability._ALL)))
 
     def __str__(self) -> str:
         return f"smith.intents.raw.{self.capability}"
@@ -36,48 +47,48 @@ class IntentsRaw(StreamSubject[IntentT], Subscribable[IntentT, "IntentsRaw[Inten
         return found
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
-            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
         )
 
     @classmethod
     def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, Intent):
-            refuse_message(cls.PATTERN, "Intent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "Intent", message)
+        read: _Any = message
         return IntentsRaw(
             capability=read.capability,
         )
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[OneIntentT],
-    ) -> Filter[OneIntentT, IntentsRaw[OneIntentT]]: ...
+        capability: _Cap[OneIntentT],
+    ) -> _Filter[OneIntentT, IntentsRaw[OneIntentT]]: ...
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
         capability: None = None,
-    ) -> Filter[Intent, IntentsRaw[Intent]]: ...
+    ) -> _Filter[Intent, IntentsRaw[Intent]]: ...
 
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[Any] | None = None,
-    ) -> Filter[Any, Any]:
+        capability: _Cap[_Any] | None = None,
+    ) -> _Filter[_Any, _Any]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
-        return Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
+        if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
+            _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
+        return _Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
 
 
-IntentsRawMsg: TypeAlias = Received[IntentT, IntentsRaw[IntentT]]
+IntentsRawMsg: _TypeAlias = _Received[IntentT, IntentsRaw[IntentT]]

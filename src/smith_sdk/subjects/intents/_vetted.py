@@ -1,19 +1,31 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `intents.vetted`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final, overload
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
 
-from smith_sdk.contract import Cap, Filter, Received, StreamSubject, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    Cap as _Cap,
+    Filter as _Filter,
+    Received as _Received,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
-from ...protocol import _capability
+from ...protocol import _capability as _cap_capability
 from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
 from ...protocol._tokens import Domain
 
 
-@final
-class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted[IntentT]"], frozen=True, kw_only=True):
+@_final
+class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVetted[IntentT]"], frozen=True, kw_only=True):
     """`smith.intents.vetted.{capability}.{domain}`: Intents that admission let through, for the
     executors.
     """
@@ -23,14 +35,14 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
     STREAM: ClassVar[str | None] = "ATOMS_VETTED"
     ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
 
-    capability: Cap[IntentT]
+    capability: _Cap[IntentT]
     domain: Domain
 
     def __post_init__(self) -> None:
-        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
-        if not is_token(self.domain):
-            refuse_token(self.PATTERN, "domain", self.domain)
+        if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
+            _refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_cap_capability._ALL)))
+        if not _is_token(self.domain):
+            _refuse_token(self.PATTERN, "domain", self.domain)
 
     def __str__(self) -> str:
         return f"smith.intents.vetted.{self.capability}.{self.domain}"
@@ -42,10 +54,10 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
         return found
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
-            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
             domain=tokens[6],
         )
 
@@ -53,44 +65,46 @@ class IntentsVetted(StreamSubject[IntentT], Subscribable[IntentT, "IntentsVetted
     def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, Intent):
-            refuse_message(cls.PATTERN, "Intent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "Intent", message)
+        read: _Any = message
         return IntentsVetted(
             capability=read.capability,
             domain=read.domain,
         )
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[OneIntentT],
+        capability: _Cap[OneIntentT],
         domain: Domain | None = None,
-    ) -> Filter[OneIntentT, IntentsVetted[OneIntentT]]: ...
+    ) -> _Filter[OneIntentT, IntentsVetted[OneIntentT]]: ...
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
         capability: None = None,
         domain: Domain | None = None,
-    ) -> Filter[Intent, IntentsVetted[Intent]]: ...
+    ) -> _Filter[Intent, IntentsVetted[Intent]]: ...
 
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[Any] | None = None,
+        capability: _Cap[_Any] | None = None,
         domain: Domain | None = None,
-    ) -> Filter[Any, Any]:
+    ) -> _Filter[_Any, _Any]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
-        if domain is not None and (not is_token(domain)):
-            refuse_token(cls.PATTERN, "domain", domain)
-        return Filter(f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}")
+        if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
+            _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
+        if domain is not None and (not _is_token(domain)):
+            _refuse_token(cls.PATTERN, "domain", domain)
+        return _Filter(
+            f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}"
+        )
 
 
-IntentsVettedMsg: TypeAlias = Received[IntentT, IntentsVetted[IntentT]]
+IntentsVettedMsg: _TypeAlias = _Received[IntentT, IntentsVetted[IntentT]]

@@ -1,19 +1,30 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `intents.vetted_crates`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final, overload
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
 
-from smith_sdk.contract import Cap, Filter, ReadOnlySubject, Received, Shard, Subscribable, refuse_token
+from smith_sdk.contract import (
+    Cap as _Cap,
+    Filter as _Filter,
+    ReadOnlySubject as _ReadOnlySubject,
+    Received as _Received,
+    Shard as _Shard,
+    Subscribable as _Subscribable,
+    refuse_token as _refuse_token,
+)
 
-from ...protocol import _capability
+from ...protocol import _capability as _cap_capability
 from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
 
 
-@final
+@_final
 class IntentsVettedCrates(
-    ReadOnlySubject[IntentT], Subscribable[IntentT, "IntentsVettedCrates[IntentT]"], frozen=True, kw_only=True
+    _ReadOnlySubject[IntentT], _Subscribable[IntentT, "IntentsVettedCrates[IntentT]"], frozen=True, kw_only=True
 ):
     """`smith.intents.vetted.{capability}.shard.{shard}`: Intents that the crates sharded, by a hash
     of their own.
@@ -24,14 +35,14 @@ class IntentsVettedCrates(
     STREAM: ClassVar[str | None] = "ATOMS_VETTED"
     ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
 
-    capability: Cap[IntentT]
-    shard: Shard
+    capability: _Cap[IntentT]
+    shard: _Shard
 
     def __post_init__(self) -> None:
-        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
-        if not isinstance(self.shard, Shard):
-            refuse_token(self.PATTERN, "shard", self.shard, "a Shard")
+        if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
+            _refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_cap_capability._ALL)))
+        if not isinstance(self.shard, _Shard):
+            _refuse_token(self.PATTERN, "shard", self.shard, "a Shard")
 
     def __str__(self) -> str:
         return f"smith.intents.vetted.{self.capability}.shard.{self.shard}"
@@ -43,46 +54,46 @@ class IntentsVettedCrates(
         return found
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
-            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
-            shard=Shard.read(cls.PATTERN, tokens[7]),
+            capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            shard=_Shard.read(cls.PATTERN, tokens[7]),
         )
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[OneIntentT],
-        shard: Shard | None = None,
-    ) -> Filter[OneIntentT, IntentsVettedCrates[OneIntentT]]: ...
+        capability: _Cap[OneIntentT],
+        shard: _Shard | None = None,
+    ) -> _Filter[OneIntentT, IntentsVettedCrates[OneIntentT]]: ...
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
         capability: None = None,
-        shard: Shard | None = None,
-    ) -> Filter[Intent, IntentsVettedCrates[Intent]]: ...
+        shard: _Shard | None = None,
+    ) -> _Filter[Intent, IntentsVettedCrates[Intent]]: ...
 
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[Any] | None = None,
-        shard: Shard | None = None,
-    ) -> Filter[Any, Any]:
+        capability: _Cap[_Any] | None = None,
+        shard: _Shard | None = None,
+    ) -> _Filter[_Any, _Any]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
-        if shard is not None and (not isinstance(shard, Shard)):
-            refuse_token(cls.PATTERN, "shard", shard, "a Shard")
-        return Filter(
+        if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
+            _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
+        if shard is not None and (not isinstance(shard, _Shard)):
+            _refuse_token(cls.PATTERN, "shard", shard, "a Shard")
+        return _Filter(
             f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.shard.{'*' if shard is None else shard}"
         )
 
 
-IntentsVettedCratesMsg: TypeAlias = Received[IntentT, IntentsVettedCrates[IntentT]]
+IntentsVettedCratesMsg: _TypeAlias = _Received[IntentT, IntentsVettedCrates[IntentT]]

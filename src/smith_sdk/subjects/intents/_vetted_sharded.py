@@ -1,32 +1,35 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `intents.vetted_sharded`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final, overload
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
 
 from smith_sdk.contract import (
-    Cap,
-    Filter,
-    Received,
-    Shard,
-    ShardKey,
-    StreamSubject,
-    Subscribable,
-    is_token,
-    refuse_message,
-    refuse_token,
+    Cap as _Cap,
+    Filter as _Filter,
+    Received as _Received,
+    Shard as _Shard,
+    ShardKey as _ShardKey,
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
 )
 
-from ...protocol import _capability
+from ...protocol import _capability as _cap_capability
 from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
 from ...protocol._tokens import Domain
-from .._sharding import episode as _episode
+from .._sharding import episode as _sharding_episode
 
 
-@final
+@_final
 class IntentsVettedSharded(
-    StreamSubject[IntentT], Subscribable[IntentT, "IntentsVettedSharded[IntentT]"], frozen=True, kw_only=True
+    _StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVettedSharded[IntentT]"], frozen=True, kw_only=True
 ):
     """`smith.intents.vetted.{capability}.{domain}.shard.{shard}`: Intents that admission let
     through, for the executors, by shard of metadata.project and metadata.episode_id.
@@ -37,17 +40,17 @@ class IntentsVettedSharded(
     STREAM: ClassVar[str | None] = "ATOMS_VETTED"
     ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
 
-    capability: Cap[IntentT]
+    capability: _Cap[IntentT]
     domain: Domain
-    shard: Shard
+    shard: _Shard
 
     def __post_init__(self) -> None:
-        if not isinstance(self.capability, str) or self.capability not in _capability.ALL:
-            refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_capability.ALL)))
-        if not is_token(self.domain):
-            refuse_token(self.PATTERN, "domain", self.domain)
-        if not isinstance(self.shard, Shard):
-            refuse_token(self.PATTERN, "shard", self.shard, "a Shard")
+        if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
+            _refuse_token(self.PATTERN, "capability", self.capability, ", ".join(sorted(_cap_capability._ALL)))
+        if not _is_token(self.domain):
+            _refuse_token(self.PATTERN, "domain", self.domain)
+        if not isinstance(self.shard, _Shard):
+            _refuse_token(self.PATTERN, "shard", self.shard, "a Shard")
 
     def __str__(self) -> str:
         return f"smith.intents.vetted.{self.capability}.{self.domain}.{self.shard.tokens}"
@@ -59,69 +62,69 @@ class IntentsVettedSharded(
         return found
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
-            capability=_capability.ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
+            capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
             domain=tokens[6],
-            shard=Shard.read(cls.PATTERN, tokens[8], tokens[7]),
+            shard=_Shard.read(cls.PATTERN, tokens[8], tokens[7]),
         )
 
     @classmethod
-    def of(cls, message: OneIntentT, *, key: ShardKey | None = None) -> IntentsVettedSharded[OneIntentT]:
+    def of(cls, message: OneIntentT, *, key: _ShardKey | None = None) -> IntentsVettedSharded[OneIntentT]:
         """The subject of `message`, in the shard of its key.
 
         Raises `InvalidToken` if a field is not a valid token, `InvalidShardKey` if its key is not
         valid, and `SubjectMismatch` if it has none, or another one than `key`.
         """
         if not isinstance(message, Intent):
-            refuse_message(cls.PATTERN, "Intent", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "Intent", message)
+        read: _Any = message
         return IntentsVettedSharded(
             capability=read.capability,
             domain=read.domain,
-            shard=_episode.shard_of(read, key),
+            shard=_sharding_episode.shard_of(read, key),
         )
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[OneIntentT],
+        capability: _Cap[OneIntentT],
         domain: Domain | None = None,
-        shard: Shard | None = None,
-    ) -> Filter[OneIntentT, IntentsVettedSharded[OneIntentT]]: ...
+        shard: _Shard | None = None,
+    ) -> _Filter[OneIntentT, IntentsVettedSharded[OneIntentT]]: ...
 
-    @overload
+    @_overload
     @classmethod
     def filter(
         cls,
         *,
         capability: None = None,
         domain: Domain | None = None,
-        shard: Shard | None = None,
-    ) -> Filter[Intent, IntentsVettedSharded[Intent]]: ...
+        shard: _Shard | None = None,
+    ) -> _Filter[Intent, IntentsVettedSharded[Intent]]: ...
 
     @classmethod
     def filter(
         cls,
         *,
-        capability: Cap[Any] | None = None,
+        capability: _Cap[_Any] | None = None,
         domain: Domain | None = None,
-        shard: Shard | None = None,
-    ) -> Filter[Any, Any]:
+        shard: _Shard | None = None,
+    ) -> _Filter[_Any, _Any]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if capability is not None and (not isinstance(capability, str) or capability not in _capability.ALL):
-            refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_capability.ALL)))
-        if domain is not None and (not is_token(domain)):
-            refuse_token(cls.PATTERN, "domain", domain)
-        if shard is not None and (not isinstance(shard, Shard)):
-            refuse_token(cls.PATTERN, "shard", shard, "a Shard")
-        return Filter(
+        if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
+            _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
+        if domain is not None and (not _is_token(domain)):
+            _refuse_token(cls.PATTERN, "domain", domain)
+        if shard is not None and (not isinstance(shard, _Shard)):
+            _refuse_token(cls.PATTERN, "shard", shard, "a Shard")
+        return _Filter(
             f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}."
             f"{'*.*' if shard is None else shard.tokens}"
         )
 
 
-IntentsVettedShardedMsg: TypeAlias = Received[IntentT, IntentsVettedSharded[IntentT]]
+IntentsVettedShardedMsg: _TypeAlias = _Received[IntentT, IntentsVettedSharded[IntentT]]

@@ -1,4 +1,7 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subjects `logs`: `errors`, `performance`, `security`, `service`."""
 
 from typing import TYPE_CHECKING

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `logs.performance`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import Service
 
 
-@final
-class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerformance"], frozen=True, kw_only=True):
+@_final
+class LogsPerformance(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsPerformance"], frozen=True, kw_only=True):
     """`smith.logs.performance.{service}`: Performance of one service."""
 
     NAME: ClassVar[str] = "logs.performance"
@@ -23,8 +34,8 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
     service: Service
 
     def __post_init__(self) -> None:
-        if not is_token(self.service):
-            refuse_token(self.PATTERN, "service", self.service)
+        if not _is_token(self.service):
+            _refuse_token(self.PATTERN, "service", self.service)
 
     def __str__(self) -> str:
         return f"smith.logs.performance.{self.service}"
@@ -35,18 +46,18 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
         return LogEntry
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
         )
 
     @classmethod
-    def of(cls, message: LogEntry) -> Self:
+    def of(cls, message: LogEntry) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
-            refuse_message(cls.PATTERN, "LogEntry", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "LogEntry", message)
+        read: _Any = message
         return cls(
             service=read.service,
         )
@@ -56,11 +67,11 @@ class LogsPerformance(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsPerform
         cls,
         *,
         service: Service | None = None,
-    ) -> Filter[LogEntry, LogsPerformance]:
+    ) -> _Filter[LogEntry, LogsPerformance]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if service is not None and (not is_token(service)):
-            refuse_token(cls.PATTERN, "service", service)
-        return Filter(f"smith.logs.performance.{'*' if service is None else service}")
+        if service is not None and (not _is_token(service)):
+            _refuse_token(cls.PATTERN, "service", service)
+        return _Filter(f"smith.logs.performance.{'*' if service is None else service}")
 
 
-LogsPerformanceMsg: TypeAlias = Received[LogEntry, LogsPerformance]
+LogsPerformanceMsg: _TypeAlias = _Received[LogEntry, LogsPerformance]

@@ -1,18 +1,29 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `logs.security`."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self, TypeAlias, final
+from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import EventType, Service
 
 
-@final
-class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"], frozen=True, kw_only=True):
+@_final
+class LogsSecurity(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsSecurity"], frozen=True, kw_only=True):
     """`smith.logs.security.{service}.{event_type}`: Security events of one service."""
 
     NAME: ClassVar[str] = "logs.security"
@@ -24,10 +35,10 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
     event_type: EventType
 
     def __post_init__(self) -> None:
-        if not is_token(self.service):
-            refuse_token(self.PATTERN, "service", self.service)
-        if not is_token(self.event_type):
-            refuse_token(self.PATTERN, "event_type", self.event_type)
+        if not _is_token(self.service):
+            _refuse_token(self.PATTERN, "service", self.service)
+        if not _is_token(self.event_type):
+            _refuse_token(self.PATTERN, "event_type", self.event_type)
 
     def __str__(self) -> str:
         return f"smith.logs.security.{self.service}.{self.event_type}"
@@ -38,7 +49,7 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
         return LogEntry
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             service=tokens[3],
@@ -51,11 +62,11 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
         message: LogEntry,
         *,
         event_type: EventType,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
-            refuse_message(cls.PATTERN, "LogEntry", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "LogEntry", message)
+        read: _Any = message
         return cls(
             service=read.service,
             event_type=event_type,
@@ -67,13 +78,13 @@ class LogsSecurity(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsSecurity"]
         *,
         service: Service | None = None,
         event_type: EventType | None = None,
-    ) -> Filter[LogEntry, LogsSecurity]:
+    ) -> _Filter[LogEntry, LogsSecurity]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if service is not None and (not is_token(service)):
-            refuse_token(cls.PATTERN, "service", service)
-        if event_type is not None and (not is_token(event_type)):
-            refuse_token(cls.PATTERN, "event_type", event_type)
-        return Filter(f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}")
+        if service is not None and (not _is_token(service)):
+            _refuse_token(cls.PATTERN, "service", service)
+        if event_type is not None and (not _is_token(event_type)):
+            _refuse_token(cls.PATTERN, "event_type", event_type)
+        return _Filter(f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}")
 
 
-LogsSecurityMsg: TypeAlias = Received[LogEntry, LogsSecurity]
+LogsSecurityMsg: _TypeAlias = _Received[LogEntry, LogsSecurity]

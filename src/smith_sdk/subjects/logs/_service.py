@@ -1,11 +1,22 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `logs.service`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Filter, Received, Subscribable, is_token, refuse_message, refuse_token
+from smith_sdk.contract import (
+    CoreSubject as _CoreSubject,
+    Filter as _Filter,
+    Received as _Received,
+    Subscribable as _Subscribable,
+    is_token as _is_token,
+    refuse_message as _refuse_message,
+    refuse_token as _refuse_token,
+)
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import LEVEL_VALUES, Level, LogService
@@ -15,8 +26,8 @@ if TYPE_CHECKING:
     from ._performance import LogsPerformance
 
 
-@final
-class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], frozen=True, kw_only=True):
+@_final
+class LogsService(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsService"], frozen=True, kw_only=True):
     """`smith.logs.{log_service}.{level}`: The log of one service at one level."""
 
     NAME: ClassVar[str] = "logs.service"
@@ -28,10 +39,10 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
     level: Level
 
     def __post_init__(self) -> None:
-        if not is_token(self.log_service) or self.log_service in ("errors", "performance", "security"):
-            refuse_token(self.PATTERN, "log_service", self.log_service, "any token but errors, performance, security")
+        if not _is_token(self.log_service) or self.log_service in ("errors", "performance", "security"):
+            _refuse_token(self.PATTERN, "log_service", self.log_service, "any token but errors, performance, security")
         if not isinstance(self.level, str) or self.level not in LEVEL_VALUES:
-            refuse_token(self.PATTERN, "level", self.level, ", ".join(sorted(LEVEL_VALUES)))
+            _refuse_token(self.PATTERN, "level", self.level, ", ".join(sorted(LEVEL_VALUES)))
 
     def __str__(self) -> str:
         return f"smith.logs.{self.log_service}.{self.level}"
@@ -42,7 +53,7 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         return LogEntry
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
             log_service=tokens[2],
@@ -55,11 +66,11 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         message: LogEntry,
         *,
         log_service: LogService,
-    ) -> Self:
+    ) -> _Self:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
         if not isinstance(message, LogEntry):
-            refuse_message(cls.PATTERN, "LogEntry", message)
-        read: Any = message
+            _refuse_message(cls.PATTERN, "LogEntry", message)
+        read: _Any = message
         return cls(
             log_service=log_service,
             level=read.level.lower(),
@@ -71,13 +82,13 @@ class LogsService(CoreSubject[LogEntry], Subscribable[LogEntry, "LogsService"], 
         *,
         log_service: LogService | None = None,
         level: Level | None = None,
-    ) -> Filter[LogEntry, LogsService | LogsErrors | LogsPerformance]:
+    ) -> _Filter[LogEntry, LogsService | LogsErrors | LogsPerformance]:
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
-        if log_service is not None and (not is_token(log_service) or log_service in ("errors", "performance", "security")):
-            refuse_token(cls.PATTERN, "log_service", log_service, "any token but errors, performance, security")
+        if log_service is not None and (not _is_token(log_service) or log_service in ("errors", "performance", "security")):
+            _refuse_token(cls.PATTERN, "log_service", log_service, "any token but errors, performance, security")
         if level is not None and (not isinstance(level, str) or level not in LEVEL_VALUES):
-            refuse_token(cls.PATTERN, "level", level, ", ".join(sorted(LEVEL_VALUES)))
-        return Filter(f"smith.logs.{'*' if log_service is None else log_service}.{'*' if level is None else level}")
+            _refuse_token(cls.PATTERN, "level", level, ", ".join(sorted(LEVEL_VALUES)))
+        return _Filter(f"smith.logs.{'*' if log_service is None else log_service}.{'*' if level is None else level}")
 
 
-LogsServiceMsg: TypeAlias = Received[LogEntry, LogsService]
+LogsServiceMsg: _TypeAlias = _Received[LogEntry, LogsService]

@@ -1,17 +1,22 @@
 # generated from subjects.toml by smith-codegen; do not edit
+# fmt: off
+# isort: skip_file
+# ruff: noqa
 """The subject `orchestrator.audit`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, final
+from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject, Received, Subscribable
+from smith_sdk.contract import CoreSubject as _CoreSubject, Received as _Received, Subscribable as _Subscribable
 
 from ...protocol._platform_event import PlatformEvent
 
 
-@final
-class OrchestratorAudit(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, "OrchestratorAudit"], frozen=True, kw_only=True):
+@_final
+class OrchestratorAudit(
+    _CoreSubject[PlatformEvent], _Subscribable[PlatformEvent, "OrchestratorAudit"], frozen=True, kw_only=True
+):
     """`smith.orchestrator.audit`: What the orchestrator decided."""
 
     NAME: ClassVar[str] = "orchestrator.audit"
@@ -32,9 +37,9 @@ class OrchestratorAudit(CoreSubject[PlatformEvent], Subscribable[PlatformEvent, 
         return PlatformEvent
 
     @classmethod
-    def from_tokens(cls, tokens: list[Any]) -> Self:
+    def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls()
 
 
-OrchestratorAuditMsg: TypeAlias = Received[PlatformEvent, OrchestratorAudit]
+OrchestratorAuditMsg: _TypeAlias = _Received[PlatformEvent, OrchestratorAudit]
