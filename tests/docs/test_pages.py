@@ -3,6 +3,7 @@ leads somewhere."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -95,6 +96,15 @@ def generate_packages(blocks: list[Block], directory: Path) -> None:
         if given[0] == "smith-codegen" and given[1] in specs and "--check" not in given:
             (directory / given[1]).write_text(specs[given[1]])
             assert generate([str(directory / given[1]), str(directory / Path(given[2]).name)]) == 0
+
+
+def test_the_readme_shows_the_error_that_mypy_prints() -> None:
+    """`test_mypy_accepts_every_block_but_those_that_it_must_refuse` has mypy print it."""
+    refused = [pair for pair in itertools.pairwise(blocks_of("README.md")) if pair[0].type_error]
+    assert refused
+    for block, shown in refused:
+        assert shown.language == "text"
+        assert shown.code.strip() == block.type_error
 
 
 def test_every_nox_session_that_a_page_names_exists() -> None:

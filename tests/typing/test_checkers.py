@@ -1,10 +1,11 @@
 """Wrong code fails at the marked line in mypy (strict and default) and pyright, and right code
 passes.
 
-Files called `wrong_*.py` hold lines that end in `# error`: each must be refused, and no other line
-of any file. `# error in pyright` (or `mypy`) is a known limit of the other one, pinned so that it
-is seen when it goes. All files go through each checker in one run, in a directory of their own, so
-that no configuration of this repository helps or hides.
+Files called `wrong_*.py` hold lines that end in a mark (see `tests/checkers.py`): each must be
+refused, and no other line of any file. All files go through each checker in one run, in a directory
+of their own, so that no configuration of this repository helps or hides.
+
+`nox -s checkers` runs more of them, which `SMITH_CHECKERS=all` turns on.
 """
 
 from __future__ import annotations
@@ -16,13 +17,9 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from checkers import FILES, HERE, MYPY, PYRIGHT, Found, false_alarms, let_through, marked, read_mypy, read_pyright
+from checkers import CHECKERS, FILES, HERE, MORE_CHECKERS, Found, false_alarms, let_through, marked, read
 
-CHECKERS = {
-    "mypy --strict": [*MYPY, "--strict"],
-    "mypy": MYPY,
-    "pyright": PYRIGHT,
-}
+RUN = {**CHECKERS, **(MORE_CHECKERS if os.environ.get("SMITH_CHECKERS") == "all" else {})}
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +38,18 @@ def findings(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str
             stderr=subprocess.PIPE,
             text=True,
         )
-        for name, command in CHECKERS.items()
+        for name, command in RUN.items()
     }
     found = {}
     for name, process in running.items():
         out, err = process.communicate(timeout=200)
         assert process.returncode in (0, 1), f"{name} did not run:\n{out}{err}"
-        found[name] = read_pyright(out) if name == "pyright" else read_mypy(out)
+        found[name] = read(name, out)
     return found
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("checker", CHECKERS)
+@pytest.mark.parametrize("checker", RUN)
 @pytest.mark.parametrize("name", FILES)
 def test_each_marked_line_fails_and_no_other(findings: dict[str, Found], checker: str, name: str) -> None:
     assert bool(marked(name, checker)) == name.startswith("wrong_")

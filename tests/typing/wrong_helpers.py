@@ -86,8 +86,8 @@ def helpers(read: FsReadV1Intent, fetch: HttpFetchV1Intent, clone: GitCloneV1Int
 
 
 def inside(cap: Cap[OneT], one: OneT, other: OtherT, read: FsReadV1Intent) -> raw[OtherT]:
-    carry(raw(capability=cap), other)  # error
-    carry(raw(capability=cap), read)  # error in pyright
+    carry(raw(capability=cap), other)  # error except mypy-1.18: a join in mypy
+    carry(raw(capability=cap), read)  # error except mypy: a join in mypy
     raw(capability=cap).envelope(other)  # error
     filtered: Filter[OtherT, raw[OtherT]] = raw.filter(capability=cap)  # error
     return raw(capability=cap)  # error
@@ -110,8 +110,8 @@ def maybe(read: FsReadV1Intent | None, where: raw[FsReadV1Intent] | None, result
 def tokens(flag: bool, read: FsReadV1Intent, text: str) -> None:
     for cap in (capability.fs_read_v1, capability.http_fetch_v1):
         to_one = raw(capability=cap)  # error
-        carry(raw(capability=cap), read)  # error in pyright
-    carry(raw(capability=capability.fs_read_v1 if flag else capability.http_fetch_v1), read)  # error in pyright
+        carry(raw(capability=cap), read)  # error except mypy: a join in mypy
+    carry(raw(capability=capability.fs_read_v1 if flag else capability.http_fetch_v1), read)  # error except mypy: a join in mypy
     raw(capability=text)  # error
     raw.filter(capability=text)  # error
     wrong: Cap[HttpFetchV1Intent] = capability.fs_read_v1  # error
@@ -133,7 +133,7 @@ def containers(read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentRes
     reading: Mapping[str, StreamSubject[FsReadV1Intent]] = {"read": to_read, "fetch": to_fetch}  # error
     several: tuple[StreamSubject[FsReadV1Intent], ...] = (to_read, to_fetch)  # error
     mixed = {"read": to_read, "results": subjects.results.of(result)}
-    carry(mixed["read"], read)  # error in mypy
+    carry(mixed["read"], read)  # error in mypy: a dict of several subjects
     for subject, payload in ((to_read, fetch), (to_fetch, read)):
         carry(subject, payload)  # error
     put([(to_read, read)])  # error

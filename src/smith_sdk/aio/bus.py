@@ -24,11 +24,11 @@ from .._core.monitoring.breaker import CircuitBreaker
 from .._core.outbox.records import Returning
 from .._core.sharding.layouts import LayoutCache
 from ..contract import (
-    AnySubject,
     ConsumerSpec,
     Contract,
     CoreSubject,
     MessageT,
+    PayloadOf,
     ReplyT,
     RequestSubject,
     Subscribable,
@@ -60,7 +60,7 @@ from .workers import WorkerReport, workers
 __all__ = ["AsyncSmithBus"]
 
 M = TypeVar("M")
-S = TypeVar("S", bound=AnySubject)
+S = TypeVar("S")
 
 _CLOSE_TIMEOUT: Final = 10.0
 _PUBLISH_TIMEOUT: Final = 10.0
@@ -393,7 +393,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
 
     # ---- messages without a stream
 
-    async def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
+    async def emit(self, subject: CoreSubject[MessageT], payload: PayloadOf[MessageT]) -> None:
         """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
         It returns once the message is handed to the connection. If the server refuses it, that is
@@ -426,7 +426,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
     async def request(
         self,
         subject: RequestSubject[MessageT, ReplyT, Any],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         timeout: float | timedelta = REQUEST_TIMEOUT,
         headers: Mapping[str, str] | None = None,

@@ -17,7 +17,7 @@ from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
-from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
+from ..contract import M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject
 from ..display import fields_table
 from ..errors import NoFence, NotAcknowledgeable, ShardLost, SmithError
 from ..options import RetryPolicy, to_seconds
@@ -278,7 +278,7 @@ class Message(Received[M_co, S_co]):
     async def publish(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,

@@ -9,7 +9,7 @@ from typing import Generic
 
 from .._core.jetstream.publish_request import AckT_co, PubAck, PublishRequest
 from .._core.jetstream.session import Session
-from ..contract import Envelope, MessageT, StreamSubject
+from ..contract import Envelope, MessageT, PayloadOf, StreamSubject
 from ..errors import OptionsError
 from ..options import WhenDown, to_seconds
 from .outbox import Outbox
@@ -31,7 +31,7 @@ class Publishing(Generic[AckT_co]):
     async def publish(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -76,7 +76,7 @@ class Publishing(Generic[AckT_co]):
     async def submit(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,

@@ -14,7 +14,7 @@ from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.monitoring.breaker import CircuitBreaker
 from .._core.sharding.records import require_member_name
-from ..contract import AnySubject, MessageT, Payload, ShardingSpec
+from ..contract import MessageT, Payload, ShardingSpec
 from ..errors import OptionsError
 from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
@@ -36,7 +36,7 @@ from .worker_options import once_wrapper, require_ack, require_answers, require_
 
 __all__ = ["ShardedWorker"]
 
-SubjectT = TypeVar("SubjectT", bound=AnySubject)
+SubjectT = TypeVar("SubjectT")
 
 
 class ShardedWorker(Generic[MessageT, SubjectT]):

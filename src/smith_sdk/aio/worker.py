@@ -14,7 +14,7 @@ from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
-from ..contract import AnySubject, ConsumerSpec, MessageT, Payload
+from ..contract import ConsumerSpec, MessageT, Payload
 from ..errors import OptionsError
 from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
@@ -37,7 +37,7 @@ from .worker_options import once_wrapper, require_ack, require_answers, require_
 
 __all__ = ["Worker", "WorkerStats"]
 
-SubjectT = TypeVar("SubjectT", bound=AnySubject)
+SubjectT = TypeVar("SubjectT")
 
 
 class Worker(Generic[MessageT, SubjectT]):

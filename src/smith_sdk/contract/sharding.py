@@ -14,7 +14,7 @@ import msgspec
 
 from .._core.foreign_text import shortened
 from ..errors import InvalidShardKey, OptionsError, SubjectMismatch
-from .subjects import AnySubject, M_co, S_co, refuse_token
+from .subjects import M_co, S_co, refuse_token
 from .topology_spec import ConsumerSpec
 
 LARGEST_KEY: Final = 256
@@ -32,7 +32,7 @@ _DURABLE: Final = re.compile(r"(?:g([2-9]|[1-9][0-9]{1,4})-)?[0-9a-f]{2,3}")
 _SHOWN: Final = 100
 """Characters of a refused value that an error shows."""
 
-_SubjectT = TypeVar("_SubjectT", bound=AnySubject)
+_SubjectT = TypeVar("_SubjectT")
 
 
 @lru_cache(4096)

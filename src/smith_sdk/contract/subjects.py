@@ -1,15 +1,16 @@
 """Tokens, subjects, filters and envelopes.
 
 How type checkers reject wrong code: a subject is an *invariant* `Subject[MessageT]`, so
-`publish(subject: StreamSubject[M], payload: M)` has one solution for M or none. A `Filter` is
-covariant and not a `Subject`: it can be subscribed to, never published to. A token that selects
-the payload is an invariant `Cap[MessageT]`.
+`publish(subject: StreamSubject[M], payload: PayloadOf[M])` has one solution for M or none. A
+`Filter` is covariant and not a `Subject`: it can be subscribed to, never published to. A token that
+selects the payload is an invariant `Cap[MessageT]`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, Self
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, Self, TypeAlias, final
 
 import msgspec
 from typing_extensions import TypeVar
@@ -19,9 +20,28 @@ from ..errors import InvalidToken, PayloadMismatch, ServiceError
 MessageT = TypeVar("MessageT")
 ReplyT = TypeVar("ReplyT")
 M_co = TypeVar("M_co", covariant=True, default=Any)
-S_co = TypeVar("S_co", covariant=True, bound="AnySubject", default="AnySubject")
+# No `bound=AnySubject`: mypy joins two consumers or filters to `object` if their join, which is a
+# plain `object` in the place of the subject, breaks a bound.
+S_co = TypeVar("S_co", covariant=True, default="AnySubject")
 OtherMessageT = TypeVar("OtherMessageT")
-OtherSubjectT = TypeVar("OtherSubjectT", bound="AnySubject")
+OtherSubjectT = TypeVar("OtherSubjectT")
+
+
+@final
+class NothingElse(Generic[MessageT]):
+    """No object is one: it only stands in `PayloadOf`."""
+
+    def __new__(cls) -> Never:
+        raise TypeError("there are no objects of NothingElse")
+
+
+PayloadOf: TypeAlias = MessageT | NothingElse[Callable[[], MessageT]]
+"""A parameter that accepts what the subject beside it carries: `MessageT`, and nothing else.
+
+mypy infers `MessageT` from all arguments at once, and if these disagree it names neither of them,
+or, for a TypeVar that is bound to a union, accepts any payload. Parameters whose type holds a
+`Callable` wait until the others have decided, so here the subject alone decides.
+"""
 
 
 # ---- tokens

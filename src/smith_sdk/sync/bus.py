@@ -32,7 +32,7 @@ from ..aio.bus import (
     S,
 )
 from ..aio.requests import REQUEST_TIMEOUT
-from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, ReplyT, RequestSubject, Subscribable
+from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, PayloadOf, ReplyT, RequestSubject, Subscribable
 from ..display import Rows
 from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
@@ -239,7 +239,7 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def emit(self, subject: CoreSubject[MessageT], payload: MessageT) -> None:
+    def emit(self, subject: CoreSubject[MessageT], payload: PayloadOf[MessageT]) -> None:
         """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
 
         It returns once the message is handed to the connection. If the server refuses it, that is
@@ -264,7 +264,7 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
     def request(
         self,
         subject: RequestSubject[MessageT, ReplyT, Any],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         timeout: float | timedelta = REQUEST_TIMEOUT,
         headers: Mapping[str, str] | None = None,

@@ -12,7 +12,7 @@ from .._core.jetstream.publish_request import PubAck
 from ..aio.message import (
     ACK_TIMEOUT,
 )
-from ..contract import M_co, MessageT, Metadata, Received, S_co, StreamSubject
+from ..contract import M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject
 
 __all__ = ["Message"]
 
@@ -147,7 +147,7 @@ class Message(Blocking, Received[M_co, S_co]):
     def publish(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,

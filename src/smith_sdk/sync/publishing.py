@@ -10,7 +10,7 @@ from typing import Generic
 
 from .._core.blocking.faces import Blocking
 from .._core.jetstream.publish_request import AckT_co
-from ..contract import Envelope, MessageT, StreamSubject
+from ..contract import Envelope, MessageT, PayloadOf, StreamSubject
 from ..options import WhenDown
 
 __all__ = ["Publishing"]
@@ -27,7 +27,7 @@ class Publishing(Blocking, Generic[AckT_co]):
     def publish(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -72,7 +72,7 @@ class Publishing(Blocking, Generic[AckT_co]):
     def submit(
         self,
         subject: StreamSubject[MessageT],
-        payload: MessageT,
+        payload: PayloadOf[MessageT],
         *,
         msg_id: str | None = None,
         headers: Mapping[str, str] | None = None,

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from .._core.jetstream.api import StoredMessage
     from .._core.jetstream.session import Session
     from ..aio import AsyncSmithBus
-    from ..contract import AnySubject, Contract, Subscribable
+    from ..contract import Contract, Subscribable
     from ..sync import SmithBus
 
 M = TypeVar("M")
-S = TypeVar("S", bound="AnySubject")
+S = TypeVar("S")
 
 
 class Stored(Generic[M_co, S_co]):
