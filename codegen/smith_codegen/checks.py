@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from . import domains, extension, message_checks, names, request_checks, sharded_checks, topology_checks, wire_checks
+from . import (
+    domains,
+    extension,
+    message_checks,
+    names,
+    request_checks,
+    shape_checks,
+    sharded_checks,
+    topology_checks,
+    wire_checks,
+)
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .name_checks import is_class_name, is_name, python_name, suggest
@@ -82,6 +92,7 @@ def _names(spec: Spec) -> Iterator[SpecError]:
         yield from _token(spec, name, token)
     for name, message in spec.messages.items():
         yield from message_checks.check(spec, name, message)
+    yield from shape_checks.check(spec)
     yield from _types(spec)
     yield from _subjects(spec)
     yield from _references(spec)
@@ -203,6 +214,7 @@ def _types(spec: Spec) -> Iterator[SpecError]:
         for value in message.params if message.by else ():
             made.append((names.member(value, name), ("messages", name, "params", value)))
             made.append((names.params(value), ("messages", name, "params", value)))
+    made += ((name, ("unions", name)) for name in spec.unions)
     count = Counter(name for name, _ in made)
     typevars = {f"{one}{family}T" for family in spec.selectors.values() for one in ("", "One")}
     for name, key in made:
@@ -229,7 +241,12 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
         cls = names.camel(name)
         if cls in classes:
             yield spec.error(key, f"its class would be {cls}, which is that of {classes[cls]}", "rename one of them")
-        elif cls in _IMPORTED or cls in spec.messages or cls in {token.newtype for token in spec.tokens.values()}:
+        elif (
+            cls in _IMPORTED
+            or cls in spec.messages
+            or cls in spec.unions
+            or cls in {token.newtype for token in spec.tokens.values()}
+        ):
             yield spec.error(key, f"its class would be {cls}, which is the name of a type", "rename one of them")
         classes.setdefault(cls, name)
     for cls, name in classes.items():
@@ -245,8 +262,8 @@ def _references(spec: Spec) -> Iterator[SpecError]:
         key = ("subjects", name)
         if key in spec.derived:
             continue
-        if subject.message != "bytes" and subject.message not in spec.messages:
-            fix = suggest(subject.message, spec.messages, "declare it in [messages], or write bytes")
+        if subject.message not in ("bytes", *spec.messages, *spec.unions):
+            fix = suggest(subject.message, [*spec.messages, *spec.unions], "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
         if subject.stream is not None and subject.stream not in spec.streams:
             yield spec.error(

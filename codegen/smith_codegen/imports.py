@@ -28,7 +28,7 @@ def _runtime() -> dict[str, Import]:
             Payload Placement Profile ReadOnlySubject ReadShards Received Republish RequestSubject ServiceError Shard
             ShardKey ShardingSpec StreamOverride StreamSpec StreamSubject SubjectTransform Subscribable is_int_token
             is_token kind_of new_uuid4 new_uuid7 now_ns now_rfc3339 read_int_token refuse_int refuse_message
-            refuse_token respell unique
+            refuse_token require_struct respell unique
         """,
     }
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}
@@ -52,6 +52,7 @@ def add(path: str, body: str, known: Mapping[str, Import], typed: Mapping[str, I
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     used -= {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     used -= {node.id for one in tree.body for node in _targets(one)}
+    used -= {alias.asname for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names if alias.asname}
     for_types = _imports(path, used, typed)
     if for_types:
         used.add("TYPE_CHECKING")

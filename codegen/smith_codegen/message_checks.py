@@ -42,6 +42,8 @@ _PAYLOAD_MEMBERS: Final = frozenset(
 
 def check(spec: Spec, name: str, decl: MessageDecl) -> Iterator[SpecError]:
     key = ("messages", name)
+    if decl.import_ is not None:
+        return  # `shape_checks` has them
     if not is_class_name(name):
         yield spec.error(key, f"{name!r} is not a valid class name", "write it like IntentResult")
     yield from _message_limits(spec, key, decl)
@@ -85,7 +87,7 @@ def _message_limits(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecErr
 
 
 def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
-    known = {*spec.messages, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
+    known = {*spec.messages, *spec.unions, *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items())}
     selectors = {names.type_name(name, None) for name in spec.selectors}
     for name, decl in fields.items():
         where = (*key, name)

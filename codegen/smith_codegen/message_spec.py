@@ -59,6 +59,9 @@ class MessageDecl(Strict, frozen=True):
     if it is not given."""
     max_depth: int | None = None
     """How many arrays and objects of its JSON may be inside each other. 127 if it is not given."""
+    import_: str | None = msgspec.field(name="import", default=None)
+    """A class of yours that is the payload, as `package.module:Class`: a msgspec Struct. It says
+    everything itself, `ID_FIELD: ClassVar[str]` included, and only `doc` goes with it."""
     mixins: tuple[str, ...] = ()
     """Those of `[mixins]` whose fields it has before its own."""
     forbid_unknown: bool = False
@@ -68,3 +71,20 @@ class MessageDecl(Strict, frozen=True):
     """Its fields by name. Of a family: the fields that all its payloads have."""
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)
     """Of a family: the fields of `params`, for each value of the token."""
+
+
+class UnionDecl(Strict, frozen=True):
+    """`[unions.X]`: one of several messages, which a tag in the JSON selects. It is a type for
+    fields and the payload of subjects.
+    """
+
+    members: tuple[str, ...] | dict[str, str]
+    """Its messages: names, whose tags are the names, or a table of tags, each with a name. A
+    message has one tag in all its unions."""
+    tag: str = "type"
+    """The key of the tag in the JSON. No member has a field of this name on the wire."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The message of each tag."""
+        return self.members if isinstance(self.members, dict) else {name: name for name in self.members}

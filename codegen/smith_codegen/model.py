@@ -129,6 +129,9 @@ class Message(Declared, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     max_items: int | None = None
     max_depth: int | None = None
+    union_tag: tuple[str, str] | None = None
+    """The key and the value of the tag, if it is in a union."""
+    forbid_unknown: bool = False
 
     @property
     def refers(self) -> frozenset[str]:
@@ -183,6 +186,23 @@ class Family(Declared, frozen=True, kw_only=True):
         return frozenset().union(*(message.refers for message in self.messages))
 
 
+class Union(Declared, frozen=True, kw_only=True):
+    """One of several messages, which a tag selects."""
+
+    members: tuple[str, ...]
+
+    @property
+    def refers(self) -> frozenset[str]:
+        return frozenset(self.members)
+
+
+class Imported(Declared, frozen=True, kw_only=True):
+    """A payload class of the user's own: `cls` of `module`."""
+
+    module: str
+    cls: str
+
+
 class Module(msgspec.Struct, frozen=True, kw_only=True):
     """A module of `protocol`: one declaration, or several that refer to each other in a circle."""
 
@@ -227,6 +247,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     reply: str | None = None
     """The payload class of replies, or "bytes"; None if it has none."""
     errors: tuple[ServiceError, ...] = ()
+    is_union: bool = False
+    """Whether its payload is one of several messages."""
 
     @property
     def module(self) -> str:

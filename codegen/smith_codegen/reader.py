@@ -17,7 +17,7 @@ import msgspec
 from . import locate, names, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
-from .message_spec import FieldDecl, MessageDecl, MixinDecl
+from .message_spec import FieldDecl, MessageDecl, MixinDecl, UnionDecl
 from .spec import SECTIONS, Spec, SpecDecl, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
@@ -87,6 +87,7 @@ class _Reader:
         domains = self.each("domains", DomainsDecl)
         profiles = self.profiles()
         sharding = self.each("sharding", ShardingDecl)
+        unions = self.each("unions", UnionDecl)
         if self.errors or spec is None:
             raise SpecErrors(self.errors)
         found = Spec(
@@ -99,6 +100,7 @@ class _Reader:
             domains=domains,
             profiles=profiles,
             sharding=sharding,
+            unions=unions,
             file=self.file,
             lines=self.lines,
             written=self.written,
@@ -258,7 +260,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 def _fields_at(kind: Any, path: Path) -> tuple[str, ...]:
-    return tuple(field.name for field in msgspec.structs.fields(_struct_in(_type_at(kind, path))))
+    return tuple(field.encode_name for field in msgspec.structs.fields(_struct_in(_type_at(kind, path))))
 
 
 def _type_at(kind: Any, path: Path) -> Any:

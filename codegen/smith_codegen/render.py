@@ -17,7 +17,7 @@ import jinja2
 
 from . import docstrings, imports, modules, trie
 from .imports import Import
-from .model import Declared, Family, Message, Model, Module, Namespace, Token
+from .model import Declared, Family, Imported, Message, Model, Module, Namespace, Token, Union
 from .names import camel, free
 from .sources import CANONICAL
 
@@ -36,7 +36,12 @@ DIRECTIVES: Final = """\
 ROOMS: Final = ("protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
-TEMPLATES: Final[Mapping[type[Declared], str]] = {Family: "family.py.j2", Message: "message.py.j2"}
+TEMPLATES: Final[Mapping[type[Declared], str]] = {
+    Family: "family.py.j2",
+    Imported: "imported.py.j2",
+    Message: "message.py.j2",
+    Union: "union.py.j2",
+}
 """The template of each kind of declaration in `protocol`."""
 
 

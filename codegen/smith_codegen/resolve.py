@@ -11,7 +11,22 @@ import msgspec
 from . import domains, fieldtypes, modules, names, patterns, sharded, units
 from .fieldtypes import FieldType
 from .message_spec import FieldDecl, MessageDecl
-from .model import Consumer, Declared, Family, Field, Keys, Message, Model, ServiceError, Sharding, Subject, Token, TokenField
+from .model import (
+    Consumer,
+    Declared,
+    Family,
+    Field,
+    Imported,
+    Keys,
+    Message,
+    Model,
+    ServiceError,
+    Sharding,
+    Subject,
+    Token,
+    TokenField,
+    Union,
+)
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
@@ -39,6 +54,10 @@ def build(spec: Spec) -> Model:
     tokens = tuple(_token(_home(spec, "tokens", name), name, decl, caps) for name, decl in sorted(spec.tokens.items()))
     by_name = {token.name: token for token in tokens}
     declared = [_declaration(spec, name, decl, by_name) for name, decl in spec.messages.items()]
+    declared += (
+        Union(home=_home(spec, "unions", name), name=name, doc=decl.doc, members=tuple(decl.tags.values()))
+        for name, decl in spec.unions.items()
+    )
     subjects = _subjects(spec, by_name, {one.name: one for one in declared if isinstance(one, Family)})
     declared = [_with_tokens(one, subjects) for one in declared]
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
@@ -115,7 +134,11 @@ def _declaration(spec: Spec, name: str, decl: MessageDecl, tokens: dict[str, Tok
     home = _home(spec, "messages", name)
     if decl.by:
         return _family(home, name, decl, tokens)
-    return _limited(_message(home, name, decl.doc, decl.id, decl.fields, tokens), decl)
+    if decl.import_ is not None:
+        module, _, cls = decl.import_.partition(":")
+        return Imported(home=home, name=name, doc=decl.doc, module=module, cls=cls)
+    message = _limited(_message(home, name, decl.doc, decl.id, decl.fields, tokens), decl)
+    return msgspec.structs.replace(message, union_tag=spec.tag_of(name))
 
 
 def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token]) -> Family:
@@ -137,7 +160,9 @@ def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token]) -
 
 
 def _limited(message: Message, decl: MessageDecl) -> Message:
-    return msgspec.structs.replace(message, max_items=decl.max_items, max_depth=decl.max_depth)
+    return msgspec.structs.replace(
+        message, max_items=decl.max_items, max_depth=decl.max_depth, forbid_unknown=decl.forbid_unknown
+    )
 
 
 def _message(
@@ -248,6 +273,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 read_only=is_made and not is_sharded,
                 reply=decl.reply,
                 errors=tuple(ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()),
+                is_union=decl.message in spec.unions,
             )
         )
     return tuple(found)

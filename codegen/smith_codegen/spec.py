@@ -15,7 +15,7 @@ import msgspec
 from . import locate, units
 from .errors import SpecError, dotted
 from .locate import Path
-from .message_spec import FieldDecl, MessageDecl
+from .message_spec import FieldDecl, MessageDecl, UnionDecl
 from .subject_spec import MOST_SHARDS as MOST_SHARDS
 from .subject_spec import SHARD as SHARD
 from .subject_spec import SHARD_TOKEN as SHARD_TOKEN
@@ -45,6 +45,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     domains: dict[str, DomainsDecl]
     profiles: dict[str, ProfileDecl]
     sharding: dict[str, ShardingDecl]
+    unions: dict[str, UnionDecl]
     file: str
     lines: Mapping[Path, int]
     homes: Mapping[Path, str] = {}
@@ -74,6 +75,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     def token(self, subject: SubjectDecl, name: str) -> TokenDecl:
         """The token that a placeholder in the pattern of `subject` is for."""
         return SHARD_TOKEN if name == SHARD and isinstance(subject, ShardedDecl) else self.tokens[name]
+
+    def tag_of(self, message: str) -> tuple[str, str] | None:
+        """The key and the value of the tag of a message that is in a union."""
+        return next(
+            ((union.tag, tag) for union in self.unions.values() for tag, name in union.tags.items() if name == message), None
+        )
 
     def is_own(self, path: Path) -> bool:
         """Whether the declaration at or around `path` is the spec's own, not inherited."""
@@ -117,8 +124,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
-SECTIONS: Final = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding")
-_newer = ("domains", "sharding")
+SECTIONS: Final = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding", "unions")
+_newer = ("domains", "sharding", "unions")
 """Sections that a canonical form has only if the spec declares something in them: the hash of a
 spec without them is the one that it had before."""
 
@@ -145,7 +152,7 @@ def _plain(value: Any) -> Any:
         if field.name == "doc" or item == default:
             continue
         unit = None if isinstance(value, FieldDecl) else units.reader(field.name)
-        found[field.name] = _plain(item) if unit is None else _written(unit[0](item))
+        found[field.encode_name] = _plain(item) if unit is None else _written(unit[0](item))
     return found["type"] if isinstance(value, FieldDecl) and len(found) == 1 else found
 
 

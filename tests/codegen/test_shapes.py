@@ -91,3 +91,64 @@ def test_what_is_wrong_is_named_where_it_is_written(old: str, new: str, error: s
     assert old in NOTED
     found = refusals(NOTED.replace(old, new, 1))
     assert any(error in one for one in found), found
+
+
+# ---- unions and classes of the user's own
+
+UNION = """
+[tokens]
+kind = { enum = ["a"] }
+[messages.Circle]
+fields = { radius = "float" }
+[messages.Square]
+fields = { side = "float" }
+[messages.Parcel]
+by = "kind"
+params = { a = {} }
+[messages.Row]
+import = "legacy.rows:Row"
+[unions.Shape]
+tag = "kind"
+members = ["Circle", "Square"]
+[messages.Order]
+fields = { shapes = "list[Shape]", row = "Row?" }
+"""
+
+
+def test_a_union_is_a_type_for_fields() -> None:
+    files = compile_spec(HEAD + UNION + SUBJECT)
+    assert "Shape: _TypeAlias = Circle | Square" in files["protocol/_shape.py"]
+    assert "tag_field='kind', tag='Circle'" in files["protocol/_circle.py"].replace('"', "'")
+    assert "from legacy.rows import Row as Row" in files["protocol/_row.py"]
+    assert compile_spec(files["spec.json"], "spec.json")["spec.json"] == files["spec.json"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('"Square"]', '"Sqare"]', "unions.Shape.members.1: unknown message 'Sqare' (did you mean Square?"),
+        ('"Square"]', '"Parcel"]', "unions.Shape.members.1: Parcel is a family, which has a tag of its own"),
+        ('"Square"]', '"Row"]', "unions.Shape.members.1: Row is a class of yours, whose tag is its own"),
+        ('tag = "kind"', 'tag = "side"', "unions.Shape.members.1: Square has a field side"),
+        ('tag = "kind"', 'tag = "a b"', "unions.Shape.tag: 'a b' is not a valid key"),
+        ('["Circle", "Square"]', "[]", "unions.Shape.members: is empty"),
+        ('["Circle", "Square"]', '["Circle", "Circle"]', "unions.Shape.members: has a message twice"),
+        ('["Circle", "Square"]', '{ "" = "Circle" }', "an empty tag"),
+        ("[unions.Shape]", "[unions.shape]", "unions.shape: 'shape' is not a valid class name"),
+        ("[unions.Shape]", "[unions.Order]", "is a second type called Order"),
+        (
+            "[unions.Shape]",
+            '[unions.Other]\nmembers = ["Circle"]\n[unions.Shape]',
+            "Circle would have the tag kind='Circle', and has",
+        ),
+        ('"legacy.rows:Row"', '"legacy.rows.Row"', "messages.Row.import: 'legacy.rows.Row' is not a class"),
+        ('"legacy.rows:Row"', '"legacy.class:Row"', "messages.Row.import: 'legacy.class:Row' is not a class"),
+        ('rows:Row"', 'rows:Row"\nid = "x"', "messages.Row.id: does not go with import (give the class `ID_FIELD"),
+        ('rows:Row"', 'rows:Row"\nforbid_unknown = true', "messages.Row.forbid_unknown: does not go with import"),
+        ('"list[Shape]"', '"list[Shap]"', "unknown type 'Shap' (did you mean Shape?"),
+    ],
+)
+def test_a_union_or_class_that_cannot_be(old: str, new: str, error: str) -> None:
+    assert old in UNION
+    found = refusals(UNION.replace(old, new, 1))
+    assert any(error in one for one in found), found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -35,9 +35,12 @@ class _Reader:
     __slots__ = ("decode", "max_depth", "max_items", "within", "within_objects")
 
     def __init__(self, cls: Any) -> None:
-        self.decode = msgspec.json.Decoder(cls).decode
-        self.max_items: int = getattr(cls, "MAX_ITEMS", _MAX_ITEMS)
-        self.max_depth: int = getattr(cls, "MAX_DEPTH", _MAX_DEPTH)
+        members = get_args(cls)
+        decode = msgspec.json.Decoder(cls).decode
+        self.decode = _within_limits(decode) if members else decode
+        every = members or (cls,)  # until the tag is read, the limits are those of the member that allows most
+        self.max_items: int = max(getattr(one, "MAX_ITEMS", _MAX_ITEMS) for one in every)
+        self.max_depth: int = max(getattr(one, "MAX_DEPTH", _MAX_DEPTH) for one in every)
         self.within, self.within_objects = unchecked_sizes(self.max_items, self.max_depth)
 
     def excess(self, cls: Any, data: bytes) -> str | None:
@@ -48,11 +51,29 @@ class _Reader:
         return excess(cls, data, self.max_items, self.max_depth)
 
 
+def _within_limits(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """`decode` of a union, with the limits of the member that the tag selects."""
+
+    def read(data: bytes) -> Any:
+        payload = decode(data)
+        problem = _reader_of(type(payload)).excess(type(payload), data)
+        if problem is not None:
+            raise msgspec.ValidationError(problem)
+        return payload
+
+    return read
+
+
 _readers: Final[dict[Any, _Reader]] = {}
 
 
 def _reader_of(cls: Any) -> _Reader:
     return _readers.setdefault(cls, _Reader(cls))
+
+
+def name_of(cls: Any) -> str:
+    """The name of a payload class, or of the members of a union."""
+    return " | ".join(one.__name__ for one in get_args(cls) or (cls,))
 
 
 def encode(payload: object) -> bytes:
@@ -102,6 +123,8 @@ def _checker(cls: Any) -> msgspec.json.Decoder[Any]:
     """A decoder for the types and limits of a payload class alone. Its tokens were checked when the
     payload was made, and would take as long again.
     """
+    if not hasattr(cls, "SPELLINGS"):  # not generated: a class that the spec imports, with options of its own
+        return msgspec.json.Decoder(cls)
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in msgspec.structs.fields(cls):
         if field.required:
@@ -147,7 +170,7 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
 def _refusal(kind: type[PayloadDecodeError], cls: Any, data: bytes, subject: str, problem: str) -> PayloadDecodeError:
     # msgspec repeats values, and who may publish chooses their length, and that of the subject.
     where = shortened(subject, _SUBJECT)
-    text = f"the message on {where} is not a valid {getattr(cls, '__name__', str(cls))}: "
+    text = f"the message on {where} is not a valid {name_of(cls)}: "
     return kind(text + shortened(problem, LIMIT - len(text)), subject=subject, raw=data)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -14,7 +14,7 @@ from .._core.connection.headers import require_publishers
 from .._core.foreign_text import shortened
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
-from ..contract import Envelope, Payload, new_uuid7
+from ..contract import Envelope, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, PublishManyError, SmithError, SubjectMismatch
 from ..options import to_seconds
 from .shard_placement import layout_of, placed
@@ -47,7 +47,7 @@ def publish_request(
         raise SubjectMismatch(f"no stream keeps {where}: use emit()")
     own = None if headers is None else checked_headers(headers, msg_id)
     if msg_id is None:
-        identity = payload.ID_FIELD if isinstance(payload, Payload) else None
+        identity = getattr(payload, "ID_FIELD", None)
         msg_id = f"{name}:{getattr(payload, identity) if identity else new_uuid7()}"
     elif not isinstance(msg_id, str):
         raise OptionsError(f"msg_id={msg_id!r}: must be a str, not {type(msg_id).__name__}")
@@ -142,9 +142,9 @@ def encoded(session: Session, where: str, expected: Any, payload: Any) -> bytes:
     Raises `PayloadMismatch`.
     """
     if type(payload) is not expected:
-        raise PayloadMismatch(
-            f"{where} carries {getattr(expected, '__name__', expected)}, not {type(payload).__name__}", subject=where
-        )
+        if type(payload) not in get_args(expected):  # the members of a union
+            raise PayloadMismatch(f"{where} carries {codec.name_of(expected)}, not {type(payload).__name__}", subject=where)
+        expected = type(payload)
     try:
         data = payload if expected is bytes else codec.to_json(payload)
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import msgspec
 from cyclopts import Parameter
@@ -140,7 +140,8 @@ class Target:
         if self.fixed is not None and self._is_alias(given):
             return self.fixed.message_type
         try:
-            return read(SimpleNamespace(**given))
+            found = read(SimpleNamespace(**given))
+            return self._member(get_args(found), given) if get_args(found) else found
         except AttributeError as error:
             raise OptionsError(f"{self.name} needs {error.name}=..., which selects the payload") from None
         except KeyError as error:
@@ -151,6 +152,14 @@ class Target:
             except InvalidToken as refused:
                 raise OptionsError(str(refused)) from None
             raise
+
+    def _member(self, members: tuple[Any, ...], given: dict[str, Any]) -> Any:
+        """The payload class of a union that the tag selects."""
+        key = members[0].__struct_config__.tag_field
+        by_tag = {one.__struct_config__.tag: one for one in members}
+        if given.get(key) not in by_tag:
+            raise OptionsError(f"{self.name} needs {key}=..., which selects the payload: one of {' | '.join(by_tag)}")
+        return by_tag[given[key]]
 
     def _is_alias(self, given: dict[str, Any]) -> bool:
         """Whether the tag of the payload that the subject selects is given by another name."""
@@ -244,7 +253,7 @@ def _publish(where: Where, envelopes: Iterable[tuple[Any, Any]], msg_id: str | N
 def _id(envelopes: Iterable[tuple[Any, Any]]) -> str:
     """The id of the one message, which `smith trace` and others want, if its payload has one."""
     (_, payload) = next(iter(envelopes))
-    return f", id {plain(getattr(payload, payload.ID_FIELD))}" if payload.ID_FIELD else ""
+    return f", id {plain(getattr(payload, payload.ID_FIELD))}" if getattr(payload, "ID_FIELD", None) else ""
 
 
 def _words(ack: Any) -> str:

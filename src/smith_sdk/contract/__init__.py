@@ -6,7 +6,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
-from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, respell
+from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, require_struct, respell
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
 from .sharding import Layout, Placed, ReadShards, Shard, ShardingSpec, ShardKey, fnv1a32
@@ -103,6 +103,7 @@ __all__ = [
     "refuse_int",
     "refuse_message",
     "refuse_token",
+    "require_struct",
     "respell",
     "unique",
 ]

@@ -57,6 +57,15 @@ class Payload(Record, frozen=True, kw_only=True):
         return json_schema(cls)
 
 
+def require_struct(cls: object, name: str) -> None:
+    """Raise `PayloadMismatch` unless `cls`, which a spec imports as `name`, can be a payload."""
+    if not (isinstance(cls, type) and issubclass(cls, msgspec.Struct)):
+        raise PayloadMismatch(f"{name}, which the spec imports as a payload, is not a msgspec Struct", subject="")
+    field = getattr(cls, "ID_FIELD", None)
+    if field is not None and field not in cls.__struct_fields__:
+        raise PayloadMismatch(f"{name}.ID_FIELD is {field!r}, which is not one of its fields", subject="")
+
+
 def kind_of(value: object, kinds: tuple[T, ...]) -> T | None:
     """The tag of an externally tagged value, `{tag: content}` or `tag`; None if not of `kinds`."""
     tag: object = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
