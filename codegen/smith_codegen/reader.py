@@ -19,6 +19,7 @@ from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
 from .message_spec import FieldDecl, MessageDecl, MixinDecl, UnionDecl
 from .spec import SECTIONS, Spec, SpecDecl, SubjectDecl, TokenDecl
+from .subject_spec import ErrorDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
 T = TypeVar("T")
@@ -130,13 +131,16 @@ class _Reader:
     def subjects(self) -> dict[str, SubjectDecl]:
         found = {}
         for name, value in self.table(("subjects",), self.raw.get("subjects", {})).items():
-            plain = value
-            if isinstance(value, dict) and isinstance(errors := value.get("errors"), dict):
-                docs = {error: {"doc": inner} if isinstance(inner, str) else inner for error, inner in errors.items()}
-                plain = {**value, "errors": docs}
-            decl = self.convert(("subjects", name), plain, SubjectDecl)
+            path = ("subjects", name)
+            plain = dict(self.table(path, value))
+            errors = {
+                error: self.convert((*path, "errors", error), {"doc": inner} if isinstance(inner, str) else inner, ErrorDecl)
+                for error, inner in self.table((*path, "errors"), plain.pop("errors", {})).items()
+            }
+            decl = self.convert(path, plain, SubjectDecl)
             if decl is not None:
-                found[name] = decl
+                given = {error: inner for error, inner in errors.items() if inner is not None}
+                found[name] = msgspec.structs.replace(decl, errors=given)
         return found
 
     def messages(self) -> dict[str, MessageDecl]:

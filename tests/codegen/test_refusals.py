@@ -29,6 +29,17 @@ ORDERS = 'subjects = ["acme.orders.>"]'
 BUYER = 'filter = { subject = "orders.placed", kind = "buy.v1" }'
 
 CASES = {
+    # requests
+    "reply of a stored subject": (DONE, DONE[:-2] + ', reply = "Done" } # !', "subjects.finished.reply", "the acknowledgement of DONE would be the first reply"),
+    "unknown reply": (TICK, TICK[:-2] + ', reply = "Don" } # !', "subjects.tick.reply", "unknown message 'Don'"),
+    "reply that is a family": (TICK, TICK[:-2] + ', reply = "Order" } # !', "subjects.tick.reply", "Order is a family"),
+    "errors without a reply": (TICK, TICK[:-2] + ', errors = { A = "a" } } # !', "subjects.tick.errors", "for subjects with a reply"),
+    "error that is no constant": (TICK, TICK[:-2] + ', reply = "Done", errors = { gone = "a" } } # !', "subjects.tick.errors.gone", "not a valid name"),
+    "error that is an attribute": (TICK, TICK[:-2] + ', reply = "Done", errors = { STREAM = "a" } } # !', "subjects.tick.errors.STREAM", "reserved"),
+    "code with a space": (TICK, TICK[:-2] + ', reply = "Done", errors = { A = { code = "a b" } } } # !', "subjects.tick.errors.A.code", "not a valid code"),
+    "code of the SDK": (TICK, TICK[:-2] + ', reply = "Done", errors = { A = { code = "500" } } } # !', "subjects.tick.errors.A.code", "by themselves"),
+    "code twice": (TICK, TICK[:-2] + ', reply = "Done", errors = { A = { code = "B" }, B = "b" } } # !', "subjects.tick.errors.B", "has the code B, as A does"),
+    "unknown key of an error": (TICK, TICK[:-2] + ', reply = "Done", errors = { A = { cod = "B" } } } # !', "subjects.tick.errors.A.cod", "did you mean `code`?"),
     # spellings and limits
     "alias of no selector": ('level = { enum = ["low", "high"] }', 'level = { enum = ["low", "high"], aliases = { l = "low" } } # !', "tokens.level.aliases", "for a token that selects a payload"),
     "alias that is a value": (KIND, 'kind = { enum = ["buy.v1", "sell.v1"], aliases = { "buy.v1" = "sell.v1" } } # !', 'tokens.kind.aliases."buy.v1"', "a value of the token itself"),

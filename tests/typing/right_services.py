@@ -1,0 +1,83 @@
+"""Right uses of requests and services: no checker may complain."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+from orders_bus import subjects
+from orders_bus.protocol import GetOrder, NewOrder, Order, OrderId
+from orders_bus.subjects import orders
+
+from smith_sdk import AsyncSmithBus, Message, Service, SmithBus, sync
+from smith_sdk.contract import ReplyT, RequestSubject, ServiceError, Subscribable
+
+
+async def asks(bus: AsyncSmithBus, order_id: OrderId) -> Order:
+    found = await bus.request(orders.get(region="eu", order_id=order_id), GetOrder(), timeout=2, headers={"Trace": "a"})
+    assert_type(found, Order)
+    assert_type(await bus.request(subjects.orders.place(), NewOrder(item="tea", count=1)), Order)
+    assert_type(await bus.request(orders.export(), b""), bytes)
+    try:
+        return await bus.request(orders.place(), NewOrder(item="tea", count=1))
+    except orders.place.SOLD_OUT as error:
+        assert_type(error.code, str)
+        raise
+    except (orders.get.NOT_FOUND, orders.get.GONE):
+        raise
+    except ServiceError as error:
+        print(error.code, error.description, error.data, error.subject)
+        raise
+
+
+async def generic(bus: AsyncSmithBus, subject: RequestSubject[GetOrder, ReplyT, Any]) -> ReplyT:
+    return await bus.request(subject, GetOrder())
+
+
+async def watches(bus: AsyncSmithBus) -> None:
+    async for message in bus.subscribe(orders.get.filter(region="eu")):
+        assert_type(message.payload, GetOrder)
+        assert_type(message.subject, orders.get)
+
+
+def serves(bus: AsyncSmithBus, order_id: OrderId) -> Service:
+    service = Service(bus, name="orders", version="1.0.0", metadata={"a": "b"}, concurrency=4, timeout=5, queue_group=None)
+
+    @service.endpoint(orders.get)
+    async def get(message: Message[GetOrder, orders.get]) -> Order:
+        assert_type(message.subject.order_id, OrderId)
+        assert_type(message.payload.version, int)
+        if message.payload.version:
+            raise orders.get.NOT_FOUND(f"no order {message.subject.order_id}")
+        return Order(order_id=message.subject.order_id, item="tea", count=1)
+
+    @service.endpoint(orders.get.filter(region="us"), name="american")
+    def american(message: Message[GetOrder, orders.get]) -> Order:
+        raise orders.get.GONE
+
+    @service.endpoint(orders.place, metadata={"cost": "high"})
+    def place(message: Message[NewOrder]) -> Order:
+        raise orders.place.SOLD_OUT
+
+    @service.endpoint(orders.export)
+    async def export(message: Message[bytes, orders.export]) -> bytes:
+        return message.payload
+
+    return service
+
+
+def blocking(bus: SmithBus, order_id: OrderId) -> None:
+    assert_type(bus.request(orders.get(region="eu", order_id=order_id), GetOrder()), Order)
+    service = sync.Service(bus, name="orders", version="1.0.0")
+
+    @service.endpoint(orders.get)
+    def get(message: sync.Message[GetOrder, orders.get]) -> Order:
+        return Order(order_id=message.subject.order_id, item="tea", count=1)
+
+    with service:
+        service.stop(now=True)
+
+
+def takes(what: Subscribable[GetOrder]) -> None: ...
+
+
+takes(orders.get.filter())
