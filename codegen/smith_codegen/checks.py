@@ -27,11 +27,12 @@ from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .name_checks import is_class_name, is_name, python_name, suggest
 from .patterns import LITERAL
-from .placeholders import PLACEHOLDER, split
+from .placeholders import is_literal, pieces, split
 from .spec import Spec, TokenDecl
 
 _SUBJECT_MEMBERS: Final = frozenset(
     (
+        "absent",
         "cls",
         "envelope",
         "filter",
@@ -106,16 +107,24 @@ def _names(spec: Spec) -> Iterator[SpecError]:
 
 
 def _head(spec: Spec) -> Iterator[SpecError]:
-    if not all(LITERAL.fullmatch(piece) for piece in spec.spec.root.split(".")):
-        yield spec.error(
-            ("spec", "root"), f"{spec.spec.root!r} is not a valid subject", "write the tokens that every subject begins with"
-        )
+    yield from _roots(spec, spec.spec.roots)
     if not all(map(is_name, spec.spec.package.split("."))):
         yield spec.error(
             ("spec", "package"), f"{spec.spec.package!r} is not a valid package name", "write an import name, such as acme.bus"
         )
     if spec.spec.version < 1:
         yield spec.error(("spec", "version"), "is less than 1", "count from 1")
+
+
+def _roots(spec: Spec, roots: tuple[str, ...]) -> Iterator[SpecError]:
+    if not roots:
+        yield spec.error(("spec", "root"), "is empty", "write the tokens that every subject begins with")
+    for index, root in enumerate(roots):
+        key = ("spec", "root") if isinstance(spec.spec.root, str) else ("spec", "root", str(index))
+        if not all(is_literal(piece, at) for at, piece in enumerate(split(root))):
+            yield spec.error(key, f"{root!r} is not a valid subject", "write the tokens that every subject begins with")
+        elif any(f"{root}.".startswith(f"{other}.") for other in (*roots[:index], *roots[index + 1 :])):
+            yield spec.error(key, f"{root} is within another root", "write each root once, and none within another")
 
 
 def _place(spec: Spec, out: Path) -> Iterator[SpecError]:
@@ -269,10 +278,11 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             yield spec.error(
                 (*key, "stream"), f"unknown stream {subject.stream!r}", _declare("streams", subject.stream, spec.streams)
             )
-        for piece in split(subject.pattern):
-            match = PLACEHOLDER.fullmatch(piece)
-            if match and match[1] not in spec.tokens:
-                yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", _declare("tokens", match[1], spec.tokens))
+        for piece in pieces(subject.pattern):
+            if piece.name and not piece.is_tail and piece.name not in spec.tokens:
+                yield spec.error((*key, "pattern"), f"unknown token {piece.name!r}", _declare("tokens", piece.name, spec.tokens))
+            elif piece.is_tail:
+                yield from _tail(spec, (*key, "pattern"), piece.name)
     yield from topology_checks.references(spec, _declare)
     attributes: dict[str, str] = {}
     for name, consumer in spec.consumers.items():
@@ -298,6 +308,14 @@ def _references(spec: Spec) -> Iterator[SpecError]:
         elif attribute in attributes:
             yield spec.error(key, f"becomes consumers.{attribute}, as {attributes[attribute]} does", "rename one of them")
         attributes.setdefault(attribute, name)
+
+
+def _tail(spec: Spec, key: Key, name: str) -> Iterator[SpecError]:
+    if name in spec.tokens:
+        problem = f"{{{name}>}} is a tuple of any tokens, and [tokens] declares {name}"
+        yield spec.error(key, problem, "give one of the two another name")
+    else:
+        yield from python_name(spec, key, name, _SUBJECT_MEMBERS)
 
 
 def _declare(section: str, name: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ import msgspec
 from . import patterns
 from .errors import SpecError
 from .patterns import LITERAL
-from .placeholders import split, taken, widest
+from .placeholders import split, taken, wildcards
 from .spec import Spec
 from .topology_spec import ConsumerDecl, DomainsDecl
 
@@ -50,7 +50,11 @@ def filters(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
         return ()
     given = [{key: value for key, value in table.items() if key != "subject"} for table in decl.chosen]
     pairs = zip(decl.chosen, given, strict=True)
-    return tuple(widest(spec, spec.subjects[table["subject"]], {**values, TOKEN: f"{{{TOKEN}}}"}) for table, values in pairs)
+    return tuple(
+        pattern
+        for table, values in pairs
+        for pattern in wildcards(spec, spec.subjects[table["subject"]], {**values, TOKEN: f"{{{TOKEN}}}"})
+    )
 
 
 def derived(decl: ConsumerDecl, domains: Iterable[str]) -> ConsumerDecl:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from . import patterns
 from .errors import SpecError
-from .placeholders import parts_of, taken, widest
+from .placeholders import paths_of, taken, wildcards
 from .spec import Spec
 
 
@@ -16,7 +16,7 @@ def check(spec: Spec) -> Iterator[SpecError]:
     """
     if not spec.homes:
         return
-    every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     own = {name: paths for name, paths in every.items() if spec.is_own(("subjects", name))}
     others = {name: paths for name, paths in every.items() if name not in own}
     for name, stream in spec.streams.items():
@@ -28,11 +28,10 @@ def check(spec: Spec) -> Iterator[SpecError]:
     for name, paths in own.items():
         key = ("subjects", name, "pattern")
         for other in others:
-            filtered = widest(spec, spec.subjects[other])
-            if patterns.any_overlap([patterns.positions(filtered)], paths):
-                problem = (
-                    f"{filtered}, the filter of {other}, would receive it, and {spec.home(('subjects', other))} does not know it"
-                )
+            filtered = wildcards(spec, spec.subjects[other])
+            if patterns.any_overlap(map(patterns.positions, filtered), paths):
+                home = spec.home(("subjects", other))
+                problem = f"{' and '.join(filtered)}, the filter of {other}, would receive it, and {home} does not know it"
                 yield spec.error(key, problem, "make a literal differ")
         for consumer, decl in spec.consumers.items():
             home = spec.home(("consumers", consumer))

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from .names import snake
-from .patterns import Open
+from .patterns import Number, Open
 from .spec import Spec
 from .topology_spec import ConsumerDecl, DomainsDecl
 
@@ -20,7 +20,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     home: str
-    kind: Literal["open", "int", "enum", "cap", "shard"]
+    kind: Literal["open", "int", "enum", "cap", "shard", "tail"]
     type_name: str
     values: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -32,6 +32,11 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     doc: str = ""
     has_word: bool = False
     """Of a shard: whether the token before its number is part of it."""
+    prefix: str = ""
+    suffix: str = ""
+    """In a subject: the text before and after its value in the same wire token."""
+    is_optional: bool = False
+    """In a subject: whether it may be absent."""
 
     @property
     def width(self) -> int:
@@ -52,8 +57,37 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         """Of a cap: each constant's name and value."""
         return tuple((snake(value), value) for value in self.values)
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the wire token has text around its value."""
+        return bool(self.prefix or self.suffix)
+
+    @property
+    def annotation(self) -> str:
+        """The type of its value in a subject."""
+        return f"{self.type_name} | None" if self.is_optional else self.type_name
+
+    @property
+    def wildcard(self) -> str:
+        """What receives all its values."""
+        return ">" if self.kind == "tail" else self.stars
+
+    @property
+    def ends(self) -> bool:
+        """Whether the number of wire tokens of its subject varies with it."""
+        return self.kind == "tail" or self.is_optional
+
+    @property
+    def wire_values(self) -> tuple[str, ...]:
+        """The values of a closed set with the text around them."""
+        return tuple(f"{self.prefix}{value}{self.suffix}" for value in self.values)
+
     def open(self) -> Open:
-        return Open(exclude=frozenset(self.exclude))
+        """What it can be on the wire; not for closed sets and tails."""
+        number = Number(self.format or "d", self.min, self.max) if self.kind == "int" else None
+        return Open(
+            frozenset(f"{self.prefix}{value}{self.suffix}" for value in self.exclude), None, self.prefix, self.suffix, number
+        )
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
@@ -241,6 +275,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     readable: tuple[str, ...]
     upper: tuple[str, ...]
     also: tuple[str, ...]
+    also_messages: tuple[str, ...] = ()
+    """The payloads of these that are other ones than its own."""
     sharding: str = ""
     """The sharding that made it, if it is a sharded one that is published to."""
     read_only: bool = False
@@ -268,6 +304,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     def fixed_tokens(self) -> tuple[Token, ...]:
         """Tokens that cannot be read from the payload."""
         return tuple(token for token in self.tokens if token.name not in self.readable and not self.is_keyed(token))
+
+    def is_selector(self, token: Token) -> bool:
+        """Whether a token selects the payload."""
+        return self.family is not None and token.name == self.family.by.name
 
     def is_keyed(self, token: Token) -> bool:
         """Whether a token follows from the key in the payload."""

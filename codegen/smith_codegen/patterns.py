@@ -1,8 +1,8 @@
 """The algebra of subjects: which subjects a pattern matches, and whether two patterns overlap.
 
 A pattern is a tuple of positions, one for each wire token: a `str` for a literal, an `Open` for any
-token (with exceptions), or `TAIL`, NATS's `>`. A pattern with closed sets is a list of such tuples,
-one for each combination of values: `alternatives`.
+token (with exceptions, or with text before and after its value), or `TAIL`, NATS's `>`. A pattern
+with closed sets is a list of such tuples, one for each combination of values: `alternatives`.
 """
 
 from __future__ import annotations
@@ -14,15 +14,92 @@ from typing import Final
 
 import msgspec
 
+_FEW: Final = 4096
+"""Whole numbers of a range that are compared one by one; a larger range is taken as unlimited."""
+
+
+class Number(msgspec.Struct, frozen=True):
+    """A whole number as a token writes it, with `format` of Python's `format()`."""
+
+    format: str = "d"
+    min: int | None = None
+    max: int | None = None
+
+    def read(self, text: str) -> int | None:
+        """The number that `text` is; None if it is not one, or is written in another way."""
+        try:
+            number = int(text, 16 if self.format.endswith("x") else 10)
+        except ValueError:
+            return None
+        within = (self.min is None or number >= self.min) and (self.max is None or number <= self.max)
+        return number if within and format(number, self.format) == text else None
+
+    @property
+    def texts(self) -> list[str] | None:
+        """All of its texts, if they are few; None otherwise."""
+        if self.min is None or self.max is None or self.max - self.min >= _FEW:
+            return None
+        return [format(number, self.format) for number in range(self.min, self.max + 1)]
+
+    def may_hold(self, start: str, end: str) -> bool:
+        """Whether a number, of any size, may begin with `start` and end with `end`."""
+        digits = "[0-9a-f]" if self.format.endswith("x") else "[0-9]"
+        return re.fullmatch(f"-?{digits}*", start) is not None and re.fullmatch(f"{digits}*", end) is not None
+
 
 class Open(msgspec.Struct, frozen=True):
-    """One wire token that is not fixed: any but `exclude`, or, with `only`, one of those."""
+    """One wire token that is not fixed: any but `exclude`, or, with `only`, one of those.
+
+    With `prefix` and `suffix` it has that text around a value of at least one character; with
+    `number` the value is one. `exclude` and `only` are whole wire tokens.
+    """
 
     exclude: frozenset[str] = frozenset()
     only: frozenset[str] | None = None
+    prefix: str = ""
+    suffix: str = ""
+    number: Number | None = None
 
     def admits(self, token: str) -> bool:
-        return token not in self.exclude and (self.only is None or token in self.only)
+        if token in self.exclude or (self.only is not None and token not in self.only):
+            return False
+        value = self.value_in(token)
+        return value is not None and (self.number is None or self.number.read(value) is not None)
+
+    def value_in(self, token: str) -> str | None:
+        """What `token` has between prefix and suffix; None if it has other text around it."""
+        fits = len(token) > len(self.prefix) + len(self.suffix)
+        if not (fits and token.startswith(self.prefix) and token.endswith(self.suffix)):
+            return None
+        return token[len(self.prefix) : len(token) - len(self.suffix)]
+
+    def meets(self, other: Open) -> bool:
+        """Whether one token could match both. Of two unlimited sets of numbers, it may say yes too
+        often.
+        """
+        for one, another in ((self, other), (other, self)):
+            listed = one.tokens
+            if listed is not None:
+                return any(one.admits(token) and another.admits(token) for token in listed)
+        prefix, suffix = max(self.prefix, other.prefix, key=len), max(self.suffix, other.suffix, key=len)
+        return all(one._may_be_within(prefix, suffix) for one in (self, other))
+
+    @property
+    def tokens(self) -> Iterable[str] | None:
+        """Its wire tokens, if they are few; None otherwise."""
+        if self.only is not None:
+            return self.only
+        texts = None if self.number is None else self.number.texts
+        return None if texts is None else [f"{self.prefix}{text}{self.suffix}" for text in texts]
+
+    def _may_be_within(self, prefix: str, suffix: str) -> bool:
+        """Whether it has a token that begins with `prefix` and ends with `suffix`, each at least as
+        long as its own.
+        """
+        if not (prefix.startswith(self.prefix) and suffix.endswith(self.suffix)):
+            return False
+        start, end = prefix[len(self.prefix) :], suffix[: len(suffix) - len(self.suffix)]
+        return self.number is None or self.number.may_hold(start, end)
 
 
 class Tail(msgspec.Struct, frozen=True):
@@ -38,6 +115,8 @@ Token values at run time may be any NATS token.
 
 Position = str | Open | Tail
 Positions = tuple[Position, ...]
+Part = str | Open | Tail | Sequence[str]
+"""What a piece of a pattern stands for; a sequence of `str` is a closed set."""
 
 
 def positions(nats: str) -> Positions:
@@ -50,14 +129,14 @@ def text(path: Positions) -> str:
     return ".".join("*" if isinstance(position, Open) else ">" if isinstance(position, Tail) else position for position in path)
 
 
-def alternatives(parts: Iterable[str | Open | Sequence[str]]) -> list[Positions]:
+def alternatives(parts: Iterable[Part]) -> list[Positions]:
     """Every combination of values.
 
     A `str` is a literal, a sequence of `str` a closed set whose values may span several tokens.
     """
     choices: list[list[Positions]] = []
     for part in parts:
-        if isinstance(part, str | Open):
+        if isinstance(part, str | Open | Tail):
             choices.append([(part,)])
         else:
             choices.append([tuple(value.split(".")) for value in part])
@@ -66,7 +145,7 @@ def alternatives(parts: Iterable[str | Open | Sequence[str]]) -> list[Positions]
 
 def _meet(a: Position, b: Position) -> bool:
     if isinstance(a, Open):
-        return a.admits(b) if isinstance(b, str) else True
+        return a.admits(b) if isinstance(b, str) else isinstance(b, Open) and a.meets(b)
     return b.admits(a) if isinstance(b, Open) and isinstance(a, str) else a == b
 
 

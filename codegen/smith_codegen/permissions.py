@@ -21,7 +21,7 @@ from .permissions_text import as_conf as as_conf
 from .permissions_text import as_json as as_json
 from .permissions_text import as_nsc as as_nsc
 from .permissions_text import authorization as authorization
-from .placeholders import PLACEHOLDER, split, taken, widest
+from .placeholders import placeholders, split, taken, wildcards
 from .spec import MOST_SHARDS, Spec, SubjectDecl
 from .topology_spec import ConsumerDecl, ShardingDecl
 
@@ -161,7 +161,7 @@ def _require_inbox(spec: Spec, prefix: str) -> str:
         raise RoleError(f"the inbox prefix {prefix!r} is not a valid subject: letters, digits, - and _, tokens joined by dots")
     inbox = [positions(f"{prefix}.>")]
     for name, decl in spec.subjects.items():  # its user would receive all messages there
-        if any_overlap(inbox, [positions(widest(spec, decl))]):
+        if any_overlap(inbox, [positions(one) for one in wildcards(spec, decl)]):
             raise RoleError(f"the inbox prefix {prefix!r} holds subject {name} of the spec: take one that no subject begins with")
     return prefix
 
@@ -196,7 +196,7 @@ class _Rights:
     def send(self, name: str, given: dict[str, str] | None = None) -> None:
         """Publishing to a subject of the spec."""
         decl = self.spec.subjects[name]
-        self.publish.append(widest(self.spec, decl, given))
+        self.publish += wildcards(self.spec, decl, given)
         if sharding := sharded.of_subject(self.spec, name):  # in whichever layout, which it looks up
             words = split(self.publish.pop())
             self.publish.append(".".join((*words[:-2], "*", words[-1])))
@@ -299,7 +299,9 @@ class _Rights:
         if _RESULTS not in self.spec.subjects or self.spec.home(("messages", _INTENT)) != _SDK:
             return False  # another contract's message of that name is not the SDK's
         mine = [positions(one) for one in taken(self.spec, decl)]
-        found = {one.message for one in self.spec.subjects.values() if any_overlap([positions(widest(self.spec, one))], mine)}
+        found = {
+            one.message for one in self.spec.subjects.values() if any_overlap(map(positions, wildcards(self.spec, one)), mine)
+        }
         return found == {_INTENT}
 
     # ---- what is named by the caller
@@ -320,15 +322,16 @@ class _Rights:
             yield name, decl, dict(self._values(name, decl, rest.split(",") if rest else []))
 
     def _values(self, name: str, decl: SubjectDecl, pairs: Sequence[str]) -> Iterator[tuple[str, str]]:
-        tokens = [match[1] for piece in split(decl.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
+        tokens = {piece.name: piece for piece in placeholders(decl.pattern)}
         for pair in pairs:
             token, sign, value = pair.partition("=")
             if not sign or token not in tokens:
                 raise RoleError(f"{name}:{pair}: name:token=value is needed, with a token of {decl.pattern}")
-            allowed = self.spec.token(decl, token).enum
+            is_tail = tokens[token].is_tail
+            allowed = None if is_tail else self.spec.token(decl, token).enum
             if allowed is not None and value not in allowed:
                 raise RoleError(f"{name}:{pair}: {token} is one of {', '.join(allowed)}")
-            if allowed is None and not LITERAL.fullmatch(value):
+            if allowed is None and not all(map(LITERAL.fullmatch, split(value) if is_tail else [value])):
                 raise RoleError(f"{name}:{pair}: {value!r} is not a valid token")
             yield token, value
 
@@ -378,7 +381,7 @@ def _executer(rights: _Rights, wanted: Wanted) -> None:
             raise RoleError(f"role executer: {name} carries {decl.message}, not intents")
         rights.send(name, given)
     results = rights.spec.subjects[_RESULTS]
-    rights.subscribe.append(widest(rights.spec, results))
+    rights.subscribe += wildcards(rights.spec, results)
     rights.look_up(results.stream)
 
 
@@ -419,7 +422,7 @@ def _reader(rights: _Rights, wanted: Wanted) -> None:
         rights.require("streams", name)
         rights.read(name)
     for name, decl, given in rights.each_subject(wanted.subjects):
-        rights.subscribe.append(widest(rights.spec, decl, given))
+        rights.subscribe += wildcards(rights.spec, decl, given)
         for stream in rights.spec.streams_of(name):
             rights.read(stream)
 

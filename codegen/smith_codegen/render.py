@@ -87,6 +87,7 @@ class _Output:
             doc=_doc,
             refused=_refused,
             allowed=_allowed,
+            wired=_wired,
             ordered=_sorted,
             imported=imports.isort,
             base=_base,
@@ -219,9 +220,22 @@ def _refused(token: Token, value: str) -> str:
         return f"not _is_token({value}){excluded}"
     if token.kind == "shard":
         return f"not isinstance({value}, _Shard)"
+    if token.kind == "tail":
+        return f"not _is_tail({value})"
     if token.kind == "int":
         return f"not _is_int_token({value}, {token.min!r}, {token.max!r})"
     return f"not isinstance({value}, str) or {value} not in {_values(token)}"
+
+
+def _wired(token: Token) -> str:
+    """What the variable of its name is on the wire, as Python source inside an f-string."""
+    if token.kind == "tail":
+        return f"'.'.join({token.name})"
+    if token.kind == "shard":
+        return f"{token.name}.tokens" if token.has_word else token.name
+    is_number = token.kind == "int" and (token.format or token.is_part)
+    value = f"format({token.name}, {token.format or 'd'!r})" if is_number else token.name
+    return " + ".join([*([repr(token.prefix)] * bool(token.prefix)), value, *([repr(token.suffix)] * bool(token.suffix))])
 
 
 def _values(token: Token) -> str:
@@ -233,6 +247,8 @@ def _allowed(token: Token) -> str:
     """The last argument of a `refuse_token` call: the valid values."""
     if token.kind == "shard":
         return ", 'a Shard'"
+    if token.kind == "tail":
+        return ", 'a tuple of at least one token'"
     if token.kind == "int":
         bounds = [f"{word} {bound}" for word, bound in (("from", token.min), ("to", token.max)) if bound is not None]
         return f", {' '.join(['a whole number', *bounds])!r}"
@@ -241,10 +257,15 @@ def _allowed(token: Token) -> str:
     return f", {'any token but ' + ', '.join(token.exclude)!r}" if token.exclude else ""
 
 
-def _literal(node: trie.Node | str) -> str:
+def _literal(node: Any) -> str:
     """The trie as source; a leaf is the name of its constant."""
     if isinstance(node, str):
         return f"_leaf_{node}"
+    if isinstance(node, trie.Rest):
+        return f"_rest(_leaf_{node.cls})"
+    if isinstance(node, trie.Parts):
+        parts = [(one.prefix, one.suffix, one.number and one.number.format) for one in node.parts]
+        return f"_Parts({_literal(node.plain)}, {(*parts,)!r}, {_literal(node.nodes)})"
     return "{" + ", ".join(f"{key!r}: {_literal(inner)}" for key, inner in node.items()) + "}"
 
 

@@ -11,6 +11,7 @@ import msgspec
 from . import domains, fieldtypes, modules, names, patterns, sharded, units
 from .fieldtypes import FieldType
 from .message_spec import FieldDecl, MessageDecl
+<<<<<<< HEAD
 from .model import (
     Consumer,
     Declared,
@@ -28,6 +29,10 @@ from .model import (
     Union,
 )
 from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
+=======
+from .model import Consumer, Declared, Family, Field, Keys, Message, Model, ServiceError, Sharding, Subject, Token, TokenField
+from .placeholders import Piece, feeding, filtered, is_servers, paths_of, pieces, split, taken, widest, wildcards
+>>>>>>> b45d944 (Take tails, optional tokens and parts into subjects)
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 
@@ -241,18 +246,19 @@ def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Toke
 def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
     found = []
     shard = msgspec.structs.replace(_token("", SHARD, SHARD_TOKEN, {}), type_name="_Shard")
-    every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     places = _places(spec)
     for name, decl in spec.subjects.items():
         namespace, attr = places[name]
         own_tokens = {**tokens, SHARD: shard} if isinstance(decl, ShardedDecl) else tokens
-        parts = tuple(own_tokens[m[1]] if (m := PLACEHOLDER.fullmatch(piece)) else piece for piece in split(decl.pattern))
+        parts = tuple(_part(piece, own_tokens) for piece in pieces(decl.pattern))
         is_made = ("subjects", name) in spec.derived
         is_sharded = sharded.is_sharded(spec, name)
         if is_sharded:  # the token before the number differs between layouts
             parts = (*parts[:-2], msgspec.structs.replace(shard, has_word=True))
-        own = [patterns.positions(widest(spec, decl))]
+        own = list(map(patterns.positions, wildcards(spec, decl)))
         family = families.get(decl.message)
+        also = [other for other in every if other != name and patterns.any_overlap(own, every[other])]
         found.append(
             Subject(
                 home=_home(spec, "subjects", name),
@@ -268,9 +274,12 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 doc=decl.doc,
                 upper=_upper(spec, decl),
                 readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
-                also=tuple(names.camel(other) for other in every if other != name and patterns.any_overlap(own, every[other])),
+                also=tuple(map(names.camel, also)),
+                also_messages=tuple(
+                    dict.fromkeys(one for other in also if (one := spec.subjects[other].message) != decl.message)
+                ),
                 sharding=spec.derived[("subjects", name)] if is_sharded else "",
-                read_only=is_made and not is_sharded,
+                read_only=(is_made and not is_sharded) or is_servers(decl.pattern),
                 reply=decl.reply,
                 errors=tuple(ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()),
                 is_union=decl.message in spec.unions,
@@ -284,6 +293,15 @@ def _with_tokens(one: Declared, subjects: tuple[Subject, ...]) -> Declared:
         found = tuple(msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in one.messages)
         return msgspec.structs.replace(one, messages=found)
     return msgspec.structs.replace(one, tokens=_tokens_of(one, subjects)) if isinstance(one, Message) else one
+
+
+def _part(piece: Piece, tokens: dict[str, Token]) -> str | Token:
+    if not piece.name:
+        return piece.text
+    if piece.is_tail:
+        return Token(home="", name=piece.name, kind="tail", type_name="tuple[str, ...]")
+    around = {"prefix": piece.prefix, "suffix": piece.suffix, "is_optional": piece.is_optional}
+    return msgspec.structs.replace(tokens[piece.name], **around)
 
 
 def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenField, ...]:
@@ -322,7 +340,8 @@ def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[s
     found = []
     for token in tokens:
         field = message.fields.get(token.name)
-        if token.name == message.by or (field is not None and field.type in (token.type_name, "str")):
+        types = {token.type_name, "str", *((f"{token.type_name}?", "str?") if token.is_optional else ())}
+        if token.name == message.by or (field is not None and field.type in types and token.kind != "tail"):
             found.append(token.name)
     return tuple(found)
 
@@ -417,9 +436,9 @@ def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
     if not decl.chosen:
         kept = feeding(spec, decl.stream)
         found += [(subject, {}) for subject in subjects if kept.intersection(spec.streams_of(subject.name))]
-    every = {subject.name: patterns.alternatives(parts_of(spec, spec.subjects[subject.name])) for subject in subjects}
+    every = {subject.name: paths_of(spec, spec.subjects[subject.name]) for subject in subjects}
     for table in decl.chosen:
-        own = [patterns.positions(filtered(spec, table))]
+        own = list(map(patterns.positions, filtered(spec, table)))
         for subject in subjects:
             if subject.name == table["subject"] or patterns.any_overlap(own, every[subject.name]):
                 found.append((subject, table))

@@ -11,7 +11,7 @@ from .errors import SpecError
 from .fieldtypes import FieldType
 from .locate import Path
 from .message_spec import MessageDecl
-from .placeholders import PLACEHOLDER, split
+from .placeholders import names_in, pieces, placeholders
 from .sharded import durable, streams_of
 from .spec import MOST_SHARDS, SHARD, SHARD_TYPE, Spec
 from .topology_spec import ReadDecl, ShardingDecl
@@ -69,8 +69,11 @@ def _subject(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[SpecError]:
     elif subject.stream in spec.streams and spec.streams[subject.stream].origins:
         problem = f"{subject.stream} takes messages of other streams, which know nothing of shards"
         yield spec.error((*key, "subject"), problem, "shard the subject where it is published to")
-    if f"{{{SHARD}}}" in split(subject.pattern):
+    if SHARD in names_in(subject.pattern):
         yield spec.error((*key, "subject"), f"{subject.pattern} has a token {{{SHARD}}} already", "name that one otherwise")
+    if any(piece.mark for piece in placeholders(subject.pattern)):
+        problem = f"{subject.pattern} does not always have the same number of tokens, and a shard comes last"
+        yield spec.error((*key, "subject"), problem, "shard a subject without a tail and without a token that may be absent")
     if subject.dead_letters:
         yield spec.error((*key, "subject"), "dead letters have no shards", "shard the subject that they come from")
     if subject.message == "bytes":
@@ -182,13 +185,14 @@ def _references(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[SpecError
 def _read(spec: Spec, key: Path, read: ReadDecl) -> Iterator[SpecError]:
     if not 1 <= read.shards <= MOST_SHARDS:
         yield spec.error((*key, "shards"), f"{read.shards} is not within 1 to {MOST_SHARDS:,}", "change it")
-    pieces = split(read.pattern)
-    if pieces[-1] != f"{{{SHARD}}}" or pieces.count(f"{{{SHARD}}}") != 1:
+    found = pieces(read.pattern)
+    if found[-1].text != f"{{{SHARD}}}" or names_in(read.pattern).count(SHARD) != 1:
         yield spec.error((*key, "pattern"), f"{read.pattern} does not end with {{{SHARD}}}", "the number of the shard comes last")
-    for piece in pieces:
-        match = PLACEHOLDER.fullmatch(piece)
-        if match and match[1] != SHARD and match[1] not in spec.tokens:
-            yield spec.error((*key, "pattern"), f"unknown token {match[1]!r}", "declare it in [tokens]")
+    for piece in found:
+        if piece.mark:
+            yield spec.error((*key, "pattern"), f"{piece.text!r} is not one token", "write every token of the subject")
+        elif piece.name and piece.name != SHARD and piece.name not in spec.tokens:
+            yield spec.error((*key, "pattern"), f"unknown token {piece.name!r}", "declare it in [tokens]")
 
 
 def _reserved(spec: Spec) -> Iterator[SpecError]:

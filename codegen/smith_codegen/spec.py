@@ -93,7 +93,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def roots(self) -> tuple[str, ...]:
         """Every root: its own, then the inherited ones."""
-        return tuple(dict.fromkeys((self.spec.root, *(head.root for head in self.inherited))))
+        return tuple(dict.fromkeys((*self.spec.roots, *(root for head in self.inherited for root in head.roots))))
 
     @property
     def selectors(self) -> dict[str, str]:

@@ -20,13 +20,19 @@ class SpecDecl(Strict, frozen=True):
     """The name of the system, as in messages of the tools."""
     version: int
     """The version of the spec as a whole, from 1."""
-    root: str
-    """What every subject begins with: a token, or several with dots between them."""
+    root: str | tuple[str, ...]
+    """What every subject begins with: a token, or several with dots between them. An array of such
+    if there are several. `$JS.EVENT.ADVISORY` and others that begin with `$` are the server's."""
     package: str
     """The import name of the package of the generated code, such as `acme_bus` or `acme.bus`."""
     extends: tuple[str, ...] = ()
     """Import names of packages whose specs this one builds on: their tokens, messages and streams
     can be used."""
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Every root."""
+        return (self.root,) if isinstance(self.root, str) else self.root
 
 
 class TokenDecl(Strict, frozen=True):
@@ -63,7 +69,9 @@ class SubjectDecl(Strict, frozen=True):
     """One of `[subjects]`: a name, dotted for namespaces, and the subjects that it stands for."""
 
     pattern: str
-    """Literals and `{token}`s, with dots between them."""
+    """Literals and `{token}`s, with dots between them. A wire token may have text around a
+    placeholder: `p{priority}`. The last token may be absent, `{device?}`, or be all tokens to the
+    end, `{rest>}`, a `tuple[str, ...]` that needs no declaration in `[tokens]`."""
     message: str
     """The payload: a message or a family, or `bytes` for one without a schema."""
     stream: str | None = None

@@ -11,9 +11,23 @@ from itertools import combinations
 
 from . import patterns, sharded, topology_checks
 from .errors import SpecError
-from .patterns import LITERAL, Open, Positions
-from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
-from .spec import Spec, SubjectDecl, TokenDecl
+from .patterns import LITERAL, Number, Open, Positions
+from .placeholders import (
+    Piece,
+    feeding,
+    filtered,
+    is_literal,
+    names_in,
+    paths_of,
+    pieces,
+    placeholders,
+    received_by,
+    split,
+    taken,
+    widest,
+    wildcards,
+)
+from .spec import SHARD_TOKEN, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
 
 
@@ -23,7 +37,7 @@ def check(spec: Spec) -> Iterator[SpecError]:
     if malformed:
         yield from malformed
         return
-    every = {name: patterns.alternatives(parts_of(spec, decl)) for name, decl in spec.subjects.items()}
+    every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     streams = {name: [patterns.positions(one) for one in decl.subjects] for name, decl in spec.streams.items()}
     yield from _ambiguous(spec, every)
     yield from _captured(spec, every, streams)
@@ -42,20 +56,20 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
     roots = [split(root) for root in spec.roots]
     for name, decl in spec.subjects.items():
         key = ("subjects", name, "pattern")
-        pieces = split(decl.pattern)
-        malformed = list(_pieces(spec, key, pieces))
+        words = split(decl.pattern)
+        malformed = list(_pieces(spec, key, decl))
         if malformed:
             yield from malformed
             continue
-        seen = [match[1] for piece in pieces if (match := PLACEHOLDER.fullmatch(piece))]
-        if not any(pieces[: len(root)] == root for root in roots):
+        seen = names_in(decl.pattern)
+        if not any(words[: len(root)] == root for root in roots):
             yield spec.error(key, f"does not begin with {' or '.join(spec.roots)}", "every subject begins with [spec].root")
         family = spec.messages.get(decl.message)
         if family is not None and family.by is not None and family.by not in seen:
             fix = f"add {{{family.by}}} to the pattern"
             yield spec.error(key, f"carries the family {decl.message} without the token that selects its payload", fix)
         if decl.dead_letters:
-            if pieces[-3:] != ["{stream}", "{consumer}", "{seq}"] or len(seen) != 3 or decl.stream is None:
+            if words[-3:] != ["{stream}", "{consumer}", "{seq}"] or len(seen) != 3 or decl.stream is None:
                 yield spec.error(
                     key, "is not a valid dead-letter pattern", "end it with {stream}.{consumer}.{seq}, and give it a stream"
                 )
@@ -64,21 +78,41 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
             dead.append(name)
 
 
-def _pieces(spec: Spec, key: tuple[str, ...], pieces: list[str]) -> Iterator[SpecError]:
-    for index, piece in enumerate(pieces):
-        if PLACEHOLDER.fullmatch(piece):
-            if piece in pieces[:index]:
-                yield spec.error(key, f"{piece} occurs twice", "use two tokens with different names")
-        elif "{" in piece or "}" in piece:
-            fix = (
-                "a placeholder is a whole token, with a dot on each side; for a part that may be absent declare a second subject"
-            )
-            yield spec.error(key, f"{piece!r} mixes a placeholder with text", fix)
-        elif piece in ("*", ">"):
+def _pieces(spec: Spec, key: tuple[str, ...], decl: SubjectDecl) -> Iterator[SpecError]:
+    found = pieces(decl.pattern)
+    for index, piece in enumerate(found):
+        if piece.name:
+            if piece.name in (other.name for other in found[:index]):
+                yield spec.error(key, f"{{{piece.name}}} occurs twice", "use two tokens with different names")
+            yield from _placeholder(spec, key, decl, piece, index == len(found) - 1)
+        elif "{" in piece.text or "}" in piece.text:
+            fix = "a wire token has one placeholder at most, as in p{priority}; a last token that may be absent is {name?}"
+            yield spec.error(key, f"{piece.text!r} is not a valid part of a pattern", fix)
+        elif piece.text in ("*", ">"):
             fix = "write a placeholder, such as {intent_id}, for the token that varies, and declare it in [tokens]"
-            yield spec.error(key, f"{piece!r} is a wildcard, which a subject cannot contain", fix)
-        elif not LITERAL.fullmatch(piece):
-            yield spec.error(key, f"{piece!r} is not a valid token", "between two dots, use letters, digits, '_' and '-'")
+            if piece.text == ">":
+                fix = "write {rest>} for all tokens to the end"
+            yield spec.error(key, f"{piece.text!r} is a wildcard, which a subject cannot contain", fix)
+        elif not is_literal(piece.text, index):
+            yield spec.error(key, f"{piece.text!r} is not a valid token", "between two dots, use letters, digits, '_' and '-'")
+
+
+def _placeholder(spec: Spec, key: tuple[str, ...], decl: SubjectDecl, piece: Piece, is_last: bool) -> Iterator[SpecError]:
+    what = "may be absent" if piece.is_optional else "is all tokens to the end"
+    if piece.mark and not is_last:
+        yield spec.error(key, f"{piece.text} {what}, and is not last", "move it to the end, or declare two subjects")
+    if piece.mark and piece.is_part:
+        yield spec.error(key, f"{piece.text} {what}, and has text around it", f"write {{{piece.name}{piece.mark}}}")
+    if piece.is_tail:
+        return
+    token = spec.token(decl, piece.name)
+    wide = token.enum is not None and len(split(token.enum[0])) > 1
+    if piece.is_part and wide:
+        yield spec.error(key, f"{piece.text} has text around {piece.name}, which spans several tokens", "write it alone")
+    if piece.is_part and token is SHARD_TOKEN:
+        yield spec.error(key, f"{piece.text} has text around the number of a shard", f"write {{{piece.name}}}")
+    if piece.is_optional and (piece.name in spec.selectors and spec.selectors[piece.name] == decl.message):
+        yield spec.error(key, f"{{{piece.name}}} selects the payload, and may be absent", f"write {{{piece.name}}}")
 
 
 def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
@@ -94,11 +128,11 @@ def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             fix = "make a literal token differ, or exclude that literal from the token's values: exclude = [...]"
             yield spec.error(("subjects", other, "pattern"), problem, fix)
     for name, decl in spec.subjects.items():
-        own = [patterns.positions(widest(spec, decl))]
+        own = received_by(spec, decl)  # what a part of a token lets in is typed: `Subject.also`
         for other, alternatives in every.items():
             if other != name and spec.subjects[other].message != decl.message and patterns.any_overlap(own, alternatives):
                 message = spec.subjects[other].message
-                problem = f"its widest filter, {widest(spec, decl)}, also receives {message} of {other}"
+                problem = f"its widest filter, {' and '.join(wildcards(spec, decl))}, also receives {message} of {other}"
                 yield spec.error(
                     ("subjects", name, "pattern"), problem, f"begin it with literal tokens that {other} does not have"
                 )
@@ -158,7 +192,8 @@ def _with_subjects(spec: Spec, stream: str) -> str:
 
 
 def _write(spec: Spec, decl: SubjectDecl) -> str:
-    return f"write {widest(spec, decl)} in streams.{decl.stream}.subjects: '*' is exactly one token, '>' any more to the end"
+    needed = " and ".join(wildcards(spec, decl))
+    return f"write {needed} in streams.{decl.stream}.subjects: '*' is exactly one token, '>' any more to the end"
 
 
 def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
@@ -265,7 +300,7 @@ def _filters(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
         yield spec.error(("consumers", name, "filters"), "is given together with filter", "move that one into filters")
     elif not wrong:
         for one, other in combinations(range(len(decl.filters)), 2):
-            pair = [[patterns.positions(filtered(spec, decl.filters[index]))] for index in (one, other)]
+            pair = [list(map(patterns.positions, filtered(spec, decl.filters[index]))) for index in (one, other)]
             if patterns.any_overlap(*pair):
                 problem = f"overlaps filter {one}, which the server refuses (10138)"
                 yield spec.error(("consumers", name, "filters", str(other)), problem, "keep the wider one")
@@ -276,12 +311,16 @@ def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[st
     if not feeding(spec, decl.stream).intersection(spec.streams_of(table["subject"])):
         problem = f"{table['subject']} is stored in {subject.stream or 'no stream'}, not in {decl.stream}"
         yield spec.error((*key, "subject"), problem, f"consume {subject.stream}" if subject.stream else "choose another subject")
-    has = [match[1] for piece in split(subject.pattern) if (match := PLACEHOLDER.fullmatch(piece))]
+    has = {piece.name: piece for piece in placeholders(subject.pattern)}
     for token, value in table.items():
         if token == "subject":
             continue
         if token not in has:
             yield spec.error((*key, token), f"is not a token of {subject.pattern}", f"it has {', '.join(has) or 'none'}")
+            continue
+        if has[token].is_tail:
+            if not all(map(LITERAL.fullmatch, split(value))):
+                yield spec.error((*key, token), f"{value!r} cannot be {token}", "give tokens, joined by dots")
             continue
         declared = spec.token(subject, token)
         values = declared.enum
@@ -294,15 +333,5 @@ def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[st
 def _admits(decl: TokenDecl, value: str) -> bool:
     """Whether an open token can have this value."""
     if decl.base == "int":
-        number = _int(value, decl.format or "d")
-        return number is not None and (decl.min is None or number >= decl.min) and (decl.max is None or number <= decl.max)
+        return Number(decl.format or "d", decl.min, decl.max).read(value) is not None
     return LITERAL.fullmatch(value) is not None and value not in decl.exclude
-
-
-def _int(text: str, format_spec: str) -> int | None:
-    """The int that `text` is in this format; None if it is not."""
-    try:
-        number = int(text, 16 if format_spec.endswith("x") else 10)
-    except ValueError:
-        return None
-    return number if format(number, format_spec) == text else None

@@ -45,7 +45,7 @@ def executors(*capabilities: str) -> str:
 FAULTS = {
     "an optional suffix inside a pattern": Fault(
         mend={"smith.intents.raw.{capability}[.shard.{shard}]": "smith.intents.raw.{capability}.shard.{shard}"},
-        errors={'subjects."intents.raw_shard".pattern': "for a part that may be absent declare a second subject"},
+        errors={'subjects."intents.raw_shard".pattern': "a last token that may be absent is {name?}"},
         stage=0,
     ),
     "raw.* cannot capture the three tokens of a capability": Fault(

@@ -24,7 +24,7 @@ from .. import domains, fieldtypes, names, patterns, sharded, units
 from ..errors import dotted
 from ..locate import Path
 from ..message_spec import FieldDecl, MessageDecl
-from ..placeholders import parts_of, taken, widest
+from ..placeholders import paths_of, taken, wildcards
 from ..spec import Spec, SubjectDecl, TokenDecl
 from ..topology_spec import ConsumerDecl, StreamDecl
 from . import shardings
@@ -85,7 +85,9 @@ def _change(kind: Kind, path: Path, problem: str, deploy: Deploy | None = None) 
 
 def _head(old: Spec, new: Spec, moved: bool) -> Iterator[Change]:
     if moved:
-        yield _change("wire", ("spec", "root"), f"every subject begins with {new.spec.root}, no longer with {old.spec.root}")
+        yield _change(
+            "wire", ("spec", "root"), f"every subject begins with {new.spec.roots[0]}, no longer with {old.spec.roots[0]}"
+        )
     if old.spec.package != new.spec.package:
         problem = f"is now {new.spec.package} instead of {old.spec.package}: imports fail"
         yield _change("source", ("spec", "package"), problem)
@@ -94,9 +96,12 @@ def _head(old: Spec, new: Spec, moved: bool) -> Iterator[Change]:
 def _rerooted(old: Spec, new: Spec) -> Spec | None:
     """`old` with the root of `new`, if all its subjects moved there: then that is one change."""
 
+    if len(old.spec.roots) > 1 or len(new.spec.roots) > 1:
+        return None
+
     def move(pattern: str) -> str:
-        plain = pattern.removeprefix(f"{old.spec.root}.")
-        return pattern if plain == pattern else f"{new.spec.root}.{plain}"
+        plain = pattern.removeprefix(f"{old.spec.roots[0]}.")
+        return pattern if plain == pattern else f"{new.spec.roots[0]}.{plain}"
 
     own = {name: decl for name, decl in old.subjects.items() if name in new.subjects and old.is_own(("subjects", name))}
     if not any(decl.pattern != new.subjects[name].pattern == move(decl.pattern) for name, decl in own.items()):
@@ -370,7 +375,7 @@ class _Comparison:
         fresh = set(self.new.subjects).difference(filter(None, self.renames.subjects.values()))
         known = {self.renames.skeleton(self.old, decl) for decl in self.old.subjects.values()}
         filters: dict[str, tuple[str, ...]] = {
-            f"the filter of {now}": (widest(self.new, self.new.subjects[now]),) for now in self.renames.subjects.values() if now
+            f"the filter of {now}": wildcards(self.new, self.new.subjects[now]) for now in self.renames.subjects.values() if now
         }
         for name, consumer in self.old.consumers.items():
             if name in self.new.consumers and not list(self.consumer(name, consumer)):
@@ -379,7 +384,7 @@ class _Comparison:
             decl = self.new.subjects[name]
             if self.renames.skeleton(self.new, decl) in known:
                 continue
-            paths = patterns.alternatives(parts_of(self.new, decl))
+            paths = paths_of(self.new, decl)
             who = [one for one, subjects in filters.items() if patterns.any_overlap(map(patterns.positions, subjects), paths)]
             if who:
                 problem = f"is new and received by {', '.join(who)}: older programs do not know it"
@@ -410,7 +415,7 @@ class _Comparison:
         inside = [
             name
             for name, decl in self.old.subjects.items()
-            if decl.stream == stream and patterns.any_overlap(captured, patterns.alternatives(parts_of(self.old, decl)))
+            if decl.stream == stream and patterns.any_overlap(captured, paths_of(self.old, decl))
         ]
         return bool(inside) and not any(map(self.stays, inside))
 

@@ -9,7 +9,7 @@ from .. import fieldtypes, names, patterns
 from ..fieldtypes import FieldType
 from ..message_spec import FieldDecl, MessageDecl
 from ..patterns import TAIL, Open, Positions
-from ..placeholders import PLACEHOLDER, split
+from ..placeholders import Piece, names_in, pieces
 from ..spec import Spec, SubjectDecl
 
 Kind = Literal["wire", "consumer", "source"]
@@ -55,7 +55,7 @@ class Renames:
         shapes = {self.skeleton(self.new, decl): decl for decl in self.new.subjects.values()}
         for decl in self.old.subjects.values():
             now = shapes.get(self.skeleton(self.old, decl))
-            for one, other in zip(_tokens(decl.pattern), _tokens(now.pattern) if now else [], strict=False):
+            for one, other in zip(_named(decl.pattern), _named(now.pattern) if now else [], strict=False):
                 if one not in self.new.tokens and other not in self.old.tokens and other not in found.values():
                     found.setdefault(one, other)
         return found
@@ -119,7 +119,7 @@ class Renames:
     @staticmethod
     def skeleton(spec: Spec, decl: SubjectDecl) -> tuple[object, ...]:
         """A pattern with what each token looks like instead of what it is called."""
-        return tuple(form if (form := _form(spec, piece)) else piece for piece in split(decl.pattern))
+        return tuple(form if (form := _form(spec, piece)) else piece.text for piece in pieces(decl.pattern))
 
     def same_message(self, old: str, new: str) -> bool:
         """Whether it is the same declaration, whatever may have changed in it."""
@@ -200,21 +200,22 @@ def replaced(old: Spec, pattern: str, new: Spec, other: str, tokens: dict[str, s
 
     None if the two patterns differ on the wire.
     """
-    pieces, others = split(pattern), split(other)
-    if len(pieces) != len(others):
+    mine, others = pieces(pattern), pieces(other)
+    if len(mine) != len(others):
         return None
-    before = {tokens.get(name, name) for name in _tokens(pattern)}
+    before = {tokens.get(name, name) for name in names_in(pattern)}
     found = {}
-    for piece, now in zip(pieces, others, strict=True):
-        one, two = PLACEHOLDER.fullmatch(piece), PLACEHOLDER.fullmatch(now)
-        if one is None or two is None:
-            if piece != now:
+    for piece, now in zip(mine, others, strict=True):
+        if not piece.name or not now.name:
+            if piece.text != now.text:
                 return None
-        elif tokens.get(one[1]) != two[1]:
-            swapped = two[1] in before or tokens.get(one[1], one[1]) in _tokens(other)
+        elif (piece.prefix, piece.suffix, piece.mark) != (now.prefix, now.suffix, now.mark):
+            return None
+        elif tokens.get(piece.name, piece.name if piece.is_tail else None) != now.name:
+            swapped = now.name in before or tokens.get(piece.name, piece.name) in names_in(other)
             if swapped or _form(old, piece) != _form(new, now):
                 return None
-            found[one[1]] = two[1]
+            found[piece.name] = now.name
     return found
 
 
@@ -236,17 +237,20 @@ def _unrolled(path: Positions, longest: int) -> Iterator[Positions]:
     yield path
 
 
-def _tokens(pattern: str) -> list[str]:
-    return PLACEHOLDER.findall(pattern)
+def _named(pattern: str) -> list[str]:
+    """The placeholders of declared tokens."""
+    return [piece.name for piece in pieces(pattern) if piece.name and not piece.is_tail]
 
 
-def _form(spec: Spec, piece: str) -> tuple[object, ...] | None:
+def _form(spec: Spec, piece: Piece) -> tuple[object, ...] | None:
     """The form of a placeholder on the wire; None for a literal."""
-    match = PLACEHOLDER.fullmatch(piece)
-    if match is None:
+    if not piece.name:
         return None
-    decl = spec.tokens[match[1]]
-    return (decl.base, decl.format or "d", decl.min, decl.max, frozenset(decl.exclude), frozenset(decl.enum or ()))
+    around = (piece.prefix, piece.suffix, piece.mark) if piece.is_part or piece.mark else ()
+    if piece.is_tail:
+        return around
+    decl = spec.tokens[piece.name]
+    return (*around, decl.base, decl.format or "d", decl.min, decl.max, frozenset(decl.exclude), frozenset(decl.enum or ()))
 
 
 def _groups(decl: MessageDecl) -> dict[str, dict[str, FieldDecl]]:

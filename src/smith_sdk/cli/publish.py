@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
 
 import msgspec
 from cyclopts import Parameter
@@ -95,7 +95,9 @@ class Target:
         # Without a token that the payload has, there is no `of`: the tokens are all of the subject.
         self.make: Any = getattr(self.cls, "of", None) or (lambda _, **tokens: self.cls(**tokens))
         made_of = inspect.signature(getattr(self.cls, "of", self.cls)).parameters.values()
-        self.tokens = {one.name for one in made_of if one.kind is one.KEYWORD_ONLY and one.name in self.cls.__struct_fields__}
+        own = [one for one in made_of if one.kind is one.KEYWORD_ONLY and one.name in self.cls.__struct_fields__]
+        self.tokens = {one.name for one in own}
+        self.needed = {one.name for one in own if one.default is one.empty}
 
     def given(self, key: str, value: Any) -> Any:
         """A value of a JSON object, as one of `envelope`: never read as a word.
@@ -113,7 +115,7 @@ class Target:
         if cls is bytes:
             raise OptionsError(f"{self.name} carries raw bytes, which this command cannot make")
         payload = build(cls, {key: value for key, value in given.items() if key not in self.tokens}, self.name)
-        missing = [f"{token}=..." for token in sorted(self.tokens) if token not in given]
+        missing = [f"{token}=..." for token in sorted(self.needed) if token not in given]
         if missing:
             raise OptionsError(f"{self.name} needs {', '.join(missing)} for its subject {self.cls.PATTERN}")
         subject = self._subject(payload, given)
@@ -123,7 +125,7 @@ class Target:
 
     def _subject(self, payload: Any, given: dict[str, Any]) -> Any:
         try:
-            return self.make(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens})
+            return self.make(payload, **{token: _token(self.cls, token, given[token]) for token in self.tokens if token in given})
         except (InvalidToken, InvalidShardKey, SubjectMismatch) as error:
             raise OptionsError(str(error)) from None
 
@@ -132,7 +134,9 @@ class Target:
         from ..contract import Shard
 
         found = {} if self.fixed is None else msgspec.structs.asdict(self.fixed)
-        return {key: value for key, value in found.items() if not isinstance(value, Shard)}  # the payload's key tells it
+        return {
+            key: value for key, value in found.items() if value is not None and not isinstance(value, Shard)
+        }  # the payload's key tells it
 
     def _payload_class(self, given: dict[str, Any]) -> Any:
         """The class of the payload, which a token may select, such as `capability`."""
@@ -171,6 +175,8 @@ class Target:
 def _token(cls: Any, name: str, value: Any) -> Any:
     """A token that is not a field of the payload, by its type."""
     kind = next(field.type for field in msgspec.structs.fields(cls) if field.name == name)
+    if isinstance(value, str) and get_origin(kind) is tuple:  # all tokens to the end of the subject
+        return tuple(value.split("."))
     try:
         return msgspec.convert(value, kind, strict=False)
     except (msgspec.ValidationError, TypeError):

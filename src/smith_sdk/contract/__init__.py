@@ -29,8 +29,10 @@ from .subjects import (
     Subscribable,
     covers,
     is_int_token,
+    is_tail,
     is_token,
     read_int_token,
+    read_part,
     refuse_message,
     refuse_token,
 )
@@ -47,6 +49,7 @@ from .topology_spec import (
     StreamSpec,
     SubjectTransform,
 )
+from .trie import Parts, rest
 
 __all__ = [
     "RUNTIME_ABI",
@@ -67,6 +70,7 @@ __all__ = [
     "Metadata",
     "NothingElse",
     "Origin",
+    "Parts",
     "Payload",
     "PayloadOf",
     "Placed",
@@ -92,6 +96,7 @@ __all__ = [
     "covers",
     "fnv1a32",
     "is_int_token",
+    "is_tail",
     "is_token",
     "kind_of",
     "lazy_names",
@@ -100,10 +105,12 @@ __all__ = [
     "now_ns",
     "now_rfc3339",
     "read_int_token",
+    "read_part",
     "refuse_int",
     "refuse_message",
     "refuse_token",
     "require_struct",
     "respell",
+    "rest",
     "unique",
 ]

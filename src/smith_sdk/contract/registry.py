@@ -15,6 +15,7 @@ from .domains import in_place
 from .sharding import Shard, ShardingSpec
 from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
+from .trie import children
 
 RUNTIME_ABI: Final = 1
 """Version of the interface between generated code and this runtime.
@@ -123,7 +124,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         nodes: list[Any] = [self.trie]
         for token in pattern.split("."):
             if token == ">":
-                return frozenset(cls for node in nodes for child in node.values() for cls in _payloads_below(child))
+                below = (child for node in nodes for child in _children(node, "*"))
+                return frozenset(cls for child in below for cls in _payloads_below(child))
             nodes = [child for node in nodes for child in _children(node, token)]
         return frozenset(cls for node in nodes if None in node for cls in node[None].payloads)
 
@@ -248,13 +250,15 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 def _children(node: Any, token: str) -> Iterator[Any]:
     """The nodes behind `node` for `token`, which may be the wildcard `*`."""
     if token == "*":
-        yield from (child for key, child in node.items() if key is not None)
+        yield from children(node)
+        if node.get("*") is node:  # the rest of a subject
+            yield node
     elif (child := node.get(token) or node.get("*")) is not None:
         yield child
 
 
 def _payloads_below(node: Any) -> frozenset[Any]:
     """The classes of payloads in a part of the trie."""
-    if isinstance(node, Leaf):
-        return node.payloads
-    return frozenset(cls for child in node.values() for cls in _payloads_below(child))
+    ended: Leaf | None = node.get(None)
+    own = frozenset[Any]() if ended is None else ended.payloads
+    return own.union(*(_payloads_below(child) for child in children(node)))

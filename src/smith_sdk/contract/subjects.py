@@ -87,6 +87,21 @@ def read_int_token(pattern: str, token: str, text: str, format_spec: str = "d") 
     return value
 
 
+def is_tail(value: object) -> bool:
+    """Whether `value` is the end of a subject: a tuple of at least one valid token."""
+    return type(value) is tuple and len(value) > 0 and all(map(is_token, value))
+
+
+def read_part(pattern: str, token: str, text: str, prefix: str, suffix: str) -> str:
+    """The value in the wire token `text` that has `prefix` and `suffix` around it.
+
+    Raises `InvalidToken` if it does not, or if there is nothing between them.
+    """
+    if not (len(text) > len(prefix) + len(suffix) and text.startswith(prefix) and text.endswith(suffix)):
+        refuse_token(pattern, token, text, f"{prefix}{{{token}}}{suffix}, with a value of at least one character")
+    return text[len(prefix) : len(text) - len(suffix)]
+
+
 def refuse_token(pattern: str, token: str, value: object, allowed: str = "", payload: str = "") -> NoReturn:
     """Raise the `InvalidToken` for `value` as `{token}` of `pattern`; `allowed`: valid values.
 
