@@ -11,7 +11,6 @@ import msgspec
 from . import domains, fieldtypes, modules, names, patterns, sharded, units
 from .fieldtypes import FieldType
 from .message_spec import FieldDecl, MessageDecl
-<<<<<<< HEAD
 from .model import (
     Consumer,
     Declared,
@@ -28,11 +27,7 @@ from .model import (
     TokenField,
     Union,
 )
-from .placeholders import PLACEHOLDER, feeding, filtered, parts_of, split, taken, widest
-=======
-from .model import Consumer, Declared, Family, Field, Keys, Message, Model, ServiceError, Sharding, Subject, Token, TokenField
 from .placeholders import Piece, feeding, filtered, is_servers, paths_of, pieces, split, taken, widest, wildcards
->>>>>>> b45d944 (Take tails, optional tokens and parts into subjects)
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
 

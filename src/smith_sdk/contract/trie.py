@@ -23,6 +23,9 @@ class Parts(dict[str | None, Any]):
         self.parts = parts
         self.nodes = nodes
 
+    def __bool__(self) -> bool:
+        return True  # a walk takes what is false for no node at all
+
     def get(self, token: str | None, default: Any = None) -> Any:
         found = dict.get(self, token)
         if found is None and token is not None:
