@@ -119,7 +119,7 @@ def test_a_union_is_a_type_for_fields() -> None:
     files = compile_spec(HEAD + UNION + SUBJECT)
     assert "Shape: _TypeAlias = Circle | Square" in files["protocol/_shape.py"]
     assert "tag_field='kind', tag='Circle'" in files["protocol/_circle.py"].replace('"', "'")
-    assert "from legacy.rows import Row as Row" in files["protocol/_row.py"]
+    assert "from legacy.rows import Row as _class" in files["protocol/_row.py"]
     assert compile_spec(files["spec.json"], "spec.json")["spec.json"] == files["spec.json"]
 
 
