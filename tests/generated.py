@@ -18,7 +18,6 @@ def generated(spec: Path, package: str, top: Path) -> Iterator[ModuleType]:
     and shardings imported."""
     out = top / package
     assert main([str(spec), str(out)]) == 0
-    (out / "__init__.py").write_text("")
     sys.path.insert(0, str(top))
     try:
         has_shards = ("sharding",) if (out / "sharding.py").exists() else ()

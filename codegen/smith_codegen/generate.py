@@ -20,7 +20,7 @@ def run(given: argparse.Namespace) -> int:
     if missing:
         print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
         return 2
-    from . import sources, spec_warnings
+    from . import packaging, sources, spec_warnings
     from .compile import emit
     from .publish import ForeignFiles, compare, publish
 
@@ -28,6 +28,8 @@ def run(given: argparse.Namespace) -> int:
     files = emit(spec, out=given.out)
     for warning in spec_warnings.find(spec):
         print(f"warning: {warning}", file=sys.stderr)
+    if left_out := packaging.missing_data(given.out, spec.spec.package):
+        print(f"warning: {left_out}", file=sys.stderr)
     try:
         drift = compare(files, given.out) if given.check else publish(files, given.out)
     except ForeignFiles as error:

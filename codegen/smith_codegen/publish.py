@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from .render import HEADER, ROOMS
+from .render import HEADER, ROOMS, STARTERS
 
 
 class ForeignFiles(Exception):
@@ -37,6 +37,9 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 def compare(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS) -> Drift:
     """The changes that `publish` would make in the `rooms` of `out`, for generated files only."""
     there = dict(_there(out, rooms))
+    for name in [name for name in STARTERS if name in there and _signature(HEADER) not in there[name][:200]]:
+        del there[name]  # the user's own
+        files = {other: text for other, text in files.items() if other != name}
     changed = tuple(name for name in files if name in there and there[name] != files[name])
     missing = tuple(name for name in files if name not in there)
     extra = tuple(name for name in there if name not in files)
@@ -62,7 +65,7 @@ def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, h
     if not drift:
         return drift
     there = dict(_there(out, rooms))
-    foreign = tuple(name for name in (*drift.changed, *drift.extra) if header.strip("# \n") not in there[name][:200])
+    foreign = tuple(name for name in (*drift.changed, *drift.extra) if _signature(header) not in there[name][:200])
     if foreign:
         raise ForeignFiles(foreign)
     out.mkdir(parents=True, exist_ok=True)
@@ -81,6 +84,11 @@ def publish(files: Mapping[str, str], out: Path, rooms: Sequence[str] = ROOMS, h
     finally:
         shutil.rmtree(stage)
     return drift
+
+
+def _signature(header: str) -> str:
+    """What a generated file has in its first lines, in Python or JSON."""
+    return header.strip("# \n")
 
 
 def _remove_empty(folder: Path, out: Path) -> None:

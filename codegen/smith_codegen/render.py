@@ -30,11 +30,22 @@ DIRECTIVES: Final = """\
 # fmt: off
 # isort: skip_file
 # ruff: noqa
+# ruff: noqa: PGH004
+# mypy: allow-any-decorated, allow-any-explicit, allow-any-expr
+# mypy: disable-error-code="explicit-override, redundant-expr"
+# pyright: reportCallInDefaultInitializer=false, reportImplicitOverride=false, reportImportCycles=false
+# pyright: reportMissingSuperCall=false, reportPrivateUsage=false, reportUnknownVariableType=false
+# pyright: reportUnnecessaryIsInstance=false, reportUnusedFunction=false
 """
-"""Lines below the header: formatters and linters leave the files as they are."""
+"""Lines below the header: formatters and linters leave the files as they are, and type checkers
+report nothing in them that is a matter of style. What they check in the user's code stays as it is.
+"""
 
-ROOMS: Final = ("protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
+ROOMS: Final = ("__init__.py", "py.typed", "protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
+
+STARTERS: Final = ("__init__.py", "py.typed")
+"""Of these, files that are left alone if the user has written them."""
 
 TEMPLATES: Final[Mapping[type[Declared], str]] = {
     Family: "family.py.j2",
@@ -64,7 +75,8 @@ def render(model: Model) -> dict[str, str]:
     output.subjects()
     output.shardings()
     output.topology()
-    return {**finish(output.files, directives=DIRECTIVES), CANONICAL: model.spec.canonical}
+    output.package()
+    return {"py.typed": "", **finish(output.files, directives=DIRECTIVES), CANONICAL: model.spec.canonical}
 
 
 class _Output:
@@ -193,6 +205,14 @@ class _Output:
             abi=ABI,
             origin=self.origin,
         )
+
+    def package(self) -> None:
+        head = self.model.spec.spec
+        entries = [Entry(".topology", "CONTRACT", "CONTRACT"), Entry(".topology", "consumers", "consumers")]
+        entries += [Entry(f".{name}", "", name) for name in ("protocol", "subjects", "topology")]
+        entries += [Entry(".sharding", "", "sharding")] if self.model.shardings else []
+        doc = f"The contract {head.name} {head.version}: its payloads, subjects, streams and consumers."
+        self.lazy("__init__.py", doc, entries)
 
     @property
     def origin(self) -> str:

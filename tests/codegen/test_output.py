@@ -65,7 +65,9 @@ def test_the_same_bytes_in_another_process_with_another_hash_seed_and_directory(
 
 
 def test_every_file_says_where_it_comes_from() -> None:
-    for name, text in compile_spec(ACME).items():
+    files = compile_spec(ACME)
+    assert files.pop("py.typed") == ""
+    for name, text in files.items():
         first = '{\n "//": "{}",\n' if name.endswith(".json") else "# {}\n"
         assert text.startswith(first.replace("{}", "generated from subjects.toml by smith-codegen; do not edit")), name
 
@@ -184,7 +186,14 @@ def test_writing_touches_only_what_differs_and_leaves_nothing_behind(tmp_path: P
     after = {path: path.stat().st_ino for path in out.rglob("*") if path.is_file()}
     assert {path.name for path in after if before.get(path) != after[path]} == {"topology.py"}
     assert set(before) == set(after)
-    assert sorted(path.name for path in out.iterdir()) == ["protocol", "spec.json", "subjects", "topology.py"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "__init__.py",
+        "protocol",
+        "py.typed",
+        "spec.json",
+        "subjects",
+        "topology.py",
+    ]
 
 
 def test_a_namespace_that_is_no_longer_declared_cannot_be_imported(tmp_path: Path) -> None:
@@ -243,7 +252,6 @@ def test_a_small_spec_is_a_spec_too(tmp_path: Path, rest: str) -> None:
     spec_file = tmp_path / "small.toml"
     spec_file.write_text(f'[spec]\nname = "small"\nversion = 1\nroot = "small"\npackage = "small_bus"\n{rest}\n')
     assert main([str(spec_file), str(tmp_path / "small_bus")]) == 0
-    (tmp_path / "small_bus" / "__init__.py").write_text("")
     script = (
         "import small_bus.protocol, small_bus.subjects as s, small_bus.topology as t\n"
         "for name in s.__all__: getattr(s, name)\n"
