@@ -91,6 +91,8 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _head(spec)
     for name, token in spec.tokens.items():
         yield from _token(spec, name, token)
+    for name, enum in spec.enums.items():
+        yield from message_checks.check_enum(spec, name, enum)
     for name, message in spec.messages.items():
         yield from message_checks.check(spec, name, message)
     yield from shape_checks.check(spec)
@@ -218,6 +220,7 @@ def _types(spec: Spec) -> Iterator[SpecError]:
     made: list[tuple[str, Key]] = []
     for name, token in spec.tokens.items():
         made.append((names.type_name(name, token.newtype), ("tokens", name)))
+    made += [(name, ("enums", name)) for name in spec.enums]
     for name, message in spec.messages.items():
         made.append((name, ("messages", name)))
         for value in message.params if message.by else ():

@@ -22,20 +22,23 @@ _AS_THEY_ARE: Final = ("ClassVar", "TYPE_CHECKING")
 def _runtime() -> dict[str, Import]:
     modules = {
         "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal NewType Self TypeAlias final overload",
-        "typing_extensions": "TypeVar",
+        "typing_extensions": "TypeVar deprecated",
         "smith_sdk.contract": """
             Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter Layout Leaf Origin Parts
             Payload Placement Profile ReadOnlySubject ReadShards Received Republish RequestSubject ServiceError Shard
-            ShardKey ShardingSpec StreamOverride StreamSpec StreamSubject SubjectTransform Subscribable is_int_token is_tail
-            is_token kind_of new_uuid4 new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message
+            ShardKey ShardingSpec StreamOverride StreamSpec StreamSubject SubjectTransform Subscribable UnknownMember
+            is_int_token is_tail is_token kind_of new_uuid4 new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message
             refuse_token require_struct respell rest unique
         """,
     }
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}
-    found["msgspec"] = Import("", "msgspec")
+    found |= {name: Import("datetime", name) for name in ("date", "datetime", "timedelta")}
+    found |= {"Decimal": Import("decimal", "Decimal"), "UUID": Import("uuid", "UUID")}
+    found |= {"msgspec": Import("", "msgspec"), "values": Import("smith_sdk.contract", "values")}
     return {name if name in _AS_THEY_ARE else f"_{name}": place for name, place in found.items()}
 
 
+_STANDARD: Final = ("datetime", "decimal", "typing", "uuid")
 RUNTIME: Final = _runtime()
 """What generated code uses of Python and of `smith_sdk.contract`, by the name that it has there.
 
@@ -74,7 +77,7 @@ def _imports(path: str, used: set[str], known: Mapping[str, Import]) -> str:
         wanted.setdefault(_relative(path, module), []).append(name if name == alias else f"{name} as {alias}")
     groups: dict[int, list[str]] = {0: [], 1: [], 2: [], 3: []}
     for module in sorted(wanted, key=_depth):
-        group = 0 if module == "typing" else 3 if module.startswith(".") else 2 if "." in module else 1
+        group = 0 if module in _STANDARD else 3 if module.startswith(".") else 2 if "." in module else 1
         names = ", ".join(isort(wanted[module]))
         groups[group].append(f"from {module} import {names}" if module else f"import {names}")
     return "\n\n".join("\n".join(lines) for lines in groups.values() if lines)

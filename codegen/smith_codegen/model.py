@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from .names import snake
+from .names import module, snake
 from .patterns import Number, Open
 from .spec import Spec
 from .topology_spec import ConsumerDecl, DomainsDecl
@@ -105,9 +105,14 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     new_annotation: str
     new_default: str
     new_value: str
+    wire: str
+    """The key in JSON."""
     reads: str = ""
     spellings: tuple[tuple[str, str], ...] = ()
     most: int | None = None
+    check: str = ""
+    """What checks the value beyond msgspec, as Python source."""
+    secret: bool = False
     refers: tuple[str, ...] = ()
     """The names of the types that its annotation refers to."""
 
@@ -161,6 +166,7 @@ class Message(Declared, frozen=True, kw_only=True):
     cap: str = ""
     family: str = ""
     aliases: tuple[str, ...] = ()
+    deprecated: str = ""
     max_items: int | None = None
     max_depth: int | None = None
     union_tag: tuple[str, str] | None = None
@@ -177,9 +183,23 @@ class Message(Declared, frozen=True, kw_only=True):
         return tuple(field for field in self.fields if field.spellings)
 
     @property
+    def renamed(self) -> tuple[Field, ...]:
+        """Fields that have another name in JSON."""
+        return tuple(field for field in self.fields if field.wire != field.name)
+
+    @property
+    def settled(self) -> tuple[Field, ...]:
+        """Fields that are checked, beyond what msgspec checks, when an instance is made."""
+        return tuple(field for field in self.fields if field.check)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        return tuple(field.name for field in self.fields if field.secret)
+
+    @property
     def checked(self) -> bool:
         """Whether an instance is checked, or respelled, when it is made."""
-        return bool(self.tokens) or any(field.reads or field.most is not None for field in self.fields)
+        return bool(self.tokens) or any(field.reads or field.most is not None or field.check for field in self.fields)
 
     @property
     def expires(self) -> bool:
@@ -235,6 +255,30 @@ class Imported(Declared, frozen=True, kw_only=True):
 
     module: str
     cls: str
+
+
+class Enum(Declared, frozen=True, kw_only=True):
+    """A set of str with a name: each value with what it is for."""
+
+    values: tuple[tuple[str, str], ...]
+    is_open: bool
+
+    @property
+    def constant(self) -> str:
+        """The name of the set of its values."""
+        return f"{module(self.name)[1:].upper()}_VALUES"
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        return (self.name, self.constant)
+
+    @property
+    def text(self) -> str:
+        """What it is for, and what each of its values is for."""
+        if not any(doc for _, doc in self.values):
+            return self.doc
+        lines = [f"- {value!r}: {doc}" if doc else f"- {value!r}" for value, doc in self.values]
+        return "\n".join([self.doc or f"The values of {self.name}.", "", *lines])
 
 
 class Module(msgspec.Struct, frozen=True, kw_only=True):

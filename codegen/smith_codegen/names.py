@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Container
+from typing import Final
+
+_TAKEN: Final = frozenset(
+    (
+        "bool",
+        "bytes",
+        "classmethod",
+        "cls",
+        "dict",
+        "float",
+        "int",
+        "list",
+        "new",
+        "property",
+        "self",
+        "str",
+        "to_dict",
+    )
+)
+"""Names that generated payload classes use: a field called `str` would hide the type, one called
+`to_dict` the method."""
 
 
 def camel(name: str) -> str:
@@ -34,6 +56,25 @@ def params(value: str) -> str:
 def module(name: str) -> str:
     """IntentResult -> _intent_result, HTTPRequest -> _http_request."""
     return "_" + re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def attribute(field: str) -> str:
+    """The attribute of a field: `from` -> from_, since the word is taken by Python, or by payload
+    classes."""
+    return f"{field}_" if keyword.iskeyword(field) or field in _TAKEN else field
+
+
+def wire(field: str, name: str | None, rename: str | None) -> str:
+    """The key of a field in JSON: its `name`, or the field as the message's `rename` writes it."""
+    if name is not None or rename is None:
+        return field if name is None else name
+    words = field.split("_")
+    if rename == "upper":
+        return field.upper()
+    if rename == "kebab":
+        return "-".join(words)
+    pascal = "".join(word.capitalize() for word in words)
+    return pascal if rename == "pascal" else pascal[:1].lower() + pascal[1:]
 
 
 def free(name: str, taken: Container[str]) -> str:

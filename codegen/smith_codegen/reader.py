@@ -10,6 +10,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import msgspec
@@ -17,7 +18,7 @@ import msgspec
 from . import locate, names, units
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
-from .message_spec import FieldDecl, MessageDecl, MixinDecl, UnionDecl
+from .message_spec import EnumDecl, FieldDecl, MessageDecl, MixinDecl, UnionDecl
 from .spec import SECTIONS, Spec, SpecDecl, SubjectDecl, TokenDecl
 from .subject_spec import ErrorDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, OverrideDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
@@ -81,6 +82,7 @@ class _Reader:
                 self.wrong((key,), "unknown key", _known(key, (*SECTIONS, *NOTATIONS)))
         spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
         tokens = self.each("tokens", TokenDecl)
+        enums = self.each("enums", EnumDecl)
         messages = self.messages()
         subjects = self.subjects()
         streams = self.each("streams", StreamDecl)
@@ -94,6 +96,7 @@ class _Reader:
         found = Spec(
             spec=spec.spec,
             tokens=tokens,
+            enums=enums,
             messages=messages,
             subjects=subjects,
             streams=streams,
@@ -215,6 +218,8 @@ class _Reader:
             plain = {"type": inner} if isinstance(inner, str) else inner
             if isinstance(plain, dict) and "fields" in plain:
                 plain = self.lifted(where, plain, around.inside(name))
+            if isinstance(plain, dict):  # a date of TOML as its text
+                plain = {key: one.isoformat() if isinstance(one, date) else one for key, one in plain.items()}
             decl = self.convert(where, plain, FieldDecl)
             if decl is not None:
                 found[name] = decl

@@ -17,7 +17,7 @@ import jinja2
 
 from . import docstrings, imports, modules, trie
 from .imports import Import
-from .model import Declared, Family, Imported, Message, Model, Module, Namespace, Token, Union
+from .model import Declared, Enum, Family, Imported, Message, Model, Module, Namespace, Token, Union
 from .names import camel, free
 from .sources import CANONICAL
 
@@ -48,6 +48,7 @@ STARTERS: Final = ("__init__.py", "py.typed")
 """Of these, files that are left alone if the user has written them."""
 
 TEMPLATES: Final[Mapping[type[Declared], str]] = {
+    Enum: "enum.py.j2",
     Family: "family.py.j2",
     Imported: "imported.py.j2",
     Message: "message.py.j2",

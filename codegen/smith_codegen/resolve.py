@@ -8,14 +8,13 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from . import domains, fieldtypes, modules, names, patterns, sharded, units
-from .fieldtypes import FieldType
-from .message_spec import FieldDecl, MessageDecl
+from . import domains, modules, names, patterns, sharded, units
+from .message_spec import EnumDecl, FieldDecl, MessageDecl
 from .model import (
     Consumer,
     Declared,
+    Enum,
     Family,
-    Field,
     Imported,
     Keys,
     Message,
@@ -28,14 +27,9 @@ from .model import (
     Union,
 )
 from .placeholders import Piece, feeding, filtered, is_servers, paths_of, pieces, split, taken, widest, wildcards
+from .resolve_fields import Resolver
 from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
-
-GENERATORS: Final = {"uuid7": "new_uuid7", "uuid4": "new_uuid4", "now_ns": "now_ns", "now_rfc3339": "now_rfc3339"}
-"""Values that a field's `new` may name, and their functions in smith_sdk.contract."""
-
-LARGEST_INT: Final = 2**63 - 1
-"""The largest bound of an int that msgspec can check."""
 
 _CLASSES: Final[dict[type[Strict], str]] = {
     ConsumerLimitsDecl: "_ConsumerLimits",
@@ -53,7 +47,9 @@ def build(spec: Spec) -> Model:
     caps = spec.selectors
     tokens = tuple(_token(_home(spec, "tokens", name), name, decl, caps) for name, decl in sorted(spec.tokens.items()))
     by_name = {token.name: token for token in tokens}
-    declared = [_declaration(spec, name, decl, by_name) for name, decl in spec.messages.items()]
+    fields = Resolver(by_name, spec.enums)
+    declared: list[Declared] = [_enum(spec, name, decl) for name, decl in spec.enums.items()]
+    declared += [_declaration(spec, name, decl, fields, by_name) for name, decl in spec.messages.items()]
     declared += (
         Union(home=_home(spec, "unions", name), name=name, doc=decl.doc, members=tuple(decl.tags.values()))
         for name, decl in spec.unions.items()
@@ -130,112 +126,58 @@ def _places(spec: Spec) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _declaration(spec: Spec, name: str, decl: MessageDecl, tokens: dict[str, Token]) -> Declared:
+def _enum(spec: Spec, name: str, decl: EnumDecl) -> Enum:
+    return Enum(home=_home(spec, "enums", name), name=name, values=tuple(decl.docs.items()), is_open=decl.open, doc=decl.doc)
+
+
+def _declaration(spec: Spec, name: str, decl: MessageDecl, fields: Resolver, tokens: dict[str, Token]) -> Declared:
     home = _home(spec, "messages", name)
     if decl.by:
-        return _family(home, name, decl, tokens)
+        return _family(home, name, decl, fields, tokens[decl.by])
     if decl.import_ is not None:
         module, _, cls = decl.import_.partition(":")
         return Imported(home=home, name=name, doc=decl.doc, module=module, cls=cls)
-    message = _limited(_message(home, name, decl.doc, decl.id, decl.fields, tokens), decl)
+    message = _identified(_message(home, name, decl.doc, decl, decl.fields, fields), decl)
     return msgspec.structs.replace(message, union_tag=spec.tag_of(name))
 
 
-def _family(home: str, name: str, decl: MessageDecl, tokens: dict[str, Token]) -> Family:
-    assert decl.by is not None
-    by = tokens[decl.by]
+def _family(home: str, name: str, decl: MessageDecl, fields: Resolver, by: Token) -> Family:
     messages: list[Message] = []
     for constant, value in by.constants:
-        params = _message(home, names.params(value), f"The parameters of {value}.", None, decl.params[value], tokens)
-        fields = {**decl.fields, "params": FieldDecl(type=params.name)}
+        params = _message(home, names.params(value), f"The parameters of {value}.", decl, decl.params[value], fields)
+        own = {**decl.fields, "params": FieldDecl(type=params.name, name="params")}
+        doc = f"{decl.doc.removesuffix('.')}: {value}."
         member = msgspec.structs.replace(
-            _message(home, names.member(value, name), f"{decl.doc.removesuffix('.')}: {value}.", decl.id, fields, tokens),
+            _message(home, names.member(value, name), doc, decl, own, fields),
             tag=value,
             cap=constant,
             family=name,
             aliases=tuple(alias for alias, of in by.aliases if of == value),
         )
-        messages += (params, _limited(member, decl))
+        messages += (params, _identified(member, decl))
     return Family(home=home, name=name, by=by, messages=tuple(messages), doc=decl.doc)
 
 
-def _limited(message: Message, decl: MessageDecl) -> Message:
+def _identified(message: Message, decl: MessageDecl) -> Message:
     return msgspec.structs.replace(
-        message, max_items=decl.max_items, max_depth=decl.max_depth, forbid_unknown=decl.forbid_unknown
+        message,
+        id=None if decl.id is None else names.attribute(decl.id),
+        max_items=decl.max_items,
+        max_depth=decl.max_depth,
+        forbid_unknown=decl.forbid_unknown,
     )
 
 
-def _message(
-    home: str, name: str, doc: str, id_field: str | None, fields: dict[str, FieldDecl], tokens: dict[str, Token]
-) -> Message:
-    by_type = {token.type_name: token for token in tokens.values()}
+def _message(home: str, name: str, doc: str, decl: MessageDecl, own: dict[str, FieldDecl], fields: Resolver) -> Message:
     return Message(
         home=home,
         name=name,
         doc=doc,
-        id=id_field,
-        fields=tuple(_field(field, decl, by_type) for field, decl in fields.items()),
-        has_new=any(decl.new is not msgspec.UNSET for decl in fields.values()),
+        id=None,
+        deprecated=decl.deprecated,
+        fields=tuple(fields.field(field, one, decl.rename) for field, one in own.items()),
+        has_new=any(one.new is not msgspec.UNSET for one in own.values()),
     )
-
-
-def _field(name: str, decl: FieldDecl, tokens: dict[str, Token]) -> Field:
-    kind = fieldtypes.parse(decl.type)
-    values = tokens[kind.name].values if kind.name in tokens else kind.values
-    spellings = tuple(decl.reads.items())
-    if decl.case is not None:
-        spellings += tuple((value, value.upper()) for value in values)
-        kind = FieldType("enum", optional=kind.optional, values=tuple(value.upper() for value in values))
-    wide = FieldType("enum", optional=kind.optional, values=(*(kind.values or values), *(other for other, _ in spellings)))
-    beyond = decl.max is not None and decl.max > LARGEST_INT
-    limits = (("ge", decl.min), ("le", None if beyond else decl.max))
-    bounds = ", ".join(f"{key}={value}" for key, value in limits if value is not None)
-    if beyond:  # JSON schemas have it; `refuse_int` checks it
-        bounds += f"{', ' * bool(bounds)}extra_json_schema={{'maximum': {decl.max}}}"
-    if decl.default is msgspec.UNSET:
-        default = "None" if kind.optional else ""
-    elif isinstance(decl.default, dict | list):
-        default = f"_msgspec.field(default_factory={type(decl.default).__name__})"
-    else:
-        default = repr(decl.default)
-    annotation, new_default, new_value = _for_new(name, wide if decl.case else kind, decl, tokens)
-    return Field(
-        name=name,
-        annotation=kind.python(f"_msgspec.Meta({bounds})" if bounds else ""),
-        default=default,
-        kinds=decl.kinds,
-        doc=decl.doc,
-        new_annotation=annotation,
-        new_default=new_default,
-        new_value=f"{name}_" if decl.case else new_value,
-        reads=wide.python() if spellings else "",
-        spellings=spellings,
-        most=decl.max if beyond else None,
-        refers=tuple(kind.names()),
-    )
-
-
-def _for_new(name: str, kind: FieldType, decl: FieldDecl, tokens: dict[str, Token]) -> tuple[str, str, str]:
-    """Annotation, default and value of a parameter of `.new()`; a NewType is given as its base."""
-    token = tokens.get(kind.name) if kind.kind == "ref" else None
-    token = None if token is None or token.kind not in ("open", "int") else token
-    plain = kind if token is None else FieldType("int" if token.kind == "int" else "str", optional=kind.optional)
-    annotation = plain.python()
-    value: Any = decl.new if decl.new is not msgspec.UNSET else decl.default
-
-    def typed(source: str) -> str:
-        return f"{token.type_name}({source})" if token else source
-
-    if isinstance(value, str) and value in GENERATORS and decl.new is value:
-        return f"{annotation} | None", "None", typed(f"_{GENERATORS[value]}() if {name} is None else {name}")
-    if isinstance(value, dict | list):
-        empty = f"{kind.name}()" if kind.kind == "ref" else repr(value)
-        return f"{annotation} | None", "None", f"{empty} if {name} is None else {name}"
-    if value is not msgspec.UNSET:
-        return annotation, repr(value), typed(name)
-    if kind.optional:
-        return annotation, "None", f"None if {name} is None else {typed(name)}" if token else name
-    return annotation, "", typed(name)
 
 
 def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
@@ -336,7 +278,8 @@ def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[s
     for token in tokens:
         field = message.fields.get(token.name)
         types = {token.type_name, "str", *((f"{token.type_name}?", "str?") if token.is_optional else ())}
-        if token.name == message.by or (field is not None and field.type in types and token.kind != "tail"):
+        is_same = field is not None and names.attribute(token.name) == token.name and field.type in types
+        if token.name == message.by or (is_same and token.kind != "tail"):
             found.append(token.name)
     return tuple(found)
 

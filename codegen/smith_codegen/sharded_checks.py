@@ -103,6 +103,8 @@ def _problems(spec: Spec, message: MessageDecl, path: Path) -> Iterator[str]:
                 yield from _of_type(spec, fields[rest[0]].type, rest)
     elif name not in message.fields:
         yield f"there is no field {name}"
+    elif names.attribute(name) != name or message.fields[name].secret:
+        yield f"{name} is {'secret' if message.fields[name].secret else 'a word of Python'}, and cannot be part of a key"
     else:
         yield from _of_type(spec, message.fields[name].type, list(path))
 
@@ -130,6 +132,8 @@ def _of_type(spec: Spec, text: str, path: list[str]) -> Iterator[str]:
 def _is_text(spec: Spec, kind: FieldType) -> bool:
     if kind.kind != "ref":
         return kind.kind in _TEXT
+    if kind.name in spec.enums:
+        return True
     token = next((one for name, one in spec.tokens.items() if names.type_name(name, one.newtype) == kind.name), None)
     return token is not None and token.base == "str"
 

@@ -16,7 +16,18 @@ from .spec import Spec
 CANONICAL: Final = "spec.json"
 """The file of a generated package that holds its canonical spec."""
 
-_declared: Final = ("tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding", "unions")
+_declared: Final = (
+    "tokens",
+    "enums",
+    "messages",
+    "subjects",
+    "streams",
+    "consumers",
+    "domains",
+    "profiles",
+    "sharding",
+    "unions",
+)
 
 
 def load(path: Path) -> Spec:

@@ -15,7 +15,7 @@ import msgspec
 from . import locate, units
 from .errors import SpecError, dotted
 from .locate import Path
-from .message_spec import FieldDecl, MessageDecl, UnionDecl
+from .message_spec import EnumDecl, FieldDecl, MessageDecl, UnionDecl
 from .subject_spec import MOST_SHARDS as MOST_SHARDS
 from .subject_spec import SHARD as SHARD
 from .subject_spec import SHARD_TOKEN as SHARD_TOKEN
@@ -38,6 +38,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     spec: SpecDecl
     tokens: dict[str, TokenDecl]
+    enums: dict[str, EnumDecl]
     messages: dict[str, MessageDecl]
     subjects: dict[str, SubjectDecl]
     streams: dict[str, StreamDecl]
@@ -124,8 +125,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
-SECTIONS: Final = ("spec", "tokens", "messages", "subjects", "streams", "consumers", "domains", "profiles", "sharding", "unions")
-_newer = ("domains", "sharding", "unions")
+SECTIONS: Final = (
+    "spec",
+    "tokens",
+    "enums",
+    "messages",
+    "subjects",
+    "streams",
+    "consumers",
+    "domains",
+    "profiles",
+    "sharding",
+    "unions",
+)
+_newer = ("enums", "domains", "sharding", "unions")
 """Sections that a canonical form has only if the spec declares something in them: the hash of a
 spec without them is the one that it had before."""
 
@@ -145,6 +158,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if not isinstance(value, Strict):
         return value
+    if isinstance(value, EnumDecl):
+        value = msgspec.structs.replace(value, values=tuple(value.docs))
     found = {}
     for field in msgspec.structs.fields(value):
         item = getattr(value, field.name)

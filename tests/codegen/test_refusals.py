@@ -91,7 +91,7 @@ CASES = {
     "kinds twice": ('number = "Number"', 'number = "Number"\na = { type = "any", kinds = ["A"] }\nb = { type = "any", kinds = ["A"] } # !', "messages.Done.fields.b.kinds", "with the kinds of a"),
     "a kind twice": ('number = "Number"', 'number = "Number"\na = { type = "any", kinds = ["A", "A"] } # !', "messages.Done.fields.a.kinds", "has a value twice"),
     "field beside kinds": ('number = "Number"', 'number = "Number"\na = { type = "any", kinds = ["A"] }\nkind = "str" # !', "messages.Done.fields.kind", "reserved for generated code"),
-    "field that hides a type": ('place = "Place"', 'place = "Place"\nstr = "str" # !', "messages.Order.fields.str", "reserved for generated code"),
+    "field that hides a type, and its attribute": ('place = "Place"', 'place = "Place"\nstr_ = "str"\nstr = "str" # !', "messages.Order.fields.str", "is str_ in Python, which is another field"),
     "field that the family has": ('place = "Place"', 'place = "Place"\nparams = "any" # !', "messages.Order.fields.params", "reserved for generated code"),
     "no field type": ('place = "Place"', 'place = "list[" # !', "messages.Order.fields.place", "not a field type"),
     "unknown type": ('place = "Place"', 'place = "list[Plaice]" # !', "messages.Order.fields.place", "did you mean Place?"),

@@ -259,7 +259,7 @@ def _publish(where: Where, envelopes: Iterable[tuple[Any, Any]], msg_id: str | N
 def _id(envelopes: Iterable[tuple[Any, Any]]) -> str:
     """The id of the one message, which `smith trace` and others want, if its payload has one."""
     (_, payload) = next(iter(envelopes))
-    return f", id {plain(getattr(payload, payload.ID_FIELD))}" if getattr(payload, "ID_FIELD", None) else ""
+    return f", id {plain(str(getattr(payload, payload.ID_FIELD)))}" if getattr(payload, "ID_FIELD", None) else ""
 
 
 def _words(ack: Any) -> str:

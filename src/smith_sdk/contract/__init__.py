@@ -6,7 +6,18 @@ Generated packages import from this package, and from nothing else of the SDK.
 
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
-from .payloads import Payload, kind_of, new_uuid4, new_uuid7, now_ns, now_rfc3339, refuse_int, require_struct, respell
+from .payloads import (
+    Payload,
+    UnknownMember,
+    kind_of,
+    new_uuid4,
+    new_uuid7,
+    now_ns,
+    now_rfc3339,
+    refuse_int,
+    require_struct,
+    respell,
+)
 from .received import Metadata, Received
 from .registry import RUNTIME_ABI, Contract, Leaf, unique
 from .sharding import Layout, Placed, ReadShards, Shard, ShardingSpec, ShardKey, fnv1a32
@@ -93,6 +104,7 @@ __all__ = [
     "Subject",
     "SubjectTransform",
     "Subscribable",
+    "UnknownMember",
     "covers",
     "fnv1a32",
     "is_int_token",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NewType, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
 
 T = TypeVar("T")
+
+Check: TypeAlias = Callable[[Any], Any]
+"""Takes a value that is not None, and returns it in its normal form. Raises `ValueError`."""
+
+UnknownMember = NewType("UnknownMember", str)
+"""A value of an open enum that this contract does not know: kept, and written back unchanged."""
+
+HIDDEN: Final = "***"
+"""What is shown in place of a secret."""
 
 
 class Payload(Record, frozen=True, kw_only=True):
@@ -36,6 +45,10 @@ class Payload(Record, frozen=True, kw_only=True):
     MAX_DEPTH: ClassVar[int] = 127  # what the Rust crates read
     SPELLINGS: ClassVar[dict[str, dict[str, str]]] = {}
     """Other spellings of values, by field. They are read, and never written."""
+    CHECKS: ClassVar[dict[str, Check]] = {}
+    """What `values.settle` checks, by field, because msgspec cannot."""
+    SECRETS: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are not shown: they are in the JSON, and nowhere else."""
 
     if not TYPE_CHECKING:  # type checkers would take the class for a dataclass, with its rules
         __dataclass_fields__: ClassVar = DataclassFields()
@@ -47,6 +60,18 @@ class Payload(Record, frozen=True, kw_only=True):
         FastAPI turns what it has no model for into a dict in this way.
         """
         return iter(self.to_dict().items())
+
+    def __repr__(self) -> str:
+        if not self.SECRETS:
+            return msgspec.Struct.__repr__(self)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._shown().items())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return list(self._shown().items())
+
+    def _shown(self) -> dict[str, Any]:
+        shown = msgspec.structs.asdict(self)
+        return shown | {name: _Hidden() for name in self.SECRETS if shown[name] is not None}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
@@ -64,6 +89,11 @@ def require_struct(cls: object, name: str) -> None:
     field = getattr(cls, "ID_FIELD", None)
     if field is not None and field not in cls.__struct_fields__:
         raise PayloadMismatch(f"{name}.ID_FIELD is {field!r}, which is not one of its fields", subject="")
+
+
+class _Hidden:
+    def __repr__(self) -> str:
+        return HIDDEN
 
 
 def kind_of(value: object, kinds: tuple[T, ...]) -> T | None:
