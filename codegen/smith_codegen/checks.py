@@ -116,6 +116,13 @@ def _head(spec: Spec) -> Iterator[SpecError]:
         )
     if spec.spec.version < 1:
         yield spec.error(("spec", "version"), "is less than 1", "count from 1")
+    keys = [one.key for one in spec.ignored]
+    for index, one in enumerate(spec.ignored):
+        where = ("spec", "breaking", "ignore", str(index))
+        if not one.reason.strip():
+            yield spec.error((*where, "reason"), "is empty", "say why the change is safe")
+        if keys.index(one.key) != index:
+            yield spec.error((*where, "key"), f"{one.key} is listed twice", "name each key once")
 
 
 def _roots(spec: Spec, roots: tuple[str, ...]) -> Iterator[SpecError]:

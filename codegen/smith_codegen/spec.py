@@ -20,6 +20,7 @@ from .subject_spec import MOST_SHARDS as MOST_SHARDS
 from .subject_spec import SHARD as SHARD
 from .subject_spec import SHARD_TOKEN as SHARD_TOKEN
 from .subject_spec import SHARD_TYPE as SHARD_TYPE
+from .subject_spec import IgnoreDecl
 from .subject_spec import ShardedDecl as ShardedDecl
 from .subject_spec import SpecDecl as SpecDecl
 from .subject_spec import SubjectDecl as SubjectDecl
@@ -97,6 +98,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(dict.fromkeys((*self.spec.roots, *(root for head in self.inherited for root in head.roots))))
 
     @property
+    def ignored(self) -> tuple[IgnoreDecl, ...]:
+        """The changes that `breaking` is not to report."""
+        return () if self.spec.breaking is None else self.spec.breaking.ignore
+
+    @property
     def selectors(self) -> dict[str, str]:
         """Tokens that select a payload, each with its family's name."""
         return {decl.by: name for name, decl in self.messages.items() if decl.by}
@@ -143,6 +149,10 @@ _newer = ("enums", "domains", "sharding", "unions")
 spec without them is the one that it had before."""
 
 
+_UNSAID: Final = frozenset(("breaking", "doc"))
+"""Keys that mean nothing to programs, and are left out of the canonical form."""
+
+
 def _keys_of_sharding(path: Path) -> Path:
     """The key of `[sharding.x]` that a key of what it declares comes from; none if it has none."""
     known = {*ShardingDecl.__struct_fields__} - {"stream"}
@@ -164,7 +174,7 @@ def _plain(value: Any) -> Any:
     for field in msgspec.structs.fields(value):
         item = getattr(value, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        if field.name == "doc" or item == default:
+        if field.name in _UNSAID or item == default:
             continue
         unit = None if isinstance(value, FieldDecl) else units.reader(field.name)
         found[field.encode_name] = _plain(item) if unit is None else _written(unit[0](item))

@@ -13,6 +13,22 @@ import msgspec
 from .topology_spec import Strict
 
 
+class IgnoreDecl(Strict, frozen=True):
+    """A change that `smith-codegen breaking` is not to report."""
+
+    key: str
+    """The key as `breaking` writes it, such as `messages.Batch.fields.litres`."""
+    reason: str
+    """Why it is safe: `breaking` prints it beside the change."""
+
+
+class BreakingDecl(Strict, frozen=True):
+    """`[spec.breaking]`: what `smith-codegen breaking` does with this spec as the new one."""
+
+    ignore: tuple[IgnoreDecl, ...] = ()
+    """Changes that do not count. One that does not occur is named, and can be removed."""
+
+
 class SpecDecl(Strict, frozen=True):
     """`[spec]`: the names of the spec, and the specs that it builds on."""
 
@@ -28,6 +44,9 @@ class SpecDecl(Strict, frozen=True):
     extends: tuple[str, ...] = ()
     """Import names of packages whose specs this one builds on: their tokens, messages and streams
     can be used."""
+    breaking: BreakingDecl | None = None
+    """What `smith-codegen breaking` does with this spec. It has no effect on programs, nor on the
+    hash of the spec."""
 
     @property
     def roots(self) -> tuple[str, ...]:

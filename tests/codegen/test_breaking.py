@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from smith_codegen import checks, reader
 from smith_codegen.breaking import history
+from smith_codegen.breaking.change import effect_of
 from smith_codegen.breaking.compat import compare
 from smith_codegen.cli import main
 from smith_codegen.errors import SpecErrors
@@ -41,7 +42,7 @@ BUYER = "[consumers.buyer]"
 COLLECTOR = f'[consumers.collector]\nstream = "DONE"\n{REST}'
 
 
-READERS = "readers first: older readers fail on what newer publishers send: deploy all readers, then the publishers"
+READERS = "readers first: older readers fail on what newer publishers send"
 
 
 class Case(NamedTuple):
@@ -76,7 +77,8 @@ CASES = {
     "the order of excluded values": Case([('["all", "none"]', '["none", "all"]')], first=[('["all"]', '["all", "none"]')]),
     "a duration in other words": Case([('max_age = "1h"', 'max_age = "60m"'), ('ack_wait = "1.5s"', 'ack_wait = "1500ms"')]),
     "a size in other words": Case([('max_bytes = "10MiB"', "max_bytes = 10485760")]),
-    "limits, which `smith streams apply` sees to": Case([('"10MiB"', '"20MiB"\nmax_age = "2h"\ndiscard = "new"'), ("max_attempts = 3", "max_attempts = 4")]),
+    "limits that grow": Case([('"10MiB"', '"20MiB"'), ("max_attempts = 3", "max_attempts = 4")], back=["consumer consumers.buyer.max_attempts", "consumer streams.DONE.max_bytes"]),
+    "a limit, and what a full stream does": Case([('"10MiB"', '"10MiB"\nmax_age = "2h"\ndiscard = "new"')], ["wire streams.DONE.discard", "consumer streams.DONE.max_age"], ["consumer streams.DONE.discard"]),
     "a default in other words": Case([("default = 1 }", "default = 1.0 }")], first=[('"float?"', '{ type = "float?", default = 1 }')]),
     "a consumer of all, in other words": Case([(COLLECTOR, COLLECTOR + 'filter = { subject = "finished" }\n')], first=[(DONE_STREAM, DONE_STREAM + COLLECTOR)]),
     "a closed set inline": Case([('level = "Level?"', 'level = "enum:high|low?"')]),
@@ -189,7 +191,7 @@ CASES = {
     "a stream by another name": Case([('"DONE"', '"FINISHED"'), ("streams.DONE", "streams.FINISHED")], ["wire streams.DONE"], ["wire streams.FINISHED"], first=[(DONE_STREAM, DONE_STREAM + COLLECTOR)]),
     "a narrower filter of a stream": Case([('["acme.dead.>"]', '["acme.dead.*.*.*"]')], ["wire streams.DEAD.subjects"]),
     "a subject and its stream": Case([(DONE + "\n", ""), (DONE_STREAM, "")], ["wire streams.DONE", "wire subjects.finished"]),
-    "a consumer by another name": Case([("consumers.buyer", "consumers.shopper")], ["source consumers.buyer"], ["source consumers.shopper"]),
+    "a consumer by another name": Case([("consumers.buyer", "consumers.shopper")], ["consumer consumers.buyer"], ["consumer consumers.shopper"]),
     "what a consumer receives": Case([('kind = "buy.v1" }', 'kind = "buy.v1", order_id = "7" }')], ["consumer consumers.buyer.filter"], ["consumer consumers.buyer.filter"]),
     "the stream of a consumer": Case([('"ORDERS"\nfilter = { subject = "orders.placed", kind = "buy.v1" }', '"DONE"\nfilter = { subject = "finished" }')], ["consumer consumers.buyer.stream"], ["consumer consumers.buyer.stream"]),
     "a subject and its consumer in another stream": Case([('"DONE"\n' + REST, '"ORDERS"\n' + REST), (DONE, DONE.replace('"DONE"', '"ORDERS"')), (DONE_STREAM, ""), ('["acme.orders.>"]', '["acme.orders.>", "acme.done.*"]')], ["wire streams.DONE", "wire subjects.finished.stream"], ["wire subjects.finished.stream"], first=[("[profiles.dev]", f'{COLLECTOR}filter = {{ subject = "finished" }}\n[profiles.dev]')]),
@@ -212,7 +214,9 @@ def valid(text: str) -> Spec:
 
 def reported(old: Spec, new: Spec) -> list[str]:
     changes = compare(old, new)
-    assert all(change.problem for change in changes)
+    assert all(change.problem and change.remedy for change in changes)
+    for change in changes:
+        assert effect_of(change.path, change.kind, change.deploy), f"the table of rules has no such effect: {change}"
     return [f"{change.kind} {change.key}" for change in changes]
 
 
@@ -406,11 +410,12 @@ def test_a_file_against_its_own_past(repository: Path, capsys: pytest.CaptureFix
     assert main(["breaking", "git:v1", "acme.toml"]) == 1
     assert capsys.readouterr().out.splitlines() == [
         "wire      subjects.tick: removed: newer readers do not receive it (publishers first)",
+        "          deploy all publishers first; what is stored is read only by a consumer that remains",
         "consumer  messages.Done.fields.outcome: ugly added: older readers do not know it (readers first)",
+        "          deploy all readers, then the publishers",
         "1 wire, 1 consumer, 0 source",
         READERS,
-        "publishers first: newer readers fail on what older publishers send: deploy all publishers, let what is stored be "
-        "read, then deploy the readers",
+        "publishers first: newer readers fail on what older publishers send",
         "both orders are needed: make it two deployments, or add the new beside the old",
     ]
     assert main(["breaking", "git:v1", str(repository / "acme.toml"), "--json"]) == 1
@@ -420,6 +425,7 @@ def test_a_file_against_its_own_past(repository: Path, capsys: pytest.CaptureFix
         "key": "subjects.tick",
         "problem": "removed: newer readers do not receive it",
         "deploy": "publishers first",
+        "remedy": "deploy all publishers first; what is stored is read only by a consumer that remains",
     }
     assert {kind: found[kind] for kind in ("wire", "consumer", "source")} == {"wire": 1, "consumer": 1, "source": 0}
 

@@ -356,7 +356,12 @@ SECTION = BANK[BANK.index("[sharding.ledger]") : BANK.index("[profiles.dev]")]
         ((SECTION, ""), ["wire sharding.ledger: publishers first"], ["wire sharding.ledger: readers first"]),
         (("sharding.ledger", "sharding.book"), ["wire sharding.ledger: side by side"], ["wire sharding.book: side by side"]),
         (('pin_timeout = "3s"', 'pin_timeout = "30s"'), [], []),
-        (("max_ack_pending = 64", "max_ack_pending = 65\nprefetch = 3\nmax_attempts = 7"), [], []),
+        (("max_ack_pending = 64", "max_ack_pending = 65\nprefetch = 3"), [], []),
+        (
+            ("max_ack_pending = 64", "max_ack_pending = 64\nmax_attempts = 7"),
+            [],
+            ["consumer sharding.ledger.max_attempts: on apply"],
+        ),
         (('key = ["branch", "account_id"]\nstreams = 2', 'streams = 2\nkey = ["branch", "account_id"]'), [], []),
     ],
 )

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import Final
 
 from .. import fieldtypes, names, patterns
 from ..fieldtypes import FieldType
 from ..message_spec import FieldDecl, MessageDecl
 from ..patterns import TAIL, Open, Positions
-from ..placeholders import Piece, names_in, pieces
+from ..placeholders import Piece, names_in, pieces, taken
 from ..spec import Spec, SubjectDecl
-
-Kind = Literal["wire", "consumer", "source"]
-"""What a change breaks: see `compat.py`."""
-
-Deploy = Literal["readers first", "publishers first", "side by side", "any order"]
-"""The order of deployment in which no message is lost: see `compat.py`."""
+from .rules import Deploy, Kind
 
 Found = tuple[Kind, str, Deploy]
 
@@ -29,7 +24,8 @@ _WIDER: Final = (("int", "float"), ("enum", "str"))
 class Renames:
     """Maps old names to new names.
 
-    `tokens`, `messages` and `streams` leave out removed names; in `subjects` their value is None. A
+    `tokens`, `messages` and `streams` leave out removed names; in `subjects` their value is None;
+    `consumers` has only durables with another name. A
     subject with the same name in both specs is paired with itself, unless another one is now what
     it was.
     """
@@ -44,6 +40,7 @@ class Renames:
         self.streams.update(self._streams())
         self.messages.update(self._messages())
         self.subjects = self._subjects()
+        self.consumers = self._consumers()
 
     # ---- names
 
@@ -103,6 +100,21 @@ class Renames:
             found.setdefault(name, name if name in free else None)
         return found
 
+    def _consumers(self) -> dict[str, str]:
+        """New durables that receive exactly what a removed one did, of the same stream."""
+        fresh = {name: decl for name, decl in self.new.consumers.items() if name not in self.old.consumers}
+        found: dict[str, str] = {}
+        for name, old in self.old.consumers.items():
+            if name in self.new.consumers:
+                continue
+            stream, subjects = self.streams.get(old.stream), sorted(taken(self.old, old))
+            same = (one for one, new in fresh.items() if new.stream == stream and sorted(taken(self.new, new)) == subjects)
+            heir = next(same, None)
+            if heir is not None:
+                found[name] = heir
+                del fresh[heir]
+        return found
+
     def _is(self, old: SubjectDecl, new: SubjectDecl) -> bool:
         return (
             replaced(self.old, old.pattern, self.new, new.pattern, self.tokens) is not None
@@ -123,6 +135,8 @@ class Renames:
 
     def same_message(self, old: str, new: str) -> bool:
         """Whether it is the same declaration, whatever may have changed in it."""
+        if old in self.old.unions or new in self.new.unions:
+            return old == new and old in self.old.unions and new in self.new.unions
         return old == new == "bytes" or (old in self.messages and self.messages[old] == new)
 
     def same_form(self, old: str, new: str, assumed: set[Pair] | None = None) -> bool:
@@ -135,17 +149,18 @@ class Renames:
         if (old, new) in assumed:
             return True
         a, b = self.old.messages.get(old), self.new.messages.get(new)
-        if a is None or b is None or a.id != b.id or a.by != b.by:
+        if a is None or b is None or (a.id, a.by, a.forbid_unknown) != (b.id, b.by, b.forbid_unknown):
             return False
         groups, others = _groups(a), _groups(b)
         assumed.add((old, new))
         return groups.keys() == others.keys() and all(
             fields.keys() == others[value].keys()
-            and all(self._same_field(decl, others[value][name], assumed) for name, decl in fields.items())
+            and all(self.same_field(decl, others[value][name], assumed) for name, decl in fields.items())
             for value, fields in groups.items()
         )
 
-    def _same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair]) -> bool:
+    def same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair] | None = None) -> bool:
+        """Whether two fields look the same on the wire, whatever they are called."""
         kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
         same = all(getattr(old, which) == getattr(new, which) for which in ("default", "min", "max", "case", "reads"))
         return same and all(kind == "source" for kind, _, _ in kinds)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..locate import Path
 from ..spec import Spec
 from ..topology_spec import ShardingDecl
-from .renames import Deploy
+from .rules import Deploy
 
 Found = tuple[Path, str, Deploy]
 
