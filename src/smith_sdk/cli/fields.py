@@ -25,12 +25,29 @@ _EXAMPLES: Final[tuple[tuple[type[kinds.Type], str], ...]] = (
     (kinds.IntType, "a whole number, such as 10"),
     (kinds.FloatType, "a number, such as 0.5"),
     (kinds.BytesType, "base64 text"),
+    (kinds.DecimalType, "a decimal, such as 0.10"),
+    (kinds.DateTimeType, "a time, such as 2025-01-31T12:00:00Z"),
+    (kinds.DateType, "a date, such as 2025-01-31"),
+    (kinds.TimeDeltaType, "an ISO 8601 duration, such as PT1.5S"),
+    (kinds.UUIDType, "a UUID"),
     (kinds.ListType, 'a JSON list, such as ["a", "b"]'),
     (kinds.VarTupleType, 'a JSON list, such as ["a", "b"]'),
     (kinds.DictType, 'a JSON object, such as {"a": 1}'),
     (kinds.StructType, "a JSON object"),
     (kinds.AnyType, "any JSON"),
 )
+
+
+_TEXTS: Final = (
+    kinds.StrType,
+    kinds.BytesType,
+    kinds.DecimalType,
+    kinds.DateTimeType,
+    kinds.DateType,
+    kinds.TimeDeltaType,
+    kinds.UUIDType,
+)
+"""What is text in JSON."""
 
 
 class Json(str):
@@ -67,7 +84,13 @@ def build(cls: type[msgspec.Struct], given: Mapping[str, Any], what: str) -> Any
             continue
         if key not in fields:
             raise OptionsError(f"{what} has no field {key}{_similar(key, fields)}; it has {describe(cls)}")
-        values[fields[key].name] = _value(fields[key].type, value, f"{what}: {key}")
+        field = fields[key]
+        try:
+            values[field.name] = _value(field.type, value, f"{what}: {key}")
+        except OptionsError:
+            if field.name not in getattr(cls, "SECRETS", ()):
+                raise
+            raise OptionsError(f"{what}: {key}, which is secret, is not {expected(field.type)}") from None
     missing = [name for name in required(cls) if name not in values]
     if missing:
         raise OptionsError(f"{what} needs {describe(cls, missing)}")
@@ -101,20 +124,28 @@ def required(cls: type[msgspec.Struct]) -> tuple[str, ...]:
 
 def expected(kind: Any) -> str:
     """What a field of that type takes, in words."""
-    found = _known(kind)
-    if isinstance(found, kinds.UnionType):
-        others = [one for one in found.types if not isinstance(one, kinds.NoneType)]
-        return " or ".join(dict.fromkeys(map(_words, others)))
-    return _words(found)
+    members = _members(_known(kind))
+    others = [one for one in members if not isinstance(one, kinds.NoneType)]
+    return " or ".join(dict.fromkeys(map(_words, others or members)))
 
 
 def _known(kind: Any) -> kinds.Type:
     return kinds.type_info(kind)
 
 
+def _plain(kind: kinds.Type) -> kinds.Type:
+    """Without what only a JSON schema has, such as a maximum beyond 64 bits."""
+    return kind.type if isinstance(kind, kinds.Metadata) else kind
+
+
+def _members(kind: kinds.Type) -> list[kinds.Type]:
+    """The types of a union, or the one that it is."""
+    kind = _plain(kind)
+    return [_plain(one) for one in kind.types] if isinstance(kind, kinds.UnionType) else [kind]
+
+
 def _words(kind: kinds.Type) -> str:
-    if isinstance(kind, kinds.Metadata):  # of an int with a maximum beyond 64 bits
-        kind = kind.type
+    kind = _plain(kind)
     if isinstance(kind, kinds.LiteralType):
         return f"one of {' | '.join(map(str, kind.values))}"
     return next((words for cls, words in _EXAMPLES if isinstance(kind, cls)), type(kind).__name__)
@@ -160,8 +191,7 @@ def _value(kind: Any, value: Any, name: str) -> Any:
 
 
 def _inner(kind: Any, value: _Inner, name: str) -> Any:
-    found = _known(kind)
-    members = found.types if isinstance(found, kinds.UnionType) else (found,)
+    members = _members(_known(kind))
     for member in members:
         if isinstance(member, kinds.StructType):
             return build(member.cls, value, name)
@@ -172,12 +202,10 @@ def _inner(kind: Any, value: _Inner, name: str) -> Any:
 
 
 def _takes_text(kind: Any) -> bool:
-    found = _known(kind)
-    members: Sequence[kinds.Type] = found.types if isinstance(found, kinds.UnionType) else (found,)
     return any(
-        isinstance(member, kinds.StrType | kinds.BytesType)
+        isinstance(member, _TEXTS)
         or (isinstance(member, kinds.LiteralType) and any(isinstance(one, str) for one in member.values))
-        for member in members
+        for member in _members(_known(kind))
     )
 
 
