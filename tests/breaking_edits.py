@@ -362,3 +362,208 @@ EDITS = (
         (("consumer consumers.brewer.ack_wait (on apply)", "in flight"),),
     ),
 )
+
+
+SHAPES = """
+[spec]
+name = "shape"
+version = 1
+root = "shape"
+package = "shape_bus"
+
+[enums.Colour]
+values = ["red", "blue"]
+
+[enums.Size]
+values = ["s", "m"]
+open = true
+
+[mixins.Audited]
+fields = { by_whom = "str" }
+
+[unions.Shape]
+members = ["Circle", "Square"]
+
+[messages.Circle]
+mixins = ["Audited"]
+rename = "camel"
+fields.radius_mm = { type = "decimal", min = "0.5", max = "10" }
+fields.colour = "Colour"
+fields.size = "Size?"
+fields.label = { type = "str", max_length = 20, pattern = "^[a-z]+$" }
+fields.made_at = "datetime"
+fields.place = { fields = { row = "int" } }
+fields.version = { type = "int", const = 2 }
+fields.serial = { type = "uint64", max = 18446744073709551615 }
+
+[messages.Square]
+mixins = ["Audited"]
+forbid_unknown = true
+fields.side = "int"
+fields.note = "str?"
+
+[messages.Dot]
+fields.note = "str?"
+
+[messages.NotFound]
+fields.what = "str"
+
+[subjects]
+"drawn" = { pattern = "shape.drawn", message = "Shape" }
+"get" = { pattern = "shape.get", message = "Dot", reply = "Square", errors = { GONE = "Deleted." } }
+"dotted" = { pattern = "shape.dot", message = "Dot" }
+"missed" = { pattern = "shape.missed", message = "NotFound" }
+"""
+
+CIRCLE = "messages.Circle.fields"
+
+SHAPE_EDITS = (
+    Edit(
+        "a field has another name and the same key",
+        (("fields.radius_mm = {", 'fields.radius = { name = "radiusMm",'),),
+        ((f"source {CIRCLE}.radius_mm (any order)", "code"),),
+    ),
+    Edit(
+        "keys are written in another way",
+        (('rename = "camel"\n', ""),),
+        (
+            (f"wire {CIRCLE}.made_at (side by side)", "beside"),
+            (f"wire {CIRCLE}.radius_mm (side by side)", "beside"),
+            ("wire mixins.Audited.fields.by_whom (side by side)", "beside"),
+        ),
+    ),
+    Edit(
+        "a field of a mixin is renamed",
+        (("by_whom", "author"),),
+        (("wire mixins.Audited.fields.by_whom (side by side)", "beside"),),
+    ),
+    Edit(
+        "a decimal may be larger",
+        (('max = "10"', 'max = "100"'),),
+        ((f"consumer {CIRCLE}.radius_mm.max (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "a decimal must be larger",
+        (('min = "0.5"', 'min = "2"'),),
+        ((f"wire {CIRCLE}.radius_mm.min (publishers first)", "deploy all publishers"),),
+    ),
+    Edit(
+        "an enum has one value more",
+        (('["red", "blue"]', '["red", "blue", "green"]'),),
+        (("consumer enums.Colour.values (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "an enum has one value less",
+        (('["red", "blue"]', '["red"]'),),
+        (("wire enums.Colour.values (publishers first)", "deploy all publishers"),),
+    ),
+    Edit(
+        "an enum is open",
+        (('["red", "blue"]', '["red", "blue"]\nopen = true'),),
+        (("consumer enums.Colour.open (readers first)", "deploy all readers"),),
+    ),
+    Edit("an enum is closed", (("open = true\n", ""),), (("wire enums.Size.open (publishers first)", "deploy all publishers"),)),
+    Edit(
+        "an open enum has one value more",
+        (('["s", "m"]', '["s", "m", "l"]'),),
+        (("consumer enums.Size.values (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "an enum is renamed",
+        (("Colour", "Color"),),
+        (("source enums.Colour (any order)", "code"), (f"source {CIRCLE}.colour (any order)", "code")),
+    ),
+    Edit(
+        "a text may be longer",
+        (("max_length = 20", "max_length = 30"),),
+        ((f"consumer {CIRCLE}.label.max_length (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "a text must be shorter",
+        (("max_length = 20", "max_length = 10"),),
+        ((f"wire {CIRCLE}.label.max_length (publishers first)", "deploy all publishers"),),
+    ),
+    Edit("a pattern changes", (("^[a-z]+$", "^[A-Z]+$"),), ((f"wire {CIRCLE}.label.pattern (side by side)", "both allow"),)),
+    Edit(
+        "a pattern is dropped",
+        ((', pattern = "^[a-z]+$"', ""),),
+        ((f"consumer {CIRCLE}.label.pattern (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "a datetime becomes text",
+        (('made_at = "datetime"', 'made_at = "str"'),),
+        ((f"wire {CIRCLE}.made_at (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "a uint64 becomes an int",
+        (('type = "uint64"', 'type = "int"'),),
+        ((f"wire {CIRCLE}.serial (readers first)", "deploy all readers"),),
+    ),
+    Edit("a uint64 has its minimum in writing", (('"uint64", max', '"uint64", min = 0, max'),)),
+    Edit("a constant changes", (("const = 2", "const = 3"),), ((f"wire {CIRCLE}.version.const (side by side)", "beside"),)),
+    Edit("a constant is added", (("fields.serial", 'fields.kind = { type = "str", const = "circle" }\nfields.serial'),)),
+    Edit(
+        "a field of an inline object changes",
+        (('row = "int"', 'row = "str"'),),
+        ((f"wire {CIRCLE}.place.fields.row (side by side)", "beside"),),
+    ),
+    Edit(
+        "a field is secret and deprecated",
+        (
+            ('made_at = "datetime"', 'made_at = { type = "datetime", deprecated = "use at" }'),
+            ('{ type = "str", max_length', '{ secret = true, type = "str", max_length'),
+        ),
+    ),
+    Edit(
+        "a strict message has a field more",
+        (('fields.side = "int"', 'fields.side = "int"\nfields.more = "int?"'),),
+        (("consumer messages.Square.fields.more (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "a strict message has a field less",
+        (('fields.side = "int"\nfields.note = "str?"', 'fields.side = "int"'),),
+        (("wire messages.Square.fields.note (side by side)", "forbid_unknown"),),
+    ),
+    Edit(
+        "a message becomes strict",
+        (("[messages.Dot]", "[messages.Dot]\nforbid_unknown = true"),),
+        (("wire messages.Dot.forbid_unknown (publishers first)", "deploy all publishers"),),
+    ),
+    Edit("a message is no longer strict", (("forbid_unknown = true\n", ""),)),
+    Edit(
+        "a union has one member more",
+        (('["Circle", "Square"]', '["Circle", "Square", "NotFound"]'),),
+        (
+            ("consumer unions.Shape.members (readers first)", "deploy all readers"),
+            ("wire messages.NotFound (side by side)", "union"),
+        ),
+    ),
+    Edit(
+        "a union has another tag",
+        (("[unions.Shape]", '[unions.Shape]\ntag = "kind"'),),
+        (
+            ("wire unions.Shape.tag (side by side)", "beside"),
+            ("wire messages.Circle (side by side)", "union"),
+            ("wire messages.Square (side by side)", "union"),
+        ),
+    ),
+    Edit(
+        "a reply changes", (('reply = "Square"', 'reply = "Circle"'),), (("wire subjects.get.reply (side by side)", "new reply"),)
+    ),
+    Edit(
+        "a subject is no longer answered",
+        ((', reply = "Square", errors = { GONE = "Deleted." }', ""),),
+        (("wire subjects.get.reply (side by side)", "new reply"), ("source subjects.get.errors (any order)", "code")),
+    ),
+    Edit(
+        "an error is added",
+        (('GONE = "Deleted."', 'GONE = "Deleted.", LATE = "Too late."'),),
+        (("consumer subjects.get.errors (readers first)", "deploy all readers"),),
+    ),
+    Edit(
+        "an error has another code",
+        (('GONE = "Deleted."', 'GONE = { doc = "Deleted.", code = "410" }'),),
+        (("wire subjects.get.errors.GONE.code (side by side)", "keep the code"),),
+    ),
+)
+"""Edits of `SHAPES`, with what the spec language has besides."""

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from breaking_edits import BREW, EDITS, Edit
+from breaking_edits import BREW, EDITS, SHAPE_EDITS, SHAPES, Edit
 
 from smith_codegen import checks, reader
 from smith_codegen.breaking import keys, rule, table
@@ -23,8 +23,7 @@ from smith_codegen.spec import ShardedDecl, Spec
 from smith_codegen.topology_spec import Strict
 
 
-def edited(edits: tuple[tuple[str, str], ...]) -> str:
-    text = BREW
+def edited(edits: tuple[tuple[str, str], ...], text: str = BREW) -> str:
     for was, now in edits:
         assert was in text
         text = text.replace(was, now)
@@ -37,9 +36,10 @@ def valid(text: str) -> Spec:
     return read
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=[edit.name for edit in EDITS])
+@pytest.mark.parametrize("edit", [*EDITS, *SHAPE_EDITS], ids=lambda edit: edit.name)
 def test_an_edit_breaks_what_was_said_by_hand(edit: Edit) -> None:
-    found = compare(valid(BREW), valid(edited(edit.edits)))
+    base = SHAPES if edit in SHAPE_EDITS else BREW
+    found = compare(valid(base), valid(edited(edit.edits, base)))
     assert sorted(f"{one.kind} {one.key} ({one.deploy})" for one in found) == sorted(words for words, _ in edit.finds)
     remedies = {f"{one.kind} {one.key} ({one.deploy})": one.remedy for one in found}
     for words, remedy in edit.finds:

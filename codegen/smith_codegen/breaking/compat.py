@@ -25,14 +25,14 @@ import msgspec
 from .. import domains, names, patterns, sharded
 from ..errors import dotted
 from ..locate import Path
-from ..message_spec import UnionDecl
+from ..message_spec import EnumDecl, UnionDecl
 from ..placeholders import paths_of, taken, wildcards
 from ..spec import Spec, SubjectDecl, TokenDecl
 from ..topology_spec import ConsumerDecl, ConsumerLimitsDecl, OverrideDecl, ProfileDecl, StreamDecl
 from . import keys, shardings
 from .change import KINDS, Change, change
 from .messages import Messages, bounds, unread
-from .renames import Renames, carried, changed_values, replaced
+from .renames import Renames, carried, changed_enum, changed_values, replaced
 from .rules import RULES, Kind
 
 
@@ -162,6 +162,8 @@ class _Comparison:
         messages = Messages(self.old, self.new, self.renames)
         for name, message in self.old.messages.items():
             yield from messages.message(name, message)
+        for name, enum in self.old.enums.items():
+            yield from self.enum(("enums", name), enum, self.renames.enums.get(name))
         for name, union in self.old.unions.items():
             yield from self.union(("unions", name), union, self.new.unions.get(name))
         for name, subject in self.old.subjects.items():
@@ -238,7 +240,17 @@ class _Comparison:
             if dropped:
                 yield change("consumer", excluded, f"{', '.join(dropped)} no longer excluded: older readers refuse it")
 
-    # ---- [unions], [subjects]
+    # ---- [enums], [unions], [subjects]
+
+    def enum(self, path: Path, old: EnumDecl, now: str | None) -> Iterator[Change]:
+        if now is None:
+            yield change("source", path, "removed: code that uses it no longer runs")
+            return
+        if now != path[-1]:
+            yield change("source", path, f"is now called {now}")
+        new = self.new.enums[now]
+        for kind, problem, deploy in changed_enum(old.docs, old.open, new.docs, new.open):
+            yield change(kind, (*path, "values" if old.open == new.open else "open"), problem, deploy)
 
     def union(self, path: Path, old: UnionDecl, new: UnionDecl | None) -> Iterator[Change]:
         if new is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -13,10 +14,11 @@ from ..message_spec import FieldDecl, MessageDecl
 from ..spec import Spec, TokenDecl
 from . import keys
 from .change import KINDS, Change, change
-from .renames import Renames
+from .renames import Renames, groups_of
 from .rules import Deploy, Kind
 
-Fields = dict[str, FieldDecl]
+Fields = dict[str, tuple[str, FieldDecl]]
+"""The fields of a payload by their key in JSON, each with its name in the spec."""
 
 SIGNATURE: Final = "signature_b64"
 """The field of a signed payload. Its signature covers every other field, at any depth."""
@@ -25,17 +27,24 @@ _LIMITS: Final = {"max_items": 100_000, "max_depth": 127}
 """Limits of a message's JSON, each with what it is where the spec is silent."""
 
 
-def bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl) -> Iterator[Change]:
-    """Changes in the bounds of a token or of a field."""
-    for which, sign in (("min", 1), ("max", -1)):
-        was, now = getattr(old, which), getattr(new, which)
-        if was == now:
+def bounds(path: Path, old: TokenDecl | FieldDecl, new: TokenDecl | FieldDecl, least: int | None = None) -> Iterator[Change]:
+    """Changes in the bounds of a token or of a field. `least`: what it is at least in any case."""
+    for which, sign in (("min", 1), ("max", -1), ("min_length", 1), ("max_length", -1)):
+        was, now = (getattr(decl, which, None) for decl in (old, new))
+        low, high = (_number(one, least if which == "min" else None) for one in (was, now))
+        if low == high:
             continue
-        narrower = now is not None and (was is None or now * sign > was * sign)
+        narrower = high is not None and (low is None or high * sign > low * sign)
         problem = f"is {'no limit' if now is None else now} instead of {'no limit' if was is None else was}: "
         problem += "values that were valid are refused" if narrower else "older readers refuse the new values"
         kind: Kind = "wire" if narrower else "consumer"
         yield change(kind, (*path, which), problem, "publishers first" if narrower else "readers first")
+
+
+def _number(bound: float | str | None, least: int | None) -> Decimal | None:
+    """A bound, of which a decimal is text."""
+    found = least if bound is None else bound
+    return None if found is None else Decimal(str(found))
 
 
 def unread(path: Path, old: dict[str, str], new: dict[str, str]) -> Iterator[Change]:
@@ -98,41 +107,43 @@ class Messages:
             yield change("wire", (*path, "by"), f"is {tag} instead of {was}")
         if (old.by is None) != (new.by is None):
             return
+        if self.old.tag_of(name) != self.new.tag_of(now):
+            yield change("wire", path, "has another tag, or is in a union now, or in none any more", when="another tag")
         strict = (name in self.signed, old.forbid_unknown, new.forbid_unknown)
-        yield from self.fields((*path, "fields"), old.fields, new.fields, strict)
-        for value in old.params:
-            if value in new.params:  # one that is not has left the token, or the tag is another
-                yield from self.fields((*path, "params", value), old.params[value], new.params[value], strict)
+        before, after = groups_of(old), groups_of(new)
+        for value in before:
+            if value in after:  # one that is not has left the token, or the tag is another
+                where = ("params", value) if value else ("fields",)
+                yield from self.fields((*path, *where), before[value], after[value], strict)
 
     def fields(self, path: Path, old: Fields, new: Fields, strict: tuple[bool, bool, bool]) -> Iterator[Change]:
         """What changed in the fields of one payload. `strict`: whether a signature covers it, older
         readers refuse unknown fields, and newer readers do.
         """
         renamed = self.renamed(old, new)
-        for name, decl in new.items():
-            if name not in old and name not in renamed.values():
+        for key, (name, decl) in new.items():
+            if key not in old and key not in renamed.values():
                 yield from _added((*path, name), decl, *_refused(*strict[:2]))
-        no_new = all(decl.new is msgspec.UNSET for decl in new.values())
-        for name, decl in old.items():
-            if name in renamed:
-                yield change(
-                    "wire",
-                    (*path, name),
-                    f"is now called {renamed[name]}: each side reads its own name",
-                    "side by side",
-                    "renamed",
-                )
-            elif name not in new:
-                yield _removed((*path, name), decl, strict[2])
+        no_new = all(decl.new is msgspec.UNSET for _, decl in new.values())
+        for key, (name, decl) in old.items():
+            here = (*path, name)
+            if key in renamed:
+                problem = f"is now called {_called(new[renamed[key]][0], renamed[key])}: each side reads its own name"
+                yield change("wire", here, problem, "side by side", "renamed")
+            elif key not in new:
+                yield _removed(here, decl, strict[2])
             else:
-                yield from self.field((*path, name), decl, new[name])
-                yield from _dropped_new((*path, name), decl, new[name], no_new)
+                now, other = new[key]
+                if name != now:
+                    yield change("source", here, f"is now called {now}: the same in JSON")
+                yield from self.field(here, decl, other)
+                yield from _dropped_new(here, decl, other, no_new)
 
     def renamed(self, old: Fields, new: Fields) -> dict[str, str]:
         """Fields in the place of a removed one: of the same form, and the only one of it."""
-        gone = [name for name in old if name not in new]
-        fresh = [name for name in new if name not in old]
-        pairs = [(one, other) for one in gone for other in fresh if self.renames.same_field(old[one], new[other])]
+        gone = [key for key in old if key not in new]
+        fresh = [key for key in new if key not in old]
+        pairs = [(one, other) for one in gone for other in fresh if self.renames.same_field(old[one][1], new[other][1])]
         return {
             one: other
             for one, other in pairs
@@ -151,10 +162,36 @@ class Messages:
         if any(kind == "wire" for kind, _, _ in found):
             return
         yield from keys.compare(path, old, new)
-        yield from bounds(path, old, new)
+        yield from bounds(path, old, new, 0 if fieldtypes.parse(new.type).kind == "uint64" else None)
+        yield from _pattern((*path, "pattern"), old.pattern, new.pattern)
+        yield from _const((*path, "const"), old.const, new.const)
         yield from _spellings(path, old, new)
         nullable = any(kind == "consumer" for kind, _, _ in found)
-        yield from _default((*path, "default"), _absent(old), _absent(new), nullable)
+        if old.const is msgspec.UNSET and new.const is msgspec.UNSET:
+            yield from _default((*path, "default"), _absent(old), _absent(new), nullable)
+
+
+def _called(name: str, key: str) -> str:
+    """A field's name, with its key in JSON if that is another."""
+    return name if name == key else f"{name} ({key} in JSON)"
+
+
+def _pattern(path: Path, was: str | None, now: str | None) -> Iterator[Change]:
+    if was is None and now is not None:
+        yield change("wire", path, f"is {now}: values that were valid are refused", "publishers first")
+    elif was is not None and now is None:
+        yield change("consumer", path, "dropped: older readers refuse the new values", "readers first")
+    elif was != now:
+        yield change("wire", path, f"is {now} instead of {was}: each side refuses values of the other")
+
+
+def _const(path: Path, was: object, now: object) -> Iterator[Change]:
+    if was is msgspec.UNSET and now is not msgspec.UNSET:
+        yield change("wire", path, f"is {now}: other values are refused", "publishers first")
+    elif was is not msgspec.UNSET and now is msgspec.UNSET:
+        yield change("wire", path, "dropped: older readers refuse other values, and newer readers require it")
+    elif was != now:
+        yield change("wire", path, f"is {now} instead of {was}: each side refuses the other's")
 
 
 def _refused(signed: bool, forbidden: bool) -> tuple[str, Kind]:
@@ -230,7 +267,8 @@ def _sizes(path: Path, old: MessageDecl, new: MessageDecl) -> Iterator[Change]:
 def _absent(decl: FieldDecl) -> str | None:
     """The value of an absent field, as JSON; None if it is required."""
     kind = fieldtypes.parse(decl.type)
-    if decl.default is msgspec.UNSET:
+    given = decl.default if decl.const is msgspec.UNSET else decl.const
+    if given is msgspec.UNSET:
         return "null" if kind.optional else None
-    value = float(decl.default) if kind.kind == "float" else decl.default
+    value = float(given) if kind.kind == "float" else given
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -60,6 +60,13 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
         Effect("removed", "wire", PUBLISHERS, "newer readers do not know it"),
         _RENAMED,
         _MOVED,
+        Effect(
+            "another tag",
+            "wire",
+            BESIDE,
+            "readers of one version refuse the other's tag",
+            "add a message of its own for the union, move programs over, then remove the old one",
+        ),
     ),
     "MessageDecl.id": code(
         Effect(
@@ -81,6 +88,22 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
             "the class says what its JSON is, and this command does not read it",
             "compare the JSON of both classes; if it is the same, name the key in `[spec.breaking]`",
         )
+    ),
+    "MessageDecl.rename": part("the keys of the fields in JSON"),
+    "MessageDecl.deprecated": nothing("programs go on; checkers tell those that use it"),
+    "EnumDecl": code(
+        Effect("removed", "source", ANY, "code that uses it fails; its fields report what changes on the wire"),
+        _RENAMED,
+    ),
+    "EnumDecl.values": code(
+        Effect("one added, or other members of an open enum", "consumer", READERS, "older readers do not know it"),
+        Effect("one removed", "wire", PUBLISHERS, "newer readers refuse what older publishers send"),
+        Effect("all replaced", "wire", BESIDE, "neither side knows the other's"),
+    ),
+    "EnumDecl.open": code(
+        Effect("set", "consumer", READERS, "older readers refuse other values"),
+        Effect("dropped", "wire", PUBLISHERS, "newer readers refuse other values"),
+        Effect("changed, and all values replaced", "wire", BESIDE, "neither side knows the other's"),
     ),
     "UnionDecl": code(
         Effect("removed", "wire", PUBLISHERS, "newer readers do not know it"),
@@ -187,6 +210,20 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
     "FieldDecl.new": code(Effect("dropped", "source", ANY, "`.new()` needs it, or no longer exists")),
     "FieldDecl.min": _BOUND,
     "FieldDecl.max": _BOUND,
+    "FieldDecl.min_length": _BOUND,
+    "FieldDecl.max_length": _BOUND,
+    "FieldDecl.pattern": code(
+        Effect("added", "wire", PUBLISHERS, "values that were valid are refused"),
+        Effect("dropped", "consumer", READERS, "older readers refuse the new values"),
+        Effect("changed", "wire", BESIDE, "each side refuses values of the other", "allow what both allow first, then narrow it"),
+    ),
+    "FieldDecl.name": part("the key of the field in JSON"),
+    "FieldDecl.const": code(
+        Effect("added", "wire", PUBLISHERS, "other values are refused"),
+        Effect("changed, or dropped", "wire", BESIDE, "each side refuses the other's"),
+    ),
+    "FieldDecl.secret": nothing("the same on the wire; without it, the value is shown in logs"),
+    "FieldDecl.deprecated": nothing("programs go on; checkers tell those that use it"),
     "FieldDecl.case": code(
         Effect("given", "wire", READERS, "older readers refuse upper case"),
         Effect("dropped", "wire", PUBLISHERS, "newer readers refuse upper case"),

@@ -17,8 +17,13 @@ Found = tuple[Kind, str, Deploy]
 
 Pair = tuple[str, str]
 
-_WIDER: Final = (("int", "float"), ("enum", "str"))
+_TEXTS: Final = ("enum", "open", "uuid", "datetime", "date", "duration", "decimal")
+_WIDER: Final = (("int", "float"), ("uint64", "int"), ("uint64", "float"), *((one, "str") for one in _TEXTS))
 """JSON types, and the ones that take all their values."""
+
+
+_SAME: Final = ("default", "const", "min", "max", "min_length", "max_length", "pattern", "case", "reads")
+"""Keys of a field that have an effect on the wire."""
 
 
 class Renames:
@@ -38,6 +43,7 @@ class Renames:
         self.streams = {name: name for name in old.streams if name in new.streams}
         self.tokens.update(self._tokens())
         self.streams.update(self._streams())
+        self.enums = self._enums()
         self.messages.update(self._messages())
         self.subjects = self._subjects()
         self.consumers = self._consumers()
@@ -66,6 +72,17 @@ class Renames:
             for other, subjects in fresh.items()
             if name not in self.new.streams and all(carried(one, subjects) for one in decl.subjects)
         }
+
+    def _enums(self) -> dict[str, str]:
+        """Enums of both specs, also those with another name and the same values."""
+        found = {name: name for name in self.old.enums if name in self.new.enums}
+        fresh = {name: decl for name, decl in self.new.enums.items() if name not in self.old.enums}
+        for name, old in self.old.enums.items():
+            same = (other for other, new in fresh.items() if ({*new.docs}, new.open) == ({*old.docs}, old.open))
+            if name not in found and (heir := next(same, None)) is not None:
+                found[name] = heir
+                del fresh[heir]
+        return found
 
     def _messages(self) -> dict[str, str]:
         """New messages of the same form; first the one that the same subject carries."""
@@ -151,18 +168,18 @@ class Renames:
         a, b = self.old.messages.get(old), self.new.messages.get(new)
         if a is None or b is None or (a.id, a.by, a.forbid_unknown) != (b.id, b.by, b.forbid_unknown):
             return False
-        groups, others = _groups(a), _groups(b)
+        groups, others = groups_of(a), groups_of(b)
         assumed.add((old, new))
         return groups.keys() == others.keys() and all(
             fields.keys() == others[value].keys()
-            and all(self.same_field(decl, others[value][name], assumed) for name, decl in fields.items())
+            and all(self.same_field(decl, others[value][key][1], assumed) for key, (_, decl) in fields.items())
             for value, fields in groups.items()
         )
 
     def same_field(self, old: FieldDecl, new: FieldDecl, assumed: set[Pair] | None = None) -> bool:
         """Whether two fields look the same on the wire, whatever they are called."""
         kinds = self.types(fieldtypes.parse(old.type), fieldtypes.parse(new.type), assumed)
-        same = all(getattr(old, which) == getattr(new, which) for which in ("default", "min", "max", "case", "reads"))
+        same = all(getattr(old, which) == getattr(new, which) for which in _SAME)
         return same and all(kind == "source" for kind, _, _ in kinds)
 
     def types(self, old: FieldType, new: FieldType, assumed: set[Pair] | None = None) -> Iterator[Found]:
@@ -174,13 +191,17 @@ class Renames:
         was, now = _token_of(self.old, old), _token_of(self.new, new)
         if was is not None and now is not None and self.tokens.get(was) == now:
             return  # whatever has changed is a change of the token
+        if old.name in self.enums and self.enums[old.name] == new.name:
+            if old.name != new.name:
+                yield "source", f"is {_word(new)} instead of {_word(old)}: the same on the wire", "any order"
+            return  # whatever has changed is a change of the enum
         a, b = _plain(self.old, old), _plain(self.new, new)
-        if a.kind != b.kind:
+        if {a.kind, b.kind} <= {"enum", "open"}:
+            yield from changed_enum(a.values, a.kind == "open", b.values, b.kind == "open")
+        elif a.kind != b.kind:
             yield "wire", f"is {_word(new)} instead of {_word(old)}", _retyped(a.kind, b.kind)
         elif a.item is not None and b.item is not None:
             yield from self.types(a.item, b.item, assumed)
-        elif a.kind == "enum":
-            yield from changed_values(a.values, b.values)
         elif a.kind == "ref":
             if not self.same_message(a.name, b.name):
                 problem = f"is {_word(new)} instead of {_word(old)}"
@@ -201,6 +222,19 @@ def changed_values(old: Iterable[str], new: Iterable[str]) -> Iterator[Found]:
         yield "wire", f"{', '.join(removed)} removed: newer readers refuse what older publishers send", order
     if added and len(removed) < len(old):  # otherwise it is another set altogether
         yield "consumer", f"{', '.join(added)} added: older readers do not know it", "readers first"
+
+
+def changed_enum(old: Iterable[str], was_open: bool, new: Iterable[str], is_open: bool) -> Iterator[Found]:
+    """What breaks where an enum changes, or becomes open or closed."""
+    if was_open and is_open:
+        if set(old) != set(new):
+            yield "consumer", "has other members: a value without one is an unknown member", "readers first"
+        return
+    if was_open:
+        yield "wire", "is no longer open: newer readers refuse other values", "publishers first"
+    elif is_open:
+        yield "consumer", "is now open: older readers refuse other values", "readers first"
+    yield from changed_values(old, new)
 
 
 def _retyped(old: str, new: str) -> Deploy:
@@ -268,8 +302,15 @@ def _form(spec: Spec, piece: Piece) -> tuple[object, ...] | None:
     return (*around, decl.base, decl.format or "d", decl.min, decl.max, frozenset(decl.exclude), frozenset(decl.enum or ()))
 
 
-def _groups(decl: MessageDecl) -> dict[str, dict[str, FieldDecl]]:
-    return {"": decl.fields, **decl.params}
+def groups_of(decl: MessageDecl) -> dict[str, dict[str, tuple[str, FieldDecl]]]:
+    """The fields of a message by their key in JSON, each with its name; of a family also its
+    params, by value.
+    """
+    every = {"": decl.fields, **decl.params}
+    return {
+        value: {names.wire(name, one.name, decl.rename): (name, one) for name, one in fields.items()}
+        for value, fields in every.items()
+    }
 
 
 def _token_of(spec: Spec, kind: FieldType) -> str | None:
@@ -283,7 +324,8 @@ def _plain(spec: Spec, kind: FieldType) -> FieldType:
     """The JSON type of a token; other types unchanged."""
     token = _token_of(spec, kind)
     if token is None:
-        return kind
+        enum = spec.enums.get(kind.name)
+        return kind if enum is None else FieldType("open" if enum.open else "enum", values=tuple(enum.docs))
     decl = spec.tokens[token]
     return FieldType("enum", values=decl.enum) if decl.enum is not None else FieldType(decl.base)
 

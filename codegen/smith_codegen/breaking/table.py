@@ -17,6 +17,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "[tokens]": ("TokenDecl",),
     "[messages.X]": ("MessageDecl",),
     "Fields of a message": ("FieldDecl",),
+    "[enums.X]": ("EnumDecl",),
     "[unions.X]": ("UnionDecl",),
     "[subjects]": ("SubjectDecl", "ErrorDecl"),
     "[streams.X]": ("StreamDecl", "ConsumerLimitsDecl"),
