@@ -425,6 +425,14 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: str | None
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """Keys that the JSON of its own payloads has for secret fields."""
+        declared = [one for module in self.modules if not module.home for one in module.declared]
+        messages = [one for each in declared for one in (each.messages if isinstance(each, Family) else (each,))]
+        fields = [field for one in messages if isinstance(one, Message) for field in one.fields]
+        return tuple(sorted({field.wire for field in fields if field.secret}))
+
+    @property
     def homes(self) -> tuple[str, ...]:
         """The packages of all that is inherited."""
         return tuple(head.package for head in self.spec.inherited)

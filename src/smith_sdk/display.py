@@ -15,7 +15,7 @@ import msgspec
 
 from ._core.foreign_text import escape_control
 
-__all__ = ["FixedRows", "Record", "Rows"]
+__all__ = ["FixedRows", "Record", "Rows", "StoredRecord"]
 
 RowT = TypeVar("RowT", bound="_Row")
 
@@ -53,6 +53,24 @@ class Record(msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         return fields_table(type(self).__name__, self._shown())
+
+
+class StoredRecord(Record, frozen=True):
+    """Base of records that hold a message's `payload` (bytes), of which they show only the size: it
+    may have secrets.
+    """
+
+    def _shown(self) -> Mapping[str, object]:
+        shown = msgspec.structs.asdict(self)
+        return shown | {"payload": f"{len(shown['payload']):,} bytes"}
+
+    def __repr__(self) -> str:
+        shown = msgspec.structs.asdict(self)
+        facts = {name: repr(value) for name, value in shown.items()} | {"payload": f"<{len(shown['payload'])} bytes>"}
+        return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in facts.items())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return list(self._shown().items())
 
 
 class Rows(list[RowT]):
@@ -163,7 +181,7 @@ def _text(value: object) -> str:
             return ", ".join(map(_text, value))
         case Record():
             # By its name where it has one, as streams and consumers do.
-            return _text(getattr(value, "name", None) or value.to_dict())
+            return _text(getattr(value, "name", None) or value._shown())
         case dict():
             return ", ".join(f"{_text(key)}: {_text(one)}" for key, one in value.items())
         case _:

@@ -54,9 +54,14 @@ DOCUMENT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def thing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def all_bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with generated(Path(__file__).with_name("fields.toml"), "all_bus", tmp_path_factory.mktemp("fields")) as package:
-        yield package.protocol.Thing
+        yield package
+
+
+@pytest.fixture(scope="module")
+def thing(all_bus: Any) -> Any:
+    return all_bus.protocol.Thing
 
 
 def read(cls: Any, **changed: Any) -> Any:
@@ -210,6 +215,17 @@ def test_a_secret_is_in_the_json_and_nowhere_else(thing: Any) -> None:
         cli_fields.build(thing, {"password": cli_fields.Json('["hunter2"]')}, "a thing")
     assert "hunter2" not in str(refused.value)
     assert "which is secret, is not text" in str(refused.value)
+
+
+def test_what_shows_payloads_hides_the_keys_of_secrets(all_bus: Any) -> None:
+    contract = all_bus.topology.CONTRACT
+    assert contract.secrets == {"password"}
+    whole = json.dumps([{"inner": {"password": ["hunter2"], "a": 1}}, {"password": None}]).encode()
+    assert json.loads(contract.without_secrets(whole)) == [{"inner": {"password": "***", "a": 1}}, {"password": None}]
+    for other in (b'{"a": 1}', b"\xff", b"", b"[" * 10_000):
+        assert contract.without_secrets(other) == other
+    for cut in (json.dumps(DOCUMENT).encode()[:-1], b'{"password": "hunter2"'):
+        assert b"hunter2" not in contract.without_secrets(cut)
 
 
 def test_copies(thing: Any) -> None:

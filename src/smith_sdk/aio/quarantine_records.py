@@ -20,7 +20,7 @@ from .._core.foreign_text import one_line
 from .._core.jetstream.api import StoredMessage, from_nanos, to_nanos
 from .._core.jetstream.session import Session
 from ..contract import is_token, now_ns
-from ..display import Record
+from ..display import StoredRecord
 from ..errors import ContractError, MessageNotFound, OptionsError, TopologyRefused
 from ..protocol import Intent, QuarantinedIntent
 from .decision_headers import COUNT, DIGEST, EVENT, RULE, read_count
@@ -31,7 +31,7 @@ _AHEAD: Final = 64
 """Records that are looked up at once."""
 
 
-class QuarantineRecord(Record, frozen=True, kw_only=True):
+class QuarantineRecord(StoredRecord, frozen=True, kw_only=True):
     """One intent in the quarantine, or bytes that are not an intent.
 
     `id` names the record: its `position` in the stream, as text. `time` is when it was quarantined,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
+import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
@@ -98,7 +99,7 @@ def ls(
     with where.bus() as bus:
         found = bus.dead_letters.list(**which.filters(), after=after or 0, before=before, limit=limit, newest_first=after is None)
     if json:
-        show_json(found)
+        show_json([_without_secrets(letter, where) for letter in found])
         return
     chosen_by_none = which == ANY and not after and before is None
     show_table(
@@ -159,10 +160,15 @@ def show(id: str, /, *, where: Where = HERE, json: Json = False) -> None:
             found = bus.dead_letters.get(id)
         except MessageNotFound as error:
             raise OptionsError(f"there is no dead letter {id}, or no longer: `smith dlq ls` lists them") from error
+    found = _without_secrets(found, where)
     if json:
         show_json(found)
     else:
         _show(found)
+
+
+def _without_secrets(letter: DeadLetter, where: Where) -> DeadLetter:
+    return msgspec.structs.replace(letter, payload=where.declared.without_secrets(letter.payload))
 
 
 def _show(letter: DeadLetter) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
@@ -83,7 +84,8 @@ def ls(
     with where.bus() as bus:
         found = bus.quarantine.list(**which.filters(), after=after, limit=limit)
     if json:
-        show_json([{**one.to_dict(), "is_expired": one.is_expired} for one in found])
+        shown = [_without_secrets(one, where) for one in found]
+        show_json([{**one.to_dict(), "is_expired": one.is_expired} for one in shown])
         return
     show_table(
         ["id", "when", "rule", "intent", "capability", "expires", "releases", "reason"],
@@ -114,10 +116,15 @@ def show(id: str, /, *, where: Where = HERE, json: Json = False) -> None:
             found = bus.quarantine.get(id)
         except MessageNotFound as error:
             raise OptionsError(f"there is no record {id}, or no longer: `smith quarantine ls` lists them") from error
+    found = _without_secrets(found, where)
     if json:
         show_json({**found.to_dict(), "is_expired": found.is_expired})
     else:
         _show(found)
+
+
+def _without_secrets(record: QuarantineRecord, where: Where) -> QuarantineRecord:
+    return msgspec.structs.replace(record, payload=where.declared.without_secrets(record.payload))
 
 
 def _show(record: QuarantineRecord) -> None:

@@ -61,7 +61,7 @@ def tail(
             found = _messages(bus, what, start, stored=is_stored, consumed=is_consumed, follow=follow)
             for message in found:
                 is_empty = False
-                _show(message, json)
+                _show(message, contract.without_secrets(message.raw), json)
         except BrokenPipeError:  # `smith tail ... | head`: there is nothing left to write to
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if is_empty:
@@ -165,20 +165,20 @@ def _is_known(identity: tuple[str, str], seen: set[tuple[str, str]]) -> bool:
 # ---- showing them
 
 
-def _show(message: Any, json: bool) -> None:
-    facts = _facts(message)
+def _show(message: Any, payload: bytes, json: bool) -> None:
+    facts = _facts(message, payload)
     if json:
         line = json_line(facts)
     elif sys.stdout.isatty():
-        _show_on_terminal(message, facts)
+        _show_on_terminal(payload, facts)
         return
     else:
-        line = f"{time_of(facts['time'])}  {plain(facts['subject'])}  {_text(message)}"
+        line = f"{time_of(facts['time'])}  {plain(facts['subject'])}  {_text(payload)}"
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
-def _show_on_terminal(message: Any, facts: Mapping[str, Any]) -> None:
+def _show_on_terminal(payload: bytes, facts: Mapping[str, Any]) -> None:
     """Two lines, cut to the terminal's width: time and subject, and the payload."""
     from rich.text import Text
 
@@ -186,18 +186,17 @@ def _show_on_terminal(message: Any, facts: Mapping[str, Any]) -> None:
     when: datetime = facts["time"]
     day = "" if when.date() == datetime.now(UTC).date() else f"{when:%Y-%m-%d} "
     head = Text.assemble((f"{day}{time_of(when)}", "dim"), "  ", (plain(facts["subject"]), "bold"))
-    for line in (head, Text(f"  {_text(message, out.width * 4)}")):
+    for line in (head, Text(f"  {_text(payload, out.width * 4)}")):
         line.truncate(out.width, overflow="ellipsis")
         out.print(line, soft_wrap=True)
 
 
-def _text(message: Any, most: int | None = None) -> str:
+def _text(payload: bytes, most: int | None = None) -> str:
     """The payload on one line, control characters escaped; about `most` characters of it."""
-    found: bytes = message.raw[:most]
-    return plain(found.decode("utf-8", "backslashreplace"))
+    return plain(payload[:most].decode("utf-8", "backslashreplace"))
 
 
-def _facts(message: Any) -> dict[str, Any]:
+def _facts(message: Any, payload: bytes) -> dict[str, Any]:
     """A message for programs: `payload` if it is JSON, else `raw` in base64."""
     facts: dict[str, Any] = {"time": datetime.now(UTC), "subject": _subject_of(message)}
     try:
@@ -210,7 +209,7 @@ def _facts(message: Any) -> dict[str, Any]:
         facts |= {"stream": place.stream, "seq": place.stream_seq}
     facts["headers"] = dict(message.headers)
     try:
-        facts["payload"] = msgspec.json.decode(message.raw)
+        facts["payload"] = msgspec.json.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        facts["raw"] = base64.b64encode(message.raw).decode()
+        facts["raw"] = base64.b64encode(payload).decode()
     return facts

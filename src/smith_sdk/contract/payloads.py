@@ -6,13 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NewType, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NewType, NoReturn, TypeAlias, TypeVar
 
 import msgspec
 
 from ..display import Record
 from ..errors import PayloadMismatch
 from .pydantic_schema import DATACLASS_PARAMS, DataclassFields, core_schema, json_schema
+from .secrets import HIDDEN
 
 if TYPE_CHECKING:
     from pydantic_core.core_schema import CoreSchema
@@ -24,9 +25,6 @@ Check: TypeAlias = Callable[[Any], Any]
 
 UnknownMember = NewType("UnknownMember", str)
 """A value of an open enum that this contract does not know: kept, and written back unchanged."""
-
-HIDDEN: Final = "***"
-"""What is shown in place of a secret."""
 
 
 class Payload(Record, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing_extensions import TypeVar, get_original_bases
 from .._core.foreign_text import shortened
 from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .domains import in_place
+from .secrets import hide
 from .sharding import Shard, ShardingSpec
 from .subjects import AnySubject
 from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
@@ -90,6 +91,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """The contracts that this one extends."""
     replaced: tuple[ConsumerSpec[Any, Any], ...] = ()
     """Consumers that others, derived from them for some domains, stand in place of."""
+    secrets: frozenset[str] = frozenset()
+    """Keys that the JSON of its own payloads has for secret fields."""
     shardings: tuple[ShardingSpec[Any, Any], ...] = ()
     """Subjects that are spread over shards; their consumers are among `consumers`."""
 
@@ -210,6 +213,17 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         derived = [named[name].for_domains(*group.domains) for group in groups for name in group.consumers]
         beside = {name for group in groups if group.beside_any_domain for name in group.consumers}
         return self.with_domains(*derived, beside=beside)
+
+    def without_secrets(self, data: bytes) -> bytes:
+        """`data`, a payload as received, with `"***"` for the values of secret fields.
+
+        For showing it: whatever has the key of a secret is hidden, on all subjects.
+        """
+        return hide(data, self._secret_keys) if self._secret_keys else data
+
+    @property
+    def _secret_keys(self) -> frozenset[str]:
+        return self.secrets.union(*(base._secret_keys for base in self.bases))
 
     def owner(self, stream: str, consumer: str | None = None) -> Contract:
         """The contract that declares `stream`, or that `consumer` of it: this one, or a base."""

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from ...display import Record
+from ...display import StoredRecord
 from ..connection.headers import MSG_ID, is_reserved
 from ..connection.headers import NAME as HEADER_NAME
 from ..foreign_text import one_line
@@ -49,7 +49,7 @@ _MAX_NAME: Final = 256
 _NANOS: Final = 1_000_000_000
 
 
-class DeadLetter(Record, frozen=True, kw_only=True):
+class DeadLetter(StoredRecord, frozen=True, kw_only=True):
     """One dead letter.
 
     `id` is `{stream}.{consumer}.{seq}` of the original, `payload` its bytes, `subject` its subject,
