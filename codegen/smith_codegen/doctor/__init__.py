@@ -1,8 +1,9 @@
 """Check that type checking in this repository enforces the contract, and report how to fix it.
 
-It checks versions, the configuration of mypy and what mypy finds, whether mypy refuses wrong lines
-about the subjects of the spec (the canary), and the generated package. Without a spec the canary is
-about Smith's own subjects. The exit status is 1 if a check fails.
+It checks versions, the generated package, and for each checker that the repository configures (mypy
+where it configures none) its settings and whether it refuses wrong lines about the subjects of the
+spec (the canary). It also reports what turns checking off for code that uses the contract. Without
+a spec the canary is about Smith's own subjects. The exit status is 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import importlib.util
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageMetadata
 from pathlib import Path
 from typing import Any, Final
 
 from .. import sources
 from ..spec import Spec
-from . import canary, diagnosis, enforcement, mypy_config
+from . import canary, checkers, coverage, diagnosis, enforcement, hooks, mypy_config, settings, shadows, switches, users
 from .diagnosis import Check
 from .enforcement import MODULE, Mypy
 from .mypy_config import Config, Unreadable
 from .mypy_traps import Traps
+from .users import User
 
 SPEC: Final = Path("subjects.toml")
 """The default spec of a repository."""
@@ -41,6 +44,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mypy", metavar="COMMAND", help="how mypy is run here, without files: 'mypy --strict', say")
     parser.add_argument("--config-file", type=Path, metavar="FILE", help="the configuration of mypy, where it would not find it")
+    parser.add_argument(
+        "--checker",
+        action="append",
+        choices=checkers.NAMES,
+        help="a checker to examine; may be repeated (default: those that the repository configures, else mypy)",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 for warnings, too")
     parser.add_argument("--json", action="store_true", help="print all checks as JSON")
     parser.add_argument(
         "--canary", type=Path, metavar="FILE", help="only write the canary to a file, to keep where mypy checks it"
@@ -57,7 +67,8 @@ def run(given: argparse.Namespace) -> int:
         return 0
     checks = list(_checks(spec, path, given))
     print(diagnosis.as_json(checks) if given.json else diagnosis.as_text(checks))
-    return 0 if diagnosis.healthy(checks) else 1
+    accepted = ("ok",) if given.strict else ("ok", "warn")
+    return 0 if all(check.status in accepted for check in checks) else 1
 
 
 def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterator[Check]:
@@ -72,24 +83,110 @@ def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterato
     out = given.out or next((at for at in _places(package) if at.is_dir()), None)
     generated = list(_generated(path, package, out)) if path is not None else []
     yield from generated
+    stands = path is not None and out is not None and diagnosis.healthy(generated)
+    judged = (spec, out) if stands else (sources.load_package(SDK), None)
+    packages = {SDK: _sdk(), **({package: out} if out is not None else {})}
+    try:
+        wanted = _wanted(given)
+    except checkers.Broken as error:
+        yield Check(name="configuration", status="fail", says=str(error), fix="fix the file", file=str(error.file))
+        return
+    found = users.find(packages, out if path is not None else None)
+    yield from hooks.judge(hooks.FILE, found)
+    for user in found:
+        yield from switches.judge(user, packages, wanted)
+    yield from _by_checkers(given, wanted, judged, packages, found, sdk)
+
+
+def _wanted(given: argparse.Namespace) -> dict[str, str]:
+    """The checkers to examine, each with the reason. Raises `checkers.Broken`."""
+    if given.checker:
+        return dict.fromkeys((name for name in checkers.NAMES if name in given.checker), "--checker")
+    found = checkers.configured()
+    asked = {"mypy": "--mypy"} if given.mypy or given.config_file else {}
+    return {**asked, **found} or {"mypy": "the default"}
+
+
+def _by_checkers(
+    given: argparse.Namespace,
+    wanted: Mapping[str, str],
+    judged: tuple[Spec, Path | None],
+    packages: Mapping[str, Path],
+    found: Sequence[User],
+    sdk: PackageMetadata,
+) -> Iterator[Check]:
+    """Each checker in turn, then what all of them read in place of the contract."""
+    roots: dict[str, list[Path]] = {}
+    ran = 0
+    for name, why in wanted.items():
+        checks = (
+            _mypy(given, judged, packages, found, sdk, roots)
+            if name == "mypy"
+            else _other(name, why, judged[0], packages, found, roots)
+        )
+        for check in checks:
+            ran += check.name.startswith("canary")
+            yield check
+    yield from shadows.judge(roots, packages)
+    if not ran and "mypy" not in wanted:
+        says = f"no checker could be run, so nothing shows that the contract is enforced: {', '.join(wanted)}"
+        yield Check(name="canary", status="fail", says=says, fix=f"pip install {next(iter(wanted))}")
+
+
+def _mypy(
+    given: argparse.Namespace,
+    judged: tuple[Spec, Path | None],
+    packages: Mapping[str, Path],
+    found: Sequence[User],
+    sdk: PackageMetadata,
+    roots: dict[str, list[Path]],
+) -> Iterator[Check]:
     command = tuple(shlex.split(given.mypy)) if given.mypy else (sys.executable, "-m", "mypy")
     named, flags = mypy_config.of_command(command)
     named = given.config_file or named
     try:
-        found = mypy_config.find(Path(), named)
+        read = mypy_config.find(Path(), named)
     except Unreadable as error:
         says = f"{error}; mypy reports it and ignores the file"
         yield Check(name="configuration", status="fail", says=says, fix="fix the file", file=str(error.file))
         return
-    mypy = Mypy(command=command, config=mypy_config.with_command(found, flags), config_file=named)
-    yield from _precommit(Path(".pre-commit-config.yaml"))
+    mypy = Mypy(command=command, config=mypy_config.with_command(read, flags), config_file=named)
     version = mypy.version()
     yield version
     if version.status == "fail":
         return
-    stands = path is not None and out is not None and diagnosis.healthy(generated)
-    judged = (spec, out) if stands else (sources.load_package(SDK), None)
+    yield from coverage.of_mypy("mypy", mypy.config, found, lambda: users.find([""], None))
+    roots["mypy"] = shadows.roots_of_mypy(mypy.config)
     yield from _enforced(mypy, *judged, _python_floor(sdk))
+
+
+def _other(
+    name: str,
+    why: str,
+    spec: Spec,
+    packages: Mapping[str, Path],
+    found: Sequence[User],
+    roots: dict[str, list[Path]],
+) -> Iterator[Check]:
+    """A checker other than mypy: its settings, the files that it leaves out, and the canary."""
+    try:
+        known = checkers.settings(name)
+        config = mypy_config.find(Path(), tool="zuban") if name == "zuban" else None
+    except (checkers.Broken, Unreadable) as error:
+        yield Check(name="configuration", status="fail", says=str(error), fix="fix the file", file=str(error.file))
+        return
+    if config is None:
+        roots[name] = shadows.roots_of(name, known.table)
+        yield from settings.judge(name, known, packages)
+        yield from coverage.of_others(name, known, found)
+    else:
+        roots[name] = [*shadows.roots_of(name, {}), *shadows.roots_of_mypy(config)]
+        yield from coverage.of_mypy(name, config, found, lambda: users.find([""], None))
+    if checkers.command(name) is None:
+        says = f"{name} is configured ({why}), but is not installed where smith-codegen runs ({sys.prefix})"
+        yield Check(name=name, status="warn", says=f"{says}: nothing shows what it enforces", fix=f"pip install {name}")
+        return
+    yield from checkers.check(name, known, canary.text(spec), spec.spec.package)
 
 
 def _enforced(mypy: Mypy, spec: Spec, out: Path | None, python: tuple[int, int]) -> Iterator[Check]:
@@ -217,8 +314,12 @@ def _constant(file: Path, name: str) -> Any:
 
 
 def _sdk() -> Path:
-    """The directory of the SDK that is installed; it is not imported."""
-    found = importlib.util.find_spec(SDK)
+    """The directory of the SDK that is installed; it is not imported.
+
+    A module of that name in the current directory is not the SDK.
+    """
+    elsewhere = [path for path in sys.path if path and Path(path).resolve() != Path().resolve()]
+    found = PathFinder.find_spec(SDK, elsewhere) or importlib.util.find_spec(SDK)
     places = found.submodule_search_locations if found else None
     return Path(next(iter(places))) if places else Path(SDK)
 
@@ -245,23 +346,3 @@ def _only_beside(config: Config, package: str, top: Path) -> Check:
     return Check(
         name="imports", status="warn", says=says, fix=f"set mypy_path = {shown}, or install {package} (pip install -e .)"
     )
-
-
-# ---- pre-commit
-
-
-def _precommit(file: Path) -> Iterator[Check]:
-    """The hook mirrors-mypy runs in an environment with its `additional_dependencies` only."""
-    if not file.is_file():
-        return
-    started = 0
-    block: list[str] = []
-    lines = [re.sub(r"(^|\s)#.*", "", line) for line in file.read_text(encoding="utf-8").splitlines()]
-    for number, line in enumerate([*lines, "- repo:"], 1):
-        if re.match(r"\s*-\s*repo\s*:", line):
-            if started and not re.search(r"\bsmith[-_.]sdk\b", "\n".join(block), re.IGNORECASE):
-                says = "mirrors-mypy runs in an environment without smith-sdk, where every subject is Any (it ignores missing imports)"
-                fix = "name smith-sdk in its additional_dependencies"
-                yield Check(name="pre-commit", status="warn", says=says, fix=fix, file=str(file), line=started)
-            started, block = (number, []) if "mirrors-mypy" in line else (0, [])
-        block.append(line)

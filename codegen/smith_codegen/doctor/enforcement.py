@@ -28,8 +28,8 @@ FLOOR: Final = (1, 18)
 MODULE: Final = "smith_canary"
 """The module name of the canary for mypy: settings for all modules, or for this one, apply."""
 
-_TIMEOUT = 600.0
-_SHOWN = 5
+TIMEOUT: Final = 600.0
+SHOWN: Final = 5
 
 _PROBE = """
 
@@ -70,7 +70,7 @@ class Mypy(msgspec.Struct, frozen=True, kw_only=True):
         shown = " ".join(self.command)
         install = f"pip install 'mypy>={FLOOR[0]}.{FLOOR[1]}'"
         try:
-            done = subprocess.run([*self.command, "--version"], capture_output=True, text=True, check=False, timeout=_TIMEOUT)
+            done = subprocess.run([*self.command, "--version"], capture_output=True, text=True, check=False, timeout=TIMEOUT)
         except OSError as error:
             return Check(name="mypy", status="fail", says=f"{shown} cannot be run: {error}", fix=f"{install}, or give --mypy")
         found = re.match(r"mypy (\d+)\.(\d+)\S*", done.stdout)
@@ -92,7 +92,7 @@ class Mypy(msgspec.Struct, frozen=True, kw_only=True):
             env = {**os.environ, "MYPY_CACHE_DIR": str(cache)}
             env["MYPYPATH"] = os.pathsep.join(filter(None, (*paths, env.get("MYPYPATH"))))
             command = [*self.command, "--output=json", "--no-error-summary", *arguments]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT, env=env)
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT, env=env)
         errors = tuple(_errors(done.stdout))
         if done.returncode in (0, 1):
             return Ran(errors, "")
@@ -172,8 +172,8 @@ def check(mypy: Mypy, text: str, package: str, paths: Sequence[str] = ()) -> Ite
     passed = [line for line in wrong if line not in given]
     says = f"mypy enforces {len(wrong) - len(passed)} of {len(wrong)} wrong lines about {package}"
     if passed:
-        shown = "".join(f"\n        {lines[line - 1].strip()}" for line in passed[:_SHOWN])
-        more = f"\n        and {len(passed) - _SHOWN} more" if len(passed) > _SHOWN else ""
+        shown = "".join(f"\n        {lines[line - 1].strip()}" for line in passed[:SHOWN])
+        more = f"\n        and {len(passed) - SHOWN} more" if len(passed) > SHOWN else ""
         fix = "see the checks of imports and configuration"
         yield Check(name="canary", status="fail", says=f"{says}; it accepts:{shown}{more}", fix=fix)
     else:

@@ -24,7 +24,15 @@ SHARED_FILES: Final = ("pyproject.toml", "setup.cfg")
 
 COMMAND_LINE: Final = "the command line of mypy"
 
-_lists = {"disable_error_code": ",", "enable_error_code": ",", "files": ",", "mypy_path": "[,:]"}
+_lists = {
+    "disable_error_code": ",",
+    "enable_error_code": ",",
+    "files": ",",
+    "packages": ",",
+    "modules": ",",
+    "mypy_path": "[,:]",
+    "exclude": r"(?!)",  # a pattern, which may contain commas
+}
 _texts = {"follow_imports", "python_version", "python_executable"}
 _by_strict = {"check_untyped_defs", "warn_unused_ignores"}
 """Options (of those that anyone here asks for) that `strict` turns on."""
@@ -124,13 +132,18 @@ def _strength(pattern: str) -> tuple[int, int]:
 # ---- finding
 
 
-def find(start: Path, named: Path | None = None) -> Config:
+def find(start: Path, named: Path | None = None, tool: str = "mypy") -> Config:
     """The configuration that mypy reads when run in `start`; `named` is that of `--config-file`.
+
+    With another `tool` (zuban), its own section of pyproject.toml comes first.
 
     Raises `Unreadable` for the first file that mypy would skip, `OSError` if `named` is unreadable.
     """
     if named is not None:
         return read(named) or Config(file=named, line=0, settings=())
+    project = start / "pyproject.toml"
+    if tool != "mypy" and project.is_file() and (own := read(project, Path(project.name), tool)) is not None:
+        return own
     for folder in (start.absolute(), *start.absolute().parents):
         for name in (*OWN_FILES, *SHARED_FILES):
             path = Path(os.path.relpath(folder / name, start))
@@ -145,7 +158,7 @@ def find(start: Path, named: Path | None = None) -> Config:
     return Config(file=None, line=0, settings=())
 
 
-def read(path: Path, called: Path | None = None) -> Config | None:
+def read(path: Path, called: Path | None = None, tool: str = "mypy") -> Config | None:
     """The settings of one file, called `shown` in messages; None if it has none for mypy.
 
     Raises `Unreadable`.
@@ -153,7 +166,7 @@ def read(path: Path, called: Path | None = None) -> Config | None:
     text = path.read_text(encoding="utf-8")
     file = called or path
     try:
-        sections = list(_toml(text) if path.suffix.lower() == ".toml" else _ini(text))
+        sections = list(_toml(text, tool) if path.suffix.lower() == ".toml" else _ini(text))
     except (tomllib.TOMLDecodeError, configparser.Error) as error:
         raise Unreadable(file, error) from None
     main = [line for pattern, line, _, _ in sections if pattern is None]
@@ -173,8 +186,8 @@ _Section = tuple[str | None, int, Mapping[str, Any], Mapping[str, int]]
 """Modules as written (None: all), the line, the keys with their values, and their lines."""
 
 
-def _toml(text: str) -> Iterator[_Section]:
-    top = tomllib.loads(text).get("tool", {}).get("mypy")
+def _toml(text: str, tool: str) -> Iterator[_Section]:
+    top = tomllib.loads(text).get("tool", {}).get(tool)
     if top is None:
         return
     known = locate.lines(text)
@@ -182,10 +195,10 @@ def _toml(text: str) -> Iterator[_Section]:
     def lines(path: locate.Path) -> dict[str, int]:
         return {key[-1]: line for key, line in known.items() if key[:-1] == path}
 
-    at: locate.Path = ("tool", "mypy")
+    at: locate.Path = ("tool", tool)
     yield None, locate.line_of(known, at), {key: value for key, value in top.items() if key != "overrides"}, lines(at)
     for index, table in enumerate(top.get("overrides", ())):
-        at = ("tool", "mypy", "overrides", str(index))
+        at = ("tool", tool, "overrides", str(index))
         modules = table.get("module", ())
         for module in [modules] if isinstance(modules, str) else modules:
             yield module, locate.line_of(known, at), {key: value for key, value in table.items() if key != "module"}, lines(at)

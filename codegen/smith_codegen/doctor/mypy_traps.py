@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from .canary import CODES
 from .diagnosis import Check
 from .mypy_config import Config, Setting
 
-_IMPORT_CODES = ("import", "import-not-found", "import-untyped")
+IMPORT_CODES: Final = ("import", "import-not-found", "import-untyped")
 
 
 class Traps:
@@ -55,7 +55,7 @@ class Traps:
             if setting.value:
                 yield self.silenced(setting, names)
         codes = self.config.disabled(self.module).items()
-        for setting, _ in _by_setting((setting, code) for code, setting in codes if code in _IMPORT_CODES):
+        for setting, _ in _by_setting((setting, code) for code, setting in codes if code in IMPORT_CODES):
             yield self.silenced(setting, self.modules)
         for setting, names in self.reached("follow_untyped_imports"):
             if setting.value:

@@ -8,7 +8,6 @@ subject as text. The code is not run.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 
 from .. import checks, sources
 from ..spec import Spec
+from ..walk import files_under
 from .advice import Advisor
 from .findings import SILENCER, Finding, NotPython, find
 
@@ -71,7 +71,7 @@ def _files(paths: list[Path], unread: list[str]) -> Iterator[Path]:
     seen: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            files = _python_under(path, unread)
+            files = files_under(path, (".py",), lambda error: unread.append(f"{error.filename}: {error.strerror}"))
         elif path.is_file():
             files = iter([path])
         else:
@@ -82,20 +82,3 @@ def _files(paths: list[Path], unread: list[str]) -> Iterator[Path]:
             if resolved not in seen:
                 seen.add(resolved)
                 yield file
-
-
-def _python_under(top: Path, unread: list[str]) -> Iterator[Path]:
-    def cannot(error: OSError) -> None:
-        unread.append(f"{error.filename}: {error.strerror}")
-
-    for where, directories, files in os.walk(top, onerror=cannot):
-        here = Path(where)
-        directories[:] = sorted(name for name in directories if not _passed_over(here / name))
-        for name in sorted(files):
-            if name.endswith(".py") and not name.startswith(".") and (here / name).is_file():
-                yield here / name
-
-
-def _passed_over(directory: Path) -> bool:
-    name = directory.name
-    return name.startswith(".") or name in ("__pycache__", "node_modules") or (directory / "pyvenv.cfg").is_file()
