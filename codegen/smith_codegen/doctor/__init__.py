@@ -181,7 +181,10 @@ def _other(
         yield from coverage.of_others(name, known, found)
     else:
         roots[name] = [*shadows.roots_of(name, {}), *shadows.roots_of_mypy(config)]
-        yield from coverage.of_mypy(name, config, found, lambda: users.find([""], None))
+        yield from coverage.of_mypy(name, config, found, list)
+        modules = {package: _modules(package, out) for package, out in packages.items()}
+        traps = Traps(config, MODULE, modules, (), sys.version_info[:2]).judge()
+        yield from (check for check in traps if check.status != "ok")
     if checkers.command(name) is None:
         says = f"{name} is configured ({why}), but is not installed where smith-codegen runs ({sys.prefix})"
         yield Check(name=name, status="warn", says=f"{says}: nothing shows what it enforces", fix=f"pip install {name}")

@@ -19,7 +19,7 @@ _SHOWN: Final = 3
 def of_mypy(name: str, config: Config, users: Sequence[User], everything: Callable[[], Sequence[User]]) -> Iterator[Check]:
     """`files`, `packages`, `modules` and `exclude` of mypy and zuban.
 
-    A file that is not listed is checked nevertheless where a listed one imports it: `everything`
+    mypy checks a file that is not listed nevertheless where a listed one imports it: `everything`
     gives all files of the repository.
     """
     listing = [one for option in ("files", "packages", "modules") for one in config.of(option) if one.value]
@@ -32,7 +32,7 @@ def of_mypy(name: str, config: Config, users: Sequence[User], everything: Callab
         return not any(_is_excluded(one, path) for one in excludes)
 
     left = [user for user in users if not (listed(user.path) and kept(user.path))]
-    if left:
+    if left and name == "mypy":
         files = everything()
         reached = _reached([user for user in files if listed(user.path) and kept(user.path)], files)
         left = [user for user in left if user.path not in reached]
@@ -53,8 +53,7 @@ def of_others(name: str, known: Settings, users: Sequence[User]) -> Iterator[Che
             table = table.get(key) if isinstance(table, Mapping) else None
         patterns = [str(pattern) for pattern in table] if isinstance(table, list) else []
         if patterns:
-            anchored = name != "ty" or wanted
-            left = [user for user in users if any(_glob(one, user.path, anchored=anchored) for one in patterns) is not wanted]
+            left = [user for user in users if any(_glob(one, user.path) for one in patterns) is not wanted]
             if left:
                 yield _left(name, ".".join(path), str(known.file), known.line(path), left, users)
 
@@ -83,7 +82,7 @@ def _left(name: str, option: str, file: str, line: int, left: Sequence[User], us
 
 def _is_listed(setting: Setting, path: Path) -> bool:
     if setting.option == "files":
-        return any(_glob(pattern, path, anchored=True) for pattern in setting.value)
+        return any(_glob(pattern, path) for pattern in setting.value)
     module = _module(path)
     nested = setting.option == "packages"
     return any(module == one or (nested and module.startswith(f"{one}.")) for one in setting.value)
@@ -100,15 +99,19 @@ def _is_excluded(setting: Setting, path: Path) -> bool:
 
 def _reached(kept: Sequence[User], files: Sequence[User]) -> set[Path]:
     """The files that are checked because kept ones import them, directly or not."""
-    by_module = {_module(user.path): user for user in files}
+    by_module: dict[str, list[User]] = {}
+    for file in files:  # by every name that it may have, whichever folders are searched
+        parts = _module(file.path).split(".")
+        for start in range(len(parts)):
+            by_module.setdefault(".".join(parts[start:]), []).append(file)
     waiting, found = list(kept), {user.path for user in kept}
     while waiting:
         user = waiting.pop()
         for module in _imports(user):
-            other = by_module.get(module)
-            if other is not None and other.path not in found:
-                found.add(other.path)
-                waiting.append(other)
+            for other in by_module.get(module, ()):
+                if other.path not in found:
+                    found.add(other.path)
+                    waiting.append(other)
     return found
 
 
@@ -135,13 +138,11 @@ def _module(path: Path) -> str:
 # ---- patterns
 
 
-def _glob(pattern: str, path: Path, *, anchored: bool) -> bool:
+def _glob(pattern: str, path: Path) -> bool:
     """Whether a pattern of paths reaches a file: itself, or a folder around it."""
     text = pattern.replace("\\", "/").removeprefix("./").rstrip("/")
     text = re.sub(r"^\$\{?\w+\}?/", "", text)
     if text in ("", "."):
         return True
-    if not anchored and "/" not in text:
-        text = f"**/{text}"
     glob = re.escape(text).replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*").replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
     return re.fullmatch(f"{glob}(?:/.*)?", path.as_posix()) is not None

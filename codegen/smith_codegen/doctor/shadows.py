@@ -43,6 +43,8 @@ def judge(roots: Mapping[str, Sequence[Path]], packages: Mapping[str, Path]) -> 
         for folder in [*folders, installed]:
             for package, real in packages.items():
                 for file in _candidates(folder, package, real):
+                    if checker == "mypy" and folder == Path() and file.parent.name.endswith("-stubs"):
+                        continue  # mypy reads such a folder only where mypy_path names the one around it
                     readers.setdefault((file, package), []).append(checker)
     for (file, package), checkers in readers.items():
         by = " and ".join(dict.fromkeys(checkers))
