@@ -91,6 +91,13 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def checkers(session: nox.Session) -> None:
+    """What the doctor says of basedpyright, pyrefly, ty and zuban, each run for real."""
+    session.install("-e", f".[{EXTRAS}]", *group("dev"), "basedpyright", "pyrefly>=1.5", "ty", "zuban")
+    session.run("pytest", "tests/codegen/test_doctor_checkers.py", *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """pytest against the built wheel, on this Python: `nox -s tests -- [arguments of pytest]`."""
     run_tests(session, *SIDE_BY_SIDE)

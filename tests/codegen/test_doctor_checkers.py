@@ -20,6 +20,7 @@ import smith_sdk
 from smith_codegen import sources
 from smith_codegen.cli import main
 from smith_codegen.doctor import canary, checkers, coverage, hooks, mypy_config, shadows, switches, users
+from smith_codegen.doctor.diagnosis import Check
 
 BODY = """from smith_sdk import AsyncSmithBus, subjects
 
@@ -172,7 +173,12 @@ NARROWED = {
         ("mypy.ini", "[mypy]\nmypy_path = src, tools\npackages = app\n", 3),
     ],
     "pyright": [
-        ("pyrightconfig.json", '{\n  // only these,\n  "include": ["src", "tests/**", "tools"],\n  "exclude": ["tools"], "ignore": ["tests/test_*.py"],\n}', 4),
+        (
+            "pyrightconfig.json",
+            '{\n  // only these,\n  "include": ["src", "tests/**", "tools"],\n'
+            '  "exclude": ["tools"], "ignore": ["tests/test_*.py"],\n}',
+            4,
+        ),
     ],
     "basedpyright": [("pyproject.toml", '[tool.basedpyright]\nexclude = ["**/once.py"]\n', 2)],
     "pyrefly": [
@@ -184,7 +190,7 @@ NARROWED = {
 }  # fmt: skip
 
 
-def judged(checker: str) -> list[coverage.Check]:
+def judged(checker: str) -> list[Check]:
     found = users.find(PACKAGES, None)
     if checker in ("mypy", "zuban"):
         config = mypy_config.find(Path(), tool=checker)
@@ -330,7 +336,8 @@ def test_pyrefly_without_a_configuration(place: Path, doctor: Run) -> None:
     status, (found,) = doctor()
     assert (status, found["name"], found["status"]) == (1, "canary (pyrefly)", "fail")
     caught = re.match(r"pyrefly enforces (\d+) of (\d+) wrong lines about smith_sdk; it accepts:", found["says"])
-    assert caught is not None and int(caught[1]) < int(caught[2]) / 5
+    assert caught is not None
+    assert int(caught[1]) < int(caught[2]) / 5
     assert 'preset = "default"' in found["fix"]
     write({"pyrefly.toml": 'preset = "default"\n'})
     assert doctor()[0] == 0
