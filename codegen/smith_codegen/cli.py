@@ -16,6 +16,7 @@ from .errors import SpecErrors
 
 COMMANDS: Final = {
     "breaking": "breaking",
+    "docs": "documents",
     "doctor": "doctor",
     "hash": "hash_command",
     "lint": "lint",

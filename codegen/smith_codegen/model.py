@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from .message_spec import FieldDecl
 from .names import module, snake
 from .patterns import Number, Open
 from .spec import Spec
@@ -98,6 +99,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    decl: FieldDecl
     annotation: str
     default: str
     kinds: tuple[str, ...]

@@ -49,6 +49,7 @@ class Resolver:
         annotation, new_default, new_value = self.for_new(attribute, wide if decl.case else kind, decl)
         return Field(
             name=attribute,
+            decl=decl,
             wire=names.wire(name, decl.name, rename),
             annotation=kind.python(meta),
             default=self.default(kind, decl),

@@ -16,6 +16,7 @@ from . import key_docs, topology_spec, units
 from .message_spec import FieldDecl, MixinDecl
 from .reader import NOTATIONS
 from .spec import Spec, SpecDecl
+from .subject_spec import ErrorDecl
 
 DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 _SCALARS: Final[Mapping[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -27,6 +28,8 @@ _UNITS: Final = (
 """Keys with a unit: their pattern as text, and an example."""
 _WRITTEN_OUT: Final[Mapping[str, type[msgspec.Struct]]] = {"mixins": MixinDecl}
 """What the sections declare that a read spec no longer has."""
+_SHORT: Final[Mapping[type[msgspec.Struct], str]] = {FieldDecl: "Its type.", ErrorDecl: "What it means."}
+"""What may be a string instead of a table, and what that string is."""
 
 Schema = dict[str, Any]
 
@@ -78,9 +81,10 @@ def _struct(kind: type[msgspec.Struct], defs: dict[str, Schema]) -> Schema:
             "required": [key for key, field in fields.items() if field.required],
             "additionalProperties": False,
         }
-        if kind is FieldDecl:  # which has a short form, and an inline object needs no type
+        if kind is FieldDecl:  # an inline object needs no type
             made |= {"required": [], "anyOf": [{"required": ["type"]}, {"required": ["fields"]}]}
-            made = {"anyOf": [{"type": "string", "description": "Its type."}, made]}
+        if kind in _SHORT:
+            made = {"anyOf": [{"type": "string", "description": _SHORT[kind]}, made]}
         defs[name] |= made
     return {"allOf": [{"$ref": f"#/definitions/{name}"}]}
 
