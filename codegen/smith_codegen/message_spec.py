@@ -106,7 +106,8 @@ class MessageDecl(Strict, frozen=True):
     """How its fields are written in JSON: orderId, order-id, OrderId, ORDER_ID. Default: as in the
     spec."""
     deprecated: str = ""
-    """What to use instead of the message. Default: the message is not deprecated."""
+    """What to use instead of the message. Type checkers and, where its class is used, a
+    `DeprecationWarning` say it. Default: the message is not deprecated."""
     fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
     """The fields, in the order of the JSON."""
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)

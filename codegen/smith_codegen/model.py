@@ -323,6 +323,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     also: tuple[str, ...]
     also_messages: tuple[str, ...] = ()
     """The payloads of these that are other ones than its own."""
+    deprecated: str = ""
+    """What to use instead."""
     sharding: str = ""
     """The sharding that made it, if it is a sharded one that is published to."""
     read_only: bool = False
@@ -429,10 +431,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Keys that the JSON of its own payloads has for secret fields."""
-        declared = [one for module in self.modules if not module.home for one in module.declared]
-        messages = [one for each in declared for one in (each.messages if isinstance(each, Family) else (each,))]
-        fields = [field for one in messages if isinstance(one, Message) for field in one.fields]
-        return tuple(sorted({field.wire for field in fields if field.secret}))
+        return tuple(sorted({field.wire for one in self.messages if not one.home for field in one.fields if field.secret}))
+
+    @property
+    def has_deprecated(self) -> bool:
+        """Whether a message or a subject is deprecated, which generated code itself refers to."""
+        return any(one.deprecated for one in self.messages) or any(one.deprecated for one in self.subjects)
 
     @property
     def homes(self) -> tuple[str, ...]:

@@ -41,6 +41,11 @@ DIRECTIVES: Final = """\
 report nothing in them that is a matter of style. What they check in the user's code stays as it is.
 """
 
+_REFERS_TO_DEPRECATED: Final = """\
+# mypy: disable-error-code="deprecated, explicit-override, redundant-expr"
+# pyright: reportDeprecated=false
+"""
+
 ROOMS: Final = ("__init__.py", "py.typed", "protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
@@ -77,7 +82,11 @@ def render(model: Model) -> dict[str, str]:
     output.shardings()
     output.topology()
     output.package()
-    return {"py.typed": "", **finish(output.files, directives=DIRECTIVES), CANONICAL: model.spec.canonical}
+    return {
+        "py.typed": "",
+        **finish(output.files, directives=DIRECTIVES + (_REFERS_TO_DEPRECATED if model.has_deprecated else "")),
+        CANONICAL: model.spec.canonical,
+    }
 
 
 class _Output:

@@ -209,6 +209,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
                 family=family,
                 stream=decl.stream,
                 doc=decl.doc,
+                deprecated=decl.deprecated,
                 upper=_upper(spec, decl),
                 readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
                 also=tuple(map(names.camel, also)),

@@ -98,6 +98,9 @@ class SubjectDecl(Strict, frozen=True):
     dead_letters: bool = False
     """Whether it is the subject of the dead letters: its last tokens are stream, consumer and
     sequence."""
+    deprecated: str = ""
+    """What to use instead of the subject. Type checkers and, where its class is used, a
+    `DeprecationWarning` say it. Default: the subject is not deprecated."""
     reply: str | None = None
     """What a service answers with, which makes it a subject for requests: a message that is not a
     family, or `bytes`. For subjects without a stream."""

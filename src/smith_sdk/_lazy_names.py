@@ -17,7 +17,8 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
     """Return `__getattr__` and `__dir__` for a package whose `names` are defined in other modules.
 
     `names` maps a name to ".module" or ".module:attribute", relative to `package`. Each name is
-    looked up once and then kept in the package.
+    looked up once and then kept in the package, unless it is deprecated (PEP 702): then there is a
+    `DeprecationWarning` wherever it is used.
     """
 
     def get(name: str) -> Any:
@@ -29,7 +30,13 @@ def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], 
         found: Any = import_module(module, package)
         for part in attribute.split(".") if attribute else ():
             found = getattr(found, part)
-        setattr(sys.modules[package], name, found)
+        deprecated = getattr(found, "__dict__", {}).get("__deprecated__")
+        if deprecated is None:
+            setattr(sys.modules[package], name, found)
+        else:  # kept out of the package, so that each place that uses it is warned about
+            import warnings
+
+            warnings.warn(f"{package}.{name} is deprecated: {deprecated}", DeprecationWarning, stacklevel=2)
         return found
 
     return get, lambda: sorted(names)

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -226,6 +227,22 @@ def test_what_shows_payloads_hides_the_keys_of_secrets(all_bus: Any) -> None:
         assert contract.without_secrets(other) == other
     for cut in (json.dumps(DOCUMENT).encode()[:-1], b'{"password": "hunter2"'):
         assert b"hunter2" not in contract.without_secrets(cut)
+
+
+def test_using_what_is_deprecated_warns_and_receiving_it_does_not(all_bus: Any) -> None:
+    for _ in range(2):  # each place that uses it is warned about
+        with pytest.warns(DeprecationWarning, match=r"all_bus.protocol.Old is deprecated: use Thing") as caught:
+            old = all_bus.protocol.Old
+        assert caught[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match=r"all_bus.subjects.former is deprecated: use things"):
+        former = all_bus.subjects.former
+    assert (old.__deprecated__, former.__deprecated__) == ("use Thing", "use things")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        subject = all_bus.topology.CONTRACT.parse("all.old")
+        assert type(subject) is former
+        assert codec.decode(old, b'{"x":1}', str(subject)).x == 1
+        assert all_bus.protocol.Thing is all_bus.protocol.Thing
 
 
 def test_copies(thing: Any) -> None:
