@@ -235,11 +235,11 @@ def _types(spec: Spec) -> Iterator[SpecError]:
             made.append((names.params(value), ("messages", name, "params", value)))
     made += ((name, ("unions", name)) for name in spec.unions)
     count = Counter(name for name, _ in made)
-    typevars = {f"{one}{family}T" for family in spec.selectors.values() for one in ("", "One")}
+    around = {name.format(family) for family in spec.selectors.values() for name in ("{}T", "One{}T", "Each{}T", "Any{}")}
     for name, key in made:
         if count[name] > 1:
             yield spec.error(key, f"is a second type called {name}", "rename one of them")
-        elif name in _IMPORTED or name in typevars:
+        elif name in _IMPORTED or name in around:
             yield spec.error(key, f"{name} is reserved for generated code", "choose another")
 
 

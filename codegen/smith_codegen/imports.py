@@ -21,7 +21,7 @@ _AS_THEY_ARE: Final = ("ClassVar", "TYPE_CHECKING")
 
 def _runtime() -> dict[str, Import]:
     modules = {
-        "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal NewType Self TypeAlias final overload",
+        "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal Never NewType Self TypeAlias final overload",
         "typing_extensions": "TypeVar deprecated",
         "smith_sdk.contract": """
             Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter Layout Leaf Origin Parts

@@ -225,17 +225,44 @@ class Family(Declared, frozen=True, kw_only=True):
         return f"{self.name}T"
 
     @property
+    def base(self) -> str:
+        """The class that all members inherit, which type variables are bound to."""
+        return f"Any{self.name}"
+
+    @property
+    def each(self) -> str:
+        """The type variable that is one member, and never a union of several."""
+        return f"Each{self.typevar}"
+
+    @property
+    def common(self) -> tuple[Field, ...]:
+        """The fields that all members have."""
+        first, *others = self.members
+        types = [{field.name: field.annotation for field in member.fields} for member in others]
+        return tuple(field for field in first.fields if all(one.get(field.name) == field.annotation for one in types))
+
+    @property
+    def expires(self) -> bool:
+        """Whether all members have a time to live."""
+        return all(member.expires for member in self.members)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether it has more than one member."""
+        return len(self.members) > 1
+
+    @property
     def classes(self) -> str:
         """The dict of its members by tag."""
         return f"{self.name.upper()}_CLASSES"
 
     @property
     def exports(self) -> tuple[str, ...]:
-        return (*(message.name for message in self.messages), self.name, self.by.type_name)
+        return (*(message.name for message in self.messages), self.name, self.base, self.by.type_name)
 
     @property
     def internals(self) -> tuple[str, ...]:
-        return (self.typevar, f"One{self.typevar}", self.classes)
+        return (self.typevar, f"One{self.typevar}", self.each, self.classes)
 
     @property
     def refers(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ from smith_sdk import protocol
 from smith_sdk._core import codec
 from smith_sdk.contract import Payload
 from smith_sdk.errors import PayloadDecodeError, PayloadMismatch
-from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, Intent, IntentResult, MetricsEvent, QuarantinedIntent
+from smith_sdk.protocol import AnyIntent, FsReadV1Intent, FsReadV1Params, Intent, IntentResult, MetricsEvent, QuarantinedIntent
 from smith_sdk.signing import canonical_json, verify
 
 INTENT = (
@@ -119,7 +119,9 @@ GOLDEN: dict[str, dict[str, Any]] = {
     name: {kind: json.loads(bytes(text)) for kind, text in pair.items()} for name, pair in WRITTEN.items()
 }
 CLASSES: dict[str, Any] = {
-    name: cls for name in protocol.__all__ if isinstance(cls := getattr(protocol, name), type) and issubclass(cls, Payload)
+    name: cls
+    for name in protocol.__all__
+    if isinstance(cls := getattr(protocol, name), type) and issubclass(cls, Payload) and cls is not AnyIntent
 }
 BIG = (2**53 + 1, 2**63, 2**64 + 1, 10**30, -(2**63) - 1, -(10**30))
 

@@ -109,9 +109,9 @@ def maybe(read: FsReadV1Intent | None, where: raw[FsReadV1Intent] | None, result
 
 def tokens(flag: bool, read: FsReadV1Intent, text: str) -> None:
     for cap in (capability.fs_read_v1, capability.http_fetch_v1):
-        to_one = raw(capability=cap)  # error
-        carry(raw(capability=cap), read)  # error except mypy: a join in mypy
-    carry(raw(capability=capability.fs_read_v1 if flag else capability.http_fetch_v1), read)  # error except mypy: a join in mypy
+        to_one: raw[FsReadV1Intent] = raw(capability=cap)  # error
+        carry(raw(capability=cap), read)  # unseen: a capability chosen at run time
+    carry(raw(capability=capability.fs_read_v1 if flag else capability.http_fetch_v1), read)  # unseen: a capability chosen at run time
     raw(capability=text)  # error
     raw.filter(capability=text)  # error
     wrong: Cap[HttpFetchV1Intent] = capability.fs_read_v1  # error

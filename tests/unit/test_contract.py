@@ -144,7 +144,7 @@ def test_an_intent_is_expired_once_more_than_its_ttl_has_passed(
     monkeypatch: pytest.MonkeyPatch, ttl_ms: int, later: int, is_expired: bool
 ) -> None:
     intent = read_intent(created_at_ns=1_000, ttl_ms=ttl_ms)
-    monkeypatch.setattr("smith_sdk.protocol._intent.now_ns", lambda: 1_000 + later)
+    monkeypatch.setattr("smith_sdk.protocol._intent._now_ns", lambda: 1_000 + later)
     assert intent.is_expired is is_expired
 
 

@@ -56,7 +56,7 @@ class Leaf:
         """The classes of payloads that these subjects carry: several where a token selects one."""
         base: Any = get_original_bases(self.cls)[0]
         carried = get_args(base)[0]  # the others are the reply, and the class itself
-        carried = getattr(carried, "__bound__", carried)
+        carried = getattr(carried, "__default__", carried)  # of a family: all members
         return frozenset(get_args(carried) or (carried,))
 
     def _first(self, tokens: list[str]) -> AnySubject:

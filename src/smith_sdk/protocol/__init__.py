@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 __all__ = [
     "AllowlistHit",
+    "AnyIntent",
     "ArchiveReadV1Intent",
     "ArchiveReadV1Params",
     "AuditEvent",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from ._benchmark_event import BenchmarkEvent as BenchmarkEvent
     from ._execution_error import ExecutionError as ExecutionError
     from ._health_event import HealthEvent as HealthEvent
+    from ._intent import AnyIntent as AnyIntent
     from ._intent import ArchiveReadV1Intent as ArchiveReadV1Intent
     from ._intent import ArchiveReadV1Params as ArchiveReadV1Params
     from ._intent import BenchReportV1Intent as BenchReportV1Intent
@@ -141,6 +143,7 @@ else:
             "BenchmarkEvent": "._benchmark_event:BenchmarkEvent",
             "ExecutionError": "._execution_error:ExecutionError",
             "HealthEvent": "._health_event:HealthEvent",
+            "AnyIntent": "._intent:AnyIntent",
             "ArchiveReadV1Intent": "._intent:ArchiveReadV1Intent",
             "ArchiveReadV1Params": "._intent:ArchiveReadV1Params",
             "BenchReportV1Intent": "._intent:BenchReportV1Intent",

@@ -12,7 +12,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated as _Annotated, Any as _Any, ClassVar, Final as _Final, TypeAlias as _TypeAlias
+from typing import (
+    TYPE_CHECKING,
+    Annotated as _Annotated,
+    Any as _Any,
+    ClassVar,
+    Final as _Final,
+    Never as _Never,
+    Self as _Self,
+    TypeAlias as _TypeAlias,
+)
 
 import msgspec as _msgspec
 from typing_extensions import TypeVar as _TypeVar
@@ -31,6 +40,32 @@ from smith_sdk.contract import (
 from ._tokens import Domain, IntentId
 
 
+class AnyIntent(_Payload, frozen=True, kw_only=True):
+    """What each member of `Intent` is: for `TypeVar(..., bound=AnyIntent)`."""
+
+    SELECTOR: ClassVar[_Cap[_Any]]
+
+    if TYPE_CHECKING:
+        id: IntentId
+        domain: Domain
+        created_at_ns: _Annotated[int, _msgspec.Meta(ge=0)]
+        ttl_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)]
+        nonce: str
+        signer: str
+        signature_b64: str
+        metadata: dict[str, _Any]
+
+        def __init__(self, *, only_members_of_the_family_can_be_made: _Never) -> None: ...
+
+        @property
+        def is_expired(self) -> bool: ...
+
+    @property
+    def capability(self) -> _Cap[_Self]:
+        """The token that selects this payload in its subjects."""
+        return self.SELECTOR
+
+
 class FsReadV1Params(_Payload, frozen=True, kw_only=True):
     """The parameters of fs.read.v1."""
 
@@ -43,7 +78,7 @@ class FsReadV1Params(_Payload, frozen=True, kw_only=True):
             _refuse_int("FsReadV1Params", "max_bytes", self.max_bytes, 18446744073709551615)
 
 
-class FsReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
+class FsReadV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="fs.read.v1"):
     """A request to execute one capability: fs.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -69,11 +104,6 @@ class FsReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability"
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsReadV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsReadV1Intent")
-
-    @property
-    def capability(self) -> _Cap[FsReadV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -119,7 +149,7 @@ class FsWriteV1Params(_Payload, frozen=True, kw_only=True):
     create: bool | None = None
 
 
-class FsWriteV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="fs.write.v1"):
+class FsWriteV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="fs.write.v1"):
     """A request to execute one capability: fs.write.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -145,11 +175,6 @@ class FsWriteV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "FsWriteV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "FsWriteV1Intent")
-
-    @property
-    def capability(self) -> _Cap[FsWriteV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -196,7 +221,7 @@ class HttpFetchV1Params(_Payload, frozen=True, kw_only=True):
     timeout_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class HttpFetchV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
+class HttpFetchV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="http.fetch.v1"):
     """A request to execute one capability: http.fetch.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -223,11 +248,6 @@ class HttpFetchV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabili
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "HttpFetchV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "HttpFetchV1Intent")
-
-    @property
-    def capability(self) -> _Cap[HttpFetchV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -273,7 +293,7 @@ class GitCloneV1Params(_Payload, frozen=True, kw_only=True):
     depth: int | None = None
 
 
-class GitCloneV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="git.clone.v1"):
+class GitCloneV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="git.clone.v1"):
     """A request to execute one capability: git.clone.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -299,11 +319,6 @@ class GitCloneV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabilit
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "GitCloneV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "GitCloneV1Intent")
-
-    @property
-    def capability(self) -> _Cap[GitCloneV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -347,7 +362,7 @@ class ArchiveReadV1Params(_Payload, frozen=True, kw_only=True):
     extract_content: bool | None = None
 
 
-class ArchiveReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="archive.read.v1"):
+class ArchiveReadV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="archive.read.v1"):
     """A request to execute one capability: archive.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -373,11 +388,6 @@ class ArchiveReadV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabi
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ArchiveReadV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "ArchiveReadV1Intent")
-
-    @property
-    def capability(self) -> _Cap[ArchiveReadV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -424,7 +434,7 @@ class SqliteQueryV1Params(_Payload, frozen=True, kw_only=True):
     timeout_ms: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class SqliteQueryV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
+class SqliteQueryV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="sqlite.query.v1"):
     """A request to execute one capability: sqlite.query.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -450,11 +460,6 @@ class SqliteQueryV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabi
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "SqliteQueryV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "SqliteQueryV1Intent")
-
-    @property
-    def capability(self) -> _Cap[SqliteQueryV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -500,7 +505,7 @@ class BenchReportV1Params(_Payload, frozen=True, kw_only=True):
     retention_days: _Annotated[int, _msgspec.Meta(ge=0, le=4294967295)] | None = None
 
 
-class BenchReportV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
+class BenchReportV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="bench.report.v1"):
     """A request to execute one capability: bench.report.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -526,11 +531,6 @@ class BenchReportV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabi
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "BenchReportV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "BenchReportV1Intent")
-
-    @property
-    def capability(self) -> _Cap[BenchReportV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -578,7 +578,7 @@ class ShellExecV1Params(_Payload, frozen=True, kw_only=True):
     stdin: str | None = None
 
 
-class ShellExecV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capability", tag="shell.exec.v1"):
+class ShellExecV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability", tag="shell.exec.v1"):
     """A request to execute one capability: shell.exec.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
@@ -604,11 +604,6 @@ class ShellExecV1Intent(_Payload, frozen=True, kw_only=True, tag_field="capabili
             _refuse_token("smith.intents.vetted.{capability}.{domain}", "domain", self.domain, "", "ShellExecV1Intent")
         if not _is_token(self.id):
             _refuse_token("smith.results.{intent_id}", "id", self.id, "", "ShellExecV1Intent")
-
-    @property
-    def capability(self) -> _Cap[ShellExecV1Intent]:
-        """The token that selects this payload in its subjects."""
-        return self.SELECTOR
 
     @property
     def is_expired(self) -> bool:
@@ -656,8 +651,19 @@ Intent: _TypeAlias = (
     | ShellExecV1Intent
 )
 """A request to execute one capability."""
-IntentT = _TypeVar("IntentT", bound=Intent, default=Intent)
-OneIntentT = _TypeVar("OneIntentT", bound=Intent)
+IntentT = _TypeVar("IntentT", bound=AnyIntent, default=Intent)
+OneIntentT = _TypeVar("OneIntentT", bound=AnyIntent)
+EachIntentT = _TypeVar(
+    "EachIntentT",
+    FsReadV1Intent,
+    FsWriteV1Intent,
+    HttpFetchV1Intent,
+    GitCloneV1Intent,
+    ArchiveReadV1Intent,
+    SqliteQueryV1Intent,
+    BenchReportV1Intent,
+    ShellExecV1Intent,
+)
 INTENT_CLASSES: _Final[dict[str, _Any]] = {
     "fs.read.v1": FsReadV1Intent,
     "fs.write.v1": FsWriteV1Intent,

@@ -12,7 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
+from typing import (
+    TYPE_CHECKING,
+    Any as _Any,
+    ClassVar,
+    Self as _Self,
+    TypeAlias as _TypeAlias,
+    final as _final,
+    overload as _overload,
+)
 
 from smith_sdk.contract import (
     Cap as _Cap,
@@ -25,7 +33,7 @@ from smith_sdk.contract import (
 )
 
 from ...protocol import _capability as _cap_capability
-from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
+from ...protocol._intent import INTENT_CLASSES, AnyIntent, Capability, EachIntentT, Intent, IntentT, OneIntentT
 
 
 @_final
@@ -38,6 +46,27 @@ class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[Int
     ORIGIN: ClassVar[str] = "smith_sdk.topology:CONTRACT"
 
     capability: _Cap[IntentT]
+    if TYPE_CHECKING:
+
+        @_overload
+        def __init__(
+            self,
+            *,
+            capability: _Cap[IntentT],
+        ) -> None: ...
+
+        @_overload
+        def __init__(
+            self: IntentsRaw[Intent],
+            *,
+            capability: Capability,
+        ) -> None: ...
+
+        def __init__(
+            self,
+            *,
+            capability: _Any,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
@@ -59,10 +88,18 @@ class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[Int
             capability=_cap_capability._ALL.get(text := f"{tokens[3]}.{tokens[4]}.{tokens[5]}", text),
         )
 
+    @_overload
     @classmethod
-    def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]:
+    def of(cls, message: EachIntentT) -> IntentsRaw[EachIntentT]: ...
+
+    @_overload
+    @classmethod
+    def of(cls, message: OneIntentT) -> IntentsRaw[OneIntentT]: ...
+
+    @classmethod
+    def of(cls, message: AnyIntent) -> IntentsRaw[_Any]:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
-        if not isinstance(message, Intent):
+        if not isinstance(message, AnyIntent):
             _refuse_message(cls.PATTERN, "Intent", message)
         read: _Any = message
         return IntentsRaw(
@@ -74,16 +111,24 @@ class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[Int
     def filter(
         cls,
         *,
-        capability: _Cap[OneIntentT],
-    ) -> _Filter[OneIntentT, IntentsRaw[OneIntentT]]: ...
+        capability: _Cap[EachIntentT],
+    ) -> _Filter[EachIntentT, IntentsRaw[EachIntentT]]: ...
 
     @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: None = None,
+        capability: Capability | None = None,
     ) -> _Filter[Intent, IntentsRaw[Intent]]: ...
+
+    @_overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: _Cap[OneIntentT],
+    ) -> _Filter[OneIntentT, IntentsRaw[OneIntentT]]: ...
 
     @classmethod
     def filter(

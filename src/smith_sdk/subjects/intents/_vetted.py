@@ -12,7 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
+from typing import (
+    TYPE_CHECKING,
+    Any as _Any,
+    ClassVar,
+    Self as _Self,
+    TypeAlias as _TypeAlias,
+    final as _final,
+    overload as _overload,
+)
 
 from smith_sdk.contract import (
     Cap as _Cap,
@@ -26,7 +34,7 @@ from smith_sdk.contract import (
 )
 
 from ...protocol import _capability as _cap_capability
-from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
+from ...protocol._intent import INTENT_CLASSES, AnyIntent, Capability, EachIntentT, Intent, IntentT, OneIntentT
 from ...protocol._tokens import Domain
 
 
@@ -43,6 +51,30 @@ class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVett
 
     capability: _Cap[IntentT]
     domain: Domain
+    if TYPE_CHECKING:
+
+        @_overload
+        def __init__(
+            self,
+            *,
+            capability: _Cap[IntentT],
+            domain: Domain,
+        ) -> None: ...
+
+        @_overload
+        def __init__(
+            self: IntentsVetted[Intent],
+            *,
+            capability: Capability,
+            domain: Domain,
+        ) -> None: ...
+
+        def __init__(
+            self,
+            *,
+            capability: _Any,
+            domain: _Any,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
@@ -67,10 +99,18 @@ class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVett
             domain=tokens[6],
         )
 
+    @_overload
     @classmethod
-    def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]:
+    def of(cls, message: EachIntentT) -> IntentsVetted[EachIntentT]: ...
+
+    @_overload
+    @classmethod
+    def of(cls, message: OneIntentT) -> IntentsVetted[OneIntentT]: ...
+
+    @classmethod
+    def of(cls, message: AnyIntent) -> IntentsVetted[_Any]:
         """The subject of `message`. Raises `InvalidToken` if a field is not a valid token."""
-        if not isinstance(message, Intent):
+        if not isinstance(message, AnyIntent):
             _refuse_message(cls.PATTERN, "Intent", message)
         read: _Any = message
         return IntentsVetted(
@@ -83,18 +123,27 @@ class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVett
     def filter(
         cls,
         *,
-        capability: _Cap[OneIntentT],
+        capability: _Cap[EachIntentT],
         domain: Domain | None = None,
-    ) -> _Filter[OneIntentT, IntentsVetted[OneIntentT]]: ...
+    ) -> _Filter[EachIntentT, IntentsVetted[EachIntentT]]: ...
 
     @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: None = None,
+        capability: Capability | None = None,
         domain: Domain | None = None,
     ) -> _Filter[Intent, IntentsVetted[Intent]]: ...
+
+    @_overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: _Cap[OneIntentT],
+        domain: Domain | None = None,
+    ) -> _Filter[OneIntentT, IntentsVetted[OneIntentT]]: ...
 
     @classmethod
     def filter(

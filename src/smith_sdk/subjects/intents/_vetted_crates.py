@@ -12,7 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
+from typing import (
+    TYPE_CHECKING,
+    Any as _Any,
+    ClassVar,
+    Self as _Self,
+    TypeAlias as _TypeAlias,
+    final as _final,
+    overload as _overload,
+)
 
 from smith_sdk.contract import (
     Cap as _Cap,
@@ -25,7 +33,7 @@ from smith_sdk.contract import (
 )
 
 from ...protocol import _capability as _cap_capability
-from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
+from ...protocol._intent import INTENT_CLASSES, Capability, EachIntentT, Intent, IntentT, OneIntentT
 
 
 @_final
@@ -43,6 +51,30 @@ class IntentsVettedCrates(
 
     capability: _Cap[IntentT]
     shard: _Shard
+    if TYPE_CHECKING:
+
+        @_overload
+        def __init__(
+            self,
+            *,
+            capability: _Cap[IntentT],
+            shard: _Shard,
+        ) -> None: ...
+
+        @_overload
+        def __init__(
+            self: IntentsVettedCrates[Intent],
+            *,
+            capability: Capability,
+            shard: _Shard,
+        ) -> None: ...
+
+        def __init__(
+            self,
+            *,
+            capability: _Any,
+            shard: _Any,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
@@ -72,18 +104,27 @@ class IntentsVettedCrates(
     def filter(
         cls,
         *,
-        capability: _Cap[OneIntentT],
+        capability: _Cap[EachIntentT],
         shard: _Shard | None = None,
-    ) -> _Filter[OneIntentT, IntentsVettedCrates[OneIntentT]]: ...
+    ) -> _Filter[EachIntentT, IntentsVettedCrates[EachIntentT]]: ...
 
     @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: None = None,
+        capability: Capability | None = None,
         shard: _Shard | None = None,
     ) -> _Filter[Intent, IntentsVettedCrates[Intent]]: ...
+
+    @_overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: _Cap[OneIntentT],
+        shard: _Shard | None = None,
+    ) -> _Filter[OneIntentT, IntentsVettedCrates[OneIntentT]]: ...
 
     @classmethod
     def filter(

@@ -12,7 +12,15 @@
 
 from __future__ import annotations
 
-from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final, overload as _overload
+from typing import (
+    TYPE_CHECKING,
+    Any as _Any,
+    ClassVar,
+    Self as _Self,
+    TypeAlias as _TypeAlias,
+    final as _final,
+    overload as _overload,
+)
 
 from smith_sdk.contract import (
     Cap as _Cap,
@@ -28,7 +36,7 @@ from smith_sdk.contract import (
 )
 
 from ...protocol import _capability as _cap_capability
-from ...protocol._intent import INTENT_CLASSES, Intent, IntentT, OneIntentT
+from ...protocol._intent import INTENT_CLASSES, AnyIntent, Capability, EachIntentT, Intent, IntentT, OneIntentT
 from ...protocol._tokens import Domain
 from .._sharding import episode as _sharding_episode
 
@@ -49,6 +57,33 @@ class IntentsVettedSharded(
     capability: _Cap[IntentT]
     domain: Domain
     shard: _Shard
+    if TYPE_CHECKING:
+
+        @_overload
+        def __init__(
+            self,
+            *,
+            capability: _Cap[IntentT],
+            domain: Domain,
+            shard: _Shard,
+        ) -> None: ...
+
+        @_overload
+        def __init__(
+            self: IntentsVettedSharded[Intent],
+            *,
+            capability: Capability,
+            domain: Domain,
+            shard: _Shard,
+        ) -> None: ...
+
+        def __init__(
+            self,
+            *,
+            capability: _Any,
+            domain: _Any,
+            shard: _Any,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not isinstance(self.capability, str) or self.capability not in _cap_capability._ALL:
@@ -76,14 +111,22 @@ class IntentsVettedSharded(
             shard=_Shard.read(cls.PATTERN, tokens[8], tokens[7]),
         )
 
+    @_overload
     @classmethod
-    def of(cls, message: OneIntentT, *, key: _ShardKey | None = None) -> IntentsVettedSharded[OneIntentT]:
+    def of(cls, message: EachIntentT, *, key: _ShardKey | None = None) -> IntentsVettedSharded[EachIntentT]: ...
+
+    @_overload
+    @classmethod
+    def of(cls, message: OneIntentT, *, key: _ShardKey | None = None) -> IntentsVettedSharded[OneIntentT]: ...
+
+    @classmethod
+    def of(cls, message: AnyIntent, *, key: _ShardKey | None = None) -> IntentsVettedSharded[_Any]:
         """The subject of `message`, in the shard of its key.
 
         Raises `InvalidToken` if a field is not a valid token, `InvalidShardKey` if its key is not
         valid, and `SubjectMismatch` if it has none, or another one than `key`.
         """
-        if not isinstance(message, Intent):
+        if not isinstance(message, AnyIntent):
             _refuse_message(cls.PATTERN, "Intent", message)
         read: _Any = message
         return IntentsVettedSharded(
@@ -97,20 +140,30 @@ class IntentsVettedSharded(
     def filter(
         cls,
         *,
-        capability: _Cap[OneIntentT],
+        capability: _Cap[EachIntentT],
         domain: Domain | None = None,
         shard: _Shard | None = None,
-    ) -> _Filter[OneIntentT, IntentsVettedSharded[OneIntentT]]: ...
+    ) -> _Filter[EachIntentT, IntentsVettedSharded[EachIntentT]]: ...
 
     @_overload
     @classmethod
     def filter(
         cls,
         *,
-        capability: None = None,
+        capability: Capability | None = None,
         domain: Domain | None = None,
         shard: _Shard | None = None,
     ) -> _Filter[Intent, IntentsVettedSharded[Intent]]: ...
+
+    @_overload
+    @classmethod
+    def filter(
+        cls,
+        *,
+        capability: _Cap[OneIntentT],
+        domain: Domain | None = None,
+        shard: _Shard | None = None,
+    ) -> _Filter[OneIntentT, IntentsVettedSharded[OneIntentT]]: ...
 
     @classmethod
     def filter(
