@@ -11,7 +11,7 @@ from enum import Enum, auto
 import msgspec
 
 from .. import names
-from ..placeholders import PLACEHOLDER, split
+from ..placeholders import Piece, pieces
 from ..spec import SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .literals import HOLE
 
@@ -65,14 +65,16 @@ class Advisor:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._roots = tuple(tuple(root.split(".")) for root in spec.roots)
-        self._parts = {name: [_part(spec, decl, piece) for piece in split(decl.pattern)] for name, decl in spec.subjects.items()}
+        self._parts = {name: [_part(spec, decl, piece) for piece in pieces(decl.pattern)] for name, decl in spec.subjects.items()}
         self._packages = {name: spec.home(("subjects", name)) for name in spec.subjects}
 
     def of_text(self, text: str, how: How) -> Advice | None:
         """The advice for `text`; None if it is not, or not certainly, a subject under a root of the
         spec.
         """
-        tokens = _tokens(text)
+        # `$JS` looks like a placeholder of a template, too.
+        servers = next((root for root in self._roots if root[0].startswith("$") and text.startswith(f"{'.'.join(root)}.")), ())
+        tokens = (*servers, *_tokens(text.removeprefix("".join(f"{token}." for token in servers))))
         after = next((tokens[len(root) :] for root in self._roots if tokens[: len(root)] == root), ())
         if not after or (how is How.LITERAL and not _is_specific(after, text)):
             return None
@@ -86,7 +88,7 @@ class Advisor:
             return None
         close = self._closest(text)
         problem = f"is not a subject of the spec; the closest is {self._spec.subjects[close].pattern}"
-        unknown = {part[0]: "*" if wide else HOLE for part in self._parts[close] if not isinstance(part, str)}
+        unknown = {part.name: "*" if wide else HOLE for part in self._parts[close] if not isinstance(part, str)}
         return Advice(problem, self._use([_Match(close, unknown, 0)], how, wide))
 
     def of_typed(self, path: str, source: str, how: How) -> Advice | None:
@@ -111,22 +113,25 @@ class Advisor:
         return found if ">" in tokens else [match for match in found if match.missed == found[0].missed]
 
     def _match(self, subject: str, tokens: tuple[str, ...]) -> _Match | None:
-        parts = self._parts[subject]
-        width = sum(1 if isinstance(part, str) else _width(part[1]) for part in parts)
-        fits = [fit for spread in _spreads(tokens, width) if (fit := _fit(spread, parts)) is not None]
+        fits = [
+            fit
+            for parts in _lengths(self._parts[subject], len(tokens))
+            for spread in _spreads(tokens, sum(1 if isinstance(part, str) else part.width for part in parts))
+            if (fit := _fit(spread, parts)) is not None
+        ]
         if not fits:
             return None
         missed = min(fit[0] for fit in fits)
-        given, *others = [fit[1] for fit in fits if fit[0] == missed]
+        given, *others = sorted((fit[1] for fit in fits if fit[0] == missed), key=len, reverse=True)
         return _Match(
             subject,
-            {token: value if all(other[token] == value for other in others) else HOLE for token, value in given.items()},
+            {token: value if all(other.get(token) == value for other in others) else HOLE for token, value in given.items()},
             missed,
         )
 
     def _ends_open(self, subject: str) -> bool:
         last = self._parts[subject][-1]
-        return not isinstance(last, str) and last[1].enum is None
+        return not isinstance(last, str) and (last.decl is None or last.decl.enum is None)
 
     def _closest(self, text: str) -> str:
         patterns = {decl.pattern: name for name, decl in self._spec.subjects.items()}
@@ -175,6 +180,8 @@ class Advisor:
         return f"subjects.{match.subject}{'.filter' if as_filter else ''}({', '.join(arguments)})"
 
     def _value(self, subject: str, token: str, value: str, imports: dict[str, list[str]]) -> str:
+        if any(not isinstance(part, str) and part.name == token and part.decl is None for part in self._parts[subject]):
+            return f"({', '.join(map(json.dumps, value.split('.')))},)"
         decl, package = self._spec.token(self._spec.subjects[subject], token), self._packages[subject]
         package = self._spec.home(("tokens", token)) if token in self._spec.tokens else package
         if token in self._spec.selectors:
@@ -187,16 +194,39 @@ class Advisor:
         return f"{kind}({_number(decl, value) if decl.base == 'int' else json.dumps(value, ensure_ascii=False)})"
 
 
-_Part = str | tuple[str, TokenDecl]
+class _Open(msgspec.Struct, frozen=True):
+    """A placeholder of a pattern. `decl` is None for all tokens to the end."""
+
+    name: str
+    decl: TokenDecl | None
+    width: int
+    prefix: str = ""
+    suffix: str = ""
+    is_optional: bool = False
 
 
-def _part(spec: Spec, subject: SubjectDecl, piece: str) -> _Part:
-    match = PLACEHOLDER.fullmatch(piece)
-    return (match[1], spec.token(subject, match[1])) if match else piece
+_Part = str | _Open
 
 
-def _width(decl: TokenDecl) -> int:
-    return len(decl.enum[0].split(".")) if decl.enum else 1
+def _part(spec: Spec, subject: SubjectDecl, piece: Piece) -> _Part:
+    if not piece.name:
+        return piece.text
+    if piece.is_tail:
+        return _Open(piece.name, None, 1)
+    decl = spec.token(subject, piece.name)
+    width = len(decl.enum[0].split(".")) if decl.enum else 1
+    return _Open(piece.name, decl, width, piece.prefix, piece.suffix, piece.is_optional)
+
+
+def _lengths(parts: list[_Part], count: int) -> Iterator[list[_Part]]:
+    """The parts for a text of `count` tokens: without an optional one, with as many of a tail."""
+    last = parts[-1]
+    if isinstance(last, _Open) and last.is_optional:
+        yield parts[:-1]
+    if isinstance(last, _Open) and last.decl is None:
+        rest = max(1, count - sum(1 if isinstance(part, str) else part.width for part in parts[:-1]))
+        parts = [*parts[:-1], msgspec.structs.replace(last, width=rest)]
+    yield parts
 
 
 def _tokens(text: str) -> tuple[str, ...]:
@@ -253,16 +283,26 @@ def _fit(spread: tuple[str, ...], parts: list[_Part]) -> tuple[int, dict[str, st
                 missed += 1
             at += 1
             continue
-        name, decl = part
-        found = spread[at : at + _width(decl)]
+        found = tuple(_inner(part, token) for token in spread[at : at + part.width])
         at += len(found)
-        if not _admits(decl, found):
+        if not _admits(part.decl, found):
             return None
-        given[name] = HOLE if HOLE in found else "*" if "*" in found else ".".join(found)
+        given[part.name] = HOLE if HOLE in found else "*" if "*" in found else ".".join(found)
     return missed, given
 
 
-def _admits(decl: TokenDecl, found: tuple[str, ...]) -> bool:
+def _inner(part: _Open, token: str) -> str:
+    """The value in a wire token with the text of `part` around it; "" if it has other text."""
+    if token in (HOLE, "*"):
+        return token
+    if not (token.startswith(part.prefix) and token.endswith(part.suffix)):
+        return ""
+    return token[len(part.prefix) : len(token) - len(part.suffix)]
+
+
+def _admits(decl: TokenDecl | None, found: tuple[str, ...]) -> bool:
+    if decl is None:
+        return all(one in (HOLE, "*") or _legal.fullmatch(one) for one in found)
     if decl.enum is not None:
         return any(
             all(one in (HOLE, "*", other) for one, other in zip(found, value.split("."), strict=True)) for value in decl.enum
