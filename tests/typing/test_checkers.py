@@ -25,11 +25,15 @@ from smith_codegen.cli import main as generate
 RUN = {**CHECKERS, **(MORE_CHECKERS if os.environ.get("SMITH_CHECKERS") == "all" else {})}
 
 
-def generate_package(room: Path) -> None:
-    """Write `orders_bus`, which the files about requests and services are for."""
-    out = room / "orders_bus"
-    assert generate([str(HERE.parent / "codegen" / "orders.toml"), str(out)]) == 0
-    (out / "__init__.py").touch()
+PACKAGES = {"orders_bus": "orders.toml", "patterns_bus": "patterns.toml"}
+"""Generated packages that the files use, and their specs in `tests/codegen`."""
+
+
+def generate_packages(room: Path) -> None:
+    """Write the packages that some of the files are for."""
+    for package, spec in PACKAGES.items():
+        out = room / package
+        assert generate([str(HERE.parent / "codegen" / spec), str(out)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory, mypy_cache: Callable[[str
     room = tmp_path_factory.mktemp("typing")
     for name in FILES:
         shutil.copy(HERE / name, room)
-    generate_package(room)
+    generate_packages(room)
     (room / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "standard", "pythonVersion": "3.11"}))
     running = {
         name: subprocess.Popen(

@@ -24,12 +24,9 @@ def placed(session: Session, subject: Any, where: str, payload: Any) -> Placed |
 
     `subject`, which is `where` as text, is of one of `session.sharded_subjects`. Raises
     `InvalidShardKey`, and `SubjectMismatch` for a payload with a key on the plain subject, without
-    one on the sharded one, in another shard than that of its key, and for a subject that only
-    others publish to.
+    one on the sharded one, and in another shard than that of its key.
     """
     spec = session.sharded_subjects[type(subject)]
-    if spec is None:
-        raise SubjectMismatch(f"{subject} is a subject of other publishers: it can be read, and not published to")
     found = spec.key_and_hash(payload)
     if spec.subject == subject.NAME:
         if found is None:

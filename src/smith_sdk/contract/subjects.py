@@ -92,8 +92,8 @@ def is_tail(value: object) -> bool:
     return type(value) is tuple and len(value) > 0 and all(map(is_token, value))
 
 
-def read_part(pattern: str, token: str, text: str, prefix: str, suffix: str) -> str:
-    """The value in the wire token `text` that has `prefix` and `suffix` around it.
+def read_part(pattern: str, token: str, text: str, prefix: str, suffix: str) -> Any:
+    """The value, a str, in the wire token `text` that has `prefix` and `suffix` around it.
 
     Raises `InvalidToken` if it does not, or if there is nothing between them.
     """

@@ -16,7 +16,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ...contract import Contract, Placed, ReadOnlySubject, ShardingSpec, covers
-from ...errors import BusClosed, ConsumerNotFound, JetStreamDisabled, NoInterest, PublishCircuitOpen, SmithError, StreamNotFound
+from ...errors import (
+    BusClosed,
+    ConsumerNotFound,
+    JetStreamDisabled,
+    NoInterest,
+    PublishCircuitOpen,
+    SmithError,
+    StreamNotFound,
+    SubjectMismatch,
+)
 from ..connection.connection import Connection
 from ..connection.request_reply import RequestReply
 from ..connection.state import Listener, State, wrong_loop_error
@@ -136,7 +145,7 @@ class Session:
         self._state_events = _StateEvents(self.events)
         self.known_subjects: set[type] = set()
         """Classes of subjects that have been looked up in the contract."""
-        self.sharded_subjects: dict[type, ShardingSpec[Any, Any] | None] = {}
+        self.sharded_subjects: dict[type, ShardingSpec[Any, Any]] = {}
         """Those of them that belong to a sharding: plain or sharded; None for those of others."""
         self.layouts: LayoutSource = DeclaredLayouts()
         """Which layouts of shardings are in use."""
@@ -275,12 +284,12 @@ class Session:
     # ---- subjects
 
     def require_subject(self, subject: object) -> None:
-        """Raise `SubjectMismatch` unless `subject` is one of the contract."""
+        """Raise `SubjectMismatch` unless `subject` is one of the contract to publish to."""
         self.contract.require(subject)
         cls: Any = type(subject)
         if issubclass(cls, ReadOnlySubject):
-            self.sharded_subjects[cls] = None
-        elif (sharding := self.contract.sharding_of(cls.NAME)) is not None:
+            raise SubjectMismatch(f"{subject} is a subject of other publishers: it can be read, and not published to")
+        if (sharding := self.contract.sharding_of(cls.NAME)) is not None:
             self.sharded_subjects[cls] = sharding
         self.known_subjects.add(cls)
 
