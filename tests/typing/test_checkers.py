@@ -25,7 +25,7 @@ from smith_codegen.cli import main as generate
 RUN = {**CHECKERS, **(MORE_CHECKERS if os.environ.get("SMITH_CHECKERS") == "all" else {})}
 
 
-PACKAGES = {"orders_bus": "orders.toml", "patterns_bus": "patterns.toml"}
+PACKAGES = {"all_bus": "fields.toml", "orders_bus": "orders.toml", "patterns_bus": "patterns.toml"}
 """Generated packages that the files use, and their specs in `tests/codegen`."""
 
 
