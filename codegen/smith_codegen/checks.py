@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from . import (
+    bucket_checks,
     domains,
     extension,
     message_checks,
@@ -100,6 +101,7 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _subjects(spec)
     yield from _references(spec)
     yield from request_checks.check(spec)
+    yield from bucket_checks.check(spec)
     for name in spec.sharding:
         yield from python_name(spec, ("sharding", name), name, frozenset())
     yield from sharded_checks.check(spec)

@@ -56,7 +56,9 @@ MODULES: Final = (
     "backpressure",
     "alerts",
     "outbox",
+    "kv",
     "publishing",
+    "core_messages",
     "workers",
     "bus",
 )

@@ -24,11 +24,12 @@ def _runtime() -> dict[str, Import]:
         "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal Never NewType Self TypeAlias final overload",
         "typing_extensions": "TypeVar deprecated",
         "smith_sdk.contract": """
-            Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter Layout Leaf Origin Parts
-            Payload Placement Profile ReadOnlySubject ReadShards Received Republish RequestSubject ServiceError Shard
-            ShardKey ShardingSpec StreamOverride StreamSpec StreamSubject SubjectTransform Subscribable UnknownMember
-            is_int_token is_tail is_token kind_of new_uuid4 new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message
-            refuse_token require_struct respell rest unique
+            BucketKey BucketSpec Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter
+            KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadOnlySubject ReadShards
+            Received Republish RequestSubject ServiceError Shard ShardKey ShardingSpec StreamOverride StreamSpec
+            StreamSubject SubjectTransform Subscribable UnknownMember is_int_token is_tail is_token kind_of new_uuid4
+            new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message refuse_token
+            require_struct respell rest unique
         """,
     }
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}

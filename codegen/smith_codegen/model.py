@@ -391,13 +391,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def places(self) -> dict[str, tuple[int, int]]:
         """The wire positions of each token: the first, and the one after the last."""
-        found, at = {}, 0
-        for part in self.parts:
-            width = 1 if isinstance(part, str) else part.width
-            if isinstance(part, Token):
-                found[part.name] = (at, at + width)
-            at += width
-        return found
+        return places_of(self.parts)
 
     def generic(self, argument: str) -> str:
         """The class as a type, of a family with `argument` in brackets."""
@@ -421,6 +415,54 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     keys: tuple[tuple[str, str], ...]
+
+
+def places_of(parts: tuple[str | Token, ...]) -> dict[str, tuple[int, int]]:
+    """The positions of each token among `parts`: the first, and the one after the last."""
+    found, at = {}, 0
+    for part in parts:
+        width = 1 if isinstance(part, str) else part.width
+        if isinstance(part, Token):
+            found[part.name] = (at, at + width)
+        at += width
+    return found
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """A key-value bucket. `parts` are those of its keys' pattern, whose class is `cls`; none if a
+    key is any str. `key_ttl`: whether keys may have a time to live of their own.
+    """
+
+    name: str
+    attr: str
+    cls: str
+    pattern: str
+    parts: tuple[str | Token, ...]
+    message: str
+    key_ttl: bool
+    doc: str
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Token))
+
+    @property
+    def places(self) -> dict[str, tuple[int, int]]:
+        """The positions of each token in a key: the first, and the one after the last."""
+        return places_of(self.parts)
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """The literals of a key, "" in place of each token."""
+        return tuple(text for part in self.parts for text in ((part,) if isinstance(part, str) else ("",) * part.width))
+
+
+class Objects(msgspec.Struct, frozen=True, kw_only=True):
+    """An object store."""
+
+    name: str
+    attr: str
+    doc: str
 
 
 class Sharding(msgspec.Struct, frozen=True, kw_only=True):
@@ -454,6 +496,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     profiles: tuple[Keys, ...]
     shardings: tuple[Sharding, ...]
     dead_letters: str | None
+    buckets: tuple[Bucket, ...] = ()
+    objects: tuple[Objects, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:

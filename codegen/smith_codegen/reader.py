@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args, get_origi
 import msgspec
 
 from . import locate, names, units
+from .bucket_spec import BucketDecl, ObjectsDecl
 from .errors import SpecError, SpecErrors, dotted
 from .locate import Path
 from .message_spec import EnumDecl, FieldDecl, MessageDecl, MixinDecl, UnionDecl
@@ -91,6 +92,8 @@ class _Reader:
         profiles = self.profiles()
         sharding = self.each("sharding", ShardingDecl)
         unions = self.each("unions", UnionDecl)
+        buckets = self.each("buckets", BucketDecl)
+        objects = self.each("objects", ObjectsDecl)
         if self.errors or spec is None:
             raise SpecErrors(self.errors)
         found = Spec(
@@ -105,6 +108,8 @@ class _Reader:
             profiles=profiles,
             sharding=sharding,
             unions=unions,
+            buckets=buckets,
+            objects=objects,
             file=self.file,
             lines=self.lines,
             written=self.written,
@@ -318,5 +323,5 @@ def _check_units(spec: Spec, errors: list[SpecError]) -> None:
                 except ValueError as error:
                     errors.append(spec.error((*path, name), str(error), unit[1]))
 
-    for section in ("streams", "consumers", "profiles", "sharding"):
+    for section in ("streams", "consumers", "profiles", "sharding", "buckets", "objects"):
         walk((section,), getattr(spec, section))

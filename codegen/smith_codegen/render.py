@@ -46,7 +46,17 @@ _REFERS_TO_DEPRECATED: Final = """\
 # pyright: reportDeprecated=false
 """
 
-ROOMS: Final = ("__init__.py", "py.typed", "protocol", "subjects", "sharding.py", "topology.py", CANONICAL)
+ROOMS: Final = (
+    "__init__.py",
+    "py.typed",
+    "protocol",
+    "subjects",
+    "sharding.py",
+    "buckets.py",
+    "objects.py",
+    "topology.py",
+    CANONICAL,
+)
 """What belongs to the generator in the output directory: nothing else may stand there."""
 
 STARTERS: Final = ("__init__.py", "py.typed")
@@ -81,6 +91,7 @@ def render(model: Model) -> dict[str, str]:
     output.subjects()
     output.shardings()
     output.topology()
+    output.buckets()
     output.package()
     return {
         "py.typed": "",
@@ -216,11 +227,17 @@ class _Output:
             origin=self.origin,
         )
 
+    def buckets(self) -> None:
+        for name in ("buckets", "objects"):
+            if getattr(self.model, name):
+                self.emit(f"{name}.py", f"{name}.py.j2", origin=self.origin)
+
     def package(self) -> None:
         head = self.model.spec.spec
         entries = [Entry(".topology", "CONTRACT", "CONTRACT"), Entry(".topology", "consumers", "consumers")]
         entries += [Entry(f".{name}", "", name) for name in ("protocol", "subjects", "topology")]
         entries += [Entry(".sharding", "", "sharding")] if self.model.shardings else []
+        entries += [Entry(f".{name}", "", name) for name in ("buckets", "objects") if getattr(self.model, name)]
         doc = f"The contract {head.name} {head.version}: its payloads, subjects, streams and consumers."
         self.lazy("__init__.py", doc, entries)
 

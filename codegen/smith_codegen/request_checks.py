@@ -35,7 +35,7 @@ def _reply(spec: Spec, key: Key, decl: SubjectDecl, reply: str) -> Iterator[Spec
         problem = f"is for subjects without a stream: the acknowledgement of {decl.stream} would be the first reply"
         yield spec.error(key, problem, "remove the stream, or the reply")
     message = spec.messages.get(reply)
-    if message is None and reply != "bytes":
+    if message is None and reply != "bytes" and reply not in spec.unions:
         yield spec.error(
             key, f"unknown message {reply!r}", suggest(reply, spec.messages, "declare it in [messages], or write bytes")
         )

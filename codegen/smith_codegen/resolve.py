@@ -9,8 +9,10 @@ from typing import Any, Final, Literal
 import msgspec
 
 from . import domains, modules, names, patterns, sharded, units
+from .bucket_spec import BucketDecl
 from .message_spec import EnumDecl, FieldDecl, MessageDecl
 from .model import (
+    Bucket,
     Consumer,
     Declared,
     Enum,
@@ -19,6 +21,7 @@ from .model import (
     Keys,
     Message,
     Model,
+    Objects,
     ServiceError,
     Sharding,
     Subject,
@@ -68,6 +71,12 @@ def build(spec: Spec) -> Model:
         profiles=tuple(_profile(spec, name) for name in spec.profiles if spec.is_own(("profiles", name))),
         shardings=tuple(_sharding(spec, name, subjects) for name in spec.sharding if spec.is_own(("sharding", name))),
         dead_letters=".".join(dead[0][:-3]) if dead else None,
+        buckets=tuple(_bucket(name, decl, by_name) for name, decl in spec.buckets.items() if spec.is_own(("buckets", name))),
+        objects=tuple(
+            Objects(name=name, attr=names.snake(name), doc=decl.doc)
+            for name, decl in spec.objects.items()
+            if spec.is_own(("objects", name))
+        ),
     )
 
 
@@ -224,6 +233,19 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
             )
         )
     return tuple(found)
+
+
+def _bucket(name: str, decl: BucketDecl, tokens: dict[str, Token]) -> Bucket:
+    return Bucket(
+        name=name,
+        attr=names.snake(name),
+        cls=f"{names.camel(name)}Key",
+        pattern=decl.key or "",
+        parts=() if decl.key is None else tuple(_part(piece, tokens) for piece in pieces(decl.key)),
+        message=decl.message,
+        key_ttl=decl.limit_marker_ttl is not None,
+        doc=decl.doc,
+    )
 
 
 def _with_tokens(one: Declared, subjects: tuple[Subject, ...]) -> Declared:

@@ -9,25 +9,14 @@ from typing import Final
 
 import msgspec
 
-from . import reader, sharded
+from . import buckets, reader, sharded
 from .errors import SpecError, SpecErrors
-from .spec import Spec
+from .spec import SECTIONS, Spec
 
 CANONICAL: Final = "spec.json"
 """The file of a generated package that holds its canonical spec."""
 
-_declared: Final = (
-    "tokens",
-    "enums",
-    "messages",
-    "subjects",
-    "streams",
-    "consumers",
-    "domains",
-    "profiles",
-    "sharding",
-    "unions",
-)
+_declared: Final = tuple(section for section in SECTIONS if section != "spec")
 
 
 def load(path: Path) -> Spec:
@@ -106,4 +95,5 @@ def extend(own: Spec) -> Spec:
         raise SpecErrors(errors)
     heads = {head.package: head for base in bases for head in (base.spec, *base.inherited)}
     derived = {path: name for base in bases for path, name in base.derived.items()}
-    return sharded.expand(msgspec.structs.replace(own, homes=homes, inherited=tuple(heads.values()), derived=derived, **merged))
+    whole = msgspec.structs.replace(own, homes=homes, inherited=tuple(heads.values()), derived=derived, **merged)
+    return sharded.expand(buckets.expand(whole))

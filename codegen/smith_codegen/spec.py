@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from . import locate, units
+from .bucket_spec import BucketDecl, ObjectsDecl
 from .errors import SpecError, dotted
 from .locate import Path
 from .message_spec import EnumDecl, FieldDecl, MessageDecl, UnionDecl
@@ -48,6 +49,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     profiles: dict[str, ProfileDecl]
     sharding: dict[str, ShardingDecl]
     unions: dict[str, UnionDecl]
+    buckets: dict[str, BucketDecl]
+    objects: dict[str, ObjectsDecl]
     file: str
     lines: Mapping[Path, int]
     homes: Mapping[Path, str] = {}
@@ -84,6 +87,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
             ((union.tag, tag) for union in self.unions.values() for tag, name in union.tags.items() if name == message), None
         )
 
+    def is_made(self, path: Path) -> bool:
+        """Whether the declaration at `path` is not written in the spec, but made by a sharding, or
+        for a bucket or an object store."""
+        return path in self.derived or (path[0] == "streams" and path in self.written)
+
     def is_own(self, path: Path) -> bool:
         """Whether the declaration at or around `path` is the spec's own, not inherited."""
         return path[:2] not in self.homes
@@ -118,7 +126,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         for section in SECTIONS:
             decls = getattr(self, section)
             if isinstance(decls, dict):
-                own = (name for name in decls if self.is_own((section, name)) and (section, name) not in self.derived)
+                own = (name for name in decls if self.is_own((section, name)) and not self.is_made((section, name)))
                 decls = {name: decls[name] for name in own}
                 if not decls and section in _newer:
                     continue
@@ -143,8 +151,10 @@ SECTIONS: Final = (
     "profiles",
     "sharding",
     "unions",
+    "buckets",
+    "objects",
 )
-_newer = ("enums", "domains", "sharding", "unions")
+_newer = ("enums", "domains", "sharding", "unions", "buckets", "objects")
 """Sections that a canonical form has only if the spec declares something in them: the hash of a
 spec without them is the one that it had before."""
 

@@ -103,7 +103,7 @@ class SubjectDecl(Strict, frozen=True):
     `DeprecationWarning` say it. Default: the subject is not deprecated."""
     reply: str | None = None
     """What a service answers with, which makes it a subject for requests: a message that is not a
-    family, or `bytes`. For subjects without a stream."""
+    family, a union, or `bytes`. For subjects without a stream."""
     errors: dict[str, ErrorDecl] = msgspec.field(default_factory=dict)
     """The errors that a service may answer with instead: `NOT_FOUND = "There is no such order."`,
     or a table. Each becomes an exception class."""

@@ -12,14 +12,16 @@ DURATIONS: Final = frozenset(
         "ack_wait",
         "duplicate_window",
         "inactive_threshold",
+        "limit_marker_ttl",
         "max_age",
         "max_expires",
         "pin_timeout",
         "priority_timeout",
         "subject_delete_marker_ttl",
+        "ttl",
     )
 )
-SIZES: Final = frozenset(("fit", "max_bytes", "max_msg_size"))
+SIZES: Final = frozenset(("fit", "max_bytes", "max_msg_size", "max_value_size"))
 TIMES: Final = frozenset(("opt_start_time", "pause_until"))
 
 _seconds: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

@@ -16,6 +16,7 @@ from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, 
 from .domains import Domains, DomainUsage, MoveStep
 from .execute import result_of
 from .health import Check, HealthReport
+from .kv import KeyEntry, KeyValue, KeyWatch
 from .lag import ConsumerLag, Replica, StreamUsage
 from .lag_monitor import LagMonitor
 from .message import Message
@@ -62,6 +63,9 @@ __all__ = [
     "Findings",
     "HaltedKey",
     "HealthReport",
+    "KeyEntry",
+    "KeyValue",
+    "KeyWatch",
     "LagMonitor",
     "Message",
     "Messages",

@@ -7,10 +7,10 @@ import contextlib
 import os
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Final, Literal, Self, TypeVar
 
 from .._core.connection.connection import Connection
 from .._core.connection.credentials import API_PREFIX, find_access
@@ -24,36 +24,34 @@ from .._core.monitoring.breaker import CircuitBreaker
 from .._core.outbox.records import Returning
 from .._core.sharding.layouts import LayoutCache
 from ..contract import (
+    BucketSpec,
     ConsumerSpec,
     Contract,
-    CoreSubject,
-    MessageT,
-    PayloadOf,
-    ReplyT,
-    RequestSubject,
+    KeyT,
     Subscribable,
+    ValueT,
 )
 from ..display import Rows
 from ..embedded import EmbeddedServer
-from ..errors import BusClosed, OptionsError, SubjectMismatch
+from ..errors import BusClosed, OptionsError
 from ..options import Auth, TLSFiles, WhenDown, positive_int, to_seconds
 from ..protocol import Intent, IntentResult
 from ..topology import CONTRACT
 from .consumer import Consumer, require_spec
+from .core_messages import CoreMessages
 from .dead_letters import DeadLetters
 from .domains import Domains
 from .execute import execute
 from .health import HealthChecks, HealthReport
+from .kv import KeyValue
 from .lag import ConsumerLag, Lag
 from .outbox import Outbox, local_store
-from .publisher import checked, publish
+from .publisher import publish
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents
 from .read import Reader, start_of
-from .requests import REQUEST_TIMEOUT, request, require_size
 from .states import StateChanges
 from .streams import Streams
-from .subscription import Subscription
 from .trace import Trace, trace
 from .workers import WorkerReport, workers
 
@@ -77,7 +75,7 @@ _EMBEDDED_PROFILE: Final = "dev"
 Manage = Literal["off", "verify", "apply"]
 
 
-class AsyncSmithBus(Publishing[AckT_co]):
+class AsyncSmithBus(CoreMessages, Publishing[AckT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `async with` block, or call `connect()` and `close()`. Every duration is in
@@ -391,73 +389,7 @@ class AsyncSmithBus(Publishing[AckT_co]):
     ) -> None:
         await self.close()
 
-    # ---- messages without a stream
-
-    async def emit(self, subject: CoreSubject[MessageT], payload: PayloadOf[MessageT]) -> None:
-        """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
-
-        It returns once the message is handed to the connection. If the server refuses it, that is
-        known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
-        raises `PermissionDenied`.
-
-        Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
-        `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
-        """
-        where, data = checked(self._session, subject, payload)
-        if subject.STREAM is not None:
-            raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: use publish()")
-        if isinstance(subject, RequestSubject):
-            raise SubjectMismatch(f"{where} is answered by a service: use request()")
-        self._session.require_open()
-        require_size(self._session, where, len(data))
-        await self._connection.emit(where, data)
-
-    async def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
-        """Wait until the server has processed everything that was emitted, for `timeout` seconds.
-
-        Without a connection it waits for the next one. Raises `PermissionDenied` if the server has
-        refused a message that was emitted since the last flush, naming the subject of the first;
-        `DeadlineExceeded` after `timeout` seconds; `ConnectionLost` if the connection was lost
-        meanwhile; `BusClosed`.
-        """
-        self._session.require_open()
-        await self._connection.flush(timeout=to_seconds("flush(timeout)", timeout))
-
-    async def request(
-        self,
-        subject: RequestSubject[MessageT, ReplyT, Any],
-        payload: PayloadOf[MessageT],
-        *,
-        timeout: float | timedelta = REQUEST_TIMEOUT,
-        headers: Mapping[str, str] | None = None,
-    ) -> ReplyT:
-        """Send `payload` as a request, and return the reply of the service that answers first.
-
-        It is sent once: whether to repeat it is the caller's decision, since a service may have
-        done the work although no reply arrived.
-
-        - `timeout`: until it is `RequestTimeout`.
-        - `headers`: a mapping of str to str, sent with the request.
-
-        Raises `ServiceError` if the service answers with an error, by its class if the subject
-        declares it; `NoResponders` if no service listens; `RequestTimeout`; `PayloadDecodeError`
-        for a reply that is not valid; `ConnectionLost` if there is no connection, or it is lost
-        meanwhile; `PermissionDenied`, `PayloadTooLarge`, `SubjectMismatch`, `PayloadMismatch`,
-        `OptionsError`, `BusClosed`.
-        """
-        reply: ReplyT = await request(self._session, subject, payload, to_seconds("request(timeout)", timeout), headers)
-        return reply
-
     # ---- receiving
-
-    def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
-        """Iterate over messages on `what`, as core NATS delivers them from now on.
-
-        `what` is a subject or a filter; filters are joined with `|`. Messages that are published to
-        streams arrive here, too, but without the stream's guarantees: to miss none, read them from
-        a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
-        """
-        return Subscription(self._session, what)
 
     def read(
         self,
@@ -506,6 +438,13 @@ class AsyncSmithBus(Publishing[AckT_co]):
                 f"consumer {spec.name} of stream {spec.stream} is not declared in contract {self._contract.name!r}"
             )
         return Consumer(self._session, spec)
+
+    def kv(self, spec: BucketSpec[ValueT, KeyT]) -> KeyValue[ValueT, KeyT]:
+        """The key-value bucket that is declared as `spec`, such as `buckets.sessions`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
+        """
+        return KeyValue(self._session, spec)
 
     async def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.

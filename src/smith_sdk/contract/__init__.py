@@ -6,6 +6,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
+from .buckets import BucketKey, BucketSpec, KeyFilter, KeyT, ObjectStoreSpec, ValueT
 from .payloads import (
     Payload,
     UnknownMember,
@@ -65,6 +66,8 @@ from .trie import Parts, rest
 __all__ = [
     "RUNTIME_ABI",
     "AnySubject",
+    "BucketKey",
+    "BucketSpec",
     "Cap",
     "ConsumerLimits",
     "ConsumerSpec",
@@ -74,12 +77,15 @@ __all__ = [
     "Envelope",
     "External",
     "Filter",
+    "KeyFilter",
+    "KeyT",
     "Layout",
     "Leaf",
     "M_co",
     "MessageT",
     "Metadata",
     "NothingElse",
+    "ObjectStoreSpec",
     "Origin",
     "Parts",
     "Payload",
@@ -105,6 +111,7 @@ __all__ = [
     "SubjectTransform",
     "Subscribable",
     "UnknownMember",
+    "ValueT",
     "covers",
     "fnv1a32",
     "is_int_token",

@@ -40,6 +40,11 @@
     │       ├── WrongSequence
     │       ├── NoInterest
     │       └── PublishUnconfirmed  no acknowledgement; `may_be_stored` says what is possible
+    ├── BucketError                 a key-value bucket or an object store
+    │   ├── KeyExists               the key to create has a value already
+    │   ├── WrongRevision           the key was written since
+    │   ├── ObjectNotFound
+    │   └── ObjectCorrupt           its bytes are not those that were stored
     ├── PublishManyError            some of many messages were not stored
     ├── TopologyDrift               the server's streams differ from the contract's
     ├── PlanOutdated                the server's streams have changed since the plan was made
@@ -75,6 +80,7 @@ One module holds one family of errors; none imports anything else of the SDK.
 """
 
 from ._base import OptionsError, SmithError
+from ._buckets import BucketError, KeyExists, ObjectCorrupt, ObjectNotFound, WrongRevision
 from ._connection import (
     AuthenticationError,
     BusClosed,
@@ -147,6 +153,7 @@ __all__ = [
     "AlreadyExists",
     "AuthenticationError",
     "BlockingCallError",
+    "BucketError",
     "BusClosed",
     "BusError",
     "ChangeRefused",
@@ -163,6 +170,7 @@ __all__ = [
     "InvalidToken",
     "JetStreamDisabled",
     "JetStreamError",
+    "KeyExists",
     "MemberNameTaken",
     "MessageNotFound",
     "MessagesStranded",
@@ -171,6 +179,8 @@ __all__ = [
     "NoResponders",
     "NotAcknowledgeable",
     "NotEnoughRoom",
+    "ObjectCorrupt",
+    "ObjectNotFound",
     "OptionsError",
     "OutboxError",
     "OutboxFull",
@@ -208,6 +218,7 @@ __all__ = [
     "UnknownSubject",
     "UnknownValue",
     "WebSocketNotInstalled",
+    "WrongRevision",
     "WrongSequence",
     "WrongStream",
 ]

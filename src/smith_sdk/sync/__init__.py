@@ -9,10 +9,12 @@ from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import SmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
+from .core_messages import CoreMessages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .domains import Domains, DomainUsage, MoveStep
 from .execute import result_of
 from .health import Check, HealthReport
+from .kv import KeyEntry, KeyValue, KeyWatch
 from .lag import ConsumerLag, Replica, StreamUsage
 from .lag_monitor import LagMonitor
 from .message import Message
@@ -46,6 +48,7 @@ __all__ = [
     "Consumer",
     "ConsumerInfo",
     "ConsumerLag",
+    "CoreMessages",
     "DeadLetter",
     "DeadLetters",
     "Decision",
@@ -58,6 +61,9 @@ __all__ = [
     "Findings",
     "HaltedKey",
     "HealthReport",
+    "KeyEntry",
+    "KeyValue",
+    "KeyWatch",
     "LagMonitor",
     "Message",
     "Messages",

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from .._core.blocking.faces import BlockingBus
 from .._core.connection.reconnect import PING_INTERVAL
@@ -21,7 +21,6 @@ from ..aio import bus as _async
 from ..aio.bus import (
     _ANSWERS,
     _CLOSE_TIMEOUT,
-    _FLUSH_TIMEOUT,
     _HEALTH_TIMEOUT,
     _LAG_TIMEOUT,
     _MAX_BYTES,
@@ -31,15 +30,16 @@ from ..aio.bus import (
     Manage,
     S,
 )
-from ..aio.requests import REQUEST_TIMEOUT
-from ..contract import ConsumerSpec, Contract, CoreSubject, MessageT, PayloadOf, ReplyT, RequestSubject, Subscribable
+from ..contract import BucketSpec, ConsumerSpec, Contract, KeyT, Subscribable, ValueT
 from ..display import Rows
 from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
 from .consumer import Consumer
+from .core_messages import CoreMessages
 from .dead_letters import DeadLetters
 from .domains import Domains
 from .health import HealthReport
+from .kv import KeyValue
 from .lag import ConsumerLag
 from .outbox import Outbox
 from .publishing import Publishing
@@ -47,14 +47,13 @@ from .quarantine import QuarantinedIntents
 from .read import Reader
 from .states import StateChanges
 from .streams import Streams
-from .subscription import Subscription
 from .trace import Trace
 from .workers import WorkerReport
 
 __all__ = ["SmithBus"]
 
 
-class SmithBus(BlockingBus, Publishing[AckT_co]):
+class SmithBus(BlockingBus, CoreMessages, Publishing[AckT_co]):
     """A bus on a contract: publishes, subscribes, executes intents. The constructor does no I/O.
 
     Use it in an `with` block, or call `connect()` and `close()`. Every duration is in
@@ -239,62 +238,6 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
-    def emit(self, subject: CoreSubject[MessageT], payload: PayloadOf[MessageT]) -> None:
-        """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
-
-        It returns once the message is handed to the connection. If the server refuses it, that is
-        known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
-        raises `PermissionDenied`.
-
-        Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
-        `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
-        """
-        self._portal.call(self._aio.emit, subject, payload)
-
-    def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
-        """Wait until the server has processed everything that was emitted, for `timeout` seconds.
-
-        Without a connection it waits for the next one. Raises `PermissionDenied` if the server has
-        refused a message that was emitted since the last flush, naming the subject of the first;
-        `DeadlineExceeded` after `timeout` seconds; `ConnectionLost` if the connection was lost
-        meanwhile; `BusClosed`.
-        """
-        self._portal.call(self._aio.flush, timeout)
-
-    def request(
-        self,
-        subject: RequestSubject[MessageT, ReplyT, Any],
-        payload: PayloadOf[MessageT],
-        *,
-        timeout: float | timedelta = REQUEST_TIMEOUT,
-        headers: Mapping[str, str] | None = None,
-    ) -> ReplyT:
-        """Send `payload` as a request, and return the reply of the service that answers first.
-
-        It is sent once: whether to repeat it is the caller's decision, since a service may have
-        done the work although no reply arrived.
-
-        - `timeout`: until it is `RequestTimeout`.
-        - `headers`: a mapping of str to str, sent with the request.
-
-        Raises `ServiceError` if the service answers with an error, by its class if the subject
-        declares it; `NoResponders` if no service listens; `RequestTimeout`; `PayloadDecodeError`
-        for a reply that is not valid; `ConnectionLost` if there is no connection, or it is lost
-        meanwhile; `PermissionDenied`, `PayloadTooLarge`, `SubjectMismatch`, `PayloadMismatch`,
-        `OptionsError`, `BusClosed`.
-        """
-        found: ReplyT = self._portal.call(self._aio.request, subject, payload, timeout=timeout, headers=headers)
-        return found
-
-    def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
-        """Iterate over messages on `what`, as core NATS delivers them from now on.
-
-        `what` is a subject or a filter; filters are joined with `|`. Messages that are published to
-        streams arrive here, too, but without the stream's guarantees: to miss none, read them from
-        a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
-        """
-        return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
-
     def read(
         self,
         what: Subscribable[M, S],
@@ -340,6 +283,13 @@ class SmithBus(BlockingBus, Publishing[AckT_co]):
         Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
         """
         return Consumer[M, S]._wrap(self._portal, self._aio.consumer(spec))
+
+    def kv(self, spec: BucketSpec[ValueT, KeyT]) -> KeyValue[ValueT, KeyT]:
+        """The key-value bucket that is declared as `spec`, such as `buckets.sessions`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
+        """
+        return KeyValue[ValueT, KeyT]._wrap(self._portal, self._aio.kv(spec))
 
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.

@@ -22,7 +22,7 @@ from .session import Session
 
 TTL: Final = "Nats-TTL"
 _MARKER: Final = "Nats-Marker-Reason"
-_OPERATION: Final = "KV-Operation"
+OPERATION: Final = "KV-Operation"
 _REMOVED: Final = ("DEL", "PURGE")
 _MARKER_LIFE: Final = 3600.0
 """Seconds for which the bucket remembers that a key was deleted."""
@@ -89,7 +89,7 @@ class Bucket:
         stored."""
         expected = 0
         while True:
-            done = await self._set(key, value, expected, _life(ttl))
+            done = await self._set(key, value, expected, ttl_headers(ttl))
             if not isinstance(done, Taken):
                 return done
             if done.message is None:  # it has expired since
@@ -102,7 +102,7 @@ class Bucket:
     async def put(self, key: str, value: bytes, *, ttl: float | None = None) -> int:
         """Store `value` for `ttl` seconds, whatever is there. Returns its revision."""
         where = self.session.api.publish_subject(self.subject(key))
-        ack = await self.session.publish(where, value, stream=self.stream, msg_id=uuid4().hex, headers=_life(ttl))
+        ack = await self.session.publish(where, value, stream=self.stream, msg_id=uuid4().hex, headers=ttl_headers(ttl))
         return ack.seq
 
     async def replace(self, key: str, value: bytes, *, revision: int, ttl: float | None = None) -> int | None:
@@ -112,7 +112,7 @@ class Bucket:
         If the value is there already, an earlier call stored it whose acknowledgement got lost: a
         value should name its writer.
         """
-        done = await self._set(key, value, revision, _life(ttl))
+        done = await self._set(key, value, revision, ttl_headers(ttl))
         if not isinstance(done, Taken):
             return done
         there = done.message
@@ -124,7 +124,7 @@ class Bucket:
             found = await self.get(key)
             if found is None or (revision is not None and found.revision != revision):
                 return False
-            done = await self._set(key, b"", found.revision, {_OPERATION: "DEL", **_life(_MARKER_LIFE)})
+            done = await self._set(key, b"", found.revision, {OPERATION: "DEL", **ttl_headers(_MARKER_LIFE)})
             if not isinstance(done, Taken):
                 return True
 
@@ -147,7 +147,7 @@ class Bucket:
             found = await self.session.api.last_message(self.stream, self.subject(key))
         except MessageNotFound:
             return False
-        return found.headers.get(_OPERATION) in _REMOVED
+        return found.headers.get(OPERATION) in _REMOVED
 
     async def list(self, pattern: str = ">") -> list[Entry]:
         """The keys on `pattern` that have a value, the one that was written last at the end.
@@ -179,10 +179,10 @@ class Bucket:
 
 def is_removed(headers: Mapping[str, str]) -> bool:
     """Whether the last message of a key says that the key has no value any more."""
-    return _MARKER in headers or headers.get(_OPERATION) in _REMOVED
+    return _MARKER in headers or headers.get(OPERATION) in _REMOVED
 
 
-def _life(ttl: float | None) -> dict[str, str]:
+def ttl_headers(ttl: float | None) -> dict[str, str]:
     return {} if ttl is None else {TTL: str(max(1, math.ceil(ttl)))}
 
 

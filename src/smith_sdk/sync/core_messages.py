@@ -1,0 +1,78 @@
+# generated from smith_sdk/aio by smith_codegen.faces; do not edit
+"""The blocking twin of `smith_sdk.aio.core_messages`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from .._core.blocking.faces import Blocking
+from ..aio.core_messages import _FLUSH_TIMEOUT, M, S
+from ..aio.requests import REQUEST_TIMEOUT
+from ..contract import CoreSubject, MessageT, PayloadOf, ReplyT, RequestSubject, Subscribable
+from .subscription import Subscription
+
+__all__ = ["CoreMessages"]
+
+
+class CoreMessages(Blocking):
+    """The part of a bus whose messages no stream stores. Every bus is one: see `SmithBus`."""
+
+    __slots__ = ()
+
+    def emit(self, subject: CoreSubject[MessageT], payload: PayloadOf[MessageT]) -> None:
+        """Send `payload` over core NATS, without acknowledgement, to current subscribers only.
+
+        It returns once the message is handed to the connection. If the server refuses it, that is
+        known a moment later: it is logged, and the next `emit` to the same subject, or `flush()`,
+        raises `PermissionDenied`.
+
+        Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
+        `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
+        """
+        self._portal.call(self._aio.emit, subject, payload)
+
+    def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
+        """Wait until the server has processed everything that was emitted, for `timeout` seconds.
+
+        Without a connection it waits for the next one. Raises `PermissionDenied` if the server has
+        refused a message that was emitted since the last flush, naming the subject of the first;
+        `DeadlineExceeded` after `timeout` seconds; `ConnectionLost` if the connection was lost
+        meanwhile; `BusClosed`.
+        """
+        self._portal.call(self._aio.flush, timeout)
+
+    def request(
+        self,
+        subject: RequestSubject[MessageT, ReplyT, Any],
+        payload: PayloadOf[MessageT],
+        *,
+        timeout: float | timedelta = REQUEST_TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+    ) -> ReplyT:
+        """Send `payload` as a request, and return the reply of the service that answers first.
+
+        It is sent once: whether to repeat it is the caller's decision, since a service may have
+        done the work although no reply arrived.
+
+        - `timeout`: until it is `RequestTimeout`.
+        - `headers`: a mapping of str to str, sent with the request.
+
+        Raises `ServiceError` if the service answers with an error, by its class if the subject
+        declares it; `NoResponders` if no service listens; `RequestTimeout`; `PayloadDecodeError`
+        for a reply that is not valid; `ConnectionLost` if there is no connection, or it is lost
+        meanwhile; `PermissionDenied`, `PayloadTooLarge`, `SubjectMismatch`, `PayloadMismatch`,
+        `OptionsError`, `BusClosed`.
+        """
+        found: ReplyT = self._portal.call(self._aio.request, subject, payload, timeout=timeout, headers=headers)
+        return found
+
+    def subscribe(self, what: Subscribable[M, S]) -> Subscription[M, S]:
+        """Iterate over messages on `what`, as core NATS delivers them from now on.
+
+        `what` is a subject or a filter; filters are joined with `|`. Messages that are published to
+        streams arrive here, too, but without the stream's guarantees: to miss none, read them from
+        a consumer. Raises `SubjectMismatch` for a subject of another contract, `BusClosed`.
+        """
+        return Subscription[M, S]._wrap(self._portal, self._aio.subscribe(what))
