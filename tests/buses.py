@@ -23,6 +23,10 @@ from smith_sdk.topology import CONTRACT
 
 _AT_ONCE: Final = {
     "consumer",
+    "kv",
+    "objects",
+    "open",
+    "watch",
     "subscribe",
     "read",
     "messages",

@@ -32,7 +32,8 @@ class BucketDecl(Strict, frozen=True):
     """Where the server keeps it."""
     limit_marker_ttl: str | None = None
     """How long a marker is kept that tells watchers that a key has expired, at least `"1s"`. With
-    it, writes may give a key a time to live of its own. By default they may not."""
+    it, writes may give a key a time to live of its own, which the server raises to this one if
+    `history` is more than 1. By default they may not."""
     compression: Literal["none", "s2"] | None = None
     """How the server compresses it. By default not at all."""
 

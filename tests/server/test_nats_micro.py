@@ -3,10 +3,7 @@ raw, against the schemas that NATS publishes."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +12,12 @@ import jsonschema
 import pytest
 from buses import Account
 from generated import generated
+from nats_command import NATS, Nats
 from nats_micro import SCHEMAS
 
 from smith_sdk import AsyncSmithBus, Service
 
 SPEC: Final = Path(__file__).parents[1] / "codegen" / "orders.toml"
-NATS: Final = shutil.which("nats")
 SUBJECT: Final = "shop.eu.orders.7.get"
 
 
@@ -98,24 +95,3 @@ async def test_the_nats_command_lists_asks_and_measures(shop: Any, account: Acco
         counted = await command("micro", "stats", "orders")
         assert "orders_get" in counted
         assert "orders" in await command("micro", "ping")
-
-
-class Nats:
-    """The `nats` command, with the URL of the test's account and no configuration of the user's."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self._environment = {**os.environ, "NATS_URL": url, "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
-
-    async def __call__(self, *arguments: str) -> str:
-        assert NATS is not None
-        process = await asyncio.create_subprocess_exec(
-            NATS,
-            *arguments,
-            env=self._environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
-        text = out.decode()
-        assert process.returncode == 0, text
-        return text.strip()
