@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, cast
 from uuid import uuid4
 
-from typing_extensions import TypeVar
-
 from .._core import codec
 from .._core.foreign_text import escape_control
 from .._core.jetstream.api import StoredMessage, from_nanos, to_nanos
@@ -21,7 +19,7 @@ from .._core.jetstream.ordered_reader import OrderedReader
 from .._core.jetstream.reading import Reading, Start
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
-from ..contract import BucketSpec, KeyFilter, KeyT, ValueT
+from ..contract import BucketSpec, K_co, KeyFilter, KeyT, V_co, ValueT
 from ..errors import InvalidToken, KeyExists, MessageNotFound, OptionsError, WrongRevision
 from ..options import positive_int, to_seconds
 from .publisher import encoded
@@ -34,9 +32,6 @@ _PATTERN: Final = re.compile(r"(?:(?:[-/_=a-zA-Z0-9]+|\*)\.)*(?:[-/_=a-zA-Z0-9]+
 _LONGEST: Final = 1024
 _ROLLUP: Final = "Nats-Rollup"
 _UNSET: Final[Any] = object()
-
-V_co = TypeVar("V_co", covariant=True, default=Any)
-K_co = TypeVar("K_co", covariant=True, default=Any)
 
 Operation = Literal["put", "delete", "purge", "expire"]
 

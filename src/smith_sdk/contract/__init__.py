@@ -6,7 +6,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
-from .buckets import BucketKey, BucketSpec, KeyFilter, KeyT, ObjectStoreSpec, ValueT
+from .buckets import BucketKey, BucketSpec, K_co, KeyFilter, KeyT, ObjectStoreSpec, V_co, ValueT
 from .payloads import (
     Payload,
     UnknownMember,
@@ -77,6 +77,7 @@ __all__ = [
     "Envelope",
     "External",
     "Filter",
+    "K_co",
     "KeyFilter",
     "KeyT",
     "Layout",
@@ -111,6 +112,7 @@ __all__ = [
     "SubjectTransform",
     "Subscribable",
     "UnknownMember",
+    "V_co",
     "ValueT",
     "covers",
     "fnv1a32",

@@ -12,6 +12,7 @@ from .subjects import covers, refuse_token
 ValueT = TypeVar("ValueT", default=Any)
 KeyT = TypeVar("KeyT", default=Any)
 K_co = TypeVar("K_co", covariant=True, default=Any)
+V_co = TypeVar("V_co", covariant=True, default=Any)
 
 _SHOWN: Final = "a key of this pattern"
 
