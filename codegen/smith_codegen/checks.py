@@ -250,6 +250,7 @@ def _types(spec: Spec) -> Iterator[SpecError]:
 
 def _subjects(spec: Spec) -> Iterator[SpecError]:
     classes: dict[str, str] = {}
+    newtypes = {token.newtype for token in spec.tokens.values()}
     for name in spec.subjects:
         key = ("subjects", name)
         parts = name.split(".")
@@ -262,12 +263,7 @@ def _subjects(spec: Spec) -> Iterator[SpecError]:
         cls = names.camel(name)
         if cls in classes:
             yield spec.error(key, f"its class would be {cls}, which is that of {classes[cls]}", "rename one of them")
-        elif (
-            cls in _IMPORTED
-            or cls in spec.messages
-            or cls in spec.unions
-            or cls in {token.newtype for token in spec.tokens.values()}
-        ):
+        elif cls in _IMPORTED or cls in spec.messages or cls in spec.unions or cls in newtypes:
             yield spec.error(key, f"its class would be {cls}, which is the name of a type", "rename one of them")
         classes.setdefault(cls, name)
     for cls, name in classes.items():
@@ -283,7 +279,7 @@ def _references(spec: Spec) -> Iterator[SpecError]:
         key = ("subjects", name)
         if key in spec.derived:
             continue
-        if subject.message not in ("bytes", *spec.messages, *spec.unions):
+        if subject.message != "bytes" and subject.message not in spec.messages and subject.message not in spec.unions:
             fix = suggest(subject.message, [*spec.messages, *spec.unions], "declare it in [messages], or write bytes")
             yield spec.error((*key, "message"), f"unknown message {subject.message!r}", fix)
         if subject.stream is not None and subject.stream not in spec.streams:

@@ -18,6 +18,8 @@ _ITEM: Final = re.compile(r"[-*+>|]|\d+\.\s")
 def wrap(source: str, width: int = WIDTH) -> str:
     """Wrap the docstrings of `source`, formatted by ruff, at `width`. Long words stay whole."""
     lines = source.split("\n")
+    if all(len(line) <= width for line in lines):
+        return source
     for first, last in sorted(_docstrings(ast.parse(source)), reverse=True):
         block = lines[first : last + 1]
         if any(len(line) > width for line in block):

@@ -17,6 +17,7 @@ import msgspec
 
 from . import patterns
 from .errors import SpecError
+from .overlaps import Index
 from .patterns import LITERAL
 from .placeholders import split, taken, wildcards
 from .spec import Spec
@@ -155,6 +156,10 @@ def _beside(spec: Spec) -> Iterator[SpecError]:
 def _clashing(spec: Spec) -> Iterator[SpecError]:
     """Names that are taken, and other consumers of a work queue with the same subjects."""
     every = expanded(spec)
+    queues: dict[str, Index[str]] = {}
+    for name, decl in every.consumers.items():
+        if spec.streams[decl.stream].retention == "workqueue":
+            queues.setdefault(decl.stream, Index()).add(name, map(patterns.positions, taken(spec, decl)))
     for name, group in spec.domains.items():
         for consumer in group.consumers:
             own = derived_name(consumer, group.domains)
@@ -165,10 +170,8 @@ def _clashing(spec: Spec) -> Iterator[SpecError]:
             decl = every.consumers[own]
             if spec.streams[decl.stream].retention != "workqueue":
                 continue
-            paths = [patterns.positions(one) for one in taken(spec, decl)]
-            for other, there in every.consumers.items():
-                is_rival = other not in (own, consumer) and there.stream == decl.stream
-                if is_rival and patterns.any_overlap(paths, [patterns.positions(one) for one in taken(spec, there)]):
+            for other in queues[decl.stream].overlapping(map(patterns.positions, taken(spec, decl))):
+                if other not in (own, consumer):
                     problem = (
                         f"{own} overlaps consumer {other} on {decl.stream}, which the server refuses on a work queue (10100)"
                     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from . import patterns
 from .errors import SpecError
+from .overlaps import Index
 from .placeholders import paths_of, taken, wildcards
 from .spec import Spec
 
@@ -19,23 +20,26 @@ def check(spec: Spec) -> Iterator[SpecError]:
     every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     own = {name: paths for name, paths in every.items() if spec.is_own(("subjects", name))}
     others = {name: paths for name, paths in every.items() if name not in own}
+    inherited = Index(others.items())
     for name, stream in spec.streams.items():
-        captured = [patterns.positions(one) for one in stream.subjects]
-        for other, paths in others.items() if spec.is_own(("streams", name)) else ():
-            if patterns.any_overlap(captured, paths):
+        if spec.is_own(("streams", name)):
+            for other in inherited.overlapping(map(patterns.positions, stream.subjects)):
                 problem = f"captures {other} of {spec.home(('subjects', other))}"
                 yield spec.error(("streams", name, "subjects"), problem, "narrow it to subjects of this spec")
+    filters = Index((name, map(patterns.positions, wildcards(spec, spec.subjects[name]))) for name in others)
+    consumers = Index(
+        (name, map(patterns.positions, taken(spec, decl)))
+        for name, decl in spec.consumers.items()
+        if not spec.is_own(("consumers", name))
+    )
     for name, paths in own.items():
         key = ("subjects", name, "pattern")
-        for other in others:
-            filtered = wildcards(spec, spec.subjects[other])
-            if patterns.any_overlap(map(patterns.positions, filtered), paths):
-                home = spec.home(("subjects", other))
-                problem = f"{' and '.join(filtered)}, the filter of {other}, would receive it, and {home} does not know it"
-                yield spec.error(key, problem, "make a literal differ")
-        for consumer, decl in spec.consumers.items():
+        for other in filters.overlapping(paths):
+            home = spec.home(("subjects", other))
+            filtered = " and ".join(wildcards(spec, spec.subjects[other]))
+            problem = f"{filtered}, the filter of {other}, would receive it, and {home} does not know it"
+            yield spec.error(key, problem, "make a literal differ")
+        for consumer in consumers.overlapping(paths):
             home = spec.home(("consumers", consumer))
-            received = [patterns.positions(one) for one in taken(spec, decl)]
-            if not spec.is_own(("consumers", consumer)) and patterns.any_overlap(received, paths):
-                problem = f"consumer {consumer} of {home} would receive it, and does not know its payload"
-                yield spec.error(key, problem, "make a literal differ, or give it a stream of its own")
+            problem = f"consumer {consumer} of {home} would receive it, and does not know its payload"
+            yield spec.error(key, problem, "make a literal differ, or give it a stream of its own")

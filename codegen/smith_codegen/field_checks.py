@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from . import field_patterns, names
+from . import field_patterns
 from .errors import SpecError
 from .fieldtypes import LARGEST_UINT64, FieldType
 from .locate import Path as Key
@@ -163,7 +163,7 @@ def _may_be_secret(kind: FieldType) -> bool:
 
 
 def _spellings(spec: Spec, key: Key, kind: FieldType, decl: FieldDecl) -> Iterator[SpecError]:
-    token = next((one for name, one in spec.tokens.items() if names.type_name(name, one.newtype) == kind.name), None)
+    token = spec.token_types.get(kind.name)
     values: Iterable[str] = plain_type(spec, kind).values if token is None else token.enum or ()
     values = tuple(values)
     is_token = token is not None and bool(values)
@@ -225,7 +225,8 @@ def _is_made(spec: Spec, kind: FieldType, value: object) -> bool:
 
 def _base(spec: Spec, ref: str) -> str | None:
     """The scalar under the type of an open token."""
-    return next((decl.base for decl in spec.tokens.values() if decl.newtype == ref), None)
+    token = spec.token_types.get(ref)
+    return None if token is None or token.newtype is None else token.base
 
 
 def is_id(spec: Spec, decl: FieldDecl) -> bool:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 
 Path = tuple[str, ...]
@@ -28,6 +30,7 @@ def line_of(known: Mapping[Path, int], path: Path) -> int:
 class _Walk:
     def __init__(self, text: str) -> None:
         self.text = text.replace("\r\n", "\n")
+        self.ends = [match.start() for match in re.finditer("\n", self.text)]
         self.at = 0
         self.found: dict[Path, int] = {}
         self.arrays: dict[Path, int] = {}
@@ -53,7 +56,8 @@ class _Walk:
         return self.found
 
     def note(self, path: Path, at: int) -> None:
-        self.found.setdefault(path, self.text.count("\n", 0, at) + 1)
+        if path not in self.found:
+            self.found[path] = bisect_left(self.ends, at) + 1
 
     def skip(self, *, newlines: bool) -> bool:
         """Go over blanks, comments and, where allowed, line ends; whether anything is left."""

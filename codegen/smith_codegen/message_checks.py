@@ -68,12 +68,7 @@ def _message_limits(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecErr
 
 
 def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
-    known = {
-        *spec.messages,
-        *spec.enums,
-        *spec.unions,
-        *(names.type_name(name, decl.newtype) for name, decl in spec.tokens.items()),
-    }
+    known = spec.types
     selectors = {names.type_name(name, None) for name in spec.selectors}
     attributes = {name for name in fields if names.attribute(name) == name}
     for name, decl in fields.items():

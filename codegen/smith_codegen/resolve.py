@@ -29,10 +29,20 @@ from .model import (
     TokenField,
     Union,
 )
+from .overlaps import Index
 from .placeholders import Piece, feeding, filtered, is_servers, paths_of, pieces, split, taken, widest, wildcards
 from .resolve_fields import Resolver
-from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
-from .topology_spec import ConsumerLimitsDecl, ExternalDecl, OriginDecl, PlacementDecl, RepublishDecl, Strict, TransformDecl
+from .spec import SHARD, SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl, fields_of
+from .topology_spec import (
+    ConsumerDecl,
+    ConsumerLimitsDecl,
+    ExternalDecl,
+    OriginDecl,
+    PlacementDecl,
+    RepublishDecl,
+    Strict,
+    TransformDecl,
+)
 
 _CLASSES: Final[dict[type[Strict], str]] = {
     ConsumerLimitsDecl: "_ConsumerLimits",
@@ -57,8 +67,11 @@ def build(spec: Spec) -> Model:
         Union(home=_home(spec, "unions", name), name=name, doc=decl.doc, members=tuple(decl.tags.values()))
         for name, decl in spec.unions.items()
     )
-    subjects = _subjects(spec, by_name, {one.name: one for one in declared if isinstance(one, Family)})
-    declared = [_with_tokens(one, subjects) for one in declared]
+    index = Index((name, paths_of(spec, decl)) for name, decl in spec.subjects.items())
+    subjects = _subjects(spec, by_name, index, {one.name: one for one in declared if isinstance(one, Family)})
+    carriers = _Carriers(subjects)
+    received = _Received(spec, subjects, index)
+    declared = [_with_tokens(one, carriers) for one in declared]
     dead = [split(decl.pattern) for decl in spec.subjects.values() if decl.dead_letters]
     return Model(
         spec=spec,
@@ -66,7 +79,7 @@ def build(spec: Spec) -> Model:
         modules=modules.split(declared, tokens),
         subjects=subjects,
         streams=tuple(_stream(spec, name) for name in _declared_here(spec, "streams", made=True)),
-        consumers=tuple(_consumer(spec, name, subjects) for name in _declared_here(spec, "consumers")),
+        consumers=tuple(_consumer(spec, name, received) for name in _declared_here(spec, "consumers")),
         domains=tuple((name, decl) for name, decl in spec.domains.items() if spec.is_own(("domains", name))),
         profiles=tuple(_profile(spec, name) for name in spec.profiles if spec.is_own(("profiles", name))),
         shardings=tuple(_sharding(spec, name, subjects) for name in spec.sharding if spec.is_own(("sharding", name))),
@@ -126,11 +139,13 @@ def _places(spec: Spec) -> dict[str, tuple[str, str]]:
     found = {}
     for subjects in by_home.values():
         namespaces = {tuple(parts[:end]) for parts in subjects for end in range(1, len(parts))}
-        taken = namespaces.union(map(tuple, subjects))
+        inside: dict[tuple[str, ...], set[str]] = {}
+        for path in namespaces.union(map(tuple, subjects)):
+            inside.setdefault(path[:-1], set()).add(path[-1])
         for parts in subjects:
             *outer, attr = parts
             if tuple(parts) in namespaces:
-                attr = names.free(f"{attr}_", {other[-1] for other in taken if other[:-1] == tuple(outer)})
+                attr = names.free(f"{attr}_", inside[tuple(outer)])
             found[".".join(parts)] = (".".join(outer), attr)
     return found
 
@@ -189,10 +204,9 @@ def _message(home: str, name: str, doc: str, decl: MessageDecl, own: dict[str, F
     )
 
 
-def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family]) -> tuple[Subject, ...]:
+def _subjects(spec: Spec, tokens: dict[str, Token], index: Index[str], families: dict[str, Family]) -> tuple[Subject, ...]:
     found = []
     shard = msgspec.structs.replace(_token("", SHARD, SHARD_TOKEN, {}), type_name="_Shard")
-    every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     places = _places(spec)
     for name, decl in spec.subjects.items():
         namespace, attr = places[name]
@@ -202,9 +216,8 @@ def _subjects(spec: Spec, tokens: dict[str, Token], families: dict[str, Family])
         is_sharded = sharded.is_sharded(spec, name)
         if is_sharded:  # the token before the number differs between layouts
             parts = (*parts[:-2], msgspec.structs.replace(shard, has_word=True))
-        own = list(map(patterns.positions, wildcards(spec, decl)))
         family = families.get(decl.message)
-        also = [other for other in every if other != name and patterns.any_overlap(own, every[other])]
+        also = [other for other in index.overlapping(map(patterns.positions, wildcards(spec, decl))) if other != name]
         found.append(
             Subject(
                 home=_home(spec, "subjects", name),
@@ -248,11 +261,33 @@ def _bucket(name: str, decl: BucketDecl, tokens: dict[str, Token]) -> Bucket:
     )
 
 
-def _with_tokens(one: Declared, subjects: tuple[Subject, ...]) -> Declared:
+class _Carriers:
+    """Subjects, in order, by the payload that they carry, and the first with a token of a type."""
+
+    def __init__(self, subjects: tuple[Subject, ...]) -> None:
+        self.subjects = subjects
+        self.by_message: dict[str, list[int]] = {}
+        self.by_type: dict[str, int] = {}
+        for number, subject in enumerate(subjects):
+            self.by_message.setdefault(subject.message, []).append(number)
+            for token in subject.tokens:
+                if token.kind != "cap":
+                    self.by_type.setdefault(token.type_name, number)
+
+    def carrying(self, message: Message) -> list[int]:
+        return sorted({number for name in (message.name, message.family) for number in self.by_message.get(name, ())})
+
+    def naming(self, message: Message) -> set[int]:
+        """That which has the id of the payload as a token."""
+        types = (field.annotation for field in message.fields if field.name == message.id)
+        return {self.by_type[one] for one in types if one in self.by_type}
+
+
+def _with_tokens(one: Declared, carriers: _Carriers) -> Declared:
     if isinstance(one, Family):
-        found = tuple(msgspec.structs.replace(message, tokens=_tokens_of(message, subjects)) for message in one.messages)
+        found = tuple(msgspec.structs.replace(message, tokens=_tokens_of(message, carriers)) for message in one.messages)
         return msgspec.structs.replace(one, messages=found)
-    return msgspec.structs.replace(one, tokens=_tokens_of(one, subjects)) if isinstance(one, Message) else one
+    return msgspec.structs.replace(one, tokens=_tokens_of(one, carriers)) if isinstance(one, Message) else one
 
 
 def _part(piece: Piece, tokens: dict[str, Token]) -> str | Token:
@@ -264,19 +299,23 @@ def _part(piece: Piece, tokens: dict[str, Token]) -> str | Token:
     return msgspec.structs.replace(tokens[piece.name], **around)
 
 
-def _tokens_of(message: Message, subjects: tuple[Subject, ...]) -> tuple[TokenField, ...]:
+def _tokens_of(message: Message, carriers: _Carriers) -> tuple[TokenField, ...]:
     """The fields of a payload that become tokens: those that a subject's `of` reads, and an id of a
     token's type, as that of an intent, which is a token of its result.
 
     Where a payload has subjects that do not take the field, it may be empty; but each member of a
     family goes through all of the family's subjects. A field with a default may be absent.
     """
-    carrying = [subject for subject in subjects if subject.message in (message.name, message.family)]
+    numbers = carriers.carrying(message)
+    carrying = [carriers.subjects[number] for number in numbers]
     required = [field for field in message.fields if not field.default]
     found: dict[str, TokenField] = {}
-    for subject in subjects:
+    for number in sorted(carriers.naming(message).union(numbers)):
+        subject = carriers.subjects[number]
         for token, field in itertools.product(subject.tokens, required):
-            is_read = subject in carrying and field.name == token.name and token.name in subject.readable
+            is_read = (
+                subject.message in (message.name, message.family) and field.name == token.name and token.name in subject.readable
+            )
             is_id = field.name == message.id and field.annotation == token.type_name
             if field.name in found or token.kind == "cap" or not (is_read or is_id):
                 continue
@@ -337,7 +376,7 @@ def _declared(decl: Strict, apart: tuple[str, ...] = ()) -> Iterator[tuple[str, 
     """The keys of a table that differ from their default, as Python source, without those
     `apart`.
     """
-    for field in msgspec.structs.fields(decl):
+    for field in fields_of(type(decl)):
         value = getattr(decl, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if field.name not in ("doc", *apart) and value != default:
@@ -391,21 +430,37 @@ def _sharding(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Sharding:
     )
 
 
-def _consumer(spec: Spec, name: str, subjects: tuple[Subject, ...]) -> Consumer:
+class _Received:
+    """The subjects that consumers receive: those of a stream, or those that a filter lets in."""
+
+    def __init__(self, spec: Spec, subjects: tuple[Subject, ...], index: Index[str]) -> None:
+        self.spec = spec
+        self.index = index
+        self.subjects = {subject.name: subject for subject in subjects}
+        self.order = {name: number for number, name in enumerate(self.subjects)}
+        self.by_stream: dict[str, list[str]] = {}
+        for name in self.subjects:
+            for stream in spec.streams_of(name):
+                self.by_stream.setdefault(stream, []).append(name)
+
+    def by(self, decl: ConsumerDecl) -> Iterator[tuple[Subject, dict[str, str]]]:
+        """Each with the table of the filter; {} without one."""
+        if not decl.chosen:
+            streams = feeding(self.spec, decl.stream)
+            yield from ((one, {}) for one in self._sorted(name for stream in streams for name in self.by_stream.get(stream, ())))
+        for table in decl.chosen:
+            own = map(patterns.positions, filtered(self.spec, table))
+            yield from ((one, table) for one in self._sorted((table["subject"], *self.index.overlapping(own))))
+
+    def _sorted(self, found: Iterable[str]) -> Iterator[Subject]:
+        return map(self.subjects.__getitem__, sorted(set(found), key=self.order.__getitem__))
+
+
+def _consumer(spec: Spec, name: str, received: _Received) -> Consumer:
     decl = spec.consumers[name]
-    found: list[tuple[Subject, dict[str, str]]] = []
-    if not decl.chosen:
-        kept = feeding(spec, decl.stream)
-        found += [(subject, {}) for subject in subjects if kept.intersection(spec.streams_of(subject.name))]
-    every = {subject.name: paths_of(spec, spec.subjects[subject.name]) for subject in subjects}
-    for table in decl.chosen:
-        own = list(map(patterns.positions, filtered(spec, table)))
-        for subject in subjects:
-            if subject.name == table["subject"] or patterns.any_overlap(own, every[subject.name]):
-                found.append((subject, table))
     messages: list[str] = []
     types: list[str] = []
-    for subject, given in found:
+    for subject, given in received.by(decl):
         message = subject.message
         if subject.family and subject.family.by.name in given:
             message = names.member(given[subject.family.by.name], subject.family.name)

@@ -12,7 +12,7 @@ from .errors import SpecError
 from .locate import Path as Key
 from .message_spec import MessageDecl, UnionDecl
 from .name_checks import is_class_name, is_name, suggest
-from .spec import Spec
+from .spec import Spec, fields_of
 
 _CLASS: Final = re.compile(r"[\w.]+:\w+")
 _TAG: Final = re.compile(r"[A-Za-z_$@][\w$@-]*")
@@ -69,7 +69,7 @@ def _imported(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecError]:
     module, _, cls = decl.import_.partition(":")
     if not _CLASS.fullmatch(decl.import_) or not all(map(is_name, (*module.split("."), cls))):
         yield spec.error((*key, "import"), f"{decl.import_!r} is not a class", 'write "package.module:Class"')
-    for field in msgspec.structs.fields(decl):
+    for field in fields_of(type(decl)):
         if field.name not in ("import_", "doc") and getattr(decl, field.name) != _default(field):
             fix = "give the class `ID_FIELD: ClassVar[str]`" if field.name == "id" else "remove it: the class says it"
             yield spec.error((*key, field.encode_name), "does not go with import", fix)

@@ -134,7 +134,7 @@ def _is_text(spec: Spec, kind: FieldType) -> bool:
         return kind.kind in _TEXT
     if kind.name in spec.enums:
         return True
-    token = next((one for name, one in spec.tokens.items() if names.type_name(name, one.newtype) == kind.name), None)
+    token = spec.token_types.get(kind.name)
     return token is not None and token.base == "str"
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache, cached_property
 from typing import Any, Final
 
 import msgspec
 
-from . import locate, units
+from . import locate, names, units
 from .bucket_spec import BucketDecl, ObjectsDecl
 from .errors import SpecError, dotted
 from .locate import Path
@@ -29,7 +30,7 @@ from .subject_spec import TokenDecl as TokenDecl
 from .topology_spec import ConsumerDecl, DomainsDecl, ProfileDecl, ShardingDecl, StreamDecl, Strict
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
+class Spec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A spec, merged with those it extends.
 
     `homes` is the package of each inherited declaration, by section and name; a declaration that is
@@ -83,9 +84,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     def tag_of(self, message: str) -> tuple[str, str] | None:
         """The key and the value of the tag of a message that is in a union."""
-        return next(
-            ((union.tag, tag) for union in self.unions.values() for tag, name in union.tags.items() if name == message), None
-        )
+        return self._tags.get(message)
+
+    @cached_property
+    def _tags(self) -> dict[str, tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        for union in self.unions.values():
+            for tag, name in union.tags.items():
+                found.setdefault(name, (union.tag, tag))
+        return found
 
     def is_made(self, path: Path) -> bool:
         """Whether the declaration at `path` is not written in the spec, but made by a sharding, or
@@ -100,7 +107,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """The package of the declaration at or around `path`."""
         return self.homes.get(path[:2], self.spec.package)
 
-    @property
+    @cached_property
     def roots(self) -> tuple[str, ...]:
         """Every root: its own, then the inherited ones."""
         return tuple(dict.fromkeys((*self.spec.roots, *(root for head in self.inherited for root in head.roots))))
@@ -110,12 +117,22 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """The changes that `breaking` is not to report."""
         return () if self.spec.breaking is None else self.spec.breaking.ignore
 
-    @property
+    @cached_property
+    def token_types(self) -> dict[str, TokenDecl]:
+        """The tokens by the names of their types in Python."""
+        return {names.type_name(name, decl.newtype): decl for name, decl in reversed(self.tokens.items())}
+
+    @cached_property
+    def types(self) -> frozenset[str]:
+        """The names of all types that a field may have."""
+        return frozenset((*self.messages, *self.enums, *self.unions, *self.token_types))
+
+    @cached_property
     def selectors(self) -> dict[str, str]:
         """Tokens that select a payload, each with its family's name."""
         return {decl.by: name for name, decl in self.messages.items() if decl.by}
 
-    @property
+    @cached_property
     def canonical(self) -> str:
         """The spec's own declarations as JSON, which `read_canonical` reads.
 
@@ -170,6 +187,12 @@ def _keys_of_sharding(path: Path) -> Path:
     return found if known.issuperset(found) else ()
 
 
+@cache
+def fields_of(kind: type[Strict]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The keys of a table; msgspec reads the annotations anew each time."""
+    return msgspec.structs.fields(kind)
+
+
 def _plain(value: Any) -> Any:
     """What JSON can hold, each thing written in one way."""
     if isinstance(value, dict):
@@ -181,7 +204,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, EnumDecl):
         value = msgspec.structs.replace(value, values=tuple(value.docs))
     found = {}
-    for field in msgspec.structs.fields(value):
+    kind: type[Strict] = type(value)
+    for field in fields_of(kind):
         item = getattr(value, field.name)
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         if field.name in _UNSAID or item == default:

@@ -8,13 +8,14 @@ written out only where two patterns differ in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from . import patterns
 from .model import Subject, Token
+from .overlaps import Index
 from .patterns import Open, Positions, Tail
 
 Node = dict[str | None, Any]
@@ -49,10 +50,11 @@ class State(msgspec.Struct, frozen=True):
 def build(subjects: tuple[Subject, ...]) -> Any:
     """The trie of all `subjects`; its leaves are their class names."""
     loose = {subject.cls: _positions(subject, values=False) for subject in subjects}
+    index = Index(loose.items(), loose=True)
     states: list[State] = []
     for subject in subjects:
         mine = loose[subject.cls]
-        strict = any(_may_meet(mine, other) for cls, other in loose.items() if cls != subject.cls)
+        strict = index.overlapping(mine) != [subject.cls]
         states += [State(subject.cls, path, strict) for path in (_positions(subject, values=True) if strict else mine)]
     return _node(states)
 
@@ -81,32 +83,6 @@ def _split(token: Token) -> list[list[str]]:
     return [value.split(".") for value in token.wire_values]
 
 
-def _may_meet(some: Iterable[Positions], others: Iterable[Positions]) -> bool:
-    """Whether they overlap when two tokens that are not fixed are taken to be the same."""
-    return any(
-        all(
-            isinstance(a, Tail) or isinstance(b, Tail) or (isinstance(a, Open) and isinstance(b, Open)) or _same(a, b)
-            for a, b in pairs
-        )
-        for one in some
-        for other in others
-        if (pairs := _pairs(one, other)) is not None
-    )
-
-
-def _pairs(one: Positions, other: Positions) -> list[tuple[Any, Any]] | None:
-    """The positions of two paths side by side, up to a tail; None if one is longer."""
-    short, long = sorted((one, other), key=len)
-    tail = next(
-        (at for at, (a, b) in enumerate(zip(short, long, strict=False)) if isinstance(a, Tail) or isinstance(b, Tail)), None
-    )
-    return None if tail is None and len(short) != len(long) else list(zip(one[:tail], other[:tail], strict=True))
-
-
-def _same(a: Any, b: Any) -> bool:
-    return patterns.overlap((a,), (b,))
-
-
 def _node(states: list[State]) -> Any:
     node: Node = {}
     ended = {state.cls for state in states if not state.path}
@@ -119,13 +95,29 @@ def _node(states: list[State]) -> Any:
         assert len({state.cls for state in going}) == 1, tails
         node["*"] = Rest(tails.pop())
         return node
-    for literal in sorted({state.path[0] for state in going if isinstance(state.path[0], str)}):
-        node[literal] = _node([*_behind(going, lambda head, literal=literal: _admits(head, literal))])
+    for literal, states in sorted(_by_literal(going).items()):
+        node[literal] = _node([*_behind(states, lambda head: True)])
     parts = tuple(dict.fromkeys(_text_around(state.path[0]) for state in going if _is_part(state)))
     wild = [state for state in going if isinstance(state.path[0], Open) and not _is_part(state)]
     if wild:
         node["*"] = _node([*_behind(wild, lambda head: True)])
     return Parts(node, parts, dict(_combined(parts, going, wild))) if parts else node
+
+
+def _by_literal(going: list[State]) -> dict[str, list[State]]:
+    """Those that go on with each literal: with it, or with any token."""
+    places: dict[str, list[int]] = {}
+    free: list[int] = []
+    for number, state in enumerate(going):
+        head = state.path[0]
+        if isinstance(head, str):
+            places.setdefault(head, []).append(number)
+        else:
+            free.append(number)
+    return {
+        literal: [going[number] for number in sorted([*numbers, *(one for one in free if _admits(going[one].path[0], literal))])]
+        for literal, numbers in places.items()
+    }
 
 
 def _is_part(state: State) -> bool:

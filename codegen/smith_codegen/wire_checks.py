@@ -6,12 +6,13 @@ The server would refuse some of these much later, and silently accept the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from . import patterns, sharded, topology_checks
 from .errors import SpecError
-from .patterns import LITERAL, Number, Open, Positions
+from .overlaps import Index
+from .patterns import LITERAL, TAIL, Number, Open, Positions
 from .placeholders import (
     Piece,
     feeding,
@@ -29,6 +30,8 @@ from .placeholders import (
 )
 from .spec import SHARD_TOKEN, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
+
+K = TypeVar("K")
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
@@ -115,23 +118,30 @@ def _placeholder(spec: Spec, key: tuple[str, ...], decl: SubjectDecl, piece: Pie
         yield spec.error(key, f"{{{piece.name}}} selects the payload, and may be absent", f"write {{{piece.name}}}")
 
 
+def _pairs(every: Mapping[K, list[Positions]], index: Index[K]) -> Iterator[tuple[K, K]]:
+    """The pairs of `every`, which `index` has in the same order, that overlap."""
+    order = {key: at for at, key in enumerate(every)}
+    for one, paths in every.items():
+        yield from ((one, other) for other in index.overlapping(paths) if order[other] > order[one])
+
+
 def _ambiguous(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
     # The token before the number of a shard is another one in each layout.
     every = {
         name: [(*path[:-2], Open(), path[-1]) for path in paths] if sharded.is_sharded(spec, name) else paths
         for name, paths in every.items()
     }
-    for one, other in combinations(every, 2):
-        both = next((patterns.meet(a, b) for a in every[one] for b in every[other] if patterns.overlap(a, b)), None)
-        if both is not None:
-            problem = f"a message on {patterns.text(both)} could be this subject or {one}"
-            fix = "make a literal token differ, or exclude that literal from the token's values: exclude = [...]"
-            yield spec.error(("subjects", other, "pattern"), problem, fix)
+    index = Index(every.items())
+    for one, other in _pairs(every, index):
+        both = next(patterns.meet(a, b) for a in every[one] for b in every[other] if patterns.overlap(a, b))
+        problem = f"a message on {patterns.text(both)} could be this subject or {one}"
+        fix = "make a literal token differ, or exclude that literal from the token's values: exclude = [...]"
+        yield spec.error(("subjects", other, "pattern"), problem, fix)
     for name, decl in spec.subjects.items():
-        own = received_by(spec, decl)  # what a part of a token lets in is typed: `Subject.also`
-        for other, alternatives in every.items():
-            if other != name and spec.subjects[other].message != decl.message and patterns.any_overlap(own, alternatives):
-                message = spec.subjects[other].message
+        # What a part of a token lets in is typed: `Subject.also`.
+        for other in index.overlapping(received_by(spec, decl)):
+            message = spec.subjects[other].message
+            if other != name and message != decl.message:
                 problem = f"its widest filter, {' and '.join(wildcards(spec, decl))}, also receives {message} of {other}"
                 yield spec.error(
                     ("subjects", name, "pattern"), problem, f"begin it with literal tokens that {other} does not have"
@@ -151,16 +161,19 @@ def _streams(spec: Spec) -> Iterator[SpecError]:
 
 def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
     capturing: set[str] = set()
+    index = Index(streams.items())
+    order = {stream: at for at, stream in enumerate(streams)}
     for name, decl in spec.subjects.items():
         kept = spec.streams_of(name)
-        for stream, captured in streams.items():
+        overlapping = set(index.overlapping(every[name]))
+        for stream in sorted(overlapping.union(kept), key=order.__getitem__):
             if len(kept) > 1 and stream in kept:
                 capturing.add(stream)  # its subjects are made of the shards
-            elif patterns.any_overlap(captured, every[name]):
+            elif stream in overlapping:
                 capturing.add(stream)
-                missed = [path for path in every[name] if not any(patterns.covers(one, path) for one in captured)]
+                missed = [path for path in every[name] if stream not in index.covering(path)]
                 yield from _captured_by(spec, name, decl, stream, missed)
-            elif stream == decl.stream:
+            else:
                 problem = f"{_with_subjects(spec, stream)} captures none of {decl.pattern}"
                 yield spec.error(("subjects", name, "stream"), problem, _write(spec, decl))
     named = {stream for name in spec.subjects for stream in spec.streams_of(name)}
@@ -198,20 +211,20 @@ def _write(spec: Spec, decl: SubjectDecl) -> str:
 
 def _stream_overlaps(spec: Spec, streams: dict[str, list[Positions]]) -> Iterator[SpecError]:
     streams = {name: _paths(spec, name, paths) for name, paths in streams.items()}
-    for one, other in combinations(streams, 2):
+    for one, other in _pairs(streams, Index(streams.items())):
         made = spec.derived.get(("streams", one))
         if made is not None and made == spec.derived.get(("streams", other)):
             continue  # of one sharding: each shard is in one of them
-        both = next((patterns.meet(a, b) for a in streams[one] for b in streams[other] if patterns.overlap(a, b)), None)
-        if both is not None:
-            problem = f"{patterns.text(both)} is also captured by {one}, which the server refuses (10065)"
-            yield spec.error(("streams", other, "subjects"), problem, "one stream keeps a message: narrow one of the two")
+        both = next(patterns.meet(a, b) for a in streams[one] for b in streams[other] if patterns.overlap(a, b))
+        problem = f"{patterns.text(both)} is also captured by {one}, which the server refuses (10065)"
+        yield spec.error(("streams", other, "subjects"), problem, "one stream keeps a message: narrow one of the two")
     for name, paths in streams.items():
-        for (_, a), (index, b) in combinations(enumerate(paths), 2):
-            if patterns.overlap(a, b):
-                key = ("streams", name, "subjects", str(index))
-                problem = f"{patterns.text(patterns.meet(a, b))} is also captured by another subject of the same stream"
-                yield spec.error(key, problem, "keep the wider one")
+        each = {at: [path] for at, path in enumerate(paths)}
+        for first, second in _pairs(each, Index(each.items())):
+            key = ("streams", name, "subjects", str(second))
+            both = patterns.meet(paths[first], paths[second])
+            problem = f"{patterns.text(both)} is also captured by another subject of the same stream"
+            yield spec.error(key, problem, "keep the wider one")
 
 
 def _paths(spec: Spec, stream: str, paths: list[Positions]) -> list[Positions]:
@@ -229,6 +242,7 @@ def _paths(spec: Spec, stream: str, paths: list[Positions]) -> list[Positions]:
 def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecError]:
     usable: dict[str, list[Positions]] = {}
     in_doubt: set[str] = set()
+    keeping = {stream for name in spec.subjects for stream in spec.streams_of(name)}
     for name, decl in spec.consumers.items():
         key = ("consumers", name)
         errors = [*topology_checks.consumer(spec, name, decl), *_filters(spec, name, decl)]
@@ -239,7 +253,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
-        elif not any(feeding(spec, decl.stream).intersection(spec.streams_of(one)) for one in spec.subjects):
+        elif feeding(spec, decl.stream).isdisjoint(keeping):
             problem = f"no subject of this spec reaches {decl.stream}: its messages have no type"
             yield spec.error(
                 (*key, "stream"), problem, "consume a stream whose messages keep the subjects that they were published to"
@@ -249,38 +263,40 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
         else:
             usable[name] = [patterns.positions(one) for one in taken(spec, decl)]
     yield from _competing(spec, usable)
-    for stream, stream_decl in spec.streams.items():
-        if stream_decl.retention == "interest" and stream not in in_doubt:
-            received = [path for name, paths in usable.items() if spec.consumers[name].stream == stream for path in paths]
-            yield from _unreceived(spec, stream, received, every)
+    received: dict[str, Index[str]] = {
+        stream: Index() for stream, decl in spec.streams.items() if decl.retention == "interest" and stream not in in_doubt
+    }
+    for name, paths in usable.items():
+        if (index := received.get(spec.consumers[name].stream)) is not None:
+            index.add(name, paths)
+    stored: dict[str, list[str]] = {}
+    for name, subject in spec.subjects.items():
+        if subject.stream in received and ("subjects", name) not in spec.derived:  # each shard has a consumer
+            stored.setdefault(subject.stream, []).append(name)
+    for stream, index in received.items():
+        yield from _unreceived(spec, stream, index, {name: every[name] for name in stored.get(stream, ())})
 
 
 def _competing(spec: Spec, usable: dict[str, list[Positions]]) -> Iterator[SpecError]:
     """Consumers of a work queue whose filters overlap."""
-    queued = [name for name in usable if spec.streams[spec.consumers[name].stream].retention == "workqueue"]
-    for one, other in combinations(queued, 2):
+    queues: dict[str, dict[str, list[Positions]]] = {}
+    for name, paths in usable.items():
+        stream = spec.consumers[name].stream
+        if spec.streams[stream].retention == "workqueue":
+            # Without a filter it competes with every other one, whatever the stream captures.
+            queues.setdefault(stream, {})[name] = paths if spec.consumers[name].chosen else [(TAIL,)]
+    for one, other in (pair for queue in queues.values() for pair in _pairs(queue, Index(queue.items()))):
         made = spec.derived.get(("consumers", one))
-        if made is not None and made == spec.derived.get(("consumers", other)):
-            continue  # of one sharding: each has a shard of its own
-        stream = spec.consumers[one].stream
-        if stream != spec.consumers[other].stream:
-            continue
-        if not (spec.consumers[one].chosen and spec.consumers[other].chosen) or patterns.any_overlap(usable[one], usable[other]):
+        if made is None or made != spec.derived.get(("consumers", other)):  # shards of one have each their own
+            stream = spec.consumers[one].stream
             problem = f"its filter overlaps that of {one} on {stream}, which the server refuses on a work queue (10099, 10100)"
             fix = "give each a filter that does not overlap the other; to share the work, run more workers on one consumer"
             yield spec.error(("consumers", other), problem, fix)
 
 
-def _unreceived(spec: Spec, stream: str, received: list[Positions], every: dict[str, list[Positions]]) -> Iterator[SpecError]:
+def _unreceived(spec: Spec, stream: str, received: Index[str], stored: dict[str, list[Positions]]) -> Iterator[SpecError]:
     """An interest stream acknowledges, and drops, messages that no consumer receives."""
-    dropped = {
-        patterns.text(path): name
-        for name, decl in spec.subjects.items()
-        for path in every[name]
-        if decl.stream == stream
-        and ("subjects", name) not in spec.derived  # each shard has a consumer
-        and not any(patterns.covers(one, path) for one in received)
-    }
+    dropped = {patterns.text(path): name for name, paths in stored.items() for path in paths if not received.covering(path)}
     if dropped:
         key = ("streams", stream, "retention")
         problem = f"interest retention drops messages that no consumer receives, and none receives {', '.join(dropped)}"
@@ -299,11 +315,10 @@ def _filters(spec: Spec, name: str, decl: ConsumerDecl) -> Iterator[SpecError]:
     if decl.filter is not None and decl.filters:
         yield spec.error(("consumers", name, "filters"), "is given together with filter", "move that one into filters")
     elif not wrong:
-        for one, other in combinations(range(len(decl.filters)), 2):
-            pair = [list(map(patterns.positions, filtered(spec, decl.filters[index]))) for index in (one, other)]
-            if patterns.any_overlap(*pair):
-                problem = f"overlaps filter {one}, which the server refuses (10138)"
-                yield spec.error(("consumers", name, "filters", str(other)), problem, "keep the wider one")
+        each = {at: list(map(patterns.positions, filtered(spec, table))) for at, table in enumerate(decl.filters)}
+        for first, second in _pairs(each, Index(each.items())):
+            problem = f"overlaps filter {first}, which the server refuses (10138)"
+            yield spec.error(("consumers", name, "filters", str(second)), problem, "keep the wider one")
 
 
 def _filter(spec: Spec, key: tuple[str, ...], decl: ConsumerDecl, table: dict[str, str]) -> Iterator[SpecError]:
