@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "docs": "documents",
     "doctor": "doctor",
     "hash": "hash_command",
+    "import": "importing",
     "lint": "lint",
     "permissions": "permissions_command",
     "schema": "schema_command",

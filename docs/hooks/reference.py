@@ -48,7 +48,7 @@ PACKAGES: Final = {
 FORMER: Final = {"smith_sdk.server": "smith_sdk.embedded"}
 """Import paths that are kept for older code, and the package that has the names now."""
 COMMANDS: Final = "reference/commands.md"
-CODEGEN_COMMANDS: Final = ("", "breaking", "docs", "doctor", "lint", "permissions", "hash", "schema")
+CODEGEN_COMMANDS: Final = ("", "breaking", "docs", "doctor", "lint", "permissions", "hash", "schema", "import")
 SPEC: Final = "reference/spec.md"
 
 PAYLOADS: Final = "smith_sdk.protocol"

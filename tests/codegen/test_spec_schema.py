@@ -69,21 +69,24 @@ def mutants(whole: dict[str, Any], count: int) -> Iterator[dict[str, Any]]:
         yield made
 
 
-def is_refused_by_form(made: dict[str, Any]) -> bool:
+def refusal(made: dict[str, Any]) -> str:
+    """What the reader finds wrong; "" for nothing."""
     try:
         reader.read_canonical(json.dumps(made), "mutant.json")
-    except SpecErrors:
-        return True
-    return False
+    except SpecErrors as errors:
+        return str(errors)
+    return ""
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.parent.name + "/" + path.name)
 def test_it_refuses_what_the_reader_refuses_by_form(path: Path) -> None:
     verdicts = set()
     for made in mutants(tomllib.loads(path.read_text()), 60):
-        refused = is_refused_by_form(made)
-        verdicts.add(refused)
-        assert VALIDATOR.is_valid(made) is not refused, [error.message for error in VALIDATOR.iter_errors(made)]
+        refused = refusal(made)
+        if "is not one of [mixins]" in refused:  # what a name refers to is not a matter of form
+            continue
+        verdicts.add(refused == "")
+        assert VALIDATOR.is_valid(made) is (refused == ""), (refused, [error.message for error in VALIDATOR.iter_errors(made)])
     assert verdicts == {True, False}
 
 

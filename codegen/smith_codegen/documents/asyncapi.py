@@ -45,10 +45,16 @@ def build(model: Model, examples: samples.Samples) -> Schema:
         "operations": dict(channels.operations(own)),
         "components": {
             "messages": {name: _message(schemas, examples, name) for name in sorted(used)},
-            "schemas": {name: schemas.of(name) for name in reached},
+            "schemas": {name: _schema(schemas, name) for name in reached},
         },
         FACTS: _topology(model),
     }
+
+
+def _schema(schemas: MessageSchemas, name: str) -> Schema:
+    """The schema of a payload, with the package that declares it if that is another one."""
+    made, home = schemas.of(name), schemas.declared[name].home
+    return {**made, FACTS: {**made.get(FACTS, {}), "package": home}} if home else made
 
 
 def _message(schemas: MessageSchemas, examples: samples.Samples, name: str) -> Schema:

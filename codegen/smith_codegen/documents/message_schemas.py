@@ -31,7 +31,7 @@ _UNIT: Final = "[0-9]+(\\.[0-9]+)?"
 _DURATION: Final = f"^[+-]?[Pp](?=[0-9Tt])({_UNIT}[Dd])?([Tt](?=[0-9])({_UNIT}[Hh])?({_UNIT}[Mm])?({_UNIT}[Ss])?)?$"
 _UUID: Final = "^([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$"
 
-_SCALARS: Final[Mapping[str, dict[str, Any]]] = {
+SCALARS: Final[Mapping[str, dict[str, Any]]] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
     "uint64": {"type": "integer", "minimum": 0, "maximum": LARGEST_UINT64},
@@ -95,7 +95,8 @@ class MessageSchemas:
         if isinstance(decl, Family | Union):
             members = [self._reference(member) for member in self.members(name)]
             tag = self.selector(decl)
-            return {**made, "type": "object", "required": [tag], "oneOf": members}
+            facts = {FACTS: {"by": tag}} if isinstance(decl, Family) else {}
+            return {**made, "type": "object", "required": [tag], "oneOf": members, **facts}
         raise TypeError(f"{name} is a {type(decl).__name__}, for which no schema is known: add it here")
 
     def selector(self, decl: Family | Union) -> str:
@@ -147,13 +148,14 @@ class MessageSchemas:
         decl = field.decl
         kind = fieldtypes.parse(decl.type)
         if decl.const is not msgspec.UNSET:
-            return {"const": decl.const, **_described(field.doc), "default": decl.const, **_marks(decl)}
+            named: Schema = {FACTS: {"field": field.name}} if decl.name else {}
+            return {"const": decl.const, **_described(field.doc), "default": decl.const, **_marks(decl), **named}
         made = self._plain(kind, decl) if token is None or token.is_upper else self._token(token.token, token.may_be_empty)
         made = {**made, **_limits(kind, decl)}
         if kind.optional and kind.kind != "any":
             made = {"anyOf": [made, {"type": "null"}]}
         default = {} if decl.default is msgspec.UNSET else {"default": decl.default}
-        facts = self._facts(kind, decl)
+        facts = {**({"field": field.name} if decl.name else {}), **self._facts(kind, decl)}
         return {**made, **_described(field.doc), **default, **_marks(decl), **({FACTS: facts} if facts else {})}
 
     def _plain(self, kind: FieldType, decl: FieldDecl) -> Schema:
@@ -171,8 +173,8 @@ class MessageSchemas:
 
     def type(self, kind: FieldType) -> Schema:
         """The schema of a type, without regard to whether it is optional at the top."""
-        if kind.kind in _SCALARS:
-            return dict(_SCALARS[kind.kind])
+        if kind.kind in SCALARS:
+            return dict(SCALARS[kind.kind])
         if kind.kind == "enum":
             return {"enum": list(kind.values)}
         if kind.kind == "list":
@@ -196,6 +198,9 @@ class MessageSchemas:
     def _facts(self, kind: FieldType, decl: FieldDecl) -> Schema:
         """What a field's declaration says beyond its schema."""
         found: Schema = {"type": decl.type} if any(name in self.tokens for name in kind.names()) else {}
+        bounds = (decl.min, decl.max)
+        if (kind.kind == "int" and bounds == (0, LARGEST_UINT64)) or (kind.kind == "uint64" and bounds != (None, None)):
+            found["type"] = decl.type  # which the bounds alone do not tell
         if decl.new is not msgspec.UNSET:
             found["new"] = decl.new
         for key in ("kinds", "case", "reads"):
@@ -218,8 +223,10 @@ def _enum(decl: Enum) -> Schema:
 def _limits(kind: FieldType, decl: FieldDecl) -> Schema:
     bounds = (("minimum", decl.min), ("maximum", decl.max))
     found: Schema = {key: value for key, value in bounds if value is not None}
+    if kind.kind == "uint64":
+        found = {"minimum": 0, "maximum": LARGEST_UINT64, **found}
     if kind.kind == "decimal":  # whose texts have no order in JSON Schema
-        text, number = _SCALARS["decimal"]["anyOf"]
+        text, number = SCALARS["decimal"]["anyOf"]
         found = {"anyOf": [text, {**number, **{key: float(value) for key, value in found.items()}}]}
     if kind.kind in _LENGTHS:
         for key, value in (("min", decl.min_length), ("max", decl.max_length)):
