@@ -57,6 +57,7 @@ MODULES: Final = (
     "alerts",
     "outbox",
     "kv",
+    "objects",
     "publishing",
     "core_messages",
     "workers",

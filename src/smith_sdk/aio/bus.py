@@ -23,14 +23,7 @@ from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
 from .._core.outbox.records import Returning
 from .._core.sharding.layouts import LayoutCache
-from ..contract import (
-    BucketSpec,
-    ConsumerSpec,
-    Contract,
-    KeyT,
-    Subscribable,
-    ValueT,
-)
+from ..contract import BucketSpec, ConsumerSpec, Contract, KeyT, ObjectStoreSpec, Subscribable, ValueT
 from ..display import Rows
 from ..embedded import EmbeddedServer
 from ..errors import BusClosed, OptionsError
@@ -45,6 +38,7 @@ from .execute import execute
 from .health import HealthChecks, HealthReport
 from .kv import KeyValue
 from .lag import ConsumerLag, Lag
+from .objects import ObjectStore
 from .outbox import Outbox, local_store
 from .publisher import publish
 from .publishing import Publishing
@@ -445,6 +439,13 @@ class AsyncSmithBus(CoreMessages, Publishing[AckT_co]):
         Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
         """
         return KeyValue(self._session, spec)
+
+    def objects(self, spec: ObjectStoreSpec) -> ObjectStore:
+        """The object store that is declared as `spec`, such as `objects.backups`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
+        """
+        return ObjectStore(self._session, spec)
 
     async def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.

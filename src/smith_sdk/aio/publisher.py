@@ -99,7 +99,7 @@ async def publish_many(
                 except SmithError as error:
                     outcomes[index] = error
     except BaseException:
-        _abandon(outcomes)
+        abandon(outcomes)
         raise
     if any(isinstance(one, SmithError) for one in outcomes):
         raise PublishManyError(tuple(outcomes))
@@ -117,7 +117,7 @@ def _request_of(session: Session, envelope: Envelope, timeout: float | None, ret
         ) from None
 
 
-def _abandon(outcomes: list[Any]) -> None:
+def abandon(outcomes: Iterable[Any]) -> None:
     """Cancel the futures in flight. Reads the errors of the others, or asyncio would log them."""
     for outcome in outcomes:
         if isinstance(outcome, asyncio.Future) and not outcome.cancel() and not outcome.cancelled():

@@ -19,6 +19,7 @@ from .lag import ConsumerLag, Replica, StreamUsage
 from .lag_monitor import LagMonitor
 from .message import Message
 from .middleware import Middleware
+from .objects import ObjectInfo, ObjectReader, ObjectStore, ObjectWatch
 from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
@@ -69,6 +70,10 @@ __all__ = [
     "Messages",
     "Middleware",
     "MoveStep",
+    "ObjectInfo",
+    "ObjectReader",
+    "ObjectStore",
+    "ObjectWatch",
     "Outbox",
     "OutboxFile",
     "OutboxInfo",

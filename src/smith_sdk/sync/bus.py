@@ -30,7 +30,7 @@ from ..aio.bus import (
     Manage,
     S,
 )
-from ..contract import BucketSpec, ConsumerSpec, Contract, KeyT, Subscribable, ValueT
+from ..contract import BucketSpec, ConsumerSpec, Contract, KeyT, ObjectStoreSpec, Subscribable, ValueT
 from ..display import Rows
 from ..options import Auth, TLSFiles, WhenDown
 from ..protocol import Intent, IntentResult
@@ -41,6 +41,7 @@ from .domains import Domains
 from .health import HealthReport
 from .kv import KeyValue
 from .lag import ConsumerLag
+from .objects import ObjectStore
 from .outbox import Outbox
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents
@@ -290,6 +291,13 @@ class SmithBus(BlockingBus, CoreMessages, Publishing[AckT_co]):
         Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
         """
         return KeyValue[ValueT, KeyT]._wrap(self._portal, self._aio.kv(spec))
+
+    def objects(self, spec: ObjectStoreSpec) -> ObjectStore:
+        """The object store that is declared as `spec`, such as `objects.backups`.
+
+        Does no I/O. Raises `OptionsError` if the bus's contract does not declare it.
+        """
+        return ObjectStore._wrap(self._portal, self._aio.objects(spec))
 
     def execute(self, intent: Intent, timeout: float | timedelta) -> IntentResult:
         """Publish `intent` to the raw stream and wait up to `timeout` seconds for its result.
