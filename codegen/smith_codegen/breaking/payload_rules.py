@@ -254,6 +254,7 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
         Effect("another name of the same payload", "source", ANY, "the same on the wire"),
     ),
     "SubjectDecl.stream": code(Effect("changed", "wire", BESIDE, "messages are stored where older consumers do not read")),
+    "SubjectDecl.deprecated": nothing("programs go on; checkers tell those that use it"),
     "SubjectDecl.reply": code(
         Effect(
             "added, removed, or another payload",
