@@ -130,7 +130,7 @@ async def test_whatever_a_handler_does_wrong_its_caller_is_answered_before_the_d
             "long": ("HANDLER_FAILED", "ValueError"),
             "mute": ("HANDLER_FAILED", "Mute"),
             "no json": ("HANDLER_FAILED", "PayloadMismatch"),
-            "no result": ("HANDLER_FAILED", "PayloadMismatch"),
+            "no result": ("HANDLER_FAILED", "Reject"),
         }
 
 
@@ -226,12 +226,13 @@ async def test_an_intent_that_cannot_be_decoded_is_answered_if_its_id_can_be_rea
 
 async def test_an_intent_that_the_worker_has_no_handler_for(face: Face) -> None:
     async with face.applied() as bus:
-        worker = face.worker(bus, spec, retry=QUICK)
+        worker = face.worker(bus, consumers.admission, retry=QUICK, answer_failures=True)
         worker.handler_for(FsWriteV1Intent)(fail)
-        intents = await put(bus, "/x")
+        intent = read_intent("/x")
+        await bus.publish(subjects.intents.raw.of(intent), intent)
         async with running(worker):
             await eventually_async(lambda: has_letters(bus, 1))
-        assert await answers(face.url) == {intents["/x"].id: ("error", "REJECTED")}
+        assert await answers(face.url) == {intent.id: ("error", "REJECTED")}
 
 
 async def test_only_workers_for_intents_answer(face: Face) -> None:

@@ -37,7 +37,7 @@ from smith_sdk import (
 from smith_sdk.aio.worker import WorkerStats
 from smith_sdk.contract import Received
 from smith_sdk.errors import HandlerProcessDied, NotAcknowledgeable, OptionsError
-from smith_sdk.protocol import FsReadV1Intent, FsWriteV1Intent, FsWriteV1Params, IntentResult
+from smith_sdk.protocol import FsReadV1Intent, FsReadV1Params, FsWriteV1Intent, FsWriteV1Params, IntentResult
 
 FAST = RetryPolicy(max_attempts=3, backoff=Backoff(initial=0.02, max=0.02, jitter=0))
 raw, vetted = subjects.intents.raw, subjects.intents.vetted
@@ -112,6 +112,30 @@ async def test_each_type_of_payload_has_its_handler_and_what_has_none_is_a_dead_
         assert seen == [("read", "/r"), ("rest", "/w2")]
 
 
+@pytest.mark.parametrize("what", ["payload", "text", "number"])
+async def test_what_cannot_be_published_is_a_dead_letter_after_one_run(face: Face, what: str) -> None:
+    async with face.applied() as bus:
+        runs: list[str] = []
+        intent = read_intent("/r")
+
+        def handle(message: Any) -> Any:
+            runs.append(path_of(message))
+            return {"payload": message.payload, "text": "done", "number": 0}[what]
+
+        worker = face.worker(bus, spec, retry=RetryPolicy(max_attempts=5))
+        worker.handler(face_handler(face, handle))
+        running = asyncio.ensure_future(worker.run())
+        await bus.publish(vetted.of(intent), intent)
+        await eventually_async(lambda: settled(bus))
+        (letter,) = await bus.dead_letters.list()
+        name = {"payload": "FsReadV1Intent", "text": "str", "number": "int"}[what]
+        assert (letter.error_type, letter.attempts) == ("Reject", 1)
+        assert letter.error.startswith(f"the handler returned a {name}, which is not published: return an IntentResult")
+        await worker.stop()
+        await running
+        assert runs == ["/r"]
+
+
 async def test_handlers_that_do_not_fit_the_options_are_refused_when_they_are_added(face: Face) -> None:
     bus: Any = face.bus("nats://127.0.0.1:1")
 
@@ -134,6 +158,15 @@ async def test_handlers_that_do_not_fit_the_options_are_refused_when_they_are_ad
         worker.handler_for(FsReadV1Intent)(plain)
     with pytest.raises(OptionsError, match="class of payloads"):
         worker.handler_for("fs.read.v1")
+    for kind in (IntentResult, FsReadV1Params, FsWriteV1Intent):
+        with pytest.raises(OptionsError, match=rf"{kind.__name__}\): consumer {spec.name} never delivers it, but FsReadV1Intent"):
+            worker.handler_for(kind)
+
+    def returns_a_payload(message: Any) -> FsReadV1Intent:
+        raise NotImplementedError
+
+    with pytest.raises(OptionsError, match=r"annotated to return FsReadV1Intent: return an IntentResult"):
+        make().handler(returns_a_payload)
     with pytest.raises(OptionsError, match="nothing can stop"):
         make(timeout=1).handler(plain)
     with pytest.raises(OptionsError, match="plain function"):

@@ -70,7 +70,7 @@ class Owner:
             sharding.episode.consumer(SHARD), ack_wait=timeout, priority_timeout=timeout, max_ack_pending=max_ack_pending
         )
         self.handlers = Handlers(
-            self.spec.name, session.contract, slots=concurrency, processes=False, timeout=None, middleware=()
+            self.spec.name, session.contract, self.spec, slots=concurrency, processes=False, timeout=None, middleware=()
         )
 
         async def run(message: Message[Any, Any]) -> Any:

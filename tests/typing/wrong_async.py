@@ -192,6 +192,34 @@ async def handlers_by_type(bus: AsyncSmithBus, noting: Noting) -> None:
     async def other(msg: Message[HttpFetchV1Intent]) -> None:
         del msg
 
+    @worker.handler_for(IntentResult)  # error
+    async def never_delivered(msg: Message[IntentResult]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Params)  # error
+    async def no_message(msg: Message[FsReadV1Params]) -> None:
+        del msg
+
+    worker.handler_for(IntentResult)  # error
+    Worker(bus, consumers.executor_fs_read).handler_for(HttpFetchV1Intent)  # error
+    Worker(bus, consumers.http_results).handler_for(FsReadV1Intent)  # error
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    async def returns_a_payload(msg: Message[FsReadV1Intent]) -> FsReadV1Intent:
+        return msg.payload
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    async def may_return_a_payload(msg: Message[FsReadV1Intent]) -> FsReadV1Intent | None:
+        return msg.payload
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    async def returns_text(msg: Message[FsReadV1Intent]) -> str:
+        return msg.payload.id
+
+    @worker.handler  # error
+    async def returns_parameters(msg: Message[Intent]) -> FsReadV1Params:
+        return FsReadV1Params(path=msg.payload.id)
+
     @worker.handler_for(FsReadV1Intent)  # error
     async def of_another_stream(msg: VettedMsg[FsReadV1Intent]) -> None:
         del msg

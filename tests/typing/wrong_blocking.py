@@ -171,6 +171,34 @@ def handlers_by_type(bus: SmithBus, noting: Noting) -> None:
     def other(msg: Message[HttpFetchV1Intent]) -> None:
         del msg
 
+    @worker.handler_for(IntentResult)  # error
+    def never_delivered(msg: Message[IntentResult]) -> None:
+        del msg
+
+    @worker.handler_for(FsReadV1Params)  # error
+    def no_message(msg: Message[FsReadV1Params]) -> None:
+        del msg
+
+    worker.handler_for(IntentResult)  # error
+    Worker(bus, consumers.executor_fs_read).handler_for(HttpFetchV1Intent)  # error
+    Worker(bus, consumers.http_results).handler_for(FsReadV1Intent)  # error
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    def returns_a_payload(msg: Message[FsReadV1Intent]) -> FsReadV1Intent:
+        return msg.payload
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    def may_return_a_payload(msg: Message[FsReadV1Intent]) -> FsReadV1Intent | None:
+        return msg.payload
+
+    @worker.handler_for(FsReadV1Intent)  # error
+    def returns_text(msg: Message[FsReadV1Intent]) -> str:
+        return msg.payload.id
+
+    @worker.handler  # error
+    def returns_parameters(msg: Message[Intent]) -> FsReadV1Params:
+        return FsReadV1Params(path=msg.payload.id)
+
     @worker.handler_for(FsReadV1Intent)  # error
     def of_another_stream(msg: VettedMsg[FsReadV1Intent]) -> None:
         del msg

@@ -18,7 +18,7 @@ from buses import read_intent
 from handling import in_a_process, path_of
 from support import eventually_async, is_alive
 
-from smith_sdk import AsyncSmithBus, Message, Middleware, Reject, subjects
+from smith_sdk import AsyncSmithBus, Message, Middleware, Reject, consumers, subjects
 from smith_sdk._core.connection.parser import RawMessage
 from smith_sdk._core.execution.process_pool import WorkerProcess
 from smith_sdk.aio.handlers import Handlers
@@ -225,14 +225,14 @@ def test_a_chain_takes_instances_of_middleware_only() -> None:
 
 
 def handlers(*, processes: bool = False, timeout: float | None = None) -> Handlers:
-    return Handlers("here", CONTRACT, slots=1, processes=processes, timeout=timeout, middleware=())
+    return Handlers("here", CONTRACT, consumers.executor_fs_read, slots=1, processes=processes, timeout=timeout, middleware=())
 
 
-def plain(message: Any) -> str:
+def plain(message: Any) -> Any:
     return f"plain {path_of(message)} in {threading.current_thread().name}"
 
 
-async def awaited(message: Any) -> str:
+async def awaited(message: Any) -> Any:
     return f"awaited {path_of(message)} in {threading.current_thread().name}"
 
 

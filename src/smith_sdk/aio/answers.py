@@ -35,6 +35,7 @@ from ..protocol import ExecutionError, Intent, IntentResult
 from .execute import result_for
 from .log_fields import message_fields
 from .message import Message
+from .registration import NotPublishable
 from .stored_results import ANSWER_FOR, answered_message
 
 __all__ = ["ResultCode"]
@@ -131,7 +132,7 @@ class FailureAnswers:
             return "denied", ResultCode.QUARANTINED
         if isinstance(cause, HandlerTimeout) and self._failed is ResultCode.ADMISSION_FAILED:
             return "error", self._failed  # not the executor's `timeout`, which callers know
-        if isinstance(cause, Reject):
+        if isinstance(cause, Reject) and not isinstance(cause, NotPublishable):
             return "error", self._failed if self._failed is ResultCode.ADMISSION_FAILED else ResultCode.REJECTED
         if isinstance(cause, HandlerTimeout):
             return "timeout", ResultCode.HANDLER_TIMEOUT

@@ -24,10 +24,9 @@ from .._core.jetstream.api import StoredMessage
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
 from .._core.log_records import LogFields, sdk_logger
-from ..contract import AnySubject, Envelope, Payload, new_uuid7, now_ns
+from ..contract import AnySubject, Envelope, new_uuid7, now_ns
 from ..errors import (
     BusClosed,
-    PayloadMismatch,
     PermissionDenied,
     ResultTimeout,
     SmithError,
@@ -35,6 +34,7 @@ from ..errors import (
 from ..protocol import AuditRef, ExecutionError, Intent, IntentId, IntentResult, RunnerMetadata
 from .diagnosis import diagnose
 from .message import Message
+from .registration import RETURNS, NotPublishable
 from .stored_results import StoredResults, Strays, answered_message, words
 from .subscription import Subscription
 
@@ -110,16 +110,13 @@ def _peak_kib() -> int:
     return peak // 1024 if sys.platform == "darwin" else peak  # macOS counts bytes, Linux KiB
 
 
-def outcome_envelope(outcome: Payload) -> Envelope:
+def outcome_envelope(outcome: object) -> Envelope:
     """A payload that a handler returned, with its subject.
 
-    Raises `PayloadMismatch` unless it is an `IntentResult`.
+    Raises `NotPublishable` unless it is an `IntentResult`.
     """
     if not isinstance(outcome, IntentResult):
-        raise PayloadMismatch(
-            f"a handler returned a {type(outcome).__name__}: return an IntentResult, subject.envelope(payload), or nothing",
-            subject="",
-        )
+        raise NotPublishable(f"the handler returned a {type(outcome).__name__}, which is not published: {RETURNS}")
     return subjects.results.of(outcome).envelope(outcome)
 
 

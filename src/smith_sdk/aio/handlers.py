@@ -12,17 +12,19 @@ from typing import Any, TypeVar
 
 from .._core.events import Events
 from .._core.log_records import CORRELATION
-from ..contract import Contract, Payload
+from ..contract import ConsumerSpec, Contract, Payload
 from ..errors import OptionsError, Reject
 from ..protocol import Intent
 from .hooks import Hooks
 from .message import Message
 from .middleware import Middleware, MiddlewareChain, Outcome
 from .process_runner import PresentDetached, ProcessRunner
+from .registration import brought, require_kind, require_outcome
 from .runners import InlineRunner, Present, Run, Runner, ThreadRunner
 
 ResultT = TypeVar("ResultT", bound=Outcome | Awaitable[Outcome])
 KindT = TypeVar("KindT", bound=Payload)
+"""A class of payloads, of which a handler is for one."""
 
 
 class Handlers:
@@ -36,6 +38,7 @@ class Handlers:
         self,
         name: str,
         contract: Contract,
+        spec: ConsumerSpec[Any, Any],
         *,
         slots: int,
         processes: bool,
@@ -44,6 +47,8 @@ class Handlers:
         events: Events | None = None,
     ) -> None:
         self._name = name
+        self._contract = contract
+        self._spec = spec
         self._timeout = timeout
         self._blocking = False
         chain = MiddlewareChain(name, middleware)
@@ -74,13 +79,14 @@ class Handlers:
     def add(self, function: Callable[[Any], Any], kind: type | None) -> None:
         """Have `function` handle messages of `kind`; None: all that no other handler is for.
 
-        Raises `OptionsError`.
+        Raises `OptionsError`, also if its annotations say that it returns what cannot be published.
         """
         if kind is None and self._default is not None:
             raise OptionsError(f"the worker of {self._name} has a handler already: one each, or one for each type of payload")
         if kind is not None and kind in self._by_kind:
             raise OptionsError(f"the worker of {self._name} has a handler for {kind.__name__} already")
         runner = self._runner(function)
+        require_outcome(self._name, function)
         run = runner.bind(function)
         self._names[run] = getattr(function, "__qualname__", None) or repr(function)
         if runner not in self._used:
@@ -89,6 +95,10 @@ class Handlers:
             self._default = run
         else:
             self._by_kind[kind] = run
+
+    def require_kind(self, kind: object) -> None:
+        """Raise `OptionsError` unless messages with such a payload may come."""
+        require_kind(self._spec.name, kind, brought(self._contract, self._spec))
 
     def _runner(self, function: Callable[[Any], Any]) -> Runner:
         if not callable(function):

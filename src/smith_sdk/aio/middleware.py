@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from .._core.log_records import LogFields, sdk_logger
-from ..contract import Envelope, Payload, Received
+from ..contract import Envelope, Received
 from ..errors import OptionsError
+from ..protocol import IntentResult
 
 __all__ = ["Middleware"]
 
 log: Final = sdk_logger("worker")
 
-Outcome = Payload | Envelope | None
+Outcome = IntentResult | Envelope | None
 """What a handler may return: an envelope or an `IntentResult` is published before the ack."""
 
 _ENDS: Final = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)

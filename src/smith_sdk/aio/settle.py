@@ -28,7 +28,7 @@ from .._core.jetstream.delivery import TERM, consumer_of
 from .._core.jetstream.pull_failures import may_not_ack
 from .._core.jetstream.session import Session
 from .._core.log_records import sdk_logger
-from ..contract import Contract, Envelope, Payload, is_token
+from ..contract import Contract, Envelope, is_token
 from ..errors import (
     CircuitOpen,
     ContractError,
@@ -46,6 +46,7 @@ from ..errors import (
     UnknownValue,
 )
 from ..options import RetryPolicy
+from ..protocol import IntentResult
 from .answers import FailureAnswers
 from .dead_letters import dead_letter
 from .execute import outcome_envelope
@@ -361,7 +362,7 @@ class Settler(Listener):
                 )
             )
 
-    async def publish(self, outcome: Payload | Envelope, message: Message[Any, Any]) -> None:
+    async def publish(self, outcome: IntentResult | Envelope, message: Message[Any, Any]) -> None:
         """Publish what the handler of `message` returned, before the ack.
 
         A result is deduplicated by its own identity, an envelope by that of `message`. Raises what

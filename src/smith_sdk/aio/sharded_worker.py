@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.monitoring.breaker import CircuitBreaker
 from .._core.sharding.records import require_member_name
-from ..contract import MessageT, Payload, ShardingSpec
+from ..contract import MessageT, ShardingSpec
 from ..errors import OptionsError
 from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
@@ -26,6 +26,7 @@ from .message import Message
 from .middleware import Middleware
 from .once_by_result import require_returns
 from .process_runner import PresentDetached
+from .registration import Kind
 from .runners import Present
 from .settle import WorkerStats
 from .shard_work import ShardWork
@@ -102,6 +103,7 @@ class ShardedWorker(Generic[MessageT, SubjectT]):
         self._handlers = Handlers(
             spec.name,
             session.contract,
+            one,
             slots=slots,
             processes=processes is not None,
             timeout=None if timeout is None else to_seconds(f"{_OWNER}.timeout", timeout),
@@ -170,18 +172,18 @@ class ShardedWorker(Generic[MessageT, SubjectT]):
         self._handlers.add(function, kind)
 
     def handler_for(
-        self, kind: type[KindT]
+        self, kind: Kind[MessageT, KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
         """Decorator, such as `@worker.handler_for(FsReadV1Intent)`, for messages with such a
         payload.
 
-        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
+        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does, and
+        for a class of payloads that the consumer never delivers.
         """
-        if not (isinstance(kind, type) and issubclass(kind, Payload)):
-            raise OptionsError(f"handler_for({kind!r}): a class of payloads is needed, such as FsReadV1Intent")
+        self._handlers.require_kind(kind)
 
         def add(function: Callable[[Message[KindT, SubjectT]], ResultT]) -> Callable[[Message[KindT, SubjectT]], ResultT]:
-            self._add(function, kind)
+            self._add(function, cast("type", kind))
             return function
 
         return add

@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from .._core.execution.stop_signals import stop_on_signals
 from .._core.execution.stopping import Stopping
 from .._core.jetstream.session import Session
 from .._core.monitoring.breaker import CircuitBreaker
-from ..contract import ConsumerSpec, MessageT, Payload
+from ..contract import ConsumerSpec, MessageT
 from ..errors import OptionsError
 from ..options import Once, RateLimit, RetryPolicy, positive_int, to_seconds
 from ..trust import Trust
@@ -28,6 +28,7 @@ from .message_keys import KeyedRunner, MessageKeys
 from .middleware import Middleware
 from .once_by_result import require_returns
 from .process_runner import PresentDetached
+from .registration import Kind
 from .runners import Present
 from .settle import WorkerStats
 from .slots import DRAIN, Slots
@@ -131,6 +132,7 @@ class Worker(Generic[MessageT, SubjectT]):
         self._handlers = Handlers(
             spec.name,
             session.contract,
+            spec,
             slots=slots,
             processes=processes is not None,
             timeout=None if timeout is None else to_seconds("Worker.timeout", timeout),
@@ -212,18 +214,18 @@ class Worker(Generic[MessageT, SubjectT]):
         self._handlers.add(function, kind)
 
     def handler_for(
-        self, kind: type[KindT]
+        self, kind: Kind[MessageT, KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
         """Decorator, such as `@worker.handler_for(FsReadV1Intent)`, for messages with such a
         payload.
 
-        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
+        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does, and
+        for a class of payloads that the consumer never delivers.
         """
-        if not (isinstance(kind, type) and issubclass(kind, Payload)):
-            raise OptionsError(f"handler_for({kind!r}): a class of payloads is needed, such as FsReadV1Intent")
+        self._handlers.require_kind(kind)
 
         def add(function: Callable[[Message[KindT, SubjectT]], ResultT]) -> Callable[[Message[KindT, SubjectT]], ResultT]:
-            self._add(function, kind)
+            self._add(function, cast("type", kind))
             return function
 
         return add

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, NewType, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NewType, NoReturn, Self, TypeAlias, TypeVar
 
 import msgspec
 
@@ -51,6 +51,14 @@ class Payload(Record, frozen=True, kw_only=True):
     if not TYPE_CHECKING:  # type checkers would take the class for a dataclass, with its rules
         __dataclass_fields__: ClassVar = DataclassFields()
         __dataclass_params__: ClassVar = DATACLASS_PARAMS
+
+    if TYPE_CHECKING:  # by which `handler_for` knows whether a consumer delivers such payloads
+
+        @classmethod
+        def _as_message(cls) -> Self: ...
+
+        @classmethod
+        def _as_itself(cls) -> Self: ...
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Its JSON's keys and values, for `dict(payload)`, as pydantic's models do it.

@@ -124,13 +124,17 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
     def payloads_on(self, pattern: str) -> frozenset[Any]:
         """The classes of payloads on the subjects that match `pattern`; wildcards are allowed."""
+        return frozenset(cls for leaf in self.leaves_on(pattern) for cls in leaf.payloads)
+
+    def leaves_on(self, pattern: str) -> frozenset[Leaf]:
+        """The leaves of the subjects that match `pattern`; wildcards are allowed."""
         nodes: list[Any] = [self.trie]
         for token in pattern.split("."):
             if token == ">":
                 below = (child for node in nodes for child in _children(node, "*"))
-                return frozenset(cls for child in below for cls in _payloads_below(child))
+                return frozenset(leaf for child in below for leaf in _leaves_below(child))
             nodes = [child for node in nodes for child in _children(node, token)]
-        return frozenset(cls for node in nodes if None in node for cls in node[None].payloads)
+        return frozenset(node[None] for node in nodes if None in node)
 
     def require_class(self, cls: type) -> None:
         """Raise `SubjectMismatch` unless `cls` is a class of this contract's subjects."""
@@ -271,8 +275,8 @@ def _children(node: Any, token: str) -> Iterator[Any]:
         yield child
 
 
-def _payloads_below(node: Any) -> frozenset[Any]:
-    """The classes of payloads in a part of the trie."""
+def _leaves_below(node: Any) -> frozenset[Leaf]:
+    """The leaves in a part of the trie."""
     ended: Leaf | None = node.get(None)
-    own = frozenset[Any]() if ended is None else ended.payloads
-    return own.union(*(_payloads_below(child) for child in children(node)))
+    own = frozenset[Leaf]() if ended is None else frozenset((ended,))
+    return own.union(*(_leaves_below(child) for child in children(node)))

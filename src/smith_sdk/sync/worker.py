@@ -12,6 +12,7 @@ from .._core.monitoring.breaker import CircuitBreaker
 from ..aio import worker as _async
 from ..aio.handlers import KindT, ResultT
 from ..aio.hooks import HookT
+from ..aio.registration import Kind
 from ..aio.settle import WorkerStats
 from ..aio.slots import DRAIN
 from ..aio.worker import SubjectT
@@ -145,12 +146,13 @@ class Worker(Blocking, Generic[MessageT, SubjectT]):
         return found
 
     def handler_for(
-        self, kind: type[KindT]
+        self, kind: Kind[MessageT, KindT]
     ) -> Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]]:
         """Decorator, such as `@worker.handler_for(FsReadV1Intent)`, for messages with such a
         payload.
 
-        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does.
+        A message that has no handler is dead-lettered. Raises `OptionsError` as `handler` does, and
+        for a class of payloads that the consumer never delivers.
         """
         found: Callable[[Callable[[Message[KindT, SubjectT]], ResultT]], Callable[[Message[KindT, SubjectT]], ResultT]] = (
             self._aio.handler_for(kind)
