@@ -161,7 +161,7 @@ class Face:
         return Worker(bus, *args, **options) if self.is_async else Crossing(sync.Worker(bus.inner, *args, **options))
 
     def service(self, bus: Any, **options: Any) -> Any:
-        return aio.Service(bus, **options) if self.is_async else Crossing(sync.Service(bus.inner, **options))
+        return aio.MicroService(bus, **options) if self.is_async else Crossing(sync.MicroService(bus.inner, **options))
 
     def sharded_worker(self, bus: Any, *args: Any, **options: Any) -> Any:
         if self.is_async:

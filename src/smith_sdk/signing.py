@@ -212,7 +212,7 @@ def _signed_form(unsigned: Any) -> bytes:
 def require_installed() -> None:
     """Raise `SigningNotInstalled` if the extra `signing` is missing."""
     with _installed():
-        pass
+        import cryptography  # noqa: F401
 
 
 def require_public_key(key: object) -> str:

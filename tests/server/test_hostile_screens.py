@@ -450,6 +450,8 @@ async def test_no_log_record_of_a_worker_or_an_admission_holds_it_as_it_is(face:
 
 
 def test_every_logger_of_the_sdk_escapes() -> None:
+    import smith_sdk.cli.worker
+    import smith_sdk.sync  # noqa: F401  with all that they import
 
     names = [name for name in logging.root.manager.loggerDict if name.startswith("smith_sdk.")]
     assert len(names) >= 10

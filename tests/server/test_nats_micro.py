@@ -15,7 +15,7 @@ from generated import generated
 from nats_command import NATS, Nats
 from nats_micro import SCHEMAS
 
-from smith_sdk import AsyncSmithBus, Service
+from smith_sdk import AsyncSmithBus, MicroService
 
 SPEC: Final = Path(__file__).parents[1] / "codegen" / "orders.toml"
 SUBJECT: Final = "shop.eu.orders.7.get"
@@ -27,8 +27,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         yield package
 
 
-def serving(shop: Any, bus: AsyncSmithBus) -> Service:
-    service = Service(bus, name="orders", version="1.2.0", description="Orders of the shop.", metadata={"team": "sales"})
+def serving(shop: Any, bus: AsyncSmithBus) -> MicroService:
+    service = MicroService(bus, name="orders", version="1.2.0", description="Orders of the shop.", metadata={"team": "sales"})
 
     @service.endpoint(shop.subjects.orders.get, metadata={"cost": "low"})
     async def get(message: Any) -> Any:

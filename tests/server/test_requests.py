@@ -64,9 +64,9 @@ class Shop:
         return self.protocol.Order(order_id=order_id, item="tea", count=count)
 
 
-def serving(shop: Shop, bus: Any, **options: Any) -> aio.Service:
+def serving(shop: Shop, bus: Any, **options: Any) -> aio.MicroService:
     """A service on `bus`, which is one of the async face or a `Crossing`."""
-    return aio.Service(bus, name="orders", version="1.2.0", **options)
+    return aio.MicroService(bus, name="orders", version="1.2.0", **options)
 
 
 def connected(shop: Shop, account: Account) -> AsyncSmithBus:
@@ -146,7 +146,7 @@ async def test_without_an_endpoint_it_does_not_start(shop: Shop, account: Accoun
             await serving(shop, bus).run()
 
 
-def answering(shop: Shop, bus: AsyncSmithBus, **options: Any) -> aio.Service:
+def answering(shop: Shop, bus: AsyncSmithBus, **options: Any) -> aio.MicroService:
     """A service whose handler answers at once."""
     service = serving(shop, bus, **options)
 
@@ -270,8 +270,8 @@ async def test_options_of_a_service_are_checked(shop: Shop, account: Account) ->
         {"description": None},
     ):
         with pytest.raises(OptionsError):
-            aio.Service(bus, **{**good, **wrong})
-    service: Any = aio.Service(bus, **good, timeout=1)
+            aio.MicroService(bus, **{**good, **wrong})
+    service: Any = aio.MicroService(bus, **good, timeout=1)
     get = shop.orders.get
     overlapping = get.filter(region="eu") | get.filter(order_id="7")
     for what in (shop.get(), shop.orders.seen, "shop.x", get.filter(), overlapping):
@@ -280,7 +280,7 @@ async def test_options_of_a_service_are_checked(shop: Shop, account: Account) ->
     with pytest.raises(OptionsError, match="in common"):
         service.endpoint(overlapping, name="both")
     with pytest.raises(SubjectMismatch):
-        aio.Service(AsyncSmithBus(account.url), **good).endpoint(get)
+        aio.MicroService(AsyncSmithBus(account.url), **good).endpoint(get)
     with pytest.raises(OptionsError, match="plain function"):
         service.endpoint(get)(lambda message: None)
     assert service.describe()["endpoints"] == {}
@@ -290,7 +290,7 @@ async def test_services_of_one_name_share_the_requests(shop: Shop, account: Acco
     """By queue group; a filter takes its own part, and bytes go through as they are."""
     async with connected(shop, account) as bus:
         first, second = answering(shop, bus), answering(shop, bus)
-        other = aio.Service(bus, name="exports", version="1.0.0", queue_group=None, metadata={"team": "a"})
+        other = aio.MicroService(bus, name="exports", version="1.0.0", queue_group=None, metadata={"team": "a"})
 
         @other.endpoint(shop.orders.export, metadata={"unit": "bytes"})
         async def export(message: Any) -> bytes:

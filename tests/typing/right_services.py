@@ -8,7 +8,7 @@ from orders_bus import subjects
 from orders_bus.protocol import GetOrder, NewOrder, Order, OrderId
 from orders_bus.subjects import orders
 
-from smith_sdk import AsyncSmithBus, Message, Service, SmithBus, sync
+from smith_sdk import AsyncSmithBus, Message, MicroService, SmithBus, sync
 from smith_sdk.contract import ReplyT, RequestSubject, ServiceError, Subscribable
 
 
@@ -39,8 +39,8 @@ async def watches(bus: AsyncSmithBus) -> None:
         assert_type(message.subject, orders.get)
 
 
-def serves(bus: AsyncSmithBus, order_id: OrderId) -> Service:
-    service = Service(bus, name="orders", version="1.0.0", metadata={"a": "b"}, concurrency=4, timeout=5, queue_group=None)
+def serves(bus: AsyncSmithBus, order_id: OrderId) -> MicroService:
+    service = MicroService(bus, name="orders", version="1.0.0", metadata={"a": "b"}, concurrency=4, timeout=5, queue_group=None)
 
     @service.endpoint(orders.get)
     async def get(message: Message[GetOrder, orders.get]) -> Order:
@@ -67,7 +67,7 @@ def serves(bus: AsyncSmithBus, order_id: OrderId) -> Service:
 
 def blocking(bus: SmithBus, order_id: OrderId) -> None:
     assert_type(bus.request(orders.get(region="eu", order_id=order_id), GetOrder()), Order)
-    service = sync.Service(bus, name="orders", version="1.0.0")
+    service = sync.MicroService(bus, name="orders", version="1.0.0")
 
     @service.endpoint(orders.get)
     def get(message: sync.Message[GetOrder, orders.get]) -> Order:

@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841, RUF006
+# ruff: noqa: B018, F401, F841, RUF006
 # fmt: off
 """Wrong uses of the asyncio face. Each line that ends in the marker must be refused by every
 checker, and no other."""
@@ -78,7 +78,8 @@ async def publish(bus: AsyncSmithBus, read: FsReadV1Intent, fetch: HttpFetchV1In
 
 
 def names() -> None:
-    pass  # error
+    from smith_sdk import Wroker  # error
+    from smith_sdk.aio import AsyncSmithBuss  # error
 
 
 async def receive(bus: AsyncSmithBus) -> None:

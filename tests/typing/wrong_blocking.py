@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841
+# ruff: noqa: B018, F401, F841
 # fmt: off
 """Wrong uses of the blocking face. Each line that ends in the marker must be refused by every
 checker, and no other."""
@@ -68,6 +68,8 @@ def threads(bus: SmithBus, pool: Executor, read: FsReadV1Intent, fetch: HttpFetc
 
 def names() -> None:
     smith_sdk.Wroker  # error
+    from smith_sdk import SmithBuss  # error
+    from smith_sdk.sync import Wroker  # error
 
 
 def receive(bus: SmithBus) -> None:

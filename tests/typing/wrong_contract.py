@@ -1,4 +1,4 @@
-# ruff: noqa: B018, F841
+# ruff: noqa: B018, F401, F841
 # fmt: off
 """Wrong uses of the contract. Each line that ends in the marker must be refused by every checker,
 and no other."""
@@ -40,6 +40,8 @@ def names(intent_id: IntentId) -> None:
     subjects.intents.raw.filtre()  # error
     consumers.executor_fs_raed  # error
     capability.fs_read  # error
+    from smith_sdk.protocol import FsReedV1Intent  # error
+    from smith_sdk.subjects import result  # error
 
 
 def tokens(intent_id: IntentId, domain: Domain) -> None:

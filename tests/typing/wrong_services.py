@@ -10,7 +10,7 @@ from typing import Any
 from orders_bus.protocol import GetOrder, NewOrder, Order, OrderId
 from orders_bus.subjects import orders
 
-from smith_sdk import AsyncSmithBus, Message, Service, SmithBus, sync
+from smith_sdk import AsyncSmithBus, Message, MicroService, SmithBus, sync
 from smith_sdk.contract import CoreSubject, RequestSubject, StreamSubject
 
 
@@ -52,12 +52,12 @@ async def asks(bus: AsyncSmithBus, order_id: OrderId, order: Order) -> None:
 
 
 def serves(bus: AsyncSmithBus, blocking: SmithBus) -> None:
-    Service(bus)  # error
-    Service(bus, name="orders")  # error
-    Service(bus, version="1.0.0")  # error
-    Service(blocking, name="orders", version="1.0.0")  # error
-    Service(bus, name="orders", version="1.0.0", metadata={"a": 1})  # error
-    service = Service(bus, name="orders", version="1.0.0")
+    MicroService(bus)  # error
+    MicroService(bus, name="orders")  # error
+    MicroService(bus, version="1.0.0")  # error
+    MicroService(blocking, name="orders", version="1.0.0")  # error
+    MicroService(bus, name="orders", version="1.0.0", metadata={"a": 1})  # error
+    service = MicroService(bus, name="orders", version="1.0.0")
     service.endpoint(orders.seen)  # error
     service.endpoint("shop.orders.place")  # error
     service.endpoint(orders.seen())  # error
@@ -103,8 +103,8 @@ def blocks(bus: AsyncSmithBus, blocking: SmithBus, order_id: OrderId) -> None:
     get = orders.get(region="eu", order_id=order_id)
     blocking.request(get, Order(order_id=order_id, item="a", count=1))  # error
     data: bytes = blocking.request(get, GetOrder())  # error
-    sync.Service(bus, name="orders", version="1.0.0")  # error
-    service = sync.Service(blocking, name="orders", version="1.0.0")
+    sync.MicroService(bus, name="orders", version="1.0.0")  # error
+    service = sync.MicroService(blocking, name="orders", version="1.0.0")
 
     @service.endpoint(orders.get)  # error
     def wrong_face(message: Message[GetOrder, orders.get]) -> Order:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import smith_sdk
+from smith_sdk import protocol
 
 
 def test_checkers_and_python_see_the_same_names() -> None:
@@ -24,6 +25,11 @@ def test_checkers_and_python_see_the_same_names() -> None:
     for name, module in seen.items():
         there = import_module(module, "smith_sdk") if module != "." else smith_sdk
         assert getattr(smith_sdk, name) is getattr(there, name)
+
+
+def test_no_name_is_also_one_of_the_protocol() -> None:
+    """`from smith_sdk import *` and `from smith_sdk.protocol import *` may stand in one file."""
+    assert set(smith_sdk.__all__).isdisjoint(protocol.__all__)
 
 
 def test_the_version_is_the_distribution_s() -> None:

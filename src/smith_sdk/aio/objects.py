@@ -47,6 +47,8 @@ log: Final = sdk_logger("objects")
 _CHUNK: Final = 128 * 1024
 _IN_FLIGHT: Final = 64
 """Chunks that are sent and not acknowledged."""
+_SETTLE: Final = 5.0
+"""Seconds to wait for chunks in flight before what was sent is deleted."""
 _LONGEST: Final = 1024
 """Characters of a name."""
 _ROLLUP: Final = {"Nats-Rollup": "sub"}
@@ -141,7 +143,9 @@ class ObjectStore:
                 digest=written(digest.digest()),
             )
             revision = await self._replace(where, meta)
-        except BaseException:
+        except BaseException as error:
+            if sending and not isinstance(error, asyncio.CancelledError):
+                await asyncio.wait(sending, timeout=_SETTLE)  # what is stored after the purge would stay
             abandon(sending)
             await self._drop(nuid)
             raise

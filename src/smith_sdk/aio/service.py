@@ -33,7 +33,7 @@ from .service_calls import Calls, Endpoint, inside
 from .slots import DRAIN
 from .worker_service import joined
 
-__all__ = ["EndpointCounts", "Service"]
+__all__ = ["EndpointCounts", "MicroService"]
 
 log: Final = sdk_logger("service")
 
@@ -56,7 +56,7 @@ class EndpointCounts(Record, frozen=True, kw_only=True):
     average_time: float
 
 
-class Service:
+class MicroService:
     """Answers requests: runs a handler for each, at most `concurrency` of them at once.
 
     Every process that runs a service of this name takes its share of the requests. A handler is a
@@ -102,9 +102,9 @@ class Service:
         self._description = _require("description", description, isinstance(description, str), "a str")
         self._metadata = _require_metadata(metadata)
         self._queue = _queue_of(queue_group)
-        self._drain = to_seconds("Service.drain_timeout", drain_timeout)
-        self._timeout = None if timeout is None else to_seconds("Service.timeout", timeout)
-        slots = positive_int("Service.concurrency", concurrency)
+        self._drain = to_seconds("MicroService.drain_timeout", drain_timeout)
+        self._timeout = None if timeout is None else to_seconds("MicroService.timeout", timeout)
+        slots = positive_int("MicroService.concurrency", concurrency)
         chain = MiddlewareChain(name)
         self._inline = InlineRunner(chain, self._timeout)
         self._threads = ThreadRunner(name, slots)
@@ -323,7 +323,7 @@ class Service:
         )
 
     def __repr__(self) -> str:
-        return f"<Service {self._name} {self._version}, {len(self._endpoints)} endpoints>"
+        return f"<MicroService {self._name} {self._version}, {len(self._endpoints)} endpoints>"
 
 
 async def _confirm(connection: Connection) -> None:
@@ -366,16 +366,16 @@ def _endpoint_name(requests: Any, name: str | None) -> str:
 
 def _require(what: str, value: str, is_valid: bool, needed: str) -> str:
     if not is_valid:
-        raise OptionsError(f"Service.{what}={value!r}: {needed} is needed")
+        raise OptionsError(f"MicroService.{what}={value!r}: {needed} is needed")
     return value
 
 
 def _queue_of(group: str | None) -> str:
-    return "" if group is None else subject_prefix("Service.queue_group", group)
+    return "" if group is None else subject_prefix("MicroService.queue_group", group)
 
 
 def _require_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
     found: Any = {} if metadata is None else metadata
     if not isinstance(found, Mapping) or not all(isinstance(one, str) for pair in found.items() for one in pair):
-        raise OptionsError(f"Service.metadata={metadata!r}: a mapping of str to str is needed")
+        raise OptionsError(f"MicroService.metadata={metadata!r}: a mapping of str to str is needed")
     return dict(found)

@@ -24,7 +24,7 @@ from .outbox import Outbox, OutboxFile, OutboxInfo, OutboxMessage
 from .publishing import Publishing
 from .quarantine import QuarantinedIntents, QuarantineRecord, Released, ReleaseReport
 from .read import Reader, ReadMessage
-from .service import EndpointCounts, Service
+from .service import EndpointCounts, MicroService
 from .sharded_worker import ShardedWorker
 from .shards import HaltedKey, ReshardPlan, ShardBacklog, ShardLayout, ShardMember, Shards, ShardState
 from .states import StateChange, StateChanges
@@ -68,6 +68,7 @@ __all__ = [
     "LagMonitor",
     "Message",
     "Messages",
+    "MicroService",
     "Middleware",
     "MoveStep",
     "ObjectInfo",
@@ -94,7 +95,6 @@ __all__ = [
     "ResultCode",
     "Rule",
     "RuleChanged",
-    "Service",
     "ShardBacklog",
     "ShardLayout",
     "ShardMember",

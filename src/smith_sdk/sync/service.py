@@ -21,10 +21,10 @@ from ..display import Rows
 from .bus import SmithBus
 from .message import Message
 
-__all__ = ["EndpointCounts", "Service"]
+__all__ = ["EndpointCounts", "MicroService"]
 
 
-class Service(Blocking):
+class MicroService(Blocking):
     """Answers requests: runs a handler for each, at most `concurrency` of them at once.
 
     Every process that runs a service of this name takes its share of the requests. A handler is a
@@ -66,7 +66,7 @@ class Service(Blocking):
         timeout: float | timedelta | None = None,
         drain_timeout: float | timedelta = DRAIN,
     ) -> None:
-        aio = _async.Service(
+        aio = _async.MicroService(
             unwrap(bus),
             name=name,
             version=version,
