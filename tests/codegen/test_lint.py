@@ -133,6 +133,8 @@ FOUND = {
     'nc.subscribe("smith.results.abc")': 'bus.subscribe(subjects.results(intent_id=IntentId("abc")))',
     'nc.subscribe("smith.results.*", cb=f)': "bus.subscribe(subjects.results.filter())",
     'js.pull_subscribe("smith.intents.raw.>", "d")': "subjects.intents.raw.filter()",
+    'nc.publish("smith", data)': "bus.emit(subjects.gitlab.event_mr(), payload)",
+    """nc.publish(f"{os.environ['ROOT']}.results.{a}", data)""": f"bus.publish({ANY_RESULT}, payload)",
     # of no subject of the spec
     'nc.publish("smith.result.abc", data)': f"bus.publish({ANY_RESULT}, payload)",
     'nc.publish("smith.intents.raw.fs.read.v2", data)': "bus.publish(subjects.intents.raw(capability=...), payload)",
@@ -161,6 +163,103 @@ FOUND = {
 }
 
 
+FOLLOWED = {
+    'C = {"subject": "smith.logs.errors.a", "n": 1}\nnc.publish(C["subject"], data)': "C at a.py:1",
+    'C = dict(subject="smith.logs.errors.a")\nnc.publish(C.get("subject", "x"), data)': "C at a.py:1",
+    'S = ["x", "smith.logs.errors.a"]\nnc.publish(S[1], data)': "S at a.py:1",
+    'for s in ("smith.logs.errors.a", "b"):\n nc.publish(s, data)': "s at a.py:1",
+    'class S(StrEnum):\n A = "smith.logs.errors.a"\nnc.publish(S.A, data)': "S.A at a.py:2",
+    'class S(str, Enum):\n A = "smith.logs.errors.a"\nnc.publish(S.A.value, data)': "S.A at a.py:2",
+    'class S(Enum):\n N = 1\n A = "smith.logs.errors.a"\ndef f(s: S): nc.publish(s.value, data)': "S.A at a.py:3",
+    'class S(StrEnum):\n A = "smith.logs.errors.a"\nfor s in S: nc.publish(s, data)': "s at a.py:3, S.A at a.py:2",
+    'class S(StrEnum):\n A = "smith.logs.errors.a"\nnc.publish(S["A"], data)': "S.A at a.py:2",
+    'class S:\n class T:\n  A = "smith.logs.errors.a"\nnc.publish(S.T.A, data)': "T.A at a.py:3",
+    'class S:\n A = "smith.logs.errors.a"\nclass T(S):\n def f(self): nc.publish(self.A, data)': "S.A at a.py:2",
+    'class S:\n A = "smith.logs.errors.a"\n @classmethod\n def f(cls): nc.publish(cls.A, data)': "S.A at a.py:2",
+    'class S:\n def __init__(self): self.a = "smith.logs.errors.a"\n def f(self): nc.publish(self.a, data)': "S.a at a.py:2",
+    'class S:\n def __init__(self, a="smith.logs.errors.a"): self.a = a\nnc.publish(S().a, data)': "",
+    'class S:\n def __init__(self, a): self.a = a\ns = S("smith.logs.errors.a")\nnc.publish(s.a, data)': "",
+    '@dataclass\nclass S:\n a: str = "smith.logs.errors.a"\nnc.publish(S().a, data)': "S.a at a.py:3",
+    '@dataclass\nclass S:\n a: str = field(default="smith.logs.errors.a")\ndef f(s: S): nc.publish(s.a, data)': "S.a at a.py:3",
+    'class S(BaseSettings):\n a: str = Field("smith.logs.errors.a")\nnc.publish(S().a, data)': "S.a at a.py:2",
+    'class S:\n @property\n def a(self): return "smith.logs.errors.a"\nnc.publish(S().a, data)': "a at a.py:3",
+    'def s(a): return f"smith.logs.errors.{a}"\nnc.publish(s("a"), data)': "s at a.py:1",
+    'def s(kind, *rest, root="smith"): return ".".join([root, kind, *rest])\nnc.publish(s("logs", "errors", "a"), data)': "s at a.py:1",
+    's = lambda a: "smith.logs.errors." + a\nnc.publish(s("a"), data)': "",
+    'A = os.environ.get("A", "smith.logs.errors.a")\nnc.publish(A, data)': "A at a.py:1",
+    'A = os.getenv("A", "smith.logs.errors.a")\nnc.publish(A, data)': "A at a.py:1",
+    'P = ("smith", "logs", "errors")\nnc.publish(".".join([*P, "a"]), data)': "P at a.py:1",
+    'P = ("smith", "logs", "errors", "a")\nnc.publish(".".join(P), data)': "P at a.py:1",
+    'T = Template("smith.logs.errors.${a}")\nnc.publish(T.substitute(a="a"), data)': "T at a.py:1",
+    'T = string.Template("smith.logs.errors.$a")\nnc.publish(T.safe_substitute({"a": "a"}), data)': "T at a.py:1",
+    'T = "smith.logs.{k}.{a}"\nnc.publish(T.format_map({"k": "errors", "a": "a"}), data)': "T at a.py:1",
+    'T = "smith.logs.%(k)s.a"\nnc.publish(T % dict(k="errors"), data)': "T at a.py:1",
+    'def f(s="smith.logs.errors.a"): nc.publish(s, data)': "s at a.py:1",
+}
+
+
+@pytest.mark.parametrize("code", FOLLOWED)
+def test_names_are_followed_and_the_place_of_their_definition_is_said(code: str) -> None:
+    (found,) = [one for one in lint(code) if "published to" in one.problem]
+    assert (found.subject, found.defined) == ("smith.logs.errors.a", FOLLOWED[code])
+    assert found.use.startswith('bus.emit(subjects.logs.errors(service=Service("a")), payload)')
+
+
+MODULES = {
+    "app/__init__.py": "from .names import BASE as ROOM\n",
+    "app/names.py": 'BASE = "smith.logs"\nclass S:\n    BATCH = BASE\n    def errors(self, a): return f"{self.BATCH}.errors.{a}"\n',
+    "app/deep/er.py": "from ..names import BASE\nfrom .. import names, ROOM\nfrom app.names import S as T\nimport app.names\nimport app.names as n\n"
+    'nc.publish(f"{BASE}.errors.a", data)\nnc.publish(names.BASE + ".errors.a", data)\nnc.publish(f"{ROOM}.errors.a", data)\n'
+    'nc.publish(T().errors("a"), data)\nnc.publish(f"{app.names.BASE}.errors.a", data)\nnc.publish(n.S.BATCH + ".errors.a", data)\n',
+    "src/lib/kinds.py": 'KIND = "errors"\n',
+    "tools/run.py": 'from lib.kinds import KIND\nfrom app.names import BASE\nfrom elsewhere import X\nimport round\nnc.publish(f"{BASE}.{KIND}.a", data)\nnc.publish(X + ".x", data)\n',
+    "tools/round.py": "import run, round\nfrom round import A as B\nfrom round import B as A\nnc.publish(A + round.A + run.A, data)\n",
+    "tools/broken.py": "(",
+    "tools/other.py": 'from broken import A\nnc.publish(f"{A}.errors.a", data)\n',
+}
+
+
+def test_names_are_followed_into_other_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in MODULES.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    assert main(["lint", "app", "tools", "--json"]) == 2  # for tools/broken.py
+    found = json.loads(capsys.readouterr().out)
+    base, batch = "BASE at app/names.py:1", "S.BATCH at app/names.py:3"
+    assert [(one["file"], one["line"], one["defined"]) for one in found if one["subject"] == "smith.logs.errors.a"] == [
+        ("app/deep/er.py", 6, base),
+        ("app/deep/er.py", 7, base),
+        ("app/deep/er.py", 8, base),
+        ("app/deep/er.py", 9, f"errors at app/names.py:4, {batch}, {base}"),
+        ("app/deep/er.py", 10, base),
+        ("app/deep/er.py", 11, f"{batch}, {base}"),
+        ("tools/run.py", 5, f"{base}, KIND at src/lib/kinds.py:1"),
+    ]
+    assert main(["lint", "tools/run.py"]) == 1
+    assert (
+        "tools/run.py:5:12: 'smith.logs.errors.a' (BASE at app/names.py:1, KIND at src/lib/kinds.py:1) is published to"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_constant_that_subjects_begin_with_is_found_where_it_is_used_for_one() -> None:
+    code = 'A = "smith.results"\nB = "smith.results"  # smith: raw-subject\nC = "smith.results"\nD = "smith"\n'
+    uses = 'nc.publish(f"{A}.{x}", data)\nnc.publish(f"{B}.{x}", data)\nnc.publish(f"{D}.results.{x}", data)\n'
+    found = lint(code + uses)
+    assert [one.line for one in found] == [1, 5, 6, 7]
+    assert (found[0].problem, found[0].defined) == ("is the start of a subject as text", "A, used at line 5")
+    assert found[0].use.startswith("subjects.results.filter()")
+
+
+def test_the_tokens_of_a_subject_in_a_match() -> None:
+    code = 'match m.subject.split("."):\n    case ["smith", "results", x]: ...\n    case ["smith", "other", x]: ...\n    case _: ...\n'
+    assert said(code) == [(2, ANY_RESULT)]
+    assert lint(code.replace('.split(".")', ".split()")) == []
+
+
 @pytest.mark.parametrize("code", FOUND)
 def test_found(code: str) -> None:
     expected = FOUND[code]
@@ -168,7 +267,7 @@ def test_found(code: str) -> None:
 
 
 def test_each_of_several_texts_is_found_once_in_order() -> None:
-    code = 'A = "smith.results.", f"smith.results.{a}"\nB = A + "smith.orchestrator.audit", "smith." + "results." + (b + ".c")\nA[0] + "x"\n'
+    code = 'A = "smith.results.", f"smith.results.{a}"\nB = A + "smith.orchestrator.audit", "smith." + "results." + (b + ".c")\nA[b] + "x"\n'
     assert [(one.line, one.column) for one in lint(code)] == [(1, 5), (1, 23)]
     code = '("smith.orchestrator.audit" if a else\n "smith.orchestrator.status")\n'
     assert [(one.line, one.column) for one in lint(code)] == [(1, 2), (2, 2)]
@@ -261,12 +360,18 @@ LEFT = [
     'ROOT = "smith"\ndef f(ROOT): return f"{ROOT}.results.{a}"',
     'from a import ROOT\nx = f"{ROOT}.results.{a}"',
     'x = "smith." + x\ny = y + "a"',
+    # names that cannot be followed, or lead elsewhere
+    'from a import S\nnc.publish(S.A, data); nc.publish(S().a(b), data); nc.publish(S["a"], data); nc.publish(f"{S.A}.x", data)',
+    'C = {"subject": "other.x"}\nnc.publish(C["subject"], data); nc.publish(C["x"], data); nc.publish(C[d], data); nc.publish(C.get("x"), data)',
+    "def f(a): return f(a)\nnc.publish(f(b), data)\nA = B\nB = A\nnc.publish(A.b, data)\nclass C(C): ...\nnc.publish(C.a, data)",
+    'def f(a):\n if a: return "smith." + a\n return a\nnc.publish(f(b), data)',
+    "class A:\n def __init__(self, a): self.a = a\n def f(self): nc.publish(self.a, data)\n def g(self): nc.publish(self.b, data)",
     # calls that are right, or of something else
     "from smith_sdk import subjects\nbus.publish(subjects.results.of(r), r)\nlog.info(str(subjects.results.of(r)))\nstr(subjects.results.of(r))",
     "from smith_sdk import subjects\nto = subjects.results.of(r)\nbus.publish(to, r)\nbus.subscribe(subjects.results.filter())",
     "from other import subjects\nnc.publish(str(subjects.results.of(r)), data)",
     "def f(subjects): nc.publish(str(subjects.results.of(r)), data)",
-    'nc.publish("other.results.x"); nc.publish(a); nc.publish(*a); nc.publish(); nc.publish(f"{a}.x"); nc.publish("smith")',
+    'nc.publish("other.results.x"); nc.publish(a); nc.publish(*a); nc.publish(); nc.publish(f"{a}.x")',
     'pool.submit(work, 1); requests.request("GET", "https://smith.dev"); handler.emit(record); nc.publish(data, "smith.worker")',
 ]
 

@@ -20,6 +20,7 @@ from ..spec import Spec
 from ..walk import files_under
 from .advice import Advisor
 from .findings import SILENCER, Finding, NotPython, find
+from .names import Modules
 
 _default_spec: Final = Path("subjects.toml")
 _default_package: Final = "smith_sdk"
@@ -35,13 +36,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """0: nothing found; 1: something was; 2: something cannot be read."""
     advisor = Advisor(_spec(given.spec))
+    modules = Modules()
     found: list[Finding] = []
     unread: list[str] = []
     for path in _files(given.paths, unread):
         try:
             data = path.read_bytes()
             if not data.startswith(b"# generated from"):
-                found += find(data, str(path), advisor)
+                found += find(data, str(path), advisor, modules)
         except OSError as error:
             unread.append(f"{path}: {error.strerror or error}")
         except NotPython as error:
@@ -50,7 +52,7 @@ def run(given: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     else:
         for one in found:
-            print(f"{one.file}:{one.line}:{one.column}: {one.subject!r} {one.problem}: use {one.use}")
+            print(one)
         if found:
             print(f"found: {len(found)}; the comment `{SILENCER}` on its line keeps one as it is", file=sys.stderr)
     for problem in unread:

@@ -76,6 +76,8 @@ class Advisor:
         servers = next((root for root in self._roots if root[0].startswith("$") and text.startswith(f"{'.'.join(root)}.")), ())
         tokens = (*servers, *_tokens(text.removeprefix("".join(f"{token}." for token in servers))))
         after = next((tokens[len(root) :] for root in self._roots if tokens[: len(root)] == root), ())
+        if not after and how is not How.LITERAL:
+            return self._of_call(text, tokens, how)
         if not after or (how is How.LITERAL and not _is_specific(after, text)):
             return None
         matches = self._matches(tokens)
@@ -86,10 +88,45 @@ class Advisor:
             return Advice(_problem(how, wide), self._use(matches, how, wide))
         if how is How.LITERAL or not self._parts:
             return None
+        return self._unknown(text, how, wide=wide)
+
+    def _of_call(self, text: str, tokens: tuple[str, ...], how: How) -> Advice | None:
+        """The advice for the subject of a call that is a root itself, or begins with a hole."""
+        if tokens in self._roots:
+            return self._unknown(text, how, wide=False) if how.publishes and self._parts else None
+        known = {token for token in tokens if HOLE not in token and token not in ("*", ">")}
+        matches = self._matches(tokens) if tokens[0] == HOLE and known else []
+        found = [match for match in matches if known & self._literals(match.subject)]
+        wide = "*" in tokens or ">" in tokens
+        return Advice(_problem(how, wide), self._use(found, how, wide)) if found else None
+
+    def _literals(self, subject: str) -> set[str]:
+        """The literals of a subject below the roots."""
+        found = {part for part in self._parts[subject] if isinstance(part, str)}
+        return found.difference(*self._roots)
+
+    def _unknown(self, text: str, how: How, *, wide: bool) -> Advice:
         close = self._closest(text)
         problem = f"is not a subject of the spec; the closest is {self._spec.subjects[close].pattern}"
         unknown = {part.name: "*" if wide else HOLE for part in self._parts[close] if not isinstance(part, str)}
         return Advice(problem, self._use([_Match(close, unknown, 0)], how, wide))
+
+    def mentions(self, text: str) -> bool:
+        """Whether the first token of a root stands anywhere in `text`."""
+        return any(root[0] in text for root in self._roots)
+
+    def may_begin(self, text: str) -> bool:
+        """Whether the known start of `text` may be that of a subject."""
+        start = text.partition(HOLE)[0]
+        return any(f"{'.'.join(root)}.".startswith(start) or start.startswith(f"{'.'.join(root)}.") for root in self._roots)
+
+    def of_start(self, text: str) -> Advice | None:
+        """The advice for a constant that subjects begin with; None for a root alone, or less."""
+        tokens = _tokens(text)
+        if not any(len(tokens) > len(root) and tokens[: len(root)] == root for root in self._roots):
+            return None
+        advice = self.of_text(f"{text}.", How.LITERAL)
+        return advice and Advice("is the start of a subject as text", advice.use)
 
     def of_typed(self, path: str, source: str, how: How) -> Advice | None:
         """The advice for publishing the text of `source`, made with `path`; None if it is not a

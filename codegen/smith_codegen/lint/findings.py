@@ -7,13 +7,14 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from .advice import Advice, Advisor, How
-from .literals import HOLE, Names, Reader
+from .literals import HOLE, Origin, Reader
+from .names import Modules, Names
 
 SILENCER: Final = "# smith: raw-subject"
 """The comment that keeps a subject as text, on a line of the expression."""
@@ -33,6 +34,9 @@ _subject_calls: Final = {
 }
 """Calls whose first argument, or `subject`, is a subject."""
 
+_subject_call: Final = re.compile(rf"\b_*(?:{'|'.join(_subject_calls)})\s*\(")
+"""A file without one of these, and without the root of a spec, has no subject as text."""
+
 _naming_call = re.compile(
     "getLogger|get_logger|getChild|import_module|__import__|find_spec|importorskip|patch|setattr|delattr|open|Path|PurePath"
     "|get_tracer|get_meter|start_span|start_as_current_span|set_attribute|create_(counter|up_down_counter|histogram|gauge)"
@@ -46,8 +50,11 @@ _type_maker = re.compile(
 )
 
 
-class Finding(msgspec.Struct, frozen=True, order=True):
-    """One subject as text. Lines and columns count from 1; `{}` in `subject` is an unknown part."""
+class Finding(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
+    """One subject as text. Lines and columns count from 1; `{}` in `subject` is an unknown part.
+
+    `defined` are the places of the names that it is made of, as `BASE at consts.py:1`.
+    """
 
     file: str
     line: int
@@ -55,21 +62,31 @@ class Finding(msgspec.Struct, frozen=True, order=True):
     subject: str
     problem: str
     use: str
+    defined: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.defined})" if self.defined else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.subject!r}{where} {self.problem}: use {self.use}"
 
 
 class NotPython(Exception):
     """A file that cannot be read as Python; the message names the file and the line."""
 
 
-def find(data: bytes, file: str, advisor: Advisor) -> list[Finding]:
-    """Everything in one file, in the order of its lines; raises `NotPython`."""
+def find(data: bytes, file: str, advisor: Advisor, modules: Modules | None = None) -> list[Finding]:
+    """Everything in one file, in the order of its lines; raises `NotPython`.
+
+    `modules` are the modules that names are followed to, read once for several files.
+    """
     text = _decoded(data, file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of "\d" and the like its author hears elsewhere
             tree = ast.parse(text, file)
-        silenced = _silenced(text)
-        return sorted(_Search(tree, text.split("\n"), silenced, file, advisor).run())
+        if not (advisor.mentions(text) or _subject_call.search(text)):
+            return []
+        search = _Search(tree, text.split("\n"), _silenced(text), file, advisor, modules or Modules())
+        return sorted(search.run())
     except SyntaxError as error:
         raise NotPython(f"{file}:{error.lineno or 1}: invalid Python: {error.msg}") from None
     except (ValueError, tokenize.TokenError) as error:
@@ -101,15 +118,18 @@ def _silenced(text: str) -> frozenset[int]:
 
 
 class _Search:
-    def __init__(self, tree: ast.Module, lines: list[str], silenced: frozenset[int], file: str, advisor: Advisor) -> None:
+    def __init__(
+        self, tree: ast.Module, lines: list[str], silenced: frozenset[int], file: str, advisor: Advisor, modules: Modules
+    ) -> None:
         self.tree = tree
         self.lines = lines
         self.silenced = silenced
         self.file = file
         self.advisor = advisor
-        self.names = Names(tree)
-        self.reader = Reader(self.names)
+        self.names = Names(tree, file)
+        self.reader = Reader(self.names, modules)
         self.done = self.reader.parts
+        self.starts: dict[int, tuple[Origin, int]] = {}
 
     def run(self) -> Iterator[Finding]:
         """Walk the tree from the outside in: parts of a larger text are not checked on their
@@ -124,7 +144,25 @@ class _Search:
                 self._leave(node.right)  # pathlib: directory / "name"
             if isinstance(node, ast.expr) and id(node) not in self.done:
                 yield from self._of_text(node, How.LITERAL)
+            elif isinstance(node, ast.Match):
+                yield from self._of_match(node)
             waiting.extend(_within(node))
+        yield from self._of_starts()
+
+    def _of_match(self, node: ast.Match) -> Iterator[Finding]:
+        """Cases of `match subject.split("."):` that name the tokens of a subject."""
+        match node.subject:
+            case ast.Call(func=ast.Attribute(attr="split"), args=[ast.Constant(value=".")]):
+                patterns = [case.pattern for case in node.cases]
+            case _:
+                patterns = []
+        for pattern in patterns:
+            if isinstance(pattern, ast.MatchSequence):
+                text = ".".join(map(_token_of, pattern.patterns))
+                place = ast.Constant(
+                    value=text, lineno=pattern.lineno, end_lineno=pattern.end_lineno, col_offset=pattern.col_offset
+                )
+                yield from self._finding(place, text.replace(HOLE, "{}"), self.advisor.of_text(text, How.LITERAL), None)
 
     def _of_call(self, call: ast.Call) -> Iterator[Finding]:
         name = _name(call.func)
@@ -162,17 +200,53 @@ class _Search:
             yield from self._of_text(expr, how, first)
 
     def _of_text(self, expr: ast.expr, how: How, first: int | None = None) -> Iterator[Finding]:
-        text = self.reader.read(expr)
+        if how is How.LITERAL and isinstance(expr, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Tuple | ast.Dict):
+            return
+        text = self.reader.read(expr, follow=how is not How.LITERAL)
         if text is None or (how is How.LITERAL and self.reader.is_mere_name(expr)):
             return
+        if how is How.LITERAL and HOLE in text and self.advisor.may_begin(text):
+            text = self.reader.read(expr) or text
         self.done.add(id(expr))
-        yield from self._finding(expr, text.replace(HOLE, "{}"), self.advisor.of_text(text, how), first)
+        advice = self.advisor.of_text(text, how)
+        yield from self._finding(expr, text.replace(HOLE, "{}"), advice, first, tuple(self.reader.origins))
 
-    def _finding(self, expr: ast.expr, subject: str, advice: Advice | None, first: int | None) -> Iterator[Finding]:
+    def _finding(
+        self, expr: ast.expr, subject: str, advice: Advice | None, first: int | None, origins: Sequence[Origin] = ()
+    ) -> Iterator[Finding]:
         lines = range(first or expr.lineno, (expr.end_lineno or expr.lineno) + 1)
-        if advice is not None and self.silenced.isdisjoint(lines):
-            column = len(self.lines[expr.lineno - 1].encode()[: expr.col_offset].decode(errors="replace")) + 1
-            yield Finding(self.file, expr.lineno, column, subject, advice.problem, advice.use)
+        if advice is None:
+            return
+        for origin in origins:
+            if origin.file == self.file:
+                self.starts.setdefault(id(origin.expr), (origin, expr.lineno))
+        if self.silenced.isdisjoint(lines):
+            defined = ", ".join(dict.fromkeys(f"{one.name} at {one.file}:{one.expr.lineno}" for one in origins))
+            yield Finding(self.file, expr.lineno, self._column(expr), subject, advice.problem, advice.use, defined)
+
+    def _column(self, expr: ast.expr) -> int:
+        return len(self.lines[expr.lineno - 1].encode()[: expr.col_offset].decode(errors="replace")) + 1
+
+    def _of_starts(self) -> Iterator[Finding]:
+        """Constants that subjects begin with, and that are too short to be found by themselves."""
+        for origin, used in self.starts.values():
+            match origin.expr:
+                case ast.Constant(value=str(text)) if self.advisor.of_text(text, How.LITERAL) is None:
+                    advice = self.advisor.of_start(text)
+                    if advice is not None and origin.expr.lineno not in self.silenced:
+                        defined = f"{origin.name}, used at line {used}"
+                        expr = origin.expr
+                        yield Finding(self.file, expr.lineno, self._column(expr), text, advice.problem, advice.use, defined)
+                case _:
+                    pass
+
+
+def _token_of(pattern: ast.pattern) -> str:
+    match pattern:
+        case ast.MatchValue(value=ast.Constant(value=str(text))):
+            return text
+        case _:
+            return HOLE
 
 
 def _name(func: ast.expr) -> str:

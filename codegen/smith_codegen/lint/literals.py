@@ -1,122 +1,120 @@
 """Evaluating text expressions on the syntax tree, without running the code or knowing a spec.
 
-An unknown part is `HOLE` in the text. A name counts if the file binds it once.
+An unknown part is `HOLE` in the text. A name counts if its file binds it once. Names are followed
+to constants, parameters with a default, classes and enums, dicts, and functions that return text,
+in other modules of the repository, too.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import string
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import msgspec
+
+from .names import Modules, Names, defaults
 
 HOLE: Final = "\0"
 """A part of a text that is known only at run time, of any length."""
 
-_deepest = 8
+_deepest: Final = 8
+_most_steps: Final = 2_000
+"""Expressions that are read for one text; a larger one has holes."""
+
 _percent = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?)([a-zA-Z%])")
+_dollar = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
-class Names:
-    """The meaning of the names of a file.
-
-    `values` are the expressions of names that are bound exactly once, in any scope; `imports` are
-    the full dotted paths of names that are only imported.
-    """
-
-    def __init__(self, tree: ast.AST) -> None:
-        bound: Counter[str] = Counter()
-        values: dict[str, ast.expr] = {}
-        paths: dict[str, set[str]] = defaultdict(set)
-        for node in ast.walk(tree):
-            bound.update(_bound_by(node))
-            values.update(_assigned_by(node))
-            for name, path in _imported_by(node):
-                paths[name].add(path)
-        self.values = {name: value for name, value in values.items() if bound[name] == 1 and name not in paths}
-        self.imports = {name: next(iter(found)) for name, found in paths.items() if len(found) == 1 and not bound[name]}
-
-    def path(self, expr: ast.expr) -> str | None:
-        """The dotted path at the root of `expr`, imports resolved.
-
-        `pkg.subjects.results.of` for `subjects.results.of(r)`.
-        """
-        attributes: list[str] = []
-        for _ in range(100):
-            match expr:
-                case ast.Call(func=func):
-                    expr = func
-                case ast.Attribute(value=value, attr=attribute):
-                    attributes.append(attribute)
-                    expr = value
-                case ast.Name(id=name) if name in self.imports:
-                    return ".".join((self.imports[name], *reversed(attributes)))
-                case ast.Name(id=name) if name in self.values:
-                    expr = self.values[name]
-                case _:
-                    return None
-        return None
+class Class(msgspec.Struct, frozen=True, eq=False):
+    names: Names
+    node: ast.ClassDef
 
 
-def _assigned_by(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """Each name that `node` itself assigns to, and the expression."""
-    match node:
-        case ast.Assign(targets=targets, value=value):
-            yield from ((target.id, value) for target in targets if isinstance(target, ast.Name))
-        case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-            yield name, value
-        case ast.NamedExpr(target=ast.Name(id=name), value=value):
-            yield name, value
-        case _:
-            pass
+class Instance(msgspec.Struct, frozen=True, eq=False):
+    """An object of a class; `given` are the arguments that made it, by parameter."""
+
+    cls: Class
+    given: Mapping[str, Value | None]
 
 
-def _imported_by(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """Each name that `node` itself imports, and its full dotted path."""
-    match node:
-        case ast.Import(names=aliases):
-            for alias in aliases:
-                top = alias.name.partition(".")[0]
-                yield alias.asname or top, alias.name if alias.asname else top
-        case ast.ImportFrom(module=module, names=aliases, level=level):
-            for alias in aliases:
-                yield alias.asname or alias.name, f"{'.' * level}{module or ''}.{alias.name}"
-        case _:
-            pass
+class Function(msgspec.Struct, frozen=True, eq=False):
+    names: Names
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    owner: Class | Instance | None
 
 
-def _bound_by(node: ast.AST) -> Iterator[str]:
-    """Names that this very node binds, imports left out."""
-    match node:
-        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-            yield name
-        case ast.arg(arg=name):
-            yield name
-        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            yield name
-        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-            yield name
-        case ast.MatchMapping(rest=str(name)):
-            yield name
-        case _:
-            pass
+class Module(msgspec.Struct, frozen=True, eq=False):
+    path: str
+    importer: str
+
+
+class Items(msgspec.Struct, frozen=True, eq=False):
+    items: list[Value | None]
+
+
+class Table(msgspec.Struct, frozen=True, eq=False):
+    entries: dict[str, Value | None]
+
+
+class Form(msgspec.Struct, frozen=True, eq=False):
+    """A `string.Template`."""
+
+    text: str
+
+
+Value = str | Class | Instance | Function | Module | Items | Table | Form
+
+
+class Origin(msgspec.Struct, frozen=True, eq=False):
+    """The place where a followed name is defined, and the expression there."""
+
+    name: str
+    file: str
+    expr: ast.expr
 
 
 class Reader:
-    """Reads expressions of one file. `parts`: ids of nodes read as part of a larger expression."""
+    """Reads expressions of one file. `parts`: ids of nodes read as part of a larger expression.
 
-    def __init__(self, names: Names) -> None:
+    `origins` are the places that the last text was followed to, nearest first.
+    """
+
+    def __init__(self, names: Names, modules: Modules) -> None:
         self.names = names
+        self.modules = modules
         self.parts: set[int] = set()
-        self._within: tuple[str, ...] = ()
+        self.origins: list[Origin] = []
+        self._within: tuple[int, ...] = ()
+        self._env: Mapping[str, Value | None] = {}
+        self._steps = 0
+        self._follows = True
+        self._read_classes: dict[int, tuple[ast.ClassDef, dict[str, list[ast.expr | ast.stmt]]]] = {}
 
-    def read(self, expr: ast.expr) -> str | None:
+    def read(self, expr: ast.expr, *, follow: bool = True) -> str | None:
         """The text of `expr`; None if it is not text.
 
-        Text is a constant, an f-string, `+`, `%`, `.format`, `".".join`, `str`, or a name of these.
+        Without `follow`, only names of its own file count, and only those of text.
         """
+        self.origins, self._steps, self._follows = [], 0, follow
+        return self._read(expr)
+
+    def _read(self, expr: ast.expr) -> str | None:
+        return self._text(self.value(expr))
+
+    def _text(self, value: Value | None) -> str | None:
+        if isinstance(value, Instance) and _is_enum(value.cls):
+            return self._text(self._members(value.cls))
+        return value if isinstance(value, str) else None
+
+    def value(self, expr: ast.expr) -> Value | None:
+        """What `expr` is, as far as it can be told."""
+        self._steps += 1
+        if self._steps > _most_steps:
+            return None
         match expr:
             case ast.Constant(value=str(text)):
                 return text.replace(HOLE, " ")
@@ -125,36 +123,311 @@ class Reader:
             case ast.FormattedValue(value=value, format_spec=spec, conversion=conversion):
                 return self._known(value) if spec is None and conversion in (-1, ord("s")) else HOLE
             case ast.BinOp(op=ast.Add()):
-                return self._sum([self.read(self._part(operand)) for operand in self._operands(expr)])
+                return self._sum([self._read(self._part(operand)) for operand in self._operands(expr)])
             case ast.BinOp(left=left, op=ast.Mod(), right=right):
-                form = self.read(self._part(left))
+                form = self._read(self._part(left))
                 return None if form is None else self._after_percent(form, right)
             case ast.Call():
                 return self._call(expr)
-            case ast.Name(id=name) if name in self.names.values and name not in self._within and len(self._within) < _deepest:
-                outer, self._within = self._within, (*self._within, name)
-                try:
-                    return self.read(self.names.values[name])
-                finally:
-                    self._within = outer
+            case ast.Name() | ast.Attribute() | ast.Subscript():
+                return self._reference(expr)
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                return Items(self._elements(elements))
+            case ast.Dict():
+                return Table(self._entries(expr))
+            case ast.Lambda():
+                return Function(self.names, expr, None)
             case _:
                 return None
 
-    def _call(self, call: ast.Call) -> str | None:
-        """The text of `.format`, `"".join` and `str`."""
-        match call:
-            case ast.Call(func=ast.Attribute(value=value, attr="format"), args=args, keywords=keywords):
-                form = self.read(self._part(value))
-                return None if form is None else self._formatted(form, args, {key.arg: key.value for key in keywords})
-            case ast.Call(
-                func=ast.Attribute(value=ast.Constant(value="" | "." as separator), attr="join"),
-                args=[ast.Tuple(elts=elements) | ast.List(elts=elements)],
-            ):
-                return str(separator).join([self._known(self._part(element)) for element in elements])
-            case ast.Call(func=ast.Name(id="str"), args=[inner], keywords=[]):
-                return self.read(self._part(inner))
+    # ---- names, attributes and items
+
+    def _reference(self, expr: ast.Name | ast.Attribute | ast.Subscript) -> Value | None:
+        match expr:
+            case ast.Name(id=name):
+                return self._name(expr, name)
+            case ast.Attribute(value=value, attr=name) if self._follows:
+                return self._attribute(self.value(value), name)
+            case ast.Subscript(value=value, slice=ast.Constant(value=key)) if self._follows:
+                return self._item(self.value(value), key)
             case _:
                 return None
+
+    def _name(self, expr: ast.Name, name: str) -> Value | None:
+        if name in self._env:
+            return self._env[name]
+        if not self._follows:
+            return self._follow(self.names, name, self.names.values[name]) if name in self.names.values else None
+        if name not in self.names.values and id(expr) in self.names.selves:
+            return Instance(Class(self.names, self.names.selves[id(expr)][1]), {})
+        if name in self.names.imports:
+            return self._imported(self.names.imports[name], self.names.file)
+        return self._bound(self.names, name)
+
+    def _bound(self, names: Names, name: str) -> Value | None:
+        """What a name of a module is bound to."""
+        if name in names.classes:
+            return Class(names, names.classes[name])
+        if name in names.functions:
+            return Function(names, names.functions[name], None)
+        if name in names.values:
+            return self._follow(names, name, names.values[name])
+        if name in names.annotations:
+            cls = self._follow(names, name, names.annotations[name])
+            return Instance(cls, {}) if isinstance(cls, Class) else None
+        return None
+
+    def _follow(self, names: Names, name: str, expr: ast.expr, env: Mapping[str, Value | None] | None = None) -> Value | None:
+        """The value of the expression that `name` is bound to, in its own module."""
+        if id(expr) in self._within or len(self._within) >= _deepest:
+            return None
+        at = len(self.origins)
+        with self._scope(names, expr, env or {}):
+            value = self.value(expr)
+        if isinstance(value, str | Items | Table | Form):
+            self.origins.insert(at, Origin(name, names.file, expr))
+        return value
+
+    @contextlib.contextmanager
+    def _scope(self, names: Names, node: ast.AST, env: Mapping[str, Value | None]) -> Iterator[None]:
+        outer = self.names, self._within, self._env
+        self.names, self._within, self._env = names, (*self._within, id(node)), env
+        try:
+            yield
+        finally:
+            self.names, self._within, self._env = outer
+
+    def _imported(self, path: str, importer: str) -> Value | None:
+        if len(self._within) >= _deepest:
+            return None
+        found = self.modules.find(path, importer)
+        if found is None or not found[1]:
+            return Module(path, importer)
+        names, (first, *rest) = found
+        if first in names.imports:  # the module imports it in its turn
+            with self._scope(names, ast.Pass(), {}):
+                value = self._imported(names.imports[first], names.file)
+        else:
+            value = self._bound(names, first)
+        for name in rest:
+            value = self._attribute(value, name)
+        return value
+
+    def _attribute(self, of: Value | None, name: str) -> Value | None:
+        match of:
+            case str() if name in ("value", "_value_"):
+                return of  # of a member of an enum
+            case Module(path, importer):
+                return self._imported(f"{path}.{name}", importer)
+            case Instance(cls) if name in ("value", "_value_") and _is_enum(cls):
+                return self._members(cls)
+            case Class() | Instance():
+                return self._member(of, name, 0)
+            case _:
+                return None
+
+    def _member(self, of: Class | Instance, name: str, depth: int) -> Value | None:
+        """An attribute of a class or an object, also one that a method assigns or a base has."""
+        cls = of.cls if isinstance(of, Instance) else of
+        given = of.given if isinstance(of, Instance) else {}
+        bound = self._bindings(cls.node).get(name, [])
+        if isinstance(of, Instance) and name in given and not any(isinstance(node, ast.FunctionDef) for node in bound):
+            return given[name]
+        if len(bound) == 1:
+            label = f"{cls.node.name}.{name}"
+            match bound[0]:
+                case ast.FunctionDef() | ast.AsyncFunctionDef() as node:
+                    function = Function(cls.names, node, of)
+                    is_property = any(_last_name(one) in ("property", "cached_property") for one in node.decorator_list)
+                    return self._returned(function, {}) if is_property else function
+                case ast.ClassDef() as node:
+                    return Class(cls.names, node)
+                case ast.expr() as expr:
+                    return self._follow(cls.names, label, expr, given)
+        if not bound and depth < _deepest:
+            for base in cls.node.bases:
+                with self._scope(cls.names, base, {}):
+                    above = self.value(base) if len(self._within) < _deepest else None
+                if isinstance(above, Class):
+                    found = self._member(Instance(above, given) if isinstance(of, Instance) else above, name, depth + 1)
+                    if found is not None:
+                        return found
+        return None
+
+    def _bindings(self, cls: ast.ClassDef) -> dict[str, list[ast.expr | ast.stmt]]:
+        if id(cls) not in self._read_classes:
+            self._read_classes[id(cls)] = cls, _class_bindings(cls)
+        return self._read_classes[id(cls)][1]
+
+    def _members(self, cls: Class) -> Value | None:
+        """Of an enum, the first member that is text: one of those that it may be."""
+        for name, bound in self._bindings(cls.node).items():
+            value = self._member(cls, name, _deepest) if isinstance(bound[0], ast.expr) else None
+            if isinstance(value, str):
+                return value
+        return None
+
+    def _item(self, of: Value | None, key: object) -> Value | None:
+        match of:
+            case Table(entries) if isinstance(key, str):
+                return entries.get(key)
+            case Table(entries) if key == 0:  # the first of a loop
+                return next(iter(entries), None)
+            case Items(items) if isinstance(key, int) and -len(items) <= key < len(items):
+                return items[key]
+            case Class() if key == 0 and _is_enum(of):
+                return self._members(of)
+            case Class() if isinstance(key, str) and _is_enum(of):
+                return self._member(of, key, 0)
+            case _:
+                return None
+
+    def _elements(self, elements: list[ast.expr]) -> list[Value | None]:
+        """The items of a list; of one that is starred, its items, or `HOLE` for all of them."""
+        found: list[Value | None] = []
+        for element in elements:
+            if isinstance(element, ast.Starred):
+                inner = self.value(element.value)
+                found += inner.items if isinstance(inner, Items) else [HOLE]
+            else:
+                found.append(self.value(element))
+        return found
+
+    def _entries(self, node: ast.Dict) -> dict[str, Value | None]:
+        found: dict[str, Value | None] = {}
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                found[key.value] = self.value(value)
+            elif key is None and isinstance(inner := self.value(value), Table):
+                found.update(inner.entries)
+        return found
+
+    # ---- calls
+
+    def _call(self, call: ast.Call) -> Value | None:
+        match call:
+            case ast.Call(func=ast.Attribute(value=value, attr="join"), args=[elements]):
+                return self._joined(value, elements)
+            case ast.Call(func=ast.Attribute(value=value, attr="format"), args=args, keywords=keywords):
+                form = self._read(self._part(value))
+                return None if form is None else self._formatted(form, args, self._keywords(keywords))
+            case ast.Call(func=ast.Name(id="str"), args=[inner], keywords=[]):
+                return self._read(self._part(inner))
+            case _:
+                return self._followed_call(call) if self._follows else None
+
+    def _followed_call(self, call: ast.Call) -> Value | None:
+        """Calls whose result depends on a name: of templates, mappings, classes and functions."""
+        match call.func, call.args:
+            case ((ast.Name(id="Template") | ast.Attribute(attr="Template")), [form]):
+                text = self._read(form)
+                return None if text is None else Form(text)
+            case ((ast.Name(id="getenv") | ast.Attribute(attr="getenv")), [_, default]):
+                return self.value(default)
+            case ast.Attribute(value=value, attr="get"), [key, *rest]:
+                known = self._item(self.value(value), key.value) if isinstance(key, ast.Constant) else None
+                return self.value(rest[0]) if known is None and rest else known
+            case ast.Attribute(value=value, attr="format_map"), [mapping]:
+                text = self._read(self._part(value))
+                table = self.value(mapping)
+                return None if text is None else self._formatted(text, [], table.entries if isinstance(table, Table) else {})
+            case ast.Attribute(value=value, attr="substitute" | "safe_substitute"), args:
+                return self._substituted(self.value(value), args, self._keywords(call.keywords))
+            case ast.Name(id="dict"), []:
+                return Table({key: value for key, value in self._keywords(call.keywords).items() if key is not None})
+            case ((ast.Name(id="field" | "Field") | ast.Attribute(attr="field" | "Field")), args):
+                given = next((key.value for key in call.keywords if key.arg == "default"), args[0] if args else None)
+                return None if given is None else self.value(given)
+            case _:
+                return self._made(self.value(call.func), call)
+
+    def _made(self, function: Value | None, call: ast.Call) -> Value | None:
+        """The object or the text that a class or a function of the repository gives."""
+        args = self._elements(call.args)
+        keywords = self._keywords(call.keywords)
+        match function:
+            case Class(names, node):
+                bound = self._bindings(node)
+                init = bound.get("__init__", [None])[0]
+                if isinstance(init, ast.FunctionDef):
+                    return Instance(function, self._arguments(Function(names, init, function), args, keywords))
+                fields = [name for name, found in bound.items() if isinstance(found[0], ast.expr)]
+                given = dict(zip(fields, args, strict=False))
+                return Instance(function, given | {name: value for name, value in keywords.items() if name in bound})
+            case Function():
+                return self._returned(function, self._arguments(function, args, keywords))
+            case _:
+                return None
+
+    def _arguments(
+        self, function: Function, args: list[Value | None], keywords: Mapping[str, Value | None]
+    ) -> dict[str, Value | None]:
+        node = function.node
+        names = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args]]
+        decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+        if function.owner is not None and names and not any(_last_name(one) == "staticmethod" for one in decorators):
+            args = [function.owner, *args]
+        env: dict[str, Value | None] = dict.fromkeys([*names, *(arg.arg for arg in node.args.kwonlyargs)])
+        with self._scope(function.names, node, {}):
+            if len(self._within) <= _deepest:
+                env.update({name: self.value(default) for name, default in defaults(node.args)})
+        env.update(zip(names, args, strict=False))
+        env.update({name: value for name, value in keywords.items() if name in env})
+        if node.args.vararg is not None:
+            env[node.args.vararg.arg] = Items(args[len(names) :])
+        return env
+
+    def _returned(self, function: Function, env: Mapping[str, Value | None]) -> Value | None:
+        """The text of the only `return` of a function."""
+        node = function.node
+        if isinstance(node, ast.Lambda):
+            returned = [node.body]
+        else:
+            returned = [one.value for one in _own_nodes(node) if isinstance(one, ast.Return) and one.value is not None]
+        if len(returned) != 1 or id(node) in self._within or len(self._within) >= _deepest:
+            return None
+        if function.owner is not None and not env:
+            env = self._arguments(function, [], {})
+        at = len(self.origins)
+        with self._scope(function.names, node, env):
+            value = self.value(returned[0])
+        if isinstance(value, str) and not isinstance(node, ast.Lambda):
+            self.origins.insert(at, Origin(node.name, function.names.file, returned[0]))
+        return value
+
+    def _keywords(self, keywords: list[ast.keyword]) -> dict[str, Value | None]:
+        found: dict[str, Value | None] = {}
+        for keyword in keywords:
+            value = self.value(keyword.value)
+            if keyword.arg is not None:
+                found[keyword.arg] = value
+            elif isinstance(value, Table):
+                found.update(value.entries)
+        return found
+
+    def _joined(self, separator: ast.expr, elements: ast.expr) -> str | None:
+        between = self._read(separator)
+        if between not in ("", "."):
+            return None
+        if isinstance(elements, ast.List | ast.Tuple):
+            for element in elements.elts:
+                self._part(element)
+        items = self.value(elements)
+        if not isinstance(items, Items):
+            return None
+        return between.join([HOLE if text is None else text for text in map(self._text, items.items)])
+
+    def _substituted(self, form: Value | None, args: list[ast.expr], keywords: Mapping[str, Value | None]) -> str | None:
+        if not isinstance(form, Form):
+            return None
+        tables = [table.entries for arg in args if isinstance(table := self.value(arg), Table)]
+        given = {key: value for table in [*tables, keywords] for key, value in table.items()}
+
+        def value_of(match: re.Match[str]) -> str:
+            text = self._text(given.get(match[1] or match[2]))
+            return "$" if match[0] == "$$" else HOLE if text is None else text
+
+        return _dollar.sub(value_of, form.text)
 
     @staticmethod
     def _sum(texts: list[str | None]) -> str | None:
@@ -162,9 +435,9 @@ class Reader:
         return None if all(text is None for text in texts) else "".join([HOLE if text is None else text for text in texts])
 
     def is_mere_name(self, expr: ast.expr) -> bool:
-        """Whether `expr` is only the text of a name: the finding then belongs where it is bound."""
+        """Whether `expr` only refers to a text: the finding then belongs where the text is."""
         inner = _rendered(expr)
-        return isinstance(expr, ast.Name) or (inner is not None and self.is_mere_name(inner))
+        return isinstance(expr, ast.Name | ast.Attribute | ast.Subscript) or (inner is not None and self.is_mere_name(inner))
 
     def rendered(self, expr: ast.expr) -> ast.expr | None:
         """The x of `str(x)` and `f"{x}"`, also where a name stands for one of these."""
@@ -183,7 +456,7 @@ class Reader:
         return expr
 
     def _known(self, expr: ast.expr) -> str:
-        text = self.read(expr)
+        text = self._read(expr)
         return HOLE if text is None else text
 
     def _operands(self, expr: ast.expr) -> list[ast.expr]:
@@ -194,14 +467,14 @@ class Reader:
             expr = self._part(expr.left)
         return [expr, *reversed(found)]
 
-    def _formatted(self, form: str, args: list[ast.expr], keywords: dict[str | None, ast.expr]) -> str:
+    def _formatted(self, form: str, args: list[ast.expr], keywords: Mapping[str, Value | None]) -> str:
         try:
             fields = list(string.Formatter().parse(form))
         except ValueError:
             return form  # it would raise when it runs
         values = dict(keywords)
         if not any(isinstance(arg, ast.Starred) for arg in args):
-            values.update({str(index): arg for index, arg in enumerate(args)})
+            values.update({str(index): self.value(arg) for index, arg in enumerate(args)})
         text, count = "", 0
         for literal, field, spec, conversion in fields:
             text += literal
@@ -209,26 +482,87 @@ class Reader:
                 continue
             if field == "":
                 field, count = str(count), count + 1
-            value = values.get(field)
-            text += HOLE if value is None or spec or conversion else self._known(value)
+            value = None if spec or conversion else self._text(values.get(field))
+            text += HOLE if value is None else value
         return text
 
     def _after_percent(self, form: str, right: ast.expr) -> str:
-        values = iter(right.elts if isinstance(right, ast.Tuple) else [right])
-        named: dict[object, ast.expr] = {}
-        if isinstance(right, ast.Dict):
-            named = {
-                key.value: value for key, value in zip(right.keys, right.values, strict=True) if isinstance(key, ast.Constant)
-            }
+        given = self.value(right)
+        values = iter(given.items if isinstance(given, Items) else [given])
+        named = given.entries if isinstance(given, Table) else {}
 
         def value_of(match: re.Match[str]) -> str:
             name, width, letter = match.groups()
             if letter == "%":
                 return "%"
-            value = named.get(name) if name else next(values, None)
-            return HOLE if value is None or width or letter != "s" else self._known(value)
+            value = self._text(named.get(name) if name else next(values, None))
+            return HOLE if value is None or width or letter != "s" else value
 
         return _percent.sub(value_of, form)
+
+
+def _is_enum(cls: Class, depth: int = 0) -> bool:
+    """Whether a class has a base that is called an enum, in its own module."""
+    names = [_last_name(base) for base in cls.node.bases]
+    above = [cls.names.classes[name] for name in names if name in cls.names.classes]
+    return any(name.endswith(("Enum", "Flag")) for name in names) or (
+        depth < _deepest and any(_is_enum(Class(cls.names, node), depth + 1) for node in above)
+    )
+
+
+def _class_bindings(cls: ast.ClassDef) -> dict[str, list[ast.expr | ast.stmt]]:
+    """What each name of a class is bound to in its body, or by `self.name = ...` in a method."""
+    found: dict[str, list[ast.expr | ast.stmt]] = {}
+    inside: dict[str, list[ast.expr | ast.stmt]] = {}
+    for statement in cls.body:
+        match statement:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    if isinstance(target, ast.Name):
+                        found.setdefault(target.id, []).append(value)
+            case ast.AnnAssign(target=ast.Name(id=name), value=value):
+                found.setdefault(name, []).append(value or statement)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                found.setdefault(name, []).append(statement)
+                for attribute, value in _assigned_to_self(statement):
+                    inside.setdefault(attribute, []).append(value)
+            case ast.ClassDef(name=name):
+                found.setdefault(name, []).append(statement)
+            case _:
+                pass
+    return {**found, **inside}
+
+
+def _assigned_to_self(method: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, ast.expr]]:
+    first = next((arg.arg for arg in [*method.args.posonlyargs, *method.args.args]), None)
+    for node in ast.walk(method):
+        match node:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=owner), attr=name)], value=value) if owner == first:
+                yield name, value
+            case ast.AnnAssign(target=ast.Attribute(value=ast.Name(id=owner), attr=name), value=ast.expr() as value) if (
+                owner == first
+            ):
+                yield name, value
+            case _:
+                pass
+
+
+def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """The nodes of a function without those of functions inside it."""
+    waiting: list[ast.AST] = [*function.body]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def _last_name(expr: ast.expr) -> str:
+    match expr:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return ""
 
 
 def _rendered(expr: ast.expr) -> ast.expr | None:
