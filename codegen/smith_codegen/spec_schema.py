@@ -91,7 +91,7 @@ def _struct(kind: type[msgspec.Struct], defs: dict[str, Schema]) -> Schema:
 
 def _key(kind: type[msgspec.Struct], field: msgspec.structs.FieldInfo, hint: Any, defs: dict[str, Schema]) -> Schema:
     made = _type(hint, defs)
-    if kind.__module__ == topology_spec.__name__:
+    if kind is not FieldDecl:
         made = _with_unit(field.name, made)
     text = key_docs.of(kind).get(field.name, "")
     default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()

@@ -17,7 +17,10 @@ from smith_codegen.importing.toml import text_of
 from smith_codegen.spec import Spec
 
 HERE = Path(__file__).parent
-SPECS = [HERE.parents[1] / "subjects.toml", *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every"))]
+SPECS = [
+    HERE.parents[1] / "subjects.toml",
+    *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every", "orders")),
+]
 
 OTHERS = """\
 asyncapi: 3.0.0

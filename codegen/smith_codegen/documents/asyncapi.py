@@ -161,11 +161,7 @@ def _topology(model: Model) -> Schema:
     found: Schema = {}
     for section in usage.SECTIONS:
         decls: Mapping[str, Strict] = getattr(spec, section)
-        own = {
-            name: _declared(decl)
-            for name, decl in decls.items()
-            if spec.is_own((section, name)) and (section, name) not in spec.derived
-        }
+        own = {name: _declared(decls[name]) for name in usage.declared(spec, section)}
         if own:
             found[section] = own
     return found

@@ -123,6 +123,8 @@ class _Page:
         self.streams = [self._stream(name) for name in self._own("streams")]
         self.consumers = [self._consumer(name) for name in self._own("consumers")]
         self.shardings = [self._sharding(name) for name in self._own("sharding")]
+        self.buckets = [self._bucket(name) for name in self._own("buckets")]
+        self.objects = [self._objects(name) for name in self._own("objects")]
         self.messages = [self._declared(one) for one in self._shown_messages()]
         self.tokens = [self._token(token) for token in model.tokens if not token.home]
         self.profiles = [
@@ -143,7 +145,8 @@ class _Page:
         """What can be searched for: kind, name, and more text."""
         for one in self.subjects:
             yield "subject", one["name"], f"{one['pattern']} {one['doc']}"
-        for kind, rows in (("stream", self.streams), ("consumer", self.consumers), ("sharding", self.shardings)):
+        sections = (("stream", self.streams), ("consumer", self.consumers), ("sharding", self.shardings))
+        for kind, rows in (*sections, ("bucket", self.buckets), ("objects", self.objects)):
             for one in rows:
                 yield kind, one["name"], one["doc"]
         for one in self.messages:
@@ -151,9 +154,8 @@ class _Page:
         for one in self.tokens:
             yield "token", one["name"], " ".join((one["doc"], *one["choices"]))
 
-    def _own(self, section: str) -> list[str]:
-        spec = self._spec
-        return [name for name in getattr(spec, section) if spec.is_own((section, name)) and (section, name) not in spec.derived]
+    def _own(self, section: str) -> tuple[str, ...]:
+        return usage.declared(self._spec, section)
 
     # ---- subjects
 
@@ -204,7 +206,7 @@ class _Page:
         derived = self._spec.derived.get((section, name))
         if derived is not None:
             return f"sharding:{derived}"
-        return f"{kind}:{name}" if name in getattr(self._spec, section) and self._spec.is_own((section, name)) else ""
+        return f"{kind}:{name}" if name in self._own(section) else ""
 
     # ---- streams and what reads them
 
@@ -258,6 +260,21 @@ class _Page:
             "settings": [(key, value) for key, value in _settings(decl) if key not in ("key", "reads")],
         }
 
+    def _bucket(self, name: str) -> Row:
+        decl = self._spec.buckets[name]
+        return {
+            "name": name,
+            "doc": decl.doc,
+            "key": decl.key or "any text",
+            "message": decl.message,
+            "message_target": self._message_target(decl.message),
+            "settings": [(key, value) for key, value in _settings(decl) if key not in ("key", "message")],
+        }
+
+    def _objects(self, name: str) -> Row:
+        decl = self._spec.objects[name]
+        return {"name": name, "doc": decl.doc, "settings": _settings(decl)}
+
     # ---- payloads and tokens
 
     def _shown_messages(self) -> Iterator[Declared]:
@@ -292,6 +309,9 @@ class _Page:
                 [subject for subject in usage.own_subjects(self._model) if one.name in (subject.message, subject.reply)]
             ),
             "inside": self._inside(one.name),
+            "buckets": [
+                (other, f"bucket:{other}") for other in self._own("buckets") if self._spec.buckets[other].message == one.name
+            ],
         }
 
     def _tagged(self, union: Union) -> list[tuple[str, str, str]]:

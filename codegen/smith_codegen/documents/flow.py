@@ -123,13 +123,14 @@ class _Graph:
 
     def _stores(self) -> Iterator[Node]:
         own = usage.own_subjects(self._model)
+        own_streams = usage.declared(self._spec, "streams")
         kept: dict[str, list[tuple[str, str]]] = {}
         for subject in own:
             for place in self._places(subject.name):
                 kept.setdefault(place, []).append((subject.name, f"subject:{subject.name}"))
         for name, decl in self._spec.streams.items():
             rows = tuple(kept.get(f"stream:{name}", ()))
-            is_own = self._spec.is_own(("streams", name)) and ("streams", name) not in self._spec.derived
+            is_own = name in own_streams
             yield Node(f"stream:{name}", "stream", name, f"stream:{name}" if is_own else "", decl.max_age or "", rows)
         if "core:" in kept:
             yield Node("core:", "core", "core NATS", "", "not stored", tuple(kept["core:"]))

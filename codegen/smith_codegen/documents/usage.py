@@ -7,10 +7,23 @@ from typing import Any, Final
 from .. import patterns
 from ..model import Model, Subject
 from ..placeholders import paths_of, taken
+from ..spec import Spec
 from ..topology_spec import ConsumerDecl
 
-SECTIONS: Final = ("tokens", "streams", "consumers", "domains", "profiles", "sharding")
+SECTIONS: Final = ("tokens", "streams", "consumers", "domains", "profiles", "sharding", "buckets", "objects")
 """Sections that documents list as they are declared; the others have a form of their own."""
+
+
+def declared(spec: Spec, section: str) -> tuple[str, ...]:
+    """The names that the spec itself declares in a section: not those of another package, of a
+    sharding, or of a bucket's stream."""
+    return tuple(
+        name
+        for name in getattr(spec, section)
+        if spec.is_own((section, name))
+        and (section, name) not in spec.derived
+        and spec.written.get((section, name), ("",))[0] not in ("buckets", "objects")
+    )
 
 
 def own_subjects(model: Model) -> tuple[Subject, ...]:

@@ -18,7 +18,7 @@ from .document import DocumentError, Node, References, Remote
 from .schemas import Messages, Table
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
-_KEPT: Final = ("streams", "consumers", "domains", "profiles", "sharding")
+_KEPT: Final = ("streams", "consumers", "domains", "profiles", "sharding", "buckets", "objects")
 """Sections that our own documents hold as they are."""
 
 
@@ -67,6 +67,8 @@ class _Importer:
         self._tokens = dict(_table(self._own.get("tokens")))
         channels = [one for one in self._channels() if "sharding" not in one.facts]
         subjects = dict(self._subjects(channels))
+        if facts:  # ours: payloads of buckets, and those that no subject carries
+            self._messages.declare_all(_table(_table(self._document.get("components")).get("schemas")))
         self._unsaid()
         head = {**facts, **({"package": package} if package else {})} if facts else self._head(channels, package)
         kept = {section: dict(_table(self._own.get(section))) for section in _KEPT}

@@ -70,6 +70,12 @@ class Messages:
         self._note(at, f"a payload of type {kind} is no object: the payload is bytes")
         return "bytes"
 
+    def declare_all(self, schemas: Table) -> None:
+        """Declare what is not declared yet; families first, since they take their members along."""
+        for name, schema in sorted(schemas.items(), key=lambda pair: "by" not in _facts(pair[1])):
+            if id(schema) not in self._names:
+                self._type({"$ref": f"#/components/schemas/{name}"}, name, f"components/schemas/{name}")
+
     def _sound(self, schema: Table, at: str) -> Table:
         """A schema without keywords whose values cannot be those of a schema."""
         odd = [key for key, kinds in _SHAPES.items() if key in schema and not isinstance(schema[key], kinds)]

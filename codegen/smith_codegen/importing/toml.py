@@ -7,17 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_TABLES: Final = {
-    "messages": 1,
-    "enums": 1,
-    "unions": 1,
-    "streams": 1,
-    "consumers": 1,
-    "domains": 1,
-    "profiles": 1,
-    "sharding": 1,
-}
-"""Sections whose entries are tables of their own; entries of the others are on one line."""
+_LINES: Final = ("spec", "tokens", "subjects")
+"""Sections whose entries are on one line each; those of the others are tables of their own."""
 _INNER: Final = ("fields", "params", "streams", "reads")
 """Keys of an entry that are tables of their own, too."""
 
@@ -28,7 +19,7 @@ def text_of(sections: Mapping[str, Mapping[str, Any]]) -> str:
     for section, entries in sections.items():
         if not entries:
             continue
-        if section not in _TABLES:
+        if section in _LINES:
             lines += ["", f"[{section}]", *(f"{_key(name)} = {_value(entry)}" for name, entry in entries.items())]
             continue
         for name, entry in entries.items():
