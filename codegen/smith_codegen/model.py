@@ -115,6 +115,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     check: str = ""
     """What checks the value beyond msgspec, as Python source."""
     secret: bool = False
+    ref: str = ""
+    """The declared type that it always has; "" for a list of it, or if it may be None."""
     refers: tuple[str, ...] = ()
     """The names of the types that its annotation refers to."""
 

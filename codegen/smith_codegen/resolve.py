@@ -279,7 +279,7 @@ class _Carriers:
 
     def naming(self, message: Message) -> set[int]:
         """That which has the id of the payload as a token."""
-        types = (field.annotation for field in message.fields if field.name == message.id)
+        types = (field.ref for field in message.fields if field.name == message.id)
         return {self.by_type[one] for one in types if one in self.by_type}
 
 
@@ -316,7 +316,7 @@ def _tokens_of(message: Message, carriers: _Carriers) -> tuple[TokenField, ...]:
             is_read = (
                 subject.message in (message.name, message.family) and field.name == token.name and token.name in subject.readable
             )
-            is_id = field.name == message.id and field.annotation == token.type_name
+            is_id = field.name == message.id and field.ref == token.type_name
             if field.name in found or token.kind == "cap" or not (is_read or is_id):
                 continue
             partly = not (is_id or message.family or all(field.name in one.readable for one in carrying))

@@ -63,6 +63,7 @@ class Resolver:
             most=_beyond(kind, decl),
             check=_check(kind, decl),
             secret=decl.secret,
+            ref="" if kind.optional else kind.name,
             refers=tuple(kind.names()),
         )
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from . import names
 from .errors import SpecError
 from .locate import Path as Key
 from .message_spec import MessageDecl, UnionDecl
@@ -49,7 +50,7 @@ def _union(spec: Spec, key: Key, name: str, union: UnionDecl) -> Iterator[SpecEr
             yield spec.error(where, f"{member} is {what}", "name messages with fields")
         elif not spec.is_own(("messages", member)):
             yield spec.error(where, f"{member} is a class of {spec.home(('messages', member))}", "name messages of this spec")
-        elif union.tag in decl.fields:
+        elif union.tag in {names.wire(field, one.name, decl.rename) for field, one in decl.fields.items()}:
             yield spec.error(where, f"{member} has a field {union.tag}", "call the tag, or the field, otherwise")
 
 

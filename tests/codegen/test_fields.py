@@ -21,7 +21,7 @@ from generated import generated
 from smith_codegen.field_patterns import problem
 from smith_sdk._core import codec
 from smith_sdk.cli import fields as cli_fields
-from smith_sdk.errors import OptionsError, PayloadDecodeError, PayloadMismatch, UnknownValue
+from smith_sdk.errors import InvalidToken, OptionsError, PayloadDecodeError, PayloadMismatch, UnknownValue
 
 ID = "0199c5a0-7b4e-7000-8000-000000000000"
 DOCUMENT: dict[str, Any] = {
@@ -243,6 +243,63 @@ def test_using_what_is_deprecated_warns_and_receiving_it_does_not(all_bus: Any) 
         assert type(subject) is former
         assert codec.decode(old, b'{"x":1}', str(subject)).x == 1
         assert all_bus.protocol.Thing is all_bus.protocol.Thing
+
+
+BASE = """
+[spec]
+name = "{name}"
+version = 1
+root = "{name}"
+package = "{name}_bus"
+"""
+KIN = """
+extends = ["kin_bus"]
+[messages.Order]
+id = "order_id"
+rename = "pascal"
+[messages.Order.fields]
+order_id = { type = "OrderId", deprecated = "no longer needed" }
+color = "Color"
+type = { type = "Tone", name = "class" }
+from = "Color?"
+[messages.Other]
+fields = { a = "int" }
+[enums.Tone]
+values = ["low"]
+[unions.Every]
+tag = "type"
+members = ["Order", "Other"]
+[subjects]
+"orders" = { pattern = "kin2.orders.{order_id}", message = "Order" }
+"whatever" = { pattern = "kin2.any", message = "Every" }
+"""
+
+
+def test_enums_tokens_unions_and_wire_names_together(tmp_path: Path) -> None:
+    base = (
+        BASE.format(name="kin") + '[tokens]\norder_id = { newtype = "OrderId" }\n[enums.Color]\nvalues = ["red"]\nopen = true\n'
+    )
+    base += '[messages.Base]\nfields = { color = "Color", password = { type = "list[str]", secret = true } }\n'
+    (tmp_path / "kin.toml").write_text(base + '[subjects]\nbases = { pattern = "kin.base", message = "Base" }\n')
+    (tmp_path / "kin2.toml").write_text(BASE.format(name="kin2") + KIN)
+    with (
+        generated(tmp_path / "kin.toml", "kin_bus", tmp_path) as kin,
+        generated(tmp_path / "kin2.toml", "kin2_bus", tmp_path) as kin2,
+    ):
+        made = kin2.protocol.Order(order_id="o1", color="green", type="low")
+        assert json.loads(codec.encode(made)) == {
+            "type": "Order",
+            "OrderId": "o1",
+            "Color": "green",
+            "class": "low",
+            "From": None,
+        }
+        assert codec.decode(kin2.protocol.Order, codec.encode(made), "kin2.any") == made
+        with pytest.raises(InvalidToken, match="order_id"):
+            kin2.protocol.Order(order_id="a.b", color="green", type="low")
+        assert str(kin2.subjects.orders.of(made)) == "kin2.orders.o1"
+        assert kin2.topology.CONTRACT.without_secrets(b'{"password":["x"]}') == b'{"password":"***"}'  # of the base
+        assert "hunter2" not in repr(kin.protocol.Base(color="red", password=["hunter2"]))
 
 
 def test_copies(thing: Any) -> None:
