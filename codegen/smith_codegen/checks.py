@@ -16,6 +16,7 @@ from . import (
     bucket_checks,
     domains,
     extension,
+    header_checks,
     message_checks,
     names,
     request_checks,
@@ -48,6 +49,7 @@ _SUBJECT_MEMBERS: Final = frozenset(
         "self",
         "text",
         "tokens",
+        "with_headers",
     )
 )
 """Names that generated subject classes and their modules use."""
@@ -102,6 +104,7 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _references(spec)
     yield from request_checks.check(spec)
     yield from bucket_checks.check(spec)
+    yield from header_checks.check(spec)
     for name in spec.sharding:
         yield from python_name(spec, ("sharding", name), name, frozenset())
     yield from sharded_checks.check(spec)

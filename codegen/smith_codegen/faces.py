@@ -249,7 +249,7 @@ class _Face:
         returns = self.rename(ast.unparse(method.returns)) if method.returns else "None"
         lines = [""]
         if "property" in _decorators(method):
-            lines += ["    @property", f"    def {name}(self) -> {returns}:", *self.doc(method, 8)]
+            lines += ["    @property", f"    def {name}({self.signature(method)}) -> {returns}:", *self.doc(method, 8)]
             return lines + self.answer(method, f"self._aio.{name}", returns)
         if "classmethod" in _decorators(method):
             lines += ["    @classmethod", f"    def {name}({self.signature(method)}) -> Self:", *self.doc(method, 8)]

@@ -25,11 +25,11 @@ def _runtime() -> dict[str, Import]:
         "typing_extensions": "TypeVar deprecated",
         "smith_sdk.contract": """
             BucketKey BucketSpec Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter
-            KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadOnlySubject ReadShards
+            Headed HeadedSubject KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadOnlySubject ReadShards
             Received Republish RequestSubject ServiceError Shard ShardKey ShardingSpec StreamOverride StreamSpec
             StreamSubject SubjectTransform Subscribable UnknownMember is_int_token is_tail is_token kind_of new_uuid4
             new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message refuse_token
-            require_struct respell rest unique
+            require_struct respell rest unique with_headers
         """,
     }
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}

@@ -358,6 +358,10 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """The sharding that made it, if it is a sharded one that is published to."""
     read_only: bool = False
     reply: str | None = None
+    headers: str | None = None
+    """The class of the headers that it declares."""
+    needs_headers: bool = False
+    """Whether one of these is required, so that it is not published to without them."""
     """The payload class of replies, or "bytes"; None if it has none."""
     errors: tuple[ServiceError, ...] = ()
     is_union: bool = False

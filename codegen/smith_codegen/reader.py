@@ -84,8 +84,8 @@ class _Reader:
         spec = self.convert((), {"spec": self.raw.get("spec", {})}, _Head)
         tokens = self.each("tokens", TokenDecl)
         enums = self.each("enums", EnumDecl)
-        messages = self.messages()
         subjects = self.subjects()
+        messages = self.messages()
         streams = self.each("streams", StreamDecl)
         consumers = self.each("consumers", ConsumerDecl)
         domains = self.each("domains", DomainsDecl)
@@ -120,6 +120,8 @@ class _Reader:
         return found
 
     def wrong(self, path: Path, problem: str, fix: str) -> None:
+        longest = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.written), None)
+        path = path if longest is None else (*self.written[longest], *path[len(longest) :])
         self.errors.append(SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file))
 
     def table(self, path: Path, value: Any) -> Raw:
@@ -145,11 +147,27 @@ class _Reader:
                 error: self.convert((*path, "errors", error), {"doc": inner} if isinstance(inner, str) else inner, ErrorDecl)
                 for error, inner in self.table((*path, "errors"), plain.pop("errors", {})).items()
             }
+            if isinstance(plain.get("headers"), dict):
+                plain["headers"] = self.headers((*path, "headers"), f"{names.camel(name)}Headers", plain["headers"])
             decl = self.convert(path, plain, SubjectDecl)
             if decl is not None:
                 given = {error: inner for error, inner in errors.items() if inner is not None}
                 found[name] = msgspec.structs.replace(decl, errors=given)
         return found
+
+    def headers(self, path: Path, cls: str, value: Raw) -> str:
+        """The headers of a subject as a message, whose name is `cls`."""
+        named: dict[str, Any] = {}
+        for header, inner in value.items():
+            field = names.snake(header).strip("_").lower()
+            if field in named:
+                self.wrong((*path, header), f"is {field} in Python, as another header is", "rename one of them")
+            plain = {"type": inner} if isinstance(inner, str) else inner
+            named[field] = {**plain, "name": header} if isinstance(plain, dict) and field != header else plain
+            self.written["messages", cls, "fields", field] = (*path, header)
+        self.written["messages", cls] = path
+        self.inline[cls] = MessageDecl(fields=self.fields(("messages", cls, "fields"), named, _Around(cls, MessageDecl())))
+        return cls
 
     def messages(self) -> dict[str, MessageDecl]:
         mixins = {name: self.mixin(name, value) for name, value in self.table(("mixins",), self.raw.get("mixins", {})).items()}

@@ -241,6 +241,8 @@ def _subjects(spec: Spec, tokens: dict[str, Token], index: Index[str], families:
                 sharding=spec.derived[("subjects", name)] if is_sharded else "",
                 read_only=(is_made and not is_sharded) or is_servers(decl.pattern),
                 reply=decl.reply,
+                headers=decl.headers if isinstance(decl.headers, str) else None,
+                needs_headers=_needs_headers(spec, decl),
                 errors=tuple(ServiceError(name=error, code=one.code or error, doc=one.doc) for error, one in decl.errors.items()),
                 is_union=decl.message in spec.unions,
             )
@@ -281,6 +283,15 @@ class _Carriers:
         """That which has the id of the payload as a token."""
         types = (field.ref for field in message.fields if field.name == message.id)
         return {self.by_type[one] for one in types if one in self.by_type}
+
+
+def _needs_headers(spec: Spec, decl: SubjectDecl) -> bool:
+    if not isinstance(decl.headers, str):
+        return False
+    fields = spec.messages[decl.headers].fields.values()
+    return any(
+        not field.type.endswith("?") and field.default is msgspec.UNSET and field.const is msgspec.UNSET for field in fields
+    )
 
 
 def _with_tokens(one: Declared, carriers: _Carriers) -> Declared:

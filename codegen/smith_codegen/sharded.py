@@ -60,12 +60,15 @@ def _derived(spec: Spec, name: str, decl: ShardingDecl) -> Iterator[tuple[Path, 
             message=plain.message,
             stream=streams[0],
             streams=streams,
+            headers=plain.headers,
             doc=f"{doc}, by shard of {' and '.join('.'.join(path) for path in decl.paths)}.",
         )
     }
     for other, read in decl.reads.items():
         text = read.doc or f"{doc}, as others shard it."
-        made[other] = ShardedDecl(pattern=read.pattern, message=plain.message, stream=streams[0], streams=streams, doc=text)
+        made[other] = ShardedDecl(
+            pattern=read.pattern, message=plain.message, stream=streams[0], streams=streams, headers=plain.headers, doc=text
+        )
     for one, subject in made.items():
         yield ("subjects", one), subject
     consumers = [_consumer(decl, number, streams[number % decl.streams]) for number in range(decl.shards)]

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from .message_spec import FieldDecl
 from .topology_spec import Strict
 
 
@@ -104,6 +105,10 @@ class SubjectDecl(Strict, frozen=True):
     reply: str | None = None
     """What a service answers with, which makes it a subject for requests: a message that is not a
     family, a union, or `bytes`. For subjects without a stream."""
+    headers: str | dict[str, FieldDecl] | None = None
+    """The headers of its messages: a table of their names and types, such as
+    `{ Trace-Id = "str?" }`, which becomes a message called like the subject, with Headers at the
+    end; or the name of a message whose fields are all scalar. Default: none are declared."""
     errors: dict[str, ErrorDecl] = msgspec.field(default_factory=dict)
     """The errors that a service may answer with instead: `NOT_FOUND = "There is no such order."`,
     or a table. Each becomes an exception class."""

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import assert_type
 
 from patterns_bus import subjects
-from patterns_bus.protocol import A1Fam, DeviceId, Order, OrderId, Other, Priority, Tenant
+from patterns_bus.protocol import A1Fam, DeviceId, Notes, Order, OrderId, Other, Priority, Tenant, TracedHeaders
 from patterns_bus.subjects import ver
 
 from smith_sdk import AsyncSmithBus, SmithBus
@@ -50,3 +51,27 @@ def families() -> None:
     assert_type(subjects.fams.filter(ver=ver.a1), Filter[A1Fam, subjects.fams[A1Fam]])
     path: tuple[str, ...] = ("a", "b")
     subjects.files(tenant=TENANT, level="low", path=path)
+
+
+async def headers(bus: AsyncSmithBus, order: Order) -> None:
+    traced = subjects.traced(tenant=TENANT, order_id=ORDER)
+    await bus.publish(traced.with_headers(TracedHeaders(priority=1, trace_id="x")), order)
+    await bus.publish(traced.with_headers(TracedHeaders(priority=1)), order, headers={"Other": "x"})
+    envelope = traced.with_headers(TracedHeaders(priority=1)).envelope(order)
+    await bus.publish_many([envelope])
+    noted = subjects.noted(tenant=TENANT)
+    await bus.emit(noted, order)
+    await bus.emit(noted.with_headers(Notes(note="n")), order)
+    async for message in bus.subscribe(subjects.traced.filter()):
+        assert_type(message.typed_headers, TracedHeaders)
+        assert_type(message.typed_headers.priority, int)
+        assert_type(message.typed_headers.due, datetime | None)
+    async for one in bus.subscribe(traced):
+        assert_type(one.typed_headers.trace_id, str | None)
+
+
+def headers_on_the_blocking_face(bus: SmithBus, order: Order) -> None:
+    traced = subjects.traced(tenant=TENANT, order_id=ORDER)
+    bus.publish(traced.with_headers(TracedHeaders(priority=1)), order)
+    for message in bus.subscribe(subjects.noted.filter()):
+        assert_type(message.typed_headers, Notes)

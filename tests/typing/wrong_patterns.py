@@ -1,11 +1,11 @@
-# ruff: noqa: F841
+# ruff: noqa: B018, F841
 # fmt: off
 """Wrong uses of tails, tokens that may be absent, and parts of tokens."""
 
 from __future__ import annotations
 
 from patterns_bus import subjects
-from patterns_bus.protocol import A2Fam, DeviceId, Order, OrderId, Other, Priority, Tenant
+from patterns_bus.protocol import A2Fam, DeviceId, Notes, Order, OrderId, Other, Priority, Tenant, TracedHeaders
 from patterns_bus.subjects import ver
 
 from smith_sdk import AsyncSmithBus, SmithBus
@@ -54,3 +54,34 @@ async def reading(bus: AsyncSmithBus, order: Order) -> None:
     bus.subscribe(subjects.dev.filter(device="d"))  # error
     bus.subscribe(subjects.prio.filter(priority=3))  # error
     bus.subscribe(subjects.files.filter(path=["a"]))  # error
+
+
+async def headers(bus: AsyncSmithBus, order: Order, other: Other) -> None:
+    traced = subjects.traced(tenant=TENANT, order_id=ORDER)
+    await bus.publish(traced, order)  # error
+    await bus.publish(traced, order, headers={"Priority": "1"})  # error
+    await bus.publish(traced.with_headers(TracedHeaders()), order)  # error
+    await bus.publish(traced.with_headers(TracedHeaders(priority="1")), order)  # error
+    await bus.publish(traced.with_headers(TracedHeaders(priority=1, trace="x")), order)  # error
+    await bus.publish(traced.with_headers(TracedHeaders(priority=1, kind="c")), order)  # error
+    await bus.publish(traced.with_headers(TracedHeaders(priority=1)), other)  # error
+    await bus.publish(traced.with_headers(Notes()), order)  # error
+    await bus.publish(traced.with_headers({"Priority": "1"}), order)  # error
+    await bus.publish(traced.with_headers(priority=1), order)  # error
+    await bus.emit(traced.with_headers(TracedHeaders(priority=1)), order)  # error
+    traced.envelope(order)  # error
+    subjects.only().with_headers(Notes())  # error
+    await bus.emit(subjects.noted(tenant=TENANT).with_headers(Notes(note=1)), order)  # error
+    async for message in bus.subscribe(subjects.traced.filter()):
+        number: str = message.typed_headers.priority  # error
+        message.typed_headers.priorty  # error
+    async for plain in bus.subscribe(subjects.only.filter()):
+        plain.typed_headers.x  # error
+
+
+def headers_on_the_blocking_face(bus: SmithBus, order: Order) -> None:
+    traced = subjects.traced(tenant=TENANT, order_id=ORDER)
+    bus.publish(traced, order)  # error
+    bus.publish(traced.with_headers(TracedHeaders(priority=None)), order)  # error
+    for message in bus.subscribe(subjects.noted.filter()):
+        note: int = message.typed_headers.note  # error

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
+from .._core.connection.headers import block_of
 from .._core.jetstream.session import Session
-from ..contract import CoreSubject, MessageT, PayloadOf, ReplyT, RequestSubject, Subscribable
+from ..contract import CoreSubject, MessageT, PayloadOf, ReplyT, RequestSubject, SubjectWithHeaders, Subscribable
 from ..errors import SubjectMismatch
 from ..options import to_seconds
 from .publisher import checked
@@ -37,14 +38,18 @@ class CoreMessages:
         Raises `SubjectMismatch` (also for a subject that a stream keeps, or that is for requests),
         `PayloadMismatch`, `PayloadTooLarge`, `PermissionDenied`, `BusClosed`.
         """
-        where, data = checked(self._session, subject, payload)
+        target: Any = subject
+        block = b""
+        if has_headers := type(target) is SubjectWithHeaders:
+            target, block = target.target, block_of(target.wire)
+        where, data = checked(self._session, target, payload, has_headers)
         if subject.STREAM is not None:
             raise SubjectMismatch(f"{where} is kept by stream {subject.STREAM}: use publish()")
         if isinstance(subject, RequestSubject):
             raise SubjectMismatch(f"{where} is answered by a service: use request()")
         self._session.require_open()
-        require_size(self._session, where, len(data))
-        await self._session.connection.emit(where, data)
+        require_size(self._session, where, len(block) + len(data))
+        await self._session.connection.emit(where, data, block)
 
     async def flush(self, timeout: float | timedelta = _FLUSH_TIMEOUT) -> None:
         """Wait until the server has processed everything that was emitted, for `timeout` seconds.

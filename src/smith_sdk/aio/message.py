@@ -17,7 +17,7 @@ from .._core.jetstream.api import from_nanos
 from .._core.jetstream.delivery import ACK, ACK_PREFIX, IN_PROGRESS, NAK, nak, parse, term
 from .._core.jetstream.publish_request import PubAck
 from .._core.jetstream.session import Session
-from ..contract import M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject
+from ..contract import Headed, M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject, read_headers
 from ..display import fields_table
 from ..errors import NoFence, NotAcknowledgeable, ShardLost, SmithError
 from ..options import RetryPolicy, to_seconds
@@ -39,6 +39,7 @@ _IN_THREAD: Final = (
     "message.{}() in a plain function, which cannot await it: there the message is for reading, the verdict is what the handler "
     "returns or raises, and what it is to publish is what it returns. Make the handler `async def` to await message.{}()"
 )
+HeadersT = TypeVar("HeadersT")
 _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
@@ -153,6 +154,15 @@ class Message(Received[M_co, S_co]):
     def headers(self) -> Mapping[str, str]:
         """The headers by name; empty if there are none."""
         return self._raw.headers or _NOTHING
+
+    @property
+    def typed_headers(self: Message[Any, Headed[HeadersT]]) -> HeadersT:
+        """The headers that its subject declares, decoded at each access.
+
+        Raises `PayloadDecodeError` if one is missing or invalid, and `SubjectMismatch` if the
+        subject declares none.
+        """
+        return cast("HeadersT", read_headers(self._typed_subject(), self.headers, self._raw.data))
 
     @property
     def metadata(self) -> Metadata:

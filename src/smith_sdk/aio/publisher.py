@@ -14,7 +14,7 @@ from .._core.connection.headers import require_publishers
 from .._core.foreign_text import shortened
 from .._core.jetstream.publish_request import PubAck, PublishRequest
 from .._core.jetstream.session import Session
-from ..contract import Envelope, new_uuid7
+from ..contract import Envelope, SubjectWithHeaders, new_uuid7
 from ..errors import OptionsError, PayloadMismatch, PublishManyError, SmithError, SubjectMismatch
 from ..options import to_seconds
 from .shard_placement import layout_of, placed
@@ -38,7 +38,10 @@ def publish_request(
 
     Raises `SubjectMismatch`, `PayloadMismatch`, `InvalidShardKey`, `OptionsError`.
     """
-    where, data = checked(session, subject, payload)
+    typed: dict[str, str] | None = None
+    if type(subject) is SubjectWithHeaders:
+        subject, typed = subject.target, subject.wire
+    where, data = checked(session, subject, payload, typed is not None)
     stream, shard, name = subject.STREAM, None, where
     if type(subject) in session.sharded_subjects and (shard := placed(session, subject, where, payload)) is not None:
         where, stream = shard.under(layout_of(session, shard.spec))
@@ -46,6 +49,8 @@ def publish_request(
     if stream is None:
         raise SubjectMismatch(f"no stream keeps {where}: use emit()")
     own = None if headers is None else checked_headers(headers, msg_id)
+    if typed is not None:
+        own = _joined(where, typed, own)
     if msg_id is None:
         identity = getattr(payload, "ID_FIELD", None)
         msg_id = f"{name}:{getattr(payload, identity) if identity else new_uuid7()}"
@@ -124,14 +129,15 @@ def abandon(outcomes: Iterable[Any]) -> None:
             outcome.exception()
 
 
-def checked(session: Session, subject: Any, payload: Any) -> tuple[str, bytes]:
-    """The subject and the payload as sent: a str and bytes.
+def checked(session: Session, subject: Any, payload: Any, has_headers: bool = False) -> tuple[str, bytes]:
+    """The subject and the payload as sent: a str and bytes. `has_headers`: those that the subject
+    declares are there.
 
     Raises `SubjectMismatch` and `PayloadMismatch`: callers without a type checker may pass
     anything.
     """
     if type(subject) not in session.known_subjects:
-        session.require_subject(subject)
+        session.require_subject(subject, has_headers)
     where = str(subject)
     return where, encoded(session, where, subject.message_type, payload)
 
@@ -166,6 +172,14 @@ def encoded(session: Session, where: str, expected: Any, payload: Any) -> bytes:
                 field=field,
             )
     return data
+
+
+def _joined(where: str, typed: dict[str, str], own: dict[str, str] | None) -> dict[str, str]:
+    """The headers that a subject declares, and the others of a publish."""
+    twice = [name for name in own or () if name in typed]
+    if twice:
+        raise OptionsError(f"header {twice[0]} is declared for {where}: give it to with_headers() alone")
+    return {**typed, **(own or {})}
 
 
 def checked_headers(headers: Mapping[str, str], msg_id: str | None) -> dict[str, str]:

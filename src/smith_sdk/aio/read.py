@@ -18,10 +18,11 @@ from .._core.jetstream.reading import Reading, Start
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
 from .._core.topology.work_queues import overlap
-from ..contract import AnySubject, Contract, M_co, Metadata, Received, S_co, StreamSpec, Subscribable
+from ..contract import AnySubject, Contract, Headed, M_co, Metadata, Received, S_co, StreamSpec, Subscribable, read_headers
 from ..display import fields_table
 from ..errors import ConnectionLost, OptionsError, SubjectMismatch
 from ..options import positive_int, to_seconds
+from .message import HeadersT
 from .message_key import key_of
 from .message_rows import plain_row, shown_row
 
@@ -79,6 +80,15 @@ class ReadMessage(Received[M_co, S_co]):
     def headers(self) -> Mapping[str, str]:
         """The headers by name; empty if there are none."""
         return self._stored.headers
+
+    @property
+    def typed_headers(self: ReadMessage[Any, Headed[HeadersT]]) -> HeadersT:
+        """The headers that its subject declares, decoded at each access.
+
+        Raises `PayloadDecodeError` if one is missing or invalid, and `SubjectMismatch` if the
+        subject declares none.
+        """
+        return cast("HeadersT", read_headers(self._typed_subject(), self.headers, self.raw))
 
     @property
     def metadata(self) -> Metadata:

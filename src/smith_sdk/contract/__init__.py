@@ -7,6 +7,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
 from .buckets import BucketKey, BucketSpec, K_co, KeyFilter, KeyT, ObjectStoreSpec, V_co, ValueT
+from .headers import H_co, Headed, HeadedSubject, SubjectWithHeaders, read_headers, with_headers
 from .payloads import (
     Payload,
     UnknownMember,
@@ -77,6 +78,9 @@ __all__ = [
     "Envelope",
     "External",
     "Filter",
+    "H_co",
+    "Headed",
+    "HeadedSubject",
     "K_co",
     "KeyFilter",
     "KeyT",
@@ -110,6 +114,7 @@ __all__ = [
     "StreamSubject",
     "Subject",
     "SubjectTransform",
+    "SubjectWithHeaders",
     "Subscribable",
     "UnknownMember",
     "V_co",
@@ -125,6 +130,7 @@ __all__ = [
     "new_uuid7",
     "now_ns",
     "now_rfc3339",
+    "read_headers",
     "read_int_token",
     "read_part",
     "refuse_int",
@@ -134,4 +140,5 @@ __all__ = [
     "respell",
     "rest",
     "unique",
+    "with_headers",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from .headers import Headed
 from .subjects import M_co, S_co
+
+HeadersT = TypeVar("HeadersT")
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,11 @@ class Received(Generic[M_co, S_co]):
         @property
         def headers(self) -> Mapping[str, str]:
             """The headers; empty if the message has none."""
+            raise NotImplementedError
+
+        @property
+        def typed_headers(self: Received[Any, Headed[HeadersT]]) -> HeadersT:
+            """The headers that the subject declares. Raises `PayloadDecodeError`."""
             raise NotImplementedError
 
         @property

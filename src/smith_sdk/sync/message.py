@@ -11,8 +11,9 @@ from .._core.blocking.faces import Blocking
 from .._core.jetstream.publish_request import PubAck
 from ..aio.message import (
     ACK_TIMEOUT,
+    HeadersT,
 )
-from ..contract import M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject
+from ..contract import Headed, M_co, MessageT, Metadata, PayloadOf, Received, S_co, StreamSubject
 
 __all__ = ["Message"]
 
@@ -57,6 +58,16 @@ class Message(Blocking, Received[M_co, S_co]):
     def headers(self) -> Mapping[str, str]:
         """The headers by name; empty if there are none."""
         found: Mapping[str, str] = self._aio.headers
+        return found
+
+    @property
+    def typed_headers(self: Message[Any, Headed[HeadersT]]) -> HeadersT:
+        """The headers that its subject declares, decoded at each access.
+
+        Raises `PayloadDecodeError` if one is missing or invalid, and `SubjectMismatch` if the
+        subject declares none.
+        """
+        found: HeadersT = self._aio.typed_headers
         return found
 
     @property

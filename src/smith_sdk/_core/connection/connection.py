@@ -390,13 +390,13 @@ class Connection:
         except (LinkError, OSError) as error:
             raise self.meaning(error, subject) from None
 
-    async def emit(self, subject: str, data: bytes) -> None:
+    async def emit(self, subject: str, data: bytes, block: bytes = b"") -> None:
         """`publish`, for a message that no reply or acknowledgement follows.
 
         Raises `PermissionDenied` as well, if the server has refused one to `subject` before.
         """
         self._refusals.emitting(subject)
-        await self.publish(subject, data)
+        await self.publish(subject, data, block=block)
 
     async def answer(self, reply: str, data: bytes, block: bytes = b"") -> None:
         """`publish` to a subject that another client has chosen for replies to it.

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...contract import Contract, Placed, ReadOnlySubject, ShardingSpec, covers
+from ...contract import Contract, HeadedSubject, Placed, ReadOnlySubject, ShardingSpec, covers
 from ...errors import (
     BusClosed,
     ConsumerNotFound,
@@ -283,15 +283,21 @@ class Session:
 
     # ---- subjects
 
-    def require_subject(self, subject: object) -> None:
-        """Raise `SubjectMismatch` unless `subject` is one of the contract to publish to."""
+    def require_subject(self, subject: object, has_headers: bool = False) -> None:
+        """Raise `SubjectMismatch` unless `subject` is one of the contract to publish to.
+
+        `has_headers`: those that its class declares are there.
+        """
         self.contract.require(subject)
         cls: Any = type(subject)
         if issubclass(cls, ReadOnlySubject):
             raise SubjectMismatch(f"{subject} is a subject of other publishers: it can be read, and not published to")
         if (sharding := self.contract.sharding_of(cls.NAME)) is not None:
             self.sharded_subjects[cls] = sharding
-        self.known_subjects.add(cls)
+        if not issubclass(cls, HeadedSubject):
+            self.known_subjects.add(cls)
+        elif not has_headers:
+            raise SubjectMismatch(f"{subject} needs its headers: publish to subject.with_headers({cls.HEADERS.__name__}(...))")
 
     # ---- publishing bytes
 
