@@ -59,6 +59,11 @@ class FieldDecl(Strict, frozen=True):
     """Of a closed set: other spellings of its values, each with its value. They are read, and never
     written."""
 
+    @property
+    def is_required(self) -> bool:
+        """Whether it can be left out neither of the JSON nor of a call of the class."""
+        return not self.type.endswith("?") and self.default is msgspec.UNSET and self.const is msgspec.UNSET
+
 
 class EnumDecl(Strict, frozen=True):
     """`[enums.X]`: a set of str that fields of several messages have as their type, by its name."""

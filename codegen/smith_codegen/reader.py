@@ -165,7 +165,7 @@ class _Reader:
             plain = {"type": inner} if isinstance(inner, str) else inner
             named[field] = {**plain, "name": header} if isinstance(plain, dict) and field != header else plain
             self.written["messages", cls, "fields", field] = (*path, header)
-        self.written["messages", cls] = path
+        self.written["messages", cls] = self.written["messages", cls, "fields"] = path
         self.inline[cls] = MessageDecl(fields=self.fields(("messages", cls, "fields"), named, _Around(cls, MessageDecl())))
         return cls
 

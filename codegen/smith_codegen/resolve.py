@@ -288,10 +288,7 @@ class _Carriers:
 def _needs_headers(spec: Spec, decl: SubjectDecl) -> bool:
     if not isinstance(decl.headers, str):
         return False
-    fields = spec.messages[decl.headers].fields.values()
-    return any(
-        not field.type.endswith("?") and field.default is msgspec.UNSET and field.const is msgspec.UNSET for field in fields
-    )
+    return any(field.is_required for field in spec.messages[decl.headers].fields.values())
 
 
 def _with_tokens(one: Declared, carriers: _Carriers) -> Declared:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smith_codegen import permissions
+from smith_codegen.breaking.compat import compare
 from smith_codegen.checks import check
 from smith_codegen.cli import main
 from smith_codegen.errors import SpecErrors
@@ -160,3 +161,33 @@ def test_permissions_have_every_pattern() -> None:
     assert {"dev.*", "dev.*.*", "t.*.files.*.a.b", "t.*.p3.*"} <= set(sent)
     received = permissions.block(spec, "reader", subjects=("dev:device_id=d", "only")).subscribe
     assert {"dev.*.d", "t.only", "t.only.*"} <= set(received)
+
+
+# ---- changes
+
+
+def changes(old: str, new: str) -> list[tuple[str, str]]:
+    text = (HERE / "patterns.toml").read_text()
+    assert old in text
+    return [(change.kind, change.key) for change in compare(read(text), read(text.replace(old, new)))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("p{priority}", "q{priority}", [("wire", "subjects.prio.pattern")]),
+        ("t.only.{priority?}", "t.only.{priority}", [("wire", "subjects.only.pattern")]),
+        ("{path>}", "{file>}", [("source", "subjects.files.pattern")]),
+        ('"Trace-Id" = "str?", ', "", [("wire", "subjects.traced.headers.Trace-Id")]),
+        (', headers = "Notes"', "", [("wire", "subjects.noted.headers")]),
+        (
+            'message = "Order", headers = "Notes"',
+            'message = "Order", headers = { "Must" = "int" }',
+            [("wire", "subjects.noted.headers")],
+        ),
+        ('"Urgent" = {', '"New" = "str?", "Urgent" = {', []),
+        ('"Urgent" = {', '"New" = "str", "Urgent" = {', [("wire", "subjects.traced.headers.new")]),
+    ],
+)
+def test_breaking_changes(old: str, new: str, expected: list[tuple[str, str]]) -> None:
+    assert changes(old, new) == expected

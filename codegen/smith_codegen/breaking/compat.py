@@ -287,9 +287,25 @@ class _Comparison:
         if self.renames.stream(old) != new.stream:
             where, was = (f"stored in {stream}" if stream else "core NATS" for stream in (new.stream, old.stream))
             yield change("wire", (*path, "stream"), f"is {where} instead of {was}")
+        yield from self.headers((*path, "headers"), old.headers, new.headers)
         yield from self.reply(path, old, new)
         if old.dead_letters and not new.dead_letters:
             yield change("consumer", (*path, "dead_letters"), "dropped: no more dead letters are published here")
+
+    def headers(self, path: Path, was: object, now: object) -> Iterator[Change]:
+        """Changes in which headers a subject declares; others are changes of their message."""
+        if was is None and isinstance(now, str):
+            needed = [name for name, field in self.new.messages[now].fields.items() if field.is_required]
+            if needed:
+                problem = f"{', '.join(needed)} required: older publishers do not send it"
+                yield change("wire", path, problem, "publishers first")
+        elif isinstance(was, str) and now is None:
+            yield change(
+                "wire", path, "removed: older readers may require them, and with_headers() no longer exists", "readers first"
+            )
+        elif isinstance(was, str) and isinstance(now, str) and not self.renames.same_message(was, now):
+            kind: Kind = "source" if self.renames.same_form(was, now) else "wire"
+            yield change(kind, path, f"are {now} instead of {was}")
 
     def reply(self, path: Path, old: SubjectDecl, new: SubjectDecl) -> Iterator[Change]:
         """Changes in what a service answers with."""

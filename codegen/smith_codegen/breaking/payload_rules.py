@@ -265,6 +265,12 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
         ),
         Effect("another name of the same payload", "source", ANY, "the same on the wire"),
     ),
+    "SubjectDecl.headers": code(
+        Effect("added, and one is required", "wire", PUBLISHERS, "older publishers do not send it"),
+        Effect("removed", "wire", READERS, "older readers may require them, and publishers lose with_headers()"),
+        Effect("others", "wire", BESIDE, "neither side reads the other's"),
+        Effect("another name of the same headers", "source", ANY, "the same on the wire"),
+    ),
     "SubjectDecl.errors": code(
         Effect("one added", "consumer", READERS, "older callers do not know its code, and raise a plain ServiceError"),
         Effect("one removed", "source", ANY, "its exception class no longer exists"),
