@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import smith_sdk
 from smith_codegen import sources
 from smith_codegen.cli import main
+from smith_codegen.lint import data_files
 from smith_codegen.lint.advice import Advisor
 from smith_codegen.lint.findings import Finding, NotPython, find
 from smith_sdk import subjects
@@ -70,6 +71,8 @@ FOUND = {
     'TEMPLATE = "smith.results.$intent_id"': ANY_RESULT,
     'ROOT = "smith"\n\nx = f"{ROOT}.results.{a}"': (3, ANY_RESULT),
     'ROOT: Final = "smith"\nBASE = ROOT + ".results"\ndef f(a): return f"{BASE}.{a}"': (3, ANY_RESULT),
+    r"""x = r"^smith\.results\.(\w+)$" """: ANY_RESULT,
+    r"""x = re.compile(r"smith\.orchestrator\.audit")""": "subjects.orchestrator.audit()",
     # where it stands
     'def f(subject="smith.results.abc"): ...': 'subjects.results(intent_id=IntentId("abc"))',
     'x = {"smith.orchestrator.audit": 1}': "subjects.orchestrator.audit()",
@@ -243,6 +246,39 @@ def test_names_are_followed_into_other_modules(
         "tools/run.py:5:12: 'smith.logs.errors.a' (BASE at app/names.py:1, KIND at src/lib/kinds.py:1) is published to"
         in capsys.readouterr().out
     )
+
+
+DATA = {
+    "conf.toml": ('name = "smith.orchestrator.audit"\nlogger = "smith.orchestrator.audit"\n[a]\nb = [\n  "x",\n  "smith.results.>",\n]\n'
+        '"smith.orchestrator.audit" = 1\nold = "smith.results.a"  # smith: raw-subject\nfile = "smith.results.toml"\n', [(1, 9), (6, 4)]),
+    "conf.yaml": ("# smith.results.a\nsubject: smith.results.*  # all\nloggers: [smith.orchestrator.audit]\nenv:\n- A=smith.results.a\n- --to=smith.results.b\n"
+        "smith.orchestrator.audit: 1\ntext: to smith.results.a\nold: smith.results.a  # smith: raw-subject\n--- !custom\na: &x ['smith.results.c']\nb: *x\n",
+        [(2, 10), (5, 5), (6, 8), (11, 9)]),
+    "chart.yml": ("a: {{ .Values.a }}\n{{- if .b }}\nsubject: {{ .x }}\nto: \"smith.results.>\"\nhost: smith.results.a\n# smith.results.b\n", [(4, 6)]),
+    "subjects.toml": ('[spec]\nroot = "smith"\n[subjects]\na = "smith.results.a"\n', []),
+    "other.yaml": ("a: [", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_values_of_toml_and_yaml_files(name: str) -> None:
+    text, places = DATA[name]
+    found = data_files.find(text.encode(), name, SMITH)
+    assert [(one.line, one.column) for one in found] == places
+    assert {one.problem for one in found} <= {"is a subject in a file that no checker reads"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("a.toml", b'a = 1\nb = "smith.results\n', "a.toml:2: invalid TOML: "),
+        ("a.yaml", b"a: smith.x\nb: \xff\n", "a.yaml:2: not utf-8 (invalid start byte)"),
+    ],
+)
+def test_a_data_file_that_cannot_be_read(name: str, data: bytes, problem: str) -> None:
+    with pytest.raises(NotPython) as error:
+        data_files.find(data, name, SMITH)
+    assert str(error.value).startswith(problem)
 
 
 def test_a_constant_that_subjects_begin_with_is_found_where_it_is_used_for_one() -> None:
@@ -471,6 +507,7 @@ def test_a_spec_that_extends_smiths_finds_both_and_imports_each_from_its_home(tm
 # ---- the command
 
 FAULTS = {
+    "app/conf.yaml": "subject: smith.orchestrator.audit\n",
     "app/main.py": 'A = "smith.results.a"\nB = 1\nnc.publish(f"smith.results.{a}", b"")\n',
     "app/deep/er/tool.py": '\n\nx = "smith.orchestrator.audit"\n',
     "script": 'x = "smith.orchestrator.audit"\n',
@@ -486,6 +523,7 @@ RIGHT = {
     "env/pyvenv.cfg": "home = /usr/bin\n",
     "env/lib/a.py": 'x = "smith.orchestrator.audit"\n',
     "unparsed/no-python.txt": "(",
+    "app/conf.toml": 'other = "x"\n',
 }
 
 
@@ -502,7 +540,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-PLANTED = [("app/deep/er/tool.py", 3, 5), ("app/main.py", 1, 5), ("app/main.py", 3, 12)]
+PLANTED = [("app/conf.yaml", 1, 10), ("app/deep/er/tool.py", 3, 5), ("app/main.py", 1, 5), ("app/main.py", 3, 12)]
 
 
 def test_the_command_finds_what_is_planted_and_nothing_else(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -518,7 +556,7 @@ def test_the_command_finds_what_is_planted_and_nothing_else(repo: Path, capsys: 
         "app/main.py:3:12: 'smith.results.{}' is published to as text, so nothing checks the payload: "
         "use bus.publish(subjects.results(intent_id=...), payload), with from smith_sdk import subjects"
     ) in out.splitlines()
-    assert err == "found: 3; the comment `# smith: raw-subject` on its line keeps one as it is\n"
+    assert err == "found: 4; the comment `# smith: raw-subject` on its line keeps one as it is\n"
 
 
 def test_a_file_that_is_given_is_read_whatever_its_name(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,9 @@
 """Find subjects that are written as text in Python code, and name the typed call to use instead.
 
-Files are read whatever their name, directories for *.py; hidden and generated files and virtual
-environments are skipped. The comment `# smith: raw-subject`, on a line of the expression, allows a
-subject as text. The code is not run.
+Files are read whatever their name, directories for *.py, *.toml and *.yaml; hidden and generated
+files, specs and virtual environments are skipped. Names are followed to constants in other modules.
+The comment `# smith: raw-subject`, on a line of the expression, allows a subject as text. The code
+is not run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 from .. import checks, sources
 from ..spec import Spec
 from ..walk import files_under
+from . import data_files
 from .advice import Advisor
 from .findings import SILENCER, Finding, NotPython, find
 from .names import Modules
@@ -43,7 +45,7 @@ def run(given: argparse.Namespace) -> int:
         try:
             data = path.read_bytes()
             if not data.startswith(b"# generated from"):
-                found += find(data, str(path), advisor, modules)
+                found += _find(data, path, advisor, modules)
         except OSError as error:
             unread.append(f"{path}: {error.strerror or error}")
         except NotPython as error:
@@ -60,6 +62,12 @@ def run(given: argparse.Namespace) -> int:
     return 2 if unread else 1 if found else 0
 
 
+def _find(data: bytes, path: Path, advisor: Advisor, modules: Modules) -> list[Finding]:
+    if path.suffix in data_files.SUFFIXES:
+        return data_files.find(data, str(path), advisor)
+    return find(data, str(path), advisor, modules)
+
+
 def _spec(path: Path | None) -> Spec:
     if path is None and _default_spec.is_file():
         path = _default_spec
@@ -73,7 +81,9 @@ def _files(paths: list[Path], unread: list[str]) -> Iterator[Path]:
     seen: set[Path] = set()
     for path in paths:
         if path.is_dir():
-            files = files_under(path, (".py",), lambda error: unread.append(f"{error.filename}: {error.strerror}"))
+            files = files_under(
+                path, (".py", *data_files.SUFFIXES), lambda error: unread.append(f"{error.filename}: {error.strerror}")
+            )
         elif path.is_file():
             files = iter([path])
         else:

@@ -13,13 +13,13 @@ from typing import Final
 import msgspec
 
 from .advice import Advice, Advisor, How
-from .literals import HOLE, Origin, Reader
+from .literals import HOLE, Origin, Reader, of_regex
 from .names import Modules, Names
 
 SILENCER: Final = "# smith: raw-subject"
 """The comment that keeps a subject as text, on a line of the expression."""
 
-_silencer = re.compile(r"#\s*smith:\s*raw-subject\b")
+SILENCER_PATTERN: Final = re.compile(r"#\s*smith:\s*raw-subject\b")
 
 _subject_calls: Final = {
     "publish": How.PUBLISH,
@@ -70,7 +70,7 @@ class Finding(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
 
 
 class NotPython(Exception):
-    """A file that cannot be read as Python; the message names the file and the line."""
+    """A file that cannot be read as what it is; the message names the file and the line."""
 
 
 def find(data: bytes, file: str, advisor: Advisor, modules: Modules | None = None) -> list[Finding]:
@@ -109,11 +109,11 @@ def _decoded(data: bytes, file: str) -> str:
 
 
 def _silenced(text: str) -> frozenset[int]:
-    if not _silencer.search(text):
+    if not SILENCER_PATTERN.search(text):
         return frozenset()
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
     return frozenset(
-        token.start[0] for token in tokens if token.type == tokenize.COMMENT and _silencer.search(token.string) is not None
+        token.start[0] for token in tokens if token.type == tokenize.COMMENT and SILENCER_PATTERN.search(token.string) is not None
     )
 
 
@@ -205,7 +205,9 @@ class _Search:
         text = self.reader.read(expr, follow=how is not How.LITERAL)
         if text is None or (how is How.LITERAL and self.reader.is_mere_name(expr)):
             return
-        if how is How.LITERAL and HOLE in text and self.advisor.may_begin(text):
+        if how is How.LITERAL and isinstance(expr, ast.Constant):
+            text = of_regex(text) if "\\." in text else text
+        elif how is How.LITERAL and HOLE in text and self.advisor.may_begin(text):
             text = self.reader.read(expr) or text
         self.done.add(id(expr))
         advice = self.advisor.of_text(text, how)

@@ -29,6 +29,15 @@ _percent = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?)([a
 _dollar = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
 
+_anchor = re.compile(r"^(?:\^|\\A)|(?:\$|\\Z)$")
+_open_part = re.compile(r"\((?:[^()\\]|\\.)*\)[*+?]?|\[(?:[^\]\\]|\\.)*\][*+?]?|\\[dDwWS][*+?]?|(?<!\\)\.[*+]\??")
+
+
+def of_regex(pattern: str) -> str:
+    """The text that a regular expression with `\\.` describes, its open parts `HOLE`."""
+    return _open_part.sub(HOLE, _anchor.sub("", pattern)).replace("\\.", ".")
+
+
 class Class(msgspec.Struct, frozen=True, eq=False):
     names: Names
     node: ast.ClassDef
