@@ -14,6 +14,7 @@ from .spec import Spec
 from .topology_spec import StreamDecl
 
 KEYS: Final = {
+    "allow_msg_ttl": "limit_marker_ttl",
     "max_age": "ttl",
     "max_msg_size": "max_value_size",
     "max_msgs_per_subject": "history",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from orders_bus import subjects
-from orders_bus.protocol import GetOrder, NewOrder, Order, OrderId
+from orders_bus import buckets, objects, subjects
+from orders_bus.protocol import GetOrder, Item, NewOrder, Order, OrderId, Stock
 from orders_bus.subjects import orders
 
 from smith_sdk import AsyncSmithBus, Message, MicroService, SmithBus, sync
-from smith_sdk.contract import ReplyT, RequestSubject, ServiceError, Subscribable
+from smith_sdk.aio import KeyEntry, KeyValue
+from smith_sdk.contract import KeyT, ReplyT, RequestSubject, ServiceError, Subscribable, ValueT
 
 
 async def asks(bus: AsyncSmithBus, order_id: OrderId) -> Order:
@@ -81,3 +82,47 @@ def takes(what: Subscribable[GetOrder]) -> None: ...
 
 
 takes(orders.get.filter())
+
+
+async def key_values(bus: AsyncSmithBus, item: Item) -> None:
+    kv = bus.kv(buckets.stock)
+    assert_type(kv, KeyValue[Stock, buckets.StockKey])
+    key = buckets.StockKey(region="eu", item=item)
+    entry = await kv.get(key)
+    if entry is not None:
+        assert_type(entry.value, Stock)
+        assert_type(entry.key.item, Item)
+        assert_type(await kv.update(key, Stock(left=1), revision=entry.revision), int)
+    await kv.put(key, Stock(left=1), ttl=5)
+    await kv.delete(key, revision=7)
+    assert_type(await kv.keys(buckets.StockKey.filter(region="eu")), list[buckets.StockKey])
+    async for change in kv.watch(buckets.StockKey.filter() | buckets.StockKey.filter(item=item)):
+        assert_type(change, KeyEntry[Stock, buckets.StockKey])
+        if change.operation == "put":
+            print(change.value.left)
+    notes = bus.kv(buckets.notes)
+    await notes.create("a", b"")
+    assert_type(await notes.keys("a.*"), list[str])
+
+
+async def objects_of(bus: AsyncSmithBus) -> None:
+    store = bus.objects(objects.scans)
+    assert_type((await store.put("a", [b"1", b"2"], metadata={"a": "b"})).size, int)
+    assert_type(await store.get("a"), bytes)
+    async with store.open("a") as chunks:
+        assert_type([chunk async for chunk in chunks], list[bytes])
+
+
+def blocking_stores(bus: SmithBus, item: Item) -> None:
+    kv = bus.kv(buckets.stock)
+    assert_type(kv.put(buckets.StockKey(region="eu", item=item), Stock(left=1)), int)
+    with kv.watch() as changes:
+        for change in changes:
+            assert_type(change.value, Stock)
+    with open("a", "rb") as file:
+        bus.objects(objects.scans).put("a", file)
+
+
+async def any_bucket(kv: KeyValue[ValueT, KeyT], key: KeyT, value: ValueT) -> KeyEntry[ValueT, KeyT] | None:
+    await kv.put(key, value)
+    return await kv.get(key)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from orders_bus.protocol import GetOrder, NewOrder, Order, OrderId
+from orders_bus import buckets, objects
+from orders_bus.protocol import GetOrder, Item, NewOrder, Order, OrderId, Stock
 from orders_bus.subjects import orders
 
 from smith_sdk import AsyncSmithBus, Message, MicroService, SmithBus, sync
+from smith_sdk.aio import KeyValue
 from smith_sdk.contract import CoreSubject, RequestSubject, StreamSubject
 
 
@@ -113,3 +115,56 @@ def blocks(bus: AsyncSmithBus, blocking: SmithBus, order_id: OrderId) -> None:
     @service.endpoint(orders.get)  # error
     def wrong_reply(message: sync.Message[GetOrder, orders.get]) -> bytes:
         raise NotImplementedError
+
+
+async def key_values(bus: AsyncSmithBus, blocking: SmithBus, item: Item, order_id: OrderId) -> None:
+    kv, notes, key = bus.kv(buckets.stock), bus.kv(buckets.notes), buckets.StockKey(region="eu", item=item)
+    bus.kv(buckets.stok)  # error
+    bus.kv("stock")  # error
+    bus.kv(objects.scans)  # error
+    await kv.get("eu.items.tea")  # error
+    await kv.get(buckets.StockKey.filter())  # error
+    await kv.put(key, GetOrder())  # error
+    await kv.put(key, b"")  # error
+    await kv.put("eu.items.tea", Stock(left=1))  # error
+    await kv.create(key, None)  # error
+    await kv.update(key, Stock(left=1))  # error
+    await kv.update(key, GetOrder(), revision=1)  # error
+    await kv.keys("eu.*")  # error
+    kv.watch("eu.*")  # error
+    (await kv.get(key)).value  # error
+    for entry in await kv.entries():
+        entry.value.item  # error
+        entry.key.order_id  # error
+        number: str = entry.revision  # error
+    await notes.put(key, b"")  # error
+    await notes.put("a", "text")  # error
+    await notes.put("a", Stock(left=1))  # error
+    await notes.get(7)  # error
+    text: str = (await notes.entries())[0].value  # error
+    buckets.StockKey(region="mars", item=item)  # error
+    buckets.StockKey(region="eu", item="tea")  # error
+    buckets.StockKey(region="eu")  # error
+    buckets.StockKey(region="eu", item=order_id)  # error
+    buckets.StockKey.filter(item="tea")  # error
+    other: KeyValue[Stock, str] = kv  # error
+    wide: KeyValue[Any, buckets.StockKey] = notes  # error
+    blocking.kv(buckets.stock).put(key, b"")  # error
+    blocking.kv(buckets.notes).put(key, b"")  # error
+
+
+async def objects_of(bus: AsyncSmithBus) -> None:
+    store = bus.objects(objects.scans)
+    bus.objects(objects.scan)  # error
+    bus.objects(buckets.stock)  # error
+    bus.objects("scans")  # error
+    await store.put("a", "text")  # error
+    await store.put("a", ["text"])  # error
+    await store.put(7, b"")  # error
+    await store.put("a", b"", metadata={"a": 1})  # error
+    await store.put("a")  # error
+    text: str = await store.get("a")  # error
+    (await store.info("a")).size  # error
+    store.open("a").data  # error
+    async for chunk in store.open("a"):
+        chunk.encode()  # error

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 import msgspec
 
 from .. import domains, names, patterns, sharded
+from ..bucket_spec import BucketDecl
 from ..errors import dotted
 from ..locate import Path
 from ..message_spec import EnumDecl, UnionDecl
@@ -170,6 +171,9 @@ class _Comparison:
             yield from self.subject(name, subject)
         yield from self.new_subjects()
         yield from self.streams()
+        for name, bucket in self.old.buckets.items():
+            if name in self.new.buckets:
+                yield from self.bucket(("buckets", name), bucket, self.new.buckets[name])
         for name, consumer in self.old.consumers.items():
             yield from self.consumer(name, consumer)
             if name in self.new.consumers:
@@ -327,6 +331,24 @@ class _Comparison:
             former, code = decl.code or name, (new.errors[name].code or name) if name in new.errors else None
             if code is not None and code != former:
                 yield change("wire", (*path, "errors", name, "code"), f"is {code} instead of {former}: it is not recognised")
+
+    def bucket(self, path: Path, old: BucketDecl, new: BucketDecl) -> Iterator[Change]:
+        """Changes in the keys and values of a bucket. Its stream is compared with the streams."""
+        if not self.renames.same_message(old.message, new.message):
+            kind: Kind = "source" if self.renames.same_form(old.message, new.message) else "wire"
+            yield change(kind, (*path, "message"), f"is {new.message} instead of {old.message}")
+        if old.key == new.key:
+            return
+        if old.key is None or new.key is None:
+            was, now = ("any str" if one is None else one for one in (old.key, new.key))
+            yield change("source", (*path, "key"), f"is {now} instead of {was}: a key is of another type")
+            return
+        others = replaced(self.old, old.key, self.new, new.key, self.renames.tokens)
+        if others is None:
+            yield change("wire", (*path, "key"), f"is {new.key} instead of {old.key}")
+        elif others:
+            called = ", ".join(f"{{{one}}} is now called {{{other}}}" for one, other in others.items())
+            yield change("source", (*path, "key"), called)
 
     def new_subjects(self) -> Iterator[Change]:
         """New subjects that existing filters and consumers receive, and cannot read."""

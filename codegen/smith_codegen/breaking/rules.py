@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from .bucket_rules import BUCKETS
 from .payload_rules import PAYLOADS
 from .rule import REMEDIES, Deploy, Effect, Kind, Rule
 from .topology_rules import TOPOLOGY
 
 __all__ = ["REMEDIES", "RULES", "Deploy", "Effect", "Kind", "Rule"]
 
-RULES: Final[Mapping[str, Rule]] = {**PAYLOADS, **TOPOLOGY}
+RULES: Final[Mapping[str, Rule]] = {**PAYLOADS, **TOPOLOGY, **BUCKETS}

@@ -25,6 +25,8 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "[domains.X]": ("DomainsDecl",),
     "[profiles.X]": ("ProfileDecl", "OverrideDecl"),
     "[sharding.X]": ("ShardingDecl", "ReadDecl"),
+    "[buckets.X]": ("BucketDecl",),
+    "[objects.X]": ("ObjectsDecl",),
 }
 """The headings of the tables, and the declarations under each."""
 
