@@ -48,7 +48,7 @@ async def asks(bus: AsyncSmithBus, order_id: OrderId, order: Order) -> None:
     other: RequestSubject[NewOrder, Order] = get  # error
     made: RequestSubject[GetOrder, Order] = RequestSubject()  # error
     try:
-        pass
+        await bus.request(place, NewOrder(item="a", count=1))
     except orders.get.NOT_FUND:  # error
         pass
 
