@@ -17,8 +17,8 @@ from typing import Any, Final
 
 _LONGEST: Final = 1 << 20
 """Characters of a text without `max_length`: what fits into one message by default."""
-_MOST_WAYS: Final = 4 * _LONGEST
-"""Some 0.1 s of backtracking in the worst case."""
+_MOST_WAYS: Final = _LONGEST + 1
+"""Those of one repeat, such as `^[a-z-]*[a-z]$`: at most some tenths of a second."""
 _LARGEST_REPEAT: Final = 1000
 
 _CLASSES: Final = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
@@ -29,6 +29,10 @@ _Set = frozenset[tuple[int, int]]
 
 def portable(pattern: str) -> str:
     r"""A valid `pattern` with ASCII classes, and with no newline after its end."""
+    return _ascii(pattern)[:-1] + r"$(?!\n)"  # Python's $ also matches before a newline at the end
+
+
+def _ascii(pattern: str) -> str:
     found, inside = [], False
     for piece in re.findall(r"\\.|.", pattern, re.DOTALL):
         if piece[0] == "\\" and piece[1] in "dws":
@@ -37,7 +41,7 @@ def portable(pattern: str) -> str:
             piece = f"[^{_CLASSES[piece[1].lower()]}]"
         inside = piece == "[" or (inside and piece != "]")
         found.append(piece)
-    return "".join(found[:-1]) + r"$(?!\n)"  # Python's $ also matches before a newline at the end
+    return "".join(found)
 
 
 def problem(pattern: str, max_length: int | None) -> tuple[str, str] | None:
@@ -58,12 +62,14 @@ def problem(pattern: str, max_length: int | None) -> tuple[str, str] | None:
         return f"{pattern!r} does not match texts as a whole", f"write '^(...)$', such as {_anchored(pattern)!r}"
     if parsed.state.flags != re.UNICODE.value:
         return "has flags", "write both cases of a letter: [Aa]"
-    try:
-        ways = _Ways(_LONGEST if max_length is None else max_length).of(parts[1:-1])
-    except ValueError as error:
-        return str(error), "use characters, sets, groups, alternatives and repeats"
     if re.search(r"(?<!\\)(?:\\\\)*\[[^\]]*\\[DWS]", pattern):
         return "has \\D, \\W or \\S inside a set", "write the characters of the set"
+    # As readers compile it: Python merges [a]|\S into one set, but not [a]|[^...].
+    compiled = list(re._parser.parse(_ascii(pattern)))  # type: ignore[attr-defined]
+    try:
+        ways = _Ways(_LONGEST if max_length is None else max_length).of(compiled[1:-1])
+    except ValueError as error:
+        return str(error), "use characters, sets, groups, alternatives and repeats"
     if ways > _MOST_WAYS:
         fix = "make clear after each character which part of the pattern comes next"
         fix += ", or set a max_length (characters)" if max_length is None else ", or lower max_length"
