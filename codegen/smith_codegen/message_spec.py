@@ -113,6 +113,9 @@ class MessageDecl(Strict, frozen=True):
     deprecated: str = ""
     """What to use instead of the message. Type checkers and, where its class is used, a
     `DeprecationWarning` say it. Default: the message is not deprecated."""
+    examples: tuple[dict[str, Any], ...] = ()
+    """Examples for the documents, as JSON has them: each is checked against the message. By default
+    one is made."""
     fields: dict[str, FieldDecl] = msgspec.field(default_factory=dict)
     """The fields, in the order of the JSON."""
     params: dict[str, dict[str, FieldDecl]] = msgspec.field(default_factory=dict)

@@ -176,7 +176,7 @@ _newer = ("enums", "domains", "sharding", "unions", "buckets", "objects")
 spec without them is the one that it had before."""
 
 
-_UNSAID: Final = frozenset(("breaking", "doc"))
+_UNSAID: Final = frozenset(("breaking", "doc", "examples"))
 """Keys that mean nothing to programs, and are left out of the canonical form."""
 
 

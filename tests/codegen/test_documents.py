@@ -166,6 +166,25 @@ def test_every_kind_of_type_has_a_schema_and_an_example() -> None:
     assert used == {*fieldtypes.SCALARS, "list", "map", "enum", "ref"}, "add a field of the new kind to every.toml"
 
 
+def test_declared_examples_are_shown_and_must_be_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "subjects.toml"
+    plain = EVERY.read_text()
+    path.write_text(plain.replace("[messages.Circle]\n", "[messages.Circle]\nexamples = [{ kind = 'Circle', radius = 2.75 }]\n"))
+    assert sources.load(path).hash == sources.load(EVERY).hash
+    found = documents(path)
+    assert json.loads(found["asyncapi.json"])["components"]["messages"]["Circle"]["examples"] == [
+        {"payload": {"kind": "Circle", "radius": 2.75}}
+    ]
+    assert "2.75" in Page(found["index.html"]).text
+    path.write_text(
+        plain.replace("[messages.Circle]\n", "[messages.Circle]\nexamples = [{ kind = 'Circle', radius = 'big' }, {}]\n")
+    )
+    assert main(["docs", str(path), str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "messages.Circle.examples.0: radius is not of type number" in said
+    assert "messages.Circle.examples.1: it has no" in said
+
+
 # ---- AsyncAPI
 
 

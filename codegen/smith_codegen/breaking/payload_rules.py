@@ -90,6 +90,7 @@ PAYLOADS: Final[Mapping[str, Rule]] = {
         )
     ),
     "MessageDecl.rename": part("the keys of the fields in JSON"),
+    "MessageDecl.examples": nothing("is for the documents"),
     "MessageDecl.deprecated": nothing("programs go on; checkers tell those that use it"),
     "EnumDecl": code(
         Effect("removed", "source", ANY, "code that uses it fails; its fields report what changes on the wire"),

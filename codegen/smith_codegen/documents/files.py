@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from .. import resolve
+from ..errors import SpecErrors
 from ..spec import Spec
 from . import asyncapi, catalogue
 from .message_schemas import MessageSchemas
@@ -19,10 +20,20 @@ _NOTE: Final = f"{MARK} from a spec of subjects. Do not edit."
 
 
 def files_of(spec: Spec) -> dict[str, str]:
-    """The documents of a spec in which `checks.check` found nothing wrong."""
+    """The documents of a spec in which `checks.check` found nothing wrong.
+
+    Raises `SpecErrors` for examples that are not valid.
+    """
     model = resolve.build(spec)
     schemas = MessageSchemas(model)
-    examples = Samples(model, {})
+    examples = Samples(model, {name: decl.examples for name, decl in spec.messages.items() if decl.examples})
+    wrong = [
+        spec.error(("messages", name, "examples", str(index)), problem, "make it valid, or remove it")
+        for name in spec.messages
+        for index, problem in examples.wrong(name)
+    ]
+    if wrong:
+        raise SpecErrors(wrong)
     own = sorted(name for name, one in schemas.declared.items() if not one.home)
     return {
         "asyncapi.json": _json({"asyncapi": asyncapi.VERSION, "x-note": _NOTE, **asyncapi.build(model, examples)}),
