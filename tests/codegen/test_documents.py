@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 from generated import generated
 
@@ -29,14 +30,17 @@ from smith_codegen.documents.layers import layout
 from smith_codegen.documents.message_schemas import MessageSchemas
 from smith_codegen.documents.samples import Samples
 from smith_codegen.documents.validity import problems
+from smith_codegen.importing.asyncapi import draft
+from smith_codegen.message_spec import EnumDecl, FieldDecl, MessageDecl, UnionDecl
 from smith_codegen.model import Enum
+from smith_codegen.subject_spec import ErrorDecl, SubjectDecl, TokenDecl
 from smith_sdk._core import codec
 from smith_sdk.errors import PayloadDecodeError
 
 HERE = Path(__file__).parent
 SMITH = HERE.parents[1] / "subjects.toml"
 EVERY = HERE / "every.toml"
-SPECS = [SMITH, *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every", "orders"))]
+SPECS = [SMITH, *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every", "orders", "patterns"))]
 PARSER = os.environ.get("ASYNCAPI_NODE_MODULES", "")
 """The node_modules directory that @asyncapi/parser is installed in."""
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'`<!--{{ 7 * 7 }}"
@@ -129,6 +133,7 @@ def compare(path: Path, protocol: Any, count: int) -> set[bool]:
     return verdicts
 
 
+@pytest.mark.filterwarnings("ignore:.*Circle is deprecated")
 def test_a_schema_accepts_what_the_decoder_accepts(everything: Any) -> None:
     assert compare(EVERY, everything, 250) == {True, False}
 
@@ -169,20 +174,67 @@ def test_every_kind_of_type_has_a_schema_and_an_example() -> None:
 def test_declared_examples_are_shown_and_must_be_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "subjects.toml"
     plain = EVERY.read_text()
-    path.write_text(plain.replace("[messages.Circle]\n", "[messages.Circle]\nexamples = [{ kind = 'Circle', radius = 2.75 }]\n"))
+    declared = 'examples = [{ kind = "Circle", radius = 1.5 }]'
+    path.write_text(plain.replace(declared, "examples = [{ kind = 'Circle', radius = 2.75 }]"))
     assert sources.load(path).hash == sources.load(EVERY).hash
     found = documents(path)
     assert json.loads(found["asyncapi.json"])["components"]["messages"]["Circle"]["examples"] == [
         {"payload": {"kind": "Circle", "radius": 2.75}}
     ]
     assert "2.75" in Page(found["index.html"]).text
-    path.write_text(
-        plain.replace("[messages.Circle]\n", "[messages.Circle]\nexamples = [{ kind = 'Circle', radius = 'big' }, {}]\n")
-    )
+    path.write_text(plain.replace(declared, "examples = [{ kind = 'Circle', radius = 'big' }, {}]"))
     assert main(["docs", str(path), str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "messages.Circle.examples.0: radius is not of type number" in said
     assert "messages.Circle.examples.1: it has no" in said
+
+
+def test_an_imported_class_says_that_it_has_the_schema(tmp_path: Path) -> None:
+    path = tmp_path / "subjects.toml"
+    head = EVERY.read_text().partition("[tokens]")[0]
+    path.write_text(
+        f"""{head}
+        [messages.Own]
+        import = "some.module:Own"
+        [messages.Around]
+        fields = {{ own = "Own" }}
+        [subjects]
+        "owns" = {{ pattern = "every.own", message = "Own" }}
+        "arounds" = {{ pattern = "every.around", message = "Around" }}
+        """
+    )
+    found = documents(path)
+    assert json.loads(found["schemas/Own.json"])["x-smith"] == {"import": "some.module:Own"}
+    assert "some.module:Own" in Page(found["index.html"]).text
+    draft_of = draft(json.loads(found["asyncapi.json"]))
+    assert draft_of.sections["messages"]["Own"] == {"import": "some.module:Own"}
+
+
+def test_every_key_of_a_payload_or_subject_is_in_a_spec_that_is_tried_here() -> None:
+    found: set[tuple[type, str]] = set()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            value = tuple(value.values())
+        if isinstance(value, tuple):
+            for inner in value:
+                walk(inner)
+        elif isinstance(value, msgspec.Struct):
+            for field in msgspec.structs.fields(value):
+                inner = getattr(value, field.name)
+                if inner != (field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()):
+                    found.add((type(value), field.name))
+                    walk(inner)
+
+    for path in SPECS:
+        text = sources.load(path)
+        for section in ("tokens", "enums", "messages", "subjects", "unions"):
+            walk(getattr(text, section))
+    kinds = (FieldDecl, MessageDecl, EnumDecl, UnionDecl, TokenDecl, SubjectDecl, ErrorDecl)
+    written_out = {(FieldDecl, "fields"), (MessageDecl, "mixins"), (MessageDecl, "import_")}  # the last has a test of its own
+    every = {(kind, field.name) for kind in kinds for field in msgspec.structs.fields(kind)} - written_out
+    missing = sorted(f"{kind.__name__}.{name}" for kind, name in every - found)
+    assert not missing, f"add {', '.join(missing)} to every.toml, and to the documents"
 
 
 # ---- AsyncAPI

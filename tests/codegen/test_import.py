@@ -19,7 +19,7 @@ from smith_codegen.spec import Spec
 HERE = Path(__file__).parent
 SPECS = [
     HERE.parents[1] / "subjects.toml",
-    *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every", "orders")),
+    *(HERE / f"{name}.toml" for name in ("acme", "bank", "shop", "brew", "every", "orders", "patterns")),
 ]
 
 OTHERS = """\
@@ -115,11 +115,12 @@ def test_a_document_of_others_becomes_a_spec_and_what_is_lost_is_listed(tmp_path
     assert measured.fields["from"].max_length == 9
     assert set(spec.messages["MeasuredPayloadAll"].fields) == {"a", "b"}
     assert spec.enums["State"].values == ("on", "off|dim")
+    headers = spec.messages[str(spec.subjects["measured"].headers)]
+    assert {decl.name or name: decl.type for name, decl in headers.fields.items()} == {"trace": "str?"}
     said = "\n".join(notes)
     for lost in (
         "servers: ",
         "channels/odd: 'li ghts'",
-        "measured/headers: headers are left out",
         "lumens: exclusiveMinimum",
         "https://example.com/schema.json is not fetched",
         "either: no tag tells the alternatives apart",

@@ -44,7 +44,15 @@ def build(model: Model, examples: samples.Samples) -> Schema:
         "channels": dict(channels.every(own)),
         "operations": dict(channels.operations(own)),
         "components": {
-            "messages": {name: _message(schemas, examples, name) for name in sorted(used)},
+            "messages": {
+                **{name: _message(schemas, examples, name) for name in sorted(used)},
+                **{
+                    f"{subject.name}.{name}": _with_headers(schemas, subject.headers, _message(schemas, examples, name))
+                    for subject in own
+                    if subject.headers is not None
+                    for name in channels.payloads(subject.message)
+                },
+            },
             "schemas": {name: _schema(schemas, name) for name in reached},
         },
         FACTS: _topology(model),
@@ -71,6 +79,14 @@ def _message(schemas: MessageSchemas, examples: samples.Samples, name: str) -> S
     return {**made, **({"examples": found} if found else {})}
 
 
+def _with_headers(schemas: MessageSchemas, headers: str, message: Schema) -> Schema:
+    """A message with the headers that its subject declares."""
+    plain = message.get("headers", {"type": "object", "properties": {}})
+    declared = schemas.of(headers)
+    properties = {**plain["properties"], **declared["properties"]}
+    return {**message, "headers": {"type": "object", "properties": properties, "required": declared["required"]}}
+
+
 class _Channels:
     def __init__(self, model: Model, schemas: MessageSchemas) -> None:
         self._model = model
@@ -95,13 +111,14 @@ class _Channels:
 
     def channel(self, subject: Subject) -> Schema:
         streams = self._model.spec.streams_of(subject.name)
+        within = f"{subject.name}." if subject.headers else ""
         facts: Schema = {"pattern": subject.pattern, "message": subject.message, "streams": list(streams)}
         parameters = {token.name: self._parameter(subject, token) for token in subject.tokens}
         return {
             "address": re.sub(r"[?>]\}", "}", subject.pattern),
             "title": subject.name,
             **({"description": subject.doc} if subject.doc else {}),
-            "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in self.payloads(subject.message)},
+            "messages": {name: {"$ref": f"#/components/messages/{within}{name}"} for name in self.payloads(subject.message)},
             **({"parameters": parameters} if parameters else {}),
             "bindings": _BINDINGS,
             FACTS: {**facts, **usage.flags(self._model, subject)},

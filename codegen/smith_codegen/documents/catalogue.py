@@ -118,6 +118,7 @@ class _Page:
         self._schemas = MessageSchemas(model)
         self.head = model.spec.spec
         self.hash = model.spec.hash[:12]
+        self._headers = {subject.headers for subject in model.subjects}
         self.picture = flow.picture(model)
         self.subjects = [self._subject(subject) for subject in usage.own_subjects(model)]
         self.streams = [self._stream(name) for name in self._own("streams")]
@@ -173,6 +174,9 @@ class _Page:
             "message": subject.message,
             "message_target": self._message_target(subject.message),
             "streams": streams,
+            "deprecated": decl.deprecated,
+            "headers": subject.headers,
+            "headers_target": "" if subject.headers is None else self._message_target(subject.headers),
             "reply": subject.reply,
             "reply_target": "" if subject.reply is None else self._message_target(subject.reply),
             "errors": subject.errors,
@@ -292,7 +296,8 @@ class _Page:
         limits = [(key, value) for key in ("max_items", "max_depth") if (value := getattr(first, key, None)) is not None]
         return {
             "name": one.name,
-            "kind": _KINDS[type(one)],
+            "kind": "headers" if one.name in self._headers else _KINDS[type(one)],
+            "deprecated": getattr(one, "deprecated", ""),
             "doc": one.doc,
             "by": self._schemas.selector(one) if isinstance(one, Family | Union) else "",
             "tag": self._schemas.tag(one) if isinstance(one, Message) else None,
@@ -306,7 +311,11 @@ class _Page:
             "limits": limits,
             "examples": [list(_json(example)) for example in self._examples.of(one.name)],
             "used": self._links(
-                [subject for subject in usage.own_subjects(self._model) if one.name in (subject.message, subject.reply)]
+                [
+                    subject
+                    for subject in usage.own_subjects(self._model)
+                    if one.name in (subject.message, subject.reply, subject.headers)
+                ]
             ),
             "inside": self._inside(one.name),
             "buckets": [
@@ -403,6 +412,8 @@ class _Page:
             yield f"in Python {field.name}"
         if decl.secret:
             yield "secret"
+        if decl.deprecated:
+            yield f"deprecated: {decl.deprecated}"
         if decl.default is not msgspec.UNSET:
             yield f"default {json.dumps(decl.default, ensure_ascii=False)}"
         if decl.new is not msgspec.UNSET:

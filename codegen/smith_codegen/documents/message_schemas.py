@@ -60,6 +60,7 @@ class MessageSchemas:
     def __init__(self, model: Model, where: str = "#/$defs/", *, needs_tag: bool = False) -> None:
         self._where = where
         self._needs_tag = needs_tag
+        self._renames = {name: decl.rename for name, decl in model.spec.messages.items()}
         self.tokens = {token.type_name: token for token in model.tokens}
         self.declared: dict[str, Declared] = {one.name: one for one in (*model.declared, *model.messages)}
 
@@ -127,7 +128,7 @@ class MessageSchemas:
         tokens = {field.name: field for field in message.tokens}
         properties: Schema = {field.wire: self.field(field, tokens.get(field.name)) for field in message.fields}
         required = [field.wire for field in message.fields if not field.default]
-        facts = {key: value for key in ("id", "max_items", "max_depth") if (value := getattr(message, key)) is not None}
+        facts: Schema = {key: value for key in ("id", "max_items", "max_depth") if (value := getattr(message, key)) is not None}
         made: Schema = {"title": message.name, **_described(message.doc), "type": "object"}
         tag = self.tag(message)
         if tag is not None:
@@ -136,6 +137,11 @@ class MessageSchemas:
         made |= {"properties": properties, "required": required}
         if message.forbid_unknown:
             made["additionalProperties"] = False
+        rename = self._renames.get(message.family or message.name)
+        facts |= {"rename": rename} if rename else {}
+        if message.deprecated:
+            made["deprecated"] = True
+            facts["deprecated"] = message.deprecated
         return made | ({FACTS: facts} if facts else {})
 
     def tag(self, message: Message) -> tuple[str, str] | None:

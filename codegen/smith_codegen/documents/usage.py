@@ -67,8 +67,13 @@ def receivers(model: Model, subject: Subject) -> tuple[str, ...]:
 def flags(model: Model, subject: Subject) -> dict[str, Any]:
     """What else a subject's declaration says."""
     found: dict[str, Any] = {}
-    if model.spec.subjects[subject.name].dead_letters:
+    decl = model.spec.subjects[subject.name]
+    if decl.dead_letters:
         found["dead_letters"] = True
+    if subject.headers:
+        found["headers"] = subject.headers
+    if decl.deprecated:
+        found["deprecated"] = decl.deprecated
     sharding = model.spec.derived.get(("subjects", subject.name))
     if sharding is not None:
         found["sharding"] = sharding

@@ -53,7 +53,8 @@ class _Importer:
         self._document = document
         self._references = References(document)
         self._notes: dict[str, None] = {}
-        self._messages = Messages(self._references, self._note)
+        self._facts: Table = _table(_table(document.get("info")).get(FACTS))
+        self._messages = Messages(self._references, self._note, is_ours="hash" in self._facts)
         self._tokens: dict[str, Table] = {}
         version = str(document.get("asyncapi", ""))
         if not version.startswith(("2.", "3.")):
@@ -62,8 +63,7 @@ class _Importer:
         self._own: Table = _table(document.get(FACTS))
 
     def draft(self, package: str | None) -> Draft:
-        facts = dict(_table(_table(self._document.get("info")).get(FACTS)))
-        facts.pop("hash", None)
+        facts = {key: value for key, value in self._facts.items() if key != "hash"}
         self._tokens = dict(_table(self._own.get("tokens")))
         channels = [one for one in self._channels() if "sharding" not in one.facts]
         subjects = dict(self._subjects(channels))
@@ -183,8 +183,9 @@ class _Importer:
             streams = channel.facts.get("streams")
             if streams:
                 found["stream"] = streams[0]
-            if channel.facts.get("dead_letters"):
-                found["dead_letters"] = True
+            found |= {key: channel.facts[key] for key in ("dead_letters", "headers", "deprecated") if key in channel.facts}
+            if "headers" not in found and (headers := self._headers(channel)):
+                found["headers"] = headers
             if channel.reply:
                 found["reply"] = self._message(channel.reply, channel)
                 errors = {name: _error(name, _table(one)) for name, one in channel.errors.items()}
@@ -261,6 +262,19 @@ class _Importer:
         self._note(channel.at, f"{said}; the payload is bytes")
         return "bytes"
 
+    def _headers(self, channel: Channel) -> Table:
+        """The headers of all messages of a channel, each with its type."""
+        found: Table = {}
+        for _, node, at in channel.messages:
+            try:
+                message, _ = self._references.follow(node)
+                headers, _ = self._references.follow(_table(message).get("headers", {}))
+            except Remote as remote:
+                self._note(at, f"{remote} is not fetched: its headers are left out")
+                continue
+            found |= self._messages.headers(_table(headers), f"{at}/headers")
+        return found
+
     def _payload(self, name: str, node: Any, at: str) -> str:
         try:
             message, referred = self._references.follow(node)
@@ -268,8 +282,6 @@ class _Importer:
             self._note(at, f"{remote} is not fetched: the payload is bytes")
             return "bytes"
         message = _table(message)
-        if message.get("headers") and not _is_own_header(message["headers"]):
-            self._note(f"{at}/headers", "headers are left out")
         if message.get("traits"):
             self._note(f"{at}/traits", "traits are left out")
         if message.get("contentType", "application/json") not in ("application/json", "application/vnd.aai.asyncapi+json"):
@@ -292,10 +304,6 @@ def _table(value: Any) -> Table:
 def _error(name: str, error: Table) -> Any:
     code, doc = error.get("code", name), str(error.get("doc", ""))
     return doc if code == name else {"code": code, "doc": doc}
-
-
-def _is_own_header(headers: Any) -> bool:
-    return isinstance(headers, dict) and set(_table(headers.get("properties"))) == {"Nats-Msg-Id"}
 
 
 def _snake(text: str) -> str:

@@ -45,8 +45,9 @@ Table = dict[str, Any]
 class Messages:
     """What is found in schemas: `messages`, `enums` and `unions`, by name."""
 
-    def __init__(self, references: References, note: Callable[[str, str], None]) -> None:
+    def __init__(self, references: References, note: Callable[[str, str], None], *, is_ours: bool) -> None:
         self._references = references
+        self._is_ours = is_ours
         self._note = note
         self._names: dict[int, str] = {}
         self._nodes: list[Any] = []  # kept, so that an id is that of one node only
@@ -69,6 +70,20 @@ class Messages:
             return kind
         self._note(at, f"a payload of type {kind} is no object: the payload is bytes")
         return "bytes"
+
+    def headers(self, schema: Table, at: str) -> Table:
+        """The types of headers; those that are no scalars are left out."""
+        found = {}
+        schema = self._sound(schema, at)
+        for name, one in schema.get("properties", {}).items():
+            if name == "Nats-Msg-Id":  # which every message with an id has
+                continue
+            kind = self._field(one, names.camel(name), name in schema.get("required", []), f"{at}/{name}")["type"]
+            if kind.removesuffix("?") in SCALARS and not kind.startswith("any"):
+                found[name] = kind
+            else:
+                self._note(f"{at}/{name}", f"a header cannot be of type {kind}: it is left out")
+        return found
 
     def declare_all(self, schemas: Table) -> None:
         """Declare what is not declared yet; families first, since they take their members along."""
@@ -177,12 +192,15 @@ class Messages:
 
     def _message(self, schema: Table, name: str, at: str) -> Table:
         facts = _facts(schema)
-        found: Table = {**_doc(schema), **{key: facts[key] for key in ("id", "max_items", "max_depth") if key in facts}}
+        found: Table = {
+            **_doc(schema),
+            **{key: facts[key] for key in ("id", "max_items", "max_depth", "deprecated") if key in facts},
+        }
         if schema.get("additionalProperties") is False:
             found["forbid_unknown"] = True
         required = schema.get("required", [])
         properties = schema.get("properties", {})
-        rename = _rename(properties)
+        rename = facts.get("rename") if self._is_ours else _rename(properties)
         fields: Table = {}
         for key, one in properties.items():
             field = _facts(one).get("field") or _attribute(key, rename)
@@ -194,6 +212,8 @@ class Messages:
             fields[field] = made["type"] if len(made) == 1 else made
         if facts.get("id") in properties:
             found["id"] = _attribute(facts["id"], rename)
+        if schema.get("deprecated") is True and "deprecated" not in found:
+            found["deprecated"] = "do not use it"
         return {**found, **({"rename": rename} if rename else {}), "fields": fields}
 
     def _field(self, node: Any, name: str, is_required: bool, at: str) -> Table:
