@@ -21,6 +21,7 @@ from generated import generated
 from smith_sdk._core import codec
 from smith_sdk.cli import fields as cli_fields
 from smith_sdk.errors import InvalidToken, OptionsError, PayloadDecodeError, PayloadMismatch, UnknownValue
+from smith_sdk.signing import canonical_json
 
 ID = "0199c5a0-7b4e-7000-8000-000000000000"
 DOCUMENT: dict[str, Any] = {
@@ -76,6 +77,13 @@ def test_the_json_of_every_type(thing: Any) -> None:
     assert (found.price, found.prices) == (Decimal("1.10"), [Decimal("0.1")])
     assert (found.from_, found.class_, found.list_, found.blob) == ("here", "first", 1, b"abcd")
     assert found.to_dict() == {**DOCUMENT, "madeAt": found.made_at, "datetime": found.datetime, "times": found.times}
+
+
+def test_the_json_of_every_type_can_be_signed(thing: Any) -> None:
+    data = codec.encode(read(thing, ratio=0.1))
+    canonical = canonical_json(data)
+    assert codec.decode(thing, canonical, "all.things") == codec.decode(thing, data, "all.things")
+    assert canonical_json(codec.encode(codec.decode(thing, canonical, "all.things"))) == canonical
 
 
 def test_times_are_read_with_any_offset_and_written_in_utc(thing: Any) -> None:

@@ -422,7 +422,7 @@ class Message(Received[M_co, S_co]):
         return plain_row(self)
 
     def _shown(self) -> dict[str, object]:
-        return shown_row(self)
+        return shown_row(self, self._session.contract)
 
     def _repr_html_(self) -> str:
         return fields_table("Message", self._shown())

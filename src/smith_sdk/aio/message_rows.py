@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from ..contract import Contract
 from ..errors import ContractError
 
 
@@ -29,12 +30,15 @@ def plain_row(message: Facts) -> dict[str, Any]:
         return _undecoded(message, error)
 
 
-def shown_row(message: Facts) -> dict[str, object]:
-    """What a table shows of it: the payload as an object, or `raw` and `error` in its place."""
+def shown_row(message: Facts, contract: Contract) -> dict[str, object]:
+    """What a table shows of it: the payload as an object, or `raw` and `error` in its place.
+
+    Neither has the values of secret fields.
+    """
     try:
         payload = message.payload
     except ContractError as error:
-        return _undecoded(message, error)
+        return {**_undecoded(message, error), "raw": contract.without_secrets(message.raw)}
     return {**message._facts(), "payload": payload}
 
 

@@ -132,7 +132,7 @@ class ReadMessage(Received[M_co, S_co]):
         return plain_row(self)
 
     def _shown(self) -> dict[str, object]:
-        return shown_row(self)
+        return shown_row(self, self._contract)
 
     def _repr_html_(self) -> str:
         return fields_table("ReadMessage", self._shown())
