@@ -29,6 +29,26 @@ ORDERS = 'subjects = ["acme.orders.>"]'
 BUYER = 'filter = { subject = "orders.placed", kind = "buy.v1" }'
 
 CASES = {
+    # buckets and object stores
+    "bucket with an invalid name": ("[spec]", '[buckets."a b"] # !\nmessage = "Done"\n[spec]', 'buckets."a b"', "not a valid name"),
+    "bucket that is a keyword": ("[spec]", '[buckets.class] # !\nmessage = "Done"\n[spec]', "buckets.class", "not make a valid Python name"),
+    "buckets that are one in Python": ("[spec]", '[buckets.a-b]\nmessage = "Done"\n[buckets.a_b] # !\nmessage = "Done"\n[spec]', "buckets.a_b", "becomes buckets.a_b, as a-b does"),
+    "bucket without a message": ("[spec]", '[buckets.b] # !\n[spec]', "buckets.b", "`message` is missing"),
+    "bucket of an unknown message": ("[spec]", '[buckets.b]\nmessage = "Don" # !\n[spec]', "buckets.b.message", "did you mean Done?"),
+    "bucket of a family": ("[spec]", '[buckets.b]\nmessage = "Order" # !\n[spec]', "buckets.b.message", "is a family"),
+    "bucket of too many values": ("[spec]", '[buckets.b]\nmessage = "Done"\nhistory = 65 # !\n[spec]', "buckets.b.history", "not within 1 to 64"),
+    "bucket with a bad duration": ("[spec]", '[buckets.b]\nmessage = "Done"\nttl = "1 hour" # !\n[spec]', "buckets.b.ttl", "not a duration"),
+    "bucket with a short marker": ("[spec]", '[buckets.b]\nmessage = "Done"\nlimit_marker_ttl = "1ms" # !\n[spec]', "buckets.b.limit_marker_ttl", "shorter than 1 s"),
+    "bucket with an unknown key": ("[spec]", '[buckets.b]\nmessage = "Done"\nmax_age = "1h" # !\n[spec]', "buckets.b.max_age", "unknown key"),
+    "key with an unknown token": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "{order}" # !\n[spec]', "buckets.b.key", "unknown token 'order'"),
+    "key with a tail": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "{rest>}" # !\n[spec]', "buckets.b.key", "does not stand for one token"),
+    "key without a token": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "a.b" # !\n[spec]', "buckets.b.key", "there would be one key"),
+    "key with a wildcard": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "{order_id}.*" # !\n[spec]', "buckets.b.key", "not a valid part of a key"),
+    "key with a token twice": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "{order_id}.{order_id}" # !\n[spec]', "buckets.b.key", "occurs twice"),
+    "key with a selector": ("[spec]", '[buckets.b]\nmessage = "Done"\nkey = "{kind}" # !\n[spec]', "buckets.b.key", "selects a payload"),
+    "bucket whose stream is declared": ("[spec]", '[buckets.b]\nmessage = "Done"\n[streams.KV_b] # !\nsubjects = ["$KV.b.>"]\nexternal = true\n[spec]', "streams.KV_b", "is the stream of buckets.b as well"),
+    "object store with a bad size": ("[spec]", '[objects.o]\nmax_bytes = "big" # !\n[spec]', "objects.o.max_bytes", "not a size"),
+    "object store with a short life": ("[spec]", '[objects.o]\nttl = "1ms" # !\n[spec]', "objects.o.ttl", "shorter than"),
     # requests
     "reply of a stored subject": (DONE, DONE[:-2] + ', reply = "Done" } # !', "subjects.finished.reply", "the acknowledgement of DONE would be the first reply"),
     "unknown reply": (TICK, TICK[:-2] + ', reply = "Don" } # !', "subjects.tick.reply", "unknown message 'Don'"),
