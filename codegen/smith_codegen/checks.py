@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from keyword import iskeyword
 from pathlib import Path
 from typing import Final
 
@@ -28,51 +29,12 @@ from . import (
 from .errors import SpecError, SpecErrors
 from .locate import Path as Key
 from .name_checks import is_class_name, is_name, python_name, suggest
+from .naming import RESERVED
 from .patterns import LITERAL
 from .placeholders import is_literal, pieces, split
 from .spec import Spec, TokenDecl
 
-_SUBJECT_MEMBERS: Final = frozenset(
-    (
-        "absent",
-        "cls",
-        "envelope",
-        "filter",
-        "from_tokens",
-        "message",
-        "message_type",
-        "messages",
-        "of",
-        "patterns",
-        "read",
-        "reply_type",
-        "self",
-        "text",
-        "tokens",
-        "with_headers",
-    )
-)
-"""Names that generated subject classes and their modules use."""
-
 _FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
-
-_CLASSES: Final = (
-    "Annotated",
-    "Any",
-    "Cap",
-    "ClassVar",
-    "CoreSubject",
-    "Filter",
-    "Final",
-    "Literal",
-    "NewType",
-    "Payload",
-    "Received",
-    "RequestSubject",
-    "ServiceError",
-)
-_IMPORTED: Final = frozenset((*_CLASSES, "Self", "StreamSubject", "Subscribable", "TypeAlias", "TypeVar"))
-"""Names of classes that generated modules import."""
 
 
 def check(spec: Spec, out: Path | None = None) -> None:
@@ -153,7 +115,7 @@ def _place(spec: Spec, out: Path) -> Iterator[SpecError]:
 
 def _token(spec: Spec, name: str, decl: TokenDecl) -> Iterator[SpecError]:
     key = ("tokens", name)
-    yield from python_name(spec, key, name, _SUBJECT_MEMBERS)
+    yield from python_name(spec, key, names.token(name), frozenset())
     if (decl.newtype is None) == (decl.enum is None):
         yield spec.error(key, "needs either `newtype` or `enum`", "an open token has a newtype, a closed set an enum")
         return
@@ -201,16 +163,10 @@ def _closed(spec: Spec, key: Key, name: str, values: tuple[str, ...], decl: Toke
             yield spec.error(where, problem, "a dot ends a token: write every value with as many dots")
         if values.index(value) != index:
             yield spec.error(where, f"{value!r} occurs twice", "name each value once")
-    if name in spec.selectors:
-        constants = [names.snake(value) for value in values]
-        for index, constant in enumerate(constants):
-            where = (*key, "enum", str(index))
-            if constants.index(constant) != index and values.index(values[index]) == index:
-                yield spec.error(where, f"another value is also {constant} in Python", "choose values that differ in more")
-            elif not is_name(constant):
-                yield spec.error(
-                    where, f"{values[index]!r} does not make a valid Python name", "begin it with a letter, and avoid keywords"
-                )
+    for value in values if name in spec.selectors else ():
+        if not is_name(spec.python.constants[name, value]):
+            where = (*key, "enum", str(values.index(value)))
+            yield spec.error(where, f"{value!r} does not make a valid Python name", "begin it with a letter")
 
 
 def _aliases(spec: Spec, key: Key, name: str, decl: TokenDecl) -> Iterator[SpecError]:
@@ -228,50 +184,53 @@ def _aliases(spec: Spec, key: Key, name: str, decl: TokenDecl) -> Iterator[SpecE
 
 
 def _types(spec: Spec) -> Iterator[SpecError]:
-    """Classes or types with the same name."""
-    made: list[tuple[str, Key]] = []
-    for name, token in spec.tokens.items():
-        made.append((names.type_name(name, token.newtype), ("tokens", name)))
-    made += [(name, ("enums", name)) for name in spec.enums]
-    for name, message in spec.messages.items():
-        made.append((name, ("messages", name)))
-        for value in message.params if message.by else ():
-            made.append((names.member(value, name), ("messages", name, "params", value)))
-            made.append((names.params(value), ("messages", name, "params", value)))
-    made += ((name, ("unions", name)) for name in spec.unions)
+    """Two types that the spec itself gives the same name, or one that Python has to have."""
+    made: list[tuple[str, Key]] = [
+        (name, (section, name)) for section in ("enums", "messages", "unions") for name in getattr(spec, section)
+    ]
     count = Counter(name for name, _ in made)
-    around = {name.format(family) for family in spec.selectors.values() for name in ("{}T", "One{}T", "Each{}T", "Any{}")}
     for name, key in made:
         if count[name] > 1:
             yield spec.error(key, f"is a second type called {name}", "rename one of them")
-        elif name in _IMPORTED or name in around:
-            yield spec.error(key, f"{name} is reserved for generated code", "choose another")
+        elif name in RESERVED:
+            yield spec.error(key, f"{name} is a name that generated code needs", "choose another")
+    yield from _shared(spec)
+    yield from _of_packages(spec)
+
+
+def _shared(spec: Spec) -> Iterator[SpecError]:
+    """Tokens with the same newtype are of one type."""
+    first: dict[str, str] = {}
+    for name, token in spec.tokens.items():
+        if token.newtype is None:
+            continue
+        other = first.setdefault(token.newtype, name)
+        if spec.tokens[other].base != token.base:
+            problem = f"{token.newtype} is the type of {other}, which has another base"
+            yield spec.error(("tokens", name, "newtype"), problem, "choose another")
+
+
+def _of_packages(spec: Spec) -> Iterator[SpecError]:
+    """Own names that an inherited type or subject has: each package names its own alone."""
+    made: list[tuple[str, Key]] = [(name, ("tokens", token)) for token, name in spec.python.tokens.items()]
+    made += ((name, (section, name)) for section in ("enums", "messages", "unions") for name in getattr(spec, section))
+    for names_of in (spec.python.members, spec.python.params):
+        made += ((name, ("messages", family, "params", value)) for (family, value), name in names_of.items())
+    made += ((cls, ("subjects", name)) for name, (_, _, cls) in spec.python.subjects.items())
+    inherited = {name: spec.home(key) for name, key in made if not spec.is_own(key)}
+    for name, key in made:
+        if spec.is_own(key) and name in inherited:
+            yield spec.error(key, f"is a second type called {name}: {inherited[name]} has one", "rename it")
 
 
 # ---- [subjects]: names
 
 
 def _subjects(spec: Spec) -> Iterator[SpecError]:
-    classes: dict[str, str] = {}
-    newtypes = {token.newtype for token in spec.tokens.values()}
     for name in spec.subjects:
         key = ("subjects", name)
-        parts = name.split(".")
-        for part in parts:
-            yield from python_name(spec, key, part, frozenset())
-        if parts[0] in spec.selectors:
-            yield spec.error(key, f"{parts[0]} is the module of that token's constants", "choose another name")
-        if parts[0] == "parse":
-            yield spec.error(key, f"{parts[0]} is reserved for generated code", "choose another")
-        cls = names.camel(name)
-        if cls in classes:
-            yield spec.error(key, f"its class would be {cls}, which is that of {classes[cls]}", "rename one of them")
-        elif cls in _IMPORTED or cls in spec.messages or cls in spec.unions or cls in newtypes:
-            yield spec.error(key, f"its class would be {cls}, which is the name of a type", "rename one of them")
-        classes.setdefault(cls, name)
-    for cls, name in classes.items():
-        if cls.removesuffix("Msg") in classes and cls.endswith("Msg"):
-            yield spec.error(("subjects", name), f"{cls} is the alias for messages of {classes[cls[:-3]]}", "choose another name")
+        for part in name.split("."):
+            yield from python_name(spec, key, f"{part}_" if iskeyword(part) else part, frozenset())
 
 
 # ---- references
@@ -295,7 +254,6 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             elif piece.is_tail:
                 yield from _tail(spec, (*key, "pattern"), piece.name)
     yield from topology_checks.references(spec, _declare)
-    attributes: dict[str, str] = {}
     for name, consumer in spec.consumers.items():
         key = ("consumers", name)
         if key in spec.derived:
@@ -313,12 +271,8 @@ def _references(spec: Spec) -> Iterator[SpecError]:
             if published not in spec.subjects:
                 fix = _declare("subjects", published, spec.subjects)
                 yield spec.error((*key, "publishes", str(index)), f"unknown subject {published!r}", fix)
-        attribute = names.snake(name)
-        if not is_name(attribute):
-            yield spec.error(key, f"{name!r} does not make a valid Python name", "begin it with a letter, and avoid keywords")
-        elif attribute in attributes:
-            yield spec.error(key, f"becomes consumers.{attribute}, as {attributes[attribute]} does", "rename one of them")
-        attributes.setdefault(attribute, name)
+        if not is_name(spec.python.consumers[name]):
+            yield spec.error(key, f"{name!r} does not make a valid Python name", "begin it with a letter")
 
 
 def _tail(spec: Spec, key: Key, name: str) -> Iterator[SpecError]:
@@ -326,7 +280,7 @@ def _tail(spec: Spec, key: Key, name: str) -> Iterator[SpecError]:
         problem = f"{{{name}>}} is a tuple of any tokens, and [tokens] declares {name}"
         yield spec.error(key, problem, "give one of the two another name")
     else:
-        yield from python_name(spec, key, name, _SUBJECT_MEMBERS)
+        yield from python_name(spec, key, names.token(name), frozenset())
 
 
 def _declare(section: str, name: str, known: Iterable[str]) -> str:

@@ -69,7 +69,7 @@ def _message_limits(spec: Spec, key: Key, decl: MessageDecl) -> Iterator[SpecErr
 
 def _fields(spec: Spec, key: Key, fields: dict[str, FieldDecl], taken: frozenset[str]) -> Iterator[SpecError]:
     known = spec.types
-    selectors = {names.type_name(name, None) for name in spec.selectors}
+    selectors = {spec.python.tokens[name] for name in spec.selectors if name in spec.tokens}
     attributes = {name for name in fields if names.attribute(name) == name}
     for name, decl in fields.items():
         where = (*key, name)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from keyword import iskeyword
 from typing import Literal
 
 import msgspec
 
 from .message_spec import FieldDecl
-from .names import module, snake
+from .names import token, values
 from .patterns import Number, Open
 from .spec import Spec
 from .topology_spec import ConsumerDecl, DomainsDecl
@@ -23,6 +24,10 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     kind: Literal["open", "int", "enum", "cap", "shard", "tail"]
     type_name: str
+    constant: str = ""
+    """Of an enum: the set of its values in Python."""
+    constants: tuple[tuple[str, str], ...] = ()
+    """Of a cap: each constant's name and value."""
     values: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min: int | None = None
@@ -45,18 +50,18 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.values[0].split(".")) if self.values else 1 + self.has_word
 
     @property
-    def constant(self) -> str:
-        """Of an enum: the set of its values in Python."""
-        return f"{self.name.upper()}_VALUES"
+    def attr(self) -> str:
+        """Its attribute in Python."""
+        return token(self.name)
+
+    @property
+    def facade(self) -> str:
+        """Of a cap: the module of its constants in `subjects`."""
+        return f"{self.name}_" if iskeyword(self.name) else self.name
 
     @property
     def stars(self) -> str:
         return ".".join("*" * self.width)
-
-    @property
-    def constants(self) -> tuple[tuple[str, str], ...]:
-        """Of a cap: each constant's name and value."""
-        return tuple((snake(value), value) for value in self.values)
 
     @property
     def is_part(self) -> bool:
@@ -217,19 +222,13 @@ class Family(Declared, frozen=True, kw_only=True):
 
     by: Token
     messages: tuple[Message, ...]
+    typevar: str
+    base: str
+    """The class that all members inherit, which type variables are bound to."""
 
     @property
     def members(self) -> tuple[Message, ...]:
         return tuple(message for message in self.messages if message.family)
-
-    @property
-    def typevar(self) -> str:
-        return f"{self.name}T"
-
-    @property
-    def base(self) -> str:
-        """The class that all members inherit, which type variables are bound to."""
-        return f"Any{self.name}"
 
     @property
     def each(self) -> str:
@@ -297,7 +296,7 @@ class Enum(Declared, frozen=True, kw_only=True):
     @property
     def constant(self) -> str:
         """The name of the set of its values."""
-        return f"{module(self.name)[1:].upper()}_VALUES"
+        return values(self.name)
 
     @property
     def exports(self) -> tuple[str, ...]:

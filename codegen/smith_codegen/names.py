@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final
 
 _TAKEN: Final = frozenset(
@@ -28,6 +28,46 @@ _TAKEN: Final = frozenset(
 `to_dict` the method."""
 
 
+_TOKENS_TAKEN: Final = frozenset(
+    (
+        "absent",
+        "bool",
+        "bytes",
+        "classmethod",
+        "cls",
+        "dict",
+        "envelope",
+        "filter",
+        "format",
+        "found",
+        "from_tokens",
+        "int",
+        "isinstance",
+        "key",
+        "len",
+        "list",
+        "members",
+        "message",
+        "message_type",
+        "messages",
+        "of",
+        "patterns",
+        "property",
+        "read",
+        "reply_type",
+        "self",
+        "sorted",
+        "str",
+        "text",
+        "tokens",
+        "tuple",
+        "type",
+        "with_headers",
+    )
+)
+"""Names that generated subject classes and their modules use."""
+
+
 def camel(name: str) -> str:
     """`fs.read.v1` -> FsReadV1, `intents.raw` -> IntentsRaw."""
     return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
@@ -36,11 +76,6 @@ def camel(name: str) -> str:
 def snake(name: str) -> str:
     """`fs.read.v1` -> fs_read_v1, `executor-fs-read` -> executor_fs_read."""
     return re.sub(r"[^A-Za-z0-9]+", "_", name)
-
-
-def type_name(token: str, newtype: str | None) -> str:
-    """The type of a token: its NewType, or for a closed set its own name."""
-    return newtype or camel(token)
 
 
 def member(value: str, family: str) -> str:
@@ -64,6 +99,16 @@ def attribute(field: str) -> str:
     return f"{field}_" if keyword.iskeyword(field) or field in _TAKEN else field
 
 
+def token(name: str) -> str:
+    """The attribute of a token in its subjects: `message` -> message_."""
+    return f"{name}_" if keyword.iskeyword(name) or name in _TOKENS_TAKEN else name
+
+
+def values(name: str) -> str:
+    """The set of the values of a closed set: `level`, Level -> LEVEL_VALUES."""
+    return f"{module(name)[1:].upper()}_VALUES"
+
+
 def wire(field: str, name: str | None, rename: str | None) -> str:
     """The key of a field in JSON: its `name`, or the field as the message's `rename` writes it."""
     if name is not None or rename is None:
@@ -80,5 +125,12 @@ def wire(field: str, name: str | None, rename: str | None) -> str:
 def free(name: str, taken: Container[str]) -> str:
     """`name`, with as many `_` appended as make it one that is not `taken`."""
     while name in taken:
+        name += "_"
+    return name
+
+
+def free_of(name: str, forms: Iterable[str], taken: Container[str]) -> str:
+    """The same for a name of which several are made, such as "One{}"."""
+    while any(form.format(name) in taken for form in forms):
         name += "_"
     return name

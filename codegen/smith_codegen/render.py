@@ -18,7 +18,7 @@ import jinja2
 from . import docstrings, imports, modules, trie
 from .imports import Import
 from .model import Declared, Enum, Family, Imported, Message, Model, Module, Namespace, Token, Union
-from .names import camel, free
+from .names import attribute, camel, free
 from .sources import CANONICAL
 
 ABI: Final = 1
@@ -117,6 +117,7 @@ class _Output:
             repr=repr,
             camel=camel,
             free=free,
+            attribute=attribute,
             doc=_doc,
             refused=_refused,
             allowed=_allowed,
@@ -182,7 +183,7 @@ class _Output:
 
     def subjects(self) -> None:
         for token in self.caps:
-            self.emit(f"subjects/{token.name}.py", "cap_facade.py.j2", token=token)
+            self.emit(f"subjects/{token.facade}.py", "cap_facade.py.j2", token=token)
         for namespace in self.namespaces:
             for subject in namespace.subjects:
                 self.emit(
@@ -204,7 +205,7 @@ class _Output:
             path = f"subjects/{namespace.name.replace('.', '/')}/__init__.py"
             self.lazy(path, f"The subjects `{namespace.name}`: {names}.", entries)
             return
-        entries += [Entry(f".{token.name}", "", token.name) for token in self.caps]
+        entries += [Entry(f".{token.facade}", "", token.facade) for token in self.caps]
         doc = "The subjects of the bus: `subjects.<namespace>.<name>` is a class.\n\nIt is imported on first use.\n"
         self.lazy("subjects/__init__.py", doc, entries, parses=True)
 
@@ -277,11 +278,11 @@ def _refused(token: Token, value: str) -> str:
 def _wired(token: Token) -> str:
     """What the variable of its name is on the wire, as Python source inside an f-string."""
     if token.kind == "tail":
-        return f"'.'.join({token.name})"
+        return f"'.'.join({token.attr})"
     if token.kind == "shard":
-        return f"{token.name}.tokens" if token.has_word else token.name
+        return f"{token.attr}.tokens" if token.has_word else token.attr
     is_number = token.kind == "int" and (token.format or token.is_part)
-    value = f"format({token.name}, {token.format or 'd'!r})" if is_number else token.name
+    value = f"format({token.attr}, {token.format or 'd'!r})" if is_number else token.attr
     return " + ".join([*([repr(token.prefix)] * bool(token.prefix)), value, *([repr(token.suffix)] * bool(token.suffix))])
 
 

@@ -58,7 +58,7 @@ _CLASSES: Final[dict[type[Strict], str]] = {
 def build(spec: Spec) -> Model:
     """Resolve every name."""
     caps = spec.selectors
-    tokens = tuple(_token(_home(spec, "tokens", name), name, decl, caps) for name, decl in sorted(spec.tokens.items()))
+    tokens = tuple(_token(spec, name, decl, caps) for name, decl in sorted(spec.tokens.items()))
     by_name = {token.name: token for token in tokens}
     fields = Resolver(by_name, spec.enums)
     declared: list[Declared] = [_enum(spec, name, decl) for name, decl in spec.enums.items()]
@@ -104,13 +104,15 @@ def _declared_here(spec: Spec, section: str, *, made: bool = False) -> Iterator[
             yield name
 
 
-def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
+def _token(spec: Spec, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token:
     closed: Literal["cap", "enum"] = "cap" if name in caps else "enum"
     return Token(
-        home=home,
+        home=_home(spec, "tokens", name),
         name=name,
         kind=_kind(decl, closed),
-        type_name=names.type_name(name, decl.newtype),
+        type_name=spec.python.tokens[name],
+        constant=spec.python.sets[name],
+        constants=tuple((spec.python.constants[name, value], value) for value in decl.enum or () if name in caps),
         values=decl.enum or (),
         exclude=decl.exclude,
         min=decl.min,
@@ -125,29 +127,7 @@ def _token(home: str, name: str, decl: TokenDecl, caps: dict[str, str]) -> Token
 def _kind(decl: TokenDecl, closed: Literal["cap", "enum"]) -> Literal["open", "int", "enum", "cap", "shard"]:
     if decl.enum is not None:
         return closed
-    return "shard" if decl is SHARD_TOKEN else "int" if decl.base == "int" else "open"
-
-
-def _places(spec: Spec) -> dict[str, tuple[str, str]]:
-    """The namespace and the attribute of each subject in the `subjects` of its package.
-
-    A name that is taken there has `_` appended: of a subject that is called as a namespace is.
-    """
-    by_home: dict[str, list[list[str]]] = {}
-    for name in spec.subjects:
-        by_home.setdefault(_home(spec, "subjects", name), []).append(name.split("."))
-    found = {}
-    for subjects in by_home.values():
-        namespaces = {tuple(parts[:end]) for parts in subjects for end in range(1, len(parts))}
-        inside: dict[tuple[str, ...], set[str]] = {}
-        for path in namespaces.union(map(tuple, subjects)):
-            inside.setdefault(path[:-1], set()).add(path[-1])
-        for parts in subjects:
-            *outer, attr = parts
-            if tuple(parts) in namespaces:
-                attr = names.free(f"{attr}_", inside[tuple(outer)])
-            found[".".join(parts)] = (".".join(outer), attr)
-    return found
+    return "int" if decl.base == "int" else "open"
 
 
 def _enum(spec: Spec, name: str, decl: EnumDecl) -> Enum:
@@ -157,7 +137,7 @@ def _enum(spec: Spec, name: str, decl: EnumDecl) -> Enum:
 def _declaration(spec: Spec, name: str, decl: MessageDecl, fields: Resolver, tokens: dict[str, Token]) -> Declared:
     home = _home(spec, "messages", name)
     if decl.by:
-        return _family(home, name, decl, fields, tokens[decl.by])
+        return _family(spec, name, decl, fields, tokens[decl.by])
     if decl.import_ is not None:
         module, _, cls = decl.import_.partition(":")
         return Imported(home=home, name=name, doc=decl.doc, module=module, cls=cls)
@@ -165,21 +145,30 @@ def _declaration(spec: Spec, name: str, decl: MessageDecl, fields: Resolver, tok
     return msgspec.structs.replace(message, union_tag=spec.tag_of(name))
 
 
-def _family(home: str, name: str, decl: MessageDecl, fields: Resolver, by: Token) -> Family:
+def _family(spec: Spec, name: str, decl: MessageDecl, fields: Resolver, by: Token) -> Family:
+    home = _home(spec, "messages", name)
     messages: list[Message] = []
     for constant, value in by.constants:
-        params = _message(home, names.params(value), f"The parameters of {value}.", decl, decl.params[value], fields)
+        params = _message(home, spec.python.params[name, value], f"The parameters of {value}.", decl, decl.params[value], fields)
         own = {**decl.fields, "params": FieldDecl(type=params.name, name="params")}
         doc = f"{decl.doc.removesuffix('.')}: {value}."
         member = msgspec.structs.replace(
-            _message(home, names.member(value, name), doc, decl, own, fields),
+            _message(home, spec.python.members[name, value], doc, decl, own, fields),
             tag=value,
             cap=constant,
             family=name,
             aliases=tuple(alias for alias, of in by.aliases if of == value),
         )
         messages += (params, _identified(member, decl))
-    return Family(home=home, name=name, by=by, messages=tuple(messages), doc=decl.doc)
+    return Family(
+        home=home,
+        name=name,
+        by=by,
+        messages=tuple(messages),
+        doc=decl.doc,
+        typevar=spec.python.typevars[name],
+        base=spec.python.bases[name],
+    )
 
 
 def _identified(message: Message, decl: MessageDecl) -> Message:
@@ -206,10 +195,10 @@ def _message(home: str, name: str, doc: str, decl: MessageDecl, own: dict[str, F
 
 def _subjects(spec: Spec, tokens: dict[str, Token], index: Index[str], families: dict[str, Family]) -> tuple[Subject, ...]:
     found = []
-    shard = msgspec.structs.replace(_token("", SHARD, SHARD_TOKEN, {}), type_name="_Shard")
-    places = _places(spec)
+    bounds = {"min": SHARD_TOKEN.min, "max": SHARD_TOKEN.max, "format": SHARD_TOKEN.format}
+    shard = Token(home="", name=SHARD, kind="shard", type_name="_Shard", **bounds)  # type: ignore[arg-type]
     for name, decl in spec.subjects.items():
-        namespace, attr = places[name]
+        namespace, attr, cls = spec.python.subjects[name]
         own_tokens = {**tokens, SHARD: shard} if isinstance(decl, ShardedDecl) else tokens
         parts = tuple(_part(piece, own_tokens) for piece in pieces(decl.pattern))
         is_made = ("subjects", name) in spec.derived
@@ -224,7 +213,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], index: Index[str], families:
                 name=name,
                 namespace=namespace,
                 attr=attr,
-                cls=names.camel(name),
+                cls=cls,
                 pattern=decl.pattern,
                 parts=parts,
                 message=decl.message,
@@ -234,7 +223,7 @@ def _subjects(spec: Spec, tokens: dict[str, Token], index: Index[str], families:
                 deprecated=decl.deprecated,
                 upper=_upper(spec, decl),
                 readable=_readable(spec, decl, (part for part in parts if isinstance(part, Token))),
-                also=tuple(map(names.camel, also)),
+                also=tuple(spec.python.subjects[other][2] for other in also),
                 also_messages=tuple(
                     dict.fromkeys(one for other in also if (one := spec.subjects[other].message) != decl.message)
                 ),
@@ -322,12 +311,14 @@ def _tokens_of(message: Message, carriers: _Carriers) -> tuple[TokenField, ...]:
         subject = carriers.subjects[number]
         for token, field in itertools.product(subject.tokens, required):
             is_read = (
-                subject.message in (message.name, message.family) and field.name == token.name and token.name in subject.readable
+                subject.message in (message.name, message.family)
+                and field.name == names.attribute(token.name)
+                and token.name in subject.readable
             )
             is_id = field.name == message.id and field.ref == token.type_name
             if field.name in found or token.kind == "cap" or not (is_read or is_id):
                 continue
-            partly = not (is_id or message.family or all(field.name in one.readable for one in carrying))
+            partly = not (is_id or message.family or all(field.name in map(names.attribute, one.readable) for one in carrying))
             may_be_empty = partly and token.kind == "open"
             found[field.name] = TokenField(
                 name=field.name,
@@ -348,7 +339,7 @@ def _readable(spec: Spec, decl: SubjectDecl, tokens: Iterable[Token]) -> tuple[s
     for token in tokens:
         field = message.fields.get(token.name)
         types = {token.type_name, "str", *((f"{token.type_name}?", "str?") if token.is_optional else ())}
-        is_same = field is not None and names.attribute(token.name) == token.name and field.type in types
+        is_same = field is not None and field.type in types
         if token.name == message.by or (is_same and token.kind != "tail"):
             found.append(token.name)
     return tuple(found)
@@ -471,12 +462,12 @@ def _consumer(spec: Spec, name: str, received: _Received) -> Consumer:
     for subject, given in received.by(decl):
         message = subject.message
         if subject.family and subject.family.by.name in given:
-            message = names.member(given[subject.family.by.name], subject.family.name)
+            message = spec.python.members[subject.family.name, given[subject.family.by.name]]
         messages.append(message)
         types.append(subject.generic(message))
     return Consumer(
         name=name,
-        attr=names.snake(name),
+        attr=spec.python.consumers[name],
         decl=decl,
         filters=taken(spec, decl),
         message_type=" | ".join(dict.fromkeys(messages)),

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from . import locate, names, units
+from . import locate, units
 from .bucket_spec import BucketDecl, ObjectsDecl
 from .errors import SpecError, dotted
 from .locate import Path
 from .message_spec import EnumDecl, FieldDecl, MessageDecl, UnionDecl
+from .naming import Names
 from .subject_spec import MOST_SHARDS as MOST_SHARDS
 from .subject_spec import SHARD as SHARD
 from .subject_spec import SHARD_TOKEN as SHARD_TOKEN
@@ -120,7 +121,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def token_types(self) -> dict[str, TokenDecl]:
         """The tokens by the names of their types in Python."""
-        return {names.type_name(name, decl.newtype): decl for name, decl in reversed(self.tokens.items())}
+        return {self.python.tokens[name]: decl for name, decl in reversed(self.tokens.items())}
+
+    @cached_property
+    def python(self) -> Names:
+        """The names in Python of what it declares."""
+        return Names(self)
 
     @cached_property
     def types(self) -> frozenset[str]:

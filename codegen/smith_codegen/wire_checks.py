@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
-from . import patterns, sharded, topology_checks
+from . import names, patterns, sharded, topology_checks
 from .errors import SpecError
 from .overlaps import Index
 from .patterns import LITERAL, TAIL, Number, Open, Positions
@@ -87,6 +87,9 @@ def _pieces(spec: Spec, key: tuple[str, ...], decl: SubjectDecl) -> Iterator[Spe
         if piece.name:
             if piece.name in (other.name for other in found[:index]):
                 yield spec.error(key, f"{{{piece.name}}} occurs twice", "use two tokens with different names")
+            elif names.token(piece.name) in (names.token(other.name) for other in found[:index] if other.name):
+                problem = f"{{{piece.name}}} would be {names.token(piece.name)} in Python, as another token of it"
+                yield spec.error(key, problem, "rename one of the two")
             yield from _placeholder(spec, key, decl, piece, index == len(found) - 1)
         elif "{" in piece.text or "}" in piece.text:
             fix = "a wire token has one placeholder at most, as in p{priority}; a last token that may be absent is {name?}"

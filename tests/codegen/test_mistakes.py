@@ -38,9 +38,9 @@ MISTAKES = {
         'steps = { type = "list[string]", new = [] }',
     ),
     "A default of another type": ("max = 1000, default = 5", 'max = 1000, default = "5"'),
-    "A token called as a keyword of Python": (
+    "A token with a capital letter": (
         'order_id = { newtype = "OrderId" }',
-        'class = { newtype = "Class" }\norder_id = { newtype = "OrderId" }',
+        'orderClass = { newtype = "Class" }\norder_id = { newtype = "OrderId" }',
     ),
     "A subject called with a dash": (TICK, TICK.replace('"tick"', '"clock-tick"')),
     "A wildcard in a subject's pattern": (FINISHED, FINISHED.replace("{order_id}", "*")),

@@ -210,7 +210,6 @@ def test_the_wildcards_of_a_subject_receive_all_of_it(pattern: str) -> None:
         ("t.>", "write {rest>}"),
         ("t.$x", "not a valid token"),
         ("t.{one>}", "[tokens] declares one"),
-        ("t.{self>}", "reserved"),
         ("$JS.x", "does not begin with t"),
     ],
 )

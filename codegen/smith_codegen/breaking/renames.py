@@ -317,7 +317,7 @@ def _token_of(spec: Spec, kind: FieldType) -> str | None:
     """The token whose type it is."""
     if kind.kind != "ref":
         return None
-    return next((name for name, decl in spec.tokens.items() if names.type_name(name, decl.newtype) == kind.name), None)
+    return next((name for name in spec.tokens if spec.python.tokens[name] == kind.name), None)
 
 
 def _plain(spec: Spec, kind: FieldType) -> FieldType:

@@ -86,7 +86,7 @@ def _subject(model: Model, subject: Subject, constructed: set[str], taken: set[s
     prefix = f"subjects.{subject.namespace}." if subject.namespace else "subjects."
     yield _wrong(prefix + _misspelt(subject.attr, taken), "attr-defined")
     if subject.tokens:
-        tokens = ", ".join(f'{token.name}="any text"' for token in subject.tokens)
+        tokens = ", ".join(f'{token.attr}="any text"' for token in subject.tokens)
         yield _wrong(f"subjects.{subject.access}({tokens})", "arg-type")
     if subject.stream:
         yield _wrong("subject.envelope(other)", "arg-type")

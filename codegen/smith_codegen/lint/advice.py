@@ -10,9 +10,8 @@ from enum import Enum, auto
 
 import msgspec
 
-from .. import names
 from ..placeholders import Piece, pieces
-from ..spec import SHARD_TOKEN, ShardedDecl, Spec, SubjectDecl, TokenDecl
+from ..spec import SHARD_TOKEN, SHARD_TYPE, ShardedDecl, Spec, SubjectDecl, TokenDecl
 from .literals import HOLE
 
 _legal = re.compile("[^.*>\\s\x00-\x20\x7f\ud800-\udfff]+")
@@ -214,7 +213,9 @@ class Advisor:
                 arguments.append(f"{name}={self._value(match.subject, name, value, imports)}")
             elif value == HOLE or not as_filter:
                 arguments.append(f"{name}=...")
-        return f"subjects.{match.subject}{'.filter' if as_filter else ''}({', '.join(arguments)})"
+        namespace, attr, _ = self._spec.python.subjects[match.subject]
+        name = f"{namespace}.{attr}".lstrip(".")
+        return f"subjects.{name}{'.filter' if as_filter else ''}({', '.join(arguments)})"
 
     def _value(self, subject: str, token: str, value: str, imports: dict[str, list[str]]) -> str:
         if any(not isinstance(part, str) and part.name == token and part.decl is None for part in self._parts[subject]):
@@ -223,10 +224,10 @@ class Advisor:
         package = self._spec.home(("tokens", token)) if token in self._spec.tokens else package
         if token in self._spec.selectors:
             imports.setdefault(f"{package}.subjects", []).append(token)
-            return f"{token}.{names.snake(value)}"
+            return f"{token}.{self._spec.python.constants[token, value]}"
         if decl.enum is not None:
             return json.dumps(value)
-        kind = names.type_name(token, decl.newtype)
+        kind = self._spec.python.tokens.get(token, SHARD_TYPE)
         imports.setdefault("smith_sdk.contract" if decl is SHARD_TOKEN else f"{package}.protocol", []).append(kind)
         return f"{kind}({_number(decl, value) if decl.base == 'int' else json.dumps(value, ensure_ascii=False)})"
 
