@@ -19,7 +19,7 @@ import pytest
 import smith_sdk
 from smith_codegen import sources
 from smith_codegen.cli import main
-from smith_codegen.doctor import canary, checkers, coverage, hooks, mypy_config, shadows, switches, users
+from smith_codegen.doctor import canary, checkers, commands, coverage, hooks, mypy_config, settings, shadows, switches, users
 from smith_codegen.doctor.diagnosis import Check
 
 BODY = """from smith_sdk import AsyncSmithBus, subjects
@@ -134,7 +134,8 @@ def test_switches_that_loosen_and_modules_imported_by_text(place: Path) -> None:
     write(
         {
             "a.py": "import smith_sdk\n# pyright: basic\n",
-            "b.py": 'import importlib\nsubjects = importlib.import_module("smith_sdk.subjects")\n',
+            "b.py": 'import importlib\nprint(importlib.import_module("smith_sdk.protocol"))\n'
+            'subjects = importlib.import_module("smith_sdk.subjects")\n',
             "c.py": "import smith_sdk\n# mypy: no-check-untyped-defs\n",
         }
     )
@@ -148,7 +149,7 @@ def test_switches_that_loosen_and_modules_imported_by_text(place: Path) -> None:
         ),
         (
             "b.py",
-            2,
+            3,
             "importlib.import_module('smith_sdk.subjects'): every name of smith_sdk.subjects is Any (mypy and pyright obey it)",
         ),
         ("c.py", 2, "# mypy: no-check-untyped-defs: functions without annotations are not checked (mypy obeys it)"),
@@ -322,11 +323,26 @@ def test_a_setting_that_lets_wrong_lines_pass_is_named_with_its_line(place: Path
         write({name: text})
         status, found = doctor("--checker", checker)
         assert status == 1
-        settings, *_, enforced = [check for check in found if check["status"] == "fail"]
-        assert (settings["name"], settings["file"], settings["line"]) == ("configuration", name, line), text
-        assert settings["says"].startswith(says)
+        setting, *_, enforced = [check for check in found if check["status"] == "fail"]
+        assert (setting["name"], setting["file"], setting["line"]) == ("configuration", name, line), text
+        assert setting["says"].startswith(says)
         assert enforced["name"] == f"canary ({checker})"
         Path(name).unlink()
+
+
+def test_a_setting_that_skips_functions_without_annotations(place: Path, checker: str) -> None:
+    options = {
+        "pyright": ("pyrightconfig.json", '{"analyzeUnannotatedFunctions": false}'),
+        "pyrefly": ("pyrefly.toml", "check-unannotated-defs = false\n"),
+    }
+    if checker not in options:
+        pytest.skip(f"{checker} has none, or its doctor tests show it")
+    name, text = options[checker]
+    write({"app.py": "from smith_sdk import subjects\n\n\ndef go(a):\n    subjects.results(intent_id=1)\n", name: text})
+    assert refused(checker, "app.py") == set()
+    (check,) = settings.judge(checker, checkers.settings(checker), PACKAGES)
+    assert (check.status, check.file, check.line) == ("fail", name, 1)
+    assert "functions without annotations are not checked" in check.says
 
 
 def test_pyrefly_without_a_configuration(place: Path, doctor: Run) -> None:
@@ -392,6 +408,7 @@ def test_hooks_without_the_sdk_and_without_files(place: Path) -> None:
         (17, "the hook of ty runs in an environment without smith-sdk, where no name of the contract is known"),
         (24, "files: mypy is not given tests/a.py, which uses the contract"),
         (23, "exclude: mypy is not given tests/a.py, which uses the contract"),
+        (25, "--disable-error-code: mypy reports wrong uses of the contract as misc"),
     ]
     write({".pre-commit-config.yaml": "repos: [\n"})
     (check,) = hooks.judge(hooks.FILE, [])
@@ -422,7 +439,28 @@ HOOKS = """repos:
     entry: mypy
     exclude: ^tests/
     files: ^app
+    args: [--strict, --disable-error-code=misc]
 """
+
+
+COMMANDS = {
+    ".github/workflows/check.yml": "jobs:\n  a:\n    steps:\n    - run: uvx mypy src  # uvx ty\n"
+    "    - run: uvx --with smith-sdk pyright\n    - run: mypy --strict .\n",
+    "Makefile": "check:\n\tpipx run pyright\n\tmypy --disable-error-code arg-type --follow-imports=skip src && ruff check\n",
+    "noxfile.py": 'session.run("mypy", "--ignore-missing-imports")\n# mypy --ignore-missing-imports\n',
+    "tox.ini": "[testenv]\ncommands = mypy --ignore-missing-imports src\n",
+}  # fmt: skip
+
+
+def test_commands_that_run_a_checker_without_the_contract(place: Path) -> None:
+    write(COMMANDS)
+    assert [(check.file, check.line, check.says.partition(" ")[0]) for check in commands.judge(Path())] == [
+        (".github/workflows/check.yml", 4, "mypy"),
+        ("Makefile", 2, "pyright"),
+        ("Makefile", 3, "--follow-imports=skip:"),
+        ("Makefile", 3, "--disable-error-code:"),
+        ("tox.ini", 2, "--ignore-missing-imports:"),
+    ]
 
 
 def test_warnings_are_failures_where_that_is_asked_for(place: Path, doctor: Run) -> None:

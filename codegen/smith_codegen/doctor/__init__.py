@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from .. import sources
 from ..spec import Spec
-from . import canary, checkers, coverage, diagnosis, enforcement, hooks, mypy_config, settings, shadows, switches, users
+from . import canary, checkers, commands, coverage, diagnosis, enforcement, hooks, mypy_config, settings, shadows, switches, users
 from .diagnosis import Check
 from .enforcement import MODULE, Mypy
 from .mypy_config import Config, Unreadable
@@ -93,6 +93,7 @@ def _checks(spec: Spec, path: Path | None, given: argparse.Namespace) -> Iterato
         return
     found = users.find(packages, out if path is not None else None)
     yield from hooks.judge(hooks.FILE, found)
+    yield from commands.judge(Path())
     for user in found:
         yield from switches.judge(user, packages, wanted)
     yield from _by_checkers(given, wanted, judged, packages, found, sdk)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from . import commands
 from .checkers import NAMES
 from .diagnosis import Check
 from .users import User
@@ -41,6 +42,8 @@ def judge(file: Path, users: Collection[User]) -> Iterator[Check]:
             if name:
                 yield from _environment(file, repo, hook, name)
                 yield from _files(file, hook, name, users)
+                if name == "mypy":
+                    yield from _arguments(file, hook)
 
 
 _Node = tuple[Any, int]
@@ -91,6 +94,12 @@ def _environment(file: Path, repo: _Node, hook: _Node, name: str) -> Iterator[Ch
     says = f"{label} runs in an environment without smith-sdk, {effect}"
     fix = "name smith-sdk in its additional_dependencies"
     yield Check(name="pre-commit", status="warn", says=says, fix=fix, file=str(file), line=(hook if local else repo)[1])
+
+
+def _arguments(file: Path, hook: _Node) -> Iterator[Check]:
+    given = _get(hook, "args")
+    for says in commands.of_mypy([str(item[0]) for item in _list(given)]):
+        yield Check(name="pre-commit", status="warn", says=says, fix="remove it from args", file=str(file), line=given[1])
 
 
 def _files(file: Path, hook: _Node, name: str, users: Collection[User]) -> Iterator[Check]:

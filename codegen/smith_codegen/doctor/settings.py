@@ -13,6 +13,11 @@ _Found = tuple[tuple[str, ...], Literal["warn", "fail"], str, str]
 """The path of the key, the status, what it does, and what to do."""
 
 _enable = 'remove it, or set it to "error"'
+_unannotated = "functions without annotations are not checked"
+_pyrefly_skips = (
+    ("check-unannotated-defs", (False,)),
+    ("untyped-def-behavior", ("skip-and-infer-return-any", "skip-and-infer-return-any-and-do-not-check")),
+)
 _off = (False, "none", "information", "warning", "warn", "info", "ignore")
 
 
@@ -41,6 +46,8 @@ def _rules(name: str, table: Any, at: tuple[str, ...], status: Literal["warn", "
 def _pyright(table: Mapping[str, Any], packages: Collection[str]) -> Iterator[_Found]:
     if table.get("typeCheckingMode") == "off":
         yield ("typeCheckingMode",), "fail", "no wrong use of the contract is reported", 'set it to "standard" or "strict"'
+    if table.get("analyzeUnannotatedFunctions") is False:
+        yield ("analyzeUnannotatedFunctions",), "fail", _unannotated, "remove it"
     yield from _rules("pyright", table, (), "fail")
     for index, environment in enumerate(table.get("executionEnvironments", ())):
         at = ("executionEnvironments", str(index))
@@ -50,6 +57,9 @@ def _pyright(table: Mapping[str, Any], packages: Collection[str]) -> Iterator[_F
 def _pyrefly(table: Mapping[str, Any], packages: Collection[str]) -> Iterator[_Found]:
     if table.get("preset") in ("off", "basic"):
         yield ("preset",), "fail", "most wrong uses of the contract are accepted", 'set it to "default" or "strict"'
+    for option, values in _pyrefly_skips:
+        if table.get(option) in values:
+            yield (option,), "fail", _unannotated, "remove it"
     yield from _rules("pyrefly", table.get("errors"), ("errors",), "fail")
     for index, sub in enumerate(table.get("sub-config", ())):
         at = ("sub-config", str(index), "errors")

@@ -62,7 +62,7 @@ def _comment(tool: str, rest: str, *, at_top: bool) -> Iterator[tuple[Sequence[s
     remove = "remove it; `# type: ignore[code]` at one line accepts only that line"
     if tool == "mypy":
         for says in _mypy_options(rest):
-            yield _MYPY, says, "remove it"
+            yield _MYPY, says, remove
     elif tool == "pyright":
         for says in _pyright_options(rest):
             yield ("pyright", "basedpyright"), says, "remove it"
@@ -126,11 +126,16 @@ def _code(tree: ast.Module, packages: Collection[str]) -> Iterator[_Found]:
                     if _uses(branch, names, packages):
                         says = "no checker reads what stands there, and it uses the contract"
                         yield node.lineno, written, _EVERY, says, "move that code out of the branch"
-            case ast.Call():
-                for module in imported(node):
+            case (
+                ast.Assign(value=ast.Call() as call)
+                | ast.AnnAssign(value=ast.Call() as call)
+                | ast.NamedExpr(value=ast.Call() as call)
+                | ast.Attribute(value=ast.Call() as call)
+            ):
+                for module in imported(call):
                     if is_contract(module, packages):
                         fix = f"import it by a statement: from {module} import ..."
-                        yield node.lineno, ast.unparse(node), _EVERY, f"every name of {module} is Any", fix
+                        yield call.lineno, ast.unparse(call), _EVERY, f"every name of {module} is Any", fix
             case _:
                 pass
 
