@@ -22,12 +22,15 @@ _AS_THEY_ARE: Final = ("ClassVar", "TYPE_CHECKING")
 def _runtime() -> dict[str, Import]:
     modules = {
         "typing": "TYPE_CHECKING Annotated Any ClassVar Final Literal Never NewType Self TypeAlias final overload",
-        "typing_extensions": "TypeVar deprecated",
+        "typing_extensions": "TypeIs TypeVar deprecated",
+        "smith_sdk.contract.generated": """
+            CoreSubject HeadedSubject ReadOnlySubject RequestSubject StreamSubject Subscribable make_cap make_filter
+        """,
         "smith_sdk.contract": """
-            BucketKey BucketSpec Cap ConsumerLimits ConsumerSpec Contract CoreSubject DomainGroup External Filter
-            Headed HeadedSubject KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadOnlySubject ReadShards
-            Received Republish RequestSubject ServiceError Shard ShardKey ShardingSpec StreamOverride StreamSpec
-            StreamSubject SubjectTransform Subscribable UnknownMember is_int_token is_tail is_token kind_of new_uuid4
+            AnySubject BucketKey BucketSpec Cap ConsumerLimits ConsumerSpec Contract DomainGroup External Filter
+            Headed KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadShards
+            Received Republish ServiceError Shard ShardKey ShardingSpec StreamOverride StreamSpec
+            SubjectTransform UnknownMember is_int_token is_tail is_token kind_of new_uuid4
             new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message refuse_token
             require_struct respell rest unique with_headers
         """,

@@ -47,6 +47,7 @@ _TOKENS_TAKEN: Final = frozenset(
         "len",
         "list",
         "members",
+        "match",
         "message",
         "message_type",
         "messages",

@@ -21,7 +21,7 @@ from .model import Declared, Enum, Family, Imported, Message, Model, Module, Nam
 from .names import attribute, camel, free
 from .sources import CANONICAL
 
-ABI: Final = 1
+ABI: Final = 2
 """`smith_sdk.contract.RUNTIME_ABI` of the runtime that the output is made for."""
 
 HEADER: Final = "# generated from subjects.toml by smith-codegen; do not edit\n"

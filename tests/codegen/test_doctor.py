@@ -102,7 +102,7 @@ def test_a_healthy_repository(repo: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert f"ok    canary: mypy enforces {lines} of {lines} wrong lines about acme_bus\n" in said
-    assert "ok    runtime ABI: 1\n" in said
+    assert "ok    runtime ABI: 2\n" in said
     assert "ok    nats-py: " in said
     assert said.endswith("0 warn, 0 fail\n")
     assert sorted(path.name for path in repo.iterdir()) == [".git", "mypy.ini", "src", "subjects.toml"]
@@ -264,11 +264,11 @@ def test_settings(tmp_path: Path, setting: str, hidden: str, expected: str) -> N
 def test_generated_for_another_runtime(repo: Path, doctor: Doctor) -> None:
     topology = repo / "src" / "acme_bus" / "topology.py"
     text = topology.read_text()
-    assert text.count("abi=1,") == 1
-    topology.write_text(text.replace("abi=1,", "abi=99,"))
+    assert text.count("abi=2,") == 1
+    topology.write_text(text.replace("abi=2,", "abi=99,"))
     status, found = doctor()
     assert (status, brief(found)) == (1, ["fail runtime ABI"])
-    assert "generated for runtime ABI 99, but the installed smith-sdk has 1" in found[0]["says"]
+    assert "generated for runtime ABI 99, but the installed smith-sdk has 2" in found[0]["says"]
 
 
 def test_warnings_of_one_run(repo: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:

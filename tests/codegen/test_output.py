@@ -24,7 +24,7 @@ from smith_codegen.cli import main
 from smith_codegen.compile import compile_spec
 from smith_codegen.errors import SpecErrors
 from smith_codegen.topology_checks import too_small
-from smith_sdk.contract import RUNTIME_ABI, AnySubject, Filter
+from smith_sdk.contract import RUNTIME_ABI, AnySubject
 from smith_sdk.errors import ContractVersionError, InvalidToken, PayloadMismatch, UnknownSubject
 
 ACME_FILE = Path(__file__).with_name("acme.toml")
@@ -337,9 +337,11 @@ def test_parse(acme: ModuleType) -> None:
 
 def test_filters(acme: ModuleType) -> None:
     subjects = acme.subjects
-    assert subjects.orders.placed.filter() == Filter("acme.orders.*.*.*")
-    assert subjects.orders.placed.filter(kind=subjects.kind.buy_v1, order_id="x") == Filter("acme.orders.buy.v1.x")
-    assert subjects.notes.level.filter(level="low") == Filter("acme.notes.*.low")
+    assert subjects.orders.placed.filter() == acme.topology.CONTRACT.filter("acme.orders.*.*.*")
+    assert subjects.orders.placed.filter(kind=subjects.kind.buy_v1, order_id="x") == acme.topology.CONTRACT.filter(
+        "acme.orders.buy.v1.x"
+    )
+    assert subjects.notes.level.filter(level="low") == acme.topology.CONTRACT.filter("acme.notes.*.low")
     with pytest.raises(InvalidToken):
         subjects.orders.placed.filter(order_id="*")
     with pytest.raises(InvalidToken):

@@ -32,6 +32,7 @@ from smith_sdk.errors import (
     SubjectMismatch,
 )
 from smith_sdk.protocol import Service
+from smith_sdk.topology import CONTRACT
 
 HEALTH = subjects.events.health
 RAW = subjects.intents.raw
@@ -326,7 +327,7 @@ async def test_what_cannot_be_read_is_refused_before_anything_is_asked(face: Fac
     with pytest.raises(OptionsError, match=r"ATOMS_RESULTS .* and SDLC_RAW"):
         bus.read(subjects.results.filter() | RAW.filter())
     with pytest.raises(OptionsError, match=r"ATOMS_VETTED .* SDLC_RAW"):
-        bus.read(Filter("smith.intents.>"))
+        bus.read(CONTRACT.filter("smith.intents.>"))
     values: dict[str, Any] = {"since": 5, "last": 3, "from_seq": 2, "last_per_subject": True}
     for one in values:
         for other in values:

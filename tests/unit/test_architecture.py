@@ -269,7 +269,7 @@ RULES: Final[dict[str, tuple[str, ...]]] = {
 # nowhere.
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "msgspec": ("display", "contract", "protocol", "signing", "policy", "logging", "_core", "aio", "cli"),
-    "typing_extensions": ("contract", "protocol", "_core.jetstream.publish_request"),
+    "typing_extensions": ("contract", "protocol", "subjects", "_core.jetstream.publish_request"),
     "nats": ("_core.connection.link",),
     "websockets": ("_core.connection.websocket",),
     "cryptography": ("signing", "_core.connection.credentials", "cli.demo_tls"),

@@ -3,6 +3,8 @@ payloads."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import time
 import uuid
@@ -58,14 +60,14 @@ words = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(".".join)
 
 @given(st.lists(patterns, min_size=1, max_size=4), st.lists(patterns, min_size=1, max_size=4), words)
 def test_joined_filters_receive_what_each_receives_and_each_message_once(one: list[str], other: list[str], subject: str) -> None:
-    joined: Filter[Any, Any] = Filter(*one) | Filter(*other)
+    joined = CONTRACT.filter(*one) | CONTRACT.filter(*other)
     assert any(covers(pattern, subject) for pattern in joined.patterns) == any(
         covers(pattern, subject) for pattern in one + other
     )
     for a in joined.patterns:
         assert not any(covers(b, a) for b in joined.patterns if b != a)
-    assert joined == Filter(*other) | Filter(*one)
-    assert hash(joined) == hash(Filter(*other) | Filter(*one))
+    assert joined == CONTRACT.filter(*other) | CONTRACT.filter(*one)
+    assert hash(joined) == hash(CONTRACT.filter(*other) | CONTRACT.filter(*one))
 
 
 def test_what_is_no_subject_of_the_contract_is_refused() -> None:
@@ -79,8 +81,47 @@ def test_what_is_no_subject_of_the_contract_is_refused() -> None:
 
 
 def test_a_constant_made_by_hand_selects_nothing() -> None:
-    with pytest.raises(InvalidToken, match=r"allowed: archive\.read\.v1"):
-        subjects.intents.raw(capability=Cap("fs.read.v9"))
+    make: Any = Cap
+    for value in ("fs.read.v9", "fs.read.v1"):
+        forged = make(value)
+        for use in (subjects.intents.raw, subjects.intents.raw.filter, subjects.intents.quarantine):
+            with pytest.raises(InvalidToken, match=r"made by hand.*allowed: archive\.read\.v1"):
+                use(capability=forged)
+
+
+def test_a_constant_stays_what_it_is_when_it_is_copied() -> None:
+    real = subjects.capability.fs_read_v1
+    for made in (copy.copy(real), copy.deepcopy(real), pickle.loads(pickle.dumps(real))):
+        assert (type(made), made, hash(made)) == (Cap, "fs.read.v1", hash("fs.read.v1"))
+        assert subjects.intents.raw(capability=made) == subjects.intents.raw(capability=real)
+
+
+def test_only_filters_of_the_contract_are_read() -> None:
+    make: Any = Filter
+    right = subjects.results.filter() | subjects.audit.policy.filter()
+    for readable in (right, CONTRACT.filter("smith.>"), subjects.results(intent_id=IntentId("a"))):
+        CONTRACT.require_readable(readable)
+    foreign = msgspec.structs.replace(CONTRACT, origin="acme_bus.topology:CONTRACT", name="acme")
+    for wrong, why in (
+        (make("smith.results.*"), "was made by hand"),
+        (make("smith.results.*") | right, "was made by hand"),
+        (right | make("any.>"), "was made by hand"),
+        (foreign.filter("smith.results.*") | right, "is of the contract acme_bus"),
+        ("smith.results.*", "is not a subject"),
+        (subjects.results, "is not a subject"),
+    ):
+        with pytest.raises(SubjectMismatch, match=why):
+            CONTRACT.require_readable(wrong)
+    with pytest.raises(SubjectMismatch, match="is of the contract smith_sdk"):
+        foreign.require_readable(right)
+
+
+def test_a_parsed_subject_is_matched_with_its_class() -> None:
+    parsed = subjects.parse("smith.intents.raw.fs.read.v1")
+    assert subjects.intents.raw.match(parsed)
+    assert parsed.capability is subjects.capability.fs_read_v1
+    assert not subjects.results.match(parsed)
+    assert subjects.results.match(subjects.parse("smith.results.a"))
 
 
 def test_profiles() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from strategies import payloads
 
 from smith_sdk import protocol, subjects
-from smith_sdk.contract import AnySubject, CoreSubject, Filter, Leaf, Payload, ReadOnlySubject, Shard, StreamSubject, covers
+from smith_sdk.contract import AnySubject, CoreSubject, Leaf, Payload, ReadOnlySubject, Shard, StreamSubject, covers
 from smith_sdk.errors import InvalidToken, PayloadMismatch, UnknownSubject
 from smith_sdk.protocol import AnyIntent, Domain, FsReadV1Intent, FsReadV1Params, HttpFetchV1Intent, Intent, IntentId
 from smith_sdk.topology import CONTRACT
@@ -252,7 +252,7 @@ def test_filters() -> None:
     both = (
         subjects.audit.execution.filter() | subjects.audit.policy.filter() | subjects.audit.policy.filter(intent_id=IntentId("a"))
     )
-    assert both == Filter("smith.audit.policy.*", "smith.audit.execution.*")
+    assert both == CONTRACT.filter("smith.audit.policy.*", "smith.audit.execution.*")
 
 
 # ---- there and back

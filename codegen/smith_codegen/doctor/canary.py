@@ -87,7 +87,7 @@ def _subject(model: Model, subject: Subject, constructed: set[str], taken: set[s
     yield _wrong(prefix + _misspelt(subject.attr, taken), "attr-defined")
     if subject.tokens:
         tokens = ", ".join(f'{token.attr}="any text"' for token in subject.tokens)
-        yield _wrong(f"subjects.{subject.access}({tokens})", "arg-type")
+        yield _wrong(f"subjects.{subject.access}({tokens})", "call-overload" if subject.family else "arg-type")
     if subject.stream:
         yield _wrong("subject.envelope(other)", "arg-type")
     else:

@@ -18,7 +18,7 @@ from .._core.jetstream.reading import Reading, Start
 from .._core.jetstream.session import Session
 from .._core.jetstream.stream_reader import Stored
 from .._core.topology.work_queues import overlap
-from ..contract import AnySubject, Contract, Headed, M_co, Metadata, Received, S_co, StreamSpec, Subscribable, read_headers
+from ..contract import Contract, Filter, Headed, M_co, Metadata, Received, S_co, StreamSpec, Subscribable, read_headers
 from ..display import fields_table
 from ..errors import ConnectionLost, OptionsError, SubjectMismatch
 from ..options import positive_int, to_seconds
@@ -189,7 +189,7 @@ def stream_of(contract: Contract, what: Subscribable[Any, Any]) -> str:
     Raises `SubjectMismatch` if it is not of this contract, or no stream stores it, and
     `OptionsError` if several do.
     """
-    if isinstance(what, AnySubject) or not isinstance(what, Subscribable):
+    if not isinstance(what, Filter):
         contract.require(what)
     found: dict[str, str] = {}
     for pattern in what.patterns:
@@ -200,6 +200,7 @@ def stream_of(contract: Contract, what: Subscribable[Any, Any]) -> str:
     if len(found) > 1:
         parts = " and ".join(f"{name} ({pattern})" for name, pattern in sorted(found.items()))
         raise OptionsError(f"{' | '.join(what.patterns)} is stored by several streams, {parts}: read each on its own")
+    contract.require_readable(what)
     return next(iter(found))
 
 

@@ -15,7 +15,7 @@ from .._core.connection.state import Listener
 from .._core.connection.subscription import Subscription as CoreSubscription
 from .._core.events import Source
 from .._core.jetstream.session import Session
-from ..contract import AnySubject, M_co, S_co, Subscribable, covers
+from ..contract import M_co, S_co, Subscribable, covers
 from ..errors import ConnectionLost, SlowConsumer, SmithError
 from .message import Message
 
@@ -146,8 +146,7 @@ class Subscription(Generic[M_co, S_co]):
         within: float = _SUBSCRIBE_TIMEOUT,
         is_traced: bool = True,
     ) -> None:
-        if isinstance(what, AnySubject) or not isinstance(what, Subscribable):
-            session.contract.require(what)
+        session.contract.require_readable(what)
         self._session = session
         self._events = session.events
         self._is_traced = is_traced

@@ -90,22 +90,17 @@ def _chosen(contract: Contract, name: str) -> tuple[Filter[Any, Any], bool, bool
     """The filter for `name`; whether a stream stores it; and whether that one deletes what its
     consumers have acknowledged."""
     from ..aio.read import streams_with
-    from ..contract import Filter
 
     named = [cls for cls in subject_classes(contract) if name == cls.NAME or cls.NAME.startswith(f"{name}.")]
-    if named:
-        what = Filter[Any, Any](*(pattern for cls in named for pattern in _every(cls).patterns))
-    else:
-        what = Filter[Any, Any](_wire(contract, name))
+    patterns = [pattern for cls in named for pattern in _every(cls)] or [_wire(contract, name)]
+    what = contract.filter(*patterns)
     specs = [spec for pattern in what.patterns for spec in streams_with(contract, pattern)]
     return what, bool(specs), any(spec.retention != "limits" for spec in specs)
 
 
-def _every(cls: Any) -> Filter[Any, Any]:
-    """All subjects of a class; one without tokens is a subject itself."""
-    from ..contract import Filter
-
-    found: Filter[Any, Any] = cls.filter() if hasattr(cls, "filter") else Filter(str(cls()))
+def _every(cls: Any) -> tuple[str, ...]:
+    """The patterns of all subjects of a class; one without tokens is a subject itself."""
+    found: tuple[str, ...] = cls.filter().patterns if hasattr(cls, "filter") else (str(cls()),)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, Never
+from typing import TYPE_CHECKING, Any, Generic, Never, cast
 
 import msgspec
 from typing_extensions import TypeVar
@@ -33,6 +33,9 @@ class HeadedSubject(Subject[MessageT], Generic[MessageT], frozen=True, kw_only=T
 
 class SubjectWithHeaders(StreamSubject[Any], frozen=True, kw_only=True):
     """A subject and the headers of one message to it: `subject.with_headers(...)` makes one."""
+
+    if TYPE_CHECKING:
+        only_generated_classes_can_be_made: Never = msgspec.field(default=cast("Never", None))
 
     target: Any
     wire: dict[str, str]

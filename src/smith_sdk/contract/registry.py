@@ -14,11 +14,11 @@ from ..errors import ContractVersionError, SubjectMismatch, UnknownSubject
 from .domains import in_place
 from .secrets import hide
 from .sharding import Shard, ShardingSpec
-from .subjects import AnySubject
+from .subjects import AnySubject, Filter, filter_of
 from .topology_spec import ConsumerSpec, DomainGroup, Profile, StreamSpec
 from .trie import children
 
-RUNTIME_ABI: Final = 1
+RUNTIME_ABI: Final = 2
 """Version of the interface between generated code and this runtime.
 
 A generated package records the ABI that it was generated for.
@@ -151,6 +151,27 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
                 "use a class of its subjects package"
             )
         self.require_class(cls)
+
+    def filter(self, *patterns: str) -> Filter[Any, Any]:
+        """What matches any of `patterns`, with wildcards: for tools that read any subject.
+
+        Type checkers know nothing of what it receives; `filter()` of a class of subjects does.
+        """
+        return filter_of(self.origin, *patterns)
+
+    def require_readable(self, what: object) -> None:
+        """Raise `SubjectMismatch` unless `what` is a subject or a filter of this contract."""
+        if not isinstance(what, Filter):
+            self.require(what)
+            return
+        for origin in what._origins:
+            if origin is None:
+                raise SubjectMismatch(
+                    f"{what!r} was made by hand: use the filter() of a class of subjects, such as "
+                    f"subjects.results.filter(), or filter() of the contract {self.name!r}"
+                )
+            if origin != self.origin and origin not in self.inherits:
+                raise SubjectMismatch(f"{what!r} is of the contract {origin}, and not of {self.name!r} ({self.origin})")
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ selects the payload is an invariant `Cap[MessageT]`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Never, NoReturn, Self, TypeAlias, final
 
 import msgspec
@@ -109,6 +109,8 @@ def refuse_token(pattern: str, token: str, value: object, allowed: str = "", pay
     """
     if allowed:
         why = f"allowed: {allowed}"
+        if isinstance(value, _HandMadeCap):
+            why = f"it was made by hand and not taken from the contract; {why}"
     elif not isinstance(value, str):
         why = f"a token is a str, not {type(value).__name__}"
     elif not value:
@@ -133,10 +135,34 @@ def refuse_message(pattern: str, expected: str, message: object) -> NoReturn:
 class Cap(str, Generic[MessageT]):
     """A token value that selects the payload, such as `capability.fs_read_v1`.
 
-    Invariant. Only generated code makes instances.
+    Invariant. Only generated code makes instances: one that is made by hand equals no value of a
+    contract, so subjects and filters refuse it with `InvalidToken`.
     """
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __new__(cls, *, only_generated_code_can_make_one: Never) -> Self: ...
+
+    else:
+
+        def __new__(cls, value: object = "") -> Self:
+            return str.__new__(_HandMadeCap, value)
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return make_cap, (str(self),)
+
+
+class _HandMadeCap(Cap[Any]):
+    __slots__ = ()
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+def make_cap(value: str) -> Any:
+    """A `Cap`, for generated code."""
+    return str.__new__(Cap, value)
 
 
 # ---- subjects and filters
@@ -167,9 +193,13 @@ class AnySubject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscribable(Generic[M_co, S_co]):
-    """Anything that can be subscribed to: a subject or a filter."""
+    """Anything that can be subscribed to: a subject or a filter of a contract."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __init_subclass__(cls, *, only_generated_classes_are_subscribable: Never, **config: Any) -> None: ...
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -180,9 +210,10 @@ class Subscribable(Generic[M_co, S_co]):
 class Subject(AnySubject, Generic[MessageT], frozen=True, kw_only=True):
     """One concrete subject that carries `MessageT`. Invariant: a wrong payload is a type error."""
 
-    # Here and below: checkers reject instances of hand-written subjects. A generated class has an
-    # `__init__` of its own.
+    # Here and below: checkers reject instances of hand-written subjects, by the `__init__` those
+    # without tokens and by the field the others. Generated classes inherit those of `generated.py`.
     if TYPE_CHECKING:
+        only_generated_classes_can_be_made: Never
 
         def __init__(self, *, only_generated_classes_can_be_made: Never) -> None: ...
 
@@ -248,28 +279,34 @@ class Envelope(msgspec.Struct, frozen=True):
         def __init__(self, *, only_subject_envelope_can_make_one: Never) -> None: ...
 
 
-class Filter(Subscribable[M_co, S_co]):
+class Filter(Subscribable[M_co, S_co]):  # type: ignore[call-arg]
     """One or more subjects with wildcards; filters combine with `|`.
 
-    Covariant and not a `Subject`, so it cannot be published to.
+    Covariant and not a `Subject`, so it cannot be published to. The `filter()` of a subject's class
+    makes one: readers refuse others with `SubjectMismatch`.
     """
 
-    __slots__ = ("_patterns",)
+    __slots__ = ("_origins", "_patterns")
+    _patterns: tuple[str, ...]
+    _origins: tuple[str | None, ...]
+    """The contracts whose subjects have made it; None stands for one that was made by hand."""
 
-    def __init__(self, *patterns: str) -> None:
-        kept: list[str] = []
-        for pattern in dict.fromkeys(patterns):
-            if not any(covers(other, pattern) for other in kept):
-                kept = [other for other in kept if not covers(pattern, other)]
-                kept.append(pattern)
-        self._patterns = tuple(kept)
+    if TYPE_CHECKING:
+
+        def __init__(self, *, only_generated_classes_can_make_one: Never) -> None: ...
+
+    else:
+
+        def __init__(self, *patterns: str) -> None:
+            self._patterns = _widest(patterns)
+            self._origins = (None,)
 
     @property
     def patterns(self) -> tuple[str, ...]:
         return self._patterns
 
     def __or__(self, other: Filter[OtherMessageT, OtherSubjectT]) -> Filter[M_co | OtherMessageT, S_co | OtherSubjectT]:
-        return Filter(*self._patterns, *other.patterns)
+        return _filter((*self._patterns, *other.patterns), (*self._origins, *other._origins))
 
     def __str__(self) -> str:
         return " | ".join(self._patterns)
@@ -282,6 +319,33 @@ class Filter(Subscribable[M_co, S_co]):
 
     def __hash__(self) -> int:
         return hash(frozenset(self._patterns))
+
+
+def _filter(patterns: tuple[str, ...], origins: tuple[str | None, ...]) -> Filter[Any, Any]:
+    made: Filter[Any, Any] = Filter.__new__(Filter)
+    made._patterns = patterns if len(patterns) == 1 else _widest(patterns)
+    made._origins = origins
+    return made
+
+
+def _widest(patterns: Iterable[str]) -> tuple[str, ...]:
+    """The `patterns` that no other covers."""
+    kept: list[str] = []
+    for pattern in dict.fromkeys(patterns):
+        if not any(covers(other, pattern) for other in kept):
+            kept = [other for other in kept if not covers(pattern, other)]
+            kept.append(pattern)
+    return tuple(kept)
+
+
+def make_filter(cls: type[AnySubject], *patterns: str) -> Filter[Any, Any]:
+    """A `Filter` of subjects of `cls`, for generated code."""
+    return _filter(patterns, (cls.ORIGIN,))
+
+
+def filter_of(origin: str, *patterns: str) -> Filter[Any, Any]:
+    """A `Filter` of the contract `origin`."""
+    return _filter(patterns, (origin,))
 
 
 def covers(pattern: str, other: str) -> bool:

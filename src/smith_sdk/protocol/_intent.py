@@ -36,6 +36,7 @@ from smith_sdk.contract import (
     refuse_int as _refuse_int,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import make_cap as _make_cap
 
 from ._tokens import Domain, IntentId
 
@@ -82,7 +83,7 @@ class FsReadV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capability
     """A request to execute one capability: fs.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[FsReadV1Intent]] = _Cap("fs.read.v1")
+    SELECTOR: ClassVar[_Cap[FsReadV1Intent]] = _make_cap("fs.read.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -153,7 +154,7 @@ class FsWriteV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capabilit
     """A request to execute one capability: fs.write.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[FsWriteV1Intent]] = _Cap("fs.write.v1")
+    SELECTOR: ClassVar[_Cap[FsWriteV1Intent]] = _make_cap("fs.write.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -225,7 +226,7 @@ class HttpFetchV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capabil
     """A request to execute one capability: http.fetch.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[HttpFetchV1Intent]] = _Cap("http.fetch.v1")
+    SELECTOR: ClassVar[_Cap[HttpFetchV1Intent]] = _make_cap("http.fetch.v1")
     ALIASES: ClassVar[tuple[str, ...]] = ("http_fetch",)
     MAX_ITEMS: ClassVar[int] = 20000
 
@@ -297,7 +298,7 @@ class GitCloneV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capabili
     """A request to execute one capability: git.clone.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[GitCloneV1Intent]] = _Cap("git.clone.v1")
+    SELECTOR: ClassVar[_Cap[GitCloneV1Intent]] = _make_cap("git.clone.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -366,7 +367,7 @@ class ArchiveReadV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capab
     """A request to execute one capability: archive.read.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[ArchiveReadV1Intent]] = _Cap("archive.read.v1")
+    SELECTOR: ClassVar[_Cap[ArchiveReadV1Intent]] = _make_cap("archive.read.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -438,7 +439,7 @@ class SqliteQueryV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capab
     """A request to execute one capability: sqlite.query.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[SqliteQueryV1Intent]] = _Cap("sqlite.query.v1")
+    SELECTOR: ClassVar[_Cap[SqliteQueryV1Intent]] = _make_cap("sqlite.query.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -509,7 +510,7 @@ class BenchReportV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capab
     """A request to execute one capability: bench.report.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[BenchReportV1Intent]] = _Cap("bench.report.v1")
+    SELECTOR: ClassVar[_Cap[BenchReportV1Intent]] = _make_cap("bench.report.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId
@@ -582,7 +583,7 @@ class ShellExecV1Intent(AnyIntent, frozen=True, kw_only=True, tag_field="capabil
     """A request to execute one capability: shell.exec.v1."""
 
     ID_FIELD: ClassVar[str | None] = "id"
-    SELECTOR: ClassVar[_Cap[ShellExecV1Intent]] = _Cap("shell.exec.v1")
+    SELECTOR: ClassVar[_Cap[ShellExecV1Intent]] = _make_cap("shell.exec.v1")
     MAX_ITEMS: ClassVar[int] = 20000
 
     id: IntentId

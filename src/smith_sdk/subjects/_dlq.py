@@ -14,15 +14,21 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    StreamSubject as _StreamSubject,
-    Subscribable as _Subscribable,
     is_int_token as _is_int_token,
     is_token as _is_token,
     read_int_token as _read_int_token,
     refuse_token as _refuse_token,
+)
+from smith_sdk.contract.generated import (
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    make_filter as _make_filter,
 )
 
 from ..protocol._tokens import ConsumerName, StreamName, StreamSeq
@@ -60,6 +66,11 @@ class Dlq(_StreamSubject[bytes], _Subscribable[bytes, "Dlq"], frozen=True, kw_on
         return bytes
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[Dlq]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -83,8 +94,9 @@ class Dlq(_StreamSubject[bytes], _Subscribable[bytes, "Dlq"], frozen=True, kw_on
             _refuse_token(cls.PATTERN, "consumer", consumer)
         if seq is not None and (not _is_int_token(seq, 1, None)):
             _refuse_token(cls.PATTERN, "seq", seq, "a whole number from 1")
-        return _Filter(
-            f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}"
+        return _make_filter(
+            cls,
+            f"smith.dlq.{'*' if stream is None else stream}.{'*' if consumer is None else consumer}.{'*' if seq is None else seq}",
         )
 
 

@@ -80,12 +80,10 @@ def published(
 
 
 async def _published(session: Session, what: Subscribable[M, S]) -> list[Stored[M, S]]:
-    from ..contract import Subscribable
     from ..errors import MessageNotFound, OptionsError
 
     session.require_open()
-    if not isinstance(what, Subscribable):
-        session.contract.require(what)
+    session.contract.require_readable(what)
     found: list[Stored[M, S]] = []
     for pattern in what.patterns:
         streams = [one["config"]["name"] for one in await session.api.streams(pattern)]

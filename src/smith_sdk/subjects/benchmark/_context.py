@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, SegmentId
@@ -55,6 +57,11 @@ class BenchmarkContext(
     def message_type(self) -> type[BenchmarkEvent]:
         """The class of the payload."""
         return BenchmarkEvent
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkContext]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -92,7 +99,9 @@ class BenchmarkContext(
             _refuse_token(cls.PATTERN, "run_id", run_id)
         if segment_id is not None and (not _is_token(segment_id)):
             _refuse_token(cls.PATTERN, "segment_id", segment_id)
-        return _Filter(f"smith.benchmark.context.{'*' if run_id is None else run_id}.{'*' if segment_id is None else segment_id}")
+        return _make_filter(
+            cls, f"smith.benchmark.context.{'*' if run_id is None else run_id}.{'*' if segment_id is None else segment_id}"
+        )
 
 
 BenchmarkContextMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkContext]

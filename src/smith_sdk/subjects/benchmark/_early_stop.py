@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, StopReason
@@ -55,6 +57,11 @@ class BenchmarkEarlyStop(
     def message_type(self) -> type[BenchmarkEvent]:
         """The class of the payload."""
         return BenchmarkEvent
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkEarlyStop]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -92,7 +99,9 @@ class BenchmarkEarlyStop(
             _refuse_token(cls.PATTERN, "run_id", run_id)
         if reason is not None and (not _is_token(reason)):
             _refuse_token(cls.PATTERN, "reason", reason)
-        return _Filter(f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}")
+        return _make_filter(
+            cls, f"smith.benchmark.early_stop.{'*' if run_id is None else run_id}.{'*' if reason is None else reason}"
+        )
 
 
 BenchmarkEarlyStopMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkEarlyStop]

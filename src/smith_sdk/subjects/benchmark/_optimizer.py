@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import TaskType
@@ -53,6 +55,11 @@ class BenchmarkOptimizer(
         return BenchmarkEvent
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkOptimizer]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -68,7 +75,7 @@ class BenchmarkOptimizer(
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if task_type is not None and (not _is_token(task_type)):
             _refuse_token(cls.PATTERN, "task_type", task_type)
-        return _Filter(f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
+        return _make_filter(cls, f"smith.benchmark.optimizer.{'*' if task_type is None else task_type}")
 
 
 BenchmarkOptimizerMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkOptimizer]

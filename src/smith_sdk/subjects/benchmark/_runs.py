@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId
@@ -52,6 +54,11 @@ class BenchmarkRuns(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, 
         return BenchmarkEvent
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkRuns]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -77,7 +84,7 @@ class BenchmarkRuns(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent, 
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if run_id is not None and (not _is_token(run_id)):
             _refuse_token(cls.PATTERN, "run_id", run_id)
-        return _Filter(f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
+        return _make_filter(cls, f"smith.benchmark.runs.{'*' if run_id is None else run_id}")
 
 
 BenchmarkRunsMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkRuns]

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import RunId, StepId
@@ -55,6 +57,11 @@ class BenchmarkSteps(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent,
         return BenchmarkEvent
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkSteps]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -85,7 +92,9 @@ class BenchmarkSteps(_CoreSubject[BenchmarkEvent], _Subscribable[BenchmarkEvent,
             _refuse_token(cls.PATTERN, "run_id", run_id)
         if step_id is not None and (not _is_token(step_id)):
             _refuse_token(cls.PATTERN, "step_id", step_id)
-        return _Filter(f"smith.benchmark.steps.{'*' if run_id is None else run_id}.{'*' if step_id is None else step_id}")
+        return _make_filter(
+            cls, f"smith.benchmark.steps.{'*' if run_id is None else run_id}.{'*' if step_id is None else step_id}"
+        )
 
 
 BenchmarkStepsMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkSteps]

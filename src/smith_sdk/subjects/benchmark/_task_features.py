@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._benchmark_event import BenchmarkEvent
 from ...protocol._tokens import TaskId
@@ -54,6 +56,11 @@ class BenchmarkTaskFeatures(
         return BenchmarkEvent
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[BenchmarkTaskFeatures]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -79,7 +86,7 @@ class BenchmarkTaskFeatures(
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if task_id is not None and (not _is_token(task_id)):
             _refuse_token(cls.PATTERN, "task_id", task_id)
-        return _Filter(f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")
+        return _make_filter(cls, f"smith.benchmark.task_features.{'*' if task_id is None else task_id}")
 
 
 BenchmarkTaskFeaturesMsg: _TypeAlias = _Received[BenchmarkEvent, BenchmarkTaskFeatures]

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import (
-    Filter as _Filter,
-    Received as _Received,
+from typing_extensions import TypeIs as _TypeIs
+
+from smith_sdk.contract import AnySubject as _AnySubject, Filter as _Filter, Received as _Received, refuse_token as _refuse_token
+from smith_sdk.contract.generated import (
     StreamSubject as _StreamSubject,
     Subscribable as _Subscribable,
-    refuse_token as _refuse_token,
+    make_filter as _make_filter,
 )
 
 from ...protocol import _capability as _cap_capability
@@ -53,6 +54,11 @@ class IntentsQuarantine(
         return QuarantinedIntent
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[IntentsQuarantine]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -68,7 +74,7 @@ class IntentsQuarantine(
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
             _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
-        return _Filter(f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
+        return _make_filter(cls, f"smith.intents.quarantine.{'*.*.*' if capability is None else capability}")
 
 
 IntentsQuarantineMsg: _TypeAlias = _Received[QuarantinedIntent, IntentsQuarantine]

@@ -22,14 +22,20 @@ from typing import (
     overload as _overload,
 )
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
+    AnySubject as _AnySubject,
     Cap as _Cap,
     Filter as _Filter,
     Received as _Received,
-    StreamSubject as _StreamSubject,
-    Subscribable as _Subscribable,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
+)
+from smith_sdk.contract.generated import (
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    make_filter as _make_filter,
 )
 
 from ...protocol import _capability as _cap_capability
@@ -80,6 +86,11 @@ class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[Int
         """The class of the payload."""
         found: type[IntentT] = INTENT_CLASSES[self.capability]
         return found
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[IntentsRaw[Intent]]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -139,7 +150,7 @@ class IntentsRaw(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsRaw[Int
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if capability is not None and (not isinstance(capability, str) or capability not in _cap_capability._ALL):
             _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
-        return _Filter(f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
+        return _make_filter(cls, f"smith.intents.raw.{'*.*.*' if capability is None else capability}")
 
 
 IntentsRawMsg: _TypeAlias = _Received[IntentT, IntentsRaw[IntentT]]

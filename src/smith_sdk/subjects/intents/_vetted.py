@@ -22,15 +22,21 @@ from typing import (
     overload as _overload,
 )
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
+    AnySubject as _AnySubject,
     Cap as _Cap,
     Filter as _Filter,
     Received as _Received,
-    StreamSubject as _StreamSubject,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
+)
+from smith_sdk.contract.generated import (
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    make_filter as _make_filter,
 )
 
 from ...protocol import _capability as _cap_capability
@@ -90,6 +96,11 @@ class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVett
         """The class of the payload."""
         found: type[IntentT] = INTENT_CLASSES[self.capability]
         return found
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[IntentsVetted[Intent]]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -157,8 +168,8 @@ class IntentsVetted(_StreamSubject[IntentT], _Subscribable[IntentT, "IntentsVett
             _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
         if domain is not None and (not _is_token(domain)):
             _refuse_token(cls.PATTERN, "domain", domain)
-        return _Filter(
-            f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}"
+        return _make_filter(
+            cls, f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}"
         )
 
 

@@ -22,14 +22,20 @@ from typing import (
     overload as _overload,
 )
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
+    AnySubject as _AnySubject,
     Cap as _Cap,
     Filter as _Filter,
-    ReadOnlySubject as _ReadOnlySubject,
     Received as _Received,
     Shard as _Shard,
-    Subscribable as _Subscribable,
     refuse_token as _refuse_token,
+)
+from smith_sdk.contract.generated import (
+    ReadOnlySubject as _ReadOnlySubject,
+    Subscribable as _Subscribable,
+    make_filter as _make_filter,
 )
 
 from ...protocol import _capability as _cap_capability
@@ -92,6 +98,11 @@ class IntentsVettedCrates(
         return found
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[IntentsVettedCrates[Intent]]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -138,8 +149,8 @@ class IntentsVettedCrates(
             _refuse_token(cls.PATTERN, "capability", capability, ", ".join(sorted(_cap_capability._ALL)))
         if shard is not None and (not isinstance(shard, _Shard)):
             _refuse_token(cls.PATTERN, "shard", shard, "a Shard")
-        return _Filter(
-            f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.shard.{'*' if shard is None else shard}"
+        return _make_filter(
+            cls, f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.shard.{'*' if shard is None else shard}"
         )
 
 

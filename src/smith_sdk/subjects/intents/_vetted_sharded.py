@@ -22,17 +22,23 @@ from typing import (
     overload as _overload,
 )
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
+    AnySubject as _AnySubject,
     Cap as _Cap,
     Filter as _Filter,
     Received as _Received,
     Shard as _Shard,
     ShardKey as _ShardKey,
-    StreamSubject as _StreamSubject,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
+)
+from smith_sdk.contract.generated import (
+    StreamSubject as _StreamSubject,
+    Subscribable as _Subscribable,
+    make_filter as _make_filter,
 )
 
 from ...protocol import _capability as _cap_capability
@@ -101,6 +107,11 @@ class IntentsVettedSharded(
         """The class of the payload."""
         found: type[IntentT] = INTENT_CLASSES[self.capability]
         return found
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[IntentsVettedSharded[Intent]]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -180,9 +191,10 @@ class IntentsVettedSharded(
             _refuse_token(cls.PATTERN, "domain", domain)
         if shard is not None and (not isinstance(shard, _Shard)):
             _refuse_token(cls.PATTERN, "shard", shard, "a Shard")
-        return _Filter(
+        return _make_filter(
+            cls,
             f"smith.intents.vetted.{'*.*.*' if capability is None else capability}.{'*' if domain is None else domain}."
-            f"{'*.*' if shard is None else shard.tokens}"
+            f"{'*.*' if shard is None else shard.tokens}",
         )
 
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import Service
@@ -52,6 +54,11 @@ class LogsErrors(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsErrors"], 
         return LogEntry
 
     @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[LogsErrors]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
+
+    @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
         """The subject whose full dotted form, split at dots, is `tokens`. Raises `InvalidToken`."""
         return cls(
@@ -77,7 +84,7 @@ class LogsErrors(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsErrors"], 
         """All subjects of this kind, or those with the given tokens. Raises `InvalidToken`."""
         if service is not None and (not _is_token(service)):
             _refuse_token(cls.PATTERN, "service", service)
-        return _Filter(f"smith.logs.errors.{'*' if service is None else service}")
+        return _make_filter(cls, f"smith.logs.errors.{'*' if service is None else service}")
 
 
 LogsErrorsMsg: _TypeAlias = _Received[LogEntry, LogsErrors]

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import EventType, Service
@@ -53,6 +55,11 @@ class LogsSecurity(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsSecurity
     def message_type(self) -> type[LogEntry]:
         """The class of the payload."""
         return LogEntry
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[LogsSecurity]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -90,7 +97,9 @@ class LogsSecurity(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsSecurity
             _refuse_token(cls.PATTERN, "service", service)
         if event_type is not None and (not _is_token(event_type)):
             _refuse_token(cls.PATTERN, "event_type", event_type)
-        return _Filter(f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}")
+        return _make_filter(
+            cls, f"smith.logs.security.{'*' if service is None else service}.{'*' if event_type is None else event_type}"
+        )
 
 
 LogsSecurityMsg: _TypeAlias = _Received[LogEntry, LogsSecurity]

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
+from typing_extensions import TypeIs as _TypeIs
+
 from smith_sdk.contract import (
-    CoreSubject as _CoreSubject,
+    AnySubject as _AnySubject,
     Filter as _Filter,
     Received as _Received,
-    Subscribable as _Subscribable,
     is_token as _is_token,
     refuse_message as _refuse_message,
     refuse_token as _refuse_token,
 )
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable, make_filter as _make_filter
 
 from ...protocol._log_entry import LogEntry
 from ...protocol._tokens import LEVEL_VALUES, Level, LogService
@@ -57,6 +59,11 @@ class LogsService(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsService"]
     def message_type(self) -> type[LogEntry]:
         """The class of the payload."""
         return LogEntry
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[LogsService]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
@@ -94,7 +101,7 @@ class LogsService(_CoreSubject[LogEntry], _Subscribable[LogEntry, "LogsService"]
             _refuse_token(cls.PATTERN, "log_service", log_service, "any token but errors, performance, security")
         if level is not None and (not isinstance(level, str) or level not in LEVEL_VALUES):
             _refuse_token(cls.PATTERN, "level", level, ", ".join(sorted(LEVEL_VALUES)))
-        return _Filter(f"smith.logs.{'*' if log_service is None else log_service}.{'*' if level is None else level}")
+        return _make_filter(cls, f"smith.logs.{'*' if log_service is None else log_service}.{'*' if level is None else level}")
 
 
 LogsServiceMsg: _TypeAlias = _Received[LogEntry, LogsService]

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any as _Any, ClassVar, Self as _Self, TypeAlias as _TypeAlias, final as _final
 
-from smith_sdk.contract import CoreSubject as _CoreSubject, Received as _Received, Subscribable as _Subscribable
+from typing_extensions import TypeIs as _TypeIs
+
+from smith_sdk.contract import AnySubject as _AnySubject, Received as _Received
+from smith_sdk.contract.generated import CoreSubject as _CoreSubject, Subscribable as _Subscribable
 
 from ...protocol._platform_event import PlatformEvent
 
@@ -41,6 +44,11 @@ class OrchestratorAudit(
     def message_type(self) -> type[PlatformEvent]:
         """The class of the payload."""
         return PlatformEvent
+
+    @classmethod
+    def match(cls, subject: _AnySubject) -> _TypeIs[OrchestratorAudit]:
+        """Whether `subject` is one of this class; type checkers then know what it carries."""
+        return isinstance(subject, cls)
 
     @classmethod
     def from_tokens(cls, tokens: list[_Any]) -> _Self:
