@@ -136,8 +136,9 @@ class _Channels:
     def operations(self, subjects: tuple[Subject, ...]) -> Iterator[tuple[str, Schema]]:
         """Sending to each subject, and what each consumer receives."""
         known = {subject.name for subject in subjects}
+        every, routes = usage.publishers(self._model), usage.routes(self._model)
         for subject in subjects:
-            publishers = usage.publishers(self._model, subject.name)
+            publishers = every.get(subject.name, ())
             facts = {FACTS: {"consumers": list(publishers)}} if publishers else {}
             made = {**self._operation("send", subject), **facts}
             if subject.reply is not None:
@@ -146,7 +147,7 @@ class _Channels:
         for name, decl in self._model.spec.consumers.items():
             if not self._model.spec.is_own(("consumers", name)) or ("consumers", name) in self._model.spec.derived:
                 continue
-            for subject in usage.received(self._model, decl):
+            for subject in routes[name]:
                 if subject.name in known:
                     made = self._operation("receive", subject)
                     text = {"description": decl.doc} if decl.doc else {}

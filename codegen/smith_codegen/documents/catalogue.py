@@ -14,6 +14,7 @@ import msgspec
 from .. import fieldtypes, placeholders, units
 from ..fieldtypes import FieldType
 from ..model import Declared, Enum, Family, Field, Imported, Message, Model, Subject, Token, Union
+from ..spec import SECTIONS
 from ..topology_spec import ConsumerDecl, ShardingDecl, Strict
 from . import flow, samples, usage
 from .message_schemas import MessageSchemas
@@ -119,6 +120,15 @@ class _Page:
         self.head = model.spec.spec
         self.hash = model.spec.hash[:12]
         self._headers = {subject.headers for subject in model.subjects}
+        self._publishers = usage.publishers(model)
+        self._routes = usage.routes(model)
+        self._receivers = usage.receivers(model, self._routes)
+        self._subjects_of: dict[str, list[Subject]] = {}
+        for subject in usage.own_subjects(model):
+            for token in subject.tokens:
+                self._subjects_of.setdefault(token.name, []).append(subject)
+        self._parts_of = self._refers()
+        self._declared_in = {section: frozenset(usage.declared(self._spec, section)) for section in SECTIONS[1:]}
         self.picture = flow.picture(model)
         self.subjects = [self._subject(subject) for subject in usage.own_subjects(model)]
         self.streams = [self._stream(name) for name in self._own("streams")]
@@ -180,8 +190,8 @@ class _Page:
             "reply": subject.reply,
             "reply_target": "" if subject.reply is None else self._message_target(subject.reply),
             "errors": subject.errors,
-            "publishers": [self._user(name) for name in usage.publishers(self._model, subject.name)],
-            "receivers": [self._user(name) for name in usage.receivers(self._model, subject)],
+            "publishers": [self._user(name) for name in self._publishers.get(subject.name, ())],
+            "receivers": [self._user(name) for name in self._receivers.get(subject.name, ())],
             "tokens": [self._token(token) for token in subject.tokens],
             "sharding": spec.derived.get(("subjects", subject.name), ""),
             "dead_letters": decl.dead_letters,
@@ -210,7 +220,7 @@ class _Page:
         derived = self._spec.derived.get((section, name))
         if derived is not None:
             return f"sharding:{derived}"
-        return f"{kind}:{name}" if name in self._own(section) else ""
+        return f"{kind}:{name}" if name in self._declared_in[section] else ""
 
     # ---- streams and what reads them
 
@@ -236,7 +246,7 @@ class _Page:
             "doc": decl.doc,
             "stream": (decl.stream, self._target("streams", decl.stream)),
             "filters": [self._filter(table) for table in decl.chosen],
-            "receives": self._links(usage.received(self._model, decl)),
+            "receives": self._links(self._routes[name]),
             "publishes": self._published(decl),
             "settings": _settings(decl),
             "domains": [group for group, one in self._spec.domains.items() if name in one.consumers],
@@ -332,18 +342,20 @@ class _Page:
             found.append((tag[1] if tag else name, name, self._message_target(name)))
         return found
 
-    def _inside(self, name: str) -> list[tuple[str, str]]:
-        """The payloads that have it as a part."""
-        found: dict[str, None] = {}
+    def _refers(self) -> dict[str, dict[str, None]]:
+        """For each payload, those that it is a part or a member of."""
+        around = {message.name: family.name for family in self._model.families for message in family.messages}
+        found: dict[str, dict[str, None]] = {}
         for message in self._model.messages:
-            refers = {ref for field in message.fields for ref in fieldtypes.parse(field.decl.type).names()}
-            if name in refers and not message.home:
-                found.setdefault(
-                    next((family.name for family in self._model.families if message in family.messages), message.name)
-                )
-        unions = (one.name for one in self._schemas.declared.values() if isinstance(one, Union) and name in one.members)
-        found |= dict.fromkeys(unions)
-        return [(other, f"message:{other}") for other in found if other != name]
+            for name in () if message.home else message.refers:
+                found.setdefault(name, {}).setdefault(around.get(message.name, message.name))
+        for union in self._schemas.declared.values():
+            for name in union.members if isinstance(union, Union) else ():
+                found.setdefault(name, {}).setdefault(union.name)
+        return found
+
+    def _inside(self, name: str) -> list[tuple[str, str]]:
+        return [(other, f"message:{other}") for other in sorted(self._parts_of.get(name, ())) if other != name]
 
     def _member(self, member: Message) -> Row:
         params = next((field for field in member.fields if field.name == "params"), None)
@@ -434,7 +446,7 @@ class _Page:
             "choices": token.values,
             "summary": _values(token),
             "target": shown,
-            "subjects": self._links([one for one in usage.own_subjects(self._model) if token in one.tokens]),
+            "subjects": self._links(self._subjects_of.get(token.name, [])),
         }
 
 

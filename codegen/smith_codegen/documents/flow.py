@@ -161,9 +161,10 @@ class _Graph:
         """What no handler publishes comes from programs; dead letters come from every worker."""
         programs = Node("program:", "program", "programs", "", "", ())
         workers = Node("program:workers", "program", "every worker", "", "", ())
+        published = usage.publishers(self._model)
         for subject in usage.own_subjects(self._model):
             decl = self._spec.subjects[subject.name]
-            if usage.publishers(self._model, subject.name) or usage.is_read_shard(self._model, subject):
+            if subject.name in published or usage.is_read_shard(self._model, subject):
                 continue
             source = workers if decl.dead_letters else programs
             self._nodes.setdefault(source.id, source)

@@ -31,37 +31,48 @@ def own_subjects(model: Model) -> tuple[Subject, ...]:
     return tuple(subject for subject in model.subjects if not subject.home)
 
 
-def publishers(model: Model, subject: str) -> tuple[str, ...]:
-    """The consumers and shardings whose handlers publish to a subject, by name."""
+def publishers(model: Model) -> dict[str, tuple[str, ...]]:
+    """The consumers and shardings whose handlers publish to each subject, by name."""
     spec = model.spec
-    found = [
-        name for name, decl in spec.consumers.items() if subject in decl.publishes and ("consumers", name) not in spec.derived
-    ]
-    found += [f"sharding {name}" for name, decl in spec.sharding.items() if subject in decl.publishes]
-    return tuple(found)
-
-
-def received(model: Model, decl: ConsumerDecl) -> tuple[Subject, ...]:
-    """The subjects that a consumer receives messages of."""
-    spec = model.spec
-    wanted = [patterns.positions(one) for one in taken(spec, decl)]
-    return tuple(
-        subject
-        for subject in model.subjects
-        if decl.stream in spec.streams_of(subject.name)
-        and patterns.any_overlap(wanted, paths_of(spec, spec.subjects[subject.name]))
-    )
-
-
-def receivers(model: Model, subject: Subject) -> tuple[str, ...]:
-    """The consumers that receive a subject, by name; of shards, their sharding."""
-    spec = model.spec
-    found: dict[str, None] = {}
+    found: dict[str, list[str]] = {}
     for name, decl in spec.consumers.items():
-        if decl.stream in spec.streams_of(subject.name) and subject in received(model, decl):
-            sharding = spec.derived.get(("consumers", name))
-            found.setdefault(name if sharding is None else f"sharding {sharding}")
-    return tuple(found)
+        for subject in decl.publishes if ("consumers", name) not in spec.derived else ():
+            found.setdefault(subject, []).append(name)
+    for name, sharding in spec.sharding.items():
+        for subject in sharding.publishes:
+            found.setdefault(subject, []).append(f"sharding {name}")
+    return {subject: tuple(names) for subject, names in found.items()}
+
+
+def routes(model: Model) -> dict[str, tuple[Subject, ...]]:
+    """The subjects that each consumer receives messages of."""
+    spec = model.spec
+    stored: dict[str, list[Subject]] = {}
+    for subject in model.subjects:
+        for stream in spec.streams_of(subject.name):
+            stored.setdefault(stream, []).append(subject)
+    paths = {subject.name: paths_of(spec, spec.subjects[subject.name]) for subject in model.subjects}
+    return {name: _received(spec, decl, stored.get(decl.stream, []), paths) for name, decl in spec.consumers.items()}
+
+
+def _received(
+    spec: Spec, decl: ConsumerDecl, subjects: list[Subject], paths: dict[str, list[patterns.Positions]]
+) -> tuple[Subject, ...]:
+    if not decl.chosen:
+        return tuple(subjects)
+    wanted = [patterns.positions(one) for one in taken(spec, decl)]
+    return tuple(subject for subject in subjects if patterns.any_overlap(wanted, paths[subject.name]))
+
+
+def receivers(model: Model, found: dict[str, tuple[Subject, ...]]) -> dict[str, tuple[str, ...]]:
+    """The consumers that receive each subject, by name; of shards, their sharding. `found` are the
+    routes."""
+    made: dict[str, dict[str, None]] = {}
+    for name, subjects in found.items():
+        sharding = model.spec.derived.get(("consumers", name))
+        for subject in subjects:
+            made.setdefault(subject.name, {}).setdefault(name if sharding is None else f"sharding {sharding}")
+    return {subject: tuple(names) for subject, names in made.items()}
 
 
 def flags(model: Model, subject: Subject) -> dict[str, Any]:

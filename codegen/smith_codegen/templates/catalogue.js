@@ -72,7 +72,7 @@
       item.setAttribute("role", "option");
       const kind = document.createElement("span");
       kind.className = `kind ${entry[0]}`;
-      kind.textContent = entry[0];
+      kind.textContent = { message: "payload", objects: "objects" }[entry[0]] ?? entry[0];
       const name = marked(entry[1], words);
       name.classList.add("name");
       const more = marked(entry[2], words);
@@ -132,18 +132,20 @@
 
   // The contents show where the reader is.
   const entries = new Map([...document.querySelectorAll("nav a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
-  let current = null;
-  const seen = new IntersectionObserver((changes) => {
-    const first = changes.filter((change) => change.isIntersecting).sort((a, b) => a.boundingClientRect.top - b.boundingClientRect.top)[0];
-    const link = first && entries.get(first.target.id);
+  const cards = [...document.querySelectorAll(".card[id]")];
+  let current = null, waiting = false;
+  const follow = () => {
+    waiting = false;
+    const card = cards.find((one) => one.getBoundingClientRect().bottom > 96);
+    const link = scrollY > 200 && card ? entries.get(card.id) : null;
     if (!link || link === current) return;
     current?.removeAttribute("aria-current");
     link.setAttribute("aria-current", "true");
     current = link;
-    if (getComputedStyle(menu).display === "none") {
-      const side = at("contents"), place = link.offsetTop - side.offsetTop;
-      if (place < side.scrollTop + 40 || place > side.scrollTop + side.clientHeight - 80) side.scrollTop = place - side.clientHeight / 2;
-    }
-  }, { rootMargin: "-64px 0px -70% 0px" });
-  document.querySelectorAll(".card[id]").forEach((card) => seen.observe(card));
+    if (getComputedStyle(menu).display !== "none") return;
+    const side = at("contents"), place = link.offsetTop;
+    if (place < side.scrollTop + 40 || place > side.scrollTop + side.clientHeight - 80) side.scrollTop = place - side.clientHeight / 2;
+  };
+  addEventListener("scroll", () => { if (!waiting) { waiting = true; requestAnimationFrame(follow); } }, { passive: true });
+  follow();
 })();
