@@ -28,9 +28,14 @@ class Parts(dict[str | None, Any]):
 
     def get(self, token: str | None, default: Any = None) -> Any:
         found = dict.get(self, token)
-        if found is None and token is not None:
-            found = self.nodes.get(sum(1 << index for index, part in enumerate(self.parts) if _matches(token, *part)), default)
-        return found
+        if found is not None or token is None:
+            return found
+        matched, bit = 0, 1
+        for prefix, suffix, number in self.parts:
+            if token.startswith(prefix) and token.endswith(suffix) and _has_value(token, prefix, suffix, number):
+                matched |= bit
+            bit <<= 1
+        return self.nodes.get(matched, default)
 
     def values(self) -> Any:
         return [*super().values(), *self.nodes.values()]
@@ -49,8 +54,8 @@ def children(node: dict[str | None, Any]) -> Iterator[Any]:
     return (child for child in node.values() if child is not end and child is not node)
 
 
-def _matches(token: str, prefix: str, suffix: str, number: str | None) -> bool:
-    if not (len(token) > len(prefix) + len(suffix) and token.startswith(prefix) and token.endswith(suffix)):
+def _has_value(token: str, prefix: str, suffix: str, number: str | None) -> bool:
+    if len(token) <= len(prefix) + len(suffix):
         return False
     if number is None:
         return True
