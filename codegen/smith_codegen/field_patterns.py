@@ -120,23 +120,18 @@ class _Ways:
     def repeat(self, least: int, most: int, parts: Sequence[Any]) -> int:
         if most != re._constants.MAXREPEAT and most > _LARGEST_REPEAT:  # type: ignore[attr-defined]
             raise ValueError(f"repeats more than {_LARGEST_REPEAT} times")
+        whole = (("MAX_REPEAT", (least, most, parts)),)
         most = min(int(most), self.longest)
         inner = self.of(parts)
         crude = max(most - least + 1, 1)
         if inner > 1:
             crude = crude * inner**most if most * inner.bit_length() < 64 else _MOST_WAYS * 2
-        whole = (("MAX_REPEAT", (least, most if most < self.longest else self.longest, parts)),)
         return min(crude, self.longest + 1) if crude > self.longest + 1 and _is_deterministic(whole) else crude
 
 
 # ---- deterministic parts
 
 
-_CATEGORIES: Final[dict[str, _Set]] = {
-    "DIGIT": frozenset(((48, 57),)),
-    "WORD": frozenset(((48, 57), (65, 90), (95, 95), (97, 122))),
-    "SPACE": frozenset(((9, 13), (32, 32))),
-}
 _MOST_PLACES: Final = 4000
 
 
@@ -188,21 +183,20 @@ class _Places:
     def repeat(self, least: int, most: int, parts: Sequence[Any]) -> tuple[bool, list[int], list[int]]:
         """`x{2,4}` as `xx(x(x)?)?`, `x{2,}` as `xx+`."""
         endless = most > _LARGEST_REPEAT
-        copies = max(least, 1) if endless else most
-        empty, starts, ends = True, list[int](), list[int]()
-        for index in range(copies):
+        starts, ends, before = list[int](), list[int](), list[int]()
+        for count in range(1, (max(least, 1) if endless else most) + 1):
             if len(self.sets) > _MOST_PLACES or not self.clear:
                 self.clear = False
                 break
             nothing, first, last = self.sequence(parts)
             self.clear &= not nothing
-            self.join(ends, first)
-            starts = starts if index else first
-            ends = last if index < least else [*ends, *last]
-            if endless and index == copies - 1:
-                self.join(last, first)
-        empty = least == 0
-        return empty, starts, ends
+            self.join(before, first)
+            starts = starts or first
+            ends += last if count >= least else []
+            before = last
+        if endless and self.clear:
+            self.join(before, first)
+        return least == 0, starts, ends
 
 
 def _is_deterministic(parts: Sequence[Any]) -> bool:
@@ -225,12 +219,7 @@ def _characters(op: str, value: Any) -> _Set:
 def _members(kind: str, value: Any) -> _Set:
     if kind == "LITERAL":
         return frozenset(((value, value),))
-    if kind == "RANGE":
-        return frozenset((value,))
-    if kind == "CATEGORY":
-        name = str(value).removeprefix("CATEGORY_")
-        return _others(_CATEGORIES[name[4:]]) if name.startswith("NOT_") else _CATEGORIES[name]
-    return frozenset()
+    return frozenset((value,)) if kind == "RANGE" else frozenset()
 
 
 def _others(characters: _Set) -> _Set:
