@@ -20,9 +20,11 @@ from . import (
     header_checks,
     message_checks,
     names,
+    recursion_checks,
     request_checks,
     shape_checks,
     sharded_checks,
+    text_checks,
     topology_checks,
     wire_checks,
 )
@@ -61,6 +63,8 @@ def _names(spec: Spec) -> Iterator[SpecError]:
     for name, message in spec.messages.items():
         yield from message_checks.check(spec, name, message)
     yield from shape_checks.check(spec)
+    yield from recursion_checks.check(spec)
+    yield from text_checks.check(spec)
     yield from _types(spec)
     yield from _subjects(spec)
     yield from _references(spec)

@@ -15,9 +15,13 @@ from .errors import SpecError
 from .fieldtypes import LARGEST_UINT64, FieldType
 from .locate import Path as Key
 from .message_spec import FieldDecl
+from .patterns import LITERAL
 from .resolve_fields import LARGEST_INT, MADE
 from .spec import Spec
 
+SMALLEST_INT: Final = -(2**63)
+_LONGEST: Final = 2**31 - 1
+"""The largest limit of a length: of 32 bits, as readers in other languages have them."""
 _NUMBERS: Final = ("int", "uint64", "float", "decimal")
 _SIZED: Final = ("str", "bytes", "list", "map")
 _FOR: Final[Mapping[str, tuple[str, ...]]] = {
@@ -90,10 +94,12 @@ def _limit(kind: str, limit: str, value: Any, max_length: int | None) -> tuple[s
     if limit == "pattern":
         return field_patterns.problem(value, max_length)
     if limit.endswith("_length"):
-        return ("is negative", "count from 0") if value < 0 else None
+        if value < 0:
+            return "is negative", "count from 0"
+        return ("is beyond 32 bits", "leave it out") if value > _LONGEST else None
     if not _is_number(kind, value):
         return f"{value!r} is not a valid {kind}", f"write {_EXAMPLES[kind]}"
-    smallest, largest = (0, LARGEST_UINT64) if kind == "uint64" else (-LARGEST_INT, LARGEST_UINT64)
+    smallest, largest = (0, LARGEST_UINT64) if kind == "uint64" else (SMALLEST_INT, LARGEST_UINT64)
     largest = LARGEST_INT if limit == "min" else largest  # a minimum beyond it is beyond msgspec
     if kind in ("int", "uint64") and not smallest <= value <= largest:
         return "is beyond 64 bits" if kind == "int" else f"is not within 0 to {largest}", "leave it out"
@@ -112,14 +118,43 @@ def _is_number(kind: str, value: Any) -> bool:
 def _value(spec: Spec, key: Key, decl: FieldDecl, kind: FieldType, value: Any, *, within: bool) -> Iterator[SpecError]:
     if key[-1] == "new" and value == {} and _may_be_empty(spec, kind):
         return
-    plain = plain_type(spec, kind)
-    is_finite = not isinstance(value, float) or isfinite(value)
-    if not is_finite or not plain.accepts(value, lambda ref: _base(spec, ref)):
+    plain = plain_type(spec, kind) if decl.case is None else kind
+    if not _is_json(value) or not _is_exact(plain, value) or not plain.accepts(value, lambda ref: _base(spec, ref)):
         fix = f"write {_example(spec, plain)}"
         fix += f", or have it made: {', '.join(map(repr, _made(spec, kind)))}" if key[-1] == "new" and _made(spec, kind) else ""
         yield spec.error(key, f"{value!r} is not a valid {decl.type}", fix)
+    elif (problem := _no_token(spec, kind, value)) is not None:
+        yield spec.error(key, f"{value!r} {problem}", f"write a value that a {kind.name} may have")
     elif within and (problem := _outside(kind, decl, value)) is not None:
         yield spec.error(key, f"{value!r} {problem}", "write a value within the limits of the field")
+
+
+def _is_json(value: object) -> bool:
+    """Whether it is a value that JSON has, and all readers know: ints of 64 bits, finite floats,
+    and lists and tables that are empty, since each payload needs its own."""
+    if isinstance(value, int):
+        return SMALLEST_INT <= value <= LARGEST_UINT64
+    if isinstance(value, (list, dict)):
+        return not value
+    return isinstance(value, str) or (isinstance(value, float) and isfinite(value))
+
+
+def _is_exact(kind: FieldType, value: object) -> bool:
+    """Whether an int as a value of a float is that number."""
+    return kind.kind != "float" or not isinstance(value, int) or int(float(value)) == value
+
+
+def _no_token(spec: Spec, kind: FieldType, value: object) -> str | None:
+    """Why a value cannot be one of an open token, whose type the field has."""
+    token = spec.token_types.get(kind.name) if kind.kind == "ref" else None
+    if token is None or token.enum is not None:
+        return None
+    if isinstance(value, int):
+        low, high = token.min, token.max
+        return "is not within min and max of the token" if (low or value) > value or (high or value) < value else None
+    if not isinstance(value, str) or value in token.exclude or not LITERAL.fullmatch(value):
+        return "is not a valid token"
+    return None
 
 
 def _outside(kind: FieldType, decl: FieldDecl, value: Any) -> str | None:
@@ -155,6 +190,9 @@ def _const(spec: Spec, key: Key, decl: FieldDecl, kind: FieldType) -> Iterator[S
     others += [one for one in (*_FOR, "reads", "case", "secret") if getattr(decl, one)]
     for other in others:
         yield spec.error((*key, other), "cannot be used with const", "remove it")
+    if isinstance(decl.const, int) and not SMALLEST_INT <= decl.const <= LARGEST_INT:
+        yield spec.error(where, f"{decl.const} is beyond 64 bits", "write a constant from -2^63 to 2^63 - 1")
+        return
     yield from _value(spec, where, decl, kind, decl.const, within=False)
 
 
@@ -188,7 +226,12 @@ def _spellings(spec: Spec, key: Key, kind: FieldType, decl: FieldDecl) -> Iterat
 def plain_type(spec: Spec, kind: FieldType) -> FieldType:
     """The type, but for the name of an enum a set of its values."""
     declared = spec.enums.get(kind.name) if kind.kind == "ref" else None
-    return kind if declared is None else FieldType("enum", optional=kind.optional, values=tuple(declared.docs))
+    if declared is not None:
+        return FieldType("enum", optional=kind.optional, values=tuple(declared.docs))
+    token = spec.token_types.get(kind.name) if kind.kind == "ref" else None
+    if token is not None and token.enum is not None:
+        return FieldType("enum", optional=kind.optional, values=token.enum)
+    return kind
 
 
 def _is_open(spec: Spec, kind: FieldType) -> bool:

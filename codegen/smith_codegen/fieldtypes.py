@@ -26,6 +26,8 @@ SCALARS: Final = (
     "any",
 )
 LARGEST_UINT64: Final = 2**64 - 1
+DEEPEST: Final = 16
+"""Lists and maps that may be inside each other in the type of one field."""
 
 _PYTHON: Final = {
     "any": "_Any",
@@ -160,9 +162,16 @@ def source(kind: str, value: Any) -> str:
 
 def parse(text: str) -> FieldType:
     """Read a field type. Raises `ValueError`."""
+    if text.count("[") > DEEPEST or "??" in text.replace(" ", ""):
+        problem = f"has more than {DEEPEST} lists and maps inside each other" if "?" not in text else "has more than one '?'"
+        raise ValueError(f"{text[:40]!r}{'...' * (len(text) > 40)} {problem}")
+    return _parsed(text)
+
+
+def _parsed(text: str) -> FieldType:
     text = text.strip()
     if text.endswith("?"):
-        inner = parse(text[:-1])
+        inner = _parsed(text[:-1])
         if inner.optional:
             raise ValueError(f"{text!r} has more than one '?'")
         return msgspec.structs.replace(inner, optional=True)
@@ -173,7 +182,7 @@ def parse(text: str) -> FieldType:
         return FieldType("enum", values=values)
     outer = re.fullmatch(r"(list|map)\[(.*)\]", text)
     if outer:
-        return FieldType(outer[1], item=parse(outer[2]))
+        return FieldType(outer[1], item=_parsed(outer[2]))
     if text in SCALARS:
         return FieldType(text)
     if not re.fullmatch(r"[A-Za-z_]\w*", text):

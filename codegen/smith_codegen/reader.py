@@ -32,12 +32,14 @@ def read(text: str, file: str = "subjects.toml") -> Spec:
     """Read a spec; raises `SpecErrors` with everything in it that has the wrong form."""
     try:
         raw = tomllib.loads(text)
+        return _Reader(raw, file, locate.lines(text)).read()
+    except RecursionError:
+        raise SpecErrors([SpecError("is nested too deeply", fix="declare inline objects as messages", file=file)]) from None
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"line (\d+)", str(error))
         raise SpecErrors(
             [SpecError(f"invalid TOML: {error}", fix="fix the syntax", line=int(at[1]) if at else 0, file=file)]
         ) from None
-    return _Reader(raw, file, locate.lines(text)).read()
 
 
 def read_canonical(text: str, file: str) -> Spec:

@@ -7,7 +7,7 @@ The server would refuse some of these much later, and silently accept the rest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from . import names, patterns, sharded, topology_checks
 from .errors import SpecError
@@ -32,6 +32,9 @@ from .spec import SHARD_TOKEN, Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
 
 K = TypeVar("K")
+
+_MOST_TOKENS: Final = 64
+"""Wire tokens of one pattern, at most."""
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
@@ -60,6 +63,11 @@ def _patterns(spec: Spec) -> Iterator[SpecError]:
     for name, decl in spec.subjects.items():
         key = ("subjects", name, "pattern")
         words = split(decl.pattern)
+        if len(words) > _MOST_TOKENS:
+            yield spec.error(
+                key, f"has {len(words)} tokens", f"write {_MOST_TOKENS} at most: each costs the server and readers time"
+            )
+            continue
         malformed = list(_pieces(spec, key, decl))
         if malformed:
             yield from malformed

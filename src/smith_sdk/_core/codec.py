@@ -146,7 +146,13 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
     """
     if cls is bytes:
         return data
-    reader = _readers.get(cls) or _reader_of(cls)
+    reader = _readers.get(cls)
+    if reader is None:
+        try:
+            reader = _reader_of(cls)
+        except Exception as error:  # a class that msgspec cannot decode, such as one that the spec imports
+            why = f"its class cannot be decoded: {type(error).__name__}: {error}"
+            raise _refusal(PayloadDecodeError, cls, data, subject, why) from error
     size = len(data)
     if size > reader.within and (size > reader.within_objects or _BRACKET in data):
         problem = excess(cls, data, reader.max_items, reader.max_depth)
@@ -165,6 +171,10 @@ def decode(cls: Any, data: bytes, subject: str) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         kind = UnknownValue if _is_unknown(cls, str(error)) else PayloadDecodeError
         raise _refusal(kind, cls, data, subject, str(error)) from None
+    except PayloadDecodeError:
+        raise
+    except Exception as error:  # of a check of the class itself: what cannot be read must not end its reader
+        raise _refusal(PayloadDecodeError, cls, data, subject, f"{type(error).__name__}: {error}") from error
 
 
 def _refusal(kind: type[PayloadDecodeError], cls: Any, data: bytes, subject: str, problem: str) -> PayloadDecodeError:
