@@ -15,6 +15,7 @@ from typing import Final
 
 from . import (
     bucket_checks,
+    dependence,
     domains,
     extension,
     header_checks,
@@ -40,28 +41,29 @@ _FORMAT: Final = re.compile(r"(0[1-9]\d?)?[dx]")
 
 
 def check(spec: Spec, out: Path | None = None) -> None:
-    """Raise `SpecErrors` with all errors of the first group of checks that finds any."""
-    errors: list[SpecError] = []
-    for room in (_names, wire_checks.check, domains.check, extension.check):
-        errors += room(spec)
-        if room is _names and out is not None:
-            errors += _place(spec, out)
-        errors = list({str(error): error for error in errors}.values())  # shards repeat those of their sharding
-        own = [error for error in errors if error.own]
-        if own:
-            raise SpecErrors(own)
+    """Raise `SpecErrors` with all errors, but for those that only follow from others."""
+    errors: list[SpecError] = [] if out is None else [*_place(spec, out)]
+    left = spec
+    for room in (_names, wire_checks.forms, wire_checks.check, domains.check, extension.check):
+        errors += room(left)
+        left = dependence.without(spec, dependence.in_doubt(spec, errors))
+    errors = list({str(error): error for error in errors}.values())  # shards repeat those of their sharding
+    own = [error for error in errors if error.own]
     if errors:
-        raise SpecErrors(errors)
+        raise SpecErrors(own or errors)
 
 
 def _names(spec: Spec) -> Iterator[SpecError]:
     yield from _head(spec)
-    for name, token in spec.tokens.items():
-        yield from _token(spec, name, token)
+    in_tokens = [error for name, token in spec.tokens.items() for error in _token(spec, name, token)]
+    yield from in_tokens
+    wrong = {error.path[1] for error in in_tokens}
     for name, enum in spec.enums.items():
         yield from message_checks.check_enum(spec, name, enum)
     for name, message in spec.messages.items():
-        yield from message_checks.check(spec, name, message)
+        for error in message_checks.check(spec, name, message):
+            if message.by not in wrong or error.path[2:3] not in (("by",), ("params",)) or len(error.path) > 4:
+                yield error
     yield from shape_checks.check(spec)
     yield from recursion_checks.check(spec)
     yield from text_checks.check(spec)

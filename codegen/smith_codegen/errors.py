@@ -13,14 +13,25 @@ def dotted(path: Iterable[str]) -> str:
 class SpecError(Exception):
     """One error. `key` is the full TOML key, `line` counts from 1 (0: the whole file).
 
-    `own` is False if the key belongs to a spec that this one extends.
+    `own` is False if the key belongs to a spec that this one extends. `path` is the key, in parts.
     """
 
-    def __init__(self, problem: str, *, fix: str, key: str = "", line: int = 0, file: str = "", own: bool = True) -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        fix: str,
+        path: tuple[str, ...] = (),
+        line: int = 0,
+        file: str = "",
+        own: bool = True,
+    ) -> None:
+        key = dotted(path)
         where = ":".join(part for part in (file, str(line) if line else "") if part)
         super().__init__(": ".join(part for part in (where, key, problem) if part) + (f" ({fix})" if fix else ""))
         self.problem = problem
         self.fix = fix
+        self.path = path
         self.key = key
         self.line = line
         self.own = own

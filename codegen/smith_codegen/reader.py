@@ -96,10 +96,8 @@ class _Reader:
         unions = self.each("unions", UnionDecl)
         buckets = self.each("buckets", BucketDecl)
         objects = self.each("objects", ObjectsDecl)
-        if self.errors or spec is None:
-            raise SpecErrors(self.errors)
         found = Spec(
-            spec=spec.spec,
+            spec=SpecDecl(name="", version=1, root="", package="") if spec is None else spec.spec,
             tokens=tokens,
             enums=enums,
             messages=messages,
@@ -124,7 +122,7 @@ class _Reader:
     def wrong(self, path: Path, problem: str, fix: str) -> None:
         longest = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.written), None)
         path = path if longest is None else (*self.written[longest], *path[len(longest) :])
-        self.errors.append(SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file))
+        self.errors.append(SpecError(problem, fix=fix, path=path, line=locate.line_of(self.lines, path), file=self.file))
 
     def table(self, path: Path, value: Any) -> Raw:
         if isinstance(value, dict):

@@ -15,7 +15,7 @@ import msgspec
 
 from . import locate, units
 from .bucket_spec import BucketDecl, ObjectsDecl
-from .errors import SpecError, dotted
+from .errors import SpecError
 from .locate import Path
 from .message_spec import EnumDecl, FieldDecl, MessageDecl, UnionDecl
 from .naming import Names
@@ -59,6 +59,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     inherited: tuple[SpecDecl, ...] = ()
     derived: Mapping[Path, str] = {}
     written: Mapping[Path, Path] = {}
+    is_whole: bool = True
+    """Whether no declaration is left out, because of an error in it or in what it depends on."""
 
     def error(self, path: Path, problem: str, fix: str) -> SpecError:
         """The `SpecError` for a path of keys, with its line."""
@@ -69,8 +71,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if path[:2] in self.derived:
             path = ("sharding", self.derived[path[:2]], *_keys_of_sharding(path[2:3]))
         if not self.is_own(path):
-            return SpecError(problem, fix=fix, key=dotted(path), file=self.home(path), own=False)
-        return SpecError(problem, fix=fix, key=dotted(path), line=locate.line_of(self.lines, path), file=self.file)
+            return SpecError(problem, fix=fix, path=path, file=self.home(path), own=False)
+        return SpecError(problem, fix=fix, path=path, line=locate.line_of(self.lines, path), file=self.file)
 
     def streams_of(self, subject: str) -> tuple[str, ...]:
         """The streams that store a subject: none of core NATS, several if its shards are spread."""

@@ -7,6 +7,7 @@ refuses it, or accepts and then changes it: a plan would then never be empty.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import Any, Final
@@ -304,9 +305,10 @@ def _priority(decl: ConsumerDecl, wrong: _Wrong) -> Iterator[SpecError]:
 def crowded(spec: Spec) -> Iterator[SpecError]:
     """Streams that allow fewer consumers than the spec declares."""
     consumers = domains.expanded(spec).consumers.values()
+    counts = Counter(one.stream for one in consumers)
     for name, decl in spec.streams.items():
-        count = sum(1 for one in consumers if one.stream == name)
-        if decl.max_consumers is not None and decl.max_consumers < count:
+        count = counts[name]
+        if decl.max_consumers is not None and 1 <= decl.max_consumers < count:
             yield spec.error(("streams", name, "max_consumers"), f"{count} consumers are declared (10026)", f"at least {count}")
     yield from sharded_checks.crowded(spec, (one.stream for one in consumers))
 

@@ -37,12 +37,14 @@ _MOST_TOKENS: Final = 64
 """Wire tokens of one pattern, at most."""
 
 
+def forms(spec: Spec) -> Iterator[SpecError]:
+    """Errors in patterns and streams by themselves; the names in `spec` are known to be valid."""
+    yield from _patterns(spec)
+    yield from _streams(spec)
+
+
 def check(spec: Spec) -> Iterator[SpecError]:
-    """All checks; the names in `spec` are known to be valid."""
-    malformed = [*_patterns(spec), *_streams(spec)]
-    if malformed:
-        yield from malformed
-        return
+    """Errors between declarations; `forms` found none in them."""
     every = {name: paths_of(spec, decl) for name, decl in spec.subjects.items()}
     streams = {name: [patterns.positions(one) for one in decl.subjects] for name, decl in spec.streams.items()}
     yield from _ambiguous(spec, every)
@@ -190,7 +192,7 @@ def _captured(spec: Spec, every: dict[str, list[Positions]], streams: dict[str, 
     named = {stream for name in spec.subjects for stream in spec.streams_of(name)}
     for stream, declared in spec.streams.items():
         alone = not declared.subjects and declared.origins  # a mirror, or a stream that only has sources
-        if stream not in capturing and stream not in named and not declared.external and not alone:
+        if stream not in capturing and stream not in named and not declared.external and not alone and spec.is_whole:
             fix = "remove it, give it a subject, or set external = true if its subjects belong to other specs"
             yield spec.error(("streams", stream), "captures no subject of this spec", fix)
         elif stream in capturing and declared.external:
@@ -264,7 +266,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
             yield spec.error(
                 (*key, "stream"), f"{decl.stream} is external: its messages have no type", "consume a stream of this spec"
             )
-        elif feeding(spec, decl.stream).isdisjoint(keeping):
+        elif feeding(spec, decl.stream).isdisjoint(keeping) and spec.is_whole:
             problem = f"no subject of this spec reaches {decl.stream}: its messages have no type"
             yield spec.error(
                 (*key, "stream"), problem, "consume a stream whose messages keep the subjects that they were published to"
@@ -284,7 +286,7 @@ def _consumers(spec: Spec, every: dict[str, list[Positions]]) -> Iterator[SpecEr
     for name, subject in spec.subjects.items():
         if subject.stream in received and ("subjects", name) not in spec.derived:  # each shard has a consumer
             stored.setdefault(subject.stream, []).append(name)
-    for stream, index in received.items():
+    for stream, index in received.items() if spec.is_whole else ():
         yield from _unreceived(spec, stream, index, {name: every[name] for name in stored.get(stream, ())})
 
 
