@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,7 +73,7 @@ async def test_messages_with_and_without_a_device(port: Any, face: Face) -> None
 async def test_parts_and_several_roots(port: Any, face: Face) -> None:
     subjects, protocol = port.subjects, port.protocol
     address = protocol.Address(street="s", zip="1")
-    order = protocol.Order(order_id="o1", customer_id="c", from_=address, lines=[], placed_at="now", related=[], kind="1")
+    order = protocol.Order.new(order_id="o1", customer_id="c", from_=address, lines=[], related=[], kind="1")
     urgent = subjects.orders.prio.of(order, priority=3)
     assert str(urgent) == "shop.orders.p3.o1"
     async with face.applied(contract=port.topology.CONTRACT) as bus:
@@ -87,6 +88,8 @@ async def test_parts_and_several_roots(port: Any, face: Face) -> None:
         (message,) = await bus.consumer(port.topology.consumers.urgent).fetch(1)
         assert message.subject == urgent
         assert message.subject.priority == 3
+        assert message.payload == order
+        assert b'"from":' in message.raw
         await message.ack()
         with pytest.raises(InvalidToken, match=r"p\{priority\}, with a value"):
             port.subjects.parse("shop.orders.x3.o1")
@@ -142,6 +145,7 @@ async def test_advisories_of_a_real_stream(port: Any, face: Face) -> None:
             assert message.subject == subjects.advisory.stream(action="CREATED", stream="FRESH")
             assert (message.payload.stream, message.payload.action) == ("FRESH", "create")
             assert message.payload.type == "io.nats.jetstream.advisory.v1.stream_action"
+            assert abs(datetime.now(UTC) - message.payload.timestamp) < timedelta(minutes=5)
         kept = bus.consumer(port.topology.consumers.stream_changes)
         while (message := (await kept.fetch(1))[0]).subject.stream != "FRESH":
             await message.ack()
@@ -175,6 +179,7 @@ async def test_events_of_the_system_account(port: Any, tmp_path: Path) -> None:
             message = await first(connects)
             assert message.subject == subjects.account.connect(account="A")
             assert (message.payload.server.name, message.payload.client.name) == ("one", "guest")
+            assert abs(message.payload.server.time - message.payload.timestamp) < timedelta(minutes=5)
             await other.close()
             with pytest.raises(SubjectMismatch):
                 await bus.emit(message.subject, message.payload)
@@ -188,7 +193,7 @@ async def test_events_of_the_system_account(port: Any, tmp_path: Path) -> None:
 
 TEXTS: Final = """
     t.x.p3.o t.x.p10.o t.x.l-low-x.o t.x.l-mid-x.o t.x.orders.o t.x.p.o t.fam.va1 t.fam.va3 t.x.files.low.a t.x.files.low.a.b.c
-    t.x.files.low t.only t.only.7 t.only.70 t.v1.new-order t.v2.new-order t.0.0.1.a dev.n dev.n.d dev.n.d.e
+    t.x.files.low t.only t.only.7 t.only.70 t.v1.new-order t.v2.new-order t.0.0.1.a dev.n dev.n.d dev.n.d.e dev.traced.t.o t.noted.x
 """
 
 
