@@ -94,7 +94,12 @@ def block_of(headers: Mapping[str, str]) -> bytes:
 
     Raises `OptionsError` for an invalid header name, or text that UTF-8 cannot encode.
     """
-    return _encoded("NATS/1.0\r\n", headers, "message") if headers else b""
+    if not headers:
+        return b""
+    try:
+        return f"NATS/1.0\r\n{_lines(headers)}\r\n".encode()
+    except UnicodeEncodeError as error:
+        raise _not_utf8("a message", error) from None
 
 
 def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
@@ -105,20 +110,24 @@ def write(msg_id: str, headers: Mapping[str, str] | None = None) -> bytes:
     if not msg_id or msg_id.isspace():
         # The server ignores such an id, and would store a message that is sent again.
         raise OptionsError(f"msg_id={msg_id!r}: expected an id, or None for a generated one")
-    return _encoded(f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n", headers or {}, f"message {msg_id!r}")
-
-
-def _encoded(text: str, headers: Mapping[str, str], what: str) -> bytes:
-    """`text`, the beginning of a block, with `headers` and its end."""
-    for name, value in headers.items():
-        if not NAME.fullmatch(name):
-            raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
-        if name != MSG_ID:
-            text += f"{name}: {_one_line(value)}\r\n"
+    text = f"NATS/1.0\r\n{MSG_ID}: {_one_line(msg_id)}\r\n"
+    if headers:
+        text += _lines(headers)
     try:
         return (text + "\r\n").encode()
     except UnicodeEncodeError as error:
-        raise OptionsError(f"a header of {what} cannot be encoded as UTF-8: {error}") from None
+        raise _not_utf8(f"message {msg_id!r}", error) from None
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    for name in headers:
+        if not NAME.fullmatch(name):
+            raise OptionsError(f"header {name!r}: a name is one or more letters, digits and !#$%&'*+-.^_`|~")
+    return "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.items() if name != MSG_ID)
+
+
+def _not_utf8(what: str, error: UnicodeEncodeError) -> OptionsError:
+    return OptionsError(f"a header of {what} cannot be encoded as UTF-8: {error}")
 
 
 def _one_line(text: str) -> str:
