@@ -18,8 +18,8 @@ from .spec import Spec
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,250}")
 _LITERAL: Final = re.compile(r"[A-Za-z0-9_=/-]{1,256}")
 _MOST_VALUES: Final = 64
-_MEMBERS: Final = ("cls", "filter", "from_tokens", "parse", "self", "tokens")
-"""Names that generated classes of keys use."""
+_MEMBERS: Final = ("parse",)
+"""Names that generated classes of keys use, beside those that a token never has in Python."""
 
 
 def check(spec: Spec) -> Iterator[SpecError]:

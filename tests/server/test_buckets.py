@@ -115,6 +115,23 @@ async def test_keys_by_filter(shop: Any, face: Face) -> None:
         )
 
 
+async def test_keys_of_every_kind_of_token(shop: Any, face: Face) -> None:
+    make = shop.buckets.ShelvesKey
+    async with stock(shop, face) as (bus, _):
+        kv = bus.kv(shop.buckets.shelves)
+        keys = [make(class_=one, shelf=shelf, item="x") for one, shelf in (("a.b", 0), ("c.d", 255), ("a.b", 31))]
+        for number, one in enumerate(keys):
+            await kv.put(one, left(shop, number))
+        assert [str(one) for one in keys] == ["a.b.s00.x", "c.d.sff.x", "a.b.s1f.x"]
+        assert await kv.keys() == keys
+        assert await kv.keys(make.filter(class_="a.b")) == [keys[0], keys[2]]
+        assert await kv.keys(make.filter(shelf=255)) == [keys[1]]
+        for wrong in ("a.b.s1F.x", "a.b.1f.x", "a.c.s1f.x", "a.b.s1f", "a.b.s1ff.x"):
+            with pytest.raises(InvalidToken):
+                make.parse(wrong)
+        assert shop.subjects.parse("shop.moves.c.d.1f") == shop.subjects.moves(class_="c.d", shelf=31)
+
+
 async def test_a_watch_follows_changes_across_connections(shop: Any, face: Face) -> None:
     with Proxy(face.url) as proxy:
         async with stock(shop, face) as (_, kv):
@@ -250,7 +267,12 @@ async def test_one_of_several_writers_succeeds(shop: Any, account: Account) -> N
 async def test_the_streams_are_planned_and_verified(shop: Any, account: Account) -> None:
     async with AsyncSmithBus(account.url, contract=shop.topology.CONTRACT, profile="dev") as bus:
         plan = await bus.streams.plan()
-        assert {change.name for change in plan.changes} == {"stream KV_stock", "stream KV_notes", "stream OBJ_scans"}
+        assert {change.name for change in plan.changes} == {
+            "stream KV_stock",
+            "stream KV_notes",
+            "stream KV_shelves",
+            "stream OBJ_scans",
+        }
         await bus.streams.apply()
         await bus.streams.verify()
         assert not (await bus.streams.plan()).changes

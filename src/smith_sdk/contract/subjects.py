@@ -92,6 +92,11 @@ def is_tail(value: object) -> bool:
     return type(value) is tuple and len(value) > 0 and all(map(is_token, value))
 
 
+def join_tokens(tokens: list[Any]) -> Any:
+    """The value, a str, that spans several wire tokens."""
+    return ".".join(tokens)
+
+
 def read_part(pattern: str, token: str, text: str, prefix: str, suffix: str) -> Any:
     """The value, a str, in the wire token `text` that has `prefix` and `suffix` around it.
 
