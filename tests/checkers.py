@@ -3,7 +3,7 @@
 A mark ends a line:
 
     # error                            every checker must refuse the line
-    # error except ty, zuban: KIND     these cannot see it, the others must
+    # error except ty, pyrefly: KIND   these cannot see it, the others must
     # error in mypy: KIND              only these can see it
     # unseen: KIND                     no checker can see it
 
@@ -57,7 +57,6 @@ MORE_CHECKERS: Mapping[str, Sequence[str]] = {
         *("--python-interpreter-path", sys.executable),
     ],
     "ty": [str(BIN / "ty"), "check", "--python", sys.prefix, "--output-format", "gitlab"],
-    "zuban": [str(BIN / "zuban"), "check", "--python-executable", sys.executable],
 }
 """What `nox -s checkers` runs as well."""
 

@@ -102,12 +102,12 @@ async def receive(bus: AsyncSmithBus) -> None:
         fetched: HttpFetchV1Intent = msg.payload  # error
         msg.subject.intent_id  # error
         await msg.nack(delay="5s")  # error
-        msg.ack()  # error
-        msg.ack_sync()  # error
-        msg.nack(5)  # error
-        msg.term("no use")  # error
-        msg.in_progress()  # error
-        msg.publish(subjects.intents.vetted.of(msg.payload), msg.payload)  # error
+        msg.ack()  # error except ty: a coroutine that is not awaited
+        msg.ack_sync()  # error except ty: a coroutine that is not awaited
+        msg.nack(5)  # error except ty: a coroutine that is not awaited
+        msg.term("no use")  # error except ty: a coroutine that is not awaited
+        msg.in_progress()  # error except ty: a coroutine that is not awaited
+        msg.publish(subjects.intents.vetted.of(msg.payload), msg.payload)  # error except ty: a coroutine that is not awaited
 
 
 async def read(bus: AsyncSmithBus) -> None:
@@ -169,7 +169,7 @@ async def handlers(bus: AsyncSmithBus, blocking: SmithBus) -> None:
     async def of_the_worker(of: object) -> None:
         del of
 
-    await worker.run(signals="SIGTERM")  # error
+    await worker.run(signals="SIGTERM")  # error except pyrefly: a str as a sequence of names
 
     @worker.handler
     async def read(msg: Message[FsReadV1Intent]) -> None:

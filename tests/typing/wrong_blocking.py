@@ -149,7 +149,7 @@ def handlers(bus: SmithBus, other_face: AsyncSmithBus) -> None:
     def of_the_worker(of: object) -> None:
         del of
 
-    worker.run(signals="SIGTERM")  # error
+    worker.run(signals="SIGTERM")  # error except pyrefly: a str as a sequence of names
 
     @worker.handler
     def read(msg: Message[FsReadV1Intent]) -> None:

@@ -111,7 +111,7 @@ def publisher(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, log
 def narrower(bus: SmithBus, one: FileT, log: LogEntry, clone: Intent) -> None:
     bus.publish(raw.of(one), log)  # error
     bus.publish(raw.of(one), b"raw")  # error
-    bus.publish(raw.of(one), clone)  # error
+    bus.publish(raw.of(one), clone)  # error except ty: two type variables
     raw.of(one).envelope(clone)  # error
 
 
@@ -121,5 +121,5 @@ def by_capability(bus: SmithBus, cap: Cap[IntentT], one: IntentT, log: LogEntry,
     bus.publish(raw(capability=cap), read)  # error
     bus.submit(raw(capability=cap), {"id": one.id})  # error
     yield raw(capability=cap).envelope(read)  # error
-    yield raw(capability=cap)  # error
+    yield raw(capability=cap)  # error except ty: what a generator yields
     yield raw(capability=capability.fs_read_v1).envelope(one)  # error

@@ -81,13 +81,13 @@ def helpers(read: FsReadV1Intent, fetch: HttpFetchV1Intent, clone: GitCloneV1Int
     carry(raw.of(read), msgspec.json.encode(read))  # error
     carry(raw.of(read), {"path": "x"})  # error
     carry(raw.of(read), None)  # error
-    partial(carry, place(capability.fs_read_v1))(fetch)  # error
+    partial(carry, place(capability.fs_read_v1))(fetch)  # error except pyrefly: a partial of a generic helper
     logged(carry)(place(capability.fs_read_v1), fetch)  # error
 
 
 def inside(cap: Cap[OneT], one: OneT, other: OtherT, read: FsReadV1Intent) -> raw[OtherT]:
-    carry(raw(capability=cap), other)  # error except mypy-1.18: a join in mypy
-    carry(raw(capability=cap), read)  # error except mypy: a join in mypy
+    carry(raw(capability=cap), other)  # error except mypy-1.18: two type variables
+    carry(raw(capability=cap), read)  # error except mypy: two type variables
     raw(capability=cap).envelope(other)  # error
     filtered: Filter[OtherT, raw[OtherT]] = raw.filter(capability=cap)  # error
     return raw(capability=cap)  # error
@@ -133,7 +133,7 @@ def containers(read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentRes
     reading: Mapping[str, StreamSubject[FsReadV1Intent]] = {"read": to_read, "fetch": to_fetch}  # error
     several: tuple[StreamSubject[FsReadV1Intent], ...] = (to_read, to_fetch)  # error
     mixed = {"read": to_read, "results": subjects.results.of(result)}
-    carry(mixed["read"], read)  # error in mypy: a dict of several subjects
+    carry(mixed["read"], read)  # error in mypy: a join of several payloads
     for subject, payload in ((to_read, fetch), (to_fetch, read)):
         carry(subject, payload)  # error
     put([(to_read, read)])  # error
@@ -161,7 +161,7 @@ def wrappers(read: FsReadV1Intent, fetch: HttpFetchV1Intent, result: IntentResul
     into: Callable[[HttpFetchV1Intent], Envelope] = to_read.envelope  # error
     sink: Sink[IntentResult] = Outbox(to_read).add  # error
     later: Callable[[IntentResult], None] = lambda payload: carry(to_read, payload)  # error
-    make: Callable[[HttpFetchV1Intent], raw[FsReadV1Intent]] = raw.of  # error
+    make: Callable[[HttpFetchV1Intent], raw[FsReadV1Intent]] = raw.of  # error except ty: an overloaded method as a value
     shout(to_read, read)  # error
     shout(subjects.logs.errors.of(entry), result)  # error
     carry(subjects.logs.errors.of(entry), entry)  # error
