@@ -468,3 +468,10 @@ def test_warnings_are_failures_where_that_is_asked_for(place: Path, doctor: Run)
     assert doctor("--checker", "mypy")[0] == 0
     status, found = doctor("--checker", "mypy", "--strict")
     assert (status, [(check["file"], check["line"]) for check in found if check["status"] == "warn"]) == (1, [("app.py", 1)])
+
+
+def test_a_module_that_python_itself_reads_in_place_of_the_sdk(place: Path) -> None:
+    write({"smith_sdk.py": ""})
+    done = subprocess.run([sys.executable, "-m", "smith_codegen.cli", "doctor"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("fail  shadowing: smith_sdk.py:1: is read in place of smith_sdk (Python)")

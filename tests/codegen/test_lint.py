@@ -197,6 +197,11 @@ FOLLOWED = {
     'T = string.Template("smith.logs.errors.$a")\nnc.publish(T.safe_substitute({"a": "a"}), data)': "T at a.py:1",
     'T = "smith.logs.{k}.{a}"\nnc.publish(T.format_map({"k": "errors", "a": "a"}), data)': "T at a.py:1",
     'T = "smith.logs.%(k)s.a"\nnc.publish(T % dict(k="errors"), data)': "T at a.py:1",
+    'A = os.environ.get("A") or "smith.logs.errors.a"\nnc.publish(A, data)': "A at a.py:1",
+    'A = "smith.logs.errors.a" if b else "x"\nnc.publish(A, data)': "A at a.py:1",
+    'A = "smith.logs.errors."\nnc.publish(A.rstrip(".") + ".a", data)': "A at a.py:1",
+    'class S:\n A = "smith.logs.errors.a"\nnc.publish(getattr(S, "A"), data)': "S.A at a.py:2",
+    'async def s(a):\n if a: return "smith.logs.errors.a"\n return a\nnc.publish(await s(b), data)': "s at a.py:2",
     'def f(s="smith.logs.errors.a"): nc.publish(s, data)': "s at a.py:1",
 }
 
@@ -214,6 +219,7 @@ MODULES = {
     "app/deep/er.py": "from ..names import BASE\nfrom .. import names, ROOM\nfrom app.names import S as T\nimport app.names\nimport app.names as n\n"
     'nc.publish(f"{BASE}.errors.a", data)\nnc.publish(names.BASE + ".errors.a", data)\nnc.publish(f"{ROOM}.errors.a", data)\n'
     'nc.publish(T().errors("a"), data)\nnc.publish(f"{app.names.BASE}.errors.a", data)\nnc.publish(n.S.BATCH + ".errors.a", data)\n',
+    "tools/star.py": 'from app.names import *\nnc.publish(f"{BASE}.errors.a", data)\n',
     "src/lib/kinds.py": 'KIND = "errors"\n',
     "tools/run.py": 'from lib.kinds import KIND\nfrom app.names import BASE\nfrom elsewhere import X\nimport round\nnc.publish(f"{BASE}.{KIND}.a", data)\nnc.publish(X + ".x", data)\n',
     "tools/round.py": "import run, round\nfrom round import A as B\nfrom round import B as A\nnc.publish(A + round.A + run.A, data)\n",
@@ -240,6 +246,7 @@ def test_names_are_followed_into_other_modules(
         ("app/deep/er.py", 10, base),
         ("app/deep/er.py", 11, f"{batch}, {base}"),
         ("tools/run.py", 5, f"{base}, KIND at src/lib/kinds.py:1"),
+        ("tools/star.py", 2, base),
     ]
     assert main(["lint", "tools/run.py"]) == 1
     assert (
@@ -400,7 +407,6 @@ LEFT = [
     'from a import S\nnc.publish(S.A, data); nc.publish(S().a(b), data); nc.publish(S["a"], data); nc.publish(f"{S.A}.x", data)',
     'C = {"subject": "other.x"}\nnc.publish(C["subject"], data); nc.publish(C["x"], data); nc.publish(C[d], data); nc.publish(C.get("x"), data)',
     "def f(a): return f(a)\nnc.publish(f(b), data)\nA = B\nB = A\nnc.publish(A.b, data)\nclass C(C): ...\nnc.publish(C.a, data)",
-    'def f(a):\n if a: return "smith." + a\n return a\nnc.publish(f(b), data)',
     "class A:\n def __init__(self, a): self.a = a\n def f(self): nc.publish(self.a, data)\n def g(self): nc.publish(self.b, data)",
     # calls that are right, or of something else
     "from smith_sdk import subjects\nbus.publish(subjects.results.of(r), r)\nlog.info(str(subjects.results.of(r)))\nstr(subjects.results.of(r))",

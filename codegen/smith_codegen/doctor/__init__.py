@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import sources
+from ..errors import SpecErrors
 from ..spec import Spec
 from . import canary, checkers, commands, coverage, diagnosis, enforcement, hooks, mypy_config, settings, shadows, switches, users
 from .diagnosis import Check
@@ -60,7 +61,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """0: nothing failed; 1: something did. Raises `SpecErrors` for an invalid spec."""
     path = given.spec or (SPEC if SPEC.is_file() else None)
-    spec = sources.load_package(SDK) if path is None else sources.load(path)
+    try:
+        spec = sources.load_package(SDK) if path is None else sources.load(path)
+    except SpecErrors:
+        hidden = list(shadows.judge({"Python": [Path()]}, {SDK: _sdk()}))
+        if not hidden:
+            raise
+        print(diagnosis.as_json(hidden) if given.json else diagnosis.as_text(hidden))
+        return 1
     if given.canary:
         given.canary.write_text(canary.text(spec), encoding="utf-8", newline="\n")
         print(f"wrote {given.canary}")

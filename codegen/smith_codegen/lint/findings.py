@@ -13,8 +13,9 @@ from typing import Final
 import msgspec
 
 from .advice import Advice, Advisor, How
-from .literals import HOLE, Origin, Reader, of_regex
+from .literals import HOLE, Reader, of_regex
 from .names import Modules, Names
+from .values import Origin
 
 SILENCER: Final = "# smith: raw-subject"
 """The comment that keeps a subject as text, on a line of the expression."""
@@ -48,6 +49,12 @@ _type_maker = re.compile(
     "Literal|Optional|Union|Annotated|ClassVar|Final|Callable|Iterable|Iterator|Sequence|Mapping|Awaitable"
     "|list|dict|set|tuple|type|List|Dict|Set|Tuple|Type"
 )
+
+
+_NEVER_TEXT: Final = (
+    ast.Name, ast.Attribute, ast.Subscript, ast.List, ast.Tuple, ast.Dict, ast.IfExp, ast.BoolOp, ast.Await,
+)  # fmt: skip
+"""Expressions that only refer to a text or hold some: where it is written, it is found."""
 
 
 class Finding(msgspec.Struct, frozen=True, order=True, omit_defaults=True):
@@ -200,7 +207,7 @@ class _Search:
             yield from self._of_text(expr, how, first)
 
     def _of_text(self, expr: ast.expr, how: How, first: int | None = None) -> Iterator[Finding]:
-        if how is How.LITERAL and isinstance(expr, ast.Name | ast.Attribute | ast.Subscript | ast.List | ast.Tuple | ast.Dict):
+        if how is How.LITERAL and isinstance(expr, _NEVER_TEXT):
             return
         text = self.reader.read(expr, follow=how is not How.LITERAL)
         if text is None or (how is How.LITERAL and self.reader.is_mere_name(expr)):

@@ -14,9 +14,22 @@ import string
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
-
 from .names import Modules, Names, defaults
+from .values import (
+    Class,
+    Form,
+    Function,
+    Instance,
+    Items,
+    Module,
+    Origin,
+    Table,
+    Value,
+    class_bindings,
+    is_enum,
+    last_name,
+    own_nodes,
+)
 
 HOLE: Final = "\0"
 """A part of a text that is known only at run time, of any length."""
@@ -25,6 +38,7 @@ _deepest: Final = 8
 _most_steps: Final = 2_000
 """Expressions that are read for one text; a larger one has holes."""
 
+_methods: Final = frozenset({"lower", "lstrip", "removeprefix", "removesuffix", "replace", "rstrip", "strip"})
 _percent = re.compile(r"%(?:\((\w+)\))?([-+ #0]*(?:\*|\d+)?(?:\.(?:\*|\d+))?)([a-zA-Z%])")
 _dollar = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
 
@@ -36,54 +50,6 @@ _open_part = re.compile(r"\((?:[^()\\]|\\.)*\)[*+?]?|\[(?:[^\]\\]|\\.)*\][*+?]?|
 def of_regex(pattern: str) -> str:
     """The text that a regular expression with `\\.` describes, its open parts `HOLE`."""
     return _open_part.sub(HOLE, _anchor.sub("", pattern)).replace("\\.", ".")
-
-
-class Class(msgspec.Struct, frozen=True, eq=False):
-    names: Names
-    node: ast.ClassDef
-
-
-class Instance(msgspec.Struct, frozen=True, eq=False):
-    """An object of a class; `given` are the arguments that made it, by parameter."""
-
-    cls: Class
-    given: Mapping[str, Value | None]
-
-
-class Function(msgspec.Struct, frozen=True, eq=False):
-    names: Names
-    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    owner: Class | Instance | None
-
-
-class Module(msgspec.Struct, frozen=True, eq=False):
-    path: str
-    importer: str
-
-
-class Items(msgspec.Struct, frozen=True, eq=False):
-    items: list[Value | None]
-
-
-class Table(msgspec.Struct, frozen=True, eq=False):
-    entries: dict[str, Value | None]
-
-
-class Form(msgspec.Struct, frozen=True, eq=False):
-    """A `string.Template`."""
-
-    text: str
-
-
-Value = str | Class | Instance | Function | Module | Items | Table | Form
-
-
-class Origin(msgspec.Struct, frozen=True, eq=False):
-    """The place where a followed name is defined, and the expression there."""
-
-    name: str
-    file: str
-    expr: ast.expr
 
 
 class Reader:
@@ -115,7 +81,7 @@ class Reader:
         return self._text(self.value(expr))
 
     def _text(self, value: Value | None) -> str | None:
-        if isinstance(value, Instance) and _is_enum(value.cls):
+        if isinstance(value, Instance) and is_enum(value.cls):
             return self._text(self._members(value.cls))
         return value if isinstance(value, str) else None
 
@@ -146,8 +112,19 @@ class Reader:
                 return Table(self._entries(expr))
             case ast.Lambda():
                 return Function(self.names, expr, None)
+            case ast.IfExp(body=first, orelse=second) if self._follows:
+                return self._first_text([first, second])
+            case ast.BoolOp(values=values) if self._follows:
+                return self._first_text(values)
+            case ast.Await(value=inner) if self._follows:
+                return self.value(inner)
             case _:
                 return None
+
+    def _first_text(self, branches: list[ast.expr]) -> Value | None:
+        """One of the texts that an expression may be; without text, what it is first."""
+        found = [self.value(branch) for branch in branches]
+        return next((value for value in found if isinstance(value, str)), found[0])
 
     # ---- names, attributes and items
 
@@ -181,6 +158,11 @@ class Reader:
             return Function(names, names.functions[name], None)
         if name in names.values:
             return self._follow(names, name, names.values[name])
+        for path in names.stars:
+            found = self.modules.find(f"{path}.{name}", names.file) if len(self._within) < _deepest else None
+            if found is not None and found[1] == [name]:
+                with self._scope(found[0], ast.Pass(), {}):
+                    return self._bound(found[0], name)
         if name in names.annotations:
             cls = self._follow(names, name, names.annotations[name])
             return Instance(cls, {}) if isinstance(cls, Class) else None
@@ -228,7 +210,7 @@ class Reader:
                 return of  # of a member of an enum
             case Module(path, importer):
                 return self._imported(f"{path}.{name}", importer)
-            case Instance(cls) if name in ("value", "_value_") and _is_enum(cls):
+            case Instance(cls) if name in ("value", "_value_") and is_enum(cls):
                 return self._members(cls)
             case Class() | Instance():
                 return self._member(of, name, 0)
@@ -247,7 +229,7 @@ class Reader:
             match bound[0]:
                 case ast.FunctionDef() | ast.AsyncFunctionDef() as node:
                     function = Function(cls.names, node, of)
-                    is_property = any(_last_name(one) in ("property", "cached_property") for one in node.decorator_list)
+                    is_property = any(last_name(one) in ("property", "cached_property") for one in node.decorator_list)
                     return self._returned(function, {}) if is_property else function
                 case ast.ClassDef() as node:
                     return Class(cls.names, node)
@@ -265,7 +247,7 @@ class Reader:
 
     def _bindings(self, cls: ast.ClassDef) -> dict[str, list[ast.expr | ast.stmt]]:
         if id(cls) not in self._read_classes:
-            self._read_classes[id(cls)] = cls, _class_bindings(cls)
+            self._read_classes[id(cls)] = cls, class_bindings(cls)
         return self._read_classes[id(cls)][1]
 
     def _members(self, cls: Class) -> Value | None:
@@ -284,9 +266,9 @@ class Reader:
                 return next(iter(entries), None)
             case Items(items) if isinstance(key, int) and -len(items) <= key < len(items):
                 return items[key]
-            case Class() if key == 0 and _is_enum(of):
+            case Class() if key == 0 and is_enum(of):
                 return self._members(of)
-            case Class() if isinstance(key, str) and _is_enum(of):
+            case Class() if isinstance(key, str) and is_enum(of):
                 return self._member(of, key, 0)
             case _:
                 return None
@@ -342,6 +324,10 @@ class Reader:
                 return None if text is None else self._formatted(text, [], table.entries if isinstance(table, Table) else {})
             case ast.Attribute(value=value, attr="substitute" | "safe_substitute"), args:
                 return self._substituted(self.value(value), args, self._keywords(call.keywords))
+            case ast.Name(id="getattr"), [of, ast.Constant(value=str(name)), *_]:
+                return self._attribute(self.value(of), name)
+            case ast.Attribute(value=value, attr=method), args if method in _methods:
+                return self._changed(self._read(self._part(value)), method, [self._read(arg) for arg in args])
             case ast.Name(id="dict"), []:
                 return Table({key: value for key, value in self._keywords(call.keywords).items() if key is not None})
             case ((ast.Name(id="field" | "Field") | ast.Attribute(attr="field" | "Field")), args):
@@ -349,6 +335,18 @@ class Reader:
                 return None if given is None else self.value(given)
             case _:
                 return self._made(self.value(call.func), call)
+
+    @staticmethod
+    def _changed(text: str | None, method: str, args: list[str | None]) -> str | None:
+        """The text of `.strip()` and the like; unchanged where a part is unknown."""
+        known = [arg for arg in args if arg is not None and HOLE not in arg]
+        if text is None or HOLE in text or len(known) != len(args):
+            return text
+        try:
+            changed: str = getattr(text, method)(*known)
+        except TypeError:
+            return text  # it would raise when it runs
+        return changed
 
     def _made(self, function: Value | None, call: ast.Call) -> Value | None:
         """The object or the text that a class or a function of the repository gives."""
@@ -374,7 +372,7 @@ class Reader:
         node = function.node
         names = [arg.arg for arg in [*node.args.posonlyargs, *node.args.args]]
         decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-        if function.owner is not None and names and not any(_last_name(one) == "staticmethod" for one in decorators):
+        if function.owner is not None and names and not any(last_name(one) == "staticmethod" for one in decorators):
             args = [function.owner, *args]
         env: dict[str, Value | None] = dict.fromkeys([*names, *(arg.arg for arg in node.args.kwonlyargs)])
         with self._scope(function.names, node, {}):
@@ -387,22 +385,25 @@ class Reader:
         return env
 
     def _returned(self, function: Function, env: Mapping[str, Value | None]) -> Value | None:
-        """The text of the only `return` of a function."""
+        """The text of a `return` of a function: the first that is text."""
         node = function.node
         if isinstance(node, ast.Lambda):
             returned = [node.body]
         else:
-            returned = [one.value for one in _own_nodes(node) if isinstance(one, ast.Return) and one.value is not None]
-        if len(returned) != 1 or id(node) in self._within or len(self._within) >= _deepest:
+            returned = [one.value for one in own_nodes(node) if isinstance(one, ast.Return) and one.value is not None]
+        if id(node) in self._within or len(self._within) >= _deepest:
             return None
         if function.owner is not None and not env:
             env = self._arguments(function, [], {})
-        at = len(self.origins)
-        with self._scope(function.names, node, env):
-            value = self.value(returned[0])
-        if isinstance(value, str) and not isinstance(node, ast.Lambda):
-            self.origins.insert(at, Origin(node.name, function.names.file, returned[0]))
-        return value
+        for expr in sorted(returned, key=lambda expr: expr.lineno):
+            at = len(self.origins)
+            with self._scope(function.names, node, env):
+                value = self.value(expr)
+            if isinstance(value, str):
+                if not isinstance(node, ast.Lambda):
+                    self.origins.insert(at, Origin(node.name, function.names.file, expr))
+                return value
+        return value if len(returned) == 1 else None
 
     def _keywords(self, keywords: list[ast.keyword]) -> dict[str, Value | None]:
         found: dict[str, Value | None] = {}
@@ -508,70 +509,6 @@ class Reader:
             return HOLE if value is None or width or letter != "s" else value
 
         return _percent.sub(value_of, form)
-
-
-def _is_enum(cls: Class, depth: int = 0) -> bool:
-    """Whether a class has a base that is called an enum, in its own module."""
-    names = [_last_name(base) for base in cls.node.bases]
-    above = [cls.names.classes[name] for name in names if name in cls.names.classes]
-    return any(name.endswith(("Enum", "Flag")) for name in names) or (
-        depth < _deepest and any(_is_enum(Class(cls.names, node), depth + 1) for node in above)
-    )
-
-
-def _class_bindings(cls: ast.ClassDef) -> dict[str, list[ast.expr | ast.stmt]]:
-    """What each name of a class is bound to in its body, or by `self.name = ...` in a method."""
-    found: dict[str, list[ast.expr | ast.stmt]] = {}
-    inside: dict[str, list[ast.expr | ast.stmt]] = {}
-    for statement in cls.body:
-        match statement:
-            case ast.Assign(targets=targets, value=value):
-                for target in targets:
-                    if isinstance(target, ast.Name):
-                        found.setdefault(target.id, []).append(value)
-            case ast.AnnAssign(target=ast.Name(id=name), value=value):
-                found.setdefault(name, []).append(value or statement)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                found.setdefault(name, []).append(statement)
-                for attribute, value in _assigned_to_self(statement):
-                    inside.setdefault(attribute, []).append(value)
-            case ast.ClassDef(name=name):
-                found.setdefault(name, []).append(statement)
-            case _:
-                pass
-    return {**found, **inside}
-
-
-def _assigned_to_self(method: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, ast.expr]]:
-    first = next((arg.arg for arg in [*method.args.posonlyargs, *method.args.args]), None)
-    for node in ast.walk(method):
-        match node:
-            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id=owner), attr=name)], value=value) if owner == first:
-                yield name, value
-            case ast.AnnAssign(target=ast.Attribute(value=ast.Name(id=owner), attr=name), value=ast.expr() as value) if (
-                owner == first
-            ):
-                yield name, value
-            case _:
-                pass
-
-
-def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """The nodes of a function without those of functions inside it."""
-    waiting: list[ast.AST] = [*function.body]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            waiting.extend(ast.iter_child_nodes(node))
-
-
-def _last_name(expr: ast.expr) -> str:
-    match expr:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return name
-        case _:
-            return ""
 
 
 def _rendered(expr: ast.expr) -> ast.expr | None:

@@ -29,7 +29,7 @@ class Names:
     `values` are the expressions of names that are bound exactly once, in any scope: of a parameter
     its default, of the variable of a loop the first item. `classes` and `functions` are bound once,
     too. `imports` are the full dotted paths of names that are only imported. `annotations` are
-    those of parameters.
+    those of parameters, `stars` the modules of `from module import *`.
     """
 
     def __init__(self, tree: ast.AST, file: str = "") -> None:
@@ -40,6 +40,7 @@ class Names:
         classes: dict[str, ast.ClassDef] = {}
         functions: dict[str, Function] = {}
         annotations: dict[str, ast.expr] = {}
+        stars: list[str] = []
         for node in ast.walk(tree):
             if not isinstance(node, _binding):
                 continue
@@ -47,6 +48,8 @@ class Names:
             values.update(_assigned_by(node))
             for name, path in _imported_by(node):
                 paths[name].add(path)
+                if name == "*":
+                    stars.append(path.removesuffix(".*"))
             match node:
                 case ast.ClassDef(name=name):
                     classes[name] = node
@@ -56,6 +59,7 @@ class Names:
                     annotations[name] = annotation
                 case _:
                     pass
+        self.stars = stars
         self._every_class = list(classes.values())
         once = {name for name, count in bound.items() if count == 1 and name not in paths}
         self.values = {name: value for name, value in values.items() if name in once}
