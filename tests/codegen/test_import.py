@@ -79,7 +79,7 @@ def drafted(tmp_path: Path, text: str, name: str = "asyncapi.yaml") -> tuple[Spe
     return spec, found.notes
 
 
-@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_our_own_document_gives_the_spec_back(path: Path) -> None:
     spec = sources.load(path)
     found = draft(json.loads(files_of(spec)["asyncapi.json"]))
@@ -190,7 +190,7 @@ def schema(payload: Any, **more: Any) -> str:
         ("asyncapi: 1.2.0", "asyncapi is '1.2.0': write 2.x or 3.0"),
         ("info: {}", "has no version"),
         ("[" * 200 + "]" * 200, "levels"),
-        ("[" * 100_000, "cannot be read|levels"),
+        ("[" * 3000, "cannot be read|levels"),
         (schema({"$ref": "#/components/schemas/No"}), "#/components/schemas/No leads nowhere"),
         (
             schema({"$ref": "#/components/a"}, components={"a": {"$ref": "#/components/b"}, "b": {"$ref": "#/components/a"}}),

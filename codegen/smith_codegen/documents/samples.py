@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -35,6 +37,7 @@ _BY_NAME: Final = (
 )
 _TRIED: Final = ("a", "A", "0", "abc", "ABC", "a1", "A1", "abc-1", "EUR", "DE", "01", "2026-01-01", "12345", "a@example.com")
 """Texts that are tried where a pattern binds a field."""
+_EXTRA: Final = (0, 1, 4, 16, 64)
 MISSING: Final = object()
 
 
@@ -122,8 +125,51 @@ def _scalar(kind: Any, schema: Mapping[str, Any], name: str) -> Any:
         *_TRIED,
         *_MADE.values(),
     )
-    made = (_sized(one, schema) for one in tried if isinstance(one, str))
+    matched = (matching(schema["pattern"], extra) for extra in _EXTRA) if "pattern" in schema else ()
+    made = itertools.chain((_sized(one, schema) for one in tried if isinstance(one, str)), matched)
     return next((one for one in made if not any(problems(schema, one, {}))), MISSING)
+
+
+def matching(pattern: str, extra: int = 0) -> str:
+    """A short text that a pattern of a field matches, as a rule; `extra`: what repeats more often
+    than it has to."""
+    return _joined(re._parser.parse(pattern), extra)  # type: ignore[attr-defined]
+
+
+def _joined(parts: Any, extra: int) -> str:
+    return "".join(_matched(op, value, extra) for op, value in parts)
+
+
+def _matched(op: Any, value: Any, extra: int) -> str:
+    match str(op):
+        case "LITERAL":
+            return chr(value)
+        case "NOT_LITERAL":
+            return next(letter for letter in "ax" if letter != chr(value))
+        case "ANY":
+            return "a"
+        case "IN":
+            return next((letter for letter in string.printable if _is_in(letter, value)), "")
+        case "MAX_REPEAT" | "MIN_REPEAT":
+            least, most, inner = value
+            count: int = min(least + extra, int(most))
+            return _joined(inner, extra) * count
+        case "SUBPATTERN":
+            return _joined(value[-1], extra)
+        case "BRANCH":
+            return _joined(value[1][0], extra)
+        case _:
+            return ""
+
+
+def _is_in(letter: str, members: Any) -> bool:
+    found, negated = False, False
+    for op, value in members:
+        negated = negated or str(op) == "NEGATE"
+        if str(op) in ("LITERAL", "RANGE"):
+            low, high = (value, value) if str(op) == "LITERAL" else value
+            found = found or low <= ord(letter) <= high
+    return found is not negated
 
 
 def _sized(text: str, schema: Mapping[str, Any]) -> str:
