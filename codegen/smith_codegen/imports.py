@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
@@ -18,10 +17,6 @@ class Import(NamedTuple):
 
 _AS_THEY_ARE: Final = ("ClassVar", "TYPE_CHECKING")
 """Names without an alias: msgspec knows the first by its spelling, type checkers the second."""
-
-
-BUILTINS: Final = ("classmethod", "list", "property", "str", "tuple", "type")
-"""What generated subject classes use of Python's own, and a token may be called."""
 
 
 def _runtime() -> dict[str, Import]:
@@ -43,12 +38,11 @@ def _runtime() -> dict[str, Import]:
     found = {name: Import(module, name) for module, names in modules.items() for name in names.split()}
     found |= {name: Import("datetime", name) for name in ("date", "datetime", "timedelta")}
     found |= {"Decimal": Import("decimal", "Decimal"), "UUID": Import("uuid", "UUID")}
-    found |= {name: Import("builtins", name) for name in BUILTINS}
     found |= {"msgspec": Import("", "msgspec"), "values": Import("smith_sdk.contract", "values")}
     return {name if name in _AS_THEY_ARE else f"_{name}": place for name, place in found.items()}
 
 
-_STANDARD: Final = ("builtins", "datetime", "decimal", "typing", "uuid")
+_STANDARD: Final = ("datetime", "decimal", "typing", "uuid")
 RUNTIME: Final = _runtime()
 """What generated code uses of Python and of `smith_sdk.contract`, by the name that it has there.
 
@@ -71,22 +65,6 @@ def add(path: str, body: str, known: Mapping[str, Import], typed: Mapping[str, I
         used.add("TYPE_CHECKING")
         for_types = "\n\nif TYPE_CHECKING:\n" + textwrap.indent(for_types, "    ")
     return body.replace("#imports\n", f"{_imports(path, used - typed.keys(), known)}{for_types}\n", 1)
-
-
-_DECLARES: Final = re.compile(r"    (@|(async )?def |\w+: )")
-"""Lines within a class whose names are looked up in the class: decorators and annotations."""
-
-
-def unshadowed(body: str, names: Iterable[str]) -> str:
-    """`body` with private aliases for Python's own names that the fields of its class, `names`,
-    hide: a field called `type` would be what `type[T]` means to type checkers.
-    """
-    hidden = [name for name in BUILTINS if name in names]
-    if not hidden:
-        return body
-    used = re.compile(rf"(?<![\w.\"'])({'|'.join(hidden)})(?![\w=\"']|: | = )")
-    lines = body.split("\n")
-    return "\n".join(used.sub(r"_\1", line) if _DECLARES.match(line) else line for line in lines)
 
 
 def _targets(node: ast.stmt) -> Iterable[ast.Name]:

@@ -150,13 +150,11 @@ class _Output:
         for one in self.model.shardings:
             yield f"_sharding_{one.name}", Import(".subjects._sharding", one.name)
 
-    def emit(
-        self, path: str, template: str, *, typed: Mapping[str, Import] | None = None, hides: Iterable[str] = (), **values: Any
-    ) -> None:
+    def emit(self, path: str, template: str, *, typed: Mapping[str, Import] | None = None, **values: Any) -> None:
         """Fill in `template`, with imports of the names it uses; those of `typed` are for checkers
-        only. `hides`: names of its class.
+        only.
         """
-        body = imports.unshadowed(self.fill(template, **values), hides)
+        body = self.fill(template, **values)
         self.files[path] = imports.add(path, body, self.known, typed or {})
 
     def fill(self, template: str, **values: Any) -> str:
@@ -192,7 +190,6 @@ class _Output:
                     f"subjects/{subject.module.replace('.', '/')}.py",
                     "subject.py.j2",
                     typed={name: self.classes[name] for name in subject.also},
-                    hides=[token.name for token in subject.tokens],
                     s=subject,
                     origin=self.origin,
                 )

@@ -175,6 +175,13 @@ def test_64_bits_go_from_end_to_end(packages: dict[str, ModuleType]) -> None:
             codec.decode(largest, b'{"big": 1, "u": %d}' % number, "odd.all")
 
 
+@pytest.mark.parametrize("name", ["str", "type", "list", "tuple", "property", "classmethod"])
+def test_a_token_keeps_its_name_in_the_pattern(packages: dict[str, ModuleType], name: str) -> None:
+    subject = importlib.import_module(f"odd_token_{name}.subjects").all
+    assert f"odd.all.{{{name}}}.{{number}}" == subject.PATTERN
+    assert str(subject.from_tokens(["odd", "all", "eu", "7"])) == "odd.all.eu.7"
+
+
 # ---- what a class itself gets wrong
 
 
