@@ -30,7 +30,7 @@ def _runtime() -> dict[str, Import]:
             AnySubject BucketKey BucketSpec Cap ConsumerLimits ConsumerSpec Contract DomainGroup External Filter
             Headed KeyFilter Layout Leaf ObjectStoreSpec Origin Parts Payload Placement Profile ReadShards
             Received Republish ServiceError Shard ShardKey ShardingSpec StreamOverride StreamSpec
-            SubjectTransform UnknownMember is_int_token is_tail is_token join_tokens kind_of new_uuid4
+            SubjectTransform UnknownMember is_int_token is_tail is_token join_tokens kind_of make_key_filter new_uuid4
             new_uuid7 now_ns now_rfc3339 read_int_token read_part refuse_int refuse_message refuse_token
             require_struct respell rest unique with_headers
         """,

@@ -13,7 +13,7 @@ from orders_bus.subjects import orders
 
 from smith_sdk import AsyncSmithBus, Message, MicroService, SmithBus, sync
 from smith_sdk.aio import KeyValue
-from smith_sdk.contract import CoreSubject, RequestSubject, StreamSubject
+from smith_sdk.contract import CoreSubject, KeyFilter, RequestSubject, StreamSubject
 
 
 async def asks(bus: AsyncSmithBus, order_id: OrderId, order: Order) -> None:
@@ -132,6 +132,8 @@ async def key_values(bus: AsyncSmithBus, blocking: SmithBus, item: Item, order_i
     await kv.update(key, GetOrder(), revision=1)  # error
     await kv.keys("eu.*")  # error
     kv.watch("eu.*")  # error
+    KeyFilter("eu.items.*")  # error
+    await kv.keys(KeyFilter("eu.items.*"))  # error
     (await kv.get(key)).value  # error
     for entry in await kv.entries():
         entry.value.item  # error

@@ -6,7 +6,7 @@ Generated packages import from this package, and from nothing else of the SDK.
 
 from .._lazy_names import lazy_names
 from ..errors import ServiceError
-from .buckets import BucketKey, BucketSpec, K_co, KeyFilter, KeyT, ObjectStoreSpec, V_co, ValueT
+from .buckets import BucketKey, BucketSpec, K_co, KeyFilter, KeyT, ObjectStoreSpec, V_co, ValueT, make_key_filter
 from .headers import H_co, Headed, HeadedSubject, SubjectWithHeaders, read_headers, with_headers
 from .payloads import (
     Payload,
@@ -128,6 +128,7 @@ __all__ = [
     "join_tokens",
     "kind_of",
     "lazy_names",
+    "make_key_filter",
     "new_uuid4",
     "new_uuid7",
     "now_ns",
