@@ -302,3 +302,20 @@ def test_streams(pattern: str, subjects: str, problem: str | None) -> None:
     with pytest.raises(SpecErrors) as refused:
         check(read(text))
     assert problem in str(refused.value)
+
+
+def test_parts_at_one_place_are_told_apart() -> None:
+    root = compiled(spec_of("t.sensor-{one}", "t.gateway-{one}", "t.{number}.x", "t.sensor-{one}.x", "t.gateway-x.{two}.y"))
+    for text, name in {
+        "t.sensor-1": "S0",
+        "t.gateway-1": "S1",
+        "t.7.x": "S2",
+        "t.sensor-1.x": "S3",
+        "t.gateway-x": "S1",
+        "t.gateway-x.b.y": "S4",
+        "t.sensor-": None,
+        "t.other-1": None,
+    }.items():
+        assert walked(root, text.split(".")) == name, text
+    only_parts = compiled(spec_of("t.sensor-{one}", "t.gateway-{one}"))
+    assert walked(only_parts, ["t", "gateway-1"]) == "S1"
