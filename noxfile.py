@@ -98,6 +98,15 @@ def checkers(session: nox.Session) -> None:
 
 
 @nox.session
+@nox.parametrize("mypy", ["1.18.*", ""], ids=["mypy-1.18", "mypy-newest"])
+def typing_all(session: nox.Session, mypy: str) -> None:
+    """The lines of tests/typing in all type checkers, with the oldest mypy and with the newest."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("typing"), *group("checkers"))
+    session.install("--upgrade", f"mypy=={mypy}" if mypy else "mypy")
+    session.run("pytest", "tests/typing", *session.posargs, env={"SMITH_CHECKERS": "all"})
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """pytest against the built wheel, on this Python: `nox -s tests -- [arguments of pytest]`."""
     run_tests(session, *SIDE_BY_SIDE)

@@ -58,7 +58,7 @@ MORE_CHECKERS: Mapping[str, Sequence[str]] = {
     ],
     "ty": [str(BIN / "ty"), "check", "--python", sys.prefix, "--output-format", "gitlab"],
 }
-"""What `nox -s checkers` runs as well."""
+"""What `nox -s typing_all` runs as well."""
 
 WARM = {"strict": ["--strict"]}
 """Names of caches of mypy that a run makes once, and the options that they are for."""

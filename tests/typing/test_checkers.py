@@ -5,7 +5,7 @@ Files called `wrong_*.py` hold lines that end in a mark (see `tests/checkers.py`
 refused, and no other line of any file. All files go through each checker in one run, in a directory
 of their own, so that no configuration of this repository helps or hides.
 
-`nox -s checkers` runs more of them, which `SMITH_CHECKERS=all` turns on.
+`nox -s typing_all` runs more of them, which `SMITH_CHECKERS=all` turns on.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ are taken for what they may not be.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from smith_sdk import AsyncSmithBus, SmithBus, subjects
 from smith_sdk.contract import AnySubject, Cap, CoreSubject, Envelope, Filter, StreamSubject, Subject, Subscribable
@@ -56,6 +56,9 @@ def by_hand(bus: SmithBus, result: IntentResult, log: LogEntry, read: FsReadV1In
     bus.publish(Plain(), result)  # error
     bus.publish(StreamSubject(), result)  # error
     bus.publish(StreamSubject[IntentResult](), result)  # error
+    bus.publish(cast("Any", Mine), result)  # unseen: Any
+    bus.publish(raw.of(read), cast("Any", result))  # unseen: Any
+    bus.subscribe(cast("Any", "smith.results.*"))  # unseen: Any
     bus.emit(Core(service="a"), log)  # error
     bus.emit(CoreSubject[LogEntry](), log)  # error
     Bare()  # error

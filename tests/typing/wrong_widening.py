@@ -54,13 +54,14 @@ def widened(bus: SmithBus, read: FsReadV1Intent, fetch: HttpFetchV1Intent, every
     def later() -> raw[Intent]: return raw.of(read)  # error
     make: Callable[[], raw[Intent]] = lambda: raw.of(read)  # error
     typed: raw[Intent] = raw[FsReadV1Intent](capability=capability.fs_read_v1)  # error
+    from_cap: raw[Intent] = raw(capability=capability.fs_read_v1)  # error except mypy, pyrefly: widened by an annotation
     by_cap: raw[HttpFetchV1Intent] = raw(capability=capability.fs_read_v1)  # error
     as_fetch: StreamSubject[HttpFetchV1Intent] = raw(capability=capability.fs_read_v1)  # error
     if isinstance(every, FsReadV1Intent):
         again: raw[Intent] = raw.of(every)  # error
         bus.publish(raw.of(every), fetch)  # error
         del again
-    del wide, two, base, other, narrow, narrower, vetted_wide, as_stream, as_subject, as_base, as_object, listed, named
+    del from_cap, wide, two, base, other, narrow, narrower, vetted_wide, as_stream, as_subject, as_base, as_object, listed, named
     del paired, routes, several, later, make, typed, by_cap, as_fetch
 
 
