@@ -21,6 +21,9 @@ from .spec import SECTIONS, Spec
 Declaration = tuple[str, ...]
 """Section and name."""
 
+_ANY_TOKEN: Final = ("tokens", "")
+"""In place of a token that could not be read, whose type is not known."""
+
 _RELATED: Final = {
     "consumers": ("stream", "filter", "filters"),
     "messages": ("by", "params"),
@@ -32,16 +35,34 @@ _RELATED: Final = {
 
 def in_doubt(spec: Spec, errors: Iterable[SpecError]) -> frozenset[Declaration]:
     """The declarations with an error, and those that depend on them."""
+    found = {error.path[:2] for error in errors if error.own and len(error.path) > 1 and _matters(error.path)}
+    return _with_dependents(spec, found)
+
+
+def _with_dependents(spec: Spec, found: set[Declaration]) -> frozenset[Declaration]:
     needed_by: dict[Declaration, set[Declaration]] = {}
     for one, other in _needs(spec):
         needed_by.setdefault(other, set()).add(one)
-    found = {error.path[:2] for error in errors if error.own and len(error.path) > 1 and _matters(error.path)}
     waiting = list(found)
     while waiting:
         new = needed_by.get(waiting.pop(), set()) - found
         found |= new
         waiting += new
     return frozenset(found)
+
+
+def left_of(spec: Spec, errors: Iterable[SpecError]) -> tuple[Spec, frozenset[Declaration]] | None:
+    """What has been read of a spec in which something has the wrong form, without what depends on
+    that, and the declarations whose errors may only follow from it; None if that cannot be told.
+    """
+    wrong = {error.path[:2] for error in errors}
+    if any(len(path) < 2 or path[0] not in SECTIONS[1:] for path in wrong):
+        return None
+    if any(section == "tokens" for section, _ in wrong):
+        wrong.add(_ANY_TOKEN)
+    doubtful = _with_dependents(spec, wrong)
+    # Subjects need to know of a payload only that there is one.
+    return without(spec, frozenset(one for one in doubtful if one[0] != "messages")), doubtful
 
 
 def _matters(path: tuple[str, ...]) -> bool:
@@ -70,8 +91,10 @@ def _needs(spec: Spec) -> Iterator[tuple[Declaration, Declaration]]:
         message = spec.messages.get(subject.message)
         yield from ((key, ("tokens", token)) for token in names_in(subject.pattern))
         yield from ((key, ("streams", stream)) for stream in spec.streams_of(name))
-        if message is not None and message.by is not None:
-            yield key, ("messages", subject.message)
+        if message is None or message.by is not None:
+            yield from ((key, (section, subject.message)) for section in ("messages", "unions"))
+        if subject.reply is not None and subject.reply not in spec.messages and subject.reply not in spec.unions:
+            yield from ((key, (section, subject.reply)) for section in ("messages", "unions"))
     for name, consumer in spec.consumers.items():
         key = ("consumers", name)
         yield key, ("streams", consumer.stream)
@@ -86,6 +109,7 @@ def _needs(spec: Spec) -> Iterator[tuple[Declaration, Declaration]]:
         yield from ((("buckets", name), ("tokens", token)) for token in names_in(bucket.key or ""))
     for name, sharding in spec.sharding.items():
         yield ("sharding", name), ("subjects", sharding.subject)
+        yield from ((("sharding", name), place) for place in (("streams", f"KV_{sharding.bucket}"), ("buckets", sharding.bucket)))
     for made, name in spec.derived.items():
         yield made, ("sharding", name)
         yield ("sharding", name), made
@@ -101,7 +125,12 @@ def _of_messages(spec: Spec) -> Iterator[tuple[Declaration, Declaration]]:
         if message.by is not None:
             yield ("messages", name), ("tokens", message.by)
         for fields in (message.fields, *message.params.values()):
-            yield from ((("messages", name), types[one]) for one in _types_of(fields.values()) if one in types)
+            for one in _types_of(fields.values()):
+                if one in types:
+                    yield ("messages", name), types[one]
+                else:  # it may be one that could not be read
+                    yield from ((("messages", name), (section, one)) for section in ("enums", "messages", "unions"))
+                    yield ("messages", name), _ANY_TOKEN
 
 
 def _types_of(fields: Iterable[FieldDecl]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 def dotted(path: Iterable[str]) -> str:
@@ -38,8 +39,13 @@ class SpecError(Exception):
 
 
 class SpecErrors(Exception):
-    """All that is wrong with a spec, in the order of its lines."""
+    """All that is wrong with a spec, in the order of its lines.
 
-    def __init__(self, errors: Iterable[SpecError]) -> None:
+    `rest` is the spec without what has the wrong form, for checks of what is left; None if nothing
+    can be checked.
+    """
+
+    def __init__(self, errors: Iterable[SpecError], rest: Any = None) -> None:
+        self.rest = rest
         self.errors = tuple(sorted(errors, key=lambda error: (error.line, error.key)))
         super().__init__("\n".join(str(error) for error in self.errors))

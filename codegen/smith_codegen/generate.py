@@ -20,11 +20,11 @@ def run(given: argparse.Namespace) -> int:
     if missing:
         print(f"the generator needs {' and '.join(missing)}: pip install 'smith-sdk[codegen]'", file=sys.stderr)
         return 2
-    from . import packaging, sources, spec_warnings
-    from .compile import emit
+    from . import packaging, spec_warnings
+    from .compile import emit, load
     from .publish import ForeignFiles, compare, publish
 
-    spec = sources.load(given.spec)
+    spec = load(given.spec)
     files = emit(spec, out=given.out)
     for warning in spec_warnings.find(spec):
         print(f"warning: {warning}", file=sys.stderr)

@@ -116,7 +116,7 @@ class _Reader:
         )
         _check_units(found, self.errors)
         if self.errors:
-            raise SpecErrors(self.errors)
+            raise SpecErrors(self.errors, None if spec is None else found)
         return found
 
     def wrong(self, path: Path, problem: str, fix: str) -> None:

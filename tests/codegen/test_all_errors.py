@@ -60,3 +60,16 @@ def test_what_depends_on_a_mistake_is_not_reported() -> None:
 def test_units_are_reported_with_what_has_the_wrong_form() -> None:
     found = refused(("max_attempts = 3", "max_atempts = 3"), ('duplicate_window = "90s"', 'duplicate_window = "90 seconds"'))
     assert [key for key, _ in found] == ["streams.ORDERS.duplicate_window", "consumers.buyer.max_atempts"]
+
+
+FORM = ("max_attempts = 3", "max_atempts = 3")
+UNIT = ('duplicate_window = "90s"', 'duplicate_window = "90 seconds"')
+MESSAGE = ("[messages.Step]\nfields = {", "[messages.Step]\nfieldz = {")
+TOKEN = ('place = { newtype = "Place", exclude = ["all"] }', 'place = { newtyp = "Place" }')
+
+
+@pytest.mark.parametrize("form", [FORM, UNIT, MESSAGE, TOKEN])
+@pytest.mark.parametrize("other", [FORMS, OVERLAP, MISSED])
+def test_a_wrong_form_hides_no_other_error_and_makes_none(form: tuple[str, str], other: tuple[str, str]) -> None:
+    assert sorted(refused(form, other)) == sorted(refused(form) + refused(other))
+    assert len(refused(form)) == 1
