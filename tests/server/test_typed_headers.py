@@ -91,6 +91,7 @@ async def test_hostile_headers_do_not_end_a_reader(made: Any, face: Face) -> Non
         {"Priority": "10"},
         {"Priority": "null"},
         {"Priority": "1", "Due": "now"},
+        {"Priority": "1", "Due": "null"},
         {"Priority": "\u00e9" * 9000},
     ]
     async with face.applied(contract=made.topology.CONTRACT) as bus:
