@@ -264,6 +264,7 @@ DATA = {
     "chart.yml": ("a: {{ .Values.a }}\n{{- if .b }}\nsubject: {{ .x }}\nto: \"smith.results.>\"\nhost: smith.results.a\n# smith.results.b\n", [(4, 6)]),
     "subjects.toml": ('[spec]\nroot = "smith"\n[subjects]\na = "smith.results.a"\n', []),
     "other.yaml": ("a: [", []),
+    "loop.yaml": ("a: &x [*x, smith.results.a]\n", [(1, 12)]),
 }  # fmt: skip
 
 
