@@ -87,7 +87,7 @@ def test_every_field_of_a_payload_is_in_its_table() -> None:
     protocol = import_module("smith_sdk.protocol")
     for part in pages()["reference/smith_sdk.protocol.md"].split("\n::: smith_sdk.protocol.")[1:]:
         payload = getattr(protocol, part.split()[0])
-        if isinstance(payload, type) and issubclass(payload, msgspec.Struct):
+        if isinstance(payload, type) and issubclass(payload, msgspec.Struct) and not payload.__subclasses__():
             rows = re.findall(r"^\| `(\w+)` \| `.+` \| (.+?) \| .*\|$", part, re.MULTILINE)
             assert [name for name, _ in rows] == list(payload.__struct_fields__)
             required = [field.name for field in msgspec.structs.fields(payload) if field.required]

@@ -22,7 +22,7 @@ from smith_sdk.protocol import AuditRef, FsReadV1Params, IntentResult, LogEntry,
 from smith_sdk.topology import CONTRACT
 
 LONG: Final = "A\x1b[31m\x9b2J\u202e\n" * 100_000
-SESSION: Any = SimpleNamespace(require_subject=CONTRACT.require, known_subjects=set(), validate=True)
+SESSION: Any = SimpleNamespace(require_subject=lambda subject, _: CONTRACT.require(subject), known_subjects=set(), validate=True)
 RAW: Final = subjects.intents.raw
 
 

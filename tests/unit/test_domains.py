@@ -8,7 +8,7 @@ import pytest
 
 from smith_sdk import consumers
 from smith_sdk._core.domains.moves import find_moves
-from smith_sdk.contract import ConsumerSpec, Contract, StreamSpec
+from smith_sdk.contract import RUNTIME_ABI, ConsumerSpec, Contract, StreamSpec
 from smith_sdk.errors import InvalidToken, OptionsError
 from smith_sdk.protocol import Domain
 from smith_sdk.topology import CONTRACT
@@ -102,7 +102,7 @@ def _queue() -> Contract:
     return Contract(
         name="q",
         version=1,
-        abi=1,
+        abi=RUNTIME_ABI,
         spec_hash="",
         origin="q:CONTRACT",
         trie={},

@@ -127,7 +127,12 @@ class Calls:
 
         def receive(raw: RawMessage) -> None:
             if not raw.reply:
-                log.debug("%s: a message on %s wants no reply, and is dropped", self._name, raw.subject)
+                log.debug(
+                    "%s: a message on %s wants no reply, and is dropped",
+                    self._name,
+                    raw.subject,
+                    extra=LogFields(subject=raw.subject),
+                )
                 return
             if not self._session.services.may_answer(raw.reply):
                 self._log_reply(raw)
