@@ -245,6 +245,18 @@ def test_a_probe_that_never_ends_gives_its_place_back_after_a_window(clock: Cloc
     assert state(breaker) == "closed"
 
 
+def test_a_late_probe_leaves_no_place_when_others_have_taken_all(clock: Clock) -> None:
+    breaker, lost = half_open(clock, probes=2)
+    clock.now += WINDOW
+    later = [breaker.acquire(), breaker.acquire()]
+    lost.end()
+    assert breaker.retry_after > 0
+    with pytest.raises(CircuitOpen):
+        breaker.acquire()
+    later[0].end()
+    assert state(breaker) == "closed"
+
+
 def test_slow_probes_open_it_again(clock: Clock) -> None:
     breaker, probe = half_open(clock, slow_call=1, slow_rate=0.5, probes=3)
     probes = [probe, breaker.acquire()]

@@ -310,7 +310,7 @@ class CircuitBreaker:
                 self._running.clear()
                 self._succeeded = self._slow = 0
             permit = Permit(self, self._period, now)
-            if self._state == _HALF_OPEN and self._places(now):
+            if self._state == _HALF_OPEN and self._places(now) > 0:
                 self._running[permit] = now
             elif self._state != _CLOSED:
                 raise self._refusal(now)
@@ -328,7 +328,8 @@ class CircuitBreaker:
         return self.acquire()
 
     def _places(self, now: float) -> int:
-        """How many more probes may be let through."""
+        """How many more probes may be let through; below 0 after the success of a late probe whose
+        place another one took."""
         running = self._running
         while running and next(iter(running.values())) + self._window <= now:
             del running[next(iter(running))]  # it may never end; if it does after all, it counts
