@@ -3,7 +3,7 @@ nothing else.
 
 `reference.toml` is the port. Each fault below has the errors that it gives and a mend, as text to
 replace; a mend takes away the errors of its own fault and no other. A pattern that cannot be read
-hides what is wrong with the wire, so the faults come in two stages.
+hides the errors of what depends on it, so the faults come in two stages.
 """
 
 from __future__ import annotations
@@ -117,6 +117,15 @@ def errors(text: str) -> dict[str, str]:
     return found
 
 
+HIDDEN = {
+    'subjects."intents.raw_shard".stream',
+    "streams.ATOMS_VETTED.retention",
+    "streams.AUDIT_SECURITY.retention",
+}
+"""Keys of stage 1 that are judged only when every pattern can be read: the stream of the subject
+with the fault of stage 0, and whether every subject of a stream has a consumer."""
+
+
 def before(stage: int) -> list[str]:
     """The faults that would hide those of this stage."""
     return [name for name, fault in FAULTS.items() if fault.stage < stage]
@@ -125,7 +134,8 @@ def before(stage: int) -> list[str]:
 @pytest.mark.parametrize("stage", [0, 1])
 def test_every_fault_is_refused_and_nothing_else(stage: int) -> None:
     found = errors(mended(*before(stage)))
-    expected = {key: words for fault in FAULTS.values() if fault.stage == stage for key, words in fault.errors.items()}
+    faults = [fault for fault in FAULTS.values() if fault.stage >= stage]
+    expected = {key: words for fault in faults for key, words in fault.errors.items() if stage or key not in HIDDEN}
     assert found.keys() == expected.keys()
     for key, words in expected.items():
         assert words in found[key]
