@@ -11,8 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import nats
 import pytest
 from buses import Account, Face, read_intent
+from nats.js.errors import NoStreamResponseError
 from support import eventually_async
 
 from smith_sdk import Admission, Allow, AsyncSmithBus, consumers, result_of, subjects
@@ -95,15 +97,16 @@ async def test_intents_that_fit_no_executor_are_quarantined_with_the_reason(face
 
 
 async def test_the_subject_of_an_alias_is_not_one_of_the_contract(face: Face) -> None:
-    """The crates write the canonical form there. Another is stored, and dead-lettered."""
-    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
-        async with running(face.admission(bus, policy=lambda intent: Allow(), executor_id="t")):
-            await put(other, "smith.intents.raw.http_fetch", wire("intent/alias-http-fetch/signed"))
-            await eventually_async(lambda: has(other, "SMITH_DLQ", 1))
-        (letter,) = await other.dead_letters.list()
-        assert letter.subject == "smith.intents.raw.http_fetch"
-        assert "no subject of contract 'smith' matches" in letter.error
-        assert letter.payload == wire("intent/alias-http-fetch/signed")
+    """The crates write the canonical form there. No stream captures another, so that its publisher
+    learns that it was not stored."""
+    payload = wire("intent/alias-http-fetch/signed")
+    async with face.applied(), AsyncSmithBus(face.url) as other:
+        async with await nats.connect(face.url) as client:
+            jetstream = client.jetstream()
+            with pytest.raises(NoStreamResponseError):
+                await jetstream.publish("smith.intents.raw.http_fetch", payload)
+            assert (await jetstream.publish("smith.intents.raw.http.fetch.v1", payload)).stream == "SDLC_RAW"
+        assert await count(other, "SDLC_RAW") == 1
 
 
 async def test_results_and_audit_events_of_theirs_are_read(face: Face) -> None:
