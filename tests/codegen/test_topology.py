@@ -218,8 +218,10 @@ def test_what_breaks_on_the_wire() -> None:
     ]
     assert changed('dest = "shop.orders.new"', 'dest = "shop.orders.newer"') == [("wire", "streams.ORDERS.subject_transform")]
     assert changed("allow_atomic = true\n", "") == [("wire", "streams.ORDERS.allow_atomic")]
-    assert changed('order_id = "b" }', 'order_id = "c" }') == [("consumer", "consumers.picker.filter")]
-    assert changed('max_bytes = "100MiB"', 'max_bytes = "90MiB"') == []
+    assert changed('order_id = "b" }', 'order_id = "c" }') == [("consumer", "consumers.picker.filters")]
+    # With `discard = "new"` a smaller stream refuses what publishers may send.
+    assert changed('max_bytes = "100MiB"', 'max_bytes = "90MiB"') == [("wire", "streams.ORDERS.max_bytes")]
+    assert changed('max_bytes = "100MiB"', 'max_bytes = "110MiB"') == []
     assert changed("max_msgs = 50\n", "") == []
 
 
