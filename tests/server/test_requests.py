@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import re
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -18,7 +19,7 @@ from chaos.proxy import Proxy
 from generated import generated
 from support import eventually_async
 
-from smith_sdk import AsyncSmithBus, aio, subjects
+from smith_sdk import AsyncSmithBus, Auth, aio, subjects
 from smith_sdk._core.services.ask import ask
 from smith_sdk._core.services.format import Info, Stats
 from smith_sdk.aio import service_calls
@@ -29,6 +30,7 @@ from smith_sdk.errors import (
     OptionsError,
     PayloadDecodeError,
     PayloadMismatch,
+    PermissionDenied,
     RequestTimeout,
     ServiceError,
     SubjectMismatch,
@@ -233,6 +235,20 @@ async def test_no_service_a_late_one_and_a_lost_connection(shop: Shop, face: Fac
             proxy.cut()
             with pytest.raises(ConnectionLost):
                 await waiting
+
+
+async def test_a_caller_needs_its_subject_and_its_inbox_and_another_subject_is_denied(
+    shop: Shop, face: Face, make_server: Callable[..., Any]
+) -> None:
+    allowed = f'publish: {{ allow: "{shop.get()}" }}, subscribe: {{ allow: "_INBOX.>" }}'
+    server = make_server(config=f'authorization {{ users: [ {{ user: "a", password: "x", permissions: {{ {allowed} }} }} ] }}')
+    async with face.bus(server.url, contract=shop.contract, auth=Auth(user="a", password="x")) as bus:
+        with pytest.raises(NoResponders):  # it has reached the server, and the answer the caller
+            await bus.request(shop.get(), shop.what)
+        other = shop.get(order="8")
+        with pytest.raises(PermissionDenied, match=re.escape(str(other))) as refused:
+            await bus.request(other, shop.what, timeout=20)
+        assert refused.value.subject == str(other)
 
 
 async def test_what_is_not_a_request_is_refused_before_it_is_sent(shop: Shop, account: Account) -> None:
