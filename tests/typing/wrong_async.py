@@ -187,6 +187,7 @@ async def handlers_by_type(bus: AsyncSmithBus, noting: Noting) -> None:
     Worker(bus, consumers.admission, processes=2.5)  # error
     worker.handler_for("fs.read.v1")  # error
     worker.handler_for(str)  # error
+    worker.handler_for(FsReadV1Intent.new(domain="d", params=FsReadV1Params(path="/x")))  # error
     worker.stats.sucseeded  # error
 
     @worker.handler_for(FsReadV1Intent)  # error

@@ -29,6 +29,7 @@ class Kind(Protocol[_M_co, _K_co]):
 
     def _as_message(self) -> _M_co: ...
     def _as_itself(self) -> _K_co: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> _K_co: ...  # an instance has all but this
 
 
 def brought(contract: Contract, spec: ConsumerSpec[Any, Any]) -> frozenset[Any]:
