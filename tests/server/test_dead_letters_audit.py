@@ -254,7 +254,7 @@ async def test_advisories_that_are_none_are_logged_once_and_skipped(
         lines = [record.getMessage() for record in caplog.records if record.name == "smith_sdk.dead_letters"]
         assert len(lines) == 1
         assert lines[0].startswith("seq 1 of stream SMITH_ADVISORIES is not an advisory of the server, and is skipped")
-        watch = await bus.dead_letters.watch() if not face.is_async else bus.dead_letters.watch()
+        watch = bus.dead_letters.watch()
         assert facts((await asyncio.wait_for(watch.__anext__(), 10),)) == [("limbo", NAME, 1, False)]
         await watch.stop()
 
@@ -275,7 +275,7 @@ async def test_a_forged_advisory_buries_no_healthy_message(retention: str, state
         before = await unanswered(bus)
         for repair in (False, True):
             assert await near.dead_letters.audit(repair=repair) == ()
-        watch = await near.dead_letters.watch(repair=True) if not face.is_async else near.dead_letters.watch(repair=True)
+        watch = near.dead_letters.watch(repair=True)
         waiting = asyncio.ensure_future(watch.__anext__())
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         await watch.stop()
@@ -403,7 +403,7 @@ async def test_more_doubtful_messages_than_are_remembered_push_the_oldest_out(
 @pytest.mark.parametrize("repair", [True, False])
 async def test_a_watch_reports_what_the_server_gives_up(face: Face, repair: bool, account: Account) -> None:
     async with account.applied(contract=contract()) as server, face.bus(account.url, contract=contract()) as bus:
-        watch = await bus.dead_letters.watch(repair=repair) if not face.is_async else bus.dead_letters.watch(repair=repair)
+        watch = bus.dead_letters.watch(repair=repair)
         telling = asyncio.ensure_future(watch.__anext__())
         await put(server)
         await give_up(server)

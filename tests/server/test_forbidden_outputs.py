@@ -210,9 +210,12 @@ async def test_a_worker_ends_when_it_may_not_keep_a_message_in_progress(face: Fa
     await put(owner)
     run = Run(face, user)
 
+    async def until_draining(message: Any) -> None:
+        await eventually_async(lambda: message.draining)
+
     def until_stopped(message: Any) -> Any:
         if face.is_async:
-            return eventually_async(lambda: message.draining)
+            return until_draining(message)
         while not message.draining:
             time.sleep(0.01)
         return None

@@ -174,7 +174,9 @@ async def test_a_return_value_without_a_subject_is_a_failure(account: Account) -
         async with working(bus, handle):
             await eventually_async(lambda: settled(bus))
         (letter,) = await bus.dead_letters.list()
-        assert letter.error_type == "PayloadMismatch"
+        assert letter.error_type == "Reject"
+        assert "the handler returned a FsReadV1Intent, which is not published" in letter.error
+        assert letter.attempts == 1
 
 
 async def test_plain_handlers_have_a_thread_each(account: Account) -> None:

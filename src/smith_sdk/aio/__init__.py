@@ -12,6 +12,7 @@ from .answers import ResultCode
 from .backpressure import ActiveRule, ActiveRules, BackPressure, Rule, RuleChanged
 from .bus import AsyncSmithBus
 from .consumer import Consumer, ConsumerInfo, Messages
+from .core_messages import CoreMessages
 from .dead_letters import DeadLetter, DeadLetters, Finding, Findings, Replayed, ReplayReport
 from .domains import Domains, DomainUsage, MoveStep
 from .execute import result_of
@@ -52,6 +53,7 @@ __all__ = [
     "Consumer",
     "ConsumerInfo",
     "ConsumerLag",
+    "CoreMessages",
     "DeadLetter",
     "DeadLetters",
     "Decision",
