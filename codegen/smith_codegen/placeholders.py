@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from . import patterns
 from .patterns import LITERAL, TAIL, Number, Open, Part, Positions, Tail, alternatives
 from .spec import Spec, SubjectDecl, TokenDecl
 from .topology_spec import ConsumerDecl
@@ -171,8 +172,22 @@ def widest(spec: Spec, decl: SubjectDecl, given: Mapping[str, str] | None = None
 
 
 def taken(spec: Spec, decl: ConsumerDecl) -> tuple[str, ...]:
-    """What a consumer receives, as NATS writes it: the subjects of its stream, or its filters."""
-    return tuple(one for table in decl.chosen for one in filtered(spec, table)) or spec.streams[decl.stream].subjects
+    """What a consumer receives, as NATS writes it: its filters, or all that its stream has."""
+    chosen = tuple(one for table in decl.chosen for one in filtered(spec, table))
+    stream = spec.streams[decl.stream]
+    return chosen or (_whole(stream.subjects) if stream.retention == "workqueue" else stream.subjects)
+
+
+def _whole(subjects: tuple[str, ...]) -> tuple[str, ...]:
+    """Filters that leave nothing of a work queue without a consumer, where it would take room until
+    it is too old.
+
+    nats-server 2.15 stores a subject with `>` as a token within it, which no `*` of a filter
+    matches: a filter ends in `>` from the first wildcard on.
+    """
+    wide = tuple(dict.fromkeys(one if "*" not in one else f"{one.partition('*')[0]}>" for one in subjects))
+    paths = {one: patterns.positions(one) for one in wide}
+    return tuple(one for one in wide if not any(other != one and patterns.covers(paths[other], paths[one]) for other in wide))
 
 
 def filtered(spec: Spec, table: dict[str, str]) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ class consumers:
     admission: ClassVar[_ConsumerSpec[Intent, IntentsRaw[Intent]]] = _ConsumerSpec(
         name="admission",
         stream="SDLC_RAW",
-        filters=("smith.intents.raw.*.*.*",),
+        filters=("smith.intents.raw.>",),
         ack_wait=5.0,
         max_attempts=2,
         max_ack_pending=5000,
@@ -323,7 +323,7 @@ class consumers:
     quarantine_review: ClassVar[_ConsumerSpec[QuarantinedIntent, IntentsQuarantine]] = _ConsumerSpec(
         name="quarantine-review",
         stream="SDLC_QUARANTINE_BACKPRESSURE",
-        filters=("smith.intents.quarantine.*.*.*",),
+        filters=("smith.intents.quarantine.>",),
         ack_wait=60.0,
         max_attempts=3,
         max_ack_pending=1000,

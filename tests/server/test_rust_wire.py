@@ -109,6 +109,17 @@ async def test_the_subject_of_an_alias_is_not_one_of_the_contract(face: Face) ->
         assert await count(other, "SDLC_RAW") == 1
 
 
+async def test_no_raw_intent_stays_out_of_reach(face: Face) -> None:
+    """The server stores a token `>`, which no `*` of a filter matches."""
+    async with face.applied() as bus, AsyncSmithBus(face.url) as other:
+        async with running(face.admission(bus, policy=lambda intent: Allow(), executor_id="t")):
+            await put(other, "smith.intents.raw.>.read.v1", wire("intent/alias-http-fetch/signed"))
+            await eventually_async(lambda: has(other, "SMITH_DLQ", 1))
+            await eventually_async(lambda: has(other, "SDLC_RAW", 0))
+        (letter,) = await other.dead_letters.list()
+        assert letter.subject == "smith.intents.raw.>.read.v1"
+
+
 async def test_results_and_audit_events_of_theirs_are_read(face: Face) -> None:
     theirs = [name for name, one in PAYLOADS.items() if one["rust_reads"] and one["kind"] in ("IntentResult", "AuditEvent")]
     older = [name for name in PAYLOADS if name.startswith("audit/status-")]

@@ -470,7 +470,7 @@ def test_consumers_and_streams() -> None:
     shards = {f"episode-{number:02x}" for number in range(16)}
     assert set(names) == executors | shards | {"admission", "http-results", "audit-collector", "quarantine-review"}
     assert names["executor-fs-read"].filters == ("smith.intents.vetted.fs.read.v1.*",)
-    assert names["admission"].filters == ("smith.intents.raw.*.*.*",)
+    assert names["admission"].filters == ("smith.intents.raw.>",)
     assert CONTRACT.dead_letters == "smith.dlq"
     dev, prod = CONTRACT.profile("dev"), CONTRACT.profile("prod")
     assert sum(stream.max_bytes or 0 for stream in dev) <= 2**30
