@@ -94,7 +94,7 @@ def typing(session: nox.Session) -> None:
 def checkers(session: nox.Session) -> None:
     """What the doctor says of basedpyright, pyrefly, ty and zuban, each run for real."""
     session.install("-e", f".[{EXTRAS}]", *group("dev"), "basedpyright", "pyrefly>=1.5", "ty", "zuban")
-    session.run("pytest", "tests/codegen/test_doctor_checkers.py", *SIDE_BY_SIDE, *session.posargs)
+    session.run("pytest", "tests/codegen/test_doctor_checkers.py", *SIDE_BY_SIDE, *session.posargs, env={"SMITH_CHECKERS": "all"})
 
 
 @nox.session

@@ -472,6 +472,7 @@ def subject_texts(draw: st.DrawFn) -> str:
 @given(subject_texts())
 def test_any_subject_is_found_as_a_literal_and_its_silenced_twin_is_not(text: str) -> None:
     assert str(subjects.parse(text)) == text
+    assume("\\" not in text)  # on line 3 it would be a regular expression
     # would be a file's name on line 3
     assume(text.rpartition(".")[2] not in ("db", "js", "md", "py", "rst", "sh", "so", "txt"))
     call, other = f"nc.publish({text!r}, data)", f"x = [{text!r}]"
