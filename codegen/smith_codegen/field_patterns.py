@@ -183,7 +183,7 @@ class _Places:
     def repeat(self, least: int, most: int, parts: Sequence[Any]) -> tuple[bool, list[int], list[int]]:
         """`x{2,4}` as `xx(x(x)?)?`, `x{2,}` as `xx+`."""
         endless = most > _LARGEST_REPEAT
-        starts, ends, before = list[int](), list[int](), list[int]()
+        starts, ends, before, first = list[int](), list[int](), list[int](), list[int]()
         for count in range(1, (max(least, 1) if endless else most) + 1):
             if len(self.sets) > _MOST_PLACES or not self.clear:
                 self.clear = False

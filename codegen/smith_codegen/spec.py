@@ -128,7 +128,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def python(self) -> Names:
         """The names in Python of what it declares."""
-        return Names(self)
+        declared: Any = self  # pyright takes no cached property for one of a protocol
+        return Names(declared)
 
     @cached_property
     def types(self) -> frozenset[str]:

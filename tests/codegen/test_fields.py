@@ -237,6 +237,7 @@ def test_what_shows_payloads_hides_the_keys_of_secrets(all_bus: Any) -> None:
 
 
 def test_using_what_is_deprecated_warns_and_receiving_it_does_not(all_bus: Any) -> None:
+    old: Any = None
     for _ in range(2):  # each place that uses it is warned about
         with pytest.warns(DeprecationWarning, match=r"all_bus.protocol.Old is deprecated: use Thing") as caught:
             old = all_bus.protocol.Old

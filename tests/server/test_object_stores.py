@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import nats
+import nats.js.errors
 import pytest
 from buses import Account, Face
 from generated import generated

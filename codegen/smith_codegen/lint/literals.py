@@ -395,6 +395,7 @@ class Reader:
             return None
         if function.owner is not None and not env:
             env = self._arguments(function, [], {})
+        value: Value | None = None
         for expr in sorted(returned, key=lambda expr: expr.lineno):
             at = len(self.origins)
             with self._scope(function.names, node, env):

@@ -297,7 +297,8 @@ class Session:
         if not issubclass(cls, HeadedSubject):
             self.known_subjects.add(cls)
         elif not has_headers:
-            raise SubjectMismatch(f"{subject} needs its headers: publish to subject.with_headers({cls.HEADERS.__name__}(...))")
+            headers: Any = vars(cls)["HEADERS"]
+            raise SubjectMismatch(f"{subject} needs its headers: publish to subject.with_headers({headers.__name__}(...))")
 
     # ---- publishing bytes
 
