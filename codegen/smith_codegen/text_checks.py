@@ -17,7 +17,7 @@ _WORDS = ("doc", "deprecated", "reason")
 
 
 def check(spec: Spec) -> Iterator[SpecError]:
-    """Characters in words that nobody sees, or that make a line look like another one."""
+    """Invisible characters in a text, or ones that make a line look like another one."""
     for section in SECTIONS:
         for path, words in _words((section,), getattr(spec, section)):
             found = next((char for char in words if _is_hidden(char)), None)

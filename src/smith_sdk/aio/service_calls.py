@@ -249,7 +249,7 @@ class Calls:
         return self._failed(call, error)
 
     def _failed(self, call: _Call, error: BaseException) -> Refusal:
-        """Its own words may be nobody else's business: they are in the log of the service."""
+        """The text of the error is for the service alone: it is in its log."""
         log.error(
             "%s: %s failed: %s",
             self._name,
